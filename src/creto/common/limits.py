@@ -1,0 +1,45 @@
+"""Every limit of the layer, each with its reason. A queue, body, batch, page, retry or depth without one is a defect."""
+
+from typing import Final
+
+# Identity and delegation
+CHAIN_LINKS_MAX: Final = 16  # a walk is bounded before any signature is checked; 8 is the deepest chain in use
+CHAIN_BYTES_MAX: Final = 256 * 1024  # 16 hybrid links of about 4 KiB, and room for long scopes
+SCOPE_PATTERNS_MAX: Final = 64  # actions or resources named by one delegation link
+SCOPE_PATTERN_CHARS_MAX: Final = 256  # one pattern; longer ones are mistakes
+TOKEN_BYTES_MAX: Final = 8 * 1024  # a bearer token travels in a header; servers cut headers at 8 KiB
+TOKEN_TTL_S_MAX: Final = 3600  # a leaked bearer token is worth an hour at most
+CHALLENGE_TTL_S: Final = 60  # signing takes a millisecond; a minute forgives a slow network
+ONE_TIME_PREKEYS_MAX: Final = 200  # a bundle for a few days of new sessions
+
+# Text and ids
+ID_CHARS_MAX: Final = 200  # any id, action, subject or resource name
+TENANT_CHARS_MAX: Final = 64
+METADATA_BYTES_MAX: Final = 64 * 1024  # metadata of one audit entry
+INTEGER_MAX: Final = 2**63 - 1  # what SQLite and PostgreSQL keep in a bigint
+
+# Requests
+BODY_BYTES_MAX: Final = 8 * 1024 * 1024  # one REST body or gRPC message
+BATCH_ITEMS_MAX: Final = 1_000  # one batch call: decoding holds the loop for a few milliseconds
+PAGE_ITEMS_MAX: Final = 1_000
+PAGE_ITEMS_DEFAULT: Final = 100
+DEADLINE_S_DEFAULT: Final = 30.0  # a call without a deadline gets this one
+
+# Store and bus
+STORE_QUEUE_MAX: Final = 10_000  # transactions waiting for the writer: the spec's local buffer; beyond it PL-503
+STORE_GROUP_MAX: Final = 512  # transactions in one commit: a few milliseconds of work
+STORE_POOL_SIZE: Final = 10  # PostgreSQL connections of a process
+STORE_RETRIES_MAX: Final = 10  # serialization failures of one transaction
+BUS_DELIVERIES_MAX: Final = 5  # then the message is a dead letter
+BUS_FETCH_MAX: Final = 256  # messages handed to a consumer at once
+BUS_PAYLOAD_BYTES_MAX: Final = 1024 * 1024  # the default limit of NATS
+
+# Time
+CLOCK_SKEW_MS_MAX: Final = 100  # the spec's tolerance
+
+# Storage and memory
+CHUNK_BYTES: Final = 64 * 1024  # one sealed chunk
+OBJECT_KEY_CHARS_MAX: Final = 1024  # what S3 takes
+OBJECT_BYTES_MAX: Final = 5 * 1024**4  # what S3 takes
+CONTEXT_BYTES_MAX: Final = 1024 * 1024  # one remembered item
+VECTOR_DIMENSIONS_MAX: Final = 4096

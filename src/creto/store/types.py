@@ -1,0 +1,201 @@
+"""What every engine offers: transactions, the ledger, the outbox and signals.
+
+A transaction is a plain synchronous function. The store runs it, perhaps more than once, so it has no effect but through its `tx`:
+
+    def register(tx: Tx) -> None:
+        tx.run("INSERT INTO nhi_identity (tenant, agent) VALUES (?, ?)", tenant, agent)
+        tx.record(entry)                      # the ledger: what happened
+        tx.publish("nhi.registered", body, agent=agent)  # the bus, at least once, in order per agent
+        tx.signal("nhi.changed", agent)       # the caches of every node
+
+    await store.write(register)
+
+INVARIANT: when `write` returns, the change, its ledger entry and its publications are on disk, all of them or none.
+SQL is portable: `?` for parameters, `RETURNING` and `ON CONFLICT` as both engines have them, integers for booleans, `for_update` for locks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
+from enum import StrEnum
+from typing import Any, LiteralString, NewType, Protocol, TypeVar
+
+import msgspec
+
+from creto.common import wire
+from creto.common.errors import ProductId
+from creto.common.ids import AgentId, TenantId
+from creto.common.timestamps import ConsensusTimestamp
+
+T = TypeVar("T")
+Row = tuple[Any, ...]
+EntryId = NewType("EntryId", str)  # a UUIDv7 as text
+
+
+class EngineName(StrEnum):
+    SQLITE = "sqlite"
+    POSTGRES = "postgres"
+
+
+class Outcome(StrEnum):
+    """How an act ended. An act with effects outside the database has an INTENT entry before and one of the others after."""
+
+    INTENT = "intent"
+    SUCCESS = "success"
+    FAILURE = "failure"
+    DENIED = "denied"
+    PENDING = "pending"  # it waits for a human
+
+
+class Grade(StrEnum):
+    """How strongly the gate held: what the agent could have done without us."""
+
+    SANDBOXED = "sandboxed"  # the agent had no other way
+    GATEWAY = "gateway"  # it came through our proxy or API
+    COOPERATIVE = "cooperative"  # in-process SDK
+
+
+class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One thing that happened. Its `body()` is the byte string that is hashed into the Merkle log."""
+
+    event_id: EntryId
+    tenant: TenantId
+    product: ProductId
+    agent_nhi: AgentId  # who; humans and services have ids of the same form
+    action: str  # what
+    resource: str
+    outcome: Outcome
+    timestamp: ConsensusTimestamp
+    event: str = ""  # the spec's audit event type, as SandboxSpawned
+    metadata: msgspec.Raw = msgspec.Raw(b"{}")  # that type's fields
+    delegation_chain: tuple[AgentId, ...] = ()
+    why: str | None = None  # the reason of a failure or denial, in words
+    code: str | None = None  # its error code
+    grade: Grade | None = None
+    intent_id: EntryId | None = None  # on an outcome: the intent it closes
+    trace_id: str | None = None
+    degraded_clock: bool = False  # the timestamp is local: the quorum was away
+
+    def body(self) -> bytes:
+        return wire.encode(self)
+
+
+class Position(msgspec.Struct, frozen=True, order=True):
+    """A place in the ledger or the outbox. Rows become visible in this order: nothing ever appears before a position already read."""
+
+    epoch: int = 0
+    seq: int = 0
+
+
+class LedgerRow(msgspec.Struct, frozen=True):
+    position: Position
+    event_id: EntryId
+    body: bytes
+
+
+class OutboxRow(msgspec.Struct, frozen=True):
+    position: Position
+    message_id: str  # a UUIDv7: consumers and brokers drop what they have seen
+    tenant: TenantId
+    subject: str
+    agent: str  # the ordering key
+    payload: bytes
+    headers: dict[str, str]
+
+
+class ReadTx(Protocol):
+    """A consistent view."""
+
+    @property
+    def engine(self) -> EngineName: ...
+
+    @property
+    def for_update(self) -> LiteralString:
+        """Appended to a SELECT to lock its rows; empty where one writer makes it needless."""
+        ...
+
+    def all(self, sql: LiteralString, *params: Any) -> list[Row]: ...
+
+    def one(self, sql: LiteralString, *params: Any) -> Row | None: ...
+
+    def value(self, sql: LiteralString, *params: Any) -> Any:
+        """The first column of the first row, or None."""
+        ...
+
+    def ledger_tail(self, after: Position, limit: int) -> list[LedgerRow]: ...
+
+    def outbox_tail(self, after: Position, limit: int) -> list[OutboxRow]: ...
+
+
+class Tx(ReadTx, Protocol):
+    """A change, all or nothing."""
+
+    def run(self, sql: LiteralString, *params: Any) -> int:
+        """Execute; the number of rows changed."""
+        ...
+
+    def many(self, sql: LiteralString, rows: Iterable[Sequence[Any]]) -> None:
+        """The same statement for every row."""
+        ...
+
+    def bulk(self, table: LiteralString, columns: Sequence[LiteralString], rows: Iterable[Sequence[Any]]) -> None:
+        """Insert many rows the fastest way the engine knows (COPY on PostgreSQL)."""
+        ...
+
+    def record(self, entry: Entry) -> EntryId:
+        """Append to the ledger."""
+        ...
+
+    def publish(
+        self, subject: str, payload: bytes, *, tenant: TenantId, agent: str, headers: dict[str, str] | None = None
+    ) -> str:
+        """Append to the outbox; the id of the message."""
+        ...
+
+    def signal(self, channel: str, payload: str) -> None:
+        """Tell every node of this store, once the change is durable."""
+        ...
+
+    def lock(self, name: str) -> None:
+        """Wait for the named lock, held until the transaction ends; free of cost where there is one writer."""
+        ...
+
+
+class Isolation(StrEnum):
+    SERIALIZABLE = "serializable"  # the default: what holds with one writer holds everywhere
+    READ_COMMITTED = "read_committed"  # for bulk paths that lock what they depend on
+
+
+class Store(Protocol):
+    @property
+    def engine(self) -> EngineName: ...
+
+    @property
+    def node(self) -> str:
+        """The name of this process among those that share the store."""
+        ...
+
+    def submit(self, fn: Callable[[Tx], T], *, isolation: Isolation = Isolation.SERIALIZABLE) -> Future[T]:
+        """Queue a transaction; the future resolves when it is on disk. A full queue raises PL-503 at once and changes nothing."""
+        ...
+
+    async def write(self, fn: Callable[[Tx], T], *, isolation: Isolation = Isolation.SERIALIZABLE) -> T: ...
+
+    async def read(self, fn: Callable[[ReadTx], T]) -> T: ...
+
+    def read_now(self, fn: Callable[[ReadTx], T]) -> T:
+        """Read on the calling thread: for small indexed look-ups and for threads without a loop."""
+        ...
+
+    def on_signal(self, channel: str, fn: Callable[[str], None]) -> None:
+        """Call `fn(payload)` for each signal of any node, this one included, within 50 ms; on the store's own thread."""
+        ...
+
+    async def settled(self, timeout_s: float = 0.05) -> bool:
+        """Wait until every live node has handled the signals sent so far, so that a revocation holds everywhere; False if one did not answer in time."""
+        ...
+
+    def close(self) -> None:
+        """Finish what was accepted, then let go."""
+        ...
