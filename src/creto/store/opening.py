@@ -35,7 +35,8 @@ def open_store(
     if migrate:
         postgres.migrate(url, wanted, parts)
     schema.check(postgres.migration_statuses(url, wanted, parts), pending_allowed=False)
-    return postgres.PostgresStore(url, node, queue_max)
+    store: Store = postgres.PostgresStore(url, node, queue_max)
+    return store
 
 
 def migration_status(url: str, *, parts: Sequence[str] = PARTS) -> list[schema.MigrationStatus]:
@@ -44,7 +45,8 @@ def migration_status(url: str, *, parts: Sequence[str] = PARTS) -> list[schema.M
     wanted = schema.load(parts)
     if _is_sqlite(url):
         return sqlite.migration_statuses(sqlite.open_path(url), wanted, parts)
-    return _postgres().migration_statuses(url, wanted, parts)
+    statuses: list[schema.MigrationStatus] = _postgres().migration_statuses(url, wanted, parts)
+    return statuses
 
 
 def pending_migrations(url: str, *, parts: Sequence[str] = PARTS) -> list[schema.Migration]:

@@ -1,7 +1,7 @@
 """PostgreSQL: a pool of threads with a connection each, serializable by default, retried when the server asks for it.
 
-INVARIANT: a function is run again only while nothing of it can have been committed; when the connection breaks during COMMIT the
-outcome is unknown, the caller gets PL-503, and an idempotency key tells it later what happened.
+INVARIANT: a function is run again only while nothing of it can have been committed; when the connection breaks during
+COMMIT the outcome is unknown, the caller gets PL-503, and an idempotency key tells it later what happened.
 INVARIANT: a tail returns a row only when every transaction with a lower id has ended, so nothing can appear before it.
 """
 
@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, ClassVar, LiteralString, TypeVar
 
 import msgspec
@@ -116,7 +116,7 @@ def connect(url: str, **options: Any) -> Connection:
 
 
 def fault(error: Exception) -> EnablementError:
-    """What an error of PostgreSQL means to a caller. The server's details are left out: they repeat the row's values."""
+    """What an error of PostgreSQL means to a caller, without the server's details: they repeat the row's values."""
     said = (error.diag.message_primary if isinstance(error, psycopg.Error) else None) or type(error).__name__
     if isinstance(error, errors.UniqueViolation):
         return AlreadyExists("PL-409", said)
@@ -213,9 +213,7 @@ class PostgresStore(EngineStore):
         self._down_until = 0.0
         self._idle_readers: deque[Connection] = deque()
         self._reading = threading.Semaphore(STORE_POOL_SIZE)
-        self._listener = PostgresListener(
-            lambda **options: connect(url, **options), self.signals, self.instance, self.node
-        )
+        self._listener = PostgresListener(partial(connect, url), self.signals, self.instance, self.node)
         self._listener.start()
         self._writers = [
             threading.Thread(target=self._write_all, name=f"creto-store-write-{i}", daemon=True)
@@ -384,7 +382,7 @@ def migrate(url: str, wanted: Sequence[schema.Migration], parts: Sequence[str]) 
 
 
 def _lift_epochs(db: Connection) -> None:
-    """A dump restored on another server brings epochs from the future of its transaction ids: new ones begin above them."""
+    """A dump restored on another server brings epochs above its transaction ids: new ones begin above those."""
     highest = "SELECT GREATEST((SELECT max(epoch) FROM store_ledger), (SELECT max(epoch) FROM store_outbox))"
     [(newest,)] = db.execute(highest.encode()).fetchall()
     [(current, base)] = db.execute("SELECT pg_current_xact_id()::text::bigint, store_epoch_base()").fetchall()

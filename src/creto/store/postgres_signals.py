@@ -1,4 +1,4 @@
-"""Signals over PostgreSQL: NOTIFY carries them, in the order of the commits, to the one listening connection of each process.
+"""Signals over PostgreSQL: NOTIFY carries them, in the order of the commits, to one connection of each process.
 
 INVARIANT: while the connection is away nothing is known of what others changed, so `Signals.broke` is told at once, and
 `Signals.flows` only after LISTEN holds again.

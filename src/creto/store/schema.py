@@ -2,7 +2,7 @@
 
     src/creto/platform/nhi/migrations/0001_identities.sql
 
-One file serves both engines; a line that starts with `--sqlite ` or `--postgres ` holds only there. Everything pending is
+One file serves both engines; a line that starts with `--sqlite ` or `--postgres ` holds only there. What is pending is
 applied in one transaction under a lock, so that processes which open the store together find it done.
 
 INVARIANT: what was applied has the fingerprint that was recorded (else PL-840), and the database knows nothing this

@@ -53,7 +53,7 @@ class Signals:
             self.tell_lost()
 
     def deliver(self, origin: str, channel: str, payload: str) -> None:
-        """What the engine heard. Our own signals were handled before `write` returned; a barrier asks only the others."""
+        """What the engine heard. Our own signals were handled before `write` returned; a barrier asks the others."""
         if channel == ACK:
             self._acknowledged(payload, origin)
         elif origin == self._instance:

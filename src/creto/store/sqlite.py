@@ -1,7 +1,7 @@
 """SQLite: one file, one writer, many readers.
 
 All writes of a process go through one thread, which commits them in groups: it takes what waits, runs each function in
-its own savepoint, and commits once. While the disk syncs, the next group gathers; so everyone who waits shares the cost.
+its own savepoint, and commits once. While the disk syncs, the next group gathers: those who wait share the cost.
 
 INVARIANT: synchronous=FULL in WAL mode: what COMMIT acknowledged survives a crash of the machine.
 INVARIANT: a function that fails undoes only itself; a COMMIT that fails fails every function of its group.
@@ -43,6 +43,7 @@ T = TypeVar("T")
 SCHEME = "sqlite:///"
 WRITERS: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)  # by file: never two writers in one process
 
+UNIQUE = (apsw.SQLITE_CONSTRAINT_UNIQUE, apsw.SQLITE_CONSTRAINT_PRIMARYKEY)
 SIGNAL: LiteralString = "INSERT INTO store_signal (instance, channel, payload, at_ms) VALUES (?, ?, ?, ?)"
 
 
@@ -81,10 +82,7 @@ def _busy_handler() -> Callable[[int], bool]:
 def fault(error: Exception) -> EnablementError:
     """What an error of SQLite means to a caller."""
     if isinstance(error, apsw.ConstraintError):
-        unique = getattr(error, "extendedresult", 0) in (
-            apsw.SQLITE_CONSTRAINT_UNIQUE,
-            apsw.SQLITE_CONSTRAINT_PRIMARYKEY,
-        )
+        unique = getattr(error, "extendedresult", 0) in UNIQUE
         return AlreadyExists("PL-409", str(error)) if unique else InternalError("PL-500", str(error))
     if isinstance(error, apsw.BusyError | apsw.LockedError):
         return ConnectionFailed("PL-503", "another process holds the database file", retry_after_s=0.5)

@@ -38,7 +38,7 @@ class SqliteWatcher:
         self._beat = beat
         self._stop = threading.Event()
         self._version = -1
-        self._seen: int = self._db.execute(LAST).fetchall()[0][0]
+        self._seen = self._db.execute(LAST).fetchall()[0][0]
         self._beat_sent = self._beat_done = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="creto-store-signals", daemon=True)
 

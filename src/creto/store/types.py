@@ -1,7 +1,7 @@
 """What every engine offers: transactions, the ledger, the outbox and signals.
 
-A transaction is a plain synchronous function. The store runs it, perhaps more than once, so it has no effect but through
-its `tx`:
+A transaction is a plain synchronous function. The store runs it, perhaps more than once, so it has no effect but
+through its `tx`:
 
     def register(tx: Tx) -> None:
         tx.run("INSERT INTO nhi_identity (tenant, agent) VALUES (?, ?)", tenant, agent)
@@ -85,7 +85,7 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Position(msgspec.Struct, frozen=True, order=True):
-    """A place in the ledger or the outbox. Rows become visible in this order: nothing appears before a position read."""
+    """A place in the ledger or the outbox. Nothing ever appears before a position that was read."""
 
     epoch: int = 0
     seq: int = 0
@@ -126,9 +126,13 @@ class ReadTx(Protocol):
         """The first column of the first row, or None."""
         ...
 
-    def ledger_tail(self, after: Position, limit: int) -> list[LedgerRow]: ...
+    def ledger_tail(self, after: Position, limit: int) -> list[LedgerRow]:
+        """The next rows of the ledger. It may come a moment after its `write` returned: once nothing can precede it."""
+        ...
 
-    def outbox_tail(self, after: Position, limit: int) -> list[OutboxRow]: ...
+    def outbox_tail(self, after: Position, limit: int) -> list[OutboxRow]:
+        """The next rows of the outbox, as `ledger_tail`."""
+        ...
 
 
 class Tx(ReadTx, Protocol):
@@ -200,14 +204,14 @@ class Store(Protocol):
         ...
 
     def on_signal(self, channel: str, fn: Callable[[str], None]) -> None:
-        """Call `fn(payload)` for each signal of any node, this one included, within 50 ms, on the store's own threads.
+        """Call `fn(payload)` for each signal of any node, this one included, within 50 ms, on a thread of the store.
 
-        In the process that wrote, `fn` has returned before `write` returns. It may `read_now`; it must not wait for a write.
+        In the process that wrote it has returned before `write` does. It may `read_now`; it must not await a write.
         """
         ...
 
     def on_signal_lost(self, fn: Callable[[], None]) -> None:
-        """Call `fn` when signals may have been missed, and again when they flow: drop what you cached, to fail closed."""
+        """Call `fn` when signals may have been missed, and again when they flow: drop what you cached: fail closed."""
         ...
 
     @property
@@ -218,7 +222,7 @@ class Store(Protocol):
     async def settled(self, timeout_s: float = 0.05) -> bool:
         """Wait until every live node has handled the signals sent so far, so that a revocation holds everywhere.
 
-        False if one did not answer in time. A node that died is not waited for; one that lost touch has dropped its caches.
+        False if one did not answer in time. A node that died is not waited for; one that lost touch drops its caches.
         """
         ...
 
