@@ -24,7 +24,7 @@ from creto.common.errors import InvalidInput, Unauthorized
 from creto.common.ids import AgentId, AgentIdentity, TenantId
 from creto.common.limits import CHAIN_BYTES_MAX
 from creto.common.timestamps import ConsensusTimestamp
-from creto.platform.crypto import digest
+from creto.platform.crypto import tagged_digest
 
 if TYPE_CHECKING:
     from creto.platform.nhi.service import Nhi
@@ -65,7 +65,12 @@ class DelegationLink(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     @cached_property
     def hash(self) -> bytes:
         """The link's name: what its child link commits to and what a revocation names."""
-        return digest(self.canonical_bytes)
+        return tagged_digest(self.canonical_bytes)
+
+    @cached_property
+    def proof(self) -> bytes:
+        """A name for these terms with this very signature: what was verified once need not be verified again."""
+        return tagged_digest(self.canonical_bytes + self.signature)
 
 
 class ChainFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -93,7 +98,7 @@ class DelegationChain(msgspec.Struct, frozen=True, dict=True):
     @cached_property
     def fingerprint(self) -> bytes:
         """A name for this chain with these very signatures: the key of what was verified before."""
-        return digest(self.to_bytes())
+        return tagged_digest(self.to_bytes())
 
     def root(self) -> AgentIdentity:
         """The human or service that everything goes back to."""

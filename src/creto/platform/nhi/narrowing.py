@@ -13,8 +13,8 @@ INVARIANT: the work is bounded by CHAIN_LINKS_MAX × SCOPE_PATTERNS_MAX, whateve
 from __future__ import annotations
 
 from creto.common.errors import EnablementError, InvalidInput, Unauthorized
-from creto.common.ids import TENANT_CHARS_MAX, AgentId, TenantId, agent_key
-from creto.common.limits import CHAIN_LINKS_MAX, INTEGER_MAX, SIGNATURE_BYTES_MAX
+from creto.common.ids import AgentId, TenantId, agent_key
+from creto.common.limits import CHAIN_LINKS_MAX, INTEGER_MAX, SIGNATURE_BYTES_MAX, TENANT_CHARS_MAX
 from creto.platform.nhi import scope
 from creto.platform.nhi.chain import NONCE_BYTES, Budget, DelegationChain, DelegationLink
 
