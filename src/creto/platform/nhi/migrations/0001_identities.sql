@@ -70,15 +70,23 @@ CREATE TABLE nhi_login (
 ;
 CREATE INDEX nhi_login_expiry ON nhi_login (expires_at);
 
--- Key bundles. The seal is one signature over the Merkle root of a batch's keys; a batch lives as long as one of its keys.
+-- Key bundles. Every upload has a higher number than the one before, so that an old one cannot bring used keys back.
+CREATE TABLE nhi_bundle (
+  tenant TEXT NOT NULL,
+  agent TEXT NOT NULL,
+  batch_last BIGINT NOT NULL,
+  PRIMARY KEY (tenant, agent)
+)
+--sqlite WITHOUT ROWID
+;
+
+-- One signature covers the Merkle root over an upload's keys; it is kept as long as one of them is.
 CREATE TABLE nhi_key_batch (
   tenant TEXT NOT NULL,
   agent TEXT NOT NULL,
-  batch TEXT NOT NULL,
-  root BYTEA NOT NULL,
+  batch BIGINT NOT NULL,
   size BIGINT NOT NULL,
   signature BYTEA NOT NULL,
-  published_at BIGINT NOT NULL,
   PRIMARY KEY (tenant, agent, batch)
 )
 --sqlite WITHOUT ROWID
@@ -89,7 +97,7 @@ CREATE TABLE nhi_prekey (
   kind SMALLINT NOT NULL,
   id BIGINT NOT NULL,
   public BYTEA NOT NULL,
-  batch TEXT NOT NULL,
+  batch BIGINT NOT NULL,
   leaf BIGINT NOT NULL,
   path BYTEA NOT NULL,
   PRIMARY KEY (tenant, agent, kind, id)
