@@ -123,7 +123,9 @@ class DelegationChain(msgspec.Struct, frozen=True, dict=True):
     def from_bytes(data: bytes) -> DelegationChain:
         """The chain in these bytes, unverified; whatever they are, the answer is a chain or PL-129."""
         if len(data) > CHAIN_BYTES_MAX:
-            raise InvalidInput.of("chain", got=f"{len(data)} bytes", expected=f"at most {CHAIN_BYTES_MAX}", code="PL-129")
+            raise InvalidInput.of(
+                "chain", got=f"{len(data)} bytes", expected=f"at most {CHAIN_BYTES_MAX}", code="PL-129"
+            )
         chain = DelegationChain(wire.decode(data, ChainFile, code="PL-129", what="chain").links)
         if chain.to_bytes() != data:
             raise InvalidInput.of("chain", got="another spelling", expected="sorted keys without spaces", code="PL-129")

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from creto.common.errors import EnablementError, InvalidInput
 from creto.common.ids import AgentId, AgentIdentity, SandboxId, TenantId, checked_name, checked_tenant
 from creto.common.limits import (
-
     PAGE_ITEMS_DEFAULT,
     PAGE_ITEMS_MAX,
     ROTATION_OVERLAP_S_DEFAULT,
@@ -191,9 +190,7 @@ class Identities(Core):
         def change(tx: Tx) -> Identity:
             changed = step(sql.get(tx, tenant, agent, lock=True), now, why)
             sql.update(tx, changed)
-            self._record(
-                tx, tenant, act, event, actor=actor or agent, subject=agent, now=now, fields={"reason": why}
-            )
+            self._record(tx, tenant, act, event, actor=actor or agent, subject=agent, now=now, fields={"reason": why})
             announce(tx, Change(tenant, (agent,), lost=changed.state is not IdentityState.ACTIVE))
             return changed
 
@@ -272,5 +269,3 @@ def checked_suite(key: VerifyKey) -> VerifyKey:
     if key.suite is not SignatureSuite.HYBRID:
         raise InvalidInput.of("verify_key", got=key.suite.name, expected=SignatureSuite.HYBRID.name, code="PL-216")
     return key
-
-

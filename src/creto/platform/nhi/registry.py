@@ -88,7 +88,9 @@ class Registry:
         if missing:
             changes = self._changes
             for agent, identity in self._store.read_now(lambda tx: sql.find(tx, tenant, missing)).items():
-                registered = Registered(identity, VerifyKey.of(identity.agent.public_key_ed25519, identity.public_key_ml_dsa))
+                registered = Registered(
+                    identity, VerifyKey.of(identity.agent.public_key_ed25519, identity.public_key_ml_dsa)
+                )
                 found[agent] = registered
                 self._keep(self._known, (tenant, agent), registered, changes)
         return found

@@ -24,7 +24,9 @@ def checked_patterns(patterns: Iterable[str], field: str, *, code: str = "PL-400
         raise InvalidInput.of(field, got=f"{len(found)} patterns", expected=f"1 to {SCOPE_PATTERNS_MAX}", code=code)
     for pattern in found:
         if not is_pattern(pattern):
-            expected = f"an exact text or a prefix with one trailing *, 1 to {SCOPE_PATTERN_CHARS_MAX} printable characters"
+            expected = (
+                f"an exact text or a prefix with one trailing *, 1 to {SCOPE_PATTERN_CHARS_MAX} printable characters"
+            )
             raise InvalidInput.of(field, got=pattern, expected=expected, code=code)
     return found
 

@@ -15,12 +15,13 @@ COLUMNS: LiteralString = (
     "tenant, agent, kind, name, ml_dsa, owner, origin, state, registered_at, changed_at, retires_at, "
     "predecessor, successor, reason, version"
 )
+SELECT: LiteralString = "SELECT " + COLUMNS + " FROM nhi_identity WHERE tenant = ?"  # noqa: S608
 SLOTS = CHAIN_LINKS_MAX + 1  # identities of the longest chain: one statement serves every chain
 SELECT_SOME: LiteralString = (
-    "SELECT " + COLUMNS + " FROM nhi_identity WHERE tenant = ? AND agent IN (" + "?, " * 16 + "?)"  # noqa: S608
+    SELECT + " AND agent IN (" + "?, " * 16 + "?)"
 )
 SELECT_LINKS: LiteralString = (
-    "SELECT link FROM nhi_revoked_link WHERE tenant = ? AND link IN (" + "?, " * 15 + "?)"  # noqa: S608
+    "SELECT link FROM nhi_revoked_link WHERE tenant = ? AND link IN (" + "?, " * 15 + "?)"
 )
 
 
@@ -73,7 +74,7 @@ def find(tx: ReadTx, tenant: TenantId, agents: Sequence[AgentId]) -> dict[AgentI
 
 
 def get(tx: ReadTx, tenant: TenantId, agent: AgentId, *, lock: bool = False) -> Identity:
-    where: LiteralString = "SELECT " + COLUMNS + " FROM nhi_identity WHERE tenant = ? AND agent = ?"  # noqa: S608
+    where = SELECT + " AND agent = ?"
     row = tx.one(where + tx.for_update if lock else where, tenant, agent)
     if row is None:
         raise not_registered(agent)
@@ -82,7 +83,9 @@ def get(tx: ReadTx, tenant: TenantId, agent: AgentId, *, lock: bool = False) -> 
 
 def line(tx: ReadTx, tenant: TenantId, origin: AgentId) -> list[Identity]:
     """Every key of one line of rotations, oldest first."""
-    sql: LiteralString = "SELECT " + COLUMNS + " FROM nhi_identity WHERE tenant = ? AND origin = ? ORDER BY registered_at"  # noqa: S608
+    sql: LiteralString = (
+        "SELECT " + COLUMNS + " FROM nhi_identity WHERE tenant = ? AND origin = ? ORDER BY registered_at"
+    )
     return [from_row(row) for row in tx.all(sql + tx.for_update, tenant, origin)]
 
 
@@ -96,7 +99,7 @@ def page(
     owner: AgentId | None,
 ) -> list[Identity]:
     """In order of registration, from behind a position."""
-    sql: LiteralString = "SELECT " + COLUMNS + " FROM nhi_identity WHERE tenant = ? AND (registered_at, agent) > (?, ?)"  # noqa: S608
+    sql = SELECT + " AND (registered_at, agent) > (?, ?)"
     params: list[Any] = [tenant, *after]
     if kind is not None:
         sql += " AND kind = ?"

@@ -89,7 +89,9 @@ def mint(root_key: bytes, head: TokenHead) -> str:
     return Token(head, (), mac(root_key, wire.encode(head))).to_text()
 
 
-def attenuate(token: str, *, scopes: tuple[str, ...] | None = None, expires_at: ConsensusTimestamp | None = None) -> str:
+def attenuate(
+    token: str, *, scopes: tuple[str, ...] | None = None, expires_at: ConsensusTimestamp | None = None
+) -> str:
     """The same token, able to do less; needs no server and no key."""
     held = Token.from_text(token)
     if scopes is not None:
@@ -97,7 +99,9 @@ def attenuate(token: str, *, scopes: tuple[str, ...] | None = None, expires_at: 
     caveat = Caveat(scopes=scopes, expires_at=expires_at)
     narrowed = Token(held.head, (*held.caveats, caveat), mac(held.mac, wire.encode(caveat))).to_text()
     if len(narrowed) > TOKEN_BYTES_MAX or len(held.caveats) == TOKEN_CAVEATS_MAX:
-        raise InvalidInput.of("token", got="too many caveats", expected=f"at most {TOKEN_CAVEATS_MAX} caveats, {TOKEN_BYTES_MAX} bytes")
+        raise InvalidInput.of(
+            "token", got="too many caveats", expected=f"at most {TOKEN_CAVEATS_MAX} caveats, {TOKEN_BYTES_MAX} bytes"
+        )
     return narrowed
 
 

@@ -18,6 +18,7 @@ from creto.common.timestamps import ConsensusTimestamp
 from creto.platform.nhi import lifecycle, narrowing, scope
 from creto.platform.nhi.bounded import Bounded
 from creto.platform.nhi.chain import LINK_CONTEXT, Budget, DelegationChain, DelegationLink
+from creto.platform.nhi.dependents import Member
 from creto.platform.nhi.registry import Registered, Registry
 from creto.platform.nhi.types import PrincipalKind, Standing
 
@@ -109,9 +110,7 @@ class ChainValidator:
                 return valid
         raise ConnectionFailed("PL-503", "identities were revoked faster than this chain could be validated")
 
-    def recheck(
-        self, valid: ValidatedChain, now: ConsensusTimestamp, action: str | None, resource: str | None
-    ) -> None:
+    def recheck(self, valid: ValidatedChain, now: ConsensusTimestamp, action: str | None, resource: str | None) -> None:
         """The same questions again at the time of use, without the signatures."""
         valid.check(now=now, action=action, resource=resource)
         self._members(valid.tenant, valid.agents, valid.links, now)
@@ -143,7 +142,7 @@ class ChainValidator:
 
     def _note(self, fingerprint: bytes, facts: Facts) -> None:
         """Have every later revocation along the chain reach its agent. Full means: forget everybody, and begin again."""
-        members = (*facts.agents, *facts.links)
+        members: tuple[Member, ...] = (*facts.agents, *facts.links)
         generation = self._registry.dependents.note(facts.tenant, members, facts.agents[-1])
         if generation is None:
             self._registry.forget_all()
@@ -183,7 +182,9 @@ class ChainValidator:
         if not members[agents[0]].identity.kind.is_root:
             raise narrowing.refusal("PL-112", f"{agents[0]}, an agent", "a human or a service at the root")
         if links and (revoked := self._registry.revoked_link(tenant, links)) is not None:
-            raise Unauthorized("PL-124", field="chain", got=f"link {revoked.hex()}", expected="links that are not revoked")
+            raise Unauthorized(
+                "PL-124", field="chain", got=f"link {revoked.hex()}", expected="links that are not revoked"
+            )
         return members
 
 
