@@ -36,7 +36,7 @@ from creto.platform.crypto.types import (
     any_suite,
     strength,
 )
-from creto.store.types import ReadTx, Store, Tx
+from creto.store.types import Store, Tx
 
 CHANGED = "crypto.key_changed"
 KEYS_CACHED_MAX = 4096  # opened keys in memory: about 10 KiB each with both halves
