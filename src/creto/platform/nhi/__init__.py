@@ -12,7 +12,6 @@ await nhi.revoke("default", ada.nhi)                      # when it returns, nob
 from creto.common.ids import AgentIdentity
 from creto.platform.nhi.chain import Budget, DelegationChain, DelegationLink
 from creto.platform.nhi.grant import delegate
-from creto.platform.nhi.jwk import thumbprint, to_jwks
 from creto.platform.nhi.prekeys import (
     BundleUpload,
     KeyBundle,
@@ -78,6 +77,4 @@ __all__ = [
     "request_proof",
     "rotation_proofs",
     "seal_bundle",
-    "thumbprint",
-    "to_jwks",
 ]

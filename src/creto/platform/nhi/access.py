@@ -17,10 +17,10 @@ from creto.common.ids import AgentId, TenantId, checked_tenant, new_id
 from creto.common.limits import CHALLENGE_TTL_S, LOGIN_TTL_S, TOKEN_TTL_S_MAX
 from creto.common.timestamps import SECOND, ConsensusTimestamp
 from creto.platform.crypto import equal, mac, random_bytes, tagged_digest
+from creto.platform.crypto.jose import b64url_encode
 from creto.platform.nhi import lifecycle, scope, statements, tokens
 from creto.platform.nhi import store as sql
 from creto.platform.nhi.core import Core
-from creto.platform.nhi.jwk import base64url
 from creto.platform.nhi.types import Caller, Challenge, IssuedToken, PrincipalKind
 from creto.store.types import Tx
 
@@ -124,7 +124,7 @@ class Access(Core):
             raise InvalidInput.of("ttl_s", got=ttl_s, expected=f"1 to {TOKEN_TTL_S_MAX}")
         if self._in_force(tenant, human, now).identity.kind is not PrincipalKind.HUMAN:
             raise InvalidInput.of("human", got=human, expected="a human")
-        secret = LOGIN_PREFIX + base64url(random_bytes(32))
+        secret = LOGIN_PREFIX + b64url_encode(random_bytes(32))
         packed = wire.encode(checked).decode()
 
         def add(tx: Tx) -> None:

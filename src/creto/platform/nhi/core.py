@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
+import msgspec
 
 from creto.common import wire
 from creto.common.errors import InternalError, InvalidInput, ProductId
 from creto.common.ids import AgentId, TenantId, checked_tenant, new_id
 from creto.common.timestamps import Clock, ConsensusTimestamp
+from creto.platform.crypto.jose import b64url_decode, b64url_encode
 from creto.platform.nhi import lifecycle
 from creto.platform.nhi.registry import Registered, Registry
 from creto.platform.nhi.secrets import Secrets
 from creto.platform.nhi.types import Identity
 from creto.store.types import Entry, EntryId, Outcome, Store, Tx
 
-import msgspec  # isort: skip
+CURSOR_CHARS_MAX = 400  # a time and an agent id
 
 
 class Core:
@@ -67,14 +67,13 @@ class Core:
 
 
 def cursor_of(position: tuple[int, str]) -> str:
-    return base64.urlsafe_b64encode(wire.encode(position)).rstrip(b"=").decode()
+    return b64url_encode(wire.encode(position))
 
 
 def position_of(cursor: str | None) -> tuple[int, str]:
     if cursor is None:
         return (-1, "")
     try:
-        data = base64.urlsafe_b64decode(cursor.encode() + b"=" * (-len(cursor) % 4))
-        return wire.decode(data, tuple[int, str], what="cursor")
-    except (binascii.Error, InvalidInput) as error:
+        return wire.decode(b64url_decode(cursor[:CURSOR_CHARS_MAX]), tuple[int, str], what="cursor")
+    except InvalidInput as error:
         raise InvalidInput.of("cursor", got=cursor, expected="the cursor of the page before") from error

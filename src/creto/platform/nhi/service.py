@@ -7,14 +7,15 @@ chain through it; other nodes follow within 50 ms or distrust their memory.
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from creto.common.timestamps import Clock
-from creto.platform.crypto import Keystore
+from creto.platform.crypto import Keystore, VerifyKey, jose
 from creto.platform.nhi.access import Access
 from creto.platform.nhi.bundles import Bundles
 from creto.platform.nhi.certificates import Certificates
 from creto.platform.nhi.delegations import Delegations
 from creto.platform.nhi.identities import Identities
-from creto.platform.nhi.jwk import Jwk, to_jwks
 from creto.platform.nhi.secrets import Secrets
 from creto.platform.nhi.types import Identity
 from creto.store.types import Store
@@ -38,9 +39,10 @@ class Nhi(Identities, Delegations, Access, Certificates, Bundles):
         if self._secrets_or_none is not None:
             await self._secrets_or_none.load()
 
-    def to_jwk(self, identity: Identity) -> dict[str, list[Jwk]]:
-        """The identity's keys as a JSON Web Key Set."""
-        return to_jwks(identity.agent)
+    def to_jwk(self, identity: Identity) -> tuple[jose.Jwk, ...]:
+        """The identity's keys as JSON Web Keys: OKP for Ed25519, AKP (RFC 9964) for ML-DSA-65; a hybrid signature needs both."""
+        keys = jose.to_jwks(VerifyKey.of(identity.agent.public_key_ed25519, identity.public_key_ml_dsa))
+        return tuple(replace(key, kid=f"{identity.nhi}#{jose.thumbprint(key)}", use="sig") for key in keys)
 
 
 NhiRegistry = Nhi  # the client's name

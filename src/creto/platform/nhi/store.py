@@ -17,12 +17,8 @@ COLUMNS: LiteralString = (
 )
 SELECT: LiteralString = "SELECT " + COLUMNS + " FROM nhi_identity WHERE tenant = ?"  # noqa: S608
 SLOTS = CHAIN_LINKS_MAX + 1  # identities of the longest chain: one statement serves every chain
-SELECT_SOME: LiteralString = (
-    SELECT + " AND agent IN (" + "?, " * 16 + "?)"
-)
-SELECT_LINKS: LiteralString = (
-    "SELECT link FROM nhi_revoked_link WHERE tenant = ? AND link IN (" + "?, " * 15 + "?)"
-)
+SELECT_SOME: LiteralString = SELECT + " AND agent IN (" + "?, " * 16 + "?)"
+SELECT_LINKS: LiteralString = "SELECT link FROM nhi_revoked_link WHERE tenant = ? AND link IN (" + "?, " * 15 + "?)"
 
 
 def from_row(row: Row) -> Identity:
@@ -83,10 +79,8 @@ def get(tx: ReadTx, tenant: TenantId, agent: AgentId, *, lock: bool = False) -> 
 
 def line(tx: ReadTx, tenant: TenantId, origin: AgentId) -> list[Identity]:
     """Every key of one line of rotations, oldest first."""
-    sql: LiteralString = (
-        "SELECT " + COLUMNS + " FROM nhi_identity WHERE tenant = ? AND origin = ? ORDER BY registered_at"
-    )
-    return [from_row(row) for row in tx.all(sql + tx.for_update, tenant, origin)]
+    sql = SELECT + " AND origin = ? ORDER BY registered_at" + tx.for_update
+    return [from_row(row) for row in tx.all(sql, tenant, origin)]
 
 
 def page(

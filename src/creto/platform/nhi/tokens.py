@@ -11,10 +11,6 @@ INVARIANT: a token has one spelling, at most TOKEN_BYTES_MAX bytes and TOKEN_CAV
 
 from __future__ import annotations
 
-import base64
-import binascii
-import re
-
 import msgspec
 from msgspec.structs import replace
 
@@ -24,11 +20,11 @@ from creto.common.ids import AgentId, TenantId
 from creto.common.limits import TOKEN_BYTES_MAX, TOKEN_CAVEATS_MAX
 from creto.common.timestamps import ConsensusTimestamp
 from creto.platform.crypto import equal, mac
+from creto.platform.crypto.jose import b64url_decode, b64url_encode
 from creto.platform.nhi import scope
 from creto.platform.nhi.types import PrincipalKind
 
 PREFIX = "creto1."
-BASE64URL = re.compile(r"[A-Za-z0-9_-]+")
 
 
 class TokenHead(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -57,17 +53,17 @@ class Token(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mac: bytes
 
     def to_text(self) -> str:
-        return PREFIX + base64.urlsafe_b64encode(wire.encode(self)).rstrip(b"=").decode()
+        return PREFIX + b64url_encode(wire.encode(self))
 
     @staticmethod
     def from_text(text: str) -> Token:
         """The token in this text, unverified, or PL-107."""
         body = text.removeprefix(PREFIX)
-        if len(text) > TOKEN_BYTES_MAX or body == text or not BASE64URL.fullmatch(body):
+        if len(text) > TOKEN_BYTES_MAX or body == text:
             raise invalid("another form")
         try:
-            token = wire.decode(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)), Token, code="PL-400")
-        except (binascii.Error, InvalidInput) as error:
+            token = wire.decode(b64url_decode(body), Token)
+        except InvalidInput as error:
             raise invalid("another form") from error
         if len(token.caveats) > TOKEN_CAVEATS_MAX or token.to_text() != text:
             raise invalid("another form")

@@ -60,6 +60,9 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     reason: str | None = None
     version: int = 1
 
+    def __repr__(self) -> str:
+        return f"Identity({self.tenant!r}, {self.nhi!r}, {self.kind}, {self.name!r}, {self.state})"
+
     @property
     def agent(self) -> AgentIdentity:
         return AgentIdentity(self.nhi, agent_key(self.nhi), self.public_key_ml_dsa)
