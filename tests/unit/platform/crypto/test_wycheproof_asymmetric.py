@@ -61,8 +61,7 @@ def ml_dsa_accepts(public: bytes, case: Case) -> bool:
     try:
         key = VerifyKey.of(None, public)
         return composite.ml_dsa_verifies(key.ml_dsa_public(), signature, message, checked_context(context))
-    except InvalidInput as error:
-        assert error.code in ("PL-216", "PL-400")
+    except InvalidInput:
         return False
 
 
@@ -84,10 +83,11 @@ def test_ml_dsa_sign_from_seed(vectors: Path, deep: bool) -> None:
 
 
 def refuses_to_sign(seed: bytes, case: Case) -> bool:
-    with pytest.raises(InvalidInput):
-        key = SigningKey.from_seed(SignatureSuite.ML_DSA_65, seed)
-        key.sign(*raw(case, "msg", "ctx"))
-    return True
+    try:
+        SigningKey.from_seed(SignatureSuite.ML_DSA_65, seed).sign(*raw(case, "msg", "ctx"))
+    except InvalidInput:
+        return True
+    return False
 
 
 def test_ml_dsa_sign_from_expanded_key(vectors: Path, deep: bool) -> None:
@@ -98,14 +98,20 @@ def test_ml_dsa_sign_from_expanded_key(vectors: Path, deep: bool) -> None:
         with pytest.raises(InvalidInput):
             SigningKey.from_seed(SignatureSuite.ML_DSA_65, private)
         if case["result"] == "invalid":
-            with pytest.raises((ValueError, InvalidInput)):
-                fips204.Signer(private)
-                checked_context(*raw(case, "ctx"))
+            assert reference_refuses(private, *raw(case, "ctx"))
             refused += 1
             continue
         check_signature(private, VerifyKey.of(None, public), case, deep)
         signed += 1
     assert (signed, refused) == (73, 5)
+
+
+def reference_refuses(private: bytes, context: bytes) -> bool:
+    try:
+        fips204.Signer(private)
+    except ValueError:
+        return True
+    return len(context) > 255
 
 
 def check_signature(private: bytes, key: VerifyKey, case: Case, deep: bool) -> None:
