@@ -36,6 +36,7 @@ BUS_PAYLOAD_BYTES_MAX: Final = 1024 * 1024  # the default limit of NATS
 
 # Time
 CLOCK_SKEW_MS_MAX: Final = 100  # the spec's tolerance
+TIMESTAMPS_MAX: Final = 100_000  # one batch: it runs ahead of the reading by 0.1 ms at most
 
 # Storage and memory
 CHUNK_BYTES: Final = 64 * 1024  # one sealed chunk
