@@ -7,6 +7,8 @@ INVARIANT: knowledge ages by elapsed time, so a process that was stopped sees at
 
 from __future__ import annotations
 
+import msgspec
+
 from creto.common.limits import TIME_AGE_S_MAX
 from creto.common.timestamps import SECOND
 from creto.platform.consensus.client import SKEW_NS_MAX
@@ -16,20 +18,23 @@ from creto.platform.consensus.median import Agreement, drift
 AGE_NS_MAX = int(TIME_AGE_S_MAX * SECOND)
 
 
-class QuorumTime:
+class QuorumTime(msgspec.Struct, frozen=True):
     """The rule alone: no thread, no socket, no clock of its own."""
 
-    def __init__(self, wall: int, elapsed: int) -> None:
-        self.line = TimeLine(wall, elapsed)
-        self.agreement: Agreement | None = None
-        self._wall_offset = wall - elapsed  # when the agreement was adopted
+    line: TimeLine
+    wall_offset: int  # wall - elapsed, when the agreement was adopted
+    agreement: Agreement | None = None
 
-    def adopt(self, agreement: Agreement, elapsed: int, wall_offset: int, last: int) -> None:
+    @staticmethod
+    def local(elapsed: int, wall_offset: int) -> QuorumTime:
+        """Before any quorum answered: the machine's own time."""
+        return QuorumTime(TimeLine(wall_offset + elapsed, elapsed), wall_offset)
+
+    def adopted(self, agreement: Agreement, elapsed: int, wall_offset: int, last: int) -> QuorumTime:
         """Head for the agreed time: at once unless timestamps up to `last`, given already, lie past it."""
         right = agreement.offset + elapsed
-        self.line = TimeLine(right, elapsed) if right > last else TimeLine(last, elapsed, right - last)
-        self.agreement = agreement
-        self._wall_offset = wall_offset
+        line = TimeLine(right, elapsed) if right > last else TimeLine(last, elapsed, right - last)
+        return QuorumTime(line, wall_offset, agreement)
 
     def reading(self, elapsed: int) -> int:
         return self.line.at(elapsed)
@@ -51,4 +56,4 @@ class QuorumTime:
             return True
         if elapsed - self.agreement.at > AGE_NS_MAX or uncertainty > SKEW_NS_MAX:
             return True
-        return abs(wall_offset - self._wall_offset) > SKEW_NS_MAX
+        return abs(wall_offset - self.wall_offset) > SKEW_NS_MAX
