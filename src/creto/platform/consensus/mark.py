@@ -20,7 +20,7 @@ from creto.common.ids import new_id
 from creto.common.limits import CLOCK_RESERVE_S
 from creto.common.timestamps import SECOND
 from creto.platform.consensus.line import TimeLine
-from creto.store.types import ReadTx, Store, Tx
+from creto.store.types import Isolation, ReadTx, Store, Tx
 
 RESERVE_NS = int(CLOCK_RESERVE_S * SECOND)
 
@@ -81,7 +81,7 @@ class HighWaterMark:
             if not done.cancelled() and done.exception() is None:
                 self.mark = max(self.mark, mark)
 
-        future = self._store.submit(put)
+        future = self._store.submit(put, isolation=Isolation.READ_COMMITTED)
         future.add_done_callback(durable)
         return future
 
