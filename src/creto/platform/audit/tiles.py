@@ -18,12 +18,10 @@ from collections.abc import Callable, Iterator, Sequence
 from creto.common.errors import AuditError, InvalidInput
 from creto.common.limits import INTEGER_MAX, PROOF_TILES_CACHED_MAX
 from creto.platform.crypto import merkle
+from creto.platform.crypto.merkle import HASH_BYTES
 
 HEIGHT = 8  # of a tile, in levels of the binary tree
 WIDTH = 1 << HEIGHT
-HASH_BYTES = 32
-LEVEL_MAX = 7  # 256**8 leaves are more than a database counts
-EMPTY_ROOT = merkle.root(())
 
 TileReader = Callable[[int, int], bytes]
 Rows = list[list[bytes]]  # the nodes inside a tile, by height above its own row
@@ -72,7 +70,7 @@ def split(tile: bytes) -> list[bytes]:
     return [tile[i : i + HASH_BYTES] for i in range(0, len(tile), HASH_BYTES)]
 
 
-def fold(row: list[bytes]) -> Rows:
+def unfolded(row: list[bytes]) -> Rows:
     """All complete nodes above a row of hashes, row by row."""
     rows = [row]
     node = merkle.node_hash
@@ -113,59 +111,25 @@ class TileTree:
                     got=f"{len(tile) // HASH_BYTES} hashes",
                     expected=f"{width} for a tree of {self.size} entries",
                 )
-            rows = fold(split(tile[: width * HASH_BYTES]))
+            rows = unfolded(split(tile[: width * HASH_BYTES]))
             if width == WIDTH:
                 self._full.put(key, rows)
         self._rows[key] = rows
         return rows
 
-    def range(self, low: int, high: int) -> bytes:
-        """RFC 9162 2.1.1: the hash of leaves `[low, high)`, where `low` is a multiple of the power of two above their number."""
-        count = high - low
-        if count & (count - 1) == 0:
-            return self.node(count.bit_length() - 1, low // count)
-        middle = low + (1 << (count.bit_length() - 1))
-        return merkle.node_hash(self.range(low, middle), self.range(middle, high))
-
     def root(self) -> bytes:
-        return self.range(0, self.size) if self.size else EMPTY_ROOT
+        return merkle.fold(self.node(height, index) for height, index in merkle.range_nodes(0, self.size))
 
     def leaf(self, index: int) -> bytes:
         return self.node(0, index)
 
     def inclusion(self, index: int) -> tuple[bytes, ...]:
-        """RFC 9162 2.1.3.1: from the leaf's sibling up to the child of the root."""
-        if not 0 <= index < self.size:
-            raise InvalidInput.of("index", got=index, expected=f"0 to {self.size - 1}")
-        low, high, path = 0, self.size, []
-        while high - low > 1:
-            middle = low + (1 << (high - low - 1).bit_length() - 1)
-            if index < middle:
-                path.append(self.range(middle, high))
-                high = middle
-            else:
-                path.append(self.range(low, middle))
-                low = middle
-        return tuple(reversed(path))
+        """From the leaf's sibling up to the child of the root."""
+        return tuple(merkle.read_ranges(merkle.inclusion_ranges(index, self.size), self.node))
 
     def consistency(self, old_size: int) -> tuple[bytes, ...]:
-        """RFC 9162 2.1.4.1: that the tree of `old_size` is the beginning of this one."""
-        if not 0 <= old_size <= self.size:
-            raise InvalidInput.of("old size", got=old_size, expected=f"0 to {self.size}")
-        if old_size in (0, self.size):
-            return ()
-        low, high, path = 0, self.size, []
-        while old_size != high:
-            middle = low + (1 << (high - low - 1).bit_length() - 1)
-            if old_size <= middle:
-                path.append(self.range(middle, high))
-                high = middle
-            else:
-                path.append(self.range(low, middle))
-                low = middle
-        if low:  # the old tree's last subtree is a node the verifier does not know yet
-            path.append(self.range(low, high))
-        return tuple(reversed(path))
+        """That the tree of `old_size` is the beginning of this one."""
+        return tuple(merkle.read_ranges(merkle.consistency_ranges(old_size, self.size), self.node))
 
 
 class TileCache:
@@ -224,7 +188,7 @@ class TileGrowth:
                 tile = bytes(row[: WIDTH * HASH_BYTES])
                 del row[: WIDTH * HASH_BYTES]
                 changed[level, index] = tile
-                above.append(fold(split(tile))[HEIGHT][0])
+                above.append(unfolded(split(tile))[HEIGHT][0])
                 index += 1
         if row:
             changed[level, index] = bytes(row)
@@ -233,5 +197,4 @@ class TileGrowth:
 
     def root(self) -> bytes:
         """The root now: the edge holds every hash it rests on."""
-        size = self.size
-        return TileTree(lambda level, index: bytes(self._edge[level]), size, TileCache(0)).root() if size else EMPTY_ROOT
+        return TileTree(lambda level, _: bytes(self._edge[level]), self.size, TileCache(0)).root()
