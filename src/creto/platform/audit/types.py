@@ -135,6 +135,7 @@ class AuditQuery(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown
     since: int | None = None
     until: int | None = None
     text: str | None = None  # words that all stand in the metadata; a word that ends in * is a beginning
+    after: int | None = None  # only entries behind this place in the log: for whoever follows it
     newest_first: bool = False
     limit: int = PAGE_ITEMS_DEFAULT
     cursor: str | None = None
