@@ -41,9 +41,7 @@ class BatchProof(msgspec.Struct, frozen=True):
         if head.batch_count != self.count:
             raise AuditError("PL-608", got=f"a batch of {self.count}", expected=f"one of {head.batch_count}")
         try:
-            merkle.verify_inclusion(
-                merkle.leaf_hash(self.leaf), self.index, self.count, self.path, head.batch_root
-            )
+            merkle.verify_inclusion(merkle.leaf_hash(self.leaf), self.index, self.count, self.path, head.batch_root)
         except CryptoError as error:
             raise not_proved(error) from error
 
@@ -51,7 +49,9 @@ class BatchProof(msgspec.Struct, frozen=True):
 def batch_event(kind: str, leaves: Sequence[bytes]) -> BatchRecorded:
     if not leaves:
         raise InvalidInput.of("leaves", got="none", expected="at least one event in a batch")
-    return BatchRecorded(kind=kind, batch_root=merkle.root([merkle.leaf_hash(x) for x in leaves]), batch_count=len(leaves))
+    return BatchRecorded(
+        kind=kind, batch_root=merkle.root([merkle.leaf_hash(x) for x in leaves]), batch_count=len(leaves)
+    )
 
 
 def prove_in_batch(leaves: Sequence[bytes], index: int) -> BatchProof:

@@ -18,7 +18,17 @@ import msgspec
 
 from creto.common import wire
 from creto.common.errors import InvalidInput, ProductId
-from creto.common.ids import AgentId, EventId, MessageId, PolicyId, RequestId, SandboxId, SubscriptionId, TenantId, new_id
+from creto.common.ids import (
+    AgentId,
+    EventId,
+    MessageId,
+    PolicyId,
+    RequestId,
+    SandboxId,
+    SubscriptionId,
+    TenantId,
+    new_id,
+)
 from creto.common.timestamps import ConsensusTimestamp
 from creto.store.types import Entry, EntryId, Outcome
 

@@ -12,14 +12,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 import msgspec
 
 from creto.common.errors import NotFound
 from creto.platform.audit import store as rows
-from creto.platform.audit.checkpoint import Checkpoint
 from creto.platform.audit.note import malformed
 from creto.platform.audit.service import Audit
 from creto.platform.audit.tiles import WIDTH, tile_path, tiles_of
@@ -51,11 +52,9 @@ async def export_log(audit: Audit, store: Store, put: Put, *, since: int = 0, en
         files, size = files + 1, size + len(data)
 
     for level, tile, width in tiles_of(checkpoint.size, since):
-        await write(tile_path(level, tile, width), await store.read(lambda tx: tile_bytes(tx, level, tile, width)))
+        await write(tile_path(level, tile, width), await store.read(partial(tile_bytes, level, tile, width)))
         if level == 0 and entries:
-            low = tile * WIDTH
-            found = await store.read(lambda tx: rows.entries_at(tx, None, low, low + width))
-            name, bundle = packed([entry.body for entry in found])
+            name, bundle = await store.read(partial(entry_bundle, tile, width))
             await write(tile_path(name, tile, width), bundle)
     after = 0
     while history := await audit.checkpoints(after, HISTORY_PAGE):
@@ -67,8 +66,13 @@ async def export_log(audit: Audit, store: Store, put: Put, *, since: int = 0, en
     return Exported(checkpoint.size, files, size)
 
 
-def tile_bytes(tx: ReadTx, level: int, tile: int, width: int) -> bytes:
+def tile_bytes(level: int, tile: int, width: int, tx: ReadTx) -> bytes:
     return rows.tile_reader(tx)(level, tile)[: width * HASH_BYTES]
+
+
+def entry_bundle(tile: int, width: int, tx: ReadTx) -> tuple[str, bytes]:
+    low = tile * WIDTH
+    return packed([body for _, body in rows.bodies_at(tx, low, low + width)])
 
 
 def packed(bodies: list[bytes]) -> tuple[str, bytes]:
@@ -93,10 +97,11 @@ def folder_put(folder: Path) -> Put:
     """An object store that is a folder."""
 
     async def put(path: str, data: bytes) -> None:
-        file = folder / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(data)
+        await asyncio.to_thread(write_file, folder / path, data)
 
     return put
 
 
+def write_file(file: Path, data: bytes) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(data)

@@ -109,13 +109,17 @@ class ProofFile(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_
 
 
 def is_proof(data: bytes) -> bool:
-    return data.startswith(TLOG_HEADER.encode()) or (data.lstrip()[:1] == b"{" and FORMAT.encode() in data[:BODY_BYTES_MAX])
+    return data.startswith(TLOG_HEADER.encode()) or (
+        data.lstrip()[:1] == b"{" and FORMAT.encode() in data[:BODY_BYTES_MAX]
+    )
 
 
 def parse_proof(data: bytes, body: bytes | None = None) -> InclusionProof:
     """Either spelling. A tlog-proof without the entry in `extra` needs its `body`."""
     if len(data) > BODY_BYTES_MAX:
-        raise InvalidInput("PL-413", "the proof is too large", got=len(data), expected=f"at most {BODY_BYTES_MAX} bytes")
+        raise InvalidInput(
+            "PL-413", "the proof is too large", got=len(data), expected=f"at most {BODY_BYTES_MAX} bytes"
+        )
     if data.startswith(TLOG_HEADER.encode()):
         return parse_tlog_proof(data, body)
     file = wire.decode(data, ProofFile, code="PL-610", what="proof")
@@ -142,7 +146,9 @@ def parse_tlog_proof(data: bytes, body: bytes | None = None) -> InclusionProof:
     if not lines or not lines[0].startswith("index "):
         raise malformed("proof", lines[:1], "a line: index <n>")
     index = from_decimal(lines.pop(0).removeprefix("index "), "index")
-    return InclusionProof(extra if body is None else body, index, parse_path(tuple(lines)), Checkpoint.parse(checkpoint))
+    return InclusionProof(
+        extra if body is None else body, index, parse_path(tuple(lines)), Checkpoint.parse(checkpoint)
+    )
 
 
 def parse_path(lines: tuple[str, ...]) -> tuple[bytes, ...]:

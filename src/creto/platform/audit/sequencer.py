@@ -145,7 +145,9 @@ class Sequencer:
         state = rows.log_state(tx, self.origin)
         read = rows.tile_reader(tx)
         signed = rows.latest_checkpoint(tx)
-        known = self._signed if signed is None else max((signed.checkpoint, self._signed or signed.checkpoint), key=size_of)
+        known = (
+            self._signed if signed is None else max((signed.checkpoint, self._signed or signed.checkpoint), key=size_of)
+        )
         if known is not None:
             if known.size > state.size:
                 raise put_back(f"{state.size} entries", f"the {known.size} that were signed")

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 import msgspec
 
 from creto.common.errors import AuditError, InvalidInput, NotFound
-from creto.common.ids import TenantId, checked_tenant
+from creto.common.ids import TenantId, agent_id, checked_tenant
 from creto.common.timestamps import Clock
 from creto.platform.audit import store as rows
 from creto.platform.audit.checkpoint import Checkpoint
@@ -21,8 +21,8 @@ from creto.platform.audit.store import CheckpointRow, KeyRow
 from creto.platform.audit.tiles import TileCache, TileTree
 from creto.platform.audit.trust import LogKeys, Trust
 from creto.platform.audit.types import AuditQuery, AuditReceipt, ConsistencyProof, LoggedEntry, Page
-from creto.platform.audit.witness_client import WitnessClient
-from creto.platform.crypto import SigningKey, merkle
+from creto.platform.audit.witness_client import ConsistencyPath, WitnessClient
+from creto.platform.crypto import SignatureSuite, SigningKey, merkle
 from creto.store.types import Entry, EntryId, ReadTx, Store, Tx
 
 
@@ -45,6 +45,9 @@ class Audit:
         witnesses_required: int = 0,
     ) -> None:
         self.origin = origin
+        self.agent = agent_id(
+            signer.component(SignatureSuite.ED25519).public.ed25519
+        )  # who the log is in its own entries
         self._store = store
         self._clock = clock
         self._signers: tuple[NoteSigner, ...] = log_signers(origin, signer)
@@ -78,7 +81,7 @@ class Audit:
 
     def _rotation(self, old: tuple[str, ...], new: tuple[str, ...], size: int) -> Entry:
         event = LogKeyRotated(origin=self.origin, old_vkeys=old, new_vkeys=new, size=size)
-        return event.entry(tenant=PLATFORM_TENANT, agent=PLATFORM_AGENT, timestamp=self._clock.now())
+        return event.entry(tenant=PLATFORM_TENANT, agent=self.agent, timestamp=self._clock.now())
 
     # Writing
 
@@ -128,7 +131,7 @@ class Audit:
                 raise failure
         return cosigned
 
-    def _consistency_path(self, size: int):  # type: ignore[no-untyped-def]
+    def _consistency_path(self, size: int) -> ConsistencyPath:
         async def path(old_size: int) -> tuple[bytes, ...]:
             return await self._store.read(lambda tx: self._tree(tx, size).consistency(old_size))
 
@@ -155,7 +158,7 @@ class Audit:
 
         def read(tx: ReadTx) -> LoggedEntry:
             index = rows.index_of(tx, tenant, event_id)
-            return only(rows.entries_at(tx, tenant, index, index + 1), index)
+            return rows.entry_at(tx, tenant, index)
 
         return await self._store.read(read)
 
@@ -178,17 +181,13 @@ class Audit:
         return await self._store.read(lambda tx: self._prove(tx, index, tenant, size))
 
     def _prove(self, tx: ReadTx, index: int, tenant: TenantId, size: int | None) -> InclusionProof:
-        found = only(rows.entries_at(tx, tenant, index, index + 1), index)
+        found = rows.entry_at(tx, tenant, index)
         checkpoint = self._checkpoint_for(tx, index, size)
         path = self._tree(tx, checkpoint.size).inclusion(index)
         return InclusionProof(found.body, index, path, checkpoint)
 
     def _checkpoint_for(self, tx: ReadTx, index: int, size: int | None) -> Checkpoint:
-        row = (
-            rows.latest_checkpoint(tx, witnessed=self._required > 0)
-            if size is None
-            else rows.checkpoint_at(tx, size)
-        )
+        row = rows.latest_checkpoint(tx, witnessed=self._required > 0) if size is None else rows.checkpoint_at(tx, size)
         if row is None and size is not None:
             raise NotFound("PL-601", f"the log has no checkpoint of size {size}")
         if row is None or row.checkpoint.size <= index:
@@ -227,11 +226,4 @@ class Audit:
         return TileTree(rows.tile_reader(tx), size, self._full)
 
 
-def only(found: Sequence[LoggedEntry], index: int) -> LoggedEntry:
-    if not found:
-        raise NotFound("PL-601", f"no log entry {index}")
-    return found[0]
-
-
 PLATFORM_TENANT = TenantId("platform")
-PLATFORM_AGENT = "service:audit"

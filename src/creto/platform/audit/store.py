@@ -16,6 +16,7 @@ from creto.store.types import EngineName, EntryId, Position, ReadTx, Tx
 
 LOCK = "audit.log"
 ONLY_ROW = 1
+TAIL_LOOKED_AT = 1_000  # unsequenced rows searched for an entry that is not in the tree
 LEAF_COLUMNS: tuple[LiteralString, ...] = (
     "log_index", "epoch", "seq", "event_id", "tenant", "product", "agent", "action", "resource", "outcome", "event", "time",
 )  # fmt: skip
@@ -124,33 +125,47 @@ def leaf_rows(tx: ReadTx, low: int, high: int) -> list[LeafRow]:
 def index_of(tx: ReadTx, tenant: TenantId, event_id: EntryId) -> int:
     """Where an entry stands. PL-609 while it is only in the ledger's tail, PL-601 if it is nowhere."""
     found = tx.value(
-        "SELECT log_index FROM audit_leaf WHERE event_id = ? AND tenant = ? ORDER BY log_index LIMIT 1", event_id, tenant
+        "SELECT log_index FROM audit_leaf WHERE event_id = ? AND tenant = ? ORDER BY log_index LIMIT 1",
+        event_id,
+        tenant,
     )
-    if found is None:
-        raise NotFound("PL-601", f"no log entry {event_id}")
-    return int(found)
+    if found is not None:
+        return int(found)
+    after = tx.one("SELECT epoch, seq FROM audit_log WHERE id = ?", ONLY_ROW)
+    waiting = tx.ledger_tail(Position(*after) if after else Position(), TAIL_LOOKED_AT)
+    if any(row.event_id == event_id and decoded_entry(row.body).tenant == tenant for row in waiting):
+        raise AuditError("PL-609", f"entry {event_id} is stored but not in the tree yet")
+    raise NotFound("PL-601", f"no log entry {event_id}")
 
 
+# The bytes of a leaf stand in the ledger, at the leaf's position.
 BODY_ON: dict[EngineName, LiteralString] = {
     EngineName.SQLITE: "l.seq = a.seq",
     EngineName.POSTGRES: "l.epoch = a.epoch AND l.seq = a.seq AND l.agent = a.agent",
 }
+BODY: dict[EngineName, LiteralString] = {
+    engine: "SELECT a.log_index, l.body FROM audit_leaf a JOIN store_ledger l ON " + on  # noqa: S608 - literals
+    for engine, on in BODY_ON.items()
+}
 
 
-def entries_at(tx: ReadTx, tenant: TenantId | None, low: int, high: int) -> list[LoggedEntry]:
-    """Entries by index; of every tenant only for whoever verifies or exports the whole log."""
-    sql: LiteralString = "SELECT a.log_index, l.body FROM audit_leaf a JOIN store_ledger l ON " + BODY_ON[tx.engine]
-    sql += " WHERE a.log_index >= ? AND a.log_index < ?"
-    if tenant is None:
-        rows = tx.all(sql + " ORDER BY a.log_index", low, high)
-    else:
-        rows = tx.all(sql + " AND a.tenant = ? ORDER BY a.log_index", low, high, tenant)
-    return [LoggedEntry(index, decoded_entry(body), bytes(body)) for index, body in rows]
+def entry_at(tx: ReadTx, tenant: TenantId, index: int) -> LoggedEntry:
+    row = tx.one(BODY[tx.engine] + " WHERE a.log_index = ? AND a.tenant = ?", index, tenant)
+    if row is None:
+        raise NotFound("PL-601", f"no log entry {index}")
+    return LoggedEntry(index, decoded_entry(row[1]), bytes(row[1]))
+
+
+def bodies_at(tx: ReadTx, low: int, high: int) -> list[tuple[int, bytes]]:
+    """The logged bytes of every tenant, unread: for whoever verifies or exports the whole log."""
+    found = tx.all(BODY[tx.engine] + " WHERE a.log_index >= ? AND a.log_index < ? ORDER BY a.log_index", low, high)
+    return [(index, bytes(body)) for index, body in found]
 
 
 def put_checkpoint(tx: Tx, checkpoint: Checkpoint, now: int, *, witnessed: bool = False) -> None:
     """Keep a checkpoint; one of the same size gathers the new signatures."""
-    row = tx.one("SELECT root, note FROM audit_checkpoint WHERE size = ? " + tx.for_update, checkpoint.size)
+    tx.lock(LOCK)
+    row = tx.one("SELECT root, note FROM audit_checkpoint WHERE size = ?", checkpoint.size)
     if row is None:
         tx.run(
             "INSERT INTO audit_checkpoint (size, root, time, witnessed, note) VALUES (?, ?, ?, ?, ?)",

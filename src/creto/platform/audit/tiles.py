@@ -44,7 +44,7 @@ def tiles_of(size: int, since: int = 0) -> Iterator[tuple[int, int, int]]:
 
 
 def tile_path(level: int | str, index: int, width: int = WIDTH) -> str:
-    """Where a tile is served; `level` may be "entries" for the bundle of entries."""
+    """Where a tile is served; `level` may be the folder of the bundles of entries."""
     parts = [f"{index % 1000:03d}"]
     while index := index // 1000:
         parts.append(f"x{index % 1000:03d}")
@@ -52,13 +52,15 @@ def tile_path(level: int | str, index: int, width: int = WIDTH) -> str:
     return f"tile/{level}/{'/'.join(reversed(parts))}{partial}"
 
 
-TILE_PATH = re.compile(r"tile/(?P<level>[0-9]{1,2}|entries)/(?P<index>(?:x\d{3}/){0,6}\d{3})(?:\.p/(?P<width>\d{1,3}))?", re.ASCII)
+TILE_PATH = re.compile(
+    r"tile/(?P<level>[0-9]{1,2}|entries(?:32)?)/(?P<index>(?:x\d{3}/){0,6}\d{3})(?:\.p/(?P<width>\d{1,3}))?", re.ASCII
+)
 
 
 def parse_tile_path(path: str) -> tuple[int | str, int, int]:
     """Level, index and width of a path; the one spelling of each is accepted."""
     if match := TILE_PATH.fullmatch(path):
-        level = match["level"] if match["level"] == "entries" else int(match["level"])
+        level = match["level"] if match["level"].startswith("e") else int(match["level"])
         index = int(match["index"].replace("x", "").replace("/", ""))
         width = int(match["width"] or WIDTH)
         if 0 < width <= WIDTH and index <= INTEGER_MAX and tile_path(level, index, width) == path:

@@ -182,4 +182,3 @@ def threshold(how: str, members: int) -> int:
 
 def refused(field: str, got: object, expected: str) -> InvalidInput:
     return InvalidInput.of(field, got=got, expected=expected, code="PL-610")
-

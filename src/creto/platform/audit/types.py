@@ -165,7 +165,9 @@ def decoded_entry(body: bytes) -> Entry:
     try:
         return ENTRY.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise AuditError("PL-602", "a logged entry cannot be read", caused_by=InvalidInput(message=str(error))) from error
+        raise AuditError(
+            "PL-602", "a logged entry cannot be read", caused_by=InvalidInput(message=str(error))
+        ) from error
 
 
 ENTRY = msgspec.json.Decoder(Entry)

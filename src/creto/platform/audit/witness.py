@@ -125,9 +125,7 @@ class Witness:
 
     async def seen(self, origin: str) -> Checkpoint | None:
         """The largest checkpoint of a log that this witness has cosigned."""
-        note = await self._store.read(
-            lambda tx: tx.value("SELECT note FROM audit_witness WHERE origin = ?", origin)
-        )
+        note = await self._store.read(lambda tx: tx.value("SELECT note FROM audit_witness WHERE origin = ?", origin))
         return None if note is None else Checkpoint.parse(bytes(note))
 
 
@@ -141,5 +139,3 @@ def remember(tx: Tx, request: AddCheckpoint) -> None:
         " ON CONFLICT (origin) DO UPDATE SET size = excluded.size, root = excluded.root, note = excluded.note",
         new.origin, new.size, new.root, new.encode(),
     )  # fmt: skip
-
-
