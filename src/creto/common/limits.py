@@ -58,6 +58,9 @@ TIME_ANSWER_S_MAX: Final = 0.18  # half of it is the reading's uncertainty, whic
 TIME_FRAME_BYTES_MAX: Final = 8 * 1024  # a hybrid-signed reading takes 5 KiB
 TIME_CONNECTIONS_MAX: Final = 256  # clients of one time node, each asking once a second
 TIME_IDLE_S_MAX: Final = 30.0  # a connection without a request is closed
+LEASE_TTL_S_MAX: Final = 3600  # who crashes blocks the others for this long at most
+CERTIFICATE_BYTES_MAX: Final = 512 * 1024  # 64 hybrid signatures in base64 and a long statement
+CERTIFICATE_SEATS_MAX: Final = 64  # approvers of one decision
 TIMESTAMPS_MAX: Final = 100_000  # one batch: it runs ahead of the reading by 0.1 ms at most
 
 # Storage and memory

@@ -58,6 +58,12 @@ class TimeNode:
         address = self._server.sockets[0].getsockname()
         return str(address[0]), int(address[1])
 
+    async def run(self, host: str, port: int, ready: Callable[[str, int], None]) -> None:
+        """Serve until cancelled; `ready` hears the address that was bound."""
+        async with self:
+            ready(*await self.serve(host, port))
+            await asyncio.Event().wait()
+
     async def close(self) -> None:
         if self._server is not None:
             self._server.close()

@@ -18,12 +18,14 @@ from contextlib import suppress
 from typing import Self
 
 from creto.common.errors import ConnectionFailed, EnablementError
+from creto.common.ids import new_id
 from creto.common.limits import TIME_ANSWER_S_MAX, TIME_ROUND_S
 from creto.common.timestamps import SECOND, ConsensusTimestamp
 from creto.platform.consensus.client import SKEW_NS_MAX, ConsensusClient
 from creto.platform.consensus.discipline import QuorumTime
 from creto.platform.consensus.local import LocalTime, SystemTime, wall_offset
 from creto.platform.consensus.mark import RESERVE_NS, HighWaterMark
+from creto.platform.consensus.median import Agreement
 from creto.platform.consensus.node import node_id
 from creto.platform.consensus.reading import NONCE_BYTES, Cluster
 from creto.platform.consensus.rounds import Peer, Round, checked_peers
@@ -33,6 +35,7 @@ from creto.platform.crypto import VerifyKey, random_bytes
 from creto.store.types import Store
 
 START_S_MAX = 5.0
+BEGIN_S = 0.25  # between rounds as long as none has brought an agreement
 AHEAD_NS = RESERVE_NS + int(TIME_ROUND_S * SECOND)  # the mark is renewed with every round
 
 
@@ -64,8 +67,10 @@ class QuorumClock(ConsensusClient):
         self._round_s = round_s
         elapsed = self._local.elapsed()
         self._time = QuorumTime.local(elapsed, wall_offset(self._local))
-        self._mark = None if store is None else HighWaterMark(store, self._local.boot)
+        self._mark = None if store is None else HighWaterMark(store, new_id("quorum-"))
         self._last = self._floor = 0 if self._mark is None else self._mark.floor(elapsed).value
+        self._begun = False
+        self._first_agreed: int | None = None
         self._nodes: tuple[NodeState, ...] = ()
         self._agreed = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -135,7 +140,7 @@ class QuorumClock(ConsensusClient):
             while not self._stopping.is_set():
                 await self.ask_once(transport)
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(self._round_s):
+                    async with asyncio.timeout(self._round_s if self._begun else min(self._round_s, BEGIN_S)):
                         await self._stopping.wait()
         finally:
             await transport.close()
@@ -155,8 +160,8 @@ class QuorumClock(ConsensusClient):
         offset = wall_offset(self._local)
         with self._lock:
             elapsed = self._local.elapsed()
-            if self._last == self._floor and 0 <= self._floor - agreement.offset - elapsed <= AHEAD_NS:
-                return False  # nothing given yet: the mark of the run before is waited for, not run past
+            if not self._may_begin(agreement, elapsed):
+                return False
             self._time = self._time.adopted(agreement, elapsed, offset, self._last)
             line, last = self._time.line, self._last
         self._agreed.set()
@@ -164,6 +169,22 @@ class QuorumClock(ConsensusClient):
             with suppress(EnablementError):  # the store is away or full: the mark is tried again with the next round
                 self._mark.reserve(line, last, AHEAD_NS)
         return True
+
+    def _may_begin(self, agreement: Agreement, elapsed: int) -> bool:
+        """Whether time may go by this agreement: not before it is past all that the run before gave.
+
+        Two agreements share an honest node, and no timestamp that was vouched for lies further than the tolerance from it; so what was
+        given before now is less than twice the tolerance ahead, though the mark on disk is further.
+        """
+        right = agreement.offset + elapsed
+        if self._begun or not 0 <= self._floor - right <= AHEAD_NS:
+            self._begun = True
+            return True
+        self._first_agreed = self._first_agreed or elapsed
+        self._begun = elapsed - self._first_agreed > 2 * SKEW_NS_MAX
+        if self._begun and self._last == self._floor:
+            self._last = right - 1
+        return self._begun
 
     async def _ask(self, transport: Transport, round: Round, peer: Peer) -> None:
         sent = self._local.elapsed()
