@@ -82,3 +82,16 @@ OBJECT_KEY_CHARS_MAX: Final = 1024  # what S3 takes
 OBJECT_BYTES_MAX: Final = 5 * 1024**4  # what S3 takes
 CONTEXT_BYTES_MAX: Final = 1024 * 1024  # one remembered item
 VECTOR_DIMENSIONS_MAX: Final = 4096
+
+# Audit
+NOTE_BYTES_MAX: Final = 256 * 1024  # a checkpoint with 64 post-quantum cosignatures of 3.3 KiB each
+NOTE_SIGNATURES_MAX: Final = 64  # signed-note demands at least 16
+PROOF_HASHES_MAX: Final = 63  # the height of the largest tree a database counts; tlog-witness allows no more
+PROOF_TILES_CACHED_MAX: Final = 512  # unfolded full tiles in memory, 33 KiB each
+SEQUENCE_BATCH_MAX: Final = 1_024  # leaves of one sequencing transaction: about 10 ms of the writer
+QUERY_WINDOW: Final = 1_000_000  # places of the log that one page of an indexed query looks at
+QUERY_WINDOW_UNINDEXED: Final = 20_000  # where each entry in the window has to be compared: some 20 ms
+QUERY_SORTED_MAX: Final = 2_000  # matches of a narrow resource prefix that are sorted on the spot
+QUERY_WORDS_MAX: Final = 8  # words of one full-text query
+TEXT_WORDS_MAX: Final = 256  # words of one entry that can be searched for
+WITNESSES_MAX: Final = 32  # what tlog-policy asks implementations to support
