@@ -179,6 +179,7 @@ class SegmentReader:
     async def _fetch(self, segment: Segment, start: int, end: int, *, header: bool) -> tuple[bytes, bytes]:
         first, last, begin = span(start, end)
         stop = begin + (last - first + 1) * SEALED_CHUNK_BYTES
+        stop += last == chunks_of(segment.size) - 1  # one byte more than there may be: a longer blob shows itself
         if not header:
             return b"", (await self._backend.read(segment.blob, [(begin, stop)]))[0]
         if begin == HEADER_BYTES:
