@@ -240,7 +240,9 @@ def open_s3(url: str, credentials: Mapping[str, str]) -> Backend:
     plain = bool(endpoint) and urlsplit(endpoint or "").scheme == "http"
     if plain and options.get("allow_insecure_http") != "1" and not loopback(endpoint or ""):
         raise InvalidInput.of(
-            "storage.url", got="an http:// endpoint", expected="https:// (or allow_insecure_http=1 on a private network)"
+            "storage.url",
+            got="an http:// endpoint",
+            expected="https:// (or allow_insecure_http=1 on a private network)",
         )
     config: dict[str, Any] = {"region": options.get("region", "us-east-1"), **credentials}
     if endpoint:

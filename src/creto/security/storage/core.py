@@ -8,16 +8,17 @@ from typing import Any
 import msgspec
 
 from creto.common import wire
-from creto.common.errors import NotFound, ProductId
-from creto.common.ids import AgentId, KeyId, ResourceId, TenantId, new_id
-from creto.common.limits import BLOB_GRACE_S
+from creto.common.errors import NotFound, ProductId, Timeout
+from creto.common.ids import AgentId, ResourceId, TenantId, new_id
+from creto.common.limits import BLOB_GRACE_S, PUT_S_MAX
 from creto.common.timestamps import SECOND, Clock, ConsensusTimestamp
 from creto.security.storage import envelope, rules
 from creto.security.storage import store as rows
 from creto.security.storage.backends import Backend
 from creto.security.storage.envelope import Binding, Secret
 from creto.security.storage.segments import SegmentReader, discard
-from creto.security.storage.types import Attributes, ObjectInfo, ObjectStat, Segment, TenantKeys
+from creto.security.storage.types import Attributes, ObjectInfo, ObjectStat, Segment
+from creto.security.tenantkeys import TenantKeys
 from creto.store.types import Entry, EntryId, Outcome, Store, Tx
 
 BLOB_GRACE_NS = BLOB_GRACE_S * SECOND
@@ -53,8 +54,8 @@ class Core:
             degraded_clock=self.clock.degraded,
         )
 
-    async def secret(self, key_id: KeyId, sealed: bytes, binding: Binding) -> Secret:
-        return envelope.unwrapped(await self.keys.get(TenantId(binding.tenant), key_id), sealed, binding)
+    async def secret(self, key_version: int, sealed: bytes, binding: Binding) -> Secret:
+        return envelope.unwrapped(await self.keys.get(TenantId(binding.tenant), key_version), sealed, binding)
 
     async def row(self, tenant: TenantId, key: str) -> rows.ObjectRow:
         row = await self.store.read(lambda tx: rows.find(tx, tenant, key))
@@ -62,12 +63,10 @@ class Core:
             raise NotFound("PL-404", f"no object {key}")
         return row
 
-    async def wrapped(
-        self, info: ObjectInfo, segments: tuple[Segment, ...], secret: Secret
-    ) -> rows.ObjectRow:
-        key_id, key = await self.keys.current(info.tenant)
-        binding = Binding(info.tenant, info.key, info.version, key_id, info.size, segments, True)
-        return rows.ObjectRow(info, segments, key_id, envelope.wrapped(key, secret, binding))
+    async def wrapped(self, info: ObjectInfo, segments: tuple[Segment, ...], secret: Secret) -> rows.ObjectRow:
+        key_version, key = await self.keys.current(info.tenant)
+        binding = Binding(info.tenant, info.key, info.version, key_version, info.size, segments, True)
+        return rows.ObjectRow(info, segments, key_version, envelope.wrapped(key, secret, binding))
 
     def reader(self, row: rows.ObjectRow, secret: Secret) -> SegmentReader:
         return SegmentReader(self.backend, row.info.tenant, row.info.key, secret.data_key, row.segments)
@@ -94,8 +93,14 @@ def new_info(
     return ObjectInfo(tenant, key, version, size, digest, now, act.agent, retain_until or None)
 
 
-def commit(tx: Tx, row: rows.ObjectRow, condition: str, entry: Entry, now: int) -> list[str]:
-    """Put a new version in place; the old one's blobs become garbage. The caller may still be reading them."""
+def in_time(started: int, now: int) -> None:
+    """A put that is too slow must not commit: the sweep may take its first blobs for orphans."""
+    if now - started > PUT_S_MAX * SECOND:
+        raise Timeout("PL-408", f"the content did not arrive within {PUT_S_MAX} s")
+
+
+def commit(tx: Tx, row: rows.ObjectRow, condition: str, entry: Entry, now: int) -> None:
+    """Put a new version in place; the old one's blobs become garbage, kept a while for those who read them."""
     info = row.info
     old = rows.lock(tx, info.tenant, info.key)
     rules.admit(info.key, condition, old.info.version if old else None)
@@ -104,7 +109,6 @@ def commit(tx: Tx, row: rows.ObjectRow, condition: str, entry: Entry, now: int) 
         rows.discard(tx, info.tenant, (segment.blob for segment in old.segments), now + BLOB_GRACE_NS)
     rows.save(tx, row)
     tx.record(entry)
-    return [segment.blob for segment in old.segments] if old else []
 
 
 def stat_of(row: rows.ObjectRow, secret: Secret) -> ObjectStat:

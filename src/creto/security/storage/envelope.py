@@ -26,7 +26,7 @@ class Binding(msgspec.Struct, frozen=True, tag="creto/storage/envelope/v1"):
     tenant: str
     key: str
     version: str
-    key_id: str
+    key_version: int
     size: int = 0
     segments: tuple[Segment, ...] = ()
     complete: bool = False
@@ -45,9 +45,7 @@ def unwrapped(key: bytes, envelope: bytes, binding: Binding) -> Secret:
     try:
         return wire.decode(open_sealed(key, envelope, wire.encode(binding)), Secret)
     except EnablementError as error:
-        raise CryptoError(
-            "PL-801", f"object {binding.key}: its row does not fit its seal", caused_by=error
-        ) from error
+        raise CryptoError("PL-801", f"object {binding.key}: its row does not fit its seal", caused_by=error) from error
 
 
 def segments_from(data: bytes, key: str) -> tuple[Segment, ...]:

@@ -62,7 +62,9 @@ def admit(key: str, condition: str, current: str | None) -> None:
     if condition == ABSENT and current is not None:
         raise AlreadyExists("PL-409", f"object {key} exists already", got=current, expected="no object")
     if condition not in (ANY, ABSENT) and condition != current:
-        raise AlreadyExists("PL-412", f"object {key} changed in the meantime", got=current or "no object", expected=condition)
+        raise AlreadyExists(
+            "PL-412", f"object {key} changed in the meantime", got=current or "no object", expected=condition
+        )
 
 
 def release(key: str, retain_until: int, legal_hold: bool, now: int) -> None:

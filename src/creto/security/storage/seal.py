@@ -64,7 +64,7 @@ def sealed_bytes(size: int) -> int:
 def plain_bytes(sealed: int) -> int:
     """How much plaintext a segment of that length holds; PL-218 if no segment has it."""
     chunks, rest = divmod(sealed - HEADER_BYTES, SEALED_CHUNK_BYTES)
-    if sealed < HEADER_BYTES + TAG_BYTES or 0 < rest <= TAG_BYTES and chunks or 0 < rest < TAG_BYTES:
+    if sealed < HEADER_BYTES + TAG_BYTES or (0 < rest <= TAG_BYTES and chunks) or 0 < rest < TAG_BYTES:
         raise malformed(f"{sealed} bytes", "a header and whole chunks")
     return chunks * CHUNK_BYTES + (rest - TAG_BYTES if rest else 0)
 
@@ -158,7 +158,9 @@ class Opener:
                 for n in range(count)
             )
         except CryptoError as error:
-            raise damaged(f"chunks {first} to {first + count - 1} as they are", "the chunks that were sealed") from error
+            raise damaged(
+                f"chunks {first} to {first + count - 1} as they are", "the chunks that were sealed"
+            ) from error
 
 
 def seal_bytes(data_key: bytes, context: bytes, plain: bytes, suite: AeadSuite = AeadSuite.CHACHA20_POLY1305) -> bytes:

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 from contextlib import suppress
 from typing import TypeVar
+from urllib.parse import unquote_to_bytes
 
 from creto.common.errors import ConnectionFailed, CryptoError, EnablementError, InvalidInput
 from creto.common.ids import TenantId
@@ -37,6 +38,15 @@ def folder_of(tenant: TenantId) -> str:
     return "".join(c if c in PLAIN_NAME else "".join(f"={byte:02X}" for byte in c.encode()) for c in tenant)
 
 
+def tenant_of(folder: str) -> str | None:
+    """The tenant that a folder was made for, or None if `folder_of` made it for nobody."""
+    try:
+        tenant = unquote_to_bytes(folder.replace("=", "%")).decode()
+    except UnicodeDecodeError:
+        return None
+    return tenant if folder_of(TenantId(tenant)) == folder else None
+
+
 def new_blob(tenant: TenantId, version: str) -> str:
     """A fresh name below the tenant's folder, spread over 256 folders; the version in it tells the sweep whose it is."""
     return f"{folder_of(tenant)}/{version[-2:]}/{version}.{random_bytes(8).hex()}"
@@ -54,11 +64,9 @@ class SegmentWriter:
 
     async def write(self, content: Content, *, bytes_max: int = SEGMENT_BYTES_MAX) -> tuple[Segment, ...]:
         """All segments of a content; those already stored are removed if it fails."""
-        if not isinstance(content, AsyncIterable):
-            if len(content) <= min(STORAGE_PART_BYTES, bytes_max):
-                return (await self._whole(content),)
-            content = in_pieces(content)
-        source = Batches(content)
+        if not isinstance(content, AsyncIterable) and len(content) <= min(STORAGE_PART_BYTES, bytes_max):
+            return (await self._whole(content),)
+        source = Batches(content if isinstance(content, AsyncIterable) else in_pieces(content))
         segments: list[Segment] = []
         try:
             while not segments or not await source.ended():

@@ -20,11 +20,12 @@ from creto.platform.crypto import random_bytes
 from creto.security.storage import rules, upkeep
 from creto.security.storage import store as rows
 from creto.security.storage.backends import Backend
-from creto.security.storage.core import Act, Core, commit, new_info, stat_of
+from creto.security.storage.core import Act, Core, commit, in_time, new_info, stat_of
 from creto.security.storage.envelope import Secret
 from creto.security.storage.segments import Content, SegmentWriter, discard
-from creto.security.storage.types import Attributes, ObjectInfo, ObjectPage, ObjectStat, Swept, TenantKeys
+from creto.security.storage.types import Attributes, ObjectInfo, ObjectPage, ObjectStat, Swept
 from creto.security.storage.uploads import Uploads
+from creto.security.tenantkeys import TenantKeys
 from creto.store.types import Store, Tx
 
 READ_TRIES_MAX = 3  # each time the object was replaced between its row and its blobs
@@ -80,10 +81,11 @@ class Storage:
     ) -> ObjectStat:
         core, tenant, key = self._core, checked_tenant(tenant), rules.checked_key(key)
         metadata = rules.checked_metadata(attributes.metadata, attributes.content_type)
-        await self._foresee(tenant, key, condition, attributes)
+        started = await self._foresee(tenant, key, condition, attributes)
         version, data_key = new_id(), random_bytes(32)
         segments = await SegmentWriter(core.backend, tenant, key, version, data_key).write(content)
         now = core.clock.now()
+        in_time(started, now)
         info = new_info(tenant, key, version, segments, act, now, attributes)
         secret = Secret(data_key, attributes.content_type, metadata)
         row = await core.wrapped(info, segments, secret)
@@ -98,7 +100,7 @@ class Storage:
             raise
         return stat_of(row, secret)
 
-    async def _foresee(self, tenant: TenantId, key: str, condition: str, attributes: Attributes) -> None:
+    async def _foresee(self, tenant: TenantId, key: str, condition: str, attributes: Attributes) -> ConsensusTimestamp:
         """Refuse before gigabytes are written what the commit would refuse after."""
         now = self._core.clock.now()
         rules.checked_retention(key, 0, attributes.retain_until, now)
@@ -106,6 +108,7 @@ class Storage:
         rules.admit(key, condition, old.info.version if old else None)
         if old is not None:
             rules.release(key, old.info.retain_until or 0, old.info.legal_hold, now)
+        return now
 
     # Read
 
@@ -135,8 +138,10 @@ class Storage:
             if not 0 <= start < max(size, 1):
                 raise InvalidInput.of("start", got=start, expected=f"0 to {max(size, 1) - 1}", code="PL-805")
             if size_max is not None and size > size_max:
-                raise InvalidInput.of("size", got=size, expected=f"at most {size_max} bytes in one piece", code="PL-413")
-            secret = await self._core.secret(row.key_id, row.envelope, row.binding())
+                raise InvalidInput.of(
+                    "size", got=size, expected=f"at most {size_max} bytes in one piece", code="PL-413"
+                )
+            secret = await self._core.secret(row.key_version, row.envelope, row.binding())
             started = False
             try:
                 async for piece in self._core.reader(row, secret).read(start, min(size, end or size)):
@@ -149,7 +154,7 @@ class Storage:
 
     async def stat(self, tenant: TenantId, key: str) -> ObjectStat:
         row = await self._core.row(checked_tenant(tenant), key)
-        return stat_of(row, await self._core.secret(row.key_id, row.envelope, row.binding()))
+        return stat_of(row, await self._core.secret(row.key_version, row.envelope, row.binding()))
 
     async def list(
         self, tenant: TenantId, prefix: str = "", *, cursor: str | None = None, limit: int = PAGE_ITEMS_DEFAULT
@@ -183,9 +188,7 @@ class Storage:
             rows.discard(tx, tenant, blobs, now)
             digest = row.info.digest.hex()
             tx.record(
-                core.entry(
-                    tenant, act, "ObjectDeleted", "storage.delete", key, version=row.info.version, digest=digest
-                )
+                core.entry(tenant, act, "ObjectDeleted", "storage.delete", key, version=row.info.version, digest=digest)
             )
             return blobs
 
@@ -250,6 +253,6 @@ class Storage:
         """Wrap what an older storage key still wraps: resumes a rotation that was interrupted."""
         return await upkeep.rewrap(self._core, checked_tenant(tenant), Act(agent))
 
-    async def sweep(self) -> Swept:
-        """Remove uploads that nobody finished and blobs that no row names. Safe at any time, beside any work."""
-        return await upkeep.sweep(self._core)
+    async def sweep(self, *, agent: AgentId) -> Swept:
+        """Remove uploads that nobody finished and blobs that no row names, of all tenants. Safe beside any work."""
+        return await upkeep.sweep(self._core, Act(agent))

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import msgspec
 
 from creto.common import wire
-from creto.common.ids import AgentId, KeyId, TenantId
+from creto.common.ids import AgentId, TenantId
 from creto.common.timestamps import ConsensusTimestamp
 from creto.security.storage.envelope import Binding, segments_from
 from creto.security.storage.types import ObjectInfo, Part, Segment, Upload
@@ -17,27 +17,29 @@ from creto.store.types import ReadTx, Row, Tx
 class ObjectRow(msgspec.Struct, frozen=True):
     info: ObjectInfo
     segments: tuple[Segment, ...]
-    key_id: KeyId
+    key_version: int
     envelope: bytes
 
     def binding(self) -> Binding:
         info = self.info
-        return Binding(info.tenant, info.key, info.version, self.key_id, info.size, self.segments, True)
+        return Binding(info.tenant, info.key, info.version, self.key_version, info.size, self.segments, True)
 
 
 class UploadRow(msgspec.Struct, frozen=True):
     upload: Upload
     condition: str
     retain_until: int
-    key_id: KeyId
+    key_version: int
     envelope: bytes
 
     def binding(self) -> Binding:
-        return Binding(self.upload.tenant, self.upload.key, self.upload.upload, self.key_id)
+        return Binding(self.upload.tenant, self.upload.key, self.upload.upload, self.key_version)
 
 
 def object_row(row: Row) -> ObjectRow:
-    tenant, key, version, size, segments, digest, key_id, envelope, created_at, created_by, retain_until, hold = row
+    tenant, key, version, size, segments, digest, key_version, envelope, created_at, created_by, retain_until, hold = (
+        row
+    )
     info = ObjectInfo(
         TenantId(tenant),
         key,
@@ -49,12 +51,12 @@ def object_row(row: Row) -> ObjectRow:
         ConsensusTimestamp(retain_until) if retain_until else None,
         bool(hold),
     )
-    return ObjectRow(info, segments_from(bytes(segments), key), KeyId(key_id), bytes(envelope))
+    return ObjectRow(info, segments_from(bytes(segments), key), key_version, bytes(envelope))
 
 
 def find(tx: ReadTx, tenant: TenantId, key: str) -> ObjectRow | None:
     row = tx.one(
-        "SELECT tenant, object_key, version, size, segments, digest, key_id, envelope, created_at, created_by,"
+        "SELECT tenant, object_key, version, size, segments, digest, key_version, envelope, created_at, created_by,"
         " retain_until, legal_hold FROM storage_object WHERE tenant = ? AND object_key = ?",
         tenant,
         key,
@@ -64,7 +66,7 @@ def find(tx: ReadTx, tenant: TenantId, key: str) -> ObjectRow | None:
 
 def find_version(tx: ReadTx, tenant: TenantId, version: str) -> ObjectRow | None:
     row = tx.one(
-        "SELECT tenant, object_key, version, size, segments, digest, key_id, envelope, created_at, created_by,"
+        "SELECT tenant, object_key, version, size, segments, digest, key_version, envelope, created_at, created_by,"
         " retain_until, legal_hold FROM storage_object WHERE tenant = ? AND version = ?",
         tenant,
         version,
@@ -74,14 +76,15 @@ def find_version(tx: ReadTx, tenant: TenantId, version: str) -> ObjectRow | None
 
 def lock(tx: Tx, tenant: TenantId, key: str) -> ObjectRow | None:
     """The row, held until the transaction ends."""
-    tx.all("SELECT version FROM storage_object WHERE tenant = ? AND object_key = ?" + tx.for_update, tenant, key)
+    sql = "SELECT version FROM storage_object WHERE tenant = ? AND object_key = ?"
+    tx.all(sql + tx.for_update, tenant, key)
     return find(tx, tenant, key)
 
 
 def page(tx: ReadTx, tenant: TenantId, prefix: str, after: str, limit: int) -> list[ObjectRow]:
     """Rows in byte order. U+10FFFF stands in no key, so it is above every key with the prefix."""
     rows = tx.all(
-        "SELECT tenant, object_key, version, size, segments, digest, key_id, envelope, created_at, created_by,"
+        "SELECT tenant, object_key, version, size, segments, digest, key_version, envelope, created_at, created_by,"
         " retain_until, legal_hold FROM storage_object"
         " WHERE tenant = ? AND object_key >= ? AND object_key > ? AND object_key < ? ORDER BY object_key LIMIT ?",
         tenant,
@@ -96,10 +99,10 @@ def page(tx: ReadTx, tenant: TenantId, prefix: str, after: str, limit: int) -> l
 def save(tx: Tx, row: ObjectRow) -> None:
     info = row.info
     tx.run(
-        "INSERT INTO storage_object (tenant, object_key, version, size, segments, digest, key_id, envelope, created_at,"
+        "INSERT INTO storage_object (tenant, object_key, version, size, segments, digest, key_version, envelope, created_at,"
         " created_by, retain_until, legal_hold) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
         " ON CONFLICT (tenant, object_key) DO UPDATE SET version = excluded.version, size = excluded.size,"
-        " segments = excluded.segments, digest = excluded.digest, key_id = excluded.key_id,"
+        " segments = excluded.segments, digest = excluded.digest, key_version = excluded.key_version,"
         " envelope = excluded.envelope, created_at = excluded.created_at, created_by = excluded.created_by,"
         " retain_until = excluded.retain_until, legal_hold = excluded.legal_hold",
         info.tenant,
@@ -108,7 +111,7 @@ def save(tx: Tx, row: ObjectRow) -> None:
         info.size,
         wire.encode(row.segments),
         info.digest,
-        row.key_id,
+        row.key_version,
         row.envelope,
         info.created_at,
         info.created_by,
@@ -147,10 +150,10 @@ def due_garbage(tx: ReadTx, now: int, limit: int) -> list[tuple[TenantId, str]]:
     return [(TenantId(tenant), blob) for tenant, blob in rows]
 
 
-def stale_keys(tx: ReadTx, tenant: TenantId, current: KeyId, limit: int) -> list[ObjectRow]:
+def stale_keys(tx: ReadTx, tenant: TenantId, current: int, limit: int) -> list[ObjectRow]:
     rows = tx.all(
-        "SELECT tenant, object_key, version, size, segments, digest, key_id, envelope, created_at, created_by,"
-        " retain_until, legal_hold FROM storage_object WHERE tenant = ? AND key_id <> ? LIMIT ?",
+        "SELECT tenant, object_key, version, size, segments, digest, key_version, envelope, created_at, created_by,"
+        " retain_until, legal_hold FROM storage_object WHERE tenant = ? AND key_version <> ? LIMIT ?",
         tenant,
         current,
         limit,
@@ -158,17 +161,17 @@ def stale_keys(tx: ReadTx, tenant: TenantId, current: KeyId, limit: int) -> list
     return [object_row(row) for row in rows]
 
 
-def rewrap_object(tx: Tx, row: ObjectRow, key_id: KeyId, envelope: bytes) -> None:
+def rewrap_object(tx: Tx, row: ObjectRow, key_version: int, envelope: bytes) -> None:
     """Only the version and wrapping that were read: a row that moved on is left to the next round."""
     tx.run(
-        "UPDATE storage_object SET key_id = ?, envelope = ?"
-        " WHERE tenant = ? AND object_key = ? AND version = ? AND key_id = ?",
-        key_id,
+        "UPDATE storage_object SET key_version = ?, envelope = ?"
+        " WHERE tenant = ? AND object_key = ? AND version = ? AND key_version = ?",
+        key_version,
         envelope,
         row.info.tenant,
         row.info.key,
         row.info.version,
-        row.key_id,
+        row.key_version,
     )
 
 
@@ -176,14 +179,14 @@ def rewrap_object(tx: Tx, row: ObjectRow, key_id: KeyId, envelope: bytes) -> Non
 
 
 def upload_row(row: Row) -> UploadRow:
-    tenant, upload, key, condition, retain_until, key_id, envelope, created_at, created_by = row
+    tenant, upload, key, condition, retain_until, key_version, envelope, created_at, created_by = row
     head = Upload(TenantId(tenant), upload, key, ConsensusTimestamp(created_at), AgentId(created_by))
-    return UploadRow(head, condition, retain_until, KeyId(key_id), bytes(envelope))
+    return UploadRow(head, condition, retain_until, key_version, bytes(envelope))
 
 
 def find_upload(tx: ReadTx, tenant: TenantId, upload: str) -> UploadRow | None:
     row = tx.one(
-        "SELECT tenant, upload, object_key, condition, retain_until, key_id, envelope, created_at, created_by"
+        "SELECT tenant, upload, object_key, condition, retain_until, key_version, envelope, created_at, created_by"
         " FROM storage_upload WHERE tenant = ? AND upload = ?",
         tenant,
         upload,
@@ -192,13 +195,14 @@ def find_upload(tx: ReadTx, tenant: TenantId, upload: str) -> UploadRow | None:
 
 
 def lock_upload(tx: Tx, tenant: TenantId, upload: str) -> UploadRow | None:
-    tx.all("SELECT upload FROM storage_upload WHERE tenant = ? AND upload = ?" + tx.for_update, tenant, upload)
+    sql = "SELECT upload FROM storage_upload WHERE tenant = ? AND upload = ?"
+    tx.all(sql + tx.for_update, tenant, upload)
     return find_upload(tx, tenant, upload)
 
 
 def upload_page(tx: ReadTx, tenant: TenantId, after: str, limit: int) -> list[UploadRow]:
     rows = tx.all(
-        "SELECT tenant, upload, object_key, condition, retain_until, key_id, envelope, created_at, created_by"
+        "SELECT tenant, upload, object_key, condition, retain_until, key_version, envelope, created_at, created_by"
         " FROM storage_upload WHERE tenant = ? AND upload > ? ORDER BY upload LIMIT ?",
         tenant,
         after,
@@ -214,10 +218,10 @@ def uploads_before(tx: ReadTx, before: int, limit: int) -> list[tuple[TenantId, 
     return [(TenantId(tenant), upload) for tenant, upload in rows]
 
 
-def stale_uploads(tx: ReadTx, tenant: TenantId, current: KeyId, limit: int) -> list[UploadRow]:
+def stale_uploads(tx: ReadTx, tenant: TenantId, current: int, limit: int) -> list[UploadRow]:
     rows = tx.all(
-        "SELECT tenant, upload, object_key, condition, retain_until, key_id, envelope, created_at, created_by"
-        " FROM storage_upload WHERE tenant = ? AND key_id <> ? LIMIT ?",
+        "SELECT tenant, upload, object_key, condition, retain_until, key_version, envelope, created_at, created_by"
+        " FROM storage_upload WHERE tenant = ? AND key_version <> ? LIMIT ?",
         tenant,
         current,
         limit,
@@ -225,27 +229,27 @@ def stale_uploads(tx: ReadTx, tenant: TenantId, current: KeyId, limit: int) -> l
     return [upload_row(row) for row in rows]
 
 
-def rewrap_upload(tx: Tx, row: UploadRow, key_id: KeyId, envelope: bytes) -> None:
+def rewrap_upload(tx: Tx, row: UploadRow, key_version: int, envelope: bytes) -> None:
     tx.run(
-        "UPDATE storage_upload SET key_id = ?, envelope = ? WHERE tenant = ? AND upload = ? AND key_id = ?",
-        key_id,
+        "UPDATE storage_upload SET key_version = ?, envelope = ? WHERE tenant = ? AND upload = ? AND key_version = ?",
+        key_version,
         envelope,
         row.upload.tenant,
         row.upload.upload,
-        row.key_id,
+        row.key_version,
     )
 
 
 def save_upload(tx: Tx, row: UploadRow) -> None:
     tx.run(
-        "INSERT INTO storage_upload (tenant, upload, object_key, condition, retain_until, key_id, envelope, created_at,"
+        "INSERT INTO storage_upload (tenant, upload, object_key, condition, retain_until, key_version, envelope, created_at,"
         " created_by) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         row.upload.tenant,
         row.upload.upload,
         row.upload.key,
         row.condition,
         row.retain_until,
-        row.key_id,
+        row.key_version,
         row.envelope,
         row.upload.created_at,
         row.upload.created_by,

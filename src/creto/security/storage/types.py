@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
 
 import msgspec
 
-from creto.common.ids import AgentId, KeyId, TenantId
+from creto.common.ids import AgentId, TenantId
 from creto.common.timestamps import ConsensusTimestamp
 
 
@@ -76,22 +75,6 @@ class Swept(msgspec.Struct, frozen=True):
 
     uploads: int
     blobs: int
-
-
-class TenantKeys(Protocol):
-    """The keys that wrap data keys: one in use per tenant, the older ones until everything is wrapped anew."""
-
-    async def current(self, tenant: TenantId) -> tuple[KeyId, bytes]:
-        """The key to wrap with; made on first use."""
-        ...
-
-    async def get(self, tenant: TenantId, key_id: KeyId) -> bytes:
-        """An older key; PL-214 if there is none."""
-        ...
-
-    async def rotate(self, tenant: TenantId) -> KeyId:
-        """Put a fresh key in use."""
-        ...
 
 
 class Attributes(msgspec.Struct, frozen=True):

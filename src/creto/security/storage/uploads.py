@@ -22,7 +22,7 @@ from creto.common.timestamps import ConsensusTimestamp
 from creto.platform.crypto import random_bytes
 from creto.security.storage import envelope, rules
 from creto.security.storage import store as rows
-from creto.security.storage.core import BLOB_GRACE_NS, Act, Core, commit, new_info, stat_of
+from creto.security.storage.core import BLOB_GRACE_NS, Act, Core, commit, in_time, new_info, stat_of
 from creto.security.storage.envelope import Secret
 from creto.security.storage.segments import Content, SegmentWriter, discard
 from creto.security.storage.types import Attributes, ObjectStat, Part, Upload, UploadPage
@@ -53,8 +53,8 @@ class Uploads:
         now = core.clock.now()
         kept = rules.checked_retention(key, 0, retain_until, now)
         secret = Secret(random_bytes(32), content_type, rules.checked_metadata(metadata or {}, content_type))
-        key_id, wrapping = await core.keys.current(tenant)
-        row = rows.UploadRow(Upload(tenant, new_id(), key, now, agent), condition, kept, key_id, b"")
+        key_version, wrapping = await core.keys.current(tenant)
+        row = rows.UploadRow(Upload(tenant, new_id(), key, now, agent), condition, kept, key_version, b"")
         row = msgspec.structs.replace(row, envelope=envelope.wrapped(wrapping, secret, row.binding()))
         await core.store.write(lambda tx: rows.save_upload(tx, row))
         return row.upload
@@ -64,19 +64,23 @@ class Uploads:
         core, tenant = self._core, checked_tenant(tenant)
         if not 1 <= number <= UPLOAD_PARTS_MAX:
             raise InvalidInput.of("number", got=number, expected=f"1 to {UPLOAD_PARTS_MAX}")
+        started = core.clock.now()
         row = await core.store.read(lambda tx: required(rows.find_upload(tx, tenant, upload)))
-        secret = await core.secret(row.key_id, row.envelope, row.binding())
+        secret = await core.secret(row.key_version, row.envelope, row.binding())
         segments = await SegmentWriter(core.backend, tenant, row.upload.key, upload, secret.data_key).write(content)
         blobs = [segment.blob for segment in segments]
         if len(segments) > 1:
             await discard(core.backend, blobs)
             raise InvalidInput.of("content", got="more", expected="at most 64 GiB in a part", code="PL-413")
 
+        now = core.clock.now()
+        in_time(started, now)
+
         def fn(tx: Tx) -> None:
             required(rows.lock_upload(tx, tenant, upload))
             old = rows.save_part(tx, tenant, upload, number, segments[0])
             if old is not None:
-                rows.discard(tx, tenant, [old], core.clock.now() + BLOB_GRACE_NS)
+                rows.discard(tx, tenant, [old], now + BLOB_GRACE_NS)
 
         try:
             await core.store.write(fn)
@@ -95,9 +99,7 @@ class Uploads:
 
         return await self._core.store.read(fn)
 
-    async def list(
-        self, tenant: TenantId, *, cursor: str | None = None, limit: int = PAGE_ITEMS_DEFAULT
-    ) -> UploadPage:
+    async def list(self, tenant: TenantId, *, cursor: str | None = None, limit: int = PAGE_ITEMS_DEFAULT) -> UploadPage:
         """Uploads that are open, oldest first."""
         tenant, limit, after = checked_tenant(tenant), rules.checked_limit(limit), rules.decode_cursor(cursor)
         found = await self._core.store.read(lambda tx: rows.upload_page(tx, tenant, after, limit + 1))
@@ -127,7 +129,7 @@ class Uploads:
         segments = tuple(part.segment() for part in found)
         if sum(segment.size for segment in segments) > OBJECT_BYTES_MAX:
             raise InvalidInput.of("parts", got="more", expected=f"at most {OBJECT_BYTES_MAX} bytes", code="PL-413")
-        secret = await core.secret(row.key_id, row.envelope, row.binding())
+        secret = await core.secret(row.key_version, row.envelope, row.binding())
         now, key = core.clock.now(), row.upload.key
         kept = ConsensusTimestamp(row.retain_until) if row.retain_until > now else None
         info = new_info(tenant, key, upload, segments, act, now, Attributes(retain_until=kept))
@@ -151,7 +153,7 @@ class Uploads:
         row = await self._core.store.read(lambda tx: rows.find_version(tx, tenant, upload))
         if row is None:
             raise NotFound("PL-804")
-        return stat_of(row, await self._core.secret(row.key_id, row.envelope, row.binding()))
+        return stat_of(row, await self._core.secret(row.key_version, row.envelope, row.binding()))
 
     async def abort(self, tenant: TenantId, upload: str, *, agent: AgentId, trace_id: str | None = None) -> None:
         """Give up an upload and remove its parts."""
