@@ -48,6 +48,20 @@ BUS_PAYLOAD_BYTES_MAX: Final = 1024 * 1024  # the default limit of NATS
 
 # Time
 CLOCK_SKEW_MS_MAX: Final = 100  # the spec's tolerance
+CLOCK_RESERVE_S: Final = 1.0  # the persisted mark runs this far ahead: a crash can push the clock that far forward at most
+CLOCK_SLEW_PART: Final = 10  # a wrong clock is corrected by a tenth of the time that passes: deadlines stretch by no more
+CLOCK_DRIFT_PPM_MAX: Final = 500  # how fast two healthy oscillators part, with a wide margin
+TIME_NODES_MAX: Final = 31  # f = 10; each round costs a verification per node
+TIME_ROUND_S: Final = 1.0  # between rounds 1 ms of uncertainty grows at most
+TIME_AGE_S_MAX: Final = 5.0  # older than five rounds is not fresh: the clock says it is degraded
+TIME_ANSWER_S_MAX: Final = 0.18  # half of it is the reading's uncertainty, which must stay below the tolerance
+TIME_FRAME_BYTES_MAX: Final = 8 * 1024  # a hybrid-signed reading takes 5 KiB
+TIME_CONNECTIONS_MAX: Final = 256  # clients of one time node, each asking once a second
+TIME_IDLE_S_MAX: Final = 30.0  # a connection without a request is closed
+LEASE_TTL_S_MAX: Final = 3600  # who crashes blocks the others for this long at most
+CERTIFICATE_BYTES_MAX: Final = 512 * 1024  # 64 hybrid signatures in base64 and a long statement
+CERTIFICATE_SEATS_MAX: Final = 64  # approvers of one decision
+TIMESTAMPS_MAX: Final = 100_000  # one batch: it runs ahead of the reading by 0.1 ms at most
 
 # Storage and memory
 CHUNK_BYTES: Final = 64 * 1024  # one sealed chunk
