@@ -1,11 +1,11 @@
 """SQLite: one file, one writer, many readers.
 
-All writes of a process go through one thread, which commits them in groups: it takes what waits, runs each function in its own
-savepoint, and commits once. While the disk syncs, the next group gathers; so the cost of durability is shared by everyone who waits.
+All writes of a process go through one thread, which commits them in groups: it takes what waits, runs each function in
+its own savepoint, and commits once. While the disk syncs, the next group gathers: those who wait share the cost.
 
 INVARIANT: synchronous=FULL in WAL mode: what COMMIT acknowledged survives a crash of the machine.
 INVARIANT: a function that fails undoes only itself; a COMMIT that fails fails every function of its group.
-INVARIANT: checkpoints run on their own thread, so that copying the log into the file never stands between a caller and its commit.
+INVARIANT: checkpoints run on their own thread: copying the log into the file stands between no caller and its commit.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ T = TypeVar("T")
 SCHEME = "sqlite:///"
 WRITERS: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)  # by file: never two writers in one process
 
+UNIQUE = (apsw.SQLITE_CONSTRAINT_UNIQUE, apsw.SQLITE_CONSTRAINT_PRIMARYKEY)
 SIGNAL: LiteralString = "INSERT INTO store_signal (instance, channel, payload, at_ms) VALUES (?, ?, ?, ?)"
 
 
@@ -81,7 +82,7 @@ def _busy_handler() -> Callable[[int], bool]:
 def fault(error: Exception) -> EnablementError:
     """What an error of SQLite means to a caller."""
     if isinstance(error, apsw.ConstraintError):
-        unique = error.extendedresult in (apsw.SQLITE_CONSTRAINT_UNIQUE, apsw.SQLITE_CONSTRAINT_PRIMARYKEY)
+        unique = getattr(error, "extendedresult", 0) in UNIQUE
         return AlreadyExists("PL-409", str(error)) if unique else InternalError("PL-500", str(error))
     if isinstance(error, apsw.BusyError | apsw.LockedError):
         return ConnectionFailed("PL-503", "another process holds the database file", retry_after_s=0.5)
@@ -221,7 +222,7 @@ class SqliteStore(EngineStore):
         resolve(jobs)
 
     def _attempt(self, job: Job, signals: list[tuple[str, str]]) -> None:
-        """Run one function of the group. Raises only if the whole group is lost with it (a full disk ends the transaction)."""
+        """Run one function of the group. Raises only if the whole group is lost with it, as when the disk is full."""
         db = self._db
         db.execute("SAVEPOINT job")
         tx = SqliteTx(db, self.instance)
@@ -265,8 +266,8 @@ class SqliteStore(EngineStore):
 class Checkpointer:
     """Copies the write-ahead log into the file, beside the writer.
 
-    A checkpoint that runs beside a busy writer never quite reaches the end of the log, and only then can the log start anew. So past
-    STORE_WAL_PAGES_MAX the writer waits once for the last few pages.
+    A checkpoint that runs beside a busy writer never quite reaches the end of the log, and only then can the log start
+    anew. So past STORE_WAL_PAGES_MAX the writer waits once for the last few pages.
     """
 
     def __init__(self, path: str, writer: threading.Lock) -> None:
@@ -336,7 +337,8 @@ def migration_statuses(
 
 def _applied(db: apsw.Connection) -> list[schema.Applied]:
     db.execute(schema.TABLE)
-    return [schema.Applied(*row) for row in db.execute(schema.SELECT).fetchall()]
+    rows: list[Any] = db.execute(schema.SELECT).fetchall()
+    return [schema.Applied(*row) for row in rows]
 
 
 def migrate(path: str, wanted: Sequence[schema.Migration], parts: Sequence[str]) -> None:

@@ -1,7 +1,7 @@
 """Signals over SQLite: rows of `store_signal`, noticed by looking.
 
-`PRAGMA data_version` changes when another connection has committed; it costs a few microseconds, so every process looks at it every
-few milliseconds and reads the rows only when it moved.
+`PRAGMA data_version` changes when another connection has committed; it costs a few microseconds, so every process looks
+at it every few milliseconds and reads the rows only when it moved.
 
 INVARIANT: signals are numbered without gaps, so a process that slept until some were pruned notices.
 """
@@ -12,6 +12,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import apsw
 
@@ -26,18 +27,18 @@ NEW = "SELECT seq, instance, channel, payload FROM store_signal WHERE seq > ? OR
 
 
 class SqliteWatcher:
-    """The thread that looks, and that says twice in a while that this process lives."""
+    """The thread that looks, and that says now and then that this process lives."""
 
     def __init__(
         self, db: apsw.Connection, signals: Signals, instance: str, beat: Callable[[Callable[[], None]], None]
     ) -> None:
-        self._db = db
+        self._db: Any = db
         self._signals = signals
         self._instance = instance
         self._beat = beat
         self._stop = threading.Event()
         self._version = -1
-        self._seen: int = db.execute(LAST).fetchall()[0][0]
+        self._seen = self._db.execute(LAST).fetchall()[0][0]
         self._beat_sent = self._beat_done = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="creto-store-signals", daemon=True)
 

@@ -1,6 +1,7 @@
 """What a transaction is on every engine: the ledger, the outbox and signals, in SQL that both understand.
 
-INVARIANT: a statement that failed ends its transaction, also when `fn` caught the error: PostgreSQL would not go on, so SQLite does not.
+INVARIANT: a statement that failed ends its transaction, also when `fn` caught the error: PostgreSQL would not go on, so
+SQLite does not.
 """
 
 from __future__ import annotations
