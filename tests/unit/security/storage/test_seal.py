@@ -77,9 +77,7 @@ def test_the_root_is_the_merkle_root_of_the_sealed_chunks() -> None:
     sealer = Sealer(KEY, CONTEXT)
     sealed = sealer.update(text(2 * CHUNK_BYTES + 5)) + sealer.finish()
     body = sealed[HEADER_BYTES:]
-    leaves = [
-        merkle.leaf_hash(body[at : at + SEALED_CHUNK_BYTES]) for at in range(0, len(body), SEALED_CHUNK_BYTES)
-    ]
+    leaves = [merkle.leaf_hash(body[at : at + SEALED_CHUNK_BYTES]) for at in range(0, len(body), SEALED_CHUNK_BYTES)]
 
     assert sealer.root == merkle.root(leaves)
 
@@ -147,7 +145,9 @@ def test_extending_is_refused() -> None:
 
 
 def test_splicing_chunks_or_headers_of_another_object_is_refused() -> None:
-    other = seal.seal_bytes(bytes(range(1, 33)), context_of("default", "c", "default/aa/c"), text(2 * CHUNK_BYTES + 100))
+    other = seal.seal_bytes(
+        bytes(range(1, 33)), context_of("default", "c", "default/aa/c"), text(2 * CHUNK_BYTES + 100)
+    )
     twin = seal.seal_bytes(KEY, CONTEXT, text(2 * CHUNK_BYTES + 100))
     for foreign in (other, twin):
         (a, b, c), (x, y, z) = chunks(SEALED), chunks(foreign)
