@@ -72,7 +72,7 @@ TIME_FRAME_BYTES_MAX: Final = 8 * 1024  # a hybrid-signed reading takes 5 KiB
 TIME_CONNECTIONS_MAX: Final = 256  # clients of one time node, each asking once a second
 TIME_IDLE_S_MAX: Final = 30.0  # a connection without a request is closed
 LEASE_TTL_S_MAX: Final = 3600  # who crashes blocks the others for this long at most
-CERTIFICATE_BYTES_MAX: Final = 512 * 1024  # 64 hybrid signatures in base64 and a long statement
+DECISION_CERTIFICATE_BYTES_MAX: Final = 512 * 1024  # 64 hybrid signatures in base64 and a long statement
 CERTIFICATE_SEATS_MAX: Final = 64  # approvers of one decision
 TIMESTAMPS_MAX: Final = 100_000  # one batch: it runs ahead of the reading by 0.1 ms at most
 
@@ -80,7 +80,21 @@ TIMESTAMPS_MAX: Final = 100_000  # one batch: it runs ahead of the reading by 0.
 CHUNK_BYTES: Final = 64 * 1024  # one sealed chunk
 OBJECT_KEY_CHARS_MAX: Final = 1024  # what S3 takes
 OBJECT_BYTES_MAX: Final = 5 * 1024**4  # what S3 takes
+OBJECT_WHOLE_BYTES_MAX: Final = 256 * 1024**2  # read into memory at once; larger objects are streamed
+OBJECT_METADATA_BYTES_MAX: Final = 8 * 1024  # S3 takes 2 KiB; ours is sealed and kept in the row
+SEGMENT_BYTES_MAX: Final = 64 * 1024**3  # one blob: 8,192 parts of 8 MiB, within the 10,000 of an S3 upload
+STORAGE_PART_BYTES: Final = 8 * 1024**2  # one request to the backend; S3 wants at least 5 MiB
+STORAGE_PARTS_IN_FLIGHT: Final = 4  # a stream holds about 32 MiB
+UPLOAD_PARTS_MAX: Final = 10_000  # what S3 takes
+UPLOAD_TTL_S: Final = 7 * 86_400  # an upload nobody finished
+BLOB_GRACE_S: Final = 3_600  # a replaced blob may still have readers
+PUT_S_MAX: Final = 86_400  # 5 TiB at 60 MiB/s; a put that takes longer is refused
+BLOB_ORPHAN_S: Final = 2 * PUT_S_MAX  # a blob older than this that no row names belongs to no put that could still commit
 CONTEXT_BYTES_MAX: Final = 1024 * 1024  # one remembered item
+CONTEXT_ITEMS_MAX: Final = 100_000  # of one agent, of each kind: what exact search answers in time
+CONTEXT_TTL_S_MAX: Final = 10 * 365 * 86_400
+SEARCH_TOKENS_MAX: Final = 32  # words of one query
+INDEX_TOKENS_MAX: Final = 10_000  # distinct words indexed of one item
 VECTOR_DIMENSIONS_MAX: Final = 4096
 
 # Audit
@@ -95,3 +109,4 @@ QUERY_SORTED_MAX: Final = 2_000  # matches of a narrow resource prefix that are 
 QUERY_WORDS_MAX: Final = 8  # words of one full-text query
 TEXT_WORDS_MAX: Final = 256  # words of one entry that can be searched for
 WITNESSES_MAX: Final = 32  # what tlog-policy asks implementations to support
+VECTOR_CACHE_BYTES_MAX: Final = 256 * 1024**2  # unsealed vectors kept in memory, over all agents
