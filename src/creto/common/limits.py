@@ -25,6 +25,13 @@ PAGE_ITEMS_MAX: Final = 1_000
 PAGE_ITEMS_DEFAULT: Final = 100
 DEADLINE_S_DEFAULT: Final = 30.0  # a call without a deadline gets this one
 
+# Configuration and telemetry
+CONFIG_FILE_BYTES_MAX: Final = 1024 * 1024  # people write these by hand
+METRIC_LABEL_SETS_MAX: Final = 1_000  # label values of one metric; what comes after is counted under "other"
+
+# Retries
+RETRY_DELAY_S_MAX: Final = 3600.0  # nobody waits longer inside one call
+
 # Store and bus
 STORE_QUEUE_MAX: Final = 10_000  # transactions waiting for the writer: the spec's local buffer; beyond it PL-503
 STORE_GROUP_MAX: Final = 512  # transactions in one commit: a few milliseconds of work
