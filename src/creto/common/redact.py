@@ -14,7 +14,7 @@ MASK = "***"
 DEPTH_MAX = 8  # deeper attributes are shown as text
 
 SECRET_NAME = re.compile(
-    r"(?i)(?:^|[_.\-])(?:passwords?|passwd|secrets?|tokens?|api_?keys?|authorization|cookie|credentials?|private_?key|kek|seed"
+    r"(?i)(?:^|[_.\-])(?:passwords?|passwd|secrets?|tokens?|api[_\-]?keys?|authorization|cookie|credentials?|private[_\-]?key|kek|seed"
     r"|webhook_url|otp)$"
 )
 # A count of tokens is what metering is about; it is not a secret.
