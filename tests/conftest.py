@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests import engines
+from tests.contract.stores import make_store, store, store_url  # noqa: F401 - fixtures for every suite
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

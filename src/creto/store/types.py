@@ -153,8 +153,16 @@ class Tx(ReadTx, Protocol):
         """Append to the outbox; the id of the message."""
         ...
 
+    def outbox_forget(self, positions: Sequence[Position]) -> None:
+        """Delete these rows of the outbox: their consumers have them. Who forgets a position must have read it from a tail."""
+        ...
+
+    def outbox_forget_upto(self, position: Position) -> int:
+        """Delete every row of the outbox up to and including this position; how many there were."""
+        ...
+
     def signal(self, channel: str, payload: str) -> None:
-        """Tell every node of this store, once the change is durable."""
+        """Tell every node of this store, once the change is durable. A signal says where to look again; it carries no state."""
         ...
 
     def lock(self, name: str) -> None:
@@ -189,7 +197,19 @@ class Store(Protocol):
         ...
 
     def on_signal(self, channel: str, fn: Callable[[str], None]) -> None:
-        """Call `fn(payload)` for each signal of any node, this one included, within 50 ms; on the store's own thread."""
+        """Call `fn(payload)` for each signal of any node, this one included, within 50 ms; on one of the store's own threads.
+
+        In the process that wrote, `fn` has returned before `write` returns. It may read with `read_now`; it must not wait for a write.
+        """
+        ...
+
+    def on_signal_lost(self, fn: Callable[[], None]) -> None:
+        """Call `fn` when signals may have been missed, and again when they flow: drop what you cached, so that it fails closed."""
+        ...
+
+    @property
+    def signals_alive(self) -> bool:
+        """Whether signals flow. While False, keep nothing in memory: read through."""
         ...
 
     async def settled(self, timeout_s: float = 0.05) -> bool:

@@ -1,0 +1,116 @@
+"""What both engines share: the queue in front, signals beside, and a close that finishes what was accepted."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from abc import abstractmethod
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import CoroutineType
+from typing import Any, ClassVar, TypeVar
+
+from creto.common.errors import ConnectionFailed, InternalError
+from creto.common.ids import new_id
+from creto.common.limits import STORE_NODE_DEAD_S, STORE_READERS_MAX
+from creto.store.jobs import Job, JobQueue, closed
+from creto.store.signals import ACK, BARRIER, Signals
+from creto.store.types import EngineName, Isolation, ReadTx, Tx
+
+T = TypeVar("T")
+
+JOIN = "INSERT INTO store_node (instance, node, heartbeat_ms) VALUES (?, ?, ?)"
+LEAVE = "DELETE FROM store_node WHERE instance = ?"
+OTHERS = "SELECT instance FROM store_node WHERE instance <> ? AND heartbeat_ms > ?"
+
+
+class EngineStore:
+    """A store without its engine."""
+
+    engine: ClassVar[EngineName]
+
+    def __init__(self, node: str | None, queue_max: int) -> None:
+        self.node = node or f"{socket.gethostname()}-{os.getpid()}"
+        self.instance = new_id()
+        self.queue = JobQueue(queue_max)
+        self.signals = Signals(self.instance, self._acknowledge)
+        self._readers = ThreadPoolExecutor(STORE_READERS_MAX, thread_name_prefix="creto-store-read")
+        self._closed = False
+
+    def submit(self, fn: Callable[[Tx], T], *, isolation: Isolation = Isolation.SERIALIZABLE) -> Future[T]:
+        future: Future[T] = Future()
+        self.queue.put(Job(fn, isolation, future, None))
+        return future
+
+    async def write(self, fn: Callable[[Tx], T], *, isolation: Isolation = Isolation.SERIALIZABLE) -> T:
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        self.queue.put(Job(fn, isolation, future, loop))
+        return await future
+
+    async def read(self, fn: Callable[[ReadTx], T]) -> T:
+        if self._closed:
+            raise closed()
+        return await asyncio.get_running_loop().run_in_executor(self._readers, self.read_now, fn)
+
+    @abstractmethod
+    def read_now(self, fn: Callable[[ReadTx], T]) -> T: ...
+
+    def on_signal(self, channel: str, fn: Callable[[str], None]) -> None:
+        self.signals.on(channel, fn)
+
+    def on_signal_lost(self, fn: Callable[[], None]) -> None:
+        self.signals.on_lost(fn)
+
+    @property
+    def signals_alive(self) -> bool:
+        return self.signals.alive
+
+    async def settled(self, timeout_s: float = 0.05) -> bool:
+        loop = asyncio.get_running_loop()
+        barrier, reached = new_id(), asyncio.Event()
+        try:
+            async with asyncio.timeout(timeout_s):
+                others = await self.read(self._others)
+                if not others:
+                    return True
+                self.signals.expect(barrier, others, lambda: loop.call_soon_threadsafe(reached.set))
+                await self.write(lambda tx: tx.signal(BARRIER, barrier), isolation=Isolation.READ_COMMITTED)
+                await reached.wait()
+                return True
+        except (TimeoutError, ConnectionFailed):
+            return False
+        finally:
+            self.signals.forget(barrier)
+
+    def _others(self, tx: ReadTx) -> set[str]:
+        alive_since_ms = self.wall_ms(tx) - int(STORE_NODE_DEAD_S * 1000)
+        return {row[0] for row in tx.all(OTHERS, self.instance, alive_since_ms)}
+
+    @abstractmethod
+    def wall_ms(self, tx: ReadTx) -> int:
+        """The one wall clock that all nodes of this store can compare their heartbeats by."""
+
+    def _acknowledge(self, barrier: str) -> None:
+        self._unattended(lambda tx: tx.signal(ACK, barrier))
+
+    def _unattended(self, fn: Callable[[Tx], Any], done: Callable[[], None] | None = None) -> None:
+        """Write for the store's own sake. A full queue is no fault here: whoever needs it asks again."""
+        try:
+            future = self.submit(fn, isolation=Isolation.READ_COMMITTED)
+        except ConnectionFailed:
+            return
+        if done is not None:
+            future.add_done_callback(lambda f: None if f.exception() else done())
+
+    @abstractmethod
+    def close(self) -> None: ...
+
+
+def checked_result(result: T) -> T:
+    """A transaction is a plain function: a coroutine would run after its commit."""
+    if isinstance(result, CoroutineType):
+        result.close()
+        raise InternalError("PL-500", "a transaction is a plain function, not a coroutine")
+    return result
