@@ -20,7 +20,7 @@ from msgspec import Meta
 from creto.common.config import LIVE, Secret, section
 from creto.common.errors import InvalidInput
 from creto.common.ids import DEFAULT_TENANT, checked_tenant
-from creto.common.limits import BUS_PAYLOAD_BYTES_MAX, STORE_POOL_SIZE, STORE_QUEUE_MAX
+from creto.common.limits import BUS_PAYLOAD_BYTES_MAX, BUS_RETENTION_S, STORE_POOL_SIZE, STORE_QUEUE_MAX
 from creto.common.redact import redacted_text
 
 Port = Annotated[int, Meta(ge=0, le=65535)]  # 0 takes a free one
@@ -76,7 +76,7 @@ class BusConfig(msgspec.Struct, frozen=True):
     url: str = "embedded"
     token: Secret | None = None
     buffer_max: Positive = STORE_QUEUE_MAX  # messages that wait while the broker is away
-    retention_seconds: Annotated[int, Meta(ge=0), LIVE] = 7 * 86_400  # how long delivered messages can be replayed
+    retention_seconds: Annotated[int, Meta(ge=0), LIVE] = BUS_RETENTION_S  # how long delivered messages can be replayed
 
     def validate(self) -> None:
         if self.url != "embedded":
