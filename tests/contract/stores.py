@@ -14,7 +14,7 @@ import pytest
 
 from creto.store import Store, open_store
 
-ENGINES = ("sqlite",)
+ENGINES = ("sqlite", "postgres")
 
 MakeStore = Callable[..., Store]
 

@@ -8,6 +8,7 @@ import socket
 from abc import abstractmethod
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from types import CoroutineType
 from typing import Any, ClassVar, TypeVar
 
@@ -75,7 +76,7 @@ class EngineStore:
                 others = await self.read(self._others)
                 if not others:
                     return True
-                self.signals.expect(barrier, others, lambda: loop.call_soon_threadsafe(reached.set))
+                self.signals.expect(barrier, others, partial(_wake, loop, reached))
                 await self.write(lambda tx: tx.signal(BARRIER, barrier), isolation=Isolation.READ_COMMITTED)
                 await reached.wait()
                 return True
@@ -106,6 +107,10 @@ class EngineStore:
 
     @abstractmethod
     def close(self) -> None: ...
+
+
+def _wake(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> None:
+    loop.call_soon_threadsafe(event.set)
 
 
 def checked_result(result: T) -> T:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import ModuleType
 
-from creto.common.errors import InvalidInput
+from creto.common.errors import InternalError, InvalidInput
 from creto.common.limits import STORE_QUEUE_MAX
 from creto.store import schema, sqlite
 from creto.store.types import Store
@@ -20,25 +21,31 @@ def open_store(
     migrate: bool = True,
     queue_max: int = STORE_QUEUE_MAX,
 ) -> Store:
-    """Open the store at `url` for these parts, applying their migrations (or, with `migrate=False`, demanding that they are applied)."""
+    """Open the store at `url` for these parts; `migrate=False` demands that their migrations are applied already."""
     parts = _with_own(parts)
     wanted = schema.load(parts)
-    if url.startswith("sqlite:"):
+    if _is_sqlite(url):
         path = sqlite.open_path(url)
         if migrate:
             sqlite.migrate(path, wanted, parts)
         schema.check(sqlite.migration_statuses(path, wanted, parts), pending_allowed=False)
         return sqlite.SqliteStore(path, node, queue_max)
-    raise InvalidInput.of("url", got=url.split(":")[0], expected="sqlite:///… or postgresql://…")
+    postgres = _postgres()
+    if migrate:
+        postgres.migrate(url, wanted, parts)
+    schema.check(postgres.migration_statuses(url, wanted, parts), pending_allowed=False)
+    store: Store = postgres.PostgresStore(url, node, queue_max)
+    return store
 
 
 def migration_status(url: str, *, parts: Sequence[str] = PARTS) -> list[schema.MigrationStatus]:
     """How the database at `url` stands towards the migrations of these parts."""
     parts = _with_own(parts)
     wanted = schema.load(parts)
-    if url.startswith("sqlite:"):
+    if _is_sqlite(url):
         return sqlite.migration_statuses(sqlite.open_path(url), wanted, parts)
-    raise InvalidInput.of("url", got=url.split(":")[0], expected="sqlite:///… or postgresql://…")
+    statuses: list[schema.MigrationStatus] = _postgres().migration_statuses(url, wanted, parts)
+    return statuses
 
 
 def pending_migrations(url: str, *, parts: Sequence[str] = PARTS) -> list[schema.Migration]:
@@ -47,6 +54,27 @@ def pending_migrations(url: str, *, parts: Sequence[str] = PARTS) -> list[schema
     statuses = migration_status(url, parts=parts)
     schema.check(statuses, pending_allowed=True)
     return schema.pending(schema.load(parts), statuses)
+
+
+def _is_sqlite(url: str) -> bool:
+    """Which engine; an address may hold a password, so an error shows its scheme only."""
+    scheme = url.partition(":")[0]
+    if scheme not in ("sqlite", "postgresql", "postgres"):
+        raise InvalidInput.of("url", got=scheme, expected="sqlite:///… or postgresql://…")
+    return scheme == "sqlite"
+
+
+def _postgres() -> ModuleType:
+    """Loaded on use: an installation on SQLite has no PostgreSQL driver."""
+    try:
+        from creto.store import postgres
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] != "psycopg":
+            raise
+        raise InternalError(
+            "PL-501", "the PostgreSQL driver is not installed", hint="pip install 'creto[postgres]'"
+        ) from error
+    return postgres
 
 
 def _with_own(parts: Sequence[str]) -> tuple[str, ...]:

@@ -2,11 +2,11 @@
 
     src/creto/platform/nhi/migrations/0001_identities.sql
 
-One file serves both engines; a line that starts with `--sqlite ` or `--postgres ` holds only there. Everything pending is applied in
-one transaction under a lock, so that processes which open the store together find it done.
+One file serves both engines; a line that starts with `--sqlite ` or `--postgres ` holds only there. What is pending is
+applied in one transaction under a lock, so that processes which open the store together find it done.
 
-INVARIANT: what was applied has the fingerprint that was recorded (else PL-840), and the database knows nothing this program does
-not (else PL-841).
+INVARIANT: what was applied has the fingerprint that was recorded (else PL-840), and the database knows nothing this
+program does not (else PL-841).
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ ENGINE_LINE = re.compile(r"^\s*--(sqlite|postgres) (.*)$")
 
 TABLE = """
     CREATE TABLE IF NOT EXISTS store_migration (
-      part TEXT NOT NULL, version INTEGER NOT NULL, name TEXT NOT NULL, checksum BYTEA NOT NULL, applied_at TEXT NOT NULL,
+      part TEXT NOT NULL, version INTEGER NOT NULL, name TEXT NOT NULL,
+      checksum BYTEA NOT NULL, applied_at TEXT NOT NULL,
       PRIMARY KEY (part, version)
     )
 """

@@ -1,9 +1,9 @@
 """Signals: "look again", from the process that changed something to every process that shares the store.
 
-An engine carries them (`deliver`); this says whom they reach and when everybody has them. A barrier is itself a signal: whoever
-handles it has handled all before it, and says so with an acknowledgement, which is a signal too.
+An engine carries them (`deliver`); this says whom they reach and when everybody has them. A barrier is itself a signal:
+whoever handles it has handled all before it, and says so with an acknowledgement, which is a signal too.
 
-INVARIANT: a callback that may have missed a signal is told (`lost`); a cache that listens to both never serves what was revoked.
+INVARIANT: who may have missed a signal is told so (`lost`); a cache that listens to both never serves what was revoked.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Signals:
             self.tell_lost()
 
     def deliver(self, origin: str, channel: str, payload: str) -> None:
-        """What the engine heard. Our own signals were handled before `write` returned; of a barrier only the others owe an answer."""
+        """What the engine heard. Our own signals were handled before `write` returned; a barrier asks the others."""
         if channel == ACK:
             self._acknowledged(payload, origin)
         elif origin == self._instance:

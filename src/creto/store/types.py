@@ -1,6 +1,7 @@
 """What every engine offers: transactions, the ledger, the outbox and signals.
 
-A transaction is a plain synchronous function. The store runs it, perhaps more than once, so it has no effect but through its `tx`:
+A transaction is a plain synchronous function. The store runs it, perhaps more than once, so it has no effect but
+through its `tx`:
 
     def register(tx: Tx) -> None:
         tx.run("INSERT INTO nhi_identity (tenant, agent) VALUES (?, ?)", tenant, agent)
@@ -11,7 +12,9 @@ A transaction is a plain synchronous function. The store runs it, perhaps more t
     await store.write(register)
 
 INVARIANT: when `write` returns, the change, its ledger entry and its publications are on disk, all of them or none.
-SQL is portable: `?` for parameters, `RETURNING` and `ON CONFLICT` as both engines have them, integers for booleans, `for_update` for locks.
+INVARIANT: a statement that failed ends its transaction, also if the function catches the error.
+SQL is portable: `?` for parameters, `RETURNING` and `ON CONFLICT` as both engines have them, integers for booleans,
+`for_update` for locks. A double raises AlreadyExists (PL-409); to go on instead, say ON CONFLICT.
 """
 
 from __future__ import annotations
@@ -39,7 +42,7 @@ class EngineName(StrEnum):
 
 
 class Outcome(StrEnum):
-    """How an act ended. An act with effects outside the database has an INTENT entry before and one of the others after."""
+    """How an act ended. An act with effects outside the database has an INTENT entry before, and another after it."""
 
     INTENT = "intent"
     SUCCESS = "success"
@@ -82,7 +85,7 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Position(msgspec.Struct, frozen=True, order=True):
-    """A place in the ledger or the outbox. Rows become visible in this order: nothing ever appears before a position already read."""
+    """A place in the ledger or the outbox. Nothing ever appears before a position that was read."""
 
     epoch: int = 0
     seq: int = 0
@@ -123,9 +126,13 @@ class ReadTx(Protocol):
         """The first column of the first row, or None."""
         ...
 
-    def ledger_tail(self, after: Position, limit: int) -> list[LedgerRow]: ...
+    def ledger_tail(self, after: Position, limit: int) -> list[LedgerRow]:
+        """The next rows of the ledger. It may come a moment after its `write` returned: once nothing can precede it."""
+        ...
 
-    def outbox_tail(self, after: Position, limit: int) -> list[OutboxRow]: ...
+    def outbox_tail(self, after: Position, limit: int) -> list[OutboxRow]:
+        """The next rows of the outbox, as `ledger_tail`."""
+        ...
 
 
 class Tx(ReadTx, Protocol):
@@ -154,7 +161,7 @@ class Tx(ReadTx, Protocol):
         ...
 
     def outbox_forget(self, positions: Sequence[Position]) -> None:
-        """Delete these rows of the outbox: their consumers have them. Who forgets a position must have read it from a tail."""
+        """Delete these rows of the outbox: their consumers have them. They were read from `outbox_tail`."""
         ...
 
     def outbox_forget_upto(self, position: Position) -> int:
@@ -162,7 +169,7 @@ class Tx(ReadTx, Protocol):
         ...
 
     def signal(self, channel: str, payload: str) -> None:
-        """Tell every node of this store, once the change is durable. A signal says where to look again; it carries no state."""
+        """Tell every node of this store, once the change is durable, where to look again; a signal carries no state."""
         ...
 
     def lock(self, name: str) -> None:
@@ -185,7 +192,7 @@ class Store(Protocol):
         ...
 
     def submit(self, fn: Callable[[Tx], T], *, isolation: Isolation = Isolation.SERIALIZABLE) -> Future[T]:
-        """Queue a transaction; the future resolves when it is on disk. A full queue raises PL-503 at once and changes nothing."""
+        """Queue a transaction; the future resolves when it is on disk. A full queue raises PL-503 at once."""
         ...
 
     async def write(self, fn: Callable[[Tx], T], *, isolation: Isolation = Isolation.SERIALIZABLE) -> T: ...
@@ -197,14 +204,14 @@ class Store(Protocol):
         ...
 
     def on_signal(self, channel: str, fn: Callable[[str], None]) -> None:
-        """Call `fn(payload)` for each signal of any node, this one included, within 50 ms; on one of the store's own threads.
+        """Call `fn(payload)` for each signal of any node, this one included, within 50 ms, on a thread of the store.
 
-        In the process that wrote, `fn` has returned before `write` returns. It may read with `read_now`; it must not wait for a write.
+        In the process that wrote it has returned before `write` does. It may `read_now`; it must not await a write.
         """
         ...
 
     def on_signal_lost(self, fn: Callable[[], None]) -> None:
-        """Call `fn` when signals may have been missed, and again when they flow: drop what you cached, so that it fails closed."""
+        """Call `fn` when signals may have been missed, and again when they flow: drop what you cached: fail closed."""
         ...
 
     @property
@@ -213,7 +220,10 @@ class Store(Protocol):
         ...
 
     async def settled(self, timeout_s: float = 0.05) -> bool:
-        """Wait until every live node has handled the signals sent so far, so that a revocation holds everywhere; False if one did not answer in time."""
+        """Wait until every live node has handled the signals sent so far, so that a revocation holds everywhere.
+
+        False if one did not answer in time. A node that died is not waited for; one that lost touch drops its caches.
+        """
         ...
 
     def close(self) -> None:

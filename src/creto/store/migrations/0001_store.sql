@@ -1,9 +1,11 @@
 -- The ledger and the outbox: only ever appended to; a row's position is (epoch, seq).
 -- On PostgreSQL the epoch is the id of the writing transaction, so that a tail can tell which rows nothing can precede any more.
+-- The base lifts the ids of a new server above those that a restored dump brought along; the store sets it when it opens.
+--postgres CREATE FUNCTION store_epoch_base() RETURNS bigint LANGUAGE sql IMMUTABLE PARALLEL SAFE AS 'SELECT 0::bigint';
 CREATE TABLE store_ledger (
 --sqlite   seq INTEGER PRIMARY KEY AUTOINCREMENT,
 --postgres seq BIGINT NOT NULL GENERATED ALWAYS AS IDENTITY,
---postgres epoch BIGINT NOT NULL DEFAULT (pg_current_xact_id()::text::bigint),
+--postgres epoch BIGINT NOT NULL DEFAULT (pg_current_xact_id()::text::bigint + store_epoch_base()),
   agent TEXT NOT NULL,
   tenant TEXT NOT NULL,
   event_id TEXT NOT NULL,
@@ -24,7 +26,7 @@ CREATE TABLE store_ledger (
 CREATE TABLE store_outbox (
 --sqlite   seq INTEGER PRIMARY KEY AUTOINCREMENT,
 --postgres seq BIGINT NOT NULL GENERATED ALWAYS AS IDENTITY,
---postgres epoch BIGINT NOT NULL DEFAULT (pg_current_xact_id()::text::bigint),
+--postgres epoch BIGINT NOT NULL DEFAULT (pg_current_xact_id()::text::bigint + store_epoch_base()),
   agent TEXT NOT NULL,
   tenant TEXT NOT NULL,
   message_id TEXT NOT NULL,
@@ -60,26 +62,15 @@ CREATE TABLE store_node (
 --sqlite   at_ms BIGINT NOT NULL
 --sqlite );
 
--- Idempotency: a scope is (tenant, product, operation); within it the key alone is the table's order,
--- so that time-ordered keys are appended and nothing else has to be indexed.
-CREATE TABLE store_idempotency_scope (
-  id INTEGER PRIMARY KEY
---postgres GENERATED ALWAYS AS IDENTITY
-  ,
-  tenant TEXT NOT NULL,
-  product TEXT NOT NULL,
-  operation TEXT NOT NULL,
-  UNIQUE (tenant, product, operation)
-);
+-- Idempotency: the key is its scope (tenant, product, operation) and then the caller's key. Nothing else is indexed, so that
+-- time-ordered keys are appended.
 CREATE TABLE store_idempotency (
-  scope INTEGER NOT NULL,
-  key BYTEA NOT NULL,
+  key BYTEA NOT NULL PRIMARY KEY,
   payload BYTEA NOT NULL,
   state SMALLINT NOT NULL,
   expires_at BIGINT NOT NULL,
   lock BYTEA,
-  result BYTEA,
-  PRIMARY KEY (scope, key)
+  result BYTEA
 )
 --sqlite WITHOUT ROWID
 ;

@@ -1,7 +1,7 @@
 """Signals over SQLite: rows of `store_signal`, noticed by looking.
 
-`PRAGMA data_version` changes when another connection has committed; it costs a few microseconds, so every process looks at it every
-few milliseconds and reads the rows only when it moved.
+`PRAGMA data_version` changes when another connection has committed; it costs a few microseconds, so every process looks
+at it every few milliseconds and reads the rows only when it moved.
 
 INVARIANT: signals are numbered without gaps, so a process that slept until some were pruned notices.
 """
@@ -12,6 +12,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import apsw
 
@@ -26,18 +27,18 @@ NEW = "SELECT seq, instance, channel, payload FROM store_signal WHERE seq > ? OR
 
 
 class SqliteWatcher:
-    """The thread that looks, and that says twice in a while that this process lives."""
+    """The thread that looks, and that says now and then that this process lives."""
 
     def __init__(
         self, db: apsw.Connection, signals: Signals, instance: str, beat: Callable[[Callable[[], None]], None]
     ) -> None:
-        self._db = db
+        self._db: Any = db
         self._signals = signals
         self._instance = instance
         self._beat = beat
         self._stop = threading.Event()
         self._version = -1
-        self._seen: int = db.execute(LAST).fetchall()[0][0]
+        self._seen = self._one(LAST)
         self._beat_sent = self._beat_done = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="creto-store-signals", daemon=True)
 
@@ -56,10 +57,10 @@ class SqliteWatcher:
         self._db.close()
 
     def _look(self) -> None:
-        version = self._db.execute("PRAGMA data_version").fetchall()[0][0]
+        version = self._one("PRAGMA data_version")
         if version == self._version:
             return
-        rows = self._db.execute(NEW, (self._seen,)).fetchall()
+        rows: list[Any] = self._db.execute(NEW, (self._seen,)).fetchall()
         self._version = version
         if not rows:
             return
@@ -68,6 +69,10 @@ class SqliteWatcher:
         for seq, instance, channel, payload in rows:
             self._seen = seq
             self._signals.deliver(instance, channel, payload)
+
+    def _one(self, sql: str) -> int:
+        rows: list[Any] = self._db.execute(sql).fetchall()
+        return int(rows[0][0])
 
     def _live(self) -> None:
         """A process that could not say for long that it lives must expect that others have stopped waiting for it."""
