@@ -38,6 +38,13 @@ PAGE_ITEMS_MAX: Final = 1_000
 PAGE_ITEMS_DEFAULT: Final = 100
 DEADLINE_S_DEFAULT: Final = 30.0  # a call without a deadline gets this one
 
+# Configuration and telemetry
+CONFIG_FILE_BYTES_MAX: Final = 1024 * 1024  # people write these by hand
+METRIC_LABEL_SETS_MAX: Final = 1_000  # label values of one metric; what comes after is counted under "other"
+
+# Retries
+RETRY_DELAY_S_MAX: Final = 3600.0  # nobody waits longer inside one call
+
 # Store and bus
 STORE_QUEUE_MAX: Final = 10_000  # transactions waiting for the writer: the spec's local buffer; beyond it PL-503
 STORE_GROUP_MAX: Final = 512  # transactions in one commit: a few milliseconds of work
@@ -57,6 +64,15 @@ IDEMPOTENCY_LOCK_S: Final = 300  # the spec's lock on an operation whose owner m
 IDEMPOTENCY_SWEEP: Final = 10_000  # keys looked at in one pruning step
 BUS_DELIVERIES_MAX: Final = 5  # then the message is a dead letter
 BUS_FETCH_MAX: Final = 256  # messages handed to a consumer at once
+BUS_SUBJECT_TOKENS_MAX: Final = 16  # what NATS matches without allocating
+BUS_OUTSTANDING_MAX: Final = 5_000  # messages of one durable between hand-out and ack; then it takes no new ones
+BUS_PARALLEL_MAX: Final = 16  # agents whose messages one subscription works on at a time
+BUS_LEASE_S: Final = 10.0  # a consumer that died is noticed after this; a living one renews
+BUS_RETENTION_S: Final = 7 * 86_400  # a week in which a message can be replayed
+BUS_POLL_S: Final = 0.01  # how late a publication of another process is seen
+BUS_BACKOFF_S_INITIAL: Final = 0.1
+BUS_BACKOFF_S_MAX: Final = 30.0
+BUS_LANES: Final = 8  # agents are spread over so many ordered lanes on a broker
 BUS_PAYLOAD_BYTES_MAX: Final = 1024 * 1024  # the default limit of NATS
 
 # Time
