@@ -112,8 +112,10 @@ class Core:
         found = self._facts.get(tenant)
         if found is None:
             with self._lock:
+                if len(self._facts) >= AUTHZ_TENANTS_MAX:
+                    self._facts.clear()
                 found = self._facts.setdefault(tenant, Facts(self._store, tenant))
-            found.load()
+        found.load()
         return found
 
     def _on_change(self, payload: str) -> None:
