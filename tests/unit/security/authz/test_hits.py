@@ -140,7 +140,10 @@ class Truth:
         return [write, tell, give_back]
 
     def sweeper(self) -> list[Callable[[], None]]:
-        return [lambda: None if self.hits.sweep() else None]
+        def sweep() -> None:
+            self.hits.sweep()
+
+        return [sweep]
 
 
 def run(truth: Truth, scripts: list[list[Callable[[], None]]], order: list[int]) -> None:
