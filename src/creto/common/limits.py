@@ -129,6 +129,8 @@ VECTOR_CACHE_BYTES_MAX: Final = 256 * 1024**2  # unsealed vectors kept in memory
 
 # Authorization
 AUTHZ_EXPRESSION_DEPTH_MAX: Final = 200  # operators within one another; people write ten, Python's stack bears a thousand
+AUTHZ_NESTING_MAX: Final = 100  # brackets or conditionals open at once in a text; Cedar's parser overflows the stack at 1,000
+AUTHZ_PATHS_MAX: Final = 500  # dots in one policy: a presence test of a path grows with its square
 AUTHZ_POLICY_BYTES_MAX: Final = 4 * 1024 * 1024  # one tenant's policies: some 10,000
 AUTHZ_CONTEXT_BYTES_MAX: Final = 64 * 1024  # attributes of one request or entity
 AUTHZ_TTL_S: Final = 10.0  # a decision is remembered this long: the shortest of the spec's cache times
@@ -140,5 +142,5 @@ AUTHZ_ENTITIES_MAX: Final = 50_000  # entities in memory
 AUTHZ_PARENTS_MAX: Final = 64  # groups that one entity names
 AUTHZ_DRY_RUN_MAX: Final = 10_000  # requests of one dry run: a second or so
 OVERRIDE_TTL_S_MAX: Final = 3_600  # an approval is acted on within the hour or asked for again
-OVERRIDE_TOKEN_BYTES_MAX: Final = 8 * 1024  # two hybrid signatures' worth; ours take 5 KiB
+OVERRIDE_TOKEN_BYTES_MAX: Final = 16 * 1024  # ours take 5 KiB, with the longest resource names 11
 OVERRIDES_ADMITTED_MAX: Final = 10_000  # tokens that wait to be consumed in one process

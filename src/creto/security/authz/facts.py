@@ -82,8 +82,8 @@ class Facts:
     def changed(self, key: Key) -> None:
         with self._lock:
             self._changes += 1
+            self._stale.add(key)  # first: a reader without the lock must not take it for absent
             self._known.pop(key, None)
-            self._stale.add(key)
             if len(self._stale) > AUTHZ_ENTITIES_MAX:
                 self._forget(reload=True)
 

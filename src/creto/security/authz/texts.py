@@ -12,7 +12,8 @@ from importlib.resources import files
 import cedarpy
 
 from creto.common.errors import InvalidInput
-from creto.common.limits import AUTHZ_POLICY_BYTES_MAX
+from creto.common.limits import AUTHZ_CONTEXT_BYTES_MAX, AUTHZ_POLICY_BYTES_MAX
+from creto.security.authz.cedar.bounds import check_bounds
 from creto.security.authz.cedar.entities import entities_from_json
 from creto.security.authz.cedar.policies import Policies, compile_policies
 from creto.security.authz.cedar.values import Entity, Uid
@@ -48,6 +49,9 @@ def compiled(text: str, schema: str = "", *, with_defaults: bool = True) -> Poli
 
 def parsed_schema(extension: str = "") -> cedarpy.Schema:
     """The shipped schema with what a tenant adds to it."""
+    if len(extension.encode("utf-8", "surrogatepass")) > AUTHZ_CONTEXT_BYTES_MAX:
+        raise InvalidInput.of("schema", got=f"{len(extension)} characters", expected=f"{AUTHZ_CONTEXT_BYTES_MAX} bytes at most", code="PL-702")  # fmt: skip
+    check_bounds(extension, code="PL-702", generics=True)
     try:
         return cedarpy.Schema.from_str(f"{shipped_schema()}\n{extension}")
     except (ValueError, UnicodeError) as error:
@@ -55,6 +59,7 @@ def parsed_schema(extension: str = "") -> cedarpy.Schema:
 
 
 def check_syntax(text: str) -> None:
+    check_bounds(text)
     try:
         cedarpy.PolicySet.from_str(text)
     except (ValueError, UnicodeError) as error:

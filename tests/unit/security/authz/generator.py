@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from functools import partial
 from typing import Any
 
 USERS, GROUPS, DOCS, FOLDERS = 6, 4, 6, 4
@@ -180,6 +181,7 @@ class Generator:
         if depth <= 0:
             return str(self.pick("true", "false", "context.b", "principal.b", "resource.b"))
         d = depth - 1
+        makers = (self.boolean, self.number, self.text, self.entity, self.set)
         b, n, t, e, s = (
             lambda m=m: self.maybe(m, d) for m in (self.boolean, self.number, self.text, self.entity, self.set)
         )

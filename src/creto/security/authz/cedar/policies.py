@@ -15,6 +15,7 @@ import cedarpy
 import msgspec
 
 from creto.common.errors import InvalidInput
+from creto.security.authz.cedar.bounds import check_bounds
 from creto.security.authz.cedar.expressions import Compiled, Json, Request, compile_expression, reads_context
 from creto.security.authz.cedar.values import Entity, EvaluationError, Uid, mistyped
 
@@ -188,6 +189,7 @@ def uid_of(json: Json) -> Uid:
 
 def compile_policies(text: str) -> Policies:
     """The policies of one text; PL-701 if it is not Cedar. Templates are refused: nothing here links them."""
+    check_bounds(text)
     try:
         est = msgspec.json.decode(cedarpy.policies_to_json_str(text))
     except (ValueError, RecursionError) as error:
@@ -195,4 +197,7 @@ def compile_policies(text: str) -> Policies:
     if est["templates"] or est["templateLinks"]:
         raise InvalidInput("PL-701", "templates are not supported: write the principal or resource out")
     ordered = sorted(est["staticPolicies"].items(), key=lambda item: int(item[0].removeprefix("policy")))
-    return Policies((Policy(id, order, body), body) for order, (id, body) in enumerate(ordered))
+    try:
+        return Policies((Policy(id, order, body), body) for order, (id, body) in enumerate(ordered))
+    except RecursionError as error:
+        raise InvalidInput("PL-701", "an expression is nested too deep") from error
