@@ -182,9 +182,7 @@ class Generator:
             return str(self.pick("true", "false", "context.b", "principal.b", "resource.b"))
         d = depth - 1
         makers = (self.boolean, self.number, self.text, self.entity, self.set)
-        b, n, t, e, s = (
-            lambda m=m: self.maybe(m, d) for m in (self.boolean, self.number, self.text, self.entity, self.set)
-        )
+        b, n, t, e, s = (partial(self.maybe, make, d) for make in makers)
         compare = self.pick("<", "<=", ">", ">=")
         if self.chance(0.15):
             return self.extension_test(d)
