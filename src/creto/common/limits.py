@@ -77,8 +77,12 @@ BUS_PAYLOAD_BYTES_MAX: Final = 1024 * 1024  # the default limit of NATS
 
 # Time
 CLOCK_SKEW_MS_MAX: Final = 100  # the spec's tolerance
-CLOCK_RESERVE_S: Final = 1.0  # the persisted mark runs this far ahead: a crash can push the clock that far forward at most
-CLOCK_SLEW_PART: Final = 10  # a wrong clock is corrected by a tenth of the time that passes: deadlines stretch by no more
+CLOCK_RESERVE_S: Final = (
+    1.0  # the persisted mark runs this far ahead: a crash can push the clock that far forward at most
+)
+CLOCK_SLEW_PART: Final = (
+    10  # a wrong clock is corrected by a tenth of the time that passes: deadlines stretch by no more
+)
 CLOCK_DRIFT_PPM_MAX: Final = 500  # how fast two healthy oscillators part, with a wide margin
 TIME_NODES_MAX: Final = 31  # f = 10; each round costs a verification per node
 TIME_ROUND_S: Final = 1.0  # between rounds 1 ms of uncertainty grows at most
@@ -105,7 +109,9 @@ UPLOAD_PARTS_MAX: Final = 10_000  # what S3 takes
 UPLOAD_TTL_S: Final = 7 * 86_400  # an upload nobody finished
 BLOB_GRACE_S: Final = 3_600  # a replaced blob may still have readers
 PUT_S_MAX: Final = 86_400  # 5 TiB at 60 MiB/s; a put that takes longer is refused
-BLOB_ORPHAN_S: Final = 2 * PUT_S_MAX  # a blob older than this that no row names belongs to no put that could still commit
+BLOB_ORPHAN_S: Final = (
+    2 * PUT_S_MAX
+)  # a blob older than this that no row names belongs to no put that could still commit
 CONTEXT_BYTES_MAX: Final = 1024 * 1024  # one remembered item
 CONTEXT_ITEMS_MAX: Final = 100_000  # of one agent, of each kind: what exact search answers in time
 CONTEXT_TTL_S_MAX: Final = 10 * 365 * 86_400
