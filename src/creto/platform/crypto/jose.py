@@ -23,13 +23,12 @@ import msgspec
 
 from creto.common import wire
 from creto.common.errors import InvalidInput, SignatureVerificationFailed
+from creto.common.limits import JWS_BYTES_MAX, JWS_SIGNATURES_MAX
 from creto.platform.crypto import composite, ed25519
 from creto.platform.crypto.hashes import digest
 from creto.platform.crypto.keys import SigningKey, VerifyKey
 from creto.platform.crypto.types import SignatureSuite
 
-JWS_BYTES_MAX = 256 * 1024  # a payload of a hundred KiB and a few post-quantum signatures
-JWS_SIGNATURES_MAX = 8  # each costs a verification
 EDDSA_NAMES = ("EdDSA", "Ed25519")  # RFC 8037, and the exact name of RFC 9864
 ML_DSA_NAME = "ML-DSA-65"
 
