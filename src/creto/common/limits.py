@@ -9,6 +9,7 @@ SCOPE_PATTERNS_MAX: Final = 64  # actions or resources named by one delegation l
 SCOPE_PATTERN_CHARS_MAX: Final = 256  # one pattern; longer ones are mistakes
 SIGNATURE_BYTES_MAX: Final = 8 * 1024  # a hybrid signature is 3,374 bytes; room for the next suite
 CHAINS_CACHED_MAX: Final = 16_384  # facts of verified chains, about 2 KiB each
+CHAINS_DECODED_MAX: Final = 256  # chains kept with their bytes, up to 100 KiB each
 LINKS_VERIFIED_MAX: Final = 65_536  # digests of verified links, about 100 bytes each
 IDENTITIES_CACHED_MAX: Final = 16_384  # identities in memory, about 6 KiB each with their parsed keys
 DEPENDENTS_MAX: Final = 262_144  # (ancestor, agent) pairs that a revocation must reach in this process
