@@ -74,6 +74,9 @@ class Authority:
         )
         return builder.sign(self._key, None).public_bytes(serialization.Encoding.PEM)
 
+    def new_serial(self) -> int:
+        return x509.random_serial_number()
+
     def issue(
         self, request_der: bytes, *, common_name: str, uris: Sequence[str], hosts: Sequence[str] = (), serial: int,
         not_before: int, not_after: int,
