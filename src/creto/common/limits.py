@@ -26,6 +26,16 @@ KEM_KEY_BYTES_MAX: Final = 2 * 1024  # an ML-KEM-768 key is 1,184 bytes, the hyb
 CHALLENGE_TTL_S: Final = 60  # signing takes a millisecond; a minute forgives a slow network
 ONE_TIME_PREKEYS_MAX: Final = 200  # a bundle for a few days of new sessions
 
+# Crypto
+BATCH_LEAVES_MAX: Final = 1 << 20  # leaves under one seal: the tree lives in memory, 64 MiB of hashes
+SUITE_LIST_BYTES_MAX: Final = 16 * 1024  # a few hundred bytes and one composite signature
+JWS_BYTES_MAX: Final = 256 * 1024  # a payload of a hundred KiB and a few post-quantum signatures
+JWS_SIGNATURES_MAX: Final = 8  # each costs a verification
+KEK_BYTES_MAX: Final = 4096  # what a file or program may give for a key of 64 digits
+KEK_COMMAND_TIMEOUT_S: Final = 10.0  # a vault across the network answers in one; start-up waits for it
+KEYS_CACHED_MAX: Final = 4096  # opened keys in memory, about 10 KiB each with both halves
+REWRAP_ROWS_MAX: Final = 200  # keys re-sealed in one transaction: a few milliseconds of the writer
+
 # Text and ids
 ID_CHARS_MAX: Final = 200  # any id, action, subject or resource name
 TENANT_CHARS_MAX: Final = 64

@@ -91,7 +91,8 @@ def test_proofs_of_every_small_tree() -> None:
         hashes = HASHES[:size]
         root = naive_root(hashes)
         assert merkle.root(hashes) == root
-        proofs = merkle.inclusion_proofs(hashes)
+        levels = merkle.levels(hashes)
+        proofs = [merkle.path_in(levels, index) for index in range(size)]
         for index in range(size):
             assert proofs[index] == merkle.inclusion_proof(hashes, index)
             merkle.verify_inclusion(hashes[index], index, size, proofs[index], root)
