@@ -144,6 +144,12 @@ def path_in(all_levels: list[list[bytes]], index: int) -> list[bytes]:
     return path
 
 
+def inclusion_proofs(leaf_hashes: Sequence[bytes]) -> list[list[bytes]]:
+    """Every leaf's proof, at the price of one root."""
+    all_levels = levels(leaf_hashes)
+    return [path_in(all_levels, index) for index in range(len(leaf_hashes))]
+
+
 def consistency_proof(leaf_hashes: Sequence[bytes], old_size: int) -> list[bytes]:
     return [root(leaf_hashes[start:end]) for start, end in consistency_ranges(old_size, len(leaf_hashes))]
 

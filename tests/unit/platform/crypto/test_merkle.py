@@ -91,8 +91,7 @@ def test_proofs_of_every_small_tree() -> None:
         hashes = HASHES[:size]
         root = naive_root(hashes)
         assert merkle.root(hashes) == root
-        levels = merkle.levels(hashes)
-        proofs = [merkle.path_in(levels, index) for index in range(size)]
+        proofs = merkle.inclusion_proofs(hashes)
         for index in range(size):
             assert proofs[index] == merkle.inclusion_proof(hashes, index)
             merkle.verify_inclusion(hashes[index], index, size, proofs[index], root)
