@@ -83,6 +83,10 @@ def line(tx: ReadTx, tenant: TenantId, origin: AgentId) -> list[Identity]:
     return [from_row(row) for row in tx.all(sql, tenant, origin)]
 
 
+def line_length(tx: ReadTx, tenant: TenantId, origin: AgentId) -> int:
+    return int(tx.value("SELECT COUNT(*) FROM nhi_identity WHERE tenant = ? AND origin = ?", tenant, origin))
+
+
 def page(
     tx: ReadTx,
     tenant: TenantId,

@@ -1,4 +1,4 @@
-"""A transaction on one connection to PostgreSQL, in pipeline mode: what needs no answer is sent along with what does."""
+"""A transaction on one connection to PostgreSQL, in pipeline mode: what needs no answer travels with what does."""
 
 from __future__ import annotations
 
