@@ -86,7 +86,7 @@ class QuorumClock(ConsensusClient):
         time = self._time
         return ClockState(
             reading=ConsensusTimestamp(time.reading(elapsed)),
-            degraded=self.degraded,
+            degraded=time.degraded(elapsed, wall_offset(self._local)),
             uncertainty_ns=time.uncertainty(elapsed),
             age_ns=None if time.agreement is None else elapsed - time.agreement.at,
             nodes=self._nodes,
