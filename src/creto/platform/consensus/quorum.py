@@ -148,7 +148,12 @@ class QuorumClock(ConsensusClient):
     async def ask_once(self, transport: Transport) -> bool:
         """One round: ask all nodes, adopt what their quorum says. Whether there was one."""
         round = Round(self.peers, self.cluster, self._nonce())
-        await asyncio.gather(*(self._ask(transport, round, peer) for peer in self.peers))
+        answers = await asyncio.gather(*(self._ask(transport, round, peer) for peer in self.peers))
+        for peer, answer in zip(
+            self.peers, answers, strict=True
+        ):  # only now: verifying would delay the stamps of the others
+            if answer is not None:
+                round.offer(peer, *answer)
         return self.conclude(round)
 
     def conclude(self, round: Round) -> bool:
@@ -186,11 +191,12 @@ class QuorumClock(ConsensusClient):
             self._last = right - 1
         return self._begun
 
-    async def _ask(self, transport: Transport, round: Round, peer: Peer) -> None:
+    async def _ask(self, transport: Transport, round: Round, peer: Peer) -> tuple[bytes, int, int] | None:
+        """The answer, and our elapsed time before and after."""
         sent = self._local.elapsed()
         try:
             data = await transport.ask(peer.address, round.request, TIME_ANSWER_S_MAX)
         except EnablementError as error:
             round.missed(peer, error)
-        else:
-            round.offer(peer, data, sent, self._local.elapsed())
+            return None
+        return data, sent, self._local.elapsed()
