@@ -173,15 +173,20 @@ def computed_root(leaf_hash: bytes, index: int, size: int, proof: Sequence[bytes
 
 
 def verify_consistency(old_size: int, new_size: int, old_root: bytes, new_root: bytes, proof: Sequence[bytes]) -> None:
-    """RFC 9162 2.1.4.2: the new tree begins with the old one. Raises CryptoError PL-217."""
+    """RFC 9162 2.1.4.2: the new tree begins with the old one. Raises CryptoError PL-217.
+
+    An empty old tree is refused (RFC 9162: 0 < m): nothing would be proved, and a caller who asks has lost what it had seen.
+    """
     if not 0 <= old_size <= new_size <= SIZE_MAX:
         raise not_valid("consistency", f"{old_size} to {new_size} leaves", "a tree that has grown")
-    if old_size in (0, new_size):
+    if old_size == new_size:
         if proof:
             raise not_valid("consistency", f"{len(proof)} hashes", "an empty proof")
-        if old_root != (EMPTY_ROOT if old_size == 0 else new_root) or (new_size == 0 and new_root != EMPTY_ROOT):
+        if old_root != new_root or (new_size == 0 and new_root != EMPTY_ROOT):
             raise not_valid("consistency", "another root", "the old tree's root")
         return
+    if old_size == 0:
+        raise not_valid("consistency", "an empty old tree, which every tree begins with", "a tree with leaves")
     if not proof:
         raise not_valid("consistency", "an empty proof", "at least one hash")
     # RFC 9162 2.1.4.2 step 2: an old tree that is a full subtree of the new one starts the walk itself.

@@ -6,12 +6,13 @@ a second algorithm.
 
 from __future__ import annotations
 
-from enum import IntEnum
-from typing import TypeVar
+from enum import IntEnum, StrEnum
+from typing import TypeVar, assert_never
 
 import msgspec
 
 from creto.common.errors import CryptoError
+from creto.common.ids import AgentIdentity, KeyId, TenantId
 
 
 class HashSuite(IntEnum):
@@ -100,3 +101,65 @@ def suite_of(kind: type[S], id: int) -> S:
     except ValueError:
         known = ", ".join(f"0x{suite.value:02x} {suite.name}" for suite in kind)
         raise CryptoError.of("suite", got=f"0x{id:02x}", expected=known, code="PL-211") from None
+
+
+def any_suite(id: int) -> Suite:
+    """The suite that a byte names, of whatever kind, or PL-211."""
+    for kind in (HashSuite, MacSuite, AeadSuite, KemSuite, SignatureSuite):
+        if id in kind._value2member_map_:
+            return kind(id)
+    raise CryptoError.of("suite", got=f"0x{id:02x}", expected="the id of a known suite", code="PL-211")
+
+
+def strength(suite: Suite) -> int:
+    """Within one kind: moving to a lower number is a downgrade."""
+    match suite:
+        case SignatureSuite():
+            return SIGNATURES[suite].strength
+        case KemSuite():
+            return KEMS[suite].strength
+        case HashSuite() | MacSuite() | AeadSuite():
+            return 1  # all of them give 128 bits and more, and hold against quantum machines
+        case _:
+            assert_never(suite)
+
+
+class KeyKind(StrEnum):
+    """What a stored key is for."""
+
+    SIGNING = "signing"
+    KEM = "kem"
+    SECRET = "secret"  # noqa: S105 - the name of a kind: 32 random bytes for sealing or authentication
+
+
+class KeyRecord(msgspec.Struct, frozen=True):
+    """A stored key as it may be shown: everything but the secret."""
+
+    tenant: TenantId
+    key_id: KeyId
+    version: int
+    kind: KeyKind
+    suite: int  # 0 for a secret: it has no suite of its own
+    public: bytes  # empty for a secret
+    kek_id: str
+    created_at: int | None = None
+
+
+class SignRequest(msgspec.Struct, frozen=True):
+    """Sign for an agent whose key is in the keystore under the agent's id."""
+
+    tenant: TenantId
+    agent: AgentIdentity
+    data: bytes
+    algorithm: SignatureSuite = SignatureSuite.HYBRID
+    context: bytes = b""
+
+
+class VerifyRequest(msgspec.Struct, frozen=True):
+    """Check an agent's signature. `algorithm` is what the caller demands: the signature cannot choose."""
+
+    agent: AgentIdentity
+    data: bytes
+    signature: bytes
+    algorithm: SignatureSuite = SignatureSuite.HYBRID
+    context: bytes = b""
