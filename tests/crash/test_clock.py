@@ -37,7 +37,9 @@ def life(url: str, shift_ns: int, boot: str, timestamps: int) -> list[int]:
     assert process.stdout is not None
     given = [int(process.stdout.readline()) for _ in range(timestamps)]
     process.kill()
-    rest, _ = process.communicate(timeout=30)
+    rest = process.stdout.read()
+    process.stdout.close()
+    process.wait()
     return given + [int(line) for line in rest.split(b"\n")[:-1]]
 
 

@@ -79,14 +79,19 @@ class QuorumClock(ConsensusClient):
 
     @property
     def degraded(self) -> bool:
-        return self._time.degraded(self._local.elapsed(), wall_offset(self._local))
+        return self._unmarked or self._time.degraded(self._local.elapsed(), wall_offset(self._local))
+
+    @property
+    def _unmarked(self) -> bool:
+        """Whether time has passed the mark on disk: the store is away."""
+        return self._mark is not None and self._last > self._mark.mark
 
     def state(self) -> ClockState:
         elapsed = self._local.elapsed()
         time = self._time
         return ClockState(
             reading=ConsensusTimestamp(time.reading(elapsed)),
-            degraded=time.degraded(elapsed, wall_offset(self._local)),
+            degraded=self._unmarked or time.degraded(elapsed, wall_offset(self._local)),
             uncertainty_ns=time.uncertainty(elapsed),
             age_ns=None if time.agreement is None else elapsed - time.agreement.at,
             nodes=self._nodes,
@@ -169,10 +174,11 @@ class QuorumClock(ConsensusClient):
                 return False
             self._time = self._time.adopted(agreement, elapsed, offset, self._last)
             line, last = self._time.line, self._last
-        self._agreed.set()
-        if self._mark is not None:
-            with suppress(EnablementError):  # the store is away or full: the mark is tried again with the next round
-                self._mark.reserve(line, last, AHEAD_NS)
+        if self._mark is None:
+            self._agreed.set()
+            return True
+        with suppress(EnablementError):  # the store is away or full: the mark is tried again with the next round
+            self._mark.reserve(line, last, AHEAD_NS).add_done_callback(lambda _: self._agreed.set())
         return True
 
     def _may_begin(self, agreement: Agreement, elapsed: int) -> bool:

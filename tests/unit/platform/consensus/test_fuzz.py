@@ -14,7 +14,7 @@ from tests.unit.platform.consensus.quorums import cluster
 from tests.unit.platform.consensus.test_certificate import TRUST, VALID
 
 from creto.common.errors import EnablementError, InvalidInput
-from creto.common.limits import CERTIFICATE_BYTES_MAX, TIME_FRAME_BYTES_MAX
+from creto.common.limits import DECISION_CERTIFICATE_BYTES_MAX, TIME_FRAME_BYTES_MAX
 from creto.platform.consensus import Cluster, DecisionCertificate, Trust
 from creto.platform.consensus.node import TimeNode, read_frame
 from creto.platform.consensus.reading import Question, decode_question, decode_reading
@@ -83,7 +83,8 @@ def test_frame(data: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("decode", "limit"), [(decode_question, TIME_FRAME_BYTES_MAX), (DecisionCertificate.decode, CERTIFICATE_BYTES_MAX)]
+    ("decode", "limit"),
+    [(decode_question, TIME_FRAME_BYTES_MAX), (DecisionCertificate.decode, DECISION_CERTIFICATE_BYTES_MAX)],
 )
 def test_more_bytes_than_the_limit_are_not_looked_at(decode: Callable[[bytes], object], limit: int) -> None:
     with pytest.raises(InvalidInput, match=f"at most {limit} bytes"):
