@@ -24,9 +24,7 @@ async def issued(
 ) -> tuple[bytes, IssuedCertificate]:
     private, request = new_request()
     proof = request_proof(person.key, request, tenant=TENANT)
-    return private, await town.nhi.issue_certificate(
-        TENANT, person.nhi, request, proof=proof, hosts=hosts, ttl_s=ttl_s
-    )
+    return private, await town.nhi.issue_certificate(TENANT, person.nhi, request, proof=proof, hosts=hosts, ttl_s=ttl_s)
 
 
 async def test_a_certificate_names_its_holder_in_two_uris(town: Town) -> None:

@@ -76,7 +76,9 @@ async def test_tokens(town: Town, deep: bool) -> None:
     samples = mutations(random.Random(2), token.encode(), 100_000 if deep else 3_000)
     assert town.nhi.verify_token(token).agent == agent.nhi
     texts = [sample.decode("latin-1") for sample in samples]
-    refused = sum(only_documented_errors(lambda data: town.nhi.verify_token(data.decode()), [t.encode()]) for t in texts)
+    refused = sum(
+        only_documented_errors(lambda data: town.nhi.verify_token(data.decode()), [t.encode()]) for t in texts
+    )
     assert refused == sum(text != token for text in texts)
 
 

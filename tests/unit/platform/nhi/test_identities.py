@@ -215,7 +215,17 @@ async def test_every_change_is_in_the_ledger_and_on_the_bus(town: Town) -> None:
     await town.nhi.revoke_link(chain.links[0], tenant=TENANT)
     await town.nhi.revoke_link(chain.links[0], tenant=TENANT)
     await town.nhi.revoke(TENANT, boss.nhi)
-    acts = ["registered", "registered", "rotated", "suspended", "resumed", "bound", "unbound", "link_revoked", "revoked"]
+    acts = [
+        "registered",
+        "registered",
+        "rotated",
+        "suspended",
+        "resumed",
+        "bound",
+        "unbound",
+        "link_revoked",
+        "revoked",
+    ]
     entries = await town.store.read(lambda tx: tx.ledger_tail(Position(), 100))
     bodies = [wire.decode(row.body, dict[str, object]) for row in entries]
     assert [b["action"] for b in bodies] == [f"nhi.{act}" for act in acts]

@@ -94,7 +94,13 @@ async def test_bounds_of_an_upload(town: Town) -> None:
     agent, _ = await published(town, 1)
     too_many = [Prekey(PrekeyKind.ONE_TIME_DH, i, b"x" * 33) for i in range(10, 10 + ONE_TIME_PREKEYS_MAX)]
     twice = [Prekey(PrekeyKind.ONE_TIME_DH, 5, b"x"), Prekey(PrekeyKind.ONE_TIME_DH, 5, b"y")]
-    for keys in (too_many, twice, [], [Prekey(PrekeyKind.ONE_TIME_DH, -1, b"x")], [Prekey(PrekeyKind.ONE_TIME_DH, 1, b"")]):
+    for keys in (
+        too_many,
+        twice,
+        [],
+        [Prekey(PrekeyKind.ONE_TIME_DH, -1, b"x")],
+        [Prekey(PrekeyKind.ONE_TIME_DH, 1, b"")],
+    ):
         upload = seal_bundle(agent.key, keys, tenant=TENANT, batch=2) if keys else BundleUpload(2, (), b"")
         with pytest.raises(EnablementError, match="PL-400"):
             await town.nhi.publish_bundle(TENANT, agent.nhi, upload)

@@ -69,7 +69,9 @@ async def test_while_signals_are_lost_every_look_up_reads_the_store(town: Town) 
     nhi.validate(chain, tenant=TENANT)
     assert store.reads == reads + 4
     # Behind our back, without any signal that would reach us:
-    await town.store.write(lambda tx: tx.run("UPDATE nhi_identity SET state = 'revoked' WHERE agent = ?", people[1].nhi))
+    await town.store.write(
+        lambda tx: tx.run("UPDATE nhi_identity SET state = 'revoked' WHERE agent = ?", people[1].nhi)
+    )
     with pytest.raises(EnablementError, match="PL-124"):
         nhi.validate(chain, tenant=TENANT)
 
