@@ -35,6 +35,7 @@ T = TypeVar("T")
 
 SHARES = 4  # what waits is divided by this: larger groups cost fewer commits, smaller ones use more cores of the server
 GROUP_MAX = 32  # functions in one transaction: the more, the longer its row locks are held
+SLOW_S = 0.25  # a server that is down refuses at once; one that is cut off lets us wait
 CODES_MAX = 4096  # functions remembered as needing a snapshot
 
 BEGIN = {
@@ -118,7 +119,7 @@ class PostgresStore(EngineStore):
         return int(tx.value(WALL_MS))
 
     def _connect(self) -> Connection:
-        """Connect; after a failure the next callers fail at once for as long as it took to find out."""
+        """Connect; after a failure that was slow to show, the next callers fail at once for as long as that took."""
         started = time.monotonic()
         if started < self._down_until:
             raise ConnectionFailed("PL-503", "PostgreSQL is not reachable", retry_after_s=0.5)
@@ -126,7 +127,8 @@ class PostgresStore(EngineStore):
             return connect(self.url)
         except ConnectionFailed:
             ended = time.monotonic()
-            self._down_until = ended + (ended - started)
+            if ended - started > SLOW_S:
+                self._down_until = ended + (ended - started)
             raise
 
     def _write_all(self) -> None:
