@@ -14,11 +14,28 @@ MICROS_PER_UNIT = 1_000_000
 DECIMALS = {0: Decimal(1), 2: Decimal("0.01"), 3: Decimal("0.001"), 4: Decimal("0.0001")}
 
 # ISO 4217: currencies whose minor unit is not a hundredth.
-MINOR_DIGITS = {
-    **dict.fromkeys("BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF".split(), 0),
-    **dict.fromkeys("BHD IQD JOD KWD LYD OMR TND".split(), 3),
-    **dict.fromkeys("CLF UYW".split(), 4),
-}
+NO_MINOR_UNIT = (
+    "BIF",
+    "CLP",
+    "DJF",
+    "GNF",
+    "ISK",
+    "JPY",
+    "KMF",
+    "KRW",
+    "PYG",
+    "RWF",
+    "UGX",
+    "UYI",
+    "VND",
+    "VUV",
+    "XAF",
+    "XOF",
+    "XPF",
+)
+THOUSANDTHS = ("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND")
+TEN_THOUSANDTHS = ("CLF", "UYW")
+MINOR_DIGITS = {**dict.fromkeys(NO_MINOR_UNIT, 0), **dict.fromkeys(THOUSANDTHS, 3), **dict.fromkeys(TEN_THOUSANDTHS, 4)}
 
 
 def minor_digits(currency: str) -> int:
