@@ -84,7 +84,12 @@ class Pages:
             return self.page("login.html", 401, secret="", error=error)
         response = RedirectResponse("/", 303, HEADERS)
         response.set_cookie(
-            SESSION_COOKIE, issued.token, httponly=True, samesite="strict", secure=request.url.scheme == "https", path="/"
+            SESSION_COOKIE,
+            issued.token,
+            httponly=True,
+            samesite="strict",
+            secure=request.url.scheme == "https",
+            path="/",
         )
         return response
 
