@@ -45,7 +45,7 @@ async def consumed(consumer: Consumer, message: Message) -> BaseException | None
             await consumer(message)
     except asyncio.CancelledError:
         raise
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  # whatever it raised means that it did not take the message
         level = logging.INFO if isinstance(error, EnablementError) else logging.WARNING
         about = fields(
             operation="consume", message_id=message.id, subject=message.subject, deliveries=message.deliveries
