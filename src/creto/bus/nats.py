@@ -15,9 +15,9 @@ import time
 from collections.abc import Callable
 
 from creto.bus import store as rows
-from creto.bus.nats_lanes import Lane, Place, consumer_name, make_consumer
+from creto.bus.nats_lanes import Lane, Place, consumer_name
 from creto.bus.nats_link import Link, failures
-from creto.bus.nats_relay import Relay, consumer_floors
+from creto.bus.nats_relay import Relay, consumer_floors, epoch_of, seq_at
 from creto.bus.outbox import OutboxBus
 from creto.bus.redelivery import Redelivery
 from creto.bus.subjects import checked_durable, checked_pattern
@@ -217,21 +217,27 @@ class NatsBus(OutboxBus):
         name = checked_durable(durable)
         if (after is None) == (since is None):
             raise InvalidInput.of("replay", got="both or none", expected="a position or a time")
-        pattern = await self._store.read(lambda tx: rows.pattern_of(tx, name))
-        await self._store.write(lambda tx: rows.unpark(tx, name), isolation=Isolation.READ_COMMITTED)
+        await self._store.read(lambda tx: rows.cursor(tx, name))
+        self._demand_broker()
+        info = await self.link.js.stream_info(self._place.stream)
+        first, last = int(info.state.first_seq), int(info.state.last_seq)
+        if since is not None:
+            begin = await seq_at(self.link, self._place.stream, since, first, last + 1)
+        else:
+            begin = max(after.seq + 1 if after is not None else 0, first)
+        place = Position(epoch_of(info), begin - 1)
+        await self._store.write(lambda tx: rows.restart(tx, name, place), isolation=Isolation.READ_COMMITTED)
         await self._remove_consumers(name)
-        for number in range(self._place.lanes):
-            await make_consumer(
-                self.link, self._place, name, pattern, number, self._lease_s,
-                from_seq=after.seq + 1 if after is not None else None, from_time=since,
-            )  # fmt: skip
         self._kick()
+
+    def _demand_broker(self) -> None:
+        if not self.link.connected:
+            raise ConnectionFailed("PL-503", "the broker is away", retry_after_s=1.0)
 
     async def _remove_consumers(self, name: DurableName) -> None:
         from nats.js.errors import NotFoundError
 
-        if not self.link.connected:
-            raise ConnectionFailed("PL-503", "the broker is away", retry_after_s=1.0)
+        self._demand_broker()
         for number in range(self._place.lanes):
             try:
                 await self.link.js.delete_consumer(self._place.stream, consumer_name(name, number))

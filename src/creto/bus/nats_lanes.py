@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -24,7 +23,7 @@ from creto.bus.nats_wire import unpacked, wire_subject
 from creto.bus.redelivery import Redelivery, reason_of
 from creto.bus.types import Consumer, DurableName, Message, Start
 from creto.bus.worker import Counts, consumed
-from creto.common.errors import ConnectionFailed, ErrorBody, InvalidInput
+from creto.common.errors import ConnectionFailed, ErrorBody, InvalidInput, NotFound
 from creto.common.limits import BUS_FETCH_MAX
 from creto.common.logs import fields
 from creto.common.timestamps import SECOND
@@ -53,27 +52,27 @@ def consumer_name(durable: str, number: int) -> str:
 
 
 async def make_consumer(
-    link: Link, place: Place, durable: str, pattern: str, number: int, ack_wait_s: float,
-    *, start: Start = Start.FIRST, from_seq: int | None = None, from_time: int | None = None,
-) -> None:  # fmt: skip
-    """The lane's consumer, if it is not there yet."""
+    link: Link, place: Place, durable: str, pattern: str, number: int, *, ack_wait_s: float, start: Start, from_seq: int
+) -> None:
+    """The lane's consumer, if it is not there yet; `from_seq` is where a replay begins, or 0."""
     from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
+    from nats.js.errors import NotFoundError
 
-    policy = DeliverPolicy.ALL if start is Start.FIRST else DeliverPolicy.NEW
-    policy = DeliverPolicy.BY_START_SEQUENCE if from_seq is not None else policy
-    policy = DeliverPolicy.BY_START_TIME if from_time is not None else policy
-    config = ConsumerConfig(
-        durable_name=consumer_name(durable, number),
-        deliver_policy=policy,
-        opt_start_seq=from_seq,
-        opt_start_time=datetime.fromtimestamp(from_time / SECOND, UTC) if from_time is not None else None,
-        ack_policy=AckPolicy.EXPLICIT,
-        ack_wait=ack_wait_s,
-        max_deliver=-1,
-        max_ack_pending=1,
-        filter_subject=wire_subject(place.namespace, number, pattern),
-    )
-    await link.js.add_consumer(place.stream, config)
+    try:
+        await link.js.consumer_info(place.stream, consumer_name(durable, number))
+    except NotFoundError:
+        policy = DeliverPolicy.ALL if start is Start.FIRST else DeliverPolicy.NEW
+        config = ConsumerConfig(
+            durable_name=consumer_name(durable, number),
+            deliver_policy=DeliverPolicy.BY_START_SEQUENCE if from_seq else policy,
+            opt_start_seq=from_seq or None,
+            ack_policy=AckPolicy.EXPLICIT,
+            ack_wait=ack_wait_s,
+            max_deliver=-1,
+            max_ack_pending=1,
+            filter_subject=wire_subject(place.namespace, number, pattern),
+        )
+        await link.js.add_consumer(place.stream, config)
 
 
 class Lane:
@@ -122,6 +121,9 @@ class Lane:
             try:
                 await self._link.up()
                 await self._consume()
+            except NotFound:
+                log.info("The durable was dropped", extra=fields(operation="consume", durable=self._name))
+                return
             except away as error:
                 log.info("A lane waits: %r", error, extra=fields(operation="consume", durable=self._name))
                 await asyncio.sleep(0.1)
@@ -140,8 +142,16 @@ class Lane:
 
     async def _consume(self) -> None:
         self._epoch = epoch_of(await ensure_stream(self._link, self._place.stream, self._place.namespace))
+        begins = await self._store.read(lambda tx: rows.cursor(tx, self._name))
         await make_consumer(
-            self._link, self._place, self._name, self._pattern, self._number, self._ack_wait_s, start=self._start
+            self._link,
+            self._place,
+            self._name,
+            self._pattern,
+            self._number,
+            ack_wait_s=self._ack_wait_s,
+            start=self._start,
+            from_seq=begins.seq + 1 if begins.epoch == self._epoch else 0,
         )
         self._start = Start.FIRST  # made again after a loss, it begins with everything
         self._inbox = self._link.client.new_inbox()

@@ -235,18 +235,24 @@ class Relay:
         """Let the stream go of what every durable has acked and nobody may replay any more."""
         state = (await self._link.js._jsm.stream_info(self._stream)).state
         floors = await consumer_floors(self._link, self._stream, int(state.last_seq))
-        low, high = int(state.first_seq), min(floors.values(), default=0) + 1
+        done = min(floors.values(), default=0)
         keep_from = self._now() - int(self._retention_s * SECOND)
-        while low < high:
-            middle = (low + high) // 2
-            message = await self._link.js.get_msg(self._stream, seq=middle)
-            assert message.time is not None
-            if int(message.time.timestamp()) * SECOND < keep_from:
-                low = middle + 1
-            else:
-                high = middle
+        low = await seq_at(self._link, self._stream, keep_from, int(state.first_seq), done + 1)
         if low > int(state.first_seq):
             await self._link.js.purge_stream(self._stream, seq=low)
+
+
+async def seq_at(link: Link, stream: str, since: int, low: int, high: int) -> int:
+    """The first sequence from `low` on whose message is of that time or later, at most `high`."""
+    while low < high:
+        middle = (low + high) // 2
+        message = await link.js.get_msg(stream, seq=middle)
+        assert message.time is not None
+        if int(message.time.timestamp() * SECOND) < since:
+            low = middle + 1
+        else:
+            high = middle
+    return low
 
 
 async def ensure_stream(link: Link, stream: str, namespace: str) -> StreamInfo:

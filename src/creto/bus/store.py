@@ -158,14 +158,10 @@ def low_water(tx: ReadTx, kind: str) -> Position | None:
     return min(cursors, default=None)
 
 
-def pattern_of(tx: ReadTx, name: DurableName) -> str:
-    cursor(tx, name)
-    return str(tx.value(FIND, name))
-
-
-def unpark(tx: Tx, name: DurableName) -> None:
-    """Before a replay from a broker: what is parked comes again from there."""
+def restart(tx: Tx, name: DurableName, place: Position) -> None:
+    """A durable on a broker begins again after this place of its stream; what is parked comes again from there."""
     tx.run("DELETE FROM bus_delivery WHERE durable = ?", name)
+    tx.run(MOVE, place.epoch, place.seq, name)
 
 
 def drop(tx: Tx, name: DurableName) -> None:
