@@ -121,7 +121,12 @@ async def test_a_poison_message_becomes_a_dead_letter_and_the_rest_goes_on(world
     assert await inbox.has(2) == ["1", "2"]
     [letter] = await eventually(lambda: bus.dead_letters(T))
     assert (letter.id, letter.durable, letter.agent, letter.subject) == (poison, "d", "a", "test.event")
-    assert (letter.payload, letter.deliveries, letter.reason.code, letter.reason.message) == (b"poison", 3, "PL-400", "no good")
+    assert (letter.payload, letter.deliveries, letter.reason.code, letter.reason.message) == (
+        b"poison",
+        3,
+        "PL-400",
+        "no good",
+    )
     await announced.has(1)
     assert announced.messages[0].subject == "dead.test.event"
     assert announced.messages[0].headers["creto-reason"] == "no good"

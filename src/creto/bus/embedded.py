@@ -18,7 +18,7 @@ from creto.bus.outbox import OutboxBus, published_at
 from creto.bus.redelivery import Redelivery
 from creto.bus.subjects import checked_durable, checked_pattern
 from creto.bus.types import Consumer, DurableInfo, Start, Subscription
-from creto.bus.worker import Worker
+from creto.bus.worker import Worker, ended
 from creto.common.errors import ConnectionFailed, InvalidInput
 from creto.common.limits import BUS_FETCH_MAX, BUS_LEASE_S, BUS_POLL_S, BUS_RETENTION_S
 from creto.common.timestamps import MILLISECOND, SECOND
@@ -95,9 +95,7 @@ class EmbeddedBus(OutboxBus):
 
     async def close(self) -> None:
         self._closed = True
-        for task in self._loops:
-            task.cancel()
-        await asyncio.gather(*self._loops, return_exceptions=True)
+        await ended(*self._loops)
         await asyncio.gather(*(worker.close() for worker in self._workers))
 
     # --- what other processes publish ---

@@ -22,7 +22,7 @@ from creto.bus.outbox import OutboxBus
 from creto.bus.redelivery import Redelivery
 from creto.bus.subjects import checked_durable, checked_pattern
 from creto.bus.types import Consumer, DurableInfo, DurableName, Message, Start, Subscription
-from creto.bus.worker import Worker
+from creto.bus.worker import Worker, ended
 from creto.common.errors import ConnectionFailed, InternalError, InvalidInput
 from creto.common.limits import BUS_FETCH_MAX, BUS_LANES, BUS_LEASE_S, BUS_RETENTION_S, STORE_QUEUE_MAX
 from creto.store.types import Isolation, Position, Store
@@ -94,17 +94,14 @@ class NatsSubscription:
             return
         self.closed = True
         if self._by_hand:  # nobody will answer: the broker gives them to another
-            for task in self.tasks:
-                task.cancel()
-            for answer in self._answers.values():
+            for answer in list(self._answers.values()):
                 answer.cancel()
         for lane in self.lanes:
             await lane.close()
-        try:
-            async with asyncio.timeout(BUS_LEASE_S):
-                await asyncio.gather(*self.tasks, return_exceptions=True)
-        except TimeoutError:
+        _, late = await asyncio.wait(self.tasks, timeout=0 if self._by_hand else BUS_LEASE_S)
+        if late and not self._by_hand:
             log.warning("A consumer of %s did not end in time", self.durable)
+        await ended(*self.tasks)
         await self.worker.close()
 
 
@@ -247,9 +244,7 @@ class NatsBus(OutboxBus):
     async def close(self) -> None:
         self._closed = True
         await asyncio.gather(*(subscription.close() for subscription in self._subscriptions))
-        for task in self._loops:
-            task.cancel()
-        await asyncio.gather(*self._loops, return_exceptions=True)
+        await ended(*self._loops)
         if self._loops:
             await self.relay.resign()
             await self.link.close()

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from creto.bus.worker import ended
 from creto.common.errors import ConnectionFailed
 from creto.common.logs import fields
 from creto.common.redact import redacted_text
@@ -104,9 +105,7 @@ class Link:
         if self._task is None:
             return
         self._closing = True
-        if not self._task.done():
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await ended(self._task)
         try:
             async with asyncio.timeout(REQUEST_S):
                 await self.client.close()

@@ -38,6 +38,14 @@ class Counts:
         self.published = self.delivered = self.acked = self.nacked = self.given_back = 0
 
 
+async def ended(*tasks: asyncio.Task[None]) -> None:
+    """Cancel and wait. A library may take a cancellation for a timeout of its own, so it is said until it is heard."""
+    while pending := [task for task in tasks if not task.done()]:
+        for task in pending:
+            task.cancel()
+        await asyncio.wait(pending, timeout=0.2)
+
+
 async def consumed(consumer: Consumer, message: Message) -> BaseException | None:
     """Run the consumer in the trace of the message; what it raised is its answer, not our fault."""
     try:
@@ -271,5 +279,4 @@ class Worker:
             await asyncio.gather(*self._tasks)
             self._wake.set()
             await run
-            renew.cancel()
-            await asyncio.gather(renew, return_exceptions=True)
+            await ended(renew)
