@@ -213,6 +213,9 @@ class Lane:
         except ConnectionFailed:
             await raw.nak(delay=1.0)  # the store is away: the lane waits, so the order holds
             raise
+        except asyncio.CancelledError:
+            await raw.nak()
+            raise
         finally:
             self.held = None
         await raw.ack()

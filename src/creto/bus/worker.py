@@ -198,7 +198,10 @@ class Worker:
                 if self._closing:
                     break
                 self._counts.delivered += 1
-                error = await consumed(self._consumer, message)
+                try:
+                    error = await consumed(self._consumer, message)
+                except asyncio.CancelledError:  # the consumer was cancelled: somebody else shall have it
+                    break
                 chain.popleft()
                 self._finish(Result(message, reason_of(error) if error is not None else None))
                 if error is not None:
