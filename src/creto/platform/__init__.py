@@ -1,0 +1,1 @@
+"""The ground the products stand on: crypto, identities, consensus time, audit."""
