@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from tests.contract.buses import Broker, broker
 
 __all__ = ["broker"]  # a fixture

@@ -13,6 +13,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from typing import Any
 
 from creto.bus import store as rows
 from creto.bus.nats_lanes import Lane, Place, consumer_name
@@ -133,6 +134,13 @@ class NatsBus(OutboxBus):
         self._waiting = 0
         self._subscriptions: list[NatsSubscription] = []
         self._loops: list[asyncio.Task[None]] = []
+
+    @classmethod
+    async def connect(cls, store: Store, url: str, **options: Any) -> NatsBus:
+        """A bus that relays from now on, also before anybody subscribes or publishes in this process."""
+        bus = cls(store, url, **options)
+        bus.start()
+        return bus
 
     def start(self) -> None:
         """Connect and relay in the background; a broker that is away is waited for."""
