@@ -71,7 +71,6 @@ class Relay:
         retention_s: float,
     ) -> None:
         self.relayed = self.republished = self.forgotten = 0
-        self.stream_epoch: asyncio.Future[int] | None = None
         self._store = store
         self._link = link
         self._namespace = namespace
