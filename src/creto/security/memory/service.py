@@ -157,7 +157,7 @@ class Memory:
 
         def fn(key: AgentKey, tx: ReadTx) -> list[tuple[rows.ItemRow, float]]:
             found = dict(self._recall.search(tx, key, query, limit, metric, now))
-            return [(row, found[row.seq]) for row in rows.items_by_seq(tx, partition(key), list(found), now)]
+            return [(row, found[row.seq]) for row in rows.items_by_seq(tx, partition(key), list(found), None, now)]
 
         done = await self._core.keys.read(tenant, agent, fn)
         return [Match(opened(done[0], row), score) for row, score in done[1]] if done else []

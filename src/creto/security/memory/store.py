@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import heapq
+import math
 from collections.abc import Sequence
 from typing import LiteralString
 
 import msgspec
 
+from creto.common import wire
 from creto.common.errors import InvalidInput
 from creto.common.ids import AgentId, TenantId
 from creto.common.limits import CONTEXT_ITEMS_MAX
@@ -19,9 +22,15 @@ ITEM: LiteralString = (
     "SELECT i.seq, i.id, i.kind, i.action, i.content_type, i.written_by, i.written_at, i.expires_at, i.trace_id,"
     " i.content FROM memory_item i"
 )
+SEQ: LiteralString = "SELECT i.seq FROM memory_item i"
+SEQ_OF_MATCH: LiteralString = (
+    "SELECT i.seq FROM (SELECT rowid FROM memory_words WHERE memory_words MATCH ?) w CROSS JOIN memory_item i"
+)
 NUM: LiteralString = "SELECT i.num FROM memory_item i"
 WITHIN: LiteralString = " WHERE i.tenant = ? AND i.agent = ? AND i.generation = ?"
 ALIVE: LiteralString = " AND (i.expires_at = 0 OR i.expires_at > ?)"
+AMONG: LiteralString = " AND i.seq IN (SELECT value FROM json_each(?))"
+OF_KIND: LiteralString = " AND (i.kind = ? OR ? = '')"
 
 
 class AgentRow(msgspec.Struct, frozen=True):
@@ -192,9 +201,16 @@ def item(tx: ReadTx, at: Partition, id: str, now: int) -> ItemRow | None:
     return found[0] if found else None
 
 
-def items_by_seq(tx: ReadTx, at: Partition, seqs: Sequence[int], now: int) -> list[ItemRow]:
-    found = [tx.one(ITEM + WITHIN + ALIVE + " AND i.seq = ?", *at, now, seq) for seq in seqs]
-    return item_rows([row for row in found if row is not None])
+def items_by_seq(tx: ReadTx, at: Partition, seqs: Sequence[int], kind: str | None, now: int) -> list[ItemRow]:
+    """Those of the items that are alive and of the kind (None: any), in the order asked for."""
+    if tx.engine is EngineName.POSTGRES:
+        sql = ITEM + WITHIN + ALIVE + OF_KIND + " AND i.seq = ANY(?)"
+        found = item_rows(tx.all(sql, *at, now, kind or "", kind or "", list(seqs)))
+    else:
+        sql = ITEM + WITHIN + ALIVE + OF_KIND + AMONG
+        found = item_rows(tx.all(sql, *at, now, kind or "", kind or "", wire.encode(seqs).decode()))
+    rows = {row.seq: row for row in found}
+    return [rows[seq] for seq in seqs if seq in rows]
 
 
 def items_of_action(tx: ReadTx, at: Partition, action: str, now: int, limit: int) -> list[ItemRow]:
@@ -214,37 +230,33 @@ def items(tx: ReadTx, at: Partition, now: int, limit: int, before: int) -> list[
 
 
 def search(tx: ReadTx, at: Partition, words: Sequence[str], kind: str | None, now: int, limit: int) -> list[ItemRow]:
-    """The best matches for any of the words. Words are digests of letters only, so no query syntax can hide in them."""
-    if not words:
-        return []
-    if tx.engine is EngineName.POSTGRES:
-        query = " | ".join(words)
-        sql = (
-            ITEM + WITHIN + ALIVE + " AND i.words @@ to_tsquery('simple', ?) AND (i.kind = ? OR ? = '')"
-            " ORDER BY ts_rank(i.words, to_tsquery('simple', ?)) DESC, i.seq DESC LIMIT ?"
-        )
-        return item_rows(tx.all(sql, *at, now, query, kind or "", kind or "", query, limit))
-    return search_fts5(tx, at, " OR ".join(words), kind, now, limit)
+    """Items with any of the words. Rare words weigh more (inverse document frequency), of equals the newest comes first.
 
-
-def search_fts5(tx: ReadTx, at: Partition, query: str, kind: str | None, now: int, limit: int) -> list[ItemRow]:
-    """FTS5 ranks fastest without a join; so ask it for somewhat more than is wanted, and for more again if rows fell out."""
-    ranking: LiteralString = (
-        "SELECT rowid AS num, rank AS place FROM memory_words WHERE memory_words MATCH ? ORDER BY rank LIMIT ?"
-    )
-    filters: LiteralString = " AND i.num = w.num AND (i.kind = ? OR ? = '') ORDER BY w.place, i.seq DESC LIMIT ?"
-    sql = ITEM + ", (" + ranking + ") w" + WITHIN + ALIVE + filters
-    wanted = 2 * limit + 16
+    The engines' own ranking counts documents of every agent; ours counts this agent's, so others neither show nor matter."""
+    total = usage(tx, at).items
+    scores: dict[int, float] = {}
+    for word in words:
+        found = postings(tx, at, word)
+        weight = math.log(1 + max(total, len(found)) / len(found)) if found else 0.0
+        for seq in found:
+            scores[seq] = scores.get(seq, 0.0) + weight
+    wanted = 2 * limit
     while True:
-        found = item_rows(tx.all(sql, query, wanted, *at, now, kind or "", kind or "", limit))
-        if len(found) == limit or wanted > CONTEXT_ITEMS_MAX:
-            return found
-        matches = tx.value(
-            "SELECT COUNT(*) FROM (SELECT 1 FROM memory_words WHERE memory_words MATCH ? LIMIT ?)", query, wanted
-        )
-        if matches < wanted:
-            return found
-        wanted *= 8
+        best = heapq.nlargest(wanted, zip(scores.values(), scores, strict=True))
+        rows = items_by_seq(tx, at, [seq for _, seq in best], kind, now)[:limit]
+        if len(rows) == limit or wanted >= len(scores):
+            return rows
+        wanted *= 8  # some had expired or were of another kind
+
+
+def postings(tx: ReadTx, at: Partition, word: str) -> list[int]:
+    """Which of the agent's items have the word. It is a digest of letters only, so no query syntax can hide in it."""
+    if tx.engine is EngineName.POSTGRES:
+        sql = SEQ + WITHIN + " AND i.words @@ to_tsquery('simple', ?)"
+        return [row[0] for row in tx.all(sql, *at, word)]
+    # CROSS JOIN is SQLite's way to say: the matches first, then their rows.
+    sql = SEQ_OF_MATCH + WITHIN + " AND i.num = w.rowid"
+    return [row[0] for row in tx.all(sql, word, *at)]
 
 
 def delete_items(tx: Tx, at: Partition, ids: Sequence[str]) -> int:

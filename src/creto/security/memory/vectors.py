@@ -21,7 +21,7 @@ import math
 from array import array
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from operator import mul
+from operator import mul, sub
 from typing import Any, Protocol
 
 from creto.common.errors import InvalidInput
@@ -83,6 +83,31 @@ def numpy() -> Any:
     return found
 
 
+class Weights:
+    """What turns a field of the sum into a score and its bound, per vector, for one metric.
+
+    With u the stored bytes, w the width of a level, e the length of the rounding error and n the length of a vector:
+    score ~ scale * (field + shift) - offset, and wrong by at most |query| * alpha + |query's rounding error| * beta.
+    """
+
+    __slots__ = ("alpha", "alpha_max", "beta", "beta_max", "offset", "scale")
+
+    def __init__(self) -> None:
+        self.scale: list[float] = []
+        self.offset: list[float] = []
+        self.alpha: list[float] = []
+        self.beta: list[float] = []
+        self.alpha_max = self.beta_max = 0.0
+
+    def add(self, unit: float, width: float, error: float, length: float, total: float) -> None:
+        self.scale.append(width / unit)
+        self.offset.append(total * width / unit)
+        self.alpha.append(error / unit)
+        self.beta.append((length + error) / unit)
+        self.alpha_max = max(self.alpha_max, self.alpha[-1])
+        self.beta_max = max(self.beta_max, self.beta[-1])
+
+
 class ColumnIndex:
     """Plain Python: big integers as vector registers."""
 
@@ -92,43 +117,43 @@ class ColumnIndex:
         self._seqs: list[int] = []
         self._expiries: list[int] = []
         self._norms: list[float] = []
-        self._steps: list[float] = []  # the width of one level, per vector
-        self._errors: list[float] = []  # the length of the rounding error, per vector
-        self._sums: list[int] = []  # of the stored bytes, per vector
+        self._weights = {metric: Weights() for metric in Metric}
         self._bytes = bytearray()  # all coordinates, row after row
         self._columns: list[int] = []
         self._packed = 0  # how many vectors the columns hold
-        self._levels = min(LEVELS, FIELD_MAX // (LEVELS * dimensions))  # of a query's coordinate
+        self._half = min(LEVELS, FIELD_MAX // (LEVELS * dimensions)) // 2  # levels of a query's coordinate, each way
         self.size_bytes = 0
 
     def add(self, seq: int, vector: array[float], expires_at: int) -> None:
-        widest = max(map(abs, vector))
-        step = widest / (LEVELS // 2)
-        row = bytes([round(x / step) + ZERO for x in vector])
-        error = math.sqrt(sum((x - (u - ZERO) * step) ** 2 for x, u in zip(vector, row, strict=True)))
+        width = max(map(abs, vector)) / (LEVELS // 2)
+        row = bytes([round(x / width) + ZERO for x in vector])
+        error = math.sqrt(sum((x - (u - ZERO) * width) ** 2 for x, u in zip(vector, row, strict=True)))
+        norm, total = math.hypot(*vector), self._half * sum(row)
+        self._weights[Metric.DOT].add(1.0, width, error, norm, total)
+        self._weights[Metric.COSINE].add(norm, width, error, norm, total)
         self._vectors.append(vector)
         self._seqs.append(seq)
         self._expiries.append(expires_at)
-        self._norms.append(math.hypot(*vector))
-        self._steps.append(step)
-        self._errors.append(error)
-        self._sums.append(sum(row))
+        self._norms.append(norm)
         self._bytes += row
-        self.size_bytes += (4 + 1 + FIELD_BYTES + 1) * self._dimensions + 300
+        self.size_bytes += (4 + 1 + FIELD_BYTES + 1) * self._dimensions + 500
 
     def search(self, query: array[float], limit: int, metric: Metric, now: int) -> Found:
         if len(self._seqs) - self._packed > TAIL_MAX:
             self._pack()
-        likely = [*self._likely(query, limit, metric, now), *range(self._packed, len(self._seqs))]
-        scored = ((self._score(at, query, metric), self._seqs[at]) for at in likely if self._alive(at, now))
-        return best(scored, limit)
+        length = math.hypot(*query)
+        unit = length if metric is Metric.COSINE else 1.0
+        found: list[tuple[float, int]] = []  # a heap: the worst of the best is in front
+        for upper, at in self._likely(query, length, limit, metric, now):
+            if len(found) == limit and upper < found[0][0] * unit - SLACK * (1 + abs(found[0][0] * unit)):
+                break
+            if self._alive(at, now):
+                score = dot(self._vectors[at], query) / (self._norms[at] * length if metric is Metric.COSINE else 1.0)
+                (heapq.heappush if len(found) < limit else heapq.heappushpop)(found, (score, self._seqs[at]))
+        return best(found, limit)
 
     def _alive(self, at: int, now: int) -> bool:
         return not 0 < self._expiries[at] <= now
-
-    def _score(self, at: int, query: array[float], metric: Metric) -> float:
-        value = dot(self._vectors[at], query)
-        return value if metric is Metric.DOT else value / self._norms[at] / math.hypot(*query)
 
     def _pack(self) -> None:
         """One integer per coordinate. Slices and `from_bytes` run in C: 10,000 vectors take a few milliseconds."""
@@ -139,35 +164,37 @@ class ColumnIndex:
             columns.append(int.from_bytes(fields, "little"))
         self._columns, self._packed = columns, count
 
-    def _likely(self, query: array[float], limit: int, metric: Metric, now: int) -> list[int]:
-        """Every packed vector that may be among the best: those whose upper bound reaches the limit-th lower bound."""
+    def _likely(
+        self, query: array[float], length: float, limit: int, metric: Metric, now: int
+    ) -> Iterable[tuple[float, int]]:
+        """Those that may be among the best with their upper bounds, highest first; before them what is not packed yet.
+
+        Scores here are in units of the query's length for the cosine."""
+        tail = [(math.inf, at) for at in range(self._packed, len(self._seqs))]
         if not self._packed:
-            return []
-        half = self._levels // 2
-        step = max(map(abs, query)) / half
-        levels = [round(x / step) + half for x in query]
-        total = 0
-        for level, column in zip(levels, self._columns, strict=True):
-            total += level * column
-        # sum (q - half)(u - ZERO) = total - ZERO * sum q - half * sum u + d * half * ZERO
-        shift = self._dimensions * half * ZERO - ZERO * sum(levels)
-        error = math.sqrt(sum((x - (q - half) * step) ** 2 for x, q in zip(query, levels, strict=True)))
-        length = math.hypot(*query)
-        rows = zip(self._steps, self._errors, self._norms, self._sums, fields_of(total, self._packed), strict=False)
-        if metric is Metric.DOT:
-            bounds = [((t + shift - half * s) * w * step, length * e + error * (n + e)) for w, e, n, s, t in rows]
-        else:
-            bounds = [
-                ((t + shift - half * s) * w * step / n, (length * e + error * (n + e)) / n) for w, e, n, s, t in rows
-            ]
-        alive = (
-            [at for at in range(self._packed) if self._alive(at, now)] if any(self._expiries) else range(self._packed)
-        )
-        lower = heapq.nlargest(limit, (bounds[at][0] - bounds[at][1] for at in alive))
-        if len(lower) < limit:
-            return list(alive)
-        floor = lower[-1] - SLACK * (1 + abs(lower[-1]))
-        return [at for at in alive if bounds[at][0] + bounds[at][1] >= floor]
+            return tail
+        width = max(map(abs, query)) / self._half
+        levels = [round(x / width) + self._half for x in query]
+        error = math.sqrt(sum((x - (q - self._half) * width) ** 2 for x, q in zip(query, levels, strict=True)))
+        # sum (q - half)(u - ZERO) = sum q u - half * sum u - ZERO * (sum q - d * half)
+        shift = ZERO * (self._dimensions * self._half - sum(levels))
+        weights = self._weights[metric]
+        # From here on everything is in units of `width`.
+        moved = map(shift.__add__, fields_of(sum(map(mul, levels, self._columns)), self._packed))
+        scores = list(map(sub, map(mul, weights.scale, moved), weights.offset))
+        length, error = length / width, error / width
+        alpha, beta = weights.alpha, weights.beta
+        if any(self._expiries):
+            scores = [score if self._alive(at, now) else -math.inf for at, score in enumerate(scores)]
+        # Any `limit` vectors bound the limit-th best from below; the seemingly best bound it best.
+        top = heapq.nlargest(limit, range(len(scores)), key=scores.__getitem__)
+        floor = min(scores[at] - length * alpha[at] - error * beta[at] for at in top)
+        floor -= SLACK * (1 + abs(floor)) if math.isfinite(floor) else 0.0
+        lowest = floor - length * weights.alpha_max - error * weights.beta_max
+        near = [at for at, score in enumerate(scores) if score >= lowest]
+        bounded = ((scores[at] + length * alpha[at] + error * beta[at], at) for at in near)
+        likely = ((upper * width, at) for upper, at in bounded if upper >= floor and upper > -math.inf)
+        return tail + sorted(likely, reverse=True)
 
 
 def fields_of(total: int, count: int) -> array[int]:
