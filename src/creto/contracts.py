@@ -48,7 +48,7 @@ class BillingPeriod(StrEnum):
 
 
 class BillableEvent(Wire, frozen=True, kw_only=True):
-    """Something an agent used. `properties` are the numbers and words that meters aggregate."""
+    """Something an agent used. `properties` are what meters aggregate; an amount in them is a decimal string."""
 
     event_id: EventId
     tenant: TenantId
@@ -57,7 +57,7 @@ class BillableEvent(Wire, frozen=True, kw_only=True):
     event_type: str
     timestamp: ConsensusTimestamp
     idempotency_key: str
-    properties: dict[str, str | int | bool | Decimal] = {}
+    properties: dict[str, str | int | bool] = {}
     signature: bytes | None = None
 
 

@@ -36,7 +36,8 @@ DISK_S_MAX = 30.0
 
 
 class EmbeddedClock(ConsensusClient):
-    """Opening it reads and writes the store once, and after a crash on another boot waits out the mark (a second at most)."""
+    """Opening it reads and writes the store once. It waits a tenth of a second when another clock of this machine runs or has just
+    crashed, and a second at most for a mark that was left before a reboot or on another machine."""
 
     def __init__(
         self,
@@ -74,11 +75,11 @@ class EmbeddedClock(ConsensusClient):
     def reserve(self) -> None:
         """Look at the wall clock, head for it, and make the next second ours; returns when that is on disk."""
         offset = wall_offset(self._local)
-        with self._lock:
-            elapsed = self._local.elapsed()
-            self._line = line = self._line.turned(elapsed, offset + elapsed)
-            last = self._last
-        self._mark.reserve(line, last, RESERVE_NS + SKEW_NS_MAX).result(DISK_S_MAX)
+        elapsed = self._local.elapsed()
+        line = self._line.turned(elapsed, offset + elapsed)
+        covering = line.covering(elapsed, self._line)
+        self._mark.reserve(covering, self._last, RESERVE_NS + SKEW_NS_MAX).result(DISK_S_MAX)
+        self._line = line  # only now: what is on disk covers both the line so far and this one
 
     def close(self) -> None:
         """Stop reserving and give back what is left of the reservation. The clock still reads, degraded when its mark is passed."""
@@ -113,9 +114,7 @@ def first_line(floor: Floor, elapsed: int, wall: int) -> TimeLine:
     A mark of elsewhere that is no further ahead than a reservation is waited for rather than jumped to: else every start of
     another machine would push the time of all a second forward.
     """
-    if floor.running:
-        return TimeLine(floor.here + 1, elapsed, wall - floor.here - 1)
-    start = max(wall, floor.here + 1)
+    start = max(wall, floor.here + 1) if floor.line is None else floor.line
     if floor.elsewhere > start + RESERVE_NS + SKEW_NS_MAX:
         start = floor.elsewhere + 1
     return TimeLine(start, elapsed, wall - start)

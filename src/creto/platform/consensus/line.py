@@ -37,7 +37,6 @@ class TimeLine(msgspec.Struct, frozen=True):
         reading = self.at(elapsed)
         return TimeLine(reading, elapsed, right - reading)
 
-    def latest(self, elapsed: int) -> int:
-        """The most that any line which was persisted as this one can have read: it may have turned since, and run fast."""
-        passed = max(0, elapsed - self.since)
-        return self.start + passed + passed // CLOCK_SLEW_PART
+    def covering(self, elapsed: int, other: TimeLine) -> TimeLine:
+        """A line from here that stays at or above this one and `other`, which meet here."""
+        return TimeLine(self.at(elapsed), elapsed, max(self.owed(elapsed), other.owed(elapsed)))

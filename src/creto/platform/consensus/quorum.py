@@ -18,12 +18,14 @@ from contextlib import suppress
 from typing import Self
 
 from creto.common.errors import ConnectionFailed, EnablementError
+from creto.common.ids import new_id
 from creto.common.limits import TIME_ANSWER_S_MAX, TIME_ROUND_S
 from creto.common.timestamps import SECOND, ConsensusTimestamp
 from creto.platform.consensus.client import SKEW_NS_MAX, ConsensusClient
 from creto.platform.consensus.discipline import QuorumTime
 from creto.platform.consensus.local import LocalTime, SystemTime, wall_offset
 from creto.platform.consensus.mark import RESERVE_NS, HighWaterMark
+from creto.platform.consensus.median import Agreement
 from creto.platform.consensus.node import node_id
 from creto.platform.consensus.reading import NONCE_BYTES, Cluster
 from creto.platform.consensus.rounds import Peer, Round, checked_peers
@@ -33,6 +35,7 @@ from creto.platform.crypto import VerifyKey, random_bytes
 from creto.store.types import Store
 
 START_S_MAX = 5.0
+BEGIN_S = 0.25  # between rounds as long as none has brought an agreement
 AHEAD_NS = RESERVE_NS + int(TIME_ROUND_S * SECOND)  # the mark is renewed with every round
 
 
@@ -64,8 +67,10 @@ class QuorumClock(ConsensusClient):
         self._round_s = round_s
         elapsed = self._local.elapsed()
         self._time = QuorumTime.local(elapsed, wall_offset(self._local))
-        self._mark = None if store is None else HighWaterMark(store, self._local.boot)
+        self._mark = None if store is None else HighWaterMark(store, new_id("quorum-"))
         self._last = self._floor = 0 if self._mark is None else self._mark.floor(elapsed).value
+        self._begun = False
+        self._first_agreed: int | None = None
         self._nodes: tuple[NodeState, ...] = ()
         self._agreed = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -74,14 +79,19 @@ class QuorumClock(ConsensusClient):
 
     @property
     def degraded(self) -> bool:
-        return self._time.degraded(self._local.elapsed(), wall_offset(self._local))
+        return self._unmarked or self._time.degraded(self._local.elapsed(), wall_offset(self._local))
+
+    @property
+    def _unmarked(self) -> bool:
+        """Whether time has passed the mark on disk: the store is away."""
+        return self._mark is not None and self._last > self._mark.mark
 
     def state(self) -> ClockState:
         elapsed = self._local.elapsed()
         time = self._time
         return ClockState(
             reading=ConsensusTimestamp(time.reading(elapsed)),
-            degraded=self.degraded,
+            degraded=self._unmarked or time.degraded(elapsed, wall_offset(self._local)),
             uncertainty_ns=time.uncertainty(elapsed),
             age_ns=None if time.agreement is None else elapsed - time.agreement.at,
             nodes=self._nodes,
@@ -135,7 +145,7 @@ class QuorumClock(ConsensusClient):
             while not self._stopping.is_set():
                 await self.ask_once(transport)
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(self._round_s):
+                    async with asyncio.timeout(self._round_s if self._begun else min(self._round_s, BEGIN_S)):
                         await self._stopping.wait()
         finally:
             await transport.close()
@@ -143,7 +153,12 @@ class QuorumClock(ConsensusClient):
     async def ask_once(self, transport: Transport) -> bool:
         """One round: ask all nodes, adopt what their quorum says. Whether there was one."""
         round = Round(self.peers, self.cluster, self._nonce())
-        await asyncio.gather(*(self._ask(transport, round, peer) for peer in self.peers))
+        answers = await asyncio.gather(*(self._ask(transport, round, peer) for peer in self.peers))
+        for peer, answer in zip(
+            self.peers, answers, strict=True
+        ):  # only now: verifying would delay the stamps of the others
+            if answer is not None:
+                round.offer(peer, *answer)
         return self.conclude(round)
 
     def conclude(self, round: Round) -> bool:
@@ -155,21 +170,39 @@ class QuorumClock(ConsensusClient):
         offset = wall_offset(self._local)
         with self._lock:
             elapsed = self._local.elapsed()
-            if self._last == self._floor and 0 <= self._floor - agreement.offset - elapsed <= AHEAD_NS:
-                return False  # nothing given yet: the mark of the run before is waited for, not run past
+            if not self._may_begin(agreement, elapsed):
+                return False
             self._time = self._time.adopted(agreement, elapsed, offset, self._last)
             line, last = self._time.line, self._last
-        self._agreed.set()
-        if self._mark is not None:
-            with suppress(EnablementError):  # the store is away or full: the mark is tried again with the next round
-                self._mark.reserve(line, last, AHEAD_NS)
+        if self._mark is None:
+            self._agreed.set()
+            return True
+        with suppress(EnablementError):  # the store is away or full: the mark is tried again with the next round
+            self._mark.reserve(line, last, AHEAD_NS).add_done_callback(lambda _: self._agreed.set())
         return True
 
-    async def _ask(self, transport: Transport, round: Round, peer: Peer) -> None:
+    def _may_begin(self, agreement: Agreement, elapsed: int) -> bool:
+        """Whether time may go by this agreement: not before it is past all that the run before gave.
+
+        Two agreements share an honest node, and no timestamp that was vouched for lies further than the tolerance from it; so what was
+        given before now is less than twice the tolerance ahead, though the mark on disk is further.
+        """
+        right = agreement.offset + elapsed
+        if self._begun or not 0 <= self._floor - right <= AHEAD_NS:
+            self._begun = True
+            return True
+        self._first_agreed = self._first_agreed or elapsed
+        self._begun = elapsed - self._first_agreed > 2 * SKEW_NS_MAX
+        if self._begun and self._last == self._floor:
+            self._last = right - 1
+        return self._begun
+
+    async def _ask(self, transport: Transport, round: Round, peer: Peer) -> tuple[bytes, int, int] | None:
+        """The answer, and our elapsed time before and after."""
         sent = self._local.elapsed()
         try:
             data = await transport.ask(peer.address, round.request, TIME_ANSWER_S_MAX)
         except EnablementError as error:
             round.missed(peer, error)
-        else:
-            round.offer(peer, data, sent, self._local.elapsed())
+            return None
+        return data, sent, self._local.elapsed()

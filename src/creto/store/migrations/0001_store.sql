@@ -62,26 +62,15 @@ CREATE TABLE store_node (
 --sqlite   at_ms BIGINT NOT NULL
 --sqlite );
 
--- Idempotency: a scope is (tenant, product, operation); within it the key alone is the table's order,
--- so that time-ordered keys are appended and nothing else has to be indexed.
-CREATE TABLE store_idempotency_scope (
-  id INTEGER PRIMARY KEY
---postgres GENERATED ALWAYS AS IDENTITY
-  ,
-  tenant TEXT NOT NULL,
-  product TEXT NOT NULL,
-  operation TEXT NOT NULL,
-  UNIQUE (tenant, product, operation)
-);
+-- Idempotency: the key is its scope (tenant, product, operation) and then the caller's key. Nothing else is indexed, so that
+-- time-ordered keys are appended.
 CREATE TABLE store_idempotency (
-  scope INTEGER NOT NULL,
-  key BYTEA NOT NULL,
+  key BYTEA NOT NULL PRIMARY KEY,
   payload BYTEA NOT NULL,
   state SMALLINT NOT NULL,
   expires_at BIGINT NOT NULL,
   lock BYTEA,
-  result BYTEA,
-  PRIMARY KEY (scope, key)
+  result BYTEA
 )
 --sqlite WITHOUT ROWID
 ;

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
+from tests.unit.platform.consensus.fakes import ToyKey
+
 from creto.common.errors import ConnectionFailed
 from creto.platform.consensus.node import TimeNode, node_id
 from creto.platform.consensus.quorum import QuorumClock
 from creto.platform.consensus.reading import Cluster
 from creto.platform.consensus.rounds import Peer
-from tests.unit.platform.consensus.fakes import ToyKey
 
 CLUSTER = Cluster()
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from tests.unit.platform.consensus.simulator import Fault, Simulation
 
 SEEDS, SEEDS_DEEP = 200, 10_000
@@ -28,12 +26,22 @@ def test_a_seed_replays() -> None:
     assert Simulation(7).run().trace == Simulation(7).run().trace
 
 
+def overrun(seed: int) -> None:
+    """f+1 and more nodes that creep away together."""
+    simulation = Simulation(seed)
+    majority = len(simulation.nodes) // 2 + 1
+    for node in simulation.nodes[:majority]:
+        node.fault = Fault.CREEPING
+    simulation.honest = simulation.nodes[majority:]
+    simulation.run()
+
+
 def test_more_than_f_liars_can_move_time() -> None:
-    """The simulation can fail: with two of four lying alike the bound does not hold."""
-    with pytest.raises(AssertionError, match="nearest honest clock|did not recover"):
-        for seed in range(50):
-            simulation = Simulation(seed)
-            for node in simulation.nodes[: len(simulation.nodes) // 2 + 1]:
-                node.fault = Fault.CREEPING
-            simulation.honest = simulation.nodes[len(simulation.nodes) // 2 + 1 :]
-            simulation.run()
+    """The simulation can fail: beyond f the bound does not hold."""
+    broken = 0
+    for seed in range(20):
+        try:
+            overrun(seed)
+        except AssertionError:
+            broken += 1
+    assert broken > 0

@@ -1,11 +1,12 @@
--- One row per running clock: `mark` is above every timestamp that it may have given; the line (start at since, in the elapsed time of
--- that boot) says where it stands. Time belongs to no tenant.
+-- One row per running clock: `mark` is above every timestamp that it may have given; the line (start, since, error, in the elapsed time
+-- of that boot) says where it stands. Time belongs to no tenant.
 CREATE TABLE consensus_clock (
   clock TEXT NOT NULL PRIMARY KEY,
   boot TEXT NOT NULL,
   mark BIGINT NOT NULL,
   start BIGINT NOT NULL,
-  since BIGINT NOT NULL
+  since BIGINT NOT NULL,
+  error BIGINT NOT NULL
 );
 
 -- A lease keeps its row when it is free, so that its token never starts anew. A free lease has no holder.

@@ -38,7 +38,7 @@ class SqliteWatcher:
         self._beat = beat
         self._stop = threading.Event()
         self._version = -1
-        self._seen = self._db.execute(LAST).fetchall()[0][0]
+        self._seen = self._one(LAST)
         self._beat_sent = self._beat_done = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="creto-store-signals", daemon=True)
 
@@ -57,10 +57,10 @@ class SqliteWatcher:
         self._db.close()
 
     def _look(self) -> None:
-        version = self._db.execute("PRAGMA data_version").fetchall()[0][0]
+        version = self._one("PRAGMA data_version")
         if version == self._version:
             return
-        rows = self._db.execute(NEW, (self._seen,)).fetchall()
+        rows: list[Any] = self._db.execute(NEW, (self._seen,)).fetchall()
         self._version = version
         if not rows:
             return
@@ -69,6 +69,10 @@ class SqliteWatcher:
         for seq, instance, channel, payload in rows:
             self._seen = seq
             self._signals.deliver(instance, channel, payload)
+
+    def _one(self, sql: str) -> int:
+        rows: list[Any] = self._db.execute(sql).fetchall()
+        return int(rows[0][0])
 
     def _live(self) -> None:
         """A process that could not say for long that it lives must expect that others have stopped waiting for it."""

@@ -1,0 +1,1 @@
+"""What ./bench measures: a module for each part, each figure beside its limits and its peer in the same run."""

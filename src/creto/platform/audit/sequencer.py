@@ -1,0 +1,265 @@
+"""The sequencer: ledger rows become leaves of the tree, in the ledger's order, each once.
+
+A step reads the tail of the ledger, hashes and folds it outside of any transaction, and then commits leaves, tiles, index and the new
+state at once, provided that nobody else has moved the state in between. Checkpoints are signed beside it, never by a quiet log.
+
+INVARIANT: `audit_log` says exactly which ledger rows are in the tree; a crash at any moment leaves it and the tree in agreement.
+INVARIANT: a root is signed only if it extends the last one signed: a database that was put back makes the sequencer stop (PL-604).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from creto.common.errors import AuditError, CryptoError, EnablementError
+from creto.common.limits import SEQUENCE_BATCH_MAX
+from creto.common.timestamps import MILLISECOND, SECOND, Clock
+from creto.platform.audit import store as rows
+from creto.platform.audit.checkpoint import Checkpoint
+from creto.platform.audit.keys import NoteSigner
+from creto.platform.audit.store import LogState
+from creto.platform.audit.tiles import TileGrowth, TileTree
+from creto.platform.audit.words import agent_terms, resource_terms, tenant_word, words_of
+from creto.platform.crypto import merkle
+from creto.store.types import EngineName, Isolation, LedgerRow, ReadTx, Store, Tx
+
+
+class Cadence(msgspec.Struct, frozen=True):
+    """How often. A log that did not grow signs nothing."""
+
+    poll_ns: int = 5 * MILLISECOND  # between two looks at a busy ledger, when nobody wakes the sequencer
+    poll_quiet_ns: int = 50 * MILLISECOND  # once it has been quiet for a while
+    checkpoint_ns: int = SECOND  # between two checkpoints of a growing log
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """What one step adds, ready to be written."""
+
+    before: LogState
+    after: LogState
+    tiles: dict[tuple[int, int], bytes]
+    leaves: list[tuple[Any, ...]]
+    texts: list[tuple[int, str]]
+    times: list[tuple[int, int]]
+
+
+class Indexed(msgspec.Struct, frozen=True):
+    """The fields of an entry that the index holds; the rest is skipped while reading."""
+
+    tenant: str
+    product: str
+    agent_nhi: str
+    action: str
+    resource: str
+    outcome: str
+    timestamp: int
+    event: str = ""
+    metadata: msgspec.Raw = msgspec.Raw(b"{}")
+    why: str | None = None
+
+
+_indexed = msgspec.json.Decoder(Indexed).decode
+
+
+def prepared(state: LogState, growth: TileGrowth, tail: Sequence[LedgerRow], *, terms: bool) -> Batch:
+    """Grow the tree by these rows. Pure but for `growth`, which it moves on."""
+    index = state.size
+    hashes, leaves, texts, times = [], [], [], []
+    for row in tail:
+        body, position = row.body, row.position
+        entry = _indexed(body)
+        hashes.append(merkle.leaf_hash(body))
+        leaves.append(
+            (index, position.epoch, position.seq, row.event_id, entry.tenant, entry.product, entry.agent_nhi,
+             entry.action, entry.resource, entry.outcome, entry.event, entry.timestamp)
+        )  # fmt: skip
+        words = words_of(bytes(entry.metadata), entry.why)
+        words.append(tenant_word(entry.tenant))
+        if terms:
+            words.append(agent_terms(entry.agent_nhi, entry.action, entry.event, entry.product, entry.outcome))
+            words.append(resource_terms(entry.resource))
+        texts.append((index, " ".join(words)))
+        times.append((index, entry.timestamp))
+        index += 1
+    return Batch(state, LogState(index, tail[-1].position), growth.append(hashes), leaves, texts, times)
+
+
+class Sequencer:
+    """Steps by hand with `step`, or on its own thread between `start` and `stop`."""
+
+    def __init__(
+        self, store: Store, clock: Clock, origin: str, signers: Sequence[NoteSigner], cadence: Cadence | None = None
+    ) -> None:
+        self.origin = origin
+        self.cadence = cadence or Cadence()
+        self._store = store
+        self._clock = clock
+        self._signers = tuple(signers)
+        self._state: LogState | None = None
+        self._growth = TileGrowth()
+        self._signed: Checkpoint | None = None
+        self._signed_at = 0
+        self._step = threading.Lock()
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        self.failure: Exception | None = None
+        self.on_checkpoint: Callable[[Checkpoint], None] = lambda checkpoint: None
+
+    def step(self, limit: int = SEQUENCE_BATCH_MAX) -> int:
+        """Sequence one batch; how many leaves it had. 0 also when another process was faster."""
+        with self._step:
+            if self._state is None:
+                self._store.read_now(self._load)
+            state = self._state
+            assert state is not None
+            tail = self._store.read_now(lambda tx: tx.ledger_tail(state.position, limit))
+            if not tail:
+                return 0
+            growth = self._growth.copy()
+            batch = prepared(state, growth, tail, terms=self._store.engine is EngineName.SQLITE)
+            written = self._store.submit(
+                lambda tx: write(tx, self.origin, batch), isolation=Isolation.READ_COMMITTED
+            ).result()
+            if not written:
+                self._state = None
+                return 0
+            self._state, self._growth = batch.after, growth
+            return len(tail)
+
+    def drain(self, limit: int = SEQUENCE_BATCH_MAX) -> int:
+        """Sequence all that waits."""
+        total = 0
+        while True:
+            count = self.step(limit)
+            total += count
+            if not count and self._state is not None:
+                return total
+
+    def _load(self, tx: ReadTx) -> None:
+        """Take up the work of whoever sequenced before, and trust it only as far as it agrees with what was signed."""
+        state = rows.log_state(tx, self.origin)
+        read = rows.tile_reader(tx)
+        signed = rows.latest_checkpoint(tx)
+        known = (
+            self._signed if signed is None else max((signed.checkpoint, self._signed or signed.checkpoint), key=size_of)
+        )
+        if known is not None:
+            if known.size > state.size:
+                raise put_back(f"{state.size} entries", f"the {known.size} that were signed")
+            if TileTree(read, known.size).root() != known.root:
+                raise put_back("another root", f"the root that was signed at size {known.size}")
+        self._growth = TileGrowth.load(read, state.size)
+        self._state = state
+        self._signed = known
+        self._signed_at = signed.time if signed else 0
+
+    def checkpoint(self) -> Checkpoint | None:
+        """Sign the tree as it is; None if it is empty. The last checkpoint if it has not grown."""
+        with self._step:
+            if self._state is None:
+                self._store.read_now(self._load)
+            size, root = self._growth.size, self._growth.root()
+            if not size or (self._signed is not None and self._signed.size >= size):
+                return self._signed
+            self._check_extends(size, root)
+            now = self._clock.now()
+            head = Checkpoint(self.origin, size, root)
+            signed = head.signed(*(signer.sign(head, now) for signer in self._signers))
+            self._store.submit(lambda tx: rows.put_checkpoint(tx, signed, now)).result()
+            self._signed, self._signed_at = signed, now
+        self.on_checkpoint(signed)
+        return signed
+
+    def _check_extends(self, size: int, root: bytes) -> None:
+        """What C2SP demands of a log: never sign what is not consistent with the last one signed."""
+        last = self._signed
+        if last is None:
+            return
+        proof = self._store.read_now(lambda tx: TileTree(rows.tile_reader(tx), size).consistency(last.size))
+        try:
+            merkle.verify_consistency(last.size, size, last.root, root, proof)
+        except CryptoError as error:
+            raise put_back("a tree that does not extend it", f"the root that was signed at size {last.size}") from error
+
+    def due(self) -> bool:
+        """Whether the tree has grown and the last checkpoint is old enough."""
+        signed = self._signed.size if self._signed else 0
+        return self._growth.size > signed and self._clock.now() - self._signed_at >= self.cadence.checkpoint_ns
+
+    # The thread
+
+    def start(self) -> None:
+        if self._thread is None:
+            self._stopping.clear()
+            self._thread = threading.Thread(target=self._run, name="creto-audit-sequence", daemon=True)
+            self._thread.start()
+
+    def wake(self) -> None:
+        """Something was committed: look now."""
+        self._wake.set()
+
+    def stop(self) -> None:
+        """Finish the step at hand, sequence what waits, sign it."""
+        if self._thread is None:
+            return
+        self._stopping.set()
+        self._wake.set()
+        self._thread.join()
+        self._thread = None
+
+    def _run(self) -> None:
+        quiet = 0
+        while not self._stopping.is_set():
+            quiet = 0 if self._attempt() else quiet + 1
+            wait_ns = self.cadence.poll_ns if quiet < 100 else self.cadence.poll_quiet_ns
+            if not quiet:
+                continue
+            self._wake.wait(wait_ns / SECOND)
+            self._wake.clear()
+        while self._attempt():
+            continue
+        self._attempt(final=True)
+
+    def _attempt(self, *, final: bool = False) -> int:
+        """One step and, if due, one checkpoint. A failure is kept for `health` and tried again after the usual wait."""
+        try:
+            count = self.step()
+            if final or self.due():
+                self.checkpoint()
+        except EnablementError as error:
+            self.failure = error
+            self._state = None
+            return 0
+        self.failure = None
+        return count
+
+
+def write(tx: Tx, origin: str, batch: Batch) -> bool:
+    """All of a batch or nothing; False if the state is no longer the one it was made for."""
+    tx.lock(rows.LOCK)
+    if rows.log_state(tx, origin) != batch.before:
+        return False
+    rows.put_leaves(tx, batch.leaves, batch.texts)
+    rows.put_tiles(tx, batch.tiles)
+    rows.put_spans(tx, batch.times)
+    rows.put_log_state(tx, origin, batch.after)
+    return True
+
+
+def size_of(checkpoint: Checkpoint) -> int:
+    return checkpoint.size
+
+
+def put_back(got: str, expected: str) -> AuditError:
+    return AuditError(
+        "PL-604",
+        f"the log is not the one that was signed: it has {got}, expected {expected}",
+        got=got,
+        expected=expected,
+        hint="The database was put back or altered. Keep it, run `creto audit verify`, and restore the newest backup.",
+    )

@@ -1,0 +1,229 @@
+"""The audit log as its users see it: append, ask, prove, sign."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+
+import msgspec
+
+from creto.common.errors import AuditError, InvalidInput, NotFound
+from creto.common.ids import TenantId, agent_id, checked_tenant
+from creto.common.timestamps import Clock
+from creto.platform.audit import store as rows
+from creto.platform.audit.checkpoint import Checkpoint
+from creto.platform.audit.events import LogKeyRotated
+from creto.platform.audit.keys import NoteSigner, log_signers
+from creto.platform.audit.proof import InclusionProof
+from creto.platform.audit.query import page
+from creto.platform.audit.sequencer import Cadence, Sequencer
+from creto.platform.audit.store import CheckpointRow, KeyRow
+from creto.platform.audit.tiles import TileCache, TileTree
+from creto.platform.audit.trust import LogKeys, Trust
+from creto.platform.audit.types import AuditQuery, AuditReceipt, ConsistencyProof, LoggedEntry, Page
+from creto.platform.audit.witness_client import ConsistencyPath, WitnessClient
+from creto.platform.crypto import SignatureSuite, SigningKey, merkle
+from creto.store.types import Entry, EntryId, ReadTx, Store, Tx
+
+
+class Audit:
+    """One log over one store.
+
+    `start` makes the sequencer run on its own thread; a test or a tool calls `sequence_once` instead. Several processes may run it: only one
+    sequences at a time, and whoever is second finds nothing left to do.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        signer: SigningKey,
+        origin: str,
+        *,
+        cadence: Cadence | None = None,
+        witnesses: Sequence[WitnessClient] = (),
+        witnesses_required: int = 0,
+    ) -> None:
+        self.origin = origin
+        self.agent = agent_id(
+            signer.component(SignatureSuite.ED25519).public.ed25519
+        )  # who the log is in its own entries
+        self._store = store
+        self._clock = clock
+        self._signers: tuple[NoteSigner, ...] = log_signers(origin, signer)
+        self._witnesses = tuple(witnesses)
+        self._required = witnesses_required
+        self._full = TileCache()
+        self.sequencer = Sequencer(store, clock, origin, self._signers, cadence)
+        if not 0 <= witnesses_required <= len(self._witnesses):
+            raise InvalidInput.of(
+                "witnesses_required", got=witnesses_required, expected=f"0 to {len(self._witnesses)} witnesses"
+            )
+        self._introduce()
+
+    def _introduce(self) -> None:
+        """Note the keys we sign with; a new pair begins a new generation, from the size the log has now."""
+        vkeys = tuple(signer.key.vkey for signer in self._signers)
+
+        def note(tx: Tx) -> None:
+            tx.lock(rows.LOCK)
+            known = rows.key_rows(tx)
+            if known and known[-1].vkeys == vkeys:
+                return
+            size = rows.log_state(tx, self.origin).size
+            rows.put_key(tx, KeyRow(len(known), vkeys, size))
+            if known:
+                tx.record(self._rotation(known[-1].vkeys, vkeys, size))
+
+        known = self._store.read_now(rows.key_rows)
+        if not known or known[-1].vkeys != vkeys:
+            self._store.submit(note).result()
+
+    def _rotation(self, old: tuple[str, ...], new: tuple[str, ...], size: int) -> Entry:
+        event = LogKeyRotated(origin=self.origin, old_vkeys=old, new_vkeys=new, size=size)
+        return event.entry(tenant=PLATFORM_TENANT, agent=self.agent, timestamp=self._clock.now())
+
+    # Writing
+
+    def start(self) -> None:
+        self.sequencer.start()
+
+    def stop(self) -> None:
+        self.sequencer.stop()
+
+    def wake(self) -> None:
+        """Whoever committed ledger entries may say so; else the sequencer finds them a few milliseconds later."""
+        self.sequencer.wake()
+
+    async def append(self, entry: Entry) -> AuditReceipt:
+        """Make one entry durable. Within a transaction of your own, `tx.record(entry)` does the same."""
+        await self._store.write(lambda tx: tx.record(entry))
+        self.sequencer.wake()
+        return AuditReceipt(entry.event_id, entry.tenant, merkle.leaf_hash(entry.body()), entry.timestamp)
+
+    async def sequence_once(self) -> int:
+        """Bring everything that is durable into the tree; how many entries that were."""
+        return await asyncio.to_thread(self.sequencer.drain)
+
+    async def checkpoint(self) -> Checkpoint:
+        """The tree as it is now, signed. An unchanged tree is not signed twice."""
+        signed = await asyncio.to_thread(self.sequencer.checkpoint)
+        if signed is None:
+            raise NotFound("PL-601", "the log is empty: there is nothing to sign")
+        return signed
+
+    async def witness_once(self) -> Checkpoint | None:
+        """Show the newest checkpoint to the witnesses and keep what they sign; None if there is none to show."""
+        newest = await self._store.read(rows.latest_checkpoint)
+        if newest is None or newest.witnessed or not self._witnesses:
+            return newest.checkpoint if newest else None
+        checkpoint = newest.checkpoint
+        answers = await asyncio.gather(
+            *(witness.cosign(checkpoint, self._consistency_path(checkpoint.size)) for witness in self._witnesses),
+            return_exceptions=True,
+        )
+        failures = [answer for answer in answers if isinstance(answer, BaseException)]
+        cosigned = checkpoint.signed(*(s for answer in answers if isinstance(answer, tuple) for s in answer))
+        enough = len(answers) - len(failures) >= self._required
+        await self._store.write(lambda tx: rows.put_checkpoint(tx, cosigned, newest.time, witnessed=enough))
+        for failure in failures:
+            if not enough or not isinstance(failure, Exception):
+                raise failure
+        return cosigned
+
+    def _consistency_path(self, size: int) -> ConsistencyPath:
+        async def path(old_size: int) -> tuple[bytes, ...]:
+            return await self._store.read(lambda tx: self._tree(tx, size).consistency(old_size))
+
+        return path
+
+    # Reading
+
+    async def query(self, query: AuditQuery) -> Page:
+        """A page of the tenant's entries; its cursor leads to the next."""
+        return await self._store.read(lambda tx: page(tx, query, rows.log_state(tx, self.origin).size))
+
+    async def scan(self, query: AuditQuery) -> AsyncIterator[LoggedEntry]:
+        """Every entry of a query, page after page."""
+        while True:
+            found = await self.query(query)
+            for item in found.items:
+                yield item
+            if found.cursor is None:
+                return
+            query = msgspec.structs.replace(query, cursor=found.cursor)
+
+    async def get(self, event_id: EntryId, *, tenant: TenantId) -> LoggedEntry:
+        checked_tenant(tenant)
+
+        def read(tx: ReadTx) -> LoggedEntry:
+            index = rows.index_of(tx, tenant, event_id)
+            return rows.entry_at(tx, tenant, index)
+
+        return await self._store.read(read)
+
+    async def prove(
+        self, event_id: EntryId, *, tenant: TenantId, size: int | None = None, fresh: bool = False
+    ) -> InclusionProof:
+        """That an entry is in the log, under the newest checkpoint or that of `size`.
+
+        Where witnesses are required, under the newest they have seen. `fresh` sequences and signs first, if need be. Raises PL-609 while the entry
+        is durable but under no checkpoint yet, PL-601 if there is no such entry.
+        """
+        checked_tenant(tenant)
+        if fresh:
+            await self.sequence_once()
+            await self.checkpoint()
+        return await self._store.read(lambda tx: self._prove(tx, rows.index_of(tx, tenant, event_id), tenant, size))
+
+    async def prove_index(self, index: int, *, tenant: TenantId, size: int | None = None) -> InclusionProof:
+        checked_tenant(tenant)
+        return await self._store.read(lambda tx: self._prove(tx, index, tenant, size))
+
+    def _prove(self, tx: ReadTx, index: int, tenant: TenantId, size: int | None) -> InclusionProof:
+        found = rows.entry_at(tx, tenant, index)
+        checkpoint = self._checkpoint_for(tx, index, size)
+        path = self._tree(tx, checkpoint.size).inclusion(index)
+        return InclusionProof(found.body, index, path, checkpoint)
+
+    def _checkpoint_for(self, tx: ReadTx, index: int, size: int | None) -> Checkpoint:
+        row = rows.latest_checkpoint(tx, witnessed=self._required > 0) if size is None else rows.checkpoint_at(tx, size)
+        if row is None and size is not None:
+            raise NotFound("PL-601", f"the log has no checkpoint of size {size}")
+        if row is None or row.checkpoint.size <= index:
+            raise AuditError("PL-609", f"entry {index} is under no checkpoint yet")
+        return row.checkpoint
+
+    async def consistency(self, old_size: int, new_size: int | None = None) -> ConsistencyProof:
+        """That the log of `old_size` is the beginning of the log of `new_size` (of the newest checkpoint, if not given)."""
+
+        def read(tx: ReadTx) -> ConsistencyProof:
+            newest = rows.latest_checkpoint(tx)
+            size = new_size if new_size is not None else (newest.checkpoint.size if newest else 0)
+            if size > rows.log_state(tx, self.origin).size:
+                raise NotFound("PL-601", f"the log has fewer than {size} entries")
+            tree = self._tree(tx, size)
+            path = tree.consistency(old_size)
+            return ConsistencyProof(old_size, size, self._tree(tx, old_size).root(), tree.root(), path)
+
+        return await self._store.read(read)
+
+    async def checkpoints(self, after: int = 0, limit: int = 100) -> list[CheckpointRow]:
+        """The history: every checkpoint larger than `after`."""
+        return await self._store.read(lambda tx: rows.checkpoints(tx, after, limit))
+
+    async def trust(self) -> Trust:
+        """What a verifier needs: the log's keys of every generation, and its witnesses. Hand it on by a way that is not the log's own."""
+        known = await self._store.read(rows.key_rows)
+        ends: list[int | None] = [later.since for later in known[1:]]
+        logs = tuple(LogKeys(row.vkeys, end) for row, end in zip(known, [*ends, None], strict=True))
+        if not self._witnesses:
+            return Trust(logs).checked()
+        names = Trust.of(self._signers[0].key, witnesses=tuple(w.key for w in self._witnesses), k=self._required or 1)
+        return msgspec.structs.replace(names, logs=logs, quorum="all" if self._required else "none").checked()
+
+    def _tree(self, tx: ReadTx, size: int) -> TileTree:
+        return TileTree(rows.tile_reader(tx), size, self._full)
+
+
+PLATFORM_TENANT = TenantId("platform")

@@ -1,0 +1,213 @@
+"""The log's rows. Every function takes the transaction it is part of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, LiteralString
+
+import msgspec
+
+from creto.common.errors import AuditError, NotFound
+from creto.common.ids import TenantId
+from creto.platform.audit.checkpoint import Checkpoint
+from creto.platform.audit.tiles import WIDTH, TileReader
+from creto.platform.audit.types import LoggedEntry, decoded_entry
+from creto.store.types import EngineName, EntryId, Position, ReadTx, Tx
+
+LOCK = "audit.log"
+ONLY_ROW = 1
+TAIL_LOOKED_AT = 1_000  # unsequenced rows searched for an entry that is not in the tree
+LEAF_COLUMNS: tuple[LiteralString, ...] = (
+    "log_index", "epoch", "seq", "event_id", "tenant", "product", "agent", "action", "resource", "outcome", "event", "time",
+)  # fmt: skip
+
+
+class LogState(msgspec.Struct, frozen=True):
+    """How far the sequencer got."""
+
+    size: int = 0
+    position: Position = Position()
+
+
+class LeafRow(msgspec.Struct, frozen=True, array_like=True):
+    log_index: int
+    epoch: int
+    seq: int
+    event_id: str
+    tenant: str
+    product: str
+    agent: str
+    action: str
+    resource: str
+    outcome: str
+    event: str
+    time: int
+
+
+class CheckpointRow(msgspec.Struct, frozen=True):
+    checkpoint: Checkpoint
+    time: int
+    witnessed: bool
+
+
+class KeyRow(msgspec.Struct, frozen=True):
+    generation: int
+    vkeys: tuple[str, ...]
+    since: int
+
+
+def log_state(tx: ReadTx, origin: str) -> LogState:
+    """The state of this log; another log's database is refused."""
+    row = tx.one("SELECT origin, size, epoch, seq FROM audit_log WHERE id = ?", ONLY_ROW)
+    if row is None:
+        return LogState()
+    if row[0] != origin:
+        raise AuditError(
+            "PL-604", "the database holds another log", got=row[0], expected=origin, hint="Check audit.origin."
+        )
+    return LogState(row[1], Position(row[2], row[3]))
+
+
+def put_log_state(tx: Tx, origin: str, state: LogState) -> None:
+    tx.run(
+        "INSERT INTO audit_log (id, origin, size, epoch, seq) VALUES (?, ?, ?, ?, ?)"
+        " ON CONFLICT (id) DO UPDATE SET size = excluded.size, epoch = excluded.epoch, seq = excluded.seq",
+        ONLY_ROW, origin, state.size, state.position.epoch, state.position.seq,
+    )  # fmt: skip
+
+
+def put_tiles(tx: Tx, tiles: dict[tuple[int, int], bytes]) -> None:
+    tx.many(
+        "INSERT INTO audit_tile (level, tile, hashes) VALUES (?, ?, ?)"
+        " ON CONFLICT (level, tile) DO UPDATE SET hashes = excluded.hashes",
+        [(level, tile, hashes) for (level, tile), hashes in tiles.items()],
+    )
+
+
+def tile_reader(tx: ReadTx) -> TileReader:
+    def read(level: int, tile: int) -> bytes:
+        return bytes(tx.value("SELECT hashes FROM audit_tile WHERE level = ? AND tile = ?", level, tile) or b"")
+
+    return read
+
+
+def put_spans(tx: Tx, leaves: Sequence[tuple[int, int]]) -> None:
+    """Widen the spans of the tiles that these leaves (index, time) stand in."""
+    spans: dict[int, tuple[int, int]] = {}
+    for index, time in leaves:
+        low, high = spans.get(index // WIDTH, (time, time))
+        spans[index // WIDTH] = (min(low, time), max(high, time))
+    tx.many(
+        "INSERT INTO audit_span (tile, time_min, time_max) VALUES (?, ?, ?) ON CONFLICT (tile) DO UPDATE SET"
+        " time_min = CASE WHEN excluded.time_min < audit_span.time_min THEN excluded.time_min ELSE audit_span.time_min END,"
+        " time_max = CASE WHEN excluded.time_max > audit_span.time_max THEN excluded.time_max ELSE audit_span.time_max END",
+        [(tile, low, high) for tile, (low, high) in spans.items()],
+    )
+
+
+def put_leaves(tx: Tx, rows: Sequence[tuple[Any, ...]], texts: Sequence[tuple[int, str]]) -> None:
+    tx.bulk("audit_leaf", LEAF_COLUMNS, rows)
+    if tx.engine is EngineName.SQLITE:
+        tx.many("INSERT INTO audit_text (rowid, words) VALUES (?, ?)", texts)
+    else:
+        tx.bulk("audit_text", ("log_index", "words"), texts)
+
+
+def leaf_rows(tx: ReadTx, low: int, high: int) -> list[LeafRow]:
+    rows = tx.all(
+        "SELECT log_index, epoch, seq, event_id, tenant, product, agent, action, resource, outcome, event, time"
+        " FROM audit_leaf WHERE log_index >= ? AND log_index < ? ORDER BY log_index",
+        low, high,
+    )  # fmt: skip
+    return [LeafRow(*row) for row in rows]
+
+
+def index_of(tx: ReadTx, tenant: TenantId, event_id: EntryId) -> int:
+    """Where an entry stands. PL-609 while it is only in the ledger's tail, PL-601 if it is nowhere."""
+    found = tx.value(
+        "SELECT log_index FROM audit_leaf WHERE event_id = ? AND tenant = ? ORDER BY log_index LIMIT 1",
+        event_id,
+        tenant,
+    )
+    if found is not None:
+        return int(found)
+    after = tx.one("SELECT epoch, seq FROM audit_log WHERE id = ?", ONLY_ROW)
+    waiting = tx.ledger_tail(Position(*after) if after else Position(), TAIL_LOOKED_AT)
+    if any(row.event_id == event_id and decoded_entry(row.body).tenant == tenant for row in waiting):
+        raise AuditError("PL-609", f"entry {event_id} is stored but not in the tree yet")
+    raise NotFound("PL-601", f"no log entry {event_id}")
+
+
+# The bytes of a leaf stand in the ledger, at the leaf's position.
+BODY_ON: dict[EngineName, LiteralString] = {
+    EngineName.SQLITE: "l.seq = a.seq",
+    EngineName.POSTGRES: "l.epoch = a.epoch AND l.seq = a.seq AND l.agent = a.agent",
+}
+BODY: dict[EngineName, LiteralString] = {
+    engine: "SELECT a.log_index, l.body FROM audit_leaf a JOIN store_ledger l ON " + on  # noqa: S608 - literals
+    for engine, on in BODY_ON.items()
+}
+
+
+def entry_at(tx: ReadTx, tenant: TenantId, index: int) -> LoggedEntry:
+    row = tx.one(BODY[tx.engine] + " WHERE a.log_index = ? AND a.tenant = ?", index, tenant)
+    if row is None:
+        raise NotFound("PL-601", f"no log entry {index}")
+    return LoggedEntry(index, decoded_entry(row[1]), bytes(row[1]))
+
+
+def bodies_at(tx: ReadTx, low: int, high: int) -> list[tuple[int, bytes]]:
+    """The logged bytes of every tenant, unread: for whoever verifies or exports the whole log."""
+    found = tx.all(BODY[tx.engine] + " WHERE a.log_index >= ? AND a.log_index < ? ORDER BY a.log_index", low, high)
+    return [(index, bytes(body)) for index, body in found]
+
+
+def put_checkpoint(tx: Tx, checkpoint: Checkpoint, now: int, *, witnessed: bool = False) -> None:
+    """Keep a checkpoint; one of the same size gathers the new signatures."""
+    tx.lock(LOCK)
+    row = tx.one("SELECT root, note FROM audit_checkpoint WHERE size = ?", checkpoint.size)
+    if row is None:
+        tx.run(
+            "INSERT INTO audit_checkpoint (size, root, time, witnessed, note) VALUES (?, ?, ?, ?, ?)",
+            checkpoint.size, checkpoint.root, now, int(witnessed), checkpoint.encode(),
+        )  # fmt: skip
+        return
+    if bytes(row[0]) != checkpoint.root:
+        raise AuditError("PL-605", f"the log has signed another root at size {checkpoint.size}")
+    merged = Checkpoint.parse(bytes(row[1])).signed(*checkpoint.signatures)
+    tx.run(
+        "UPDATE audit_checkpoint SET note = ?, witnessed = CASE WHEN witnessed > ? THEN witnessed ELSE ? END WHERE size = ?",
+        merged.encode(), int(witnessed), int(witnessed), checkpoint.size,
+    )  # fmt: skip
+
+
+CHECKPOINT: LiteralString = "SELECT note, time, witnessed FROM audit_checkpoint"
+
+
+def checkpoint_row(row: tuple[Any, ...] | None) -> CheckpointRow | None:
+    return None if row is None else CheckpointRow(Checkpoint.parse(bytes(row[0])), row[1], bool(row[2]))
+
+
+def latest_checkpoint(tx: ReadTx, *, witnessed: bool = False) -> CheckpointRow | None:
+    return checkpoint_row(tx.one(CHECKPOINT + " WHERE witnessed >= ? ORDER BY size DESC LIMIT 1", int(witnessed)))
+
+
+def checkpoint_at(tx: ReadTx, size: int) -> CheckpointRow | None:
+    return checkpoint_row(tx.one(CHECKPOINT + " WHERE size = ?", size))
+
+
+def checkpoints(tx: ReadTx, after: int, limit: int) -> list[CheckpointRow]:
+    rows = tx.all(CHECKPOINT + " WHERE size > ? ORDER BY size LIMIT ?", after, limit)
+    return [found for row in rows if (found := checkpoint_row(row))]
+
+
+def key_rows(tx: ReadTx) -> list[KeyRow]:
+    rows = tx.all("SELECT generation, vkeys, since FROM audit_key ORDER BY generation")
+    return [KeyRow(generation, tuple(vkeys.split("\n")), since) for generation, vkeys, since in rows]
+
+
+def put_key(tx: Tx, row: KeyRow) -> None:
+    tx.run(
+        "INSERT INTO audit_key (generation, vkeys, since) VALUES (?, ?, ?)",
+        row.generation, "\n".join(row.vkeys), row.since,
+    )  # fmt: skip

@@ -1,0 +1,101 @@
+"""One way in for every file that can be verified offline: the file says what it is, the keys say whom to believe.
+
+    verdict = verify_file(Path("invoice.json").read_bytes(), Keys(trust=trust))
+    print(*verdict.shows, sep="\n")
+
+Other parts add their kinds (chain, decision, invoice, receipt, attestation) with `register`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from creto.common.errors import EnablementError, InvalidInput
+from creto.common.ids import AgentId
+from creto.common.limits import BODY_BYTES_MAX
+from creto.common.timestamps import iso
+from creto.platform.audit.checkpoint import Checkpoint
+from creto.platform.audit.proof import is_proof, parse_proof
+from creto.platform.audit.trust import Trust
+from creto.platform.audit.types import Verdict
+from creto.platform.audit.verify import contradiction
+
+
+class Keys(msgspec.Struct, frozen=True):
+    """Whom to believe."""
+
+    trust: Trust | None = None  # logs and witnesses
+    agents: dict[AgentId, bytes] = {}  # VerifyKey bytes of humans, services and agents
+    trusted: tuple[Checkpoint, ...] = ()  # checkpoints kept from earlier
+
+    def log(self) -> Trust:
+        if self.trust is None:
+            raise InvalidInput.of("keys", got="no log key", expected="the log's public keys (--keys trust.json)")
+        return self.trust
+
+
+Recognises = Callable[[bytes], bool]
+Verifies = Callable[[bytes, Keys], Verdict]
+KINDS: dict[str, tuple[Recognises, Verifies]] = {}
+
+
+def register(kind: str, recognises: Recognises, verifies: Verifies) -> None:
+    """Add a kind of file. `recognises` takes any bytes; `verifies` raises unless all of it holds."""
+    KINDS[kind] = (recognises, verifies)
+
+
+def verify_file(data: bytes, keys: Keys) -> Verdict:
+    if len(data) > BODY_BYTES_MAX:
+        raise InvalidInput("PL-413", "the file is too large", got=len(data), expected=f"at most {BODY_BYTES_MAX} bytes")
+    for recognises, verifies in KINDS.values():
+        if recognises(data):
+            return verifies(data, keys)
+    raise InvalidInput.of("file", got=data[:40].decode(errors="replace"), expected=", ".join(KINDS))
+
+
+def verify_proof(data: bytes, keys: Keys) -> Verdict:
+    proof = parse_proof(data)
+    witnesses = proof.verify(keys.log())
+    for known in keys.trusted:
+        if known.size == proof.checkpoint.size and not known.same_tree(proof.checkpoint):
+            raise contradiction(known, proof.checkpoint)
+    entry = proof.entry
+    return Verdict(
+        "proof",
+        (
+            f"{entry.agent_nhi} did {entry.action} on {entry.resource}: {entry.outcome}, at {iso(entry.timestamp)}",
+            f"entry {proof.index} of {proof.checkpoint.origin}, under the checkpoint of size {proof.checkpoint.size}",
+            f"seen by {', '.join(sorted(witnesses)) or 'no witness'}",
+        ),
+        {"event_id": entry.event_id, "index": proof.index, "size": proof.checkpoint.size},
+    )
+
+
+def is_checkpoint(data: bytes) -> bool:
+    try:
+        Checkpoint.parse(data)
+    except EnablementError:
+        return False
+    return True
+
+
+def verify_checkpoint(data: bytes, keys: Keys) -> Verdict:
+    checkpoint = Checkpoint.parse(data)
+    witnesses = keys.log().check(checkpoint)
+    for known in keys.trusted:
+        if known.origin == checkpoint.origin and known.size == checkpoint.size and known.root != checkpoint.root:
+            raise contradiction(known, checkpoint)
+    return Verdict(
+        "checkpoint",
+        (
+            f"{checkpoint.origin} had {checkpoint.size} entries with the root {checkpoint.root.hex()}",
+            f"seen by {', '.join(sorted(witnesses)) or 'no witness'}",
+        ),
+        {"origin": checkpoint.origin, "size": checkpoint.size, "root": checkpoint.root.hex()},
+    )
+
+
+register("proof", is_proof, verify_proof)
+register("checkpoint", is_checkpoint, verify_checkpoint)
