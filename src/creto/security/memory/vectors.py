@@ -180,7 +180,7 @@ class ColumnIndex:
         shift = ZERO * (self._dimensions * self._half - sum(levels))
         weights = self._weights[metric]
         # From here on everything is in units of `width`.
-        moved = map(shift.__add__, fields_of(sum(map(mul, levels, self._columns)), self._packed))
+        moved = map(shift.__add__, fields_of(self._products(levels), self._packed))
         scores = list(map(sub, map(mul, weights.scale, moved), weights.offset))
         length, error = length / width, error / width
         alpha, beta = weights.alpha, weights.beta
@@ -195,6 +195,13 @@ class ColumnIndex:
         bounded = ((scores[at] + length * alpha[at] + error * beta[at], at) for at in near)
         likely = ((upper * width, at) for upper, at in bounded if upper >= floor and upper > -math.inf)
         return tail + sorted(likely, reverse=True)
+
+    def _products(self, levels: list[int]) -> int:
+        """sum (level * column). Columns of one level are added first: an addition costs less than a multiplication."""
+        groups: dict[int, int] = {}
+        for level, column in zip(levels, self._columns, strict=True):
+            groups[level] = groups.get(level, 0) + column
+        return sum(level * group for level, group in groups.items())
 
 
 def fields_of(total: int, count: int) -> array[int]:
