@@ -9,6 +9,8 @@ from __future__ import annotations
 import random
 from collections.abc import Awaitable, Callable
 
+import pytest
+
 from creto.common.errors import NotFound
 from creto.common.ids import AgentId, TenantId
 from creto.security.memory import Memory, Metric, NewTurn, Role
@@ -80,6 +82,7 @@ async def by_key(m: Memory, rng: random.Random, t: TenantId, a: AgentId) -> list
 RECALLS: list[Recall] = [by_words, by_words, by_vector, by_vector, by_action, by_time, by_conversation, by_key]
 
 
+@pytest.mark.timeout(3600)  # the full counts
 async def test_no_recall_crosses_a_partition(world: World, deep: bool) -> None:
     owners = await filled(world)
     rng, found = random.Random(7), 0
