@@ -26,7 +26,7 @@ UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 WORD = re.compile(rf"{UUID}|[^\W_]{{1,{WORD_CHARS_MAX}}}")
 RAW_WORD = re.compile(rf'"[^"]*":|({WORD.pattern})')  # in JSON without escapes, where a name is a string before a colon
 TENANT_MARK = "ztenant"
-NOT_IN_TERM = str.maketrans({chr(c): "_" for c in (*range(33), 127)})
+NOT_IN_TERM = str.maketrans({chr(c): "_" for c in (*range(33), 34, 39, 127)})  # what the tokenizer would cut at
 
 _decode = msgspec.json.Decoder().decode
 
