@@ -20,10 +20,10 @@ from creto.common.limits import SEQUENCE_BATCH_MAX
 from creto.common.timestamps import MILLISECOND, SECOND, Clock
 from creto.platform.audit import store as rows
 from creto.platform.audit.checkpoint import Checkpoint
+from creto.platform.audit.index import indexed
 from creto.platform.audit.keys import NoteSigner
 from creto.platform.audit.store import LogState
 from creto.platform.audit.tiles import TileGrowth, TileTree
-from creto.platform.audit.words import agent_terms, resource_terms, tenant_word, words_of
 from creto.platform.crypto import merkle
 from creto.store.types import EngineName, Isolation, LedgerRow, ReadTx, Store, Tx
 
@@ -47,45 +47,17 @@ class Batch(msgspec.Struct, frozen=True):
     times: list[tuple[int, int]]
 
 
-class Indexed(msgspec.Struct, frozen=True):
-    """The fields of an entry that the index holds; the rest is skipped while reading."""
-
-    tenant: str
-    product: str
-    agent_nhi: str
-    action: str
-    resource: str
-    outcome: str
-    timestamp: int
-    event: str = ""
-    metadata: msgspec.Raw = msgspec.Raw(b"{}")
-    why: str | None = None
-
-
-_indexed = msgspec.json.Decoder(Indexed).decode
-
-
 def prepared(state: LogState, growth: TileGrowth, tail: Sequence[LedgerRow], *, terms: bool) -> Batch:
     """Grow the tree by these rows. Pure but for `growth`, which it moves on."""
-    index = state.size
-    hashes, leaves, texts, times = [], [], [], []
-    for row in tail:
-        body, position = row.body, row.position
-        entry = _indexed(body)
-        hashes.append(merkle.leaf_hash(body))
-        leaves.append(
-            (index, position.epoch, position.seq, row.event_id, entry.tenant, entry.product, entry.agent_nhi,
-             entry.action, entry.resource, entry.outcome, entry.event, entry.timestamp)
-        )  # fmt: skip
-        words = words_of(bytes(entry.metadata), entry.why)
-        words.append(tenant_word(entry.tenant))
-        if terms:
-            words.append(agent_terms(entry.agent_nhi, entry.action, entry.event, entry.product, entry.outcome))
-            words.append(resource_terms(entry.resource))
-        texts.append((index, " ".join(words)))
+    leaves, texts, times = [], [], []
+    for index, row in enumerate(tail, state.size):
+        position, entry = row.position, indexed(row.body)
+        leaves.append((index, position.epoch, position.seq, row.event_id, *entry.columns()))
+        texts.append((index, entry.text(terms=terms)))
         times.append((index, entry.timestamp))
-        index += 1
-    return Batch(state, LogState(index, tail[-1].position), growth.append(hashes), leaves, texts, times)
+    leaf_hash = merkle.leaf_hash
+    tiles = growth.append([leaf_hash(row.body) for row in tail])
+    return Batch(state, LogState(state.size + len(tail), tail[-1].position), tiles, leaves, texts, times)
 
 
 class Sequencer:

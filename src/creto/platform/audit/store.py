@@ -141,7 +141,7 @@ def index_of(tx: ReadTx, tenant: TenantId, event_id: EntryId) -> int:
 # The bytes of a leaf stand in the ledger, at the leaf's position.
 BODY_ON: dict[EngineName, LiteralString] = {
     EngineName.SQLITE: "l.seq = a.seq",
-    EngineName.POSTGRES: "l.epoch = a.epoch AND l.seq = a.seq AND l.agent = a.agent",
+    EngineName.POSTGRES: "l.epoch = a.epoch AND l.seq = a.seq",
 }
 BODY: dict[EngineName, LiteralString] = {
     engine: "SELECT a.log_index, l.body FROM audit_leaf a JOIN store_ledger l ON " + on  # noqa: S608 - literals

@@ -62,7 +62,9 @@ async def filled(store: Store, count: int, **options: Any) -> tuple[Audit, list[
     return audit, entries
 
 
-def witness(store: Store, trust: Trust, name: str = "witness.example/w1", seed: int = 1) -> tuple[Witness, WitnessClient]:
+def witness(
+    store: Store, trust: Trust, name: str = "witness.example/w1", seed: int = 1
+) -> tuple[Witness, WitnessClient]:
     """A witness with a store of its own, and the log's way to it."""
     signer = CosignerEd25519(name, SigningKey.from_seed(SignatureSuite.ED25519, bytes([seed]) * 32))
     seen = Witness(store, ManualClock(START), trust, (signer,))

@@ -43,7 +43,9 @@ def test_the_types_are_those_of_the_specification() -> None:
 @pytest.mark.parametrize("kind", AuditEvent.types.values(), ids=lambda kind: kind.__name__)
 def test_an_event_becomes_an_entry_and_comes_back(kind: type[AuditEvent]) -> None:
     event = example(kind)
-    made = event.entry(tenant=TENANT, agent=AGENT, timestamp=START, outcome=Outcome.DENIED, grade=Grade.GATEWAY, why="no")
+    made = event.entry(
+        tenant=TENANT, agent=AGENT, timestamp=START, outcome=Outcome.DENIED, grade=Grade.GATEWAY, why="no"
+    )
     assert (made.event, made.product, made.action) == (kind.__name__, kind.product, kind.action)
     assert re.fullmatch(r"[a-z]+:[a-z]+:\S+", made.resource)
     again = msgspec.json.decode(made.body(), type=Entry)
@@ -57,7 +59,9 @@ def test_metadata_of_another_type_is_refused() -> None:
         event_of(entry(1, event="SandboxSpawned", metadata={"sandbox_id": "x"}))
     given_by_hand = {"sandbox_id": "sb", "agent_nhi": AGENT, "attestation_hash": "AQI="}
     assert event_of(entry(1, event="SandboxSpawned", metadata=given_by_hand)) == SandboxSpawned(
-        sandbox_id="sb", agent_nhi=AGENT, attestation_hash=b"\x01\x02"  # type: ignore[arg-type]
+        sandbox_id="sb",
+        agent_nhi=AGENT,
+        attestation_hash=b"\x01\x02",  # type: ignore[arg-type]
     )
 
 
@@ -76,8 +80,6 @@ json_values = st.recursive(
 
 @given(st.dictionaries(st.text(max_size=6), json_values, max_size=4))
 def test_words_are_those_of_the_values_however_they_are_spelled(metadata: dict[str, Any]) -> None:
-    plain = msgspec.json.encode(metadata)
-    assert sorted(words_of(plain)) == sorted(words_of(msgspec.json.format(plain, indent=2)))
     texts: list[str] = []
 
     def walk(value: Any) -> None:
@@ -90,15 +92,14 @@ def test_words_are_those_of_the_values_however_they_are_spelled(metadata: dict[s
 
     walk(metadata)
     expected = [w for text in texts for w in re.findall(r"[^\W_]+", text.lower())]
-    assert sorted(words_of(plain)) == sorted(expected)
+    assert sorted(words_of(metadata)) == sorted(expected)
 
 
 def test_words_of_ids_and_of_long_text() -> None:
-    uuid = "01a1fbda-0326-7000-bd32-11b6d057f197"
-    assert words_of(f'{{"id":"sb-{uuid.upper()}"}}'.encode()) == ["sb", uuid]
-    assert asked_words(f"sb-{uuid}") == [("sb", False), (uuid, False)]
-    assert [len(w) for w in words_of(b'{"x":"%s"}' % (b"a" * 100))] == [64, 36]
-    assert words_of(b'{"a":"b:c","d":[1.5,"e:"]}', "Why not") == ["b", "c", "1", "5", "e", "why", "not"]
+    assert words_of({"id": "SB-01a1fbda-0326"}) == ["sb", "01a1fbda", "0326"]
+    assert asked_words("sb-01a1fbda*") == [("sb", False), ("01a1fbda", True)]
+    assert [len(w) for w in words_of({"x": "a" * 100})] == [64, 36]
+    assert words_of({"a": "b:c", "d": [1.5, "e_f:"]}, "Why not") == ["b", "c", "1", "5", "e", "f", "why", "not"]
 
 
 @pytest.mark.parametrize(("resource", "terms"), [("a", "r=a"), ("a:b", "r=a:b b=a:"), ("a:b:c:d", "r=a:b:c:d b=a: b=a:b:"), ("a b", "r=a_b")])  # fmt: skip

@@ -34,7 +34,10 @@ from creto.store import Entry
 from tests.unit.platform.audit.logs import AGENT, KEY, ORIGIN, START, TENANT, entry
 
 SCRIPT = Path(__file__).parents[4] / "examples" / "verify_audit_proof.py"
-WITNESSES = (CosignerEd25519("witness.example/w1", SigningKey.generate()), CosignerMlDsa44("witness.example/w2", bytes(32)))
+WITNESSES = (
+    CosignerEd25519("witness.example/w1", SigningKey.generate()),
+    CosignerMlDsa44("witness.example/w2", bytes(32)),
+)
 LOG_KEYS = tuple(signer.key for signer in log_signers(ORIGIN, KEY))
 TRUST = Trust.of(*LOG_KEYS, witnesses=tuple(w.key for w in WITNESSES))
 LEAVES = [f"usage event {n}".encode() for n in range(9)]

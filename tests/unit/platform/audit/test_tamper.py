@@ -39,7 +39,9 @@ def store(make_store: MakeStore) -> Store:
     return make_store(parts=PARTS)
 
 
-async def refused(store: Store, *codes: str, trust: Trust = TRUST, trusted: tuple[Checkpoint, ...] = ()) -> EnablementError:
+async def refused(
+    store: Store, *codes: str, trust: Trust = TRUST, trusted: tuple[Checkpoint, ...] = ()
+) -> EnablementError:
     with pytest.raises(EnablementError) as found:
         await store.read(lambda tx: verify_database(tx, trust, trusted))
     assert found.value.code in codes, found.value
@@ -95,7 +97,7 @@ async def test_edit_with_the_hash_in_the_tree(store: Store) -> None:
 
 async def test_edit_of_the_index(store: Store) -> None:
     """An entry that is hidden from queries by its index row."""
-    _, entries = await filled(store, COUNT)
+    await filled(store, COUNT)
     await store.write(sql("UPDATE audit_leaf SET outcome = 'success', action = 'x' WHERE log_index = 5"))
     error = await refused(store, "PL-602")
     assert "entry 5" in error.message
@@ -122,7 +124,9 @@ async def test_insert(store: Store) -> None:
     def insert(tx: object) -> None:
         row = tx.one("SELECT agent, tenant, body FROM store_ledger WHERE event_id = ?", entries[9].event_id)  # type: ignore[attr-defined]
         tx.run("DELETE FROM store_ledger WHERE event_id = ?", entries[9].event_id)  # type: ignore[attr-defined]
-        tx.run("INSERT INTO store_ledger (agent, tenant, event_id, body) VALUES (?, ?, ?, ?)", *row[:2], new_id(), row[2])  # type: ignore[attr-defined]
+        tx.run(
+            "INSERT INTO store_ledger (agent, tenant, event_id, body) VALUES (?, ?, ?, ?)", *row[:2], new_id(), row[2]
+        )  # type: ignore[attr-defined]
 
     await store.write(insert)
     await refused(store, "PL-602", "PL-603")
@@ -313,5 +317,3 @@ async def test_an_export_goes_on_where_the_last_one_ended(store: Store, tmp_path
     assert verify_folder(folder, TRUST).details["size"] == 602
     assert (folder / "tile/0/000").stat().st_mtime_ns == first[folder / "tile/0/000"]
     assert (folder / "tile/entries32/001").is_file()
-
-

@@ -243,7 +243,7 @@ def test_a_policy_that_makes_no_sense_is_refused(change: dict[str, object]) -> N
         msgspec.structs.replace(TRUST, **change).checked()
 
 
-@given(st.binary(max_size=200) | st.text(alphabet="{}\":,[]log witnesquorup123 \n", max_size=200).map(str.encode))
+@given(st.binary(max_size=200) | st.text(alphabet='{}":,[]log witnesquorup123 \n', max_size=200).map(str.encode))
 def test_any_bytes_are_a_policy_or_a_documented_error(data: bytes) -> None:
     with pytest.raises(EnablementError) as found:
         Trust.parse(data)
