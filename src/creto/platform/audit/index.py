@@ -39,6 +39,9 @@ class Indexed(msgspec.Struct, frozen=True, gc=False):
             self.tenant, self.product, self.agent_nhi, self.action, self.resource, self.outcome, self.event, self.timestamp,
         )  # fmt: skip
 
+    def fits(self) -> bool:
+        return max(map(len, self.columns()[:-1])) <= INDEX_CHARS_MAX
+
     def text(self, *, terms: bool) -> str:
         """The words; with the terms of the exact fields where the engine looks for them here."""
         words = words_of(self.metadata, self.why)
@@ -58,7 +61,7 @@ def indexed(body: bytes) -> Indexed:
         found = _decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return UNREADABLE
-    if ESCAPED_NUL in body or len(body) > INDEX_CHARS_MAX:
+    if len(body) > INDEX_CHARS_MAX and not found.fits() or ESCAPED_NUL in body:
         return fitting(found)
     return found
 

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from typing import Any
 
 import msgspec
 
 from creto.common.errors import AuditError, CryptoError, EnablementError
-from creto.common.limits import SEQUENCE_BATCH_MAX
+from creto.common.limits import SEQUENCE_BATCH_MAX, SEQUENCE_STEP
 from creto.common.timestamps import MILLISECOND, SECOND, Clock
 from creto.platform.audit import store as rows
 from creto.platform.audit.checkpoint import Checkpoint
@@ -41,6 +42,7 @@ class Batch(msgspec.Struct, frozen=True):
 
     before: LogState
     after: LogState
+    growth: TileGrowth
     tiles: dict[tuple[int, int], bytes]
     leaves: list[tuple[Any, ...]]
     texts: list[tuple[int, str]]
@@ -57,7 +59,7 @@ def prepared(state: LogState, growth: TileGrowth, tail: Sequence[LedgerRow], *, 
         times.append((index, entry.timestamp))
     leaf_hash = merkle.leaf_hash
     tiles = growth.append([leaf_hash(row.body) for row in tail])
-    return Batch(state, LogState(state.size + len(tail), tail[-1].position), tiles, leaves, texts, times)
+    return Batch(state, LogState(state.size + len(tail), tail[-1].position), growth, tiles, leaves, texts, times)
 
 
 class Sequencer:
@@ -85,32 +87,63 @@ class Sequencer:
     def step(self, limit: int = SEQUENCE_BATCH_MAX) -> int:
         """Sequence one batch; how many leaves it had. 0 also when another process was faster."""
         with self._step:
-            if self._state is None:
-                self._store.read_now(self._load)
-            state = self._state
-            assert state is not None
-            tail = self._store.read_now(lambda tx: tx.ledger_tail(state.position, limit))
-            if not tail:
+            batch = self._next(*self._loaded(), limit)
+            if batch is None:
                 return 0
-            growth = self._growth.copy()
-            batch = prepared(state, growth, tail, terms=self._store.engine is EngineName.SQLITE)
-            written = self._store.submit(
-                lambda tx: write(tx, self.origin, batch), isolation=Isolation.READ_COMMITTED
-            ).result()
-            if not written:
-                self._state = None
-                return 0
-            self._state, self._growth = batch.after, growth
-            return len(tail)
+            return self._settled(batch, self._submitted(batch))
 
     def drain(self, limit: int = SEQUENCE_BATCH_MAX) -> int:
-        """Sequence all that waits."""
-        total = 0
+        """Sequence all that waits: while one batch is written, the next is prepared. How many leaves there were."""
+        with self._step:
+            total = 0
+            while True:
+                added, lost = self._stream(limit)
+                total += added
+                if not lost:
+                    return total
+
+    def _stream(self, limit: int) -> tuple[int, bool]:
+        """How many leaves were added, and whether another process came in between."""
+        total, writing = 0, None
+        state, growth = self._loaded()
         while True:
-            count = self.step(limit)
-            total += count
-            if not count and self._state is not None:
-                return total
+            batch = self._next(state, growth, limit)
+            if writing is not None:
+                added = self._settled(*writing)
+                total += added
+                if not added:
+                    return total, True
+            if batch is None:
+                return total, False
+            writing = batch, self._submitted(batch)
+            state, growth = batch.after, batch.growth
+
+    def _loaded(self) -> tuple[LogState, TileGrowth]:
+        if self._state is None:
+            self._store.read_now(self._load)
+        assert self._state is not None
+        return self._state, self._growth
+
+    def _next(self, state: LogState, growth: TileGrowth, limit: int) -> Batch | None:
+        tail = self._store.read_now(lambda tx: tx.ledger_tail(state.position, limit))
+        terms = self._store.engine is EngineName.SQLITE
+        return prepared(state, growth.copy(), tail, terms=terms) if tail else None
+
+    def _submitted(self, batch: Batch) -> Future[bool]:
+        return self._store.submit(lambda tx: write(tx, self.origin, batch), isolation=Isolation.READ_COMMITTED)
+
+    def _settled(self, batch: Batch, written: Future[bool]) -> int:
+        """Move on once the batch is on disk; if its place was taken, start anew from what is there."""
+        try:
+            done = written.result()
+        except EnablementError:
+            self._state = None
+            raise
+        if not done:
+            self._state = None
+            return 0
+        self._state, self._growth = batch.after, batch.growth
+        return len(batch.leaves)
 
     def _load(self, tx: ReadTx) -> None:
         """Take up the work of whoever sequenced before, and trust it only as far as it agrees with what was signed."""
@@ -198,9 +231,11 @@ class Sequencer:
         self._attempt(final=True)
 
     def _attempt(self, *, final: bool = False) -> int:
-        """One step and, if due, one checkpoint. A failure is kept for `health` and tried again after the usual wait."""
+        """What waits, and a checkpoint if one is due. A failure is kept to be looked at, and tried again after the usual wait."""
         try:
-            count = self.step()
+            count = self.step(SEQUENCE_STEP)
+            if count == SEQUENCE_STEP:  # a backlog: larger batches, the next prepared while one is written
+                count += self.drain()
             if final or self.due():
                 self.checkpoint()
         except EnablementError as error:
