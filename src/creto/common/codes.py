@@ -133,6 +133,9 @@ ROWS: tuple[CodeRow, ...] = (
     CodeRow("PL-130", "NotFound", 404, G.NOT_FOUND, "The agent has published no key bundle"),
     CodeRow("PL-131", "Unauthorized", 401, G.UNAUTHENTICATED, "The client certificate is not valid"),
     CodeRow("PL-132", "InvalidInput", 409, G.FAILED_PRECONDITION, "The identity cannot change to that state"),
+    CodeRow("PL-133", "Unauthorized", 403, G.PERMISSION_DENIED, "The identity was rotated and its overlap is over", "Use the successor's key."),
+    CodeRow("PL-134", "Unauthorized", 403, G.PERMISSION_DENIED, "The delegation does not cover this action"),
+    CodeRow("PL-135", "Unauthorized", 403, G.PERMISSION_DENIED, "The delegation does not cover this resource"),
     # Platform: crypto
     CodeRow("PL-200", "CryptoError", 500, G.INTERNAL, "A cryptographic operation failed"),
     CodeRow("PL-210", "SignatureVerificationFailed", 400, G.INVALID_ARGUMENT, "The signature is not valid"),
@@ -145,6 +148,7 @@ ROWS: tuple[CodeRow, ...] = (
     CodeRow("PL-217", "CryptoError", 400, G.INVALID_ARGUMENT, "The Merkle proof is not valid"),
     CodeRow("PL-218", "CryptoError", 400, G.INVALID_ARGUMENT, "The sealed bytes are malformed"),
     CodeRow("PL-219", "CryptoError", 400, G.FAILED_PRECONDITION, "A weaker suite than agreed was offered", "The peer must use a suite from the signed list."),
+    CodeRow("PL-220", "CryptoError", 400, G.INVALID_ARGUMENT, "The digest or authentication code does not fit the data"),
     # Platform: consensus
     CodeRow("PL-300", "ConnectionFailed", 503, G.UNAVAILABLE, "The consensus service failed", None, BACKOFF),
     CodeRow("PL-301", "ConnectionFailed", 503, G.UNAVAILABLE, "No quorum of time nodes answers", "Check the time nodes; until then timestamps are local and marked degraded.", BACKOFF),

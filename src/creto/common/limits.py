@@ -7,10 +7,34 @@ CHAIN_LINKS_MAX: Final = 16  # a walk is bounded before any signature is checked
 CHAIN_BYTES_MAX: Final = 256 * 1024  # 16 hybrid links of about 4 KiB, and room for long scopes
 SCOPE_PATTERNS_MAX: Final = 64  # actions or resources named by one delegation link
 SCOPE_PATTERN_CHARS_MAX: Final = 256  # one pattern; longer ones are mistakes
+SIGNATURE_BYTES_MAX: Final = 8 * 1024  # a hybrid signature is 3,374 bytes; room for the next suite
+CHAINS_CACHED_MAX: Final = 16_384  # facts of verified chains, about 2 KiB each
+CHAINS_DECODED_MAX: Final = 256  # chains kept with their bytes, up to 100 KiB each
+LINKS_VERIFIED_MAX: Final = 65_536  # digests of verified links, about 100 bytes each
+IDENTITIES_CACHED_MAX: Final = 16_384  # identities in memory, about 6 KiB each with their parsed keys
+DEPENDENTS_MAX: Final = 262_144  # (ancestor, agent) pairs that a revocation must reach in this process
 TOKEN_BYTES_MAX: Final = 8 * 1024  # a bearer token travels in a header; servers cut headers at 8 KiB
 TOKEN_TTL_S_MAX: Final = 3600  # a leaked bearer token is worth an hour at most
+TOKEN_CAVEATS_MAX: Final = 16  # each costs one HMAC to check
+LOGIN_TTL_S: Final = 600  # a one-time login link is opened at once or not at all
+CERTIFICATE_TTL_S_MAX: Final = 7 * 86_400  # short-lived: nobody needs to publish revocation lists
+CERTIFICATE_BYTES_MAX: Final = 16 * 1024  # one certificate or request
+ROTATION_OVERLAP_S_DEFAULT: Final = 86_400  # a day to hand the new key out
+ROTATION_OVERLAP_S_MAX: Final = 30 * 86_400  # beyond it two keys would be one too many
+ROTATIONS_MAX: Final = 1_000  # keys of one line: a revocation ends all of them in one transaction
+KEM_KEY_BYTES_MAX: Final = 2 * 1024  # an ML-KEM-768 key is 1,184 bytes, the hybrid 1,216
 CHALLENGE_TTL_S: Final = 60  # signing takes a millisecond; a minute forgives a slow network
 ONE_TIME_PREKEYS_MAX: Final = 200  # a bundle for a few days of new sessions
+
+# Crypto
+BATCH_LEAVES_MAX: Final = 1 << 20  # leaves under one seal: the tree lives in memory, 64 MiB of hashes
+SUITE_LIST_BYTES_MAX: Final = 16 * 1024  # a few hundred bytes and one composite signature
+JWS_BYTES_MAX: Final = 256 * 1024  # a payload of a hundred KiB and a few post-quantum signatures
+JWS_SIGNATURES_MAX: Final = 8  # each costs a verification
+KEK_BYTES_MAX: Final = 4096  # what a file or program may give for a key of 64 digits
+KEK_COMMAND_TIMEOUT_S: Final = 10.0  # a vault across the network answers in one; start-up waits for it
+KEYS_CACHED_MAX: Final = 4096  # opened keys in memory, about 10 KiB each with both halves
+REWRAP_ROWS_MAX: Final = 200  # keys re-sealed in one transaction: a few milliseconds of the writer
 
 # Text and ids
 ID_CHARS_MAX: Final = 200  # any id, action, subject or resource name
@@ -24,6 +48,13 @@ BATCH_ITEMS_MAX: Final = 1_000  # one batch call: decoding holds the loop for a 
 PAGE_ITEMS_MAX: Final = 1_000
 PAGE_ITEMS_DEFAULT: Final = 100
 DEADLINE_S_DEFAULT: Final = 30.0  # a call without a deadline gets this one
+
+# Configuration and telemetry
+CONFIG_FILE_BYTES_MAX: Final = 1024 * 1024  # people write these by hand
+METRIC_LABEL_SETS_MAX: Final = 1_000  # label values of one metric; what comes after is counted under "other"
+
+# Retries
+RETRY_DELAY_S_MAX: Final = 3600.0  # nobody waits longer inside one call
 
 # Store and bus
 STORE_QUEUE_MAX: Final = 10_000  # transactions waiting for the writer: the spec's local buffer; beyond it PL-503
@@ -44,12 +75,25 @@ IDEMPOTENCY_LOCK_S: Final = 300  # the spec's lock on an operation whose owner m
 IDEMPOTENCY_SWEEP: Final = 10_000  # keys looked at in one pruning step
 BUS_DELIVERIES_MAX: Final = 5  # then the message is a dead letter
 BUS_FETCH_MAX: Final = 256  # messages handed to a consumer at once
+BUS_SUBJECT_TOKENS_MAX: Final = 16  # what NATS matches without allocating
+BUS_OUTSTANDING_MAX: Final = 5_000  # messages of one durable between hand-out and ack; then it takes no new ones
+BUS_PARALLEL_MAX: Final = 16  # agents whose messages one subscription works on at a time
+BUS_LEASE_S: Final = 10.0  # a consumer that died is noticed after this; a living one renews
+BUS_RETENTION_S: Final = 7 * 86_400  # a week in which a message can be replayed
+BUS_POLL_S: Final = 0.01  # how late a publication of another process is seen
+BUS_BACKOFF_S_INITIAL: Final = 0.1
+BUS_BACKOFF_S_MAX: Final = 30.0
+BUS_LANES: Final = 8  # agents are spread over so many ordered lanes on a broker
 BUS_PAYLOAD_BYTES_MAX: Final = 1024 * 1024  # the default limit of NATS
 
 # Time
 CLOCK_SKEW_MS_MAX: Final = 100  # the spec's tolerance
-CLOCK_RESERVE_S: Final = 1.0  # the persisted mark runs this far ahead: a crash can push the clock that far forward at most
-CLOCK_SLEW_PART: Final = 10  # a wrong clock is corrected by a tenth of the time that passes: deadlines stretch by no more
+CLOCK_RESERVE_S: Final = (
+    1.0  # the persisted mark runs this far ahead: a crash can push the clock that far forward at most
+)
+CLOCK_SLEW_PART: Final = (
+    10  # a wrong clock is corrected by a tenth of the time that passes: deadlines stretch by no more
+)
 CLOCK_DRIFT_PPM_MAX: Final = 500  # how fast two healthy oscillators part, with a wide margin
 TIME_NODES_MAX: Final = 31  # f = 10; each round costs a verification per node
 TIME_ROUND_S: Final = 1.0  # between rounds 1 ms of uncertainty grows at most
@@ -59,7 +103,7 @@ TIME_FRAME_BYTES_MAX: Final = 8 * 1024  # a hybrid-signed reading takes 5 KiB
 TIME_CONNECTIONS_MAX: Final = 256  # clients of one time node, each asking once a second
 TIME_IDLE_S_MAX: Final = 30.0  # a connection without a request is closed
 LEASE_TTL_S_MAX: Final = 3600  # who crashes blocks the others for this long at most
-CERTIFICATE_BYTES_MAX: Final = 512 * 1024  # 64 hybrid signatures in base64 and a long statement
+DECISION_CERTIFICATE_BYTES_MAX: Final = 512 * 1024  # 64 hybrid signatures in base64 and a long statement
 CERTIFICATE_SEATS_MAX: Final = 64  # approvers of one decision
 TIMESTAMPS_MAX: Final = 100_000  # one batch: it runs ahead of the reading by 0.1 ms at most
 
@@ -67,7 +111,23 @@ TIMESTAMPS_MAX: Final = 100_000  # one batch: it runs ahead of the reading by 0.
 CHUNK_BYTES: Final = 64 * 1024  # one sealed chunk
 OBJECT_KEY_CHARS_MAX: Final = 1024  # what S3 takes
 OBJECT_BYTES_MAX: Final = 5 * 1024**4  # what S3 takes
+OBJECT_WHOLE_BYTES_MAX: Final = 256 * 1024**2  # read into memory at once; larger objects are streamed
+OBJECT_METADATA_BYTES_MAX: Final = 8 * 1024  # S3 takes 2 KiB; ours is sealed and kept in the row
+SEGMENT_BYTES_MAX: Final = 64 * 1024**3  # one blob: 8,192 parts of 8 MiB, within the 10,000 of an S3 upload
+STORAGE_PART_BYTES: Final = 8 * 1024**2  # one request to the backend; S3 wants at least 5 MiB
+STORAGE_PARTS_IN_FLIGHT: Final = 4  # a stream holds about 32 MiB
+UPLOAD_PARTS_MAX: Final = 10_000  # what S3 takes
+UPLOAD_TTL_S: Final = 7 * 86_400  # an upload nobody finished
+BLOB_GRACE_S: Final = 3_600  # a replaced blob may still have readers
+PUT_S_MAX: Final = 86_400  # 5 TiB at 60 MiB/s; a put that takes longer is refused
+BLOB_ORPHAN_S: Final = (
+    2 * PUT_S_MAX
+)  # a blob older than this that no row names belongs to no put that could still commit
 CONTEXT_BYTES_MAX: Final = 1024 * 1024  # one remembered item
+CONTEXT_ITEMS_MAX: Final = 100_000  # of one agent, of each kind: what exact search answers in time
+CONTEXT_TTL_S_MAX: Final = 10 * 365 * 86_400
+SEARCH_TOKENS_MAX: Final = 32  # words of one query
+INDEX_TOKENS_MAX: Final = 10_000  # distinct words indexed of one item
 VECTOR_DIMENSIONS_MAX: Final = 4096
 
 # Audit
@@ -84,3 +144,4 @@ QUERY_WORDS_MAX: Final = 16  # words of one full-text query; an id is five of th
 INDEX_CHARS_MAX: Final = 512  # of a name in the query index: two KiB at most, what PostgreSQL takes as a key
 TEXT_WORDS_MAX: Final = 256  # words of one entry that can be searched for
 WITNESSES_MAX: Final = 32  # what tlog-policy asks implementations to support
+VECTOR_CACHE_BYTES_MAX: Final = 256 * 1024**2  # unsealed vectors kept in memory, over all agents

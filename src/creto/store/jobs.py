@@ -62,18 +62,15 @@ class JobQueue:
             self._jobs.append(job)
             self._change.notify()
 
-    def take(self, count_max: int) -> list[Job]:
-        """The jobs that wait, at most `count_max`, at least one; nothing when the queue is closed and drained."""
+    def take(self, count_max: int, share: int = 1) -> list[Job]:
+        """One of `share` parts of what waits, at most `count_max`; nothing when the queue is closed and drained."""
         with self._change:
             while not self._jobs:
                 if self._closed:
                     return []
                 self._change.wait()
-            jobs = self._jobs
-            if len(jobs) <= count_max:
-                self._jobs = deque()
-                return list(jobs)
-            return [jobs.popleft() for _ in range(count_max)]
+            count = min(count_max, -(-len(self._jobs) // share))
+            return [self._jobs.popleft() for _ in range(count)]
 
     def close(self) -> None:
         with self._change:

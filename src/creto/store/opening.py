@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 from types import ModuleType
 
@@ -68,13 +67,14 @@ def _is_sqlite(url: str) -> bool:
 def _postgres() -> ModuleType:
     """Loaded on use: an installation on SQLite has no PostgreSQL driver."""
     try:
-        return importlib.import_module("creto.store.postgres")
+        from creto.store import postgres
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] != "psycopg":
             raise
         raise InternalError(
             "PL-501", "the PostgreSQL driver is not installed", hint="pip install 'creto[postgres]'"
         ) from error
+    return postgres
 
 
 def _with_own(parts: Sequence[str]) -> tuple[str, ...]:

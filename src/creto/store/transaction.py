@@ -46,6 +46,10 @@ class SqlTx:
     def run(self, sql: LiteralString, *params: Any) -> int: ...
 
     @abstractmethod
+    def push(self, sql: LiteralString, *params: Any) -> None:
+        """Execute; nobody waits for the count."""
+
+    @abstractmethod
     def many(self, sql: LiteralString, rows: Iterable[Sequence[Any]]) -> None: ...
 
     def one(self, sql: LiteralString, *params: Any) -> Row | None:
@@ -61,7 +65,7 @@ class SqlTx:
             raise InvalidInput.of(
                 "metadata", got=f"{len(bytes(entry.metadata))} bytes", expected=f"at most {METADATA_BYTES_MAX} bytes"
             )
-        self.run(RECORD, entry.agent_nhi, checked_tenant(entry.tenant), entry.event_id, entry.body())
+        self.push(RECORD, entry.agent_nhi, checked_tenant(entry.tenant), entry.event_id, entry.body())
         return entry.event_id
 
     def publish(
@@ -73,7 +77,7 @@ class SqlTx:
             )
         message_id = new_id()
         packed = msgspec.json.encode(headers or {}).decode()
-        self.run(PUBLISH, agent, checked_tenant(tenant), message_id, subject, payload, packed)
+        self.push(PUBLISH, agent, checked_tenant(tenant), message_id, subject, payload, packed)
         return message_id
 
     def signal(self, channel: str, payload: str) -> None:

@@ -26,7 +26,7 @@ import msgspec
 from creto.common import wire
 from creto.common.errors import InvalidInput, SignatureVerificationFailed
 from creto.common.ids import AgentId, Name, PolicyId, RequestId, TenantId
-from creto.common.limits import CERTIFICATE_BYTES_MAX, CERTIFICATE_SEATS_MAX
+from creto.common.limits import CERTIFICATE_SEATS_MAX, DECISION_CERTIFICATE_BYTES_MAX
 from creto.common.timestamps import iso
 from creto.platform.consensus.reading import Cluster, Count
 from creto.platform.consensus.types import PersonId, Signer
@@ -142,9 +142,9 @@ class DecisionCertificate(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
     @staticmethod
     def decode(data: bytes) -> DecisionCertificate:
         """Exactly one spelling of a certificate is read: what `encode` writes."""
-        if len(data) > CERTIFICATE_BYTES_MAX:
+        if len(data) > DECISION_CERTIFICATE_BYTES_MAX:
             raise InvalidInput.of(
-                "certificate", got=f"{len(data)} bytes", expected=f"at most {CERTIFICATE_BYTES_MAX} bytes"
+                "certificate", got=f"{len(data)} bytes", expected=f"at most {DECISION_CERTIFICATE_BYTES_MAX} bytes"
             )
         certificate = wire.decode(data, DecisionCertificate, what="certificate")
         if certificate.encode() != data:

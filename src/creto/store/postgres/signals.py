@@ -17,11 +17,11 @@ import psycopg
 
 from creto.common.errors import EnablementError
 from creto.common.limits import STORE_HEARTBEAT_S, STORE_NODE_DEAD_S
+from creto.store.postgres.tx import CHANNEL
 from creto.store.signals import Signals
 
 log = logging.getLogger("creto.store")
 
-CHANNEL = "creto_store"
 LEFT = "store.left"
 QUICK_LOSS = {"keepalives_idle": 1, "keepalives_interval": 1, "keepalives_count": 3, "tcp_user_timeout": 3000}
 

@@ -1,0 +1,234 @@
+"""The bus inside the store: durables are cursors over its outbox. No broker; any number of processes that share the store.
+
+bus = EmbeddedBus(store)
+await bus.subscribe("metering.events.>", "metering-ingest", consume)
+await bus.publish("metering.events.runtime", payload, tenant=tenant, agent=agent)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from typing import ClassVar
+
+from creto.bus import store as rows
+from creto.bus.redelivery import Redelivery
+from creto.bus.subjects import checked_agent, checked_durable, checked_pattern, checked_subject
+from creto.bus.types import Consumer, DeadLetter, DurableInfo, Start, Subscription
+from creto.bus.worker import Counts, Worker
+from creto.common.errors import ConnectionFailed, InvalidInput
+from creto.common.ids import TenantId, checked_tenant
+from creto.common.limits import (
+    BUS_FETCH_MAX,
+    BUS_LEASE_S,
+    BUS_POLL_S,
+    BUS_RETENTION_S,
+    PAGE_ITEMS_DEFAULT,
+    PAGE_ITEMS_MAX,
+)
+from creto.common.timestamps import MILLISECOND, SECOND
+from creto.common.tracing import inject
+from creto.store.types import Isolation, Position, ReadTx, Store, Tx
+
+log = logging.getLogger("creto.bus")
+
+SWEEP_S = 5.0  # how often what nobody needs any more leaves the outbox
+
+
+def published_at(message_id: str) -> int:
+    """The time in a UUIDv7, in nanoseconds."""
+    return (uuid.UUID(message_id).int >> 80) * MILLISECOND
+
+
+class EmbeddedBus:
+    KIND: ClassVar[str] = "embedded"
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        now: Callable[[], int] = time.time_ns,
+        rule: Redelivery | None = None,
+        lease_s: float = BUS_LEASE_S,
+        poll_s: float = BUS_POLL_S,
+        retention_s: float = BUS_RETENTION_S,
+    ) -> None:
+        self.counts = Counts()
+        self.retention_s = retention_s
+        self._store = store
+        self._now = now
+        self._rule = rule or Redelivery()
+        self._lease_s = lease_s
+        self._poll_s = poll_s
+        self._workers: list[Worker] = []
+        self._loops: list[asyncio.Task[None]] = []
+        self._closed = False
+
+    async def publish(
+        self, subject: str, payload: bytes, *, tenant: TenantId, agent: str, headers: dict[str, str] | None = None
+    ) -> str:
+        self._open()
+        checked_subject(subject)
+        checked_tenant(tenant)
+        checked_agent(agent)
+        sent = inject(headers or {})
+        message_id = await self._store.write(
+            lambda tx: tx.publish(subject, payload, tenant=tenant, agent=agent, headers=sent),
+            isolation=Isolation.READ_COMMITTED,
+        )
+        self.counts.published += 1
+        self.wake()
+        return message_id
+
+    async def subscribe(
+        self, pattern: str, durable: str, consumer: Consumer | None = None, *, start: Start = Start.FIRST
+    ) -> Subscription:
+        self._open()
+        checked_pattern(pattern)
+        name = checked_durable(durable)
+        after = Position() if start is Start.FIRST else await self._end()
+        await self._store.write(lambda tx: rows.make_durable(tx, name, pattern, self.KIND, after, self._now()))
+        worker = Worker(
+            self._store,
+            name,
+            pattern,
+            consumer,
+            now=self._now,
+            rule=self._rule,
+            counts=self.counts,
+            lease_s=self._lease_s,
+        )
+        self._workers = [w for w in self._workers if not w.closed] + [worker]
+        worker.start()
+        if not self._loops:
+            self._loops = [asyncio.create_task(self._watch()), asyncio.create_task(self._sweep())]
+        return worker
+
+    def wake(self) -> None:
+        """Look at once: something was published in this process."""
+        for worker in self._workers:
+            worker.wake()
+
+    async def durables(self) -> list[DurableInfo]:
+        return await self._store.read(lambda tx: rows.durables(tx, self.KIND))
+
+    async def drop(self, durable: str) -> None:
+        name = checked_durable(durable)
+        for worker in [w for w in self._workers if w.durable == name]:
+            await worker.close()
+        await self._store.write(lambda tx: rows.drop(tx, name))
+
+    async def replay(self, durable: str, *, after: Position | None = None, since: int | None = None) -> None:
+        name = checked_durable(durable)
+        if (after is None) == (since is None):
+            raise InvalidInput.of("replay", got="both or none", expected="a position or a time")
+        place = after if after is not None else await self._before(since or 0)
+        await self._store.write(lambda tx: rows.rewind(tx, name, place), isolation=Isolation.READ_COMMITTED)
+        self.wake()
+
+    async def dead_letters(
+        self, tenant: TenantId, *, durable: str | None = None, after: str = "", limit: int = PAGE_ITEMS_DEFAULT
+    ) -> list[DeadLetter]:
+        checked_tenant(tenant)
+        if not 1 <= limit <= PAGE_ITEMS_MAX:
+            raise InvalidInput.of("limit", got=limit, expected=f"1 to {PAGE_ITEMS_MAX}")
+        return await self._store.read(lambda tx: rows.dead_letters(tx, tenant, durable, after, limit))
+
+    async def replay_dead(self, tenant: TenantId, durable: str, ids: Sequence[str]) -> int:
+        count = await self._take_dead(tenant, durable, ids, again=True)
+        self.wake()
+        return count
+
+    async def discard_dead(self, tenant: TenantId, durable: str, ids: Sequence[str]) -> int:
+        return await self._take_dead(tenant, durable, ids, again=False)
+
+    async def _take_dead(self, tenant: TenantId, durable: str, ids: Sequence[str], *, again: bool) -> int:
+        checked_tenant(tenant)
+        if len(ids) > PAGE_ITEMS_MAX:
+            raise InvalidInput.of("ids", got=len(ids), expected=f"at most {PAGE_ITEMS_MAX}")
+        return await self._store.write(lambda tx: rows.take_dead(tx, tenant, durable, ids, again=again))
+
+    async def close(self) -> None:
+        self._closed = True
+        for task in self._loops:
+            task.cancel()
+        await asyncio.gather(*self._loops, return_exceptions=True)
+        await asyncio.gather(*(worker.close() for worker in self._workers))
+
+    def _open(self) -> None:
+        if self._closed:
+            raise ConnectionFailed("PL-503", "the bus is closed")
+
+    # --- what other processes publish ---
+
+    async def _watch(self) -> None:
+        """One small read for all subscriptions that wait."""
+        while True:
+            await asyncio.sleep(self._poll_s)
+            waiting = [worker for worker in self._workers if worker.idle and not worker.closed]
+            if not waiting:
+                continue
+            try:
+                names = await self._store.read(lambda tx, names=[w.durable for w in waiting]: behind(tx, names))
+            except ConnectionFailed:
+                continue  # the workers say so in the log
+            for worker in waiting:
+                if worker.durable in names:
+                    worker.wake()
+
+    # --- retention ---
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            try:
+                while await self.sweep():
+                    pass
+            except ConnectionFailed as error:
+                log.warning("The outbox was not swept: %s", error)
+
+    async def sweep(self) -> int:
+        """Forget one page of what every durable has acked and nobody may replay any more; how many rows."""
+        keep_from = self._now() - int(self.retention_s * SECOND)
+        return await self._store.write(lambda tx: swept(tx, self.KIND, keep_from), isolation=Isolation.READ_COMMITTED)
+
+    async def _end(self) -> Position:
+        last = Position()
+        while page := await self._store.read(lambda tx, last=last: tx.outbox_tail(last, BUS_FETCH_MAX)):
+            last = page[-1].position
+        return last
+
+    async def _before(self, since: int) -> Position:
+        """The last position before the first message of that time or later."""
+        last = Position()
+        while page := await self._store.read(lambda tx, last=last: tx.outbox_tail(last, BUS_FETCH_MAX)):
+            for row in page:
+                if published_at(row.message_id) + MILLISECOND > since:
+                    return last
+                last = row.position
+        return last
+
+
+def behind(tx: ReadTx, names: Sequence[str]) -> set[str]:
+    """Which of these durables have something to take from the outbox."""
+    cursors = {name: rows.position_of(tx, name) for name in set(names)}
+    known = {name: position for name, position in cursors.items() if position is not None}
+    if not known:
+        return set()
+    newest = tx.outbox_tail(min(known.values()), 1)
+    if not newest:
+        return set()
+    return {name for name, position in known.items() if position == min(known.values()) or tx.outbox_tail(position, 1)}
+
+
+def swept(tx: Tx, kind: str, keep_from: int) -> int:
+    floor = rows.low_water(tx, kind)
+    last = None
+    for row in tx.outbox_tail(Position(), BUS_FETCH_MAX):
+        if (floor is not None and row.position > floor) or published_at(row.message_id) >= keep_from:
+            break
+        last = row.position
+    return tx.outbox_forget_upto(last) if last is not None else 0

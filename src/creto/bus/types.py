@@ -1,0 +1,137 @@
+"""What travels over the bus and the face of every bus: publish, subscribe, ack, nack.
+
+    await bus.publish("metering.events.runtime", payload, tenant=tenant, agent=agent)
+
+    async def consume(message: Message) -> None:
+        ...                                              # returning acks, raising nacks
+
+    await bus.subscribe("metering.events.>", "metering-ingest", consume)
+
+INVARIANT: what `publish` returned for is delivered to every durable at least once, in order per agent within a durable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from enum import StrEnum
+from typing import NewType, Protocol
+
+import msgspec
+
+from creto.common.errors import ErrorBody
+from creto.common.ids import TenantId
+from creto.common.limits import PAGE_ITEMS_DEFAULT
+from creto.store.types import Position
+
+DurableName = NewType("DurableName", str)
+
+
+class Message(msgspec.Struct, frozen=True):
+    """One message in a consumer's hands. The same `id` may come again: consumers are idempotent."""
+
+    id: str  # a UUIDv7; its time is when it was published
+    subject: str
+    tenant: TenantId
+    agent: str  # the ordering key
+    payload: bytes
+    headers: dict[str, str]
+    deliveries: int  # 1 at first; more says that an earlier consumer failed or went away
+    position: Position
+
+
+Consumer = Callable[[Message], Awaitable[None]]
+
+
+class DeadLetter(msgspec.Struct, frozen=True):
+    """A message that a durable could not take, with the reason of its last failure."""
+
+    id: str
+    durable: DurableName
+    subject: str
+    tenant: TenantId
+    agent: str
+    payload: bytes
+    headers: dict[str, str]
+    deliveries: int
+    reason: ErrorBody
+    died_at: int  # nanoseconds
+    position: Position
+
+
+class Start(StrEnum):
+    """Where a durable begins when it is new."""
+
+    FIRST = "first"  # with everything that is still kept
+    NEW = "new"  # with what is published from then on
+
+
+class DurableInfo(msgspec.Struct, frozen=True):
+    """A durable and how far it is."""
+
+    name: DurableName
+    pattern: str
+    cursor: Position  # everything up to here was handed out or is of no concern to it
+    outstanding: int  # handed out or waiting for their next delivery
+    created_at: int
+
+
+class Subscription(Protocol):
+    """A consumer of a durable in this process. Without a consumer function, `fetch`, `ack` and `nack` are its hands."""
+
+    @property
+    def durable(self) -> DurableName: ...
+
+    @property
+    def pattern(self) -> str: ...
+
+    async def fetch(self, limit: int, *, wait_s: float = 0.0) -> list[Message]:
+        """Up to `limit` messages, each ours until its lease ends; waits up to `wait_s` for the first."""
+        ...
+
+    async def ack(self, *messages: Message) -> None: ...
+
+    async def nack(self, message: Message, reason: BaseException | str) -> None:
+        """It failed: deliver it again after its back-off; later messages of its agent wait behind it."""
+        ...
+
+    async def close(self) -> None:
+        """Finish what is in hand, give back the rest. The durable stays."""
+        ...
+
+
+class Bus(Protocol):
+    async def publish(
+        self, subject: str, payload: bytes, *, tenant: TenantId, agent: str, headers: dict[str, str] | None = None
+    ) -> str:
+        """Its id, once it is durable. Inside a transaction use `tx.publish`: the same rows, the same guarantee."""
+        ...
+
+    async def subscribe(
+        self, pattern: str, durable: str, consumer: Consumer | None = None, *, start: Start = Start.FIRST
+    ) -> Subscription:
+        """Join the durable, making it if it is new. All who join share its messages; its pattern never changes."""
+        ...
+
+    async def durables(self) -> list[DurableInfo]: ...
+
+    async def drop(self, durable: str) -> None:
+        """Forget the durable: nothing is kept for it any more."""
+        ...
+
+    async def replay(self, durable: str, *, after: Position | None = None, since: int | None = None) -> None:
+        """Deliver again to the durable what is still kept after a position or since a time (nanoseconds)."""
+        ...
+
+    async def dead_letters(
+        self, tenant: TenantId, *, durable: str | None = None, after: str = "", limit: int = PAGE_ITEMS_DEFAULT
+    ) -> list[DeadLetter]:
+        """Oldest first; `after` is the id of the last one already seen."""
+        ...
+
+    async def replay_dead(self, tenant: TenantId, durable: str, ids: Sequence[str]) -> int:
+        """Deliver dead letters again, with a fresh count; how many there were."""
+        ...
+
+    async def discard_dead(self, tenant: TenantId, durable: str, ids: Sequence[str]) -> int: ...
+
+    async def close(self) -> None: ...

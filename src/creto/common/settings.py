@@ -1,0 +1,201 @@
+"""The sections of the configuration: the client's keys and those of the foundation.
+
+    [store]
+    url = "postgresql://creto:${DB_PASSWORD}@db/creto"
+
+    [metering]
+    quota_cache_ttl_seconds = 60
+
+A key marked LIVE changes on SIGHUP; any other waits for a restart. A product adds its own keys in its own file.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from creto.common.config import LIVE, Secret, section
+from creto.common.errors import InvalidInput
+from creto.common.ids import DEFAULT_TENANT, checked_tenant
+from creto.common.limits import BUS_PAYLOAD_BYTES_MAX, BUS_RETENTION_S, STORE_POOL_SIZE, STORE_QUEUE_MAX
+from creto.common.redact import redacted_text
+
+Port = Annotated[int, Meta(ge=0, le=65535)]  # 0 takes a free one
+Positive = Annotated[int, Meta(ge=1, le=2**31)]
+
+
+class TenantMode(StrEnum):
+    """Whether one tenant owns the installation (calls without a tenant are its) or every call names its own."""
+
+    SINGLE = "single"
+    MULTI = "multi"
+
+
+class LogLevel(StrEnum):
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class LogFormat(StrEnum):
+    JSON = "json"
+    TEXT = "text"
+
+
+@section("common")
+class CommonConfig(msgspec.Struct, frozen=True):
+    """An endpoint names a service that runs elsewhere; without one it runs in this process."""
+
+    authz_endpoint: str | None = None
+    audit_endpoint: str | None = None
+    tenant: str = DEFAULT_TENANT
+    tenant_mode: TenantMode = TenantMode.SINGLE
+
+    def validate(self) -> None:
+        checked_tenant(self.tenant)
+
+
+@section("store")
+class StoreConfig(msgspec.Struct, frozen=True):
+    url: str = "sqlite:///creto.db"
+    pool_size: Positive = STORE_POOL_SIZE
+    queue_max: Positive = STORE_QUEUE_MAX
+
+    def validate(self) -> None:
+        checked_scheme("store.url", self.url, "sqlite", "postgresql", "postgres")
+
+
+@section("bus")
+class BusConfig(msgspec.Struct, frozen=True):
+    """`embedded` keeps messages in the store; a NATS address relays them to JetStream."""
+
+    url: str = "embedded"
+    token: Secret | None = None
+    buffer_max: Positive = STORE_QUEUE_MAX  # messages that wait while the broker is away
+    retention_seconds: Annotated[int, Meta(ge=0), LIVE] = BUS_RETENTION_S  # how long delivered messages can be replayed
+
+    def validate(self) -> None:
+        if self.url != "embedded":
+            checked_scheme("bus.url", self.url, "nats", "tls")
+
+
+@section("redis")
+class RedisConfig(msgspec.Struct, frozen=True):
+    url: Secret | None = None
+
+
+@section("crypto")
+class CryptoConfig(msgspec.Struct, frozen=True):
+    kek: str = "file:creto.kek"  # where the key-encryption key comes from: file:PATH, env:NAME or command:LINE
+
+    def validate(self) -> None:
+        if self.kek.partition(":")[0] not in ("file", "env", "command"):
+            raise InvalidInput.of(
+                "crypto.kek", got=self.kek, expected="file:PATH, env:NAME or command:LINE", code="PL-921"
+            )
+
+
+@section("server")
+class ServerConfig(msgspec.Struct, frozen=True):
+    host: str = "127.0.0.1"
+    grpc_port: Port = 8080
+    rest_port: Port = 8081
+    metrics_port: Port = 9090
+    health_port: Port = 9091
+    tls_cert: str | None = None
+    tls_key: str | None = None
+    tls_client_ca: str | None = None
+
+    def validate(self) -> None:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise InvalidInput.of(
+                "server.tls_cert", got="one of two", expected="tls_cert and tls_key together", code="PL-921"
+            )
+        if self.tls_client_ca is not None and self.tls_cert is None:
+            raise InvalidInput.of(
+                "server.tls_client_ca", got="no tls_cert", expected="tls_cert and tls_key too", code="PL-921"
+            )
+
+
+@section("consensus")
+class ConsensusConfig(msgspec.Struct, frozen=True):
+    """Time nodes as `HOST:PORT=PUBLICKEY`; none means the clock of this process."""
+
+    nodes: tuple[str, ...] = ()
+
+
+@section("audit")
+class AuditConfig(msgspec.Struct, frozen=True):
+    origin: str = "creto.local/log"  # the name in the log's checkpoints
+    witnesses: tuple[str, ...] = ()
+    witnesses_min: Annotated[int, Meta(ge=0, le=100)] = 0
+
+    def validate(self) -> None:
+        if self.witnesses_min > len(self.witnesses):
+            raise InvalidInput.of(
+                "audit.witnesses_min", got=self.witnesses_min, expected=f"at most {len(self.witnesses)}", code="PL-921"
+            )
+
+
+@section("storage")
+class StorageConfig(msgspec.Struct, frozen=True):
+    url: str = "file://creto-objects"
+
+    def validate(self) -> None:
+        checked_scheme("storage.url", self.url, "file", "memory", "s3")
+
+
+@section("telemetry")
+class TelemetryConfig(msgspec.Struct, frozen=True):
+    otlp_endpoint: str | None = None
+
+
+@section("log")
+class LogConfig(msgspec.Struct, frozen=True):
+    level: Annotated[LogLevel, LIVE] = LogLevel.INFO
+    format: LogFormat = LogFormat.JSON
+
+
+@section("metering")
+class MeteringConfig(msgspec.Struct, frozen=True):
+    quota_cache_ttl_seconds: Annotated[int, Meta(ge=0), LIVE] = 60
+    aggregation_interval_seconds: Annotated[int, Meta(ge=1), LIVE] = 300
+
+
+@section("oversight")
+class OversightConfig(msgspec.Struct, frozen=True):
+    default_timeout_seconds: Annotated[int, Meta(ge=1), LIVE] = 3600
+    slack_webhook_url: Secret | None = None
+    email_smtp_host: str | None = None
+
+
+@section("runtime")
+class RuntimeConfig(msgspec.Struct, frozen=True):
+    default_backend: str = "gvisor"
+    warm_pool_min_size: Annotated[int, Meta(ge=0), LIVE] = 10
+    warm_pool_max_size: Annotated[int, Meta(ge=0), LIVE] = 100
+
+    def validate(self) -> None:
+        if self.warm_pool_min_size > self.warm_pool_max_size:
+            raise InvalidInput.of(
+                "runtime.warm_pool_min_size",
+                got=self.warm_pool_min_size,
+                expected=f"at most warm_pool_max_size ({self.warm_pool_max_size})",
+                code="PL-921",
+            )
+
+
+@section("messaging")
+class MessagingConfig(msgspec.Struct, frozen=True):
+    delivery_timeout_seconds: Annotated[int, Meta(ge=1), LIVE] = 30
+    max_message_size_bytes: Annotated[int, Meta(ge=1, le=BUS_PAYLOAD_BYTES_MAX), LIVE] = BUS_PAYLOAD_BYTES_MAX
+
+
+def checked_scheme(key: str, url: str, *schemes: str) -> None:
+    if url.partition("://")[0] not in schemes or "://" not in url:
+        expected = " or ".join(f"{scheme}://…" for scheme in schemes)
+        raise InvalidInput.of(key, got=redacted_text(url), expected=expected, code="PL-921")

@@ -1,0 +1,163 @@
+"""How callers prove who they are over REST: challenge, signature, bearer token; for people also a one-time login.
+
+challenge = await nhi.challenge(tenant, agent)
+issued = await nhi.exchange(challenge, answer(key, challenge), scopes=("runtime:*",))
+caller = nhi.verify_token(issued.token)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec.structs import replace
+
+from creto.common import wire
+from creto.common.errors import EnablementError, InvalidInput, Unauthorized
+from creto.common.ids import AgentId, TenantId, checked_tenant, new_id
+from creto.common.limits import CHALLENGE_TTL_S, LOGIN_TTL_S, TOKEN_TTL_S_MAX
+from creto.common.timestamps import SECOND, ConsensusTimestamp
+from creto.platform.crypto import equal, mac, random_bytes, tagged_digest
+from creto.platform.crypto.jose import b64url_encode
+from creto.platform.nhi import lifecycle, scope, statements, tokens
+from creto.platform.nhi import store as sql
+from creto.platform.nhi.core import Core
+from creto.platform.nhi.types import Caller, Challenge, IssuedToken, PrincipalKind
+from creto.store.types import Tx
+
+CHALLENGE_LABEL = b"creto/challenge-mac/v1"
+LOGIN_PREFIX = "creto-login."
+NONCE_BYTES = 24
+
+
+class Access(Core):
+    async def challenge(self, tenant: TenantId, agent: AgentId) -> Challenge:
+        """What `agent` has to sign within a minute. Nothing is stored, and nobody learns here whether the agent exists."""
+        tenant = checked_tenant(tenant)
+        expires_at = ConsensusTimestamp(self._clock.now() + CHALLENGE_TTL_S * SECOND)
+        bare = Challenge(tenant, agent, random_bytes(NONCE_BYTES), expires_at)
+        _, root = await self._secrets.token_root()
+        return replace(bare, mac=challenge_mac(root, bare))
+
+    async def exchange(
+        self, challenge: Challenge, signature: bytes, *, scopes: Sequence[str] = ("*",), ttl_s: int = TOKEN_TTL_S_MAX
+    ) -> IssuedToken:
+        """A bearer token for the signer of a challenge. A challenge is good once, on all nodes together: PL-106."""
+        now = self._clock.now()
+        checked_grant(scopes, ttl_s)  # before the challenge is used up
+        _, root = await self._secrets.token_root()
+        if not equal(challenge_mac(root, challenge), challenge.mac) or now >= challenge.expires_at:
+            raise Unauthorized("PL-106", field="challenge", expected="a challenge of ours, in its minute")
+        registered = self._in_force(challenge.tenant, challenge.agent, now)
+        try:
+            registered.verify_key.verify(statements.challenge_bytes(challenge), signature, statements.CHALLENGE_CONTEXT)
+        except EnablementError as error:
+            raise Unauthorized("PL-106", "the challenge was not answered by this agent", caused_by=error) from error
+
+        def use(tx: Tx) -> None:
+            if not sql.use_once(tx, challenge.tenant, challenge.nonce, challenge.expires_at, now):
+                raise Unauthorized("PL-106", "the challenge was answered already", field="challenge")
+
+        await self._store.write(use)
+        return await self.issue_token(challenge.tenant, challenge.agent, scopes=scopes, ttl_s=ttl_s)
+
+    async def issue_token(
+        self,
+        tenant: TenantId,
+        principal: AgentId,
+        *,
+        scopes: Sequence[str],
+        ttl_s: int = TOKEN_TTL_S_MAX,
+        actor: AgentId | None = None,
+    ) -> IssuedToken:
+        """A token without a challenge: the caller of this method has made sure of who asks."""
+        tenant, now = checked_tenant(tenant), self._clock.now()
+        checked = checked_grant(scopes, ttl_s)
+        identity = self._in_force(tenant, principal, now).identity
+        root_id, root = await self._secrets.token_root()
+        head = tokens.TokenHead(
+            id=new_id("tok-"),
+            key=root_id,
+            tenant=tenant,
+            agent=principal,
+            kind=identity.kind,
+            scopes=checked,
+            issued_at=now,
+            expires_at=ConsensusTimestamp(now + ttl_s * SECOND),
+        )
+
+        def note(tx: Tx) -> None:
+            lifecycle.check_in_force(sql.get(tx, tenant, principal), now)
+            self._record(
+                tx, tenant, "token_issued", "TokenIssued", actor=actor or principal, subject=principal, now=now,
+                fields={"token_id": head.id, "scopes": checked, "expires_at": head.expires_at},
+            )  # fmt: skip
+
+        await self._store.write(note)
+        return IssuedToken(tokens.mint(root, head), caller_of(head, checked, head.expires_at))
+
+    def verify_token(self, token: str, now: ConsensusTimestamp | None = None) -> Caller:
+        """Who calls; PL-107 not ours or changed, PL-108 expired, PL-102 to PL-104 and PL-133 for what became of the holder since."""
+        now = self._clock.now() if now is None else now
+        read = tokens.Token.from_text(token)
+        root = self._secrets.token_root_of(read.head.key)
+        if root is None:
+            raise tokens.invalid("a token of another deployment, or of an older root")
+        tokens.check_mac(read, root)
+        tokens.check_time(read, now)
+        self._in_force(read.head.tenant, read.head.agent, now)
+        return caller_of(read.head, read.scopes(), read.expires_at())
+
+    async def login_token(
+        self,
+        tenant: TenantId,
+        human: AgentId,
+        *,
+        scopes: Sequence[str],
+        ttl_s: int = TOKEN_TTL_S_MAX,
+        actor: AgentId | None = None,
+    ) -> str:
+        """A secret for a login link: `exchange_login` turns it into a bearer token, once, within ten minutes."""
+        tenant, now = checked_tenant(tenant), self._clock.now()
+        checked = checked_grant(scopes, ttl_s)
+        if self._in_force(tenant, human, now).identity.kind is not PrincipalKind.HUMAN:
+            raise InvalidInput.of("human", got=human, expected="a human")
+        secret = LOGIN_PREFIX + b64url_encode(random_bytes(32))
+        packed = wire.encode(checked).decode()
+
+        def add(tx: Tx) -> None:
+            sql.add_login(tx, tenant, digest_of(secret), human, packed, ttl_s, now + LOGIN_TTL_S * SECOND)
+            self._record(
+                tx, tenant, "login_offered", "LoginOffered", actor=actor or human, subject=human, now=now,
+                fields={"scopes": checked},
+            )  # fmt: skip
+
+        await self._store.write(add)
+        return secret
+
+    async def exchange_login(self, secret: str) -> IssuedToken:
+        """The token behind a login secret; a second try gets PL-106, also when both come at once."""
+        now = self._clock.now()
+        taken = await self._store.write(lambda tx: sql.take_login(tx, digest_of(secret), now))
+        if taken is None:
+            raise Unauthorized("PL-106", "the login is unknown, used or expired", hint="Ask for a new login link.")
+        tenant, human, packed, ttl_s = taken
+        return await self.issue_token(tenant, human, scopes=wire.decode(packed, tuple[str, ...]), ttl_s=ttl_s)
+
+
+def checked_grant(scopes: Sequence[str], ttl_s: int) -> tuple[str, ...]:
+    if not 1 <= ttl_s <= TOKEN_TTL_S_MAX:
+        raise InvalidInput.of("ttl_s", got=ttl_s, expected=f"1 to {TOKEN_TTL_S_MAX}")
+    return scope.checked_patterns(scopes, "scopes")
+
+
+def challenge_mac(root: bytes, challenge: Challenge) -> bytes:
+    return mac(root, CHALLENGE_LABEL + wire.encode(replace(challenge, mac=b"")))
+
+
+def digest_of(secret: str) -> bytes:
+    """What is stored of a login secret: it has 256 random bits, so a plain digest hides it."""
+    return tagged_digest(secret.encode())
+
+
+def caller_of(head: tokens.TokenHead, scopes: tuple[str, ...], expires_at: ConsensusTimestamp) -> Caller:
+    return Caller(head.tenant, head.agent, head.kind, scopes, expires_at, head.id)

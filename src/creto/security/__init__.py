@@ -1,0 +1,1 @@
+"""What guards content and decides access: authorization, agent memory, encrypted objects."""

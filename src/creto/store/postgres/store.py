@@ -1,0 +1,222 @@
+"""PostgreSQL: a pool of threads with a connection each, serializable by default, retried when the server asks for it.
+
+Under load a thread takes several functions into one transaction; if anything goes wrong with it, each is run alone.
+
+INVARIANT: a function is run again only while nothing of it can have been committed; when the connection breaks during
+COMMIT the outcome is unknown, the caller gets PL-503, and an idempotency key tells it later what happened.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from enum import Enum
+from functools import partial
+from types import CodeType
+from typing import Any, ClassVar, LiteralString, TypeVar
+
+import psycopg
+from psycopg import errors
+
+from creto.common.errors import ConnectionFailed, EnablementError
+from creto.common.limits import STORE_POOL_SIZE, STORE_QUEUE_MAX, STORE_RETRIES_MAX
+from creto.store.engine import LEAVE, EngineStore, checked_result
+from creto.store.jobs import Job, closed, resolve
+from creto.store.postgres.connection import Connection, cleared, connect, fault
+from creto.store.postgres.signals import LEFT, PostgresListener
+from creto.store.postgres.tx import MoreThanOne, Piped, PostgresTx
+from creto.store.types import EngineName, Isolation, ReadTx
+
+T = TypeVar("T")
+
+SHARES = 4  # what waits is divided by this: larger groups cost fewer commits, smaller ones use more cores of the server
+GROUP_MAX = 32  # functions in one transaction: the more, the longer its row locks are held
+RECONNECT_S = 0.5  # after a failed connection the next callers fail at once for this long
+CODES_MAX = 4096  # functions remembered as needing a snapshot
+
+BEGIN = {
+    Isolation.SERIALIZABLE: "BEGIN ISOLATION LEVEL SERIALIZABLE",
+    Isolation.READ_COMMITTED: "BEGIN ISOLATION LEVEL READ COMMITTED",
+}
+BEGIN_READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+IMPATIENT = "SET LOCAL lock_timeout = '50ms'"  # a group gives way, so that two of them never wait for one another
+WALL_MS: LiteralString = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint"
+
+
+class Ended(Enum):
+    """How an attempt to commit came out."""
+
+    DONE = "done"
+    FAILED = "failed"  # for good; nothing was changed
+    AGAIN = "again"  # none of the function's fault; nothing was changed
+    UNKNOWN = "unknown"  # the connection broke during COMMIT
+
+
+class PostgresStore(EngineStore):
+    """The store over one PostgreSQL database."""
+
+    engine: ClassVar[EngineName] = EngineName.POSTGRES
+
+    def __init__(self, url: str, node: str | None = None, queue_max: int = STORE_QUEUE_MAX) -> None:
+        super().__init__(node, queue_max)
+        self.url = url
+        self._down_until = 0.0
+        self._idle_readers: deque[Connection] = deque()
+        self._reading = threading.Semaphore(STORE_POOL_SIZE)
+        self._need_snapshot: set[CodeType] = set()
+        self._listener = PostgresListener(partial(connect, url), self.signals, self.instance, self.node)
+        self._listener.start()
+        self._writers = [
+            threading.Thread(target=self._write_all, name=f"creto-store-write-{i}", daemon=True)
+            for i in range(STORE_POOL_SIZE)
+        ]
+        for writer in self._writers:
+            writer.start()
+
+    def read_now(self, fn: Callable[[ReadTx], T]) -> T:
+        if self._closed:
+            raise closed()
+        with self._reading:
+            for attempt in range(STORE_RETRIES_MAX + 1):
+                db = self._reader()
+                try:
+                    return self._read_once(db, fn)
+                except psycopg.Error as error:
+                    if attempt == STORE_RETRIES_MAX or not _again(db, error):
+                        raise fault(error) from error
+                finally:
+                    if cleared(db):
+                        self._idle_readers.append(db)
+        raise AssertionError("the last attempt returns or raises")
+
+    def _read_once(self, db: Connection, fn: Callable[[ReadTx], T]) -> T:
+        """One statement is its own snapshot and needs no transaction; a function with more is remembered."""
+        code = getattr(fn, "__code__", None)
+        if code is not None and code not in self._need_snapshot:
+            with suppress(MoreThanOne):
+                return _reading(fn, PostgresTx(db, None, self.instance))
+            if len(self._need_snapshot) < CODES_MAX:
+                self._need_snapshot.add(code)
+        with Piped(db) as piped:
+            db.execute(BEGIN_READ)
+            result = _reading(fn, PostgresTx(db, piped, self.instance))
+            db.execute("COMMIT")
+        return result
+
+    def _reader(self) -> Connection:
+        with suppress(IndexError):
+            while True:
+                db = self._idle_readers.pop()
+                if not db.closed:
+                    return db
+        return self._connect()
+
+    def wall_ms(self, tx: ReadTx) -> int:
+        return int(tx.value(WALL_MS))
+
+    def _connect(self) -> Connection:
+        if time.monotonic() < self._down_until:
+            raise ConnectionFailed("PL-503", "PostgreSQL is not reachable", retry_after_s=RECONNECT_S)
+        try:
+            return connect(self.url)
+        except ConnectionFailed:
+            self._down_until = time.monotonic() + RECONNECT_S
+            raise
+
+    def _write_all(self) -> None:
+        db: Connection | None = None
+        while jobs := self.queue.take(GROUP_MAX, share=SHARES):
+            alike = len(jobs) > 1 and all(job.isolation is Isolation.SERIALIZABLE for job in jobs)
+            if alike and db is not None and self._attempt(jobs, db) in (Ended.DONE, Ended.UNKNOWN):
+                resolve(jobs)
+                continue
+            for job in jobs:
+                db = self._write(job, db)
+                resolve([job])
+        if db is not None:
+            db.close()
+
+    def _write(self, job: Job, db: Connection | None) -> Connection | None:
+        """Run one transaction until it is committed or has failed for good; the connection to go on with."""
+        for attempt in range(STORE_RETRIES_MAX + 1):
+            try:
+                db = db if db is not None and not db.closed else self._connect()
+            except Exception as error:  # noqa: BLE001 - it belongs to the caller
+                job.error = error
+                return None
+            if self._attempt([job], db) is not Ended.AGAIN:
+                break
+            time.sleep(random.uniform(0, min(0.1, 0.001 * 2**attempt)))  # noqa: S311 - jitter, not a secret
+        return db
+
+    def _attempt(self, jobs: Sequence[Job], db: Connection) -> Ended:
+        """Run these functions once, as one transaction; each has its result then, or all have the error."""
+        tx: PostgresTx | None = None
+        signals: list[tuple[str, str]] = []
+        committing = False
+        try:
+            with Piped(db) as piped:
+                db.execute(BEGIN[jobs[0].isolation])
+                if len(jobs) > 1:
+                    db.execute(IMPATIENT)
+                for job in jobs:
+                    tx = PostgresTx(db, piped, self.instance)
+                    job.result = checked_result(job.fn(tx))
+                    if tx.failed is not None:
+                        raise tx.failed
+                    signals += tx.signals
+                committing = True
+                db.execute("COMMIT")
+        except BaseException as error:  # noqa: BLE001 - it belongs to the caller
+            cause = (tx.cause if tx is not None else None) or error
+            for job in jobs:
+                job.result, job.error = None, fault(error) if isinstance(error, psycopg.Error) else error
+            if committing and not cleared(db):
+                return Ended.UNKNOWN
+            again = _again(db, cause)
+            cleared(db)
+            return Ended.AGAIN if again else Ended.FAILED
+        for job in jobs:
+            job.error = None
+        if signals:
+            self.signals.handle(signals)
+        return Ended.DONE
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._listener.stopping()
+        self._unattended(self._leave)
+        self.queue.close()
+        for writer in self._writers:
+            writer.join()
+        self._closed = True
+        self._readers.shutdown()
+        self._listener.join()
+        while self._idle_readers:
+            self._idle_readers.pop().close()
+
+    def _leave(self, tx: Any) -> None:
+        tx.run(LEAVE, self.instance)
+        tx.signal(LEFT, self.node)
+
+
+def _again(db: Connection, cause: BaseException) -> bool:
+    """Whether the failure was none of the function's: a conflict, or a connection that broke before the commit."""
+    if isinstance(cause, errors.SerializationFailure | errors.DeadlockDetected):
+        return True
+    return isinstance(cause, psycopg.OperationalError) and db.closed
+
+
+def _reading(fn: Callable[[ReadTx], T], tx: PostgresTx) -> T:
+    """Run a read; what the server said comes out as it was, so that it can be tried again."""
+    try:
+        return checked_result(fn(tx))
+    except EnablementError:
+        if tx.cause is not None:
+            raise tx.cause from None
+        raise

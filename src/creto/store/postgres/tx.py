@@ -1,0 +1,149 @@
+"""A transaction on one connection to PostgreSQL, in pipeline mode: what needs no answer travels with what does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack, nullcontext, suppress
+from typing import Any, ClassVar, LiteralString
+
+import msgspec
+import psycopg
+from psycopg import sql
+
+from creto.common.errors import EnablementError
+from creto.store.postgres.connection import Connection, fault, numbered
+from creto.store.transaction import SqlTx
+from creto.store.types import EngineName, Row
+
+CHANNEL = "creto_store"
+# INVARIANT: every transaction with a lower id than the snapshot's xmin has ended; nothing can appear before these rows.
+VISIBLE = "epoch < pg_snapshot_xmin(pg_current_snapshot())::text::bigint + store_epoch_base()"
+
+
+class MoreThanOne(BaseException):
+    """A read that was tried without a transaction has a second statement: it needs a snapshot."""
+
+
+class Piped:
+    """Pipeline mode, which can be left and entered again within a transaction."""
+
+    def __init__(self, db: Connection) -> None:
+        self._db = db
+        self._stack = ExitStack()
+        self._pipeline: psycopg.Pipeline | None = None
+
+    def __enter__(self) -> Piped:
+        self.enter()
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        # After a failure the server's complaints about what was sent behind it are echoes.
+        with suppress(psycopg.Error) if error is not None else nullcontext():
+            self._stack.close()
+
+    def enter(self) -> None:
+        self._pipeline = self._stack.enter_context(self._db.pipeline())
+
+    def leave(self) -> None:
+        self._stack.close()
+
+    def sync(self) -> None:
+        """Wait for the answers to what was sent."""
+        if self._pipeline is not None:
+            self._pipeline.sync()
+
+
+class PostgresTx(SqlTx):
+    """`piped` is None for a read outside a transaction, which is one statement or none."""
+
+    engine: ClassVar[EngineName] = EngineName.POSTGRES
+    for_update: ClassVar[LiteralString] = " FOR UPDATE"
+    LEDGER_TAIL = (
+        "SELECT epoch, seq, event_id, body FROM store_ledger"  # noqa: S608 - literals
+        f" WHERE (epoch, seq) > (?, ?) AND {VISIBLE} ORDER BY epoch, seq LIMIT ?"
+    )
+    OUTBOX_TAIL = (
+        "SELECT epoch, seq, message_id, tenant, subject, agent, payload, headers FROM store_outbox"  # noqa: S608
+        f" WHERE (epoch, seq) > (?, ?) AND {VISIBLE} ORDER BY epoch, seq LIMIT ?"
+    )
+    FORGET = "DELETE FROM store_outbox WHERE epoch = ? AND seq = ?"
+    FORGET_UPTO = "DELETE FROM store_outbox WHERE (epoch, seq) <= (?, ?)"
+
+    def __init__(self, db: Connection, piped: Piped | None, instance: str) -> None:
+        super().__init__()
+        self.cause: Exception | None = None
+        self._db = db
+        self._piped = piped
+        self._instance = instance
+        self._statements = 0
+
+    def all(self, sql: LiteralString, *params: Any) -> list[Row]:
+        self._ready()
+        try:
+            return self._db.execute(numbered(sql), params).fetchall()
+        except psycopg.Error as error:
+            raise self._fail(error) from error
+
+    def run(self, sql: LiteralString, *params: Any) -> int:
+        self._ready()
+        try:
+            cursor = self._db.execute(numbered(sql), params)
+            self._sync()
+            return cursor.rowcount
+        except psycopg.Error as error:
+            raise self._fail(error) from error
+
+    def push(self, sql: LiteralString, *params: Any) -> None:
+        self._ready()
+        try:
+            self._db.execute(numbered(sql), params)
+        except psycopg.Error as error:
+            raise self._fail(error) from error
+
+    def many(self, sql: LiteralString, rows: Iterable[Sequence[Any]]) -> None:
+        self._ready()
+        try:
+            with self._db.cursor() as cursor:
+                cursor.executemany(numbered(sql), rows)
+            self._sync()
+        except psycopg.Error as error:
+            raise self._fail(error) from error
+
+    def bulk(self, table: LiteralString, columns: Sequence[LiteralString], rows: Iterable[Sequence[Any]]) -> None:
+        self._ready()
+        names = sql.SQL(", ").join(map(sql.Identifier, columns))
+        statement = sql.SQL("COPY {} ({}) FROM STDIN").format(sql.Identifier(table), names)
+        try:
+            if self._piped is not None:
+                self._piped.leave()  # COPY has a protocol of its own
+            with self._db.cursor() as cursor, cursor.copy(statement) as copy:
+                for row in rows:
+                    copy.write_row(row)
+            if self._piped is not None:
+                self._piped.enter()
+        except psycopg.Error as error:
+            raise self._fail(error) from error
+
+    def send_signal(self, channel: str, payload: str) -> None:
+        # The count keeps PostgreSQL from folding equal notifications of one transaction into one.
+        body = msgspec.json.encode([self._instance, len(self.signals), channel, payload]).decode()
+        self.push("SELECT pg_notify(?, ?)", CHANNEL, body)
+
+    def lock(self, name: str) -> None:
+        self.all("SELECT pg_advisory_xact_lock(hashtextextended(?, 0))", name)
+
+    def _ready(self) -> None:
+        if self.failed is not None:
+            raise self.failed
+        self._statements += 1
+        if self._piped is None and self._statements > 1:
+            raise MoreThanOne
+
+    def _sync(self) -> None:
+        if self._piped is not None:
+            self._piped.sync()
+
+    def _fail(self, error: Exception) -> EnablementError:
+        self.cause = error
+        self.failed = fault(error)
+        return self.failed

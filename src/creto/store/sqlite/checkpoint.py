@@ -1,0 +1,60 @@
+"""Checkpoints: from the write-ahead log into the file, beside the writer."""
+
+from __future__ import annotations
+
+import threading
+
+import apsw
+
+from creto.common.limits import STORE_WAL_PAGES, STORE_WAL_PAGES_MAX
+from creto.store.sqlite.connection import connect
+
+
+class Checkpointer:
+    """Copies the write-ahead log into the file, beside the writer.
+
+    A checkpoint that runs beside a busy writer never quite reaches the end of the log, and only then can the log start
+    anew. So past STORE_WAL_PAGES_MAX the writer waits once for the last few pages.
+    """
+
+    def __init__(self, path: str, writer: threading.Lock) -> None:
+        self._db = connect(path)
+        self._writer = writer
+        self._due = threading.Event()
+        self._pages = 0
+        self._stopped = False
+        self._thread = threading.Thread(target=self._run, name="creto-store-checkpoint", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def after_commit(self, db: apsw.Connection, name: str, pages: int) -> int:
+        self._pages = pages
+        if pages >= STORE_WAL_PAGES:
+            self._due.set()
+        return apsw.SQLITE_OK
+
+    def _run(self) -> None:
+        while True:
+            self._due.wait()
+            if self._stopped:
+                return
+            self._due.clear()
+            long = self._pages >= STORE_WAL_PAGES_MAX
+            self._checkpoint()
+            if long:
+                self._checkpoint()
+                with self._writer:
+                    self._checkpoint()
+
+    def _checkpoint(self) -> None:
+        try:
+            self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+        except apsw.BusyError:  # another process is at it
+            return
+
+    def stop(self) -> None:
+        self._stopped = True
+        self._due.set()
+        self._thread.join()
+        self._db.close()

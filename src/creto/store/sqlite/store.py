@@ -1,0 +1,139 @@
+"""SQLite: one file, one writer, many readers.
+
+All writes of a process go through one thread, which commits them in groups: it takes what waits, runs each function in
+its own savepoint, and commits once. While the disk syncs, the next group gathers: those who wait share the cost.
+
+INVARIANT: synchronous=FULL in WAL mode: what COMMIT acknowledged survives a crash of the machine.
+INVARIANT: a function that fails undoes only itself; a COMMIT that fails fails every function of its group.
+INVARIANT: checkpoints run on their own thread: copying the log into the file stands between no caller and its commit.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import defaultdict, deque
+from collections.abc import Callable
+from typing import Any, ClassVar, TypeVar
+
+import apsw
+
+from creto.common.limits import STORE_GROUP_MAX, STORE_NODE_DEAD_S, STORE_QUEUE_MAX
+from creto.store.engine import JOIN, LEAVE, EngineStore, checked_result
+from creto.store.jobs import Job, closed, resolve
+from creto.store.sqlite.checkpoint import Checkpointer
+from creto.store.sqlite.connection import FAULTS, connect, fault, wall_ms
+from creto.store.sqlite.signals import SqliteWatcher
+from creto.store.sqlite.tx import SqliteTx
+from creto.store.types import EngineName, ReadTx
+
+T = TypeVar("T")
+
+WRITERS: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)  # by file: never two writers in one process
+
+
+class SqliteStore(EngineStore):
+    """The store over one SQLite file."""
+
+    engine: ClassVar[EngineName] = EngineName.SQLITE
+
+    def __init__(self, path: str, node: str | None = None, queue_max: int = STORE_QUEUE_MAX) -> None:
+        super().__init__(node, queue_max)
+        self.path = path
+        self._lock = WRITERS[os.path.realpath(path)]
+        self._db = connect(path)
+        self._idle_readers: deque[apsw.Connection] = deque()
+        self._checkpointer = Checkpointer(path, self._lock)
+        self._db.set_wal_hook(self._checkpointer.after_commit)
+        self._watcher = SqliteWatcher(connect(path, readonly=True), self.signals, self.instance, self._beat)
+        self._writer = threading.Thread(target=self._write_groups, name="creto-store-write", daemon=True)
+        self._writer.start()
+        self._checkpointer.start()
+        self.submit(lambda tx: tx.run(JOIN, self.instance, self.node, wall_ms())).result()
+        self._watcher.start()
+
+    def read_now(self, fn: Callable[[ReadTx], T]) -> T:
+        if self._closed:
+            raise closed()
+        try:
+            db = self._idle_readers.pop()
+        except IndexError:
+            db = connect(self.path, readonly=True)
+        try:
+            db.execute("BEGIN")
+            try:
+                return checked_result(fn(SqliteTx(db, self.instance)))
+            finally:
+                db.execute("COMMIT")
+        except FAULTS as error:
+            raise fault(error) from error
+        finally:
+            self._idle_readers.append(db)
+
+    def wall_ms(self, tx: ReadTx) -> int:
+        return wall_ms()
+
+    def _write_groups(self) -> None:
+        while jobs := self.queue.take(STORE_GROUP_MAX):
+            self._commit(jobs)
+
+    def _commit(self, jobs: list[Job]) -> None:
+        signals: list[tuple[str, str]] = []
+        try:
+            with self._lock:
+                self._db.execute("BEGIN IMMEDIATE")
+                for job in jobs:
+                    self._attempt(job, signals)
+                self._db.execute("COMMIT")
+        except FAULTS as error:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            failure = fault(error)
+            failure.__cause__ = error
+            for job in jobs:
+                job.result, job.error = None, job.error or failure
+        else:
+            if signals:
+                self.signals.handle(signals)
+        resolve(jobs)
+
+    def _attempt(self, job: Job, signals: list[tuple[str, str]]) -> None:
+        """Run one function of the group. Raises only if the whole group is lost with it, as when the disk is full."""
+        db = self._db
+        db.execute("SAVEPOINT job")
+        tx = SqliteTx(db, self.instance)
+        try:
+            job.result = checked_result(job.fn(tx))
+            if tx.failed is not None:
+                raise tx.failed
+            signals += tx.signals
+        except BaseException as error:  # noqa: BLE001 - it belongs to the caller
+            job.result, job.error = None, error
+            db.execute("ROLLBACK TO job")
+        db.execute("RELEASE job")
+
+    def _beat(self, done: Callable[[], None]) -> None:
+        """Say that we live, and clear away what nobody needs any more."""
+
+        def beat(tx: Any) -> None:
+            now = wall_ms()
+            if not tx.run("UPDATE store_node SET heartbeat_ms = ? WHERE instance = ?", now, self.instance):
+                tx.run(JOIN, self.instance, self.node, now)
+            self._watcher.prune(tx, now)
+            tx.run("DELETE FROM store_node WHERE heartbeat_ms < ?", now - int(10 * STORE_NODE_DEAD_S * 1000))
+
+        self._unattended(beat, done)
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._watcher.stop()
+        self._unattended(lambda tx: tx.run(LEAVE, self.instance))
+        self.queue.close()
+        self._writer.join()
+        self._closed = True
+        self._readers.shutdown()
+        self._checkpointer.stop()
+        self._db.close()
+        while self._idle_readers:
+            self._idle_readers.pop().close()
