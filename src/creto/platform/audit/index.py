@@ -61,7 +61,7 @@ def indexed(body: bytes) -> Indexed:
         found = _decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return UNREADABLE
-    if len(body) > INDEX_CHARS_MAX and not found.fits() or ESCAPED_NUL in body:
+    if (len(body) > INDEX_CHARS_MAX and not found.fits()) or ESCAPED_NUL in body:
         return fitting(found)
     return found
 

@@ -17,16 +17,20 @@ from typing import Any
 import msgspec
 
 from creto.common.errors import AuditError, CryptoError, EnablementError
+from creto.common.ids import TenantId, agent_id
 from creto.common.limits import SEQUENCE_BATCH_MAX, SEQUENCE_STEP
-from creto.common.timestamps import MILLISECOND, SECOND, Clock
+from creto.common.timestamps import MILLISECOND, SECOND, Clock, ConsensusTimestamp
 from creto.platform.audit import store as rows
 from creto.platform.audit.checkpoint import Checkpoint
+from creto.platform.audit.events import LogKeyRotated
 from creto.platform.audit.index import indexed
 from creto.platform.audit.keys import NoteSigner
-from creto.platform.audit.store import LogState
+from creto.platform.audit.store import KeyRow, LogState
 from creto.platform.audit.tiles import TileGrowth, TileTree
 from creto.platform.crypto import merkle
 from creto.store.types import EngineName, Isolation, LedgerRow, ReadTx, Store, Tx
+
+PLATFORM_TENANT = TenantId("platform")  # whose the log's own entries are
 
 
 class Cadence(msgspec.Struct, frozen=True):
@@ -77,6 +81,7 @@ class Sequencer:
         self._growth = TileGrowth()
         self._signed: Checkpoint | None = None
         self._signed_at = 0
+        self._introduced = False
         self._step = threading.Lock()
         self._wake = threading.Event()
         self._stopping = threading.Event()
@@ -119,6 +124,9 @@ class Sequencer:
             state, growth = batch.after, batch.growth
 
     def _loaded(self) -> tuple[LogState, TileGrowth]:
+        if not self._introduced:
+            introduce(self._store, self.origin, self._signers, self._clock.now())
+            self._introduced = True
         if self._state is None:
             self._store.read_now(self._load)
         assert self._state is not None
@@ -166,9 +174,8 @@ class Sequencer:
     def checkpoint(self) -> Checkpoint | None:
         """Sign the tree as it is; None if it is empty. The last checkpoint if it has not grown."""
         with self._step:
-            if self._state is None:
-                self._store.read_now(self._load)
-            size, root = self._growth.size, self._growth.root()
+            _, growth = self._loaded()
+            size, root = growth.size, growth.root()
             if not size or (self._signed is not None and self._signed.size >= size):
                 return self._signed
             self._check_extends(size, root)
@@ -179,6 +186,22 @@ class Sequencer:
             self._signed, self._signed_at = signed, now
         self.on_checkpoint(signed)
         return signed
+
+    def rotate(self, signers: Sequence[NoteSigner]) -> None:
+        """Sign what there is with the old keys, and from here on with the new ones."""
+        self.drain()
+        self.checkpoint()
+        with self._step:
+            self._signers, self._introduced = tuple(signers), False
+            self._loaded()
+
+    @property
+    def size(self) -> int:
+        return self._growth.size
+
+    @property
+    def signed_size(self) -> int:
+        return self._signed.size if self._signed else 0
 
     def _check_extends(self, size: int, root: bytes) -> None:
         """What C2SP demands of a log: never sign what is not consistent with the last one signed."""
@@ -193,8 +216,7 @@ class Sequencer:
 
     def due(self) -> bool:
         """Whether the tree has grown and the last checkpoint is old enough."""
-        signed = self._signed.size if self._signed else 0
-        return self._growth.size > signed and self._clock.now() - self._signed_at >= self.cadence.checkpoint_ns
+        return self.size > self.signed_size and self._clock.now() - self._signed_at >= self.cadence.checkpoint_ns
 
     # The thread
 
@@ -256,6 +278,26 @@ def write(tx: Tx, origin: str, batch: Batch) -> bool:
     rows.put_spans(tx, batch.times)
     rows.put_log_state(tx, origin, batch.after)
     return True
+
+
+def introduce(store: Store, origin: str, signers: Sequence[NoteSigner], now: ConsensusTimestamp) -> None:
+    """Note the keys that sign from here on. Other keys than the last ones begin a new generation, and the log itself says so."""
+    vkeys = tuple(signer.key.vkey for signer in signers)
+
+    def note(tx: Tx) -> None:
+        tx.lock(rows.LOCK)
+        known = rows.key_rows(tx)
+        if known and known[-1].vkeys == vkeys:
+            return
+        size = rows.log_state(tx, origin).size
+        rows.put_key(tx, KeyRow(len(known), vkeys, size))
+        if known:
+            event = LogKeyRotated(origin=origin, old_vkeys=known[-1].vkeys, new_vkeys=vkeys, size=size)
+            tx.record(event.entry(tenant=PLATFORM_TENANT, agent=agent_id(signers[0].key.public), timestamp=now))
+
+    known = store.read_now(rows.key_rows)
+    if not known or known[-1].vkeys != vkeys:
+        store.submit(note).result()
 
 
 def size_of(checkpoint: Checkpoint) -> int:

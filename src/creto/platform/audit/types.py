@@ -156,6 +156,14 @@ class Page(msgspec.Struct, frozen=True):
     cursor: str | None = None
 
 
+class LogStatus(msgspec.Struct, frozen=True):
+    """How far this process knows the log to be, and what went wrong last, until it goes right again."""
+
+    size: int
+    signed_size: int
+    failure: str | None = None
+
+
 class Verdict(msgspec.Struct, frozen=True):
     """What a verified file shows. A file that does not verify raises instead."""
 

@@ -11,10 +11,10 @@ import pytest
 from creto.common.errors import AuditError, EnablementError, InvalidInput, NotFound, ProductId
 from creto.common.ids import AgentId, TenantId
 from creto.common.timestamps import SECOND, ConsensusTimestamp
-from creto.platform.audit import AuditQuery, Trust, event_of, verify_database
+from creto.platform.audit import AuditQuery, LogStatus, Trust, event_of, open_log, rotate_log_key, verify_database
 from creto.platform.audit.keys import log_signers
 from creto.platform.consensus.testing import ManualClock
-from creto.platform.crypto import SigningKey, merkle
+from creto.platform.crypto import Kek, Keystore, SigningKey, merkle
 from creto.store import Outcome, Store
 from tests.contract.stores import MakeStore
 from tests.unit.platform.audit.logs import AGENT, KEY, ORIGIN, PARTS, START, TENANT, entry, fill, filled, log
@@ -272,6 +272,39 @@ async def test_rotating_the_key_keeps_old_checkpoints_verifiable(store: Store) -
     late = msgspec.structs.replace(new, signatures=tuple(s.sign(new, START) for s in log_signers(ORIGIN, KEY)))
     with pytest.raises(EnablementError, match="PL-606"):
         trust.check(late)
+
+
+async def test_the_key_lives_in_the_keystore_and_is_rotated_there(make_store: MakeStore) -> None:
+    store = make_store(parts=("creto.store", "creto.platform.crypto", "creto.platform.audit"))
+    keystore = Keystore(store, Kek.generate())
+    audit = await open_log(store, ManualClock(START), keystore, ORIGIN)
+    [first] = await fill(store, [entry(1)])
+    await audit.sequence_once()
+    proof = await audit.prove(first.event_id, tenant=TENANT, fresh=True)
+
+    await rotate_log_key(audit, keystore)
+    [second] = await fill(store, [entry(2)])
+    later = await audit.prove(second.event_id, tenant=TENANT, fresh=True)
+
+    again = await open_log(store, ManualClock(START), keystore, ORIGIN)
+    await again.sequence_once()
+    trust = await again.trust()
+    assert len(trust.logs) == 2
+    proof.verify(trust)
+    later.verify(trust)
+    assert (again.status().size, again.status().failure) == (3, None)
+
+
+async def test_a_failure_is_told_and_overcome(store: Store) -> None:
+    audit, _ = await filled(store, 3)
+    await store.write(lambda tx: tx.run("UPDATE audit_log SET size = 2"))
+    await fill(store, [entry(4)])
+    audit.sequencer._attempt()  # finds that its place is taken, …
+    audit.sequencer._attempt()  # … and by whom
+    assert "PL-604" in (audit.status().failure or "")
+    await store.write(lambda tx: tx.run("UPDATE audit_log SET size = 3"))
+    audit.sequencer._attempt(final=True)
+    assert audit.status() == LogStatus(size=4, signed_size=4)
 
 
 async def test_a_database_that_was_put_back_is_not_signed(store: Store) -> None:
