@@ -137,7 +137,9 @@ NOTE_BYTES_MAX: Final = 256 * 1024  # a checkpoint with 64 post-quantum cosignat
 NOTE_SIGNATURES_MAX: Final = 64  # signed-note demands at least 16
 PROOF_HASHES_MAX: Final = 63  # the height of the largest tree a database counts; tlog-witness allows no more
 PROOF_TILES_CACHED_MAX: Final = 512  # unfolded full tiles in memory, 33 KiB each
-SEQUENCE_STEP: Final = 128  # leaves of one step while the log keeps up: a millisecond of the writer and of Python's lock
+SEQUENCE_STEP: Final = (
+    128  # leaves of one step while the log keeps up: a millisecond of the writer and of Python's lock
+)
 SEQUENCE_BATCH_MAX: Final = 1_024  # leaves of one sequencing transaction: about 10 ms of the writer
 QUERY_WINDOW: Final = 1_000_000  # places of the log that one page of an indexed query looks at
 QUERY_WINDOW_UNINDEXED: Final = 20_000  # where each entry in the window has to be compared: some 20 ms
