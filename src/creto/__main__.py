@@ -1,0 +1,5 @@
+"""`python -m creto` is `creto`."""
+
+from creto.cli import main
+
+main()
