@@ -1,5 +1,6 @@
-"""`python -m creto` is `creto`."""
+"""`python -m creto` is the command line."""
 
 from creto.cli import main
 
-main()
+if __name__ == "__main__":
+    main()

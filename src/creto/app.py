@@ -19,19 +19,26 @@ from pathlib import Path
 
 from creto.bus import Bus, EmbeddedBus
 from creto.common.config import Config
-from creto.common.errors import InvalidInput, NotFound
+from creto.common.errors import AlreadyExists, InvalidInput, NotFound
 from creto.common.ids import AgentId, KeyId, TenantId, checked_tenant
-from creto.common.settings import AuditConfig, BusConfig, CommonConfig, ConsensusConfig, CryptoConfig, StorageConfig, StoreConfig
+from creto.common.settings import (
+    AuditConfig,
+    BusConfig,
+    CommonConfig,
+    ConsensusConfig,
+    CryptoConfig,
+    StorageConfig,
+    StoreConfig,
+)
 from creto.common.telemetry import Metrics
 from creto.edge.api.idempotency import OnceStore
 from creto.edge.api.parts import Parts
 from creto.gate import Gate
 from creto.platform.audit import Audit, NoteKey, WitnessClient
 from creto.platform.consensus import ConsensusClient, EmbeddedClock, Leases, QuorumClock
-from creto.platform.crypto import Keystore, SigningKey, VerifyKey
-from creto.platform.crypto.jose import b64url_encode, b64url_decode
+from creto.platform.crypto import Keystore, SigningKey, VerifyKey, random_bytes
+from creto.platform.crypto.jose import b64url_decode, b64url_encode
 from creto.platform.crypto.kek import KekSource
-from creto.platform.crypto import random_bytes
 from creto.platform.nhi import Nhi, PrincipalKind, nhi_of, registration_proof
 from creto.security.authz import Authz
 from creto.security.memory import Memory
@@ -185,8 +192,8 @@ async def ensured_key(keystore: Keystore, tenant: TenantId, key_id: KeyId) -> Si
     except NotFound:
         try:
             await keystore.put(tenant, key_id, SigningKey.generate())
-        except Exception:  # the other process was first
-            return await keystore.signing_key(tenant, key_id)
+        except AlreadyExists:
+            pass  # the other process was first
         return await keystore.signing_key(tenant, key_id)
 
 

@@ -47,6 +47,7 @@ BODY_BYTES_MAX: Final = 8 * 1024 * 1024  # one REST body or gRPC message
 BATCH_ITEMS_MAX: Final = 1_000  # one batch call: decoding holds the loop for a few milliseconds
 PAGE_ITEMS_MAX: Final = 1_000
 PAGE_ITEMS_DEFAULT: Final = 100
+READY_S_MAX: Final = 2.0  # one probe of a dependency, as the deployment's readiness probe allows
 DEADLINE_S_DEFAULT: Final = 30.0  # a call without a deadline gets this one
 
 # Configuration and telemetry
