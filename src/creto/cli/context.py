@@ -13,6 +13,7 @@ import click
 
 from creto.cli.output import Output
 from creto.common.errors import InvalidInput
+from creto.common.ids import TenantId
 
 if TYPE_CHECKING:
     from creto.common.config import Config
@@ -39,10 +40,10 @@ class Cli:
             env["CRETO_COMMON__TENANT"] = self.tenant
         return load(self.files, env=env)
 
-    def configured_tenant(self) -> str:
+    def configured_tenant(self) -> TenantId:
         from creto.common.settings import CommonConfig
 
-        return self.config()[CommonConfig].tenant
+        return TenantId(self.config()[CommonConfig].tenant)
 
     def token(self) -> str | None:
         """From --token-file or CRETO_TOKEN. Never an argument: every user of a machine can read those."""

@@ -1,11 +1,11 @@
 """Keys outside a database, for machines without an installation: a time node's, a witness's, a person's.
 
-A key file is one line, the base64url of the suite and the seed, readable by its owner alone; a public key file is one line too.
+A key file is the SDK's (`AgentKey.save`), readable by its owner alone; a public key file is one line of base64url, as `creto keys public`
+prints it.
 """
 
 from __future__ import annotations
 
-import stat
 from pathlib import Path
 
 from creto.cli.context import Cli, read, write
@@ -13,23 +13,18 @@ from creto.cli.local import keystore_of
 from creto.common.errors import InvalidInput
 from creto.platform.crypto import SignatureSuite, SigningKey, VerifyKey
 from creto.platform.crypto.jose import b64url_decode, b64url_encode
+from creto.sdk import AgentKey
 
 KEY_FILE_BYTES_MAX = 16 * 1024
 SUITES = {"hybrid": SignatureSuite.HYBRID, "ed25519": SignatureSuite.ED25519, "ml-dsa-65": SignatureSuite.ML_DSA_65}
 
 
 def load_key(path: Path) -> SigningKey:
-    mode = path.stat().st_mode if path.exists() else 0
-    if stat.S_ISREG(mode) and mode & 0o077:
-        raise InvalidInput(
-            "PL-216", f"{path} can be read by others", field=str(path), hint=f"chmod 600 {path}", expected="mode 600"
-        )
-    text = read(path, bytes_max=KEY_FILE_BYTES_MAX).decode(errors="replace").strip()
-    return SigningKey.from_private_bytes(b64url_decode(text, "the key file", "PL-216"))
+    return AgentKey.load(path).signing
 
 
 def save_key(path: Path, key: SigningKey) -> None:
-    write(path, b64url_encode(key.private_bytes()).encode() + b"\n", mode=0o600)
+    AgentKey(key).save(path)
 
 
 def load_or_make_key(path: Path, suite: SignatureSuite = SignatureSuite.HYBRID) -> SigningKey:

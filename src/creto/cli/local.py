@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from creto.cli.context import Cli
 
 if TYPE_CHECKING:
+    from creto.app import App
     from creto.common.config import Config
     from creto.platform.consensus import ConsensusClient
     from creto.platform.crypto import Kek, Keystore
@@ -44,3 +45,13 @@ async def keystore_of(cli: Cli, previous: Sequence[Kek] = ()) -> AsyncIterator[K
     kek = KekSource.parse(config[CryptoConfig].kek).load()
     async with opened(config) as (store, clock):
         yield Keystore(store, kek, clock, previous=previous)
+
+
+@asynccontextmanager
+async def running_here(cli: Cli, what: str) -> AsyncIterator[App]:
+    """All parts of the configured installation, beside whatever else runs on it; the log stays with the worker."""
+    from creto.app import running
+
+    cli.local_only(what)
+    async with running(cli.config(), work=False) as app:
+        yield app

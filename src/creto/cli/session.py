@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from creto.cli.context import Cli
+from creto.common.ids import TenantId
 
 if TYPE_CHECKING:
     from creto.sdk import AsyncCreto
@@ -20,5 +21,14 @@ async def session(cli: Cli) -> AsyncIterator[AsyncCreto]:
         async with AsyncCreto.connect(cli.url, token=cli.token()) as remote:
             yield remote
     else:
-        async with AsyncCreto.local(cli.config()) as local:
+        async with AsyncCreto.local(config=cli.config()) as local:
             yield local
+
+
+async def tenant_of(cli: Cli, creto: AsyncCreto) -> TenantId:
+    """In whose name something is signed: the tenant asked for, the token's, or the configured one."""
+    if cli.tenant:
+        return TenantId(cli.tenant)
+    if cli.url and cli.token():
+        return TenantId((await creto.auth.whoami()).tenant)
+    return cli.configured_tenant()
