@@ -25,7 +25,7 @@ from creto.cli.session import session
 from creto.common.errors import InvalidInput
 from creto.common.ids import AgentId
 from creto.common.limits import CHAIN_BYTES_MAX
-from creto.common.money import to_micros
+from creto.common.money import from_micros, parse_amount, to_micros
 from creto.common.timestamps import SECOND, ConsensusTimestamp
 from creto.platform.nhi import DelegationChain, DelegationLink
 from creto.platform.nhi import delegate as signed_link
@@ -88,7 +88,7 @@ async def make(
         tenant=None if above else cli.configured_tenant(),
         actions=actions,
         resources=resources,
-        budget_micros=to_micros(budget) if budget else None,
+        budget_micros=to_micros(parse_amount(budget, "--budget")) if budget else None,
         currency=currency,
         depth_left=depth,
         not_before=starts,
@@ -118,7 +118,7 @@ LINKS: tuple[Column[DelegationLink], ...] = (
     Column("TO", lambda link: link.child),
     Column("ACTIONS", lambda link: link.actions),
     Column("RESOURCES", lambda link: link.resources),
-    Column("BUDGET", lambda link: f"{link.budget.micros / 1e6:.2f} {link.budget.currency}" if link.budget else "-"),
+    Column("BUDGET", lambda link: f"{from_micros(link.budget.micros)} {link.budget.currency}" if link.budget else "-"),
     Column("DEPTH", lambda link: link.depth_left, right=True),
     Column("UNTIL", lambda link: when(link.not_after)),
 )
