@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -190,10 +190,8 @@ async def ensured_key(keystore: Keystore, tenant: TenantId, key_id: KeyId) -> Si
     try:
         return await keystore.signing_key(tenant, key_id)
     except NotFound:
-        try:
+        with suppress(AlreadyExists):  # the other process was first
             await keystore.put(tenant, key_id, SigningKey.generate())
-        except AlreadyExists:
-            pass  # the other process was first
         return await keystore.signing_key(tenant, key_id)
 
 

@@ -210,9 +210,7 @@ class Gate:
         )
         return Admission(operation=operation, chain=chain, at=now, overridden=PolicyId(asked.policy_id))
 
-    async def _failed(
-        self, operation: Operation, error: EnablementError | None, act: Act | None
-    ) -> None:
+    async def _failed(self, operation: Operation, error: EnablementError | None, act: Act | None) -> None:
         if error is not None:
             error.trace_id = error.trace_id or trace_id()
         entry = self._entry(

@@ -40,7 +40,7 @@ ADD: LiteralString = (
 NEXT_AT: LiteralString = "SELECT min(ready_at) FROM bus_delivery WHERE durable = ? AND ready_at > ? AND ready_at < ?"
 COLUMNS: LiteralString = "d.epoch, d.seq, d.tenant, d.agent, d.deliveries, d.reason, d.body"
 READY: LiteralString = (
-    f"SELECT {COLUMNS} FROM bus_delivery d WHERE d.durable = ? AND d.ready_at <= ? AND NOT EXISTS ("  # noqa: S608
+    f"SELECT {COLUMNS} FROM bus_delivery d WHERE d.durable = ? AND d.ready_at <= ? AND NOT EXISTS ("
     " SELECT 1 FROM bus_delivery e WHERE e.durable = d.durable AND e.tenant = d.tenant AND e.agent = d.agent"
     " AND e.ready_at > ? AND (e.owner <> '' OR e.epoch < d.epoch OR (e.epoch = d.epoch AND e.seq < d.seq)))"
     " ORDER BY d.epoch, d.seq LIMIT ?"
@@ -356,7 +356,7 @@ def header_text(text: str) -> str:
 
 def dead_letters(tx: ReadTx, tenant: TenantId, durable: str | None, after: str, limit: int) -> list[DeadLetter]:
     rows = tx.all(
-        f"SELECT {DEAD_COLUMNS} FROM bus_dead_letter WHERE tenant = ? AND message_id > ?"  # noqa: S608
+        f"SELECT {DEAD_COLUMNS} FROM bus_dead_letter WHERE tenant = ? AND message_id > ?"
         " AND (durable = ? OR ? = '') ORDER BY message_id, durable LIMIT ?",
         tenant, after, durable or "", durable or "", limit,
     )  # fmt: skip

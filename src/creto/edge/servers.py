@@ -25,6 +25,7 @@ from creto.common.limits import BODY_BYTES_MAX
 from creto.common.settings import ServerConfig
 from creto.edge.api import ENDPOINTS, Authenticator, Dispatcher
 from creto.edge.api.parts import Parts
+from creto.edge.console import console_routes
 from creto.edge.operations import health_app, metrics_app
 from creto.edge.rest import rest_app
 from creto.version import VERSION
@@ -161,7 +162,14 @@ async def serving(
             stack.push_async_callback(grpc_server.stop)
             found["grpc"] = f"{config.host}:{grpc_server.port}"
         if http:
-            rest = rest_app(Dispatcher(parts), Authenticator(parts.nhi, tenant), ENDPOINTS, version=VERSION)
+            dispatcher, authenticator = Dispatcher(parts), Authenticator(parts.nhi, tenant)
+            rest = rest_app(
+                dispatcher,
+                authenticator,
+                ENDPOINTS,
+                version=VERSION,
+                extra_routes=console_routes(dispatcher, authenticator),
+            )
             for name, app, port, tls in (
                 ("rest", rest, config.rest_port, True),
                 ("metrics", metrics_app(parts), config.metrics_port, False),

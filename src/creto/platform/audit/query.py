@@ -166,7 +166,7 @@ def rows(tx: ReadTx, query: AuditQuery, first: int, last: int, *, narrow: bool) 
         source = "audit_text t JOIN audit_leaf a ON a.log_index = t.log_index"
         conditions.sql = "t.words @@ CAST(? AS tsquery) AND " + conditions.sql
         params = [postgres_match(query.text, query.tenant)]
-    sql: LiteralString = "SELECT a.log_index, l.body FROM " + source + " CROSS JOIN store_ledger l"  # noqa: S608 - literals
+    sql: LiteralString = "SELECT a.log_index, l.body FROM " + source + " CROSS JOIN store_ledger l"
     sql += " WHERE " + conditions.sql + " AND " + BODY_ON[tx.engine] + " ORDER BY " + column + order + " LIMIT ?"
     return [(row[0], row[1]) for row in tx.all(sql, *params, *conditions.params, query.limit + 1)]
 

@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 SHARES = 4  # what waits is divided by this: larger groups cost fewer commits, smaller ones use more cores of the server
 GROUP_MAX = 32  # functions in one transaction: the more, the longer its row locks are held
-RECONNECT_S = 0.5  # after a failed connection the next callers fail at once for this long
+SLOW_S = 0.25  # a server that is down refuses at once; one that is cut off lets us wait
 CODES_MAX = 4096  # functions remembered as needing a snapshot
 
 BEGIN = {
@@ -119,12 +119,16 @@ class PostgresStore(EngineStore):
         return int(tx.value(WALL_MS))
 
     def _connect(self) -> Connection:
-        if time.monotonic() < self._down_until:
-            raise ConnectionFailed("PL-503", "PostgreSQL is not reachable", retry_after_s=RECONNECT_S)
+        """Connect; after a failure that was slow to show, the next callers fail at once for as long as that took."""
+        started = time.monotonic()
+        if started < self._down_until:
+            raise ConnectionFailed("PL-503", "PostgreSQL is not reachable", retry_after_s=0.5)
         try:
             return connect(self.url)
         except ConnectionFailed:
-            self._down_until = time.monotonic() + RECONNECT_S
+            ended = time.monotonic()
+            if ended - started > SLOW_S:
+                self._down_until = ended + (ended - started)
             raise
 
     def _write_all(self) -> None:
