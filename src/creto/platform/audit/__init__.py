@@ -16,7 +16,7 @@ from creto.platform.audit.keys import CosignerEd25519, CosignerMlDsa44, NoteKey
 from creto.platform.audit.note import Note, NoteSignature
 from creto.platform.audit.proof import InclusionProof, parse_proof
 from creto.platform.audit.sequencer import Cadence
-from creto.platform.audit.service import Audit
+from creto.platform.audit.service import Audit, open_log, rotate_log_key
 from creto.platform.audit.trust import Trust
 from creto.platform.audit.types import (
     AuditQuery,
@@ -24,6 +24,7 @@ from creto.platform.audit.types import (
     AuditRecord,
     ConsistencyProof,
     LoggedEntry,
+    LogStatus,
     MerkleProof,
     Page,
     UnifiedAuditEvent,
@@ -49,6 +50,7 @@ __all__ = [
     "Exported",
     "InclusionProof",
     "Keys",
+    "LogStatus",
     "LoggedEntry",
     "MerkleProof",
     "Note",
@@ -64,9 +66,11 @@ __all__ = [
     "event_of",
     "export_log",
     "folder_put",
+    "open_log",
     "parse_proof",
     "prove_in_batch",
     "register",
+    "rotate_log_key",
     "verify_database",
     "verify_file",
     "verify_folder",

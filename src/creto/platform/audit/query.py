@@ -18,7 +18,14 @@ from creto.common import wire
 from creto.common.errors import InvalidInput
 from creto.common.fingerprint import fingerprint
 from creto.common.ids import checked_tenant
-from creto.common.limits import PAGE_ITEMS_MAX, QUERY_SORTED_MAX, QUERY_WINDOW, QUERY_WINDOW_UNINDEXED
+from creto.common.limits import (
+    INDEX_CHARS_MAX,
+    INTEGER_MAX,
+    PAGE_ITEMS_MAX,
+    QUERY_SORTED_MAX,
+    QUERY_WINDOW,
+    QUERY_WINDOW_UNINDEXED,
+)
 from creto.platform.audit.store import BODY_ON
 from creto.platform.audit.tiles import WIDTH
 from creto.platform.audit.types import AuditQuery, LoggedEntry, Page, decoded_entry
@@ -72,6 +79,14 @@ def checked(query: AuditQuery) -> AuditQuery:
         raise InvalidInput.of("resource_prefix", got=query.resource_prefix, expected="a resource or a prefix, not both")
     if query.resource_prefix == "":
         raise InvalidInput.of("resource_prefix", got="", expected="at least one character")
+    for name in (*(column for column, _ in COLUMNS), "resource_prefix"):
+        value = getattr(query, name) or ""
+        if len(value) > INDEX_CHARS_MAX or "\0" in value:
+            raise InvalidInput.of(name, got=value, expected=f"at most {INDEX_CHARS_MAX} characters, none of them NUL")
+    for name in ("since", "until", "after"):
+        number = getattr(query, name) or 0
+        if not -INTEGER_MAX <= number <= INTEGER_MAX:
+            raise InvalidInput.of(name, got=number, expected="a number of 64 bits")
     return query
 
 
