@@ -84,6 +84,7 @@ BUS_RETENTION_S: Final = 7 * 86_400  # a week in which a message can be replayed
 BUS_POLL_S: Final = 0.01  # how late a publication of another process is seen
 BUS_BACKOFF_S_INITIAL: Final = 0.1
 BUS_BACKOFF_S_MAX: Final = 30.0
+BUS_HEADER_BYTES_MAX: Final = 16 * 1024  # names and values of one message
 BUS_LANES: Final = 8  # agents are spread over so many ordered lanes on a broker
 BUS_PAYLOAD_BYTES_MAX: Final = 1024 * 1024  # the default limit of NATS
 
