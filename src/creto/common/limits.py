@@ -147,3 +147,19 @@ INDEX_CHARS_MAX: Final = 512  # of a name in the query index: two KiB at most, w
 TEXT_WORDS_MAX: Final = 256  # words of one entry that can be searched for
 WITNESSES_MAX: Final = 32  # what tlog-policy asks implementations to support
 VECTOR_CACHE_BYTES_MAX: Final = 256 * 1024**2  # unsealed vectors kept in memory, over all agents
+
+# Authorization
+AUTHZ_EXPRESSION_DEPTH_MAX: Final = 200  # operators within one another; people write ten, Python's stack bears a thousand
+AUTHZ_POLICY_BYTES_MAX: Final = 4 * 1024 * 1024  # one tenant's policies: some 10,000
+AUTHZ_CONTEXT_BYTES_MAX: Final = 64 * 1024  # attributes of one request or entity
+AUTHZ_TTL_S: Final = 10.0  # a decision is remembered this long: the shortest of the spec's cache times
+AUTHZ_DECISIONS_MAX: Final = 200_000  # remembered decisions of a process, about 200 bytes each
+AUTHZ_SWEEP_S: Final = 0.02  # an expired decision is gone after two such turns at the latest: within 50 ms
+AUTHZ_SWEEP_LATE_S: Final = 0.5  # a sweeper that is silent this long is taken for dead, and nothing is remembered
+AUTHZ_TENANTS_MAX: Final = 1_000  # tenants whose policies are held compiled
+AUTHZ_ENTITIES_MAX: Final = 50_000  # entities in memory
+AUTHZ_PARENTS_MAX: Final = 64  # groups that one entity names
+AUTHZ_DRY_RUN_MAX: Final = 10_000  # requests of one dry run: a second or so
+OVERRIDE_TTL_S_MAX: Final = 3_600  # an approval is acted on within the hour or asked for again
+OVERRIDE_TOKEN_BYTES_MAX: Final = 8 * 1024  # two hybrid signatures' worth; ours take 5 KiB
+OVERRIDES_ADMITTED_MAX: Final = 10_000  # tokens that wait to be consumed in one process
