@@ -145,6 +145,7 @@ QUERY_SORTED_MAX: Final = 2_000  # matches of a narrow resource prefix that are 
 QUERY_WORDS_MAX: Final = 16  # words of one full-text query; an id is five of them
 INDEX_CHARS_MAX: Final = 512  # of a name in the query index: two KiB at most, what PostgreSQL takes as a key
 TEXT_WORDS_MAX: Final = 256  # words of one entry that can be searched for
+WITNESS_S_MAX: Final = 10.0  # a witness looks up one row and signs; longer is an outage
 WITNESSES_MAX: Final = 32  # what tlog-policy asks implementations to support
 VECTOR_CACHE_BYTES_MAX: Final = 256 * 1024**2  # unsealed vectors kept in memory, over all agents
 
