@@ -150,6 +150,7 @@ INDEX_CHARS_MAX: Final = 512  # of a name in the query index: two KiB at most, w
 TEXT_WORDS_MAX: Final = 256  # words of one entry that can be searched for
 WITNESS_RETRY_S_MIN: Final = 0.5  # after a witness did not answer …
 WITNESS_RETRY_S_MAX: Final = 60.0  # … doubling, and once a minute while it stays away
+WITNESS_S_MAX: Final = 10.0  # a witness looks up one row and signs; longer is an outage
 WITNESSES_MAX: Final = 32  # what tlog-policy asks implementations to support
 VECTOR_CACHE_BYTES_MAX: Final = 256 * 1024**2  # unsealed vectors kept in memory, over all agents
 
