@@ -137,7 +137,9 @@ async def register(
     principal, owned_by = PrincipalKind(kind), AgentId(owner) if owner else None
     if public_key_file is not None:
         if proof_file is None or key_id or key_file:
-            raise InvalidInput.of("--proof-file", got="none, or another key", expected="the owner's proof, and no other key")
+            raise InvalidInput.of(
+                "--proof-file", got="none, or another key", expected="the owner's proof, and no other key"
+            )
         public, proof = load_public(public_key_file), read_proof(proof_file)
         async with session(cli) as creto:
             made = await creto.agents.register(
@@ -155,9 +157,7 @@ async def register(
     cli.output.say(made, made.nhi)
 
 
-async def registered(
-    cli: Cli, key: SigningKey, kind: PrincipalKind, name: str, owner: AgentId | None
-) -> Identity:
+async def registered(cli: Cli, key: SigningKey, kind: PrincipalKind, name: str, owner: AgentId | None) -> Identity:
     async with session(cli) as creto:
         proof = registration_proof(key, tenant=await tenant_of(cli, creto), kind=kind, name=name, owner=owner)
         return await creto.agents.register(

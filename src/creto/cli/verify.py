@@ -34,7 +34,9 @@ class Verified(msgspec.Struct, frozen=True, omit_defaults=True):
 
 @click.command(cls=Command)
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--keys", "trust_file", type=file_path, help="The log's public keys (`creto audit keys`, or a C2SP policy).")
+@click.option(
+    "--keys", "trust_file", type=file_path, help="The log's public keys (`creto audit keys`, or a C2SP policy)."
+)
 @click.option("--agents", "agents_file", type=file_path, help="Public keys of identities (`creto agents keys`).")
 @click.option("--people", "people_file", type=file_path, help="Who may decide, with their public keys.")
 @click.option("--seen", "seen_files", type=file_path, multiple=True, help="A checkpoint you kept from earlier; may be repeated.")  # fmt: skip
