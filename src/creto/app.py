@@ -42,7 +42,7 @@ from creto.platform.crypto.kek import KekSource
 from creto.platform.nhi import Nhi, PrincipalKind, nhi_of, registration_proof
 from creto.security.authz import Authz
 from creto.security.memory import Memory
-from creto.security.storage import Storage, TenantKeys, Uploads, open_backend
+from creto.security.storage import Storage, TenantKeys, open_backend
 from creto.store import Store, open_store
 
 MIGRATED = (
@@ -120,7 +120,7 @@ async def running(config: Config, *, work: bool = True) -> AsyncIterator[App]:
             authz=authz,
             memory=Memory(TenantKeys(keystore, "memory"), store, clock),
             storage=storage,
-            uploads=Uploads(storage),
+            uploads=storage.uploads,
             bus=bus,
             gate=Gate(nhi, authz, store, clock, metrics),
         )

@@ -75,7 +75,7 @@ class Part(Generic[World]):
     """Some methods in one world."""
 
     def __init__(self, world: World) -> None:
-        self._world = world
+        self._world: World = world
 
 
 class Method(Generic[P, R]):
@@ -97,7 +97,7 @@ class Method(Generic[P, R]):
     def __get__(self, part: Part[Any] | None, owner: type) -> Any:
         if part is None:
             return self
-        world: Async | Sync = part._world
+        world: Any = part._world
         endpoint = self.endpoint
 
         def method(*args: P.args, **kwargs: P.kwargs) -> Any:

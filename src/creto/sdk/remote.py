@@ -82,7 +82,8 @@ class HttpLine:
             raise Timeout("PL-504", f"{endpoint.name}: no answer in {DEADLINE_S_DEFAULT} s") from error
         except httpx2.HTTPError as error:
             raise ConnectionFailed("PL-503", f"{self._http.base_url} does not answer: {error}") from error
-        return answered(endpoint, response)
+        result: R = answered(endpoint, response)
+        return result
 
     async def close(self) -> None:
         await self._http.aclose()
@@ -93,7 +94,7 @@ def text(value: Any) -> str:
     return plain if isinstance(plain, str) else json.dumps(plain)
 
 
-def answered(endpoint: Endpoint[..., R], response: httpx2.Response) -> R:
+def answered(endpoint: Endpoint[..., Any], response: httpx2.Response) -> Any:
     if response.status_code >= 400 or response.headers.get("content-type") == "application/problem+json":
         raise refused(response)
     result: Any

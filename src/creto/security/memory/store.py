@@ -23,13 +23,12 @@ ITEM: LiteralString = (
     " i.content FROM memory_item i"
 )
 SEQ: LiteralString = "SELECT i.seq FROM memory_item i"
-SEQ_OF_MATCH: LiteralString = (
-    "SELECT i.seq FROM (SELECT rowid FROM memory_words WHERE memory_words MATCH ?) w CROSS JOIN memory_item i"
-)
+NUM_AND_SEQ: LiteralString = "SELECT i.num, i.seq FROM memory_item i"
 NUM: LiteralString = "SELECT i.num FROM memory_item i"
 WITHIN: LiteralString = " WHERE i.tenant = ? AND i.agent = ? AND i.generation = ?"
 ALIVE: LiteralString = " AND (i.expires_at = 0 OR i.expires_at > ?)"
 AMONG: LiteralString = " AND i.seq IN (SELECT value FROM json_each(?))"
+AMONG_NUMS: LiteralString = " AND i.num IN (SELECT value FROM json_each(?))"
 OF_KIND: LiteralString = " AND (i.kind = ? OR ? = '')"
 
 
@@ -238,25 +237,34 @@ def search(tx: ReadTx, at: Partition, words: Sequence[str], kind: str | None, no
     for word in words:
         found = postings(tx, at, word)
         weight = math.log(1 + max(total, len(found)) / len(found)) if found else 0.0
-        for seq in found:
-            scores[seq] = scores.get(seq, 0.0) + weight
+        for place in found:
+            scores[place] = scores.get(place, 0.0) + weight
     wanted = 2 * limit
     while True:
         best = heapq.nlargest(wanted, zip(scores.values(), scores, strict=True))
-        rows = items_by_seq(tx, at, [seq for _, seq in best], kind, now)[:limit]
+        rows = items_by_seq(tx, at, seqs_of(tx, at, [place for _, place in best]), kind, now)[:limit]
         if len(rows) == limit or wanted >= len(scores):
             return rows
         wanted *= 8  # some had expired or were of another kind
 
 
 def postings(tx: ReadTx, at: Partition, word: str) -> list[int]:
-    """Which of the agent's items have the word. It is a digest of letters only, so no query syntax can hide in it."""
+    """Where the word stands: sequence numbers, or on SQLite the row numbers that FTS5 knows, which grow alike.
+
+    A word is a digest of letters only, so no query syntax can hide in it."""
     if tx.engine is EngineName.POSTGRES:
         sql = SEQ + WITHIN + " AND i.words @@ to_tsquery('simple', ?)"
         return [row[0] for row in tx.all(sql, *at, word)]
-    # CROSS JOIN is SQLite's way to say: the matches first, then their rows.
-    sql = SEQ_OF_MATCH + WITHIN + " AND i.num = w.rowid"
-    return [row[0] for row in tx.all(sql, word, *at)]
+    return [row[0] for row in tx.all("SELECT rowid FROM memory_words WHERE memory_words MATCH ?", word)]
+
+
+def seqs_of(tx: ReadTx, at: Partition, places: list[int]) -> list[int]:
+    """Row numbers as the sequence numbers of this partition, in the same order; a row that is not the agent's drops out here."""
+    if tx.engine is EngineName.POSTGRES:
+        return places
+    sql = NUM_AND_SEQ + WITHIN + AMONG_NUMS
+    known: dict[int, int] = dict(tx.all(sql, *at, wire.encode(places).decode()))
+    return [known[num] for num in places if num in known]
 
 
 def delete_items(tx: Tx, at: Partition, ids: Sequence[str]) -> int:
