@@ -34,10 +34,10 @@ from creto.common.telemetry import Metrics
 from creto.edge.api.idempotency import OnceStore
 from creto.edge.api.parts import Parts
 from creto.gate import Gate
-from creto.platform.audit import Audit, NoteKey, WitnessClient
+from creto.platform.audit import NoteKey, WitnessClient, open_log
 from creto.platform.consensus import ConsensusClient, EmbeddedClock, Leases, QuorumClock
 from creto.platform.crypto import Keystore, SigningKey, VerifyKey, random_bytes
-from creto.platform.crypto.jose import b64url_decode, b64url_encode
+from creto.platform.crypto.jose import b64url_decode
 from creto.platform.crypto.kek import KekSource
 from creto.platform.nhi import Nhi, PrincipalKind, nhi_of, registration_proof
 from creto.security.authz import Authz
@@ -59,7 +59,6 @@ MIGRATED = (
 
 PLATFORM_TENANT = TenantId("platform")
 LAYER_KEY = KeyId("layer")  # signs override tokens and what the layer itself attests
-LOG_KEY = KeyId("log")  # signs checkpoints
 OPERATOR_KEY = KeyId("operator")
 OPERATOR_NAME = "operator"
 
@@ -94,10 +93,10 @@ async def running(config: Config, *, work: bool = True) -> AsyncIterator[App]:
         layer_key = await ensured_key(keystore, PLATFORM_TENANT, LAYER_KEY)
         nhi = Nhi(store, clock, keystore)
         await nhi.start()
-        audit = Audit(
+        audit = await open_log(
             opened,
             clock,
-            await ensured_key(keystore, PLATFORM_TENANT, LOG_KEY),
+            keystore,
             config[AuditConfig].origin,
             witnesses=witnesses_of(config[AuditConfig]),
             witnesses_required=config[AuditConfig].witnesses_min,
@@ -176,10 +175,10 @@ async def bus_for(config: Config, store: Store) -> AsyncIterator[Bus]:
 
 def witnesses_of(config: AuditConfig) -> list[WitnessClient]:
     """`URL=<vkey>` each: where the witness listens and the key it signs with."""
-    from creto.connectors.witness import http_transport
-
     found = []
     for text in config.witnesses:
+        from creto.connectors.witness import http_transport
+
         url, _, vkey = text.partition("=")
         found.append(WitnessClient(NoteKey.parse(vkey), http_transport(url)))
     return found
@@ -215,7 +214,7 @@ def create_kek(path: Path) -> bool:
     except FileExistsError:
         return False
     with os.fdopen(fd, "wb") as file:
-        file.write(b64url_encode(random_bytes(32)).encode() + b"\n")
+        file.write(random_bytes(32).hex().encode() + b"\n")
         file.flush()
         os.fsync(file.fileno())
     return True

@@ -29,7 +29,7 @@ def main(url: str) -> None:
     def signed(checkpoint: Checkpoint) -> None:
         tell(f"signed {checkpoint.size} {checkpoint.root.hex()}")
 
-    audit.sequencer.on_checkpoint = signed
+    audit.sequencer.on_checkpoint(signed)
     audit.start()
     tell("ready")
     for round_number in itertools.count():

@@ -67,9 +67,9 @@ AGENTS: LiteralString = (
     " FROM bus_delivery WHERE durable = ? GROUP BY tenant, agent"
 )
 MINE: LiteralString = " WHERE durable = ? AND epoch = ? AND seq = ? AND owner = ? AND deliveries = ?"
-DONE: LiteralString = "DELETE FROM bus_delivery" + MINE  # noqa: S608
-LATER: LiteralString = "UPDATE bus_delivery SET owner = '', ready_at = ?, reason = ?" + MINE  # noqa: S608
-GIVE_BACK: LiteralString = "UPDATE bus_delivery SET owner = '', ready_at = 0, deliveries = deliveries - 1" + MINE  # noqa: S608
+DONE: LiteralString = "DELETE FROM bus_delivery" + MINE
+LATER: LiteralString = "UPDATE bus_delivery SET owner = '', ready_at = ?, reason = ?" + MINE
+GIVE_BACK: LiteralString = "UPDATE bus_delivery SET owner = '', ready_at = 0, deliveries = deliveries - 1" + MINE
 RENEW: LiteralString = "UPDATE bus_delivery SET ready_at = ? WHERE durable = ? AND owner = ?"
 BURY: LiteralString = (
     "INSERT INTO bus_dead_letter (tenant, durable, message_id, epoch, seq, agent, deliveries, reason, body, died_at)"

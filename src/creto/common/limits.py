@@ -137,19 +137,27 @@ NOTE_BYTES_MAX: Final = 256 * 1024  # a checkpoint with 64 post-quantum cosignat
 NOTE_SIGNATURES_MAX: Final = 64  # signed-note demands at least 16
 PROOF_HASHES_MAX: Final = 63  # the height of the largest tree a database counts; tlog-witness allows no more
 PROOF_TILES_CACHED_MAX: Final = 512  # unfolded full tiles in memory, 33 KiB each
-SEQUENCE_STEP: Final = 128  # leaves of one step while the log keeps up: a millisecond of the writer and of Python's lock
+SEQUENCE_STEP: Final = (
+    128  # leaves of one step while the log keeps up: a millisecond of the writer and of Python's lock
+)
 SEQUENCE_BATCH_MAX: Final = 1_024  # leaves of one sequencing transaction: about 10 ms of the writer
 QUERY_WINDOW: Final = 1_000_000  # places of the log that one page of an indexed query looks at
+QUERY_WINDOW_COMBINED: Final = 100_000  # where one index is walked and other fields compared
 QUERY_WINDOW_UNINDEXED: Final = 20_000  # where each entry in the window has to be compared: some 20 ms
 QUERY_SORTED_MAX: Final = 2_000  # matches of a narrow resource prefix that are sorted on the spot
 QUERY_WORDS_MAX: Final = 16  # words of one full-text query; an id is five of them
 INDEX_CHARS_MAX: Final = 512  # of a name in the query index: two KiB at most, what PostgreSQL takes as a key
 TEXT_WORDS_MAX: Final = 256  # words of one entry that can be searched for
+WITNESS_RETRY_S_MIN: Final = 0.5  # after a witness did not answer …
+WITNESS_RETRY_S_MAX: Final = 60.0  # … doubling, and once a minute while it stays away
+WITNESS_S_MAX: Final = 10.0  # a witness looks up one row and signs; longer is an outage
 WITNESSES_MAX: Final = 32  # what tlog-policy asks implementations to support
 VECTOR_CACHE_BYTES_MAX: Final = 256 * 1024**2  # unsealed vectors kept in memory, over all agents
 
 # Authorization
-AUTHZ_EXPRESSION_DEPTH_MAX: Final = 200  # operators within one another; people write ten, Python's stack bears a thousand
+AUTHZ_EXPRESSION_DEPTH_MAX: Final = (
+    200  # operators within one another; people write ten, Python's stack bears a thousand
+)
 AUTHZ_POLICY_BYTES_MAX: Final = 4 * 1024 * 1024  # one tenant's policies: some 10,000
 AUTHZ_CONTEXT_BYTES_MAX: Final = 64 * 1024  # attributes of one request or entity
 AUTHZ_TTL_S: Final = 10.0  # a decision is remembered this long: the shortest of the spec's cache times

@@ -127,6 +127,7 @@ class TrustView(View, frozen=True):
     """The public keys that checkpoints are checked with, as vkeys."""
 
     vkeys: tuple[str, ...]
+    trust: bytes = b""  # the same with its generations and witnesses, as `creto verify --keys` reads it
 
 
 READ, WRITE = "audit:read", "audit:write"
@@ -227,4 +228,5 @@ async def consistency(parts: Parts, call: Call, ask: ProveConsistency) -> Consis
 
 @handles(TRUST)
 async def trust(parts: Parts, call: Call, ask: GetCheckpoint) -> TrustView:
-    return TrustView(vkeys=tuple(vkey for log in (await parts.audit.trust()).logs for vkey in log.vkeys))
+    known = await parts.audit.trust()
+    return TrustView(vkeys=tuple(vkey for log in known.logs for vkey in log.vkeys), trust=known.encode())

@@ -224,7 +224,7 @@ async def unassign(parts: Parts, call: Call, ask: ChangeRole) -> RoleChanged:
 async def override(parts: Parts, call: Call, ask: IssueOverride) -> Override:
     """Nobody approves their own operation, nor one done for them."""
     me = call.known
-    if me.agent == ask.agent or ALL_SCOPES not in me.scopes and "oversight:decide" not in me.scopes:
+    if me.agent == ask.agent or (ALL_SCOPES not in me.scopes and "oversight:decide" not in me.scopes):
         raise Unauthorized("OV-403", "an agent cannot approve its own operation", got=me.agent)
     token = await parts.authz.issue_override(
         tenant=call.tenant,

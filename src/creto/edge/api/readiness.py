@@ -12,7 +12,7 @@ from enum import StrEnum
 import msgspec
 
 from creto.common.errors import EnablementError
-from creto.common.ids import TenantId
+from creto.common.ids import AgentId, TenantId
 from creto.common.limits import READY_S_MAX
 from creto.edge.api.parts import Parts
 
@@ -20,6 +20,7 @@ from creto.edge.api.parts import Parts
 STARTUP_TIMEOUT_S = {"nhi": 30, "authz": 10, "crypto": 30, "consensus": 30, "memory": 60, "audit": 30, "store": 30, "bus": 30, "storage": 30}  # fmt: skip
 SOFT = frozenset({"audit", "memory", "bus", "storage"})
 PROBE_TENANT = TenantId("default")
+PROBE_AGENT = AgentId("agent:nhi:ed25519:11111111111111111111111111111111")  # nobody's: what is decided does not matter
 
 
 class Condition(StrEnum):
@@ -61,7 +62,8 @@ def probes(parts: Parts) -> dict[str, Probe]:
         return Condition.UP
 
     async def authz() -> Condition:
-        return Condition.UP if parts.authz.ready else Condition.DOWN
+        parts.authz.check(PROBE_AGENT, "time:read", f"tenant:{PROBE_TENANT}", tenant=PROBE_TENANT)
+        return Condition.UP
 
     async def audit() -> Condition:
         await parts.audit.size()

@@ -87,7 +87,7 @@ class Sequencer:
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self.failure: Exception | None = None
-        self.on_checkpoint: Callable[[Checkpoint], None] = lambda checkpoint: None
+        self._listeners: list[Callable[[Checkpoint], None]] = []
 
     def step(self, limit: int = SEQUENCE_BATCH_MAX) -> int:
         """Sequence one batch; how many leaves it had. 0 also when another process was faster."""
@@ -184,8 +184,13 @@ class Sequencer:
             signed = head.signed(*(signer.sign(head, now) for signer in self._signers))
             self._store.submit(lambda tx: rows.put_checkpoint(tx, signed, now)).result()
             self._signed, self._signed_at = signed, now
-        self.on_checkpoint(signed)
+        for listener in self._listeners:
+            listener(signed)
         return signed
+
+    def on_checkpoint(self, listener: Callable[[Checkpoint], None]) -> None:
+        """Call `listener` with each checkpoint that is signed here, on the thread that signed it."""
+        self._listeners.append(listener)
 
     def rotate(self, signers: Sequence[NoteSigner]) -> None:
         """Sign what there is with the old keys, and from here on with the new ones."""

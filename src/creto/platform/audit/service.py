@@ -23,6 +23,7 @@ from creto.platform.audit.tiles import TileCache, TileTree
 from creto.platform.audit.trust import LogKeys, Trust
 from creto.platform.audit.types import AuditQuery, AuditReceipt, ConsistencyProof, LoggedEntry, LogStatus, Page
 from creto.platform.audit.witness_client import ConsistencyPath, WitnessClient
+from creto.platform.audit.witnessing import Witnessing
 from creto.platform.crypto import Keystore, SigningKey, merkle
 from creto.store.types import Entry, EntryId, ReadTx, Store
 
@@ -53,6 +54,8 @@ class Audit:
         self._required = witnesses_required
         self._full = TileCache()
         self.sequencer = Sequencer(store, clock, origin, self._signers, cadence)
+        self.witnessing = Witnessing(self.witness_once)
+        self.sequencer.on_checkpoint(self.witnessing.notice)
         if not 0 <= witnesses_required <= len(self._witnesses):
             raise InvalidInput.of(
                 "witnesses_required", got=witnesses_required, expected=f"0 to {len(self._witnesses)} witnesses"
@@ -61,10 +64,14 @@ class Audit:
     # Writing
 
     def start(self) -> None:
+        """Sequence, sign and ask the witnesses, each on its own thread."""
+        if self._witnesses:
+            self.witnessing.start()
         self.sequencer.start()
 
     def stop(self) -> None:
         self.sequencer.stop()
+        self.witnessing.stop()
 
     def wake(self) -> None:
         """Whoever committed ledger entries may say so; else the sequencer finds them a few milliseconds later."""
@@ -192,9 +199,13 @@ class Audit:
         self._signers = log_signers(self.origin, signer)
         await asyncio.to_thread(self.sequencer.rotate, self._signers)
 
+    async def size(self) -> int:
+        """How many entries are in the tree, whoever sequences them."""
+        return await self._store.read(lambda tx: rows.log_state(tx, self.origin).size)
+
     def status(self) -> LogStatus:
         """How the log stands in this process: plain numbers for health and metrics."""
-        failure = self.sequencer.failure
+        failure = self.sequencer.failure or self.witnessing.failure
         return LogStatus(
             size=self.sequencer.size,
             signed_size=self.sequencer.signed_size,

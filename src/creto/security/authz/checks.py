@@ -17,6 +17,7 @@ from creto.security.authz import names
 from creto.security.authz.cedar.entities import context_from_json
 from creto.security.authz.cedar.expressions import Request
 from creto.security.authz.cedar.policies import Answer
+from creto.security.authz.cedar.values import Uid
 from creto.security.authz.directory import View, find_identity
 from creto.security.authz.hits import Shelf
 from creto.security.authz.lattice import decided
@@ -90,7 +91,7 @@ class QuotaTenantAuthz(TenantAuthz):
 
 
 def evaluated(
-    holding: Holding, view: View, principal: names.Uid, action: str, resource: str, context: Mapping[str, Any] | None
+    holding: Holding, view: View, principal: Uid, action: str, resource: str, context: Mapping[str, Any] | None
 ) -> Answer:
     """PL-702 if the context is no record of Cedar values."""
     request = Request(

@@ -128,4 +128,3 @@ class View(Mapping[Uid, Entity]):
             if above.type not in ("Tenant", "Role"):
                 pending += self._facts.entity(above).parents
         return Entity(uid, attrs, frozenset(found))
-

@@ -43,7 +43,9 @@ class Hits:
         self._entries_max = entries_max
         self._lock = threading.Lock()
         self._shelves: dict[str, Shelf] = {}
-        self._due: deque[tuple[int, Shelf, Table, str, str, str, Decision]] = deque()  # one time to live: the oldest is first
+        self._due: deque[tuple[int, Shelf, Table, str, str, str, Decision]] = (
+            deque()
+        )  # one time to live: the oldest is first
         self._swept_at = ticks()
         self._sweeping = False
         self.epoch = 0

@@ -1,10 +1,10 @@
 """From the layer's names to Cedar's entities.
 
-    agent:nhi:…                  Agent::"agent:nhi:…", or Human, Service: what the identity is registered as
-    agent:agent:nhi:…            the same
-    runtime:sandbox:sb-1         Sandbox::"sb-1"           the longest prefix of PREFIXES gives the type, the rest is the id
-    anything else                Resource::"<the whole uri>"
-    sandbox.spawn                Action::"sandbox.spawn"
+agent:nhi:…                  Agent::"agent:nhi:…", or Human, Service: what the identity is registered as
+agent:agent:nhi:…            the same
+runtime:sandbox:sb-1         Sandbox::"sb-1"           the longest prefix of PREFIXES gives the type, the rest is the id
+anything else                Resource::"<the whole uri>"
+sandbox.spawn                Action::"sandbox.spawn"
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ from creto.common.ids import AgentId, TenantId, checked_name, checked_tenant
 from creto.common.limits import OVERRIDE_TTL_S_MAX, OVERRIDES_ADMITTED_MAX
 from creto.common.timestamps import SECOND, Clock, ConsensusTimestamp
 from creto.platform.crypto import SigningKey, random_bytes
+from creto.platform.crypto.jose import b64url_encode
 from creto.platform.nhi import Nhi
 from creto.security.authz import store as sql
 from creto.security.authz import tokens
@@ -70,7 +71,7 @@ class Overrides(Core):
             raise InvalidInput.of("args_digest", got=f"{len(args_digest)} bytes", expected=f"{ARGS_DIGEST_BYTES_MAX} bytes at most")  # fmt: skip
         version = await self._store.read(lambda tx: sql.active_number(tx, tenant))
         token = OverrideToken(
-            token_id=tokens.b64url_encode(random_bytes(TOKEN_ID_BYTES)),
+            token_id=b64url_encode(random_bytes(TOKEN_ID_BYTES)),
             tenant=tenant,
             agent=AgentId(checked_name(agent, "agent")),
             action=checked_name(action, "action"),
@@ -198,6 +199,7 @@ class Overrides(Core):
             for key in tuple(self._admitted):
                 if key[0] == tenant and agent in (None, key[2]):
                     self._admitted.pop(key, None)
+
     def _policies_changed(self, tenant: TenantId) -> None:
         self._disown(tenant)
 

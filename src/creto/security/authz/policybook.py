@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from creto.common.errors import InvalidInput
 from creto.common.ids import AgentId, AgentIdentity, TenantId, checked_tenant
 from creto.common.limits import AUTHZ_DRY_RUN_MAX, INTEGER_MAX, PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX
+from creto.common.timestamps import ConsensusTimestamp
 from creto.platform.crypto import digest
 from creto.platform.nhi import Standing, lifecycle
 from creto.security.authz import store as sql
@@ -176,12 +177,14 @@ class PolicyBook(Core):
     def _resource_uid(self, tenant: TenantId, uri: str) -> object:
         return View(self.facts(tenant), self._nhi, tenant, {}).resource(uri)
 
-    def _activate(self, tx: Tx, version: PolicyVersion, actor: str, now: Any) -> None:
+    def _activate(self, tx: Tx, version: PolicyVersion, actor: str, now: ConsensusTimestamp) -> None:
         sql.activate(tx, version.tenant, version.version, actor, now)
         self._record_version(tx, "policies_activated", "PoliciesActivated", actor, version, now)
         announce(tx, Change(version.tenant, policies=True))
 
-    def _record_version(self, tx: Tx, act: str, event: str, actor: str, v: PolicyVersion, now: Any) -> None:
+    def _record_version(
+        self, tx: Tx, act: str, event: str, actor: str, v: PolicyVersion, now: ConsensusTimestamp
+    ) -> None:
         fields: dict[str, object] = {"version": v.version, "digest": v.digest, "policies": v.policies, "note": v.note}
         self._record(tx, v.tenant, act, event, actor=actor, subject=f"policies:{v.version}", now=now, fields=fields)
 
@@ -197,5 +200,5 @@ def shipped_version(tenant: TenantId) -> PolicyVersion:
         policies=text.count("@id("),
         note="the shipped policies",
         uploaded_by="creto",
-        uploaded_at=lifecycle.ConsensusTimestamp(0),
+        uploaded_at=ConsensusTimestamp(0),
     )

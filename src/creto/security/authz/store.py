@@ -133,10 +133,8 @@ def add_override(tx: Tx, tenant: TenantId, token_id: str, agent: AgentId, expire
 
 def override(tx: ReadTx, tenant: TenantId, token_id: str) -> Row | None:
     """(agent, expires_at, revoked_at)."""
-    return tx.one(
-        "SELECT agent, expires_at, revoked_at FROM authz_override WHERE tenant = ? AND token_id = ?" + tx.for_update,
-        tenant, token_id,
-    )  # fmt: skip
+    sql: LiteralString = "SELECT agent, expires_at, revoked_at FROM authz_override WHERE tenant = ? AND token_id = ?"
+    return tx.one(sql + tx.for_update, tenant, token_id)
 
 
 def revoke_override(tx: Tx, tenant: TenantId, token_id: str, now: int) -> bool:

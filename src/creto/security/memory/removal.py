@@ -37,7 +37,7 @@ def remove_some(tx: Tx, at: Partition, limit: int) -> int:
     for table in TABLES:
         order: LiteralString = "state_key" if table == "memory_state" else "seq"
         removed += tx.run(
-            f"DELETE FROM {table} WHERE tenant = ? AND agent = ? AND generation = ?"  # noqa: S608 - literals
+            f"DELETE FROM {table} WHERE tenant = ? AND agent = ? AND generation = ?"
             f" AND {order} IN (SELECT {order} FROM {table} WHERE tenant = ? AND agent = ? AND generation = ?"
             f" ORDER BY {order} LIMIT ?)",
             *at,

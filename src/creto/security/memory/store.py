@@ -349,7 +349,7 @@ def turns(
 ) -> list[TurnRow]:
     order: LiteralString = " AND seq < ? ORDER BY seq DESC" if newest_first else " AND seq > ? ORDER BY seq"
     sql = (
-        "SELECT seq, id, role, written_by, written_at, expires_at, trace_id, content FROM memory_turn"  # noqa: S608 - literals
+        "SELECT seq, id, role, written_by, written_at, expires_at, trace_id, content FROM memory_turn"
         " WHERE tenant = ? AND agent = ? AND generation = ? AND conversation = ?"
         " AND (expires_at = 0 OR expires_at > ?)" + order + " LIMIT ?"
     )

@@ -111,7 +111,7 @@ async def test_two_processes_sequence_each_entry_once(make_store: MakeStore) -> 
 async def test_the_thread_sequences_and_signs_what_is_committed(store: Store) -> None:
     audit = log(store)
     signed = threading.Event()
-    audit.sequencer.on_checkpoint = lambda checkpoint: signed.set()
+    audit.sequencer.on_checkpoint(lambda checkpoint: signed.set())
     audit.start()
     try:
         receipt = await audit.append(entry(1))

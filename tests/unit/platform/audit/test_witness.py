@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -160,6 +161,37 @@ async def test_a_log_gathers_the_cosignatures_it_needs(store: Store, tmp_path: P
     finally:
         for s in stores:
             s.close()
+
+
+async def test_running_the_log_asks_its_witnesses_until_they_answer(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("creto.platform.audit.witnessing.WITNESS_RETRY_S_MIN", 0.01)
+    other = open_store(f"sqlite:///{tmp_path}/w.db", parts=PARTS)
+    try:
+        seen, client = witness(other, Trust.of(*(s.key for s in log_signers(ORIGIN, KEY))))
+        calls = 0
+        cosigned = threading.Event()
+
+        async def flaky(body: bytes) -> tuple[int, bytes]:
+            nonlocal calls
+            calls += 1
+            if calls < 3:
+                raise ConnectionResetError
+            answer = await seen.handle_add_checkpoint(body)
+            cosigned.set()
+            return answer
+
+        audit = log(store, witnesses=[WitnessClient(client.key, flaky)], witnesses_required=1)
+        audit.start()
+        receipt = await audit.append(entry(1))
+        assert await asyncio.to_thread(cosigned.wait, 20)
+        audit.stop()
+        assert audit.status().failure is None
+        proof = await audit.prove(receipt.event_id, tenant=TENANT)
+        assert proof.verify(await audit.trust()) == {"w1"}
+    finally:
+        other.close()
 
 
 async def test_without_enough_witnesses_the_log_says_so(store: Store) -> None:

@@ -112,7 +112,7 @@ def operands(op: str, body: Json) -> list[Json]:
     while pending:
         node = pending.pop()
         for side in (node["left"], node["right"]) if "left" in node else ():
-            pending.append(side if op not in side else side[op])
+            pending.append(side.get(op, side))
         if "left" not in node:
             found.append(node)
     return found[::-1]

@@ -170,15 +170,15 @@ def compared(test: Callable[[int, int], bool]) -> Callable[[Value, Value], bool]
 def is_loopback(value: Value) -> bool:
     need(value, Ipaddr)
     if value.version == 4:
-        return value.address >> 24 == 127 and value.prefix >= 8
-    return value.address == 1 and value.prefix == 128
+        return bool(value.address >> 24 == 127 and value.prefix >= 8)
+    return bool(value.address == 1 and value.prefix == 128)
 
 
 def is_multicast(value: Value) -> bool:
     need(value, Ipaddr)
     if value.version == 4:
-        return value.address >> 28 == 0xE and value.prefix >= 4
-    return value.address >> 120 == 0xFF and value.prefix >= 8
+        return bool(value.address >> 28 == 0xE and value.prefix >= 4)
+    return bool(value.address >> 120 == 0xFF and value.prefix >= 8)
 
 
 def is_version(version: int) -> Callable[[Value], bool]:
@@ -224,7 +224,7 @@ def to_time(at: Value) -> Duration:
 def in_units(unit_ms: int) -> Callable[[Value], int]:
     def run(value: Value) -> int:
         need(value, Duration)
-        count = abs(value.ms) // unit_ms  # towards zero, as Rust divides
+        count: int = abs(value.ms) // unit_ms  # towards zero, as Rust divides
         return count if value.ms >= 0 else -count
 
     return run

@@ -46,8 +46,8 @@ class Policy:
         )
 
     def applies(self, q: Request) -> bool:
-        for part, wanted in self.types:
-            if getattr(q, part).type != wanted:
+        for part, type_wanted in self.types:
+            if getattr(q, part).type != type_wanted:
                 return False
         for run, wanted in self.conditions:
             value = run(q)
