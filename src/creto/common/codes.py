@@ -148,6 +148,7 @@ ROWS: tuple[CodeRow, ...] = (
     CodeRow("PL-217", "CryptoError", 400, G.INVALID_ARGUMENT, "The Merkle proof is not valid"),
     CodeRow("PL-218", "CryptoError", 400, G.INVALID_ARGUMENT, "The sealed bytes are malformed"),
     CodeRow("PL-219", "CryptoError", 400, G.FAILED_PRECONDITION, "A weaker suite than agreed was offered", "The peer must use a suite from the signed list."),
+    CodeRow("PL-220", "CryptoError", 400, G.INVALID_ARGUMENT, "The digest or authentication code does not fit the data"),
     # Platform: consensus
     CodeRow("PL-300", "ConnectionFailed", 503, G.UNAVAILABLE, "The consensus service failed", None, BACKOFF),
     CodeRow("PL-301", "ConnectionFailed", 503, G.UNAVAILABLE, "No quorum of time nodes answers", "Check the time nodes; until then timestamps are local and marked degraded.", BACKOFF),

@@ -9,6 +9,7 @@ SCOPE_PATTERNS_MAX: Final = 64  # actions or resources named by one delegation l
 SCOPE_PATTERN_CHARS_MAX: Final = 256  # one pattern; longer ones are mistakes
 SIGNATURE_BYTES_MAX: Final = 8 * 1024  # a hybrid signature is 3,374 bytes; room for the next suite
 CHAINS_CACHED_MAX: Final = 16_384  # facts of verified chains, about 2 KiB each
+CHAINS_DECODED_MAX: Final = 256  # chains kept with their bytes, up to 100 KiB each
 LINKS_VERIFIED_MAX: Final = 65_536  # digests of verified links, about 100 bytes each
 IDENTITIES_CACHED_MAX: Final = 16_384  # identities in memory, about 6 KiB each with their parsed keys
 DEPENDENTS_MAX: Final = 262_144  # (ancestor, agent) pairs that a revocation must reach in this process
@@ -20,10 +21,20 @@ CERTIFICATE_TTL_S_MAX: Final = 7 * 86_400  # short-lived: nobody needs to publis
 CERTIFICATE_BYTES_MAX: Final = 16 * 1024  # one certificate or request
 ROTATION_OVERLAP_S_DEFAULT: Final = 86_400  # a day to hand the new key out
 ROTATION_OVERLAP_S_MAX: Final = 30 * 86_400  # beyond it two keys would be one too many
-ROTATIONS_MAX: Final = 1_000  # successors of one origin; a walk along them is bounded
+ROTATIONS_MAX: Final = 1_000  # keys of one line: a revocation ends all of them in one transaction
 KEM_KEY_BYTES_MAX: Final = 2 * 1024  # an ML-KEM-768 key is 1,184 bytes, the hybrid 1,216
 CHALLENGE_TTL_S: Final = 60  # signing takes a millisecond; a minute forgives a slow network
 ONE_TIME_PREKEYS_MAX: Final = 200  # a bundle for a few days of new sessions
+
+# Crypto
+BATCH_LEAVES_MAX: Final = 1 << 20  # leaves under one seal: the tree lives in memory, 64 MiB of hashes
+SUITE_LIST_BYTES_MAX: Final = 16 * 1024  # a few hundred bytes and one composite signature
+JWS_BYTES_MAX: Final = 256 * 1024  # a payload of a hundred KiB and a few post-quantum signatures
+JWS_SIGNATURES_MAX: Final = 8  # each costs a verification
+KEK_BYTES_MAX: Final = 4096  # what a file or program may give for a key of 64 digits
+KEK_COMMAND_TIMEOUT_S: Final = 10.0  # a vault across the network answers in one; start-up waits for it
+KEYS_CACHED_MAX: Final = 4096  # opened keys in memory, about 10 KiB each with both halves
+REWRAP_ROWS_MAX: Final = 200  # keys re-sealed in one transaction: a few milliseconds of the writer
 
 # Text and ids
 ID_CHARS_MAX: Final = 200  # any id, action, subject or resource name
@@ -36,6 +47,7 @@ BODY_BYTES_MAX: Final = 8 * 1024 * 1024  # one REST body or gRPC message
 BATCH_ITEMS_MAX: Final = 1_000  # one batch call: decoding holds the loop for a few milliseconds
 PAGE_ITEMS_MAX: Final = 1_000
 PAGE_ITEMS_DEFAULT: Final = 100
+READY_S_MAX: Final = 2.0  # one probe of a dependency, as the deployment's readiness probe allows
 DEADLINE_S_DEFAULT: Final = 30.0  # a call without a deadline gets this one
 
 # Configuration and telemetry
@@ -72,13 +84,18 @@ BUS_RETENTION_S: Final = 7 * 86_400  # a week in which a message can be replayed
 BUS_POLL_S: Final = 0.01  # how late a publication of another process is seen
 BUS_BACKOFF_S_INITIAL: Final = 0.1
 BUS_BACKOFF_S_MAX: Final = 30.0
+BUS_HEADER_BYTES_MAX: Final = 16 * 1024  # names and values of one message
 BUS_LANES: Final = 8  # agents are spread over so many ordered lanes on a broker
 BUS_PAYLOAD_BYTES_MAX: Final = 1024 * 1024  # the default limit of NATS
 
 # Time
 CLOCK_SKEW_MS_MAX: Final = 100  # the spec's tolerance
-CLOCK_RESERVE_S: Final = 1.0  # the persisted mark runs this far ahead: a crash can push the clock that far forward at most
-CLOCK_SLEW_PART: Final = 10  # a wrong clock is corrected by a tenth of the time that passes: deadlines stretch by no more
+CLOCK_RESERVE_S: Final = (
+    1.0  # the persisted mark runs this far ahead: a crash can push the clock that far forward at most
+)
+CLOCK_SLEW_PART: Final = (
+    10  # a wrong clock is corrected by a tenth of the time that passes: deadlines stretch by no more
+)
 CLOCK_DRIFT_PPM_MAX: Final = 500  # how fast two healthy oscillators part, with a wide margin
 TIME_NODES_MAX: Final = 31  # f = 10; each round costs a verification per node
 TIME_ROUND_S: Final = 1.0  # between rounds 1 ms of uncertainty grows at most
@@ -105,7 +122,9 @@ UPLOAD_PARTS_MAX: Final = 10_000  # what S3 takes
 UPLOAD_TTL_S: Final = 7 * 86_400  # an upload nobody finished
 BLOB_GRACE_S: Final = 3_600  # a replaced blob may still have readers
 PUT_S_MAX: Final = 86_400  # 5 TiB at 60 MiB/s; a put that takes longer is refused
-BLOB_ORPHAN_S: Final = 2 * PUT_S_MAX  # a blob older than this that no row names belongs to no put that could still commit
+BLOB_ORPHAN_S: Final = (
+    2 * PUT_S_MAX
+)  # a blob older than this that no row names belongs to no put that could still commit
 CONTEXT_BYTES_MAX: Final = 1024 * 1024  # one remembered item
 CONTEXT_ITEMS_MAX: Final = 100_000  # of one agent, of each kind: what exact search answers in time
 CONTEXT_TTL_S_MAX: Final = 10 * 365 * 86_400
@@ -118,18 +137,30 @@ NOTE_BYTES_MAX: Final = 256 * 1024  # a checkpoint with 64 post-quantum cosignat
 NOTE_SIGNATURES_MAX: Final = 64  # signed-note demands at least 16
 PROOF_HASHES_MAX: Final = 63  # the height of the largest tree a database counts; tlog-witness allows no more
 PROOF_TILES_CACHED_MAX: Final = 512  # unfolded full tiles in memory, 33 KiB each
+SEQUENCE_STEP: Final = (
+    128  # leaves of one step while the log keeps up: a millisecond of the writer and of Python's lock
+)
 SEQUENCE_BATCH_MAX: Final = 1_024  # leaves of one sequencing transaction: about 10 ms of the writer
 QUERY_WINDOW: Final = 1_000_000  # places of the log that one page of an indexed query looks at
+QUERY_WINDOW_COMBINED: Final = 100_000  # where one index is walked and other fields compared
 QUERY_WINDOW_UNINDEXED: Final = 20_000  # where each entry in the window has to be compared: some 20 ms
 QUERY_SORTED_MAX: Final = 2_000  # matches of a narrow resource prefix that are sorted on the spot
-QUERY_WORDS_MAX: Final = 8  # words of one full-text query
+QUERY_WORDS_MAX: Final = 16  # words of one full-text query; an id is five of them
+INDEX_CHARS_MAX: Final = 512  # of a name in the query index: two KiB at most, what PostgreSQL takes as a key
 TEXT_WORDS_MAX: Final = 256  # words of one entry that can be searched for
+WITNESS_RETRY_S_MIN: Final = 0.5  # after a witness did not answer …
+WITNESS_RETRY_S_MAX: Final = 60.0  # … doubling, and once a minute while it stays away
+WITNESS_S_MAX: Final = 10.0  # a witness looks up one row and signs; longer is an outage
 WITNESSES_MAX: Final = 32  # what tlog-policy asks implementations to support
 VECTOR_CACHE_BYTES_MAX: Final = 256 * 1024**2  # unsealed vectors kept in memory, over all agents
 
 # Authorization
-AUTHZ_EXPRESSION_DEPTH_MAX: Final = 200  # operators within one another; people write ten, Python's stack bears a thousand
-AUTHZ_NESTING_MAX: Final = 100  # brackets or conditionals open at once in a text; Cedar's parser overflows the stack at 1,000
+AUTHZ_EXPRESSION_DEPTH_MAX: Final = (
+    200  # operators within one another; people write ten, Python's stack bears a thousand
+)
+AUTHZ_NESTING_MAX: Final = (
+    100  # brackets or conditionals open at once in a text; Cedar's parser overflows the stack at 1,000
+)
 AUTHZ_PATHS_MAX: Final = 500  # dots in one policy: a presence test of a path grows with its square
 AUTHZ_POLICY_BYTES_MAX: Final = 4 * 1024 * 1024  # one tenant's policies: some 10,000
 AUTHZ_CONTEXT_BYTES_MAX: Final = 64 * 1024  # attributes of one request or entity
@@ -144,3 +175,8 @@ AUTHZ_DRY_RUN_MAX: Final = 10_000  # requests of one dry run: a second or so
 OVERRIDE_TTL_S_MAX: Final = 3_600  # an approval is acted on within the hour or asked for again
 OVERRIDE_TOKEN_BYTES_MAX: Final = 16 * 1024  # ours take 5 KiB, with the longest resource names 11
 OVERRIDES_ADMITTED_MAX: Final = 10_000  # tokens that wait to be consumed in one process
+
+# Processes
+CHILD_BACKOFF_S_MAX: Final = 30.0  # a role that keeps crashing is tried twice a minute
+CHILD_HEALTHY_S: Final = 60.0  # who lived so long begins anew with short pauses
+CHILD_DRAIN_S_MAX: Final = 20.0  # twice what a server takes to answer what it has accepted

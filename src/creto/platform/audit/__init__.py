@@ -16,7 +16,7 @@ from creto.platform.audit.keys import CosignerEd25519, CosignerMlDsa44, NoteKey
 from creto.platform.audit.note import Note, NoteSignature
 from creto.platform.audit.proof import InclusionProof, parse_proof
 from creto.platform.audit.sequencer import Cadence
-from creto.platform.audit.service import Audit
+from creto.platform.audit.service import Audit, open_log, rotate_log_key
 from creto.platform.audit.trust import Trust
 from creto.platform.audit.types import (
     AuditQuery,
@@ -24,13 +24,16 @@ from creto.platform.audit.types import (
     AuditRecord,
     ConsistencyProof,
     LoggedEntry,
+    LogStatus,
     MerkleProof,
     Page,
     UnifiedAuditEvent,
     Verdict,
 )
 from creto.platform.audit.verify import verify_database, verify_folder, verify_log
-from creto.platform.audit.verify_file import Keys, register, verify_file
+from creto.platform.audit.verify_chain import verify_chain
+from creto.platform.audit.verify_decision import verify_decision
+from creto.platform.audit.verify_file import Keys, People, register, verify_file
 from creto.platform.audit.witness import Witness
 from creto.platform.audit.witness_client import WitnessClient
 
@@ -49,12 +52,14 @@ __all__ = [
     "Exported",
     "InclusionProof",
     "Keys",
+    "LogStatus",
     "LoggedEntry",
     "MerkleProof",
     "Note",
     "NoteKey",
     "NoteSignature",
     "Page",
+    "People",
     "Trust",
     "UnifiedAuditEvent",
     "Verdict",
@@ -64,10 +69,14 @@ __all__ = [
     "event_of",
     "export_log",
     "folder_put",
+    "open_log",
     "parse_proof",
     "prove_in_batch",
     "register",
+    "rotate_log_key",
+    "verify_chain",
     "verify_database",
+    "verify_decision",
     "verify_file",
     "verify_folder",
     "verify_log",

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import Any, LiteralString
 
 import msgspec
 
@@ -18,17 +17,12 @@ from creto.common import wire
 from creto.common.errors import InvalidInput
 from creto.common.fingerprint import fingerprint
 from creto.common.ids import checked_tenant
-from creto.common.limits import PAGE_ITEMS_MAX, QUERY_SORTED_MAX, QUERY_WINDOW, QUERY_WINDOW_UNINDEXED
-from creto.platform.audit.store import BODY_ON
+from creto.common.limits import INDEX_CHARS_MAX, INTEGER_MAX, PAGE_ITEMS_MAX
+from creto.platform.audit.search import COLUMNS, search_of
+from creto.platform.audit.store import logged
 from creto.platform.audit.tiles import WIDTH
-from creto.platform.audit.types import AuditQuery, LoggedEntry, Page, decoded_entry
-from creto.platform.audit.words import asked_words, resource_beginning, tenant_word, term
-from creto.store.types import EngineName, ReadTx
-
-LAST_CHARACTER = "\U0010ffff"
-COLUMNS: tuple[tuple[LiteralString, str], ...] = (
-    ("agent", "a"), ("action", "c"), ("event", "e"), ("product", "p"), ("outcome", "o"), ("resource", "r"),
-)  # fmt: skip
+from creto.platform.audit.types import AuditQuery, Page
+from creto.store.types import ReadTx
 
 
 class Cursor(msgspec.Struct, frozen=True, array_like=True):
@@ -57,13 +51,6 @@ def mark_of(query: AuditQuery) -> str:
     return fingerprint(wire.encode(same))[1:9].hex()
 
 
-class Where(msgspec.Struct):
-    """The conditions on columns, as SQL and its parameters."""
-
-    sql: LiteralString
-    params: list[Any]
-
-
 def checked(query: AuditQuery) -> AuditQuery:
     checked_tenant(query.tenant)
     if not 1 <= query.limit <= PAGE_ITEMS_MAX:
@@ -72,6 +59,14 @@ def checked(query: AuditQuery) -> AuditQuery:
         raise InvalidInput.of("resource_prefix", got=query.resource_prefix, expected="a resource or a prefix, not both")
     if query.resource_prefix == "":
         raise InvalidInput.of("resource_prefix", got="", expected="at least one character")
+    for name in (*COLUMNS, "resource_prefix"):
+        value = getattr(query, name) or ""
+        if len(value) > INDEX_CHARS_MAX or "\0" in value:
+            raise InvalidInput.of(name, got=value, expected=f"at most {INDEX_CHARS_MAX} characters, none of them NUL")
+    for name in ("since", "until", "after"):
+        number = getattr(query, name) or 0
+        if not -INTEGER_MAX <= number <= INTEGER_MAX:
+            raise InvalidInput.of(name, got=number, expected="a number of 64 bits")
     return query
 
 
@@ -85,11 +80,12 @@ def page(tx: ReadTx, query: AuditQuery, size: int) -> Page:
         low, high = (low, min(high, place)) if query.newest_first else (max(low, place + 1), high)
     if low >= high:
         return Page(())
-    narrow = is_narrow(tx, query)
-    width = window(query, narrow)
-    first, last = (max(low, high - width), high) if query.newest_first else (low, min(high, low + width))
-    found = rows(tx, query, first, last, narrow=narrow)
-    items = tuple(LoggedEntry(index, decoded_entry(body), bytes(body)) for index, body in found[: query.limit])
+    search = search_of(tx, query)
+    first, last = (
+        (max(low, high - search.window), high) if query.newest_first else (low, min(high, low + search.window))
+    )
+    found = search.find(tx, query, first, last)
+    items = tuple(logged(tx, found[: query.limit]))
     if len(found) > query.limit:
         return Page(items, Cursor(items[-1].index, mark).encode())
     done = first <= low if query.newest_first else last >= high
@@ -108,79 +104,3 @@ def places(tx: ReadTx, query: AuditQuery, size: int) -> tuple[int, int]:
         tile = tx.value("SELECT tile FROM audit_span WHERE time_min < ? ORDER BY tile DESC LIMIT 1", query.until)
         high = min(high, 0 if tile is None else (tile + 1) * WIDTH)
     return low, high
-
-
-def is_narrow(tx: ReadTx, query: AuditQuery) -> bool:
-    """Whether so few resources begin like this that all of them can be taken and sorted."""
-    prefix = query.resource_prefix
-    if prefix is None or query.text is not None:
-        return False
-    count = tx.value(
-        "SELECT COUNT(*) FROM (SELECT 1 FROM audit_leaf WHERE tenant = ? AND resource >= ? AND resource < ? LIMIT ?) AS few",
-        query.tenant, prefix, prefix + LAST_CHARACTER, QUERY_SORTED_MAX + 1,
-    )  # fmt: skip
-    return bool(count <= QUERY_SORTED_MAX)
-
-
-def window(query: AuditQuery, narrow: bool) -> int:
-    """How much of the log one page looks at; a prefix that no index knows is compared entry by entry."""
-    prefix = query.resource_prefix
-    if prefix is None or narrow or resource_beginning(prefix) == f"b={prefix}":
-        return QUERY_WINDOW
-    return QUERY_WINDOW_UNINDEXED
-
-
-def where(query: AuditQuery, first: int, last: int) -> Where:
-    found = Where("a.tenant = ? AND a.log_index >= ? AND a.log_index < ?", [query.tenant, first, last])
-    for column, _ in COLUMNS:
-        value = getattr(query, column)
-        if value is not None:
-            found.sql += " AND a." + column + " = ?"
-            found.params.append(str(value))
-    if query.resource_prefix is not None:
-        found.sql += " AND a.resource >= ? AND a.resource < ?"
-        found.params += [query.resource_prefix, query.resource_prefix + LAST_CHARACTER]
-    if query.since is not None:
-        found.sql += " AND a.time >= ?"
-        found.params.append(query.since)
-    if query.until is not None:
-        found.sql += " AND a.time < ?"
-        found.params.append(query.until)
-    return found
-
-
-def rows(tx: ReadTx, query: AuditQuery, first: int, last: int, *, narrow: bool) -> list[tuple[int, bytes]]:
-    """One match more than the page holds, so that we know whether another page follows."""
-    order: LiteralString = " DESC" if query.newest_first else ""
-    conditions = where(query, first, last)
-    source: LiteralString = "audit_leaf a"
-    column: LiteralString = "a.log_index"
-    params: list[Any] = []
-    if tx.engine is EngineName.SQLITE and not narrow:
-        # CROSS JOIN: the order in which SQLite is to walk; it would not know that the terms are few.
-        source = "audit_text CROSS JOIN audit_leaf a ON a.log_index = audit_text.rowid"
-        conditions.sql = "audit_text MATCH ? AND audit_text.rowid >= ? AND audit_text.rowid < ? AND " + conditions.sql
-        params = [sqlite_match(query), first, last]
-        column = "audit_text.rowid"
-    elif query.text is not None:
-        source = "audit_text t JOIN audit_leaf a ON a.log_index = t.log_index"
-        conditions.sql = "t.words @@ CAST(? AS tsquery) AND " + conditions.sql
-        params = [postgres_match(query.text, query.tenant)]
-    sql: LiteralString = "SELECT a.log_index, l.body FROM " + source + " CROSS JOIN store_ledger l"  # noqa: S608 - literals
-    sql += " WHERE " + conditions.sql + " AND " + BODY_ON[tx.engine] + " ORDER BY " + column + order + " LIMIT ?"
-    return [(row[0], row[1]) for row in tx.all(sql, *params, *conditions.params, query.limit + 1)]
-
-
-def sqlite_match(query: AuditQuery) -> str:
-    """The words and terms that must all be there, in FTS5's language."""
-    terms = [tenant_word(query.tenant)]
-    terms += [term(kind, str(value)) for column, kind in COLUMNS if (value := getattr(query, column)) is not None]
-    if query.resource_prefix is not None and (beginning := resource_beginning(query.resource_prefix)):
-        terms.append(beginning)
-    wanted = [(one, False) for one in terms] + (asked_words(query.text) if query.text is not None else [])
-    return " AND ".join('"' + word.replace('"', '""') + '"' + ("*" if begins else "") for word, begins in wanted)
-
-
-def postgres_match(text: str, tenant: str) -> str:
-    wanted = [(tenant_word(tenant), False), *asked_words(text)]
-    return " & ".join(f"'{word}'" + (":*" if begins else "") for word, begins in wanted)

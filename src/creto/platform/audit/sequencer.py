@@ -11,21 +11,26 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from typing import Any
 
 import msgspec
 
 from creto.common.errors import AuditError, CryptoError, EnablementError
-from creto.common.limits import SEQUENCE_BATCH_MAX
-from creto.common.timestamps import MILLISECOND, SECOND, Clock
+from creto.common.ids import TenantId, agent_id
+from creto.common.limits import SEQUENCE_BATCH_MAX, SEQUENCE_STEP
+from creto.common.timestamps import MILLISECOND, SECOND, Clock, ConsensusTimestamp
 from creto.platform.audit import store as rows
 from creto.platform.audit.checkpoint import Checkpoint
+from creto.platform.audit.events import LogKeyRotated
+from creto.platform.audit.index import indexed
 from creto.platform.audit.keys import NoteSigner
-from creto.platform.audit.store import LogState
+from creto.platform.audit.store import KeyRow, LogState
 from creto.platform.audit.tiles import TileGrowth, TileTree
-from creto.platform.audit.words import agent_terms, resource_terms, tenant_word, words_of
 from creto.platform.crypto import merkle
 from creto.store.types import EngineName, Isolation, LedgerRow, ReadTx, Store, Tx
+
+PLATFORM_TENANT = TenantId("platform")  # whose the log's own entries are
 
 
 class Cadence(msgspec.Struct, frozen=True):
@@ -41,51 +46,24 @@ class Batch(msgspec.Struct, frozen=True):
 
     before: LogState
     after: LogState
+    growth: TileGrowth
     tiles: dict[tuple[int, int], bytes]
     leaves: list[tuple[Any, ...]]
     texts: list[tuple[int, str]]
     times: list[tuple[int, int]]
 
 
-class Indexed(msgspec.Struct, frozen=True):
-    """The fields of an entry that the index holds; the rest is skipped while reading."""
-
-    tenant: str
-    product: str
-    agent_nhi: str
-    action: str
-    resource: str
-    outcome: str
-    timestamp: int
-    event: str = ""
-    metadata: msgspec.Raw = msgspec.Raw(b"{}")
-    why: str | None = None
-
-
-_indexed = msgspec.json.Decoder(Indexed).decode
-
-
 def prepared(state: LogState, growth: TileGrowth, tail: Sequence[LedgerRow], *, terms: bool) -> Batch:
     """Grow the tree by these rows. Pure but for `growth`, which it moves on."""
-    index = state.size
-    hashes, leaves, texts, times = [], [], [], []
-    for row in tail:
-        body, position = row.body, row.position
-        entry = _indexed(body)
-        hashes.append(merkle.leaf_hash(body))
-        leaves.append(
-            (index, position.epoch, position.seq, row.event_id, entry.tenant, entry.product, entry.agent_nhi,
-             entry.action, entry.resource, entry.outcome, entry.event, entry.timestamp)
-        )  # fmt: skip
-        words = words_of(bytes(entry.metadata), entry.why)
-        words.append(tenant_word(entry.tenant))
-        if terms:
-            words.append(agent_terms(entry.agent_nhi, entry.action, entry.event, entry.product, entry.outcome))
-            words.append(resource_terms(entry.resource))
-        texts.append((index, " ".join(words)))
+    leaves, texts, times = [], [], []
+    for index, row in enumerate(tail, state.size):
+        position, entry = row.position, indexed(row.body)
+        leaves.append((index, position.epoch, position.seq, row.event_id, *entry.columns()))
+        texts.append((index, entry.text(terms=terms)))
         times.append((index, entry.timestamp))
-        index += 1
-    return Batch(state, LogState(index, tail[-1].position), growth.append(hashes), leaves, texts, times)
+    leaf_hash = merkle.leaf_hash
+    tiles = growth.append([leaf_hash(row.body) for row in tail])
+    return Batch(state, LogState(state.size + len(tail), tail[-1].position), growth, tiles, leaves, texts, times)
 
 
 class Sequencer:
@@ -103,42 +81,77 @@ class Sequencer:
         self._growth = TileGrowth()
         self._signed: Checkpoint | None = None
         self._signed_at = 0
+        self._introduced = False
         self._step = threading.Lock()
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self.failure: Exception | None = None
-        self.on_checkpoint: Callable[[Checkpoint], None] = lambda checkpoint: None
+        self._listeners: list[Callable[[Checkpoint], None]] = []
 
     def step(self, limit: int = SEQUENCE_BATCH_MAX) -> int:
         """Sequence one batch; how many leaves it had. 0 also when another process was faster."""
         with self._step:
-            if self._state is None:
-                self._store.read_now(self._load)
-            state = self._state
-            assert state is not None
-            tail = self._store.read_now(lambda tx: tx.ledger_tail(state.position, limit))
-            if not tail:
+            batch = self._next(*self._loaded(), limit)
+            if batch is None:
                 return 0
-            growth = self._growth.copy()
-            batch = prepared(state, growth, tail, terms=self._store.engine is EngineName.SQLITE)
-            written = self._store.submit(
-                lambda tx: write(tx, self.origin, batch), isolation=Isolation.READ_COMMITTED
-            ).result()
-            if not written:
-                self._state = None
-                return 0
-            self._state, self._growth = batch.after, growth
-            return len(tail)
+            return self._settled(batch, self._submitted(batch))
 
     def drain(self, limit: int = SEQUENCE_BATCH_MAX) -> int:
-        """Sequence all that waits."""
-        total = 0
+        """Sequence all that waits: while one batch is written, the next is prepared. How many leaves there were."""
+        with self._step:
+            total = 0
+            while True:
+                added, lost = self._stream(limit)
+                total += added
+                if not lost:
+                    return total
+
+    def _stream(self, limit: int) -> tuple[int, bool]:
+        """How many leaves were added, and whether another process came in between."""
+        total, writing = 0, None
+        state, growth = self._loaded()
         while True:
-            count = self.step(limit)
-            total += count
-            if not count and self._state is not None:
-                return total
+            batch = self._next(state, growth, limit)
+            if writing is not None:
+                added = self._settled(*writing)
+                total += added
+                if not added:
+                    return total, True
+            if batch is None:
+                return total, False
+            writing = batch, self._submitted(batch)
+            state, growth = batch.after, batch.growth
+
+    def _loaded(self) -> tuple[LogState, TileGrowth]:
+        if not self._introduced:
+            introduce(self._store, self.origin, self._signers, self._clock.now())
+            self._introduced = True
+        if self._state is None:
+            self._store.read_now(self._load)
+        assert self._state is not None
+        return self._state, self._growth
+
+    def _next(self, state: LogState, growth: TileGrowth, limit: int) -> Batch | None:
+        tail = self._store.read_now(lambda tx: tx.ledger_tail(state.position, limit))
+        terms = self._store.engine is EngineName.SQLITE
+        return prepared(state, growth.copy(), tail, terms=terms) if tail else None
+
+    def _submitted(self, batch: Batch) -> Future[bool]:
+        return self._store.submit(lambda tx: write(tx, self.origin, batch), isolation=Isolation.READ_COMMITTED)
+
+    def _settled(self, batch: Batch, written: Future[bool]) -> int:
+        """Move on once the batch is on disk; if its place was taken, start anew from what is there."""
+        try:
+            done = written.result()
+        except EnablementError:
+            self._state = None
+            raise
+        if not done:
+            self._state = None
+            return 0
+        self._state, self._growth = batch.after, batch.growth
+        return len(batch.leaves)
 
     def _load(self, tx: ReadTx) -> None:
         """Take up the work of whoever sequenced before, and trust it only as far as it agrees with what was signed."""
@@ -161,9 +174,8 @@ class Sequencer:
     def checkpoint(self) -> Checkpoint | None:
         """Sign the tree as it is; None if it is empty. The last checkpoint if it has not grown."""
         with self._step:
-            if self._state is None:
-                self._store.read_now(self._load)
-            size, root = self._growth.size, self._growth.root()
+            _, growth = self._loaded()
+            size, root = growth.size, growth.root()
             if not size or (self._signed is not None and self._signed.size >= size):
                 return self._signed
             self._check_extends(size, root)
@@ -172,8 +184,29 @@ class Sequencer:
             signed = head.signed(*(signer.sign(head, now) for signer in self._signers))
             self._store.submit(lambda tx: rows.put_checkpoint(tx, signed, now)).result()
             self._signed, self._signed_at = signed, now
-        self.on_checkpoint(signed)
+        for listener in self._listeners:
+            listener(signed)
         return signed
+
+    def on_checkpoint(self, listener: Callable[[Checkpoint], None]) -> None:
+        """Call `listener` with each checkpoint that is signed here, on the thread that signed it."""
+        self._listeners.append(listener)
+
+    def rotate(self, signers: Sequence[NoteSigner]) -> None:
+        """Sign what there is with the old keys, and from here on with the new ones."""
+        self.drain()
+        self.checkpoint()
+        with self._step:
+            self._signers, self._introduced = tuple(signers), False
+            self._loaded()
+
+    @property
+    def size(self) -> int:
+        return self._growth.size
+
+    @property
+    def signed_size(self) -> int:
+        return self._signed.size if self._signed else 0
 
     def _check_extends(self, size: int, root: bytes) -> None:
         """What C2SP demands of a log: never sign what is not consistent with the last one signed."""
@@ -188,8 +221,7 @@ class Sequencer:
 
     def due(self) -> bool:
         """Whether the tree has grown and the last checkpoint is old enough."""
-        signed = self._signed.size if self._signed else 0
-        return self._growth.size > signed and self._clock.now() - self._signed_at >= self.cadence.checkpoint_ns
+        return self.size > self.signed_size and self._clock.now() - self._signed_at >= self.cadence.checkpoint_ns
 
     # The thread
 
@@ -226,9 +258,11 @@ class Sequencer:
         self._attempt(final=True)
 
     def _attempt(self, *, final: bool = False) -> int:
-        """One step and, if due, one checkpoint. A failure is kept for `health` and tried again after the usual wait."""
+        """What waits, and a checkpoint if one is due. A failure is kept to be looked at, and tried again after the usual wait."""
         try:
-            count = self.step()
+            count = self.step(SEQUENCE_STEP)
+            if count == SEQUENCE_STEP:  # a backlog: larger batches, the next prepared while one is written
+                count += self.drain()
             if final or self.due():
                 self.checkpoint()
         except EnablementError as error:
@@ -249,6 +283,26 @@ def write(tx: Tx, origin: str, batch: Batch) -> bool:
     rows.put_spans(tx, batch.times)
     rows.put_log_state(tx, origin, batch.after)
     return True
+
+
+def introduce(store: Store, origin: str, signers: Sequence[NoteSigner], now: ConsensusTimestamp) -> None:
+    """Note the keys that sign from here on. Other keys than the last ones begin a new generation, and the log itself says so."""
+    vkeys = tuple(signer.key.vkey for signer in signers)
+
+    def note(tx: Tx) -> None:
+        tx.lock(rows.LOCK)
+        known = rows.key_rows(tx)
+        if known and known[-1].vkeys == vkeys:
+            return
+        size = rows.log_state(tx, origin).size
+        rows.put_key(tx, KeyRow(len(known), vkeys, size))
+        if known:
+            event = LogKeyRotated(origin=origin, old_vkeys=known[-1].vkeys, new_vkeys=vkeys, size=size)
+            tx.record(event.entry(tenant=PLATFORM_TENANT, agent=agent_id(signers[0].key.public), timestamp=now))
+
+    known = store.read_now(rows.key_rows)
+    if not known or known[-1].vkeys != vkeys:
+        store.submit(note).result()
 
 
 def size_of(checkpoint: Checkpoint) -> int:

@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
+from typing import Any
 
 import msgspec
 
-from creto.common.errors import AuditError, InvalidInput, NotFound
-from creto.common.ids import TenantId, agent_id, checked_tenant
+from creto.common.errors import AlreadyExists, AuditError, InvalidInput, NotFound
+from creto.common.ids import TenantId, checked_tenant
 from creto.common.timestamps import Clock
 from creto.platform.audit import store as rows
 from creto.platform.audit.checkpoint import Checkpoint
-from creto.platform.audit.events import LogKeyRotated
 from creto.platform.audit.keys import NoteSigner, log_signers
 from creto.platform.audit.proof import InclusionProof
 from creto.platform.audit.query import page
-from creto.platform.audit.sequencer import Cadence, Sequencer
+from creto.platform.audit.sequencer import PLATFORM_TENANT, Cadence, Sequencer
 from creto.platform.audit.store import CheckpointRow, KeyRow
 from creto.platform.audit.tiles import TileCache, TileTree
 from creto.platform.audit.trust import LogKeys, Trust
-from creto.platform.audit.types import AuditQuery, AuditReceipt, ConsistencyProof, LoggedEntry, Page
+from creto.platform.audit.types import AuditQuery, AuditReceipt, ConsistencyProof, LoggedEntry, LogStatus, Page
 from creto.platform.audit.witness_client import ConsistencyPath, WitnessClient
-from creto.platform.crypto import SignatureSuite, SigningKey, merkle
-from creto.store.types import Entry, EntryId, ReadTx, Store, Tx
+from creto.platform.audit.witnessing import Witnessing
+from creto.platform.crypto import Keystore, SigningKey, merkle
+from creto.store.types import Entry, EntryId, ReadTx, Store
 
 
 class Audit:
@@ -45,9 +47,6 @@ class Audit:
         witnesses_required: int = 0,
     ) -> None:
         self.origin = origin
-        self.agent = agent_id(
-            signer.component(SignatureSuite.ED25519).public.ed25519
-        )  # who the log is in its own entries
         self._store = store
         self._clock = clock
         self._signers: tuple[NoteSigner, ...] = log_signers(origin, signer)
@@ -55,41 +54,24 @@ class Audit:
         self._required = witnesses_required
         self._full = TileCache()
         self.sequencer = Sequencer(store, clock, origin, self._signers, cadence)
+        self.witnessing = Witnessing(self.witness_once)
+        self.sequencer.on_checkpoint(self.witnessing.notice)
         if not 0 <= witnesses_required <= len(self._witnesses):
             raise InvalidInput.of(
                 "witnesses_required", got=witnesses_required, expected=f"0 to {len(self._witnesses)} witnesses"
             )
-        self._introduce()
-
-    def _introduce(self) -> None:
-        """Note the keys we sign with; a new pair begins a new generation, from the size the log has now."""
-        vkeys = tuple(signer.key.vkey for signer in self._signers)
-
-        def note(tx: Tx) -> None:
-            tx.lock(rows.LOCK)
-            known = rows.key_rows(tx)
-            if known and known[-1].vkeys == vkeys:
-                return
-            size = rows.log_state(tx, self.origin).size
-            rows.put_key(tx, KeyRow(len(known), vkeys, size))
-            if known:
-                tx.record(self._rotation(known[-1].vkeys, vkeys, size))
-
-        known = self._store.read_now(rows.key_rows)
-        if not known or known[-1].vkeys != vkeys:
-            self._store.submit(note).result()
-
-    def _rotation(self, old: tuple[str, ...], new: tuple[str, ...], size: int) -> Entry:
-        event = LogKeyRotated(origin=self.origin, old_vkeys=old, new_vkeys=new, size=size)
-        return event.entry(tenant=PLATFORM_TENANT, agent=self.agent, timestamp=self._clock.now())
 
     # Writing
 
     def start(self) -> None:
+        """Sequence, sign and ask the witnesses, each on its own thread."""
+        if self._witnesses:
+            self.witnessing.start()
         self.sequencer.start()
 
     def stop(self) -> None:
         self.sequencer.stop()
+        self.witnessing.stop()
 
     def wake(self) -> None:
         """Whoever committed ledger entries may say so; else the sequencer finds them a few milliseconds later."""
@@ -212,9 +194,27 @@ class Audit:
         """The history: every checkpoint larger than `after`."""
         return await self._store.read(lambda tx: rows.checkpoints(tx, after, limit))
 
+    async def rotate(self, signer: SigningKey) -> None:
+        """Sign with another key from here on. What the old one has signed stays verifiable; it may sign no more."""
+        self._signers = log_signers(self.origin, signer)
+        await asyncio.to_thread(self.sequencer.rotate, self._signers)
+
+    async def size(self) -> int:
+        """How many entries are in the tree, whoever sequences them."""
+        return await self._store.read(lambda tx: rows.log_state(tx, self.origin).size)
+
+    def status(self) -> LogStatus:
+        """How the log stands in this process: plain numbers for health and metrics."""
+        failure = self.sequencer.failure or self.witnessing.failure
+        return LogStatus(
+            size=self.sequencer.size,
+            signed_size=self.sequencer.signed_size,
+            failure=str(failure) if failure else None,
+        )
+
     async def trust(self) -> Trust:
         """What a verifier needs: the log's keys of every generation, and its witnesses. Hand it on by a way that is not the log's own."""
-        known = await self._store.read(rows.key_rows)
+        known = await self._store.read(rows.key_rows) or [KeyRow(0, tuple(s.key.vkey for s in self._signers), 0)]
         ends: list[int | None] = [later.since for later in known[1:]]
         logs = tuple(LogKeys(row.vkeys, end) for row, end in zip(known, [*ends, None], strict=True))
         if not self._witnesses:
@@ -226,4 +226,23 @@ class Audit:
         return TileTree(rows.tile_reader(tx), size, self._full)
 
 
-PLATFORM_TENANT = TenantId("platform")
+async def open_log(store: Store, clock: Clock, keystore: Keystore, origin: str, **options: Any) -> Audit:
+    """The log with its key from the keystore; the first time, with a new one."""
+    return Audit(store, clock, await log_key(keystore, origin), origin, **options)
+
+
+async def log_key(keystore: Keystore, origin: str) -> SigningKey:
+    key_id = f"audit/{origin}"
+    try:
+        return await keystore.signing_key(PLATFORM_TENANT, key_id)
+    except NotFound:
+        pass
+    with suppress(AlreadyExists):  # another process was faster
+        await keystore.put(PLATFORM_TENANT, key_id, SigningKey.generate())
+    return await keystore.signing_key(PLATFORM_TENANT, key_id)
+
+
+async def rotate_log_key(audit: Audit, keystore: Keystore) -> None:
+    """A new version of the log's key, used at once. Other processes take it up when they open the log again."""
+    await keystore.rotate(PLATFORM_TENANT, f"audit/{audit.origin}")
+    await audit.rotate(await log_key(keystore, audit.origin))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -44,9 +45,16 @@ class ConsistencyProof(msgspec.Struct, frozen=True):
     def verify(self) -> None:
         """Raises PL-608."""
         try:
-            merkle.verify_consistency(self.old_size, self.new_size, self.old_root, self.new_root, self.path)
+            verify_extends(self.old_size, self.new_size, self.old_root, self.new_root, self.path)
         except CryptoError as error:
             raise not_proved(error) from error
+
+
+def verify_extends(old_size: int, new_size: int, old_root: bytes, new_root: bytes, path: Sequence[bytes]) -> None:
+    """RFC 9162 2.1.4.2, and that the empty tree is the beginning of every tree, which needs no path. Raises CryptoError PL-217."""
+    if old_size == 0 and old_root == merkle.EMPTY_ROOT and not path and new_size > 0:
+        return
+    merkle.verify_consistency(old_size, new_size, old_root, new_root, path)
 
 
 class UnifiedAuditEvent(msgspec.Struct, frozen=True):
@@ -146,6 +154,14 @@ class Page(msgspec.Struct, frozen=True):
 
     items: tuple[LoggedEntry, ...]
     cursor: str | None = None
+
+
+class LogStatus(msgspec.Struct, frozen=True):
+    """How far this process knows the log to be, and what went wrong last, until it goes right again."""
+
+    size: int
+    signed_size: int
+    failure: str | None = None
 
 
 class Verdict(msgspec.Struct, frozen=True):

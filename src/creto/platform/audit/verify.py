@@ -25,9 +25,10 @@ from creto.common.errors import AuditError, EnablementError, InvalidInput
 from creto.platform.audit import store as rows
 from creto.platform.audit.checkpoint import Checkpoint
 from creto.platform.audit.export import unpacked
+from creto.platform.audit.index import indexed
 from creto.platform.audit.tiles import WIDTH, TileGrowth, tile_path, width_at
 from creto.platform.audit.trust import Trust
-from creto.platform.audit.types import Verdict, decoded_entry
+from creto.platform.audit.types import Verdict
 from creto.platform.crypto import merkle
 from creto.platform.crypto.merkle import HASH_BYTES
 from creto.store.types import Position, ReadTx
@@ -287,13 +288,9 @@ def compare_ledger(tx: ReadTx, size: int) -> None:
         if not tail or len(leaves) < len(tail):
             raise AuditError("PL-603", f"the ledger ends at entry {index}", got=index, expected=f"{size} entries")
         for row, leaf in zip(tail, leaves, strict=True):
-            entry = decoded_entry(row.body)
-            said = (
-                row.position.epoch, row.position.seq, row.event_id, entry.tenant, entry.product, entry.agent_nhi,
-                entry.action, entry.resource, entry.outcome, entry.event, entry.timestamp,
-            )  # fmt: skip
+            said = (row.position.epoch, row.position.seq, row.event_id, *indexed(row.body).columns())
             held = msgspec.structs.astuple(leaf)[1:]
-            if said != held or row.event_id != entry.event_id:
+            if said != held:
                 raise AuditError(
                     "PL-602", f"the index does not say what entry {leaf.log_index} says", got=held, expected=said
                 )

@@ -26,6 +26,7 @@ from creto.platform.audit.checkpoint import Checkpoint
 from creto.platform.audit.keys import NoteSigner
 from creto.platform.audit.note import from_base64, from_decimal, malformed, to_base64
 from creto.platform.audit.trust import Trust
+from creto.platform.audit.types import verify_extends
 from creto.platform.crypto import merkle
 from creto.platform.crypto.merkle import HASH_BYTES
 from creto.store.types import Store, Tx
@@ -94,7 +95,7 @@ def judge(request: AddCheckpoint, seen_size: int, seen_root: bytes) -> None:
     if seen_size == new.size and seen_root != new.root:
         raise Refused(409, f"{seen_size}\n".encode())
     try:
-        merkle.verify_consistency(seen_size, new.size, seen_root, new.root, request.path)
+        verify_extends(seen_size, new.size, seen_root, new.root, request.path)
     except CryptoError as error:
         raise Refused(422) from error
 

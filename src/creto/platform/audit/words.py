@@ -1,7 +1,7 @@
 """What an entry can be found by: the words of its metadata and, where the engine's index wants them, its exact fields as terms.
 
->>> sorted(words_of(b'{"path": "/etc/passwd", "tries": 3}'))
-['3', 'etc', 'passwd']
+>>> words_of({"path": "/etc/passwd", "tries": 3})
+['etc', 'passwd', '3']
 
 Words are cut here and not by the engines, so that a search finds the same everywhere. A word holds letters and digits only, a term
 always holds `=`: what a user writes never passes for a term.
@@ -12,51 +12,49 @@ INVARIANT: terms narrow a search, they do not decide it: every hit is compared w
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
-
-import msgspec
 
 from creto.common.errors import InvalidInput
 from creto.common.limits import QUERY_WORDS_MAX, TEXT_WORDS_MAX
 
 WORD_CHARS_MAX = 64
-UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
-WORD = re.compile(rf"{UUID}|[^\W_]{{1,{WORD_CHARS_MAX}}}")
-RAW_WORD = re.compile(rf'"[^"]*":|({WORD.pattern})')  # in JSON without escapes, where a name is a string before a colon
+WORD = re.compile(rf"[^\W_]{{1,{WORD_CHARS_MAX}}}")
+# ASCII is cut by a table, four times as fast as by the pattern: letters lower, digits as they are, all else a space.
+ASCII_WORDS = bytes(ord(chr(c).lower()) if c < 128 and chr(c).isalnum() else 32 for c in range(256))
 TENANT_MARK = "ztenant"
-NOT_IN_TERM = str.maketrans({chr(c): "_" for c in (*range(33), 127)})
+CUT_IN_TERM = re.compile("[\\x00- \"'\\x7f]")
+NOT_IN_TERM = str.maketrans({chr(c): "_" for c in (*range(33), 34, 39, 127)})  # what the tokenizer would cut at
 
-_decode = msgspec.json.Decoder().decode
 
-
-def words_of(metadata: bytes, why: str | None = None) -> list[str]:
+def words_of(metadata: Any, why: str | None = None) -> list[str]:
     """The words in the values of the metadata; names of fields are not words."""
-    if b"\\" in metadata:
-        found = WORD.findall(" ".join(_texts(_decode(metadata))).lower())
-    else:
-        found = [word for word in RAW_WORD.findall(metadata.decode().lower()) if word]
+    text = " ".join(_texts(metadata))
     if why:
-        found += WORD.findall(why.lower())
-    return found[:TEXT_WORDS_MAX]
+        text += " " + why
+    if text.isascii():
+        words = text.encode().translate(ASCII_WORDS).decode().split()
+        if max(map(len, words), default=0) <= WORD_CHARS_MAX:
+            return words[:TEXT_WORDS_MAX]
+    return WORD.findall(text.lower())[:TEXT_WORDS_MAX]
 
 
-def _texts(value: Any) -> Iterator[str]:
+def _texts(value: Any) -> list[str]:
     """The leaves of a JSON value as text, without recursion: its depth is the writer's choice."""
-    waiting = [value]
-    while waiting:
-        item = waiting.pop()
-        if isinstance(item, str):
-            yield item
-        elif isinstance(item, dict):
+    texts: list[str] = []
+    waiting = list(value.values()) if type(value) is dict else [value]
+    for item in waiting:  # which grows
+        if type(item) is str:
+            texts.append(item)
+        elif type(item) is dict:
             waiting.extend(item.values())
-        elif isinstance(item, list):
+        elif type(item) is list:
             waiting.extend(item)
-        elif isinstance(item, bool):
-            yield "true" if item else "false"
+        elif type(item) is bool:
+            texts.append("true" if item else "false")
         else:
-            yield "null" if item is None else str(item)
+            texts.append("null" if item is None else str(item))
+    return texts
 
 
 def asked_words(text: str) -> list[tuple[str, bool]]:
@@ -74,8 +72,13 @@ def tenant_word(tenant: str) -> str:
     return TENANT_MARK + tenant.encode().hex()
 
 
+def searchable(value: str) -> str:
+    """As one token of the tokenizer."""
+    return value.translate(NOT_IN_TERM) if CUT_IN_TERM.search(value) else value
+
+
 def term(kind: str, value: str) -> str:
-    return f"{kind}={value.translate(NOT_IN_TERM)}"
+    return f"{kind}={searchable(value)}"
 
 
 @lru_cache(maxsize=65_536)
@@ -86,7 +89,7 @@ def agent_terms(agent: str, action: str, event: str, product: str, outcome: str)
 
 def resource_terms(resource: str) -> str:
     """The resource, and its beginnings up to the first and the second colon."""
-    value = resource.translate(NOT_IN_TERM)
+    value = searchable(resource)
     product, colon, rest = value.partition(":")
     if not colon:
         return f"r={value}"
@@ -96,5 +99,5 @@ def resource_terms(resource: str) -> str:
 
 def resource_beginning(prefix: str) -> str | None:
     """The term that every resource with this prefix has, if there is one."""
-    parts = prefix.translate(NOT_IN_TERM).split(":", 2)
+    parts = searchable(prefix).split(":", 2)
     return None if len(parts) == 1 else "b=" + ":".join(parts[: len(parts) - 1]) + ":"

@@ -26,7 +26,7 @@ import msgspec
 from creto.common import wire
 from creto.common.errors import InvalidInput, SignatureVerificationFailed
 from creto.common.ids import AgentId, Name, PolicyId, RequestId, TenantId
-from creto.common.limits import DECISION_CERTIFICATE_BYTES_MAX, CERTIFICATE_SEATS_MAX
+from creto.common.limits import CERTIFICATE_SEATS_MAX, DECISION_CERTIFICATE_BYTES_MAX
 from creto.common.timestamps import iso
 from creto.platform.consensus.reading import Cluster, Count
 from creto.platform.consensus.types import PersonId, Signer

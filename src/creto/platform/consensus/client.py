@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
+from typing import cast
 
 from creto.common.errors import ConnectionFailed, InvalidInput
 from creto.common.limits import CLOCK_SKEW_MS_MAX, TIMESTAMPS_MAX
@@ -53,7 +54,7 @@ class ConsensusClient(ABC):
         with self._lock:
             first = max(self._physical(), self._last + 1)
             self._last = first + n - 1
-        return [ConsensusTimestamp(t) for t in range(first, first + n)]
+        return cast(list[ConsensusTimestamp], list(range(first, first + n)))
 
     def observe(self, timestamp: int) -> None:
         """Take note of a timestamp that another process gave, so that ours come after it.

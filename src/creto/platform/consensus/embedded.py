@@ -114,9 +114,7 @@ def first_line(floor: Floor, elapsed: int, wall: int) -> TimeLine:
     A mark of elsewhere that is no further ahead than a reservation is waited for rather than jumped to: else every start of
     another machine would push the time of all a second forward.
     """
-    if floor.line is not None:
-        return TimeLine(floor.line, elapsed, wall - floor.line)
-    start = max(wall, floor.here + 1)
+    start = max(wall, floor.here + 1) if floor.line is None else floor.line
     if floor.elsewhere > start + RESERVE_NS + SKEW_NS_MAX:
         start = floor.elsewhere + 1
     return TimeLine(start, elapsed, wall - start)

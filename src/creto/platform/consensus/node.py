@@ -43,7 +43,7 @@ class TimeNode:
         self._key = key
         self._clock = clock
         self._server: asyncio.Server | None = None
-        self._connections: set[asyncio.Task[None]] = set()
+        self._connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     def answer(self, request: bytes) -> bytes:
         """The signed reading for one question. The clock is read here, between the asker's sending and receiving."""
@@ -67,8 +67,8 @@ class TimeNode:
     async def close(self) -> None:
         if self._server is not None:
             self._server.close()
-        for task in tuple(self._connections):
-            task.cancel()
+        for writer in self._connections.values():
+            writer.transport.abort()  # its conversation ends by itself, as if the client had hung up
         await asyncio.gather(*self._connections, return_exceptions=True)
         if self._server is not None:
             await self._server.wait_closed()
@@ -85,13 +85,13 @@ class TimeNode:
         if len(self._connections) >= TIME_CONNECTIONS_MAX:
             writer.close()
             return
-        self._connections.add(task)
+        self._connections[task] = writer
         try:
             await self._converse(reader, writer)
         except (EnablementError, OSError, asyncio.IncompleteReadError, TimeoutError):
             pass  # who sends what is no question, or nothing, is hung up on
         finally:
-            self._connections.discard(task)
+            del self._connections[task]
             writer.close()
             with suppress(OSError):
                 await writer.wait_closed()

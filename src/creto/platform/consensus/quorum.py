@@ -79,14 +79,19 @@ class QuorumClock(ConsensusClient):
 
     @property
     def degraded(self) -> bool:
-        return self._time.degraded(self._local.elapsed(), wall_offset(self._local))
+        return self._unmarked or self._time.degraded(self._local.elapsed(), wall_offset(self._local))
+
+    @property
+    def _unmarked(self) -> bool:
+        """Whether time has passed the mark on disk: the store is away."""
+        return self._mark is not None and self._last > self._mark.mark
 
     def state(self) -> ClockState:
         elapsed = self._local.elapsed()
         time = self._time
         return ClockState(
             reading=ConsensusTimestamp(time.reading(elapsed)),
-            degraded=self.degraded,
+            degraded=self._unmarked or time.degraded(elapsed, wall_offset(self._local)),
             uncertainty_ns=time.uncertainty(elapsed),
             age_ns=None if time.agreement is None else elapsed - time.agreement.at,
             nodes=self._nodes,
@@ -148,7 +153,12 @@ class QuorumClock(ConsensusClient):
     async def ask_once(self, transport: Transport) -> bool:
         """One round: ask all nodes, adopt what their quorum says. Whether there was one."""
         round = Round(self.peers, self.cluster, self._nonce())
-        await asyncio.gather(*(self._ask(transport, round, peer) for peer in self.peers))
+        answers = await asyncio.gather(*(self._ask(transport, round, peer) for peer in self.peers))
+        for peer, answer in zip(
+            self.peers, answers, strict=True
+        ):  # only now: verifying would delay the stamps of the others
+            if answer is not None:
+                round.offer(peer, *answer)
         return self.conclude(round)
 
     def conclude(self, round: Round) -> bool:
@@ -164,10 +174,11 @@ class QuorumClock(ConsensusClient):
                 return False
             self._time = self._time.adopted(agreement, elapsed, offset, self._last)
             line, last = self._time.line, self._last
-        self._agreed.set()
-        if self._mark is not None:
-            with suppress(EnablementError):  # the store is away or full: the mark is tried again with the next round
-                self._mark.reserve(line, last, AHEAD_NS)
+        if self._mark is None:
+            self._agreed.set()
+            return True
+        with suppress(EnablementError):  # the store is away or full: the mark is tried again with the next round
+            self._mark.reserve(line, last, AHEAD_NS).add_done_callback(lambda _: self._agreed.set())
         return True
 
     def _may_begin(self, agreement: Agreement, elapsed: int) -> bool:
@@ -186,11 +197,12 @@ class QuorumClock(ConsensusClient):
             self._last = right - 1
         return self._begun
 
-    async def _ask(self, transport: Transport, round: Round, peer: Peer) -> None:
+    async def _ask(self, transport: Transport, round: Round, peer: Peer) -> tuple[bytes, int, int] | None:
+        """The answer, and our elapsed time before and after."""
         sent = self._local.elapsed()
         try:
             data = await transport.ask(peer.address, round.request, TIME_ANSWER_S_MAX)
         except EnablementError as error:
             round.missed(peer, error)
-        else:
-            round.offer(peer, data, sent, self._local.elapsed())
+            return None
+        return data, sent, self._local.elapsed()

@@ -13,18 +13,17 @@ INVARIANT: the signature covers the suite, the size and the root, in a context o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 
 import msgspec
 
 from creto.common.errors import CryptoError, InvalidInput
+from creto.common.limits import BATCH_LEAVES_MAX
 from creto.platform.crypto import merkle
 from creto.platform.crypto.keys import CONTEXT_BYTES_MAX, SigningKey, VerifyKey
 from creto.platform.crypto.types import SIGNATURES, HashSuite, SignatureSuite, suite_of
 
 VERSION = 1
 BATCH_CONTEXT = b"creto/batch/v1/"
-BATCH_LEAVES_MAX = 1 << 20  # a batch lives in memory: 32 MiB of hashes
 HEAD = 2 + 4 + 4
 PROOF_BYTES_MAX = HEAD + 20 * merkle.HASH_BYTES + 1 + 3373
 
@@ -90,9 +89,9 @@ class SealProof(msgspec.Struct, frozen=True):
 class BatchSeal:
     """A sealed batch, in memory: its signed root, and every leaf's path."""
 
-    def __init__(self, leaf_hashes: Sequence[bytes], sealed: SealedRoot) -> None:
+    def __init__(self, levels: list[list[bytes]], sealed: SealedRoot) -> None:
         self.sealed = sealed
-        self._leaf_hashes = leaf_hashes
+        self._levels = levels
 
     @property
     def size(self) -> int:
@@ -106,16 +105,12 @@ class BatchSeal:
     def signature(self) -> bytes:
         return self.sealed.signature
 
-    @cached_property
-    def paths(self) -> list[list[bytes]]:
-        return merkle.inclusion_proofs(self._leaf_hashes)
-
     def path(self, index: int) -> tuple[bytes, ...]:
-        return tuple(self.paths[index])
-
-    def proof(self, index: int) -> SealProof:
         if not 0 <= index < self.size:
             raise InvalidInput.of("index", got=index, expected=f"0 to {self.size - 1}")
+        return tuple(merkle.path_in(self._levels, index))
+
+    def proof(self, index: int) -> SealProof:
         return SealProof(index, self.size, self.path(index), self.signature)
 
 
@@ -128,9 +123,10 @@ def seal_hashes(key: SigningKey, leaf_hashes: Sequence[bytes], context: bytes = 
     """As `seal_batch`, for leaves that are hashed already."""
     if not 1 <= len(leaf_hashes) <= BATCH_LEAVES_MAX:
         raise InvalidInput.of("leaves", got=len(leaf_hashes), expected=f"1 to {BATCH_LEAVES_MAX} leaves")
-    root = merkle.root(leaf_hashes)
+    levels = merkle.levels(leaf_hashes)
+    root = levels[-1][0]
     signature = key.sign(signed_bytes(len(leaf_hashes), root), batch_context(context))
-    return BatchSeal(leaf_hashes, SealedRoot(len(leaf_hashes), root, signature))
+    return BatchSeal(levels, SealedRoot(len(leaf_hashes), root, signature))
 
 
 def verify_seal(leaf: bytes, proof: bytes | SealProof, key: VerifyKey, context: bytes = b"") -> None:

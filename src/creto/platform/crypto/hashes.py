@@ -36,10 +36,10 @@ def tagged_digest(data: bytes, suite: HashSuite = HashSuite.SHA256) -> bytes:
 
 
 def verify_digest(data: bytes, tagged: bytes) -> None:
-    """Check data against a tagged digest of any suite; raises CryptoError."""
+    """Check data against a tagged digest of any suite. Raises CryptoError PL-220, or PL-211 for an unknown suite."""
     suite = suite_of(HashSuite, tagged[0] if tagged else 0)
     if not hmac.compare_digest(tagged, tagged_digest(data, suite)):
-        raise CryptoError("PL-200", "the digest does not fit the data", got=tagged.hex(), expected="the data's digest")
+        raise CryptoError("PL-220", "the digest does not fit the data", got=tagged.hex(), expected="the data's digest")
 
 
 def mac(key: bytes, data: bytes, suite: MacSuite = MacSuite.HMAC_SHA256) -> bytes:
@@ -53,9 +53,9 @@ def mac(key: bytes, data: bytes, suite: MacSuite = MacSuite.HMAC_SHA256) -> byte
 
 
 def verify_mac(key: bytes, data: bytes, tag: bytes, suite: MacSuite = MacSuite.HMAC_SHA256) -> None:
-    """In constant time; a shortened tag is refused. Raises CryptoError PL-210's sibling PL-213."""
+    """In constant time; a shortened tag is refused. Raises CryptoError PL-220."""
     if not hmac.compare_digest(mac(key, data, suite), tag):
-        raise CryptoError("PL-213", "the authentication code is not valid")
+        raise CryptoError("PL-220", "the authentication code is not valid")
 
 
 def equal(a: bytes, b: bytes) -> bool:

@@ -23,11 +23,9 @@ from typing import NoReturn
 import msgspec
 
 from creto.common.errors import CryptoError
+from creto.common.limits import KEK_BYTES_MAX, KEK_COMMAND_TIMEOUT_S
 from creto.platform.crypto.aead import KEY_BYTES, open_sealed, seal
 from creto.platform.crypto.hashes import hkdf, random_bytes
-
-KEK_BYTES_MAX = 4096  # what a file or program may give; the key is 64 digits
-COMMAND_TIMEOUT_S = 10.0
 
 
 class Kek:
@@ -112,7 +110,7 @@ class EnvKek(KekSource):
 class CommandKek(KekSource):
     """Runs a program directly, with this process's environment and no input."""
 
-    def __init__(self, command: str, timeout_s: float = COMMAND_TIMEOUT_S) -> None:
+    def __init__(self, command: str, timeout_s: float = KEK_COMMAND_TIMEOUT_S) -> None:
         try:
             self.argv = shlex.split(command)
         except ValueError as error:
@@ -182,5 +180,5 @@ def decoded(value: bytes) -> bytes:
 
 
 def cannot_open(why: str) -> CryptoError:
-    # `from None` is the caller's choice: causes here are paths and errno texts, never the value.
+    """`why` names a source or a shape, never a value."""
     return CryptoError("PL-215", f"the key-encryption key cannot be used: {why}")

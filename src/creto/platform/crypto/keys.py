@@ -16,7 +16,6 @@ from __future__ import annotations
 from functools import cached_property
 from typing import NoReturn
 
-from cryptography.exceptions import InvalidKey, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA65PrivateKey, MLDSA65PublicKey
 
@@ -247,7 +246,7 @@ def load_ml_dsa(data: bytes) -> MLDSA65PublicKey:
         raise InvalidInput.of("ml_dsa key", got=f"{len(data)} bytes", expected=f"{expected} bytes", code="PL-216")
     try:
         return MLDSA65PublicKey.from_public_bytes(data)
-    except (ValueError, InvalidKey, UnsupportedAlgorithm) as error:
+    except ValueError as error:
         raise InvalidInput("PL-216", "the ML-DSA-65 key cannot be read", field="ml_dsa key") from error
 
 

@@ -33,16 +33,11 @@ def node_hash(left: bytes, right: bytes) -> bytes:
 
 
 def root(leaf_hashes: Sequence[bytes]) -> bytes:
-    """RFC 9162 2.1.1. Level by level; a last node without a neighbour rises unchanged."""
-    if not leaf_hashes:
-        return EMPTY_ROOT
+    """RFC 9162 2.1.1, level by level."""
     level = list(leaf_hashes)
     while len(level) > 1:
-        above = [sha256(b"\x01" + a + b).digest() for a, b in zip(level[::2], level[1::2], strict=False)]
-        if len(level) % 2:
-            above.append(level[-1])
-        level = above
-    return level[0]
+        level = above(level)
+    return level[0] if level else EMPTY_ROOT
 
 
 def split(size: int) -> int:
@@ -120,22 +115,39 @@ def inclusion_proof(leaf_hashes: Sequence[bytes], index: int) -> list[bytes]:
     return [root(leaf_hashes[start:end]) for start, end in inclusion_ranges(index, len(leaf_hashes))]
 
 
-def inclusion_proofs(leaf_hashes: Sequence[bytes]) -> list[list[bytes]]:
-    """Every leaf's proof at the price of one root: for batches, where each leaf gets one."""
-    proofs: list[list[bytes]] = [[] for _ in leaf_hashes]
+def levels(leaf_hashes: Sequence[bytes]) -> list[list[bytes]]:
+    """Every node of the tree, leaves first, the root alone at the end."""
     level = list(leaf_hashes)
-    height = 0
+    all_levels = [level]
     while len(level) > 1:
-        for index, proof in enumerate(proofs):
-            neighbour = index >> height ^ 1
-            if neighbour < len(level):
-                proof.append(level[neighbour])
-        above = [sha256(b"\x01" + a + b).digest() for a, b in zip(level[::2], level[1::2], strict=False)]
-        if len(level) % 2:
-            above.append(level[-1])
-        level = above
-        height += 1
-    return proofs
+        level = above(level)
+        all_levels.append(level)
+    return all_levels
+
+
+def above(level: list[bytes]) -> list[bytes]:
+    """A last node without a neighbour rises unchanged."""
+    nodes = [sha256(b"\x01" + a + b).digest() for a, b in zip(level[::2], level[1::2], strict=False)]
+    if len(level) % 2:
+        nodes.append(level[-1])
+    return nodes
+
+
+def path_in(all_levels: list[list[bytes]], index: int) -> list[bytes]:
+    """The inclusion proof of one leaf, read from `levels`: for batches, where each leaf gets one."""
+    path: list[bytes] = []
+    for level in all_levels[:-1]:
+        neighbour = index ^ 1
+        if neighbour < len(level):
+            path.append(level[neighbour])
+        index >>= 1
+    return path
+
+
+def inclusion_proofs(leaf_hashes: Sequence[bytes]) -> list[list[bytes]]:
+    """Every leaf's proof, at the price of one root."""
+    all_levels = levels(leaf_hashes)
+    return [path_in(all_levels, index) for index in range(len(leaf_hashes))]
 
 
 def consistency_proof(leaf_hashes: Sequence[bytes], old_size: int) -> list[bytes]:

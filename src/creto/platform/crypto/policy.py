@@ -17,7 +17,7 @@ import msgspec
 
 from creto.common import wire
 from creto.common.errors import CryptoError, InvalidInput
-from creto.common.limits import INTEGER_MAX
+from creto.common.limits import INTEGER_MAX, SUITE_LIST_BYTES_MAX
 from creto.platform.crypto.keys import SigningKey, VerifyKey
 from creto.platform.crypto.types import (
     AeadSuite,
@@ -33,7 +33,6 @@ from creto.platform.crypto.types import (
 S = TypeVar("S", HashSuite, MacSuite, AeadSuite, KemSuite, SignatureSuite)
 
 SUITE_LIST_CONTEXT = b"creto/suite-list/v1"
-SUITE_LIST_BYTES_MAX = 16 * 1024  # a body of a few hundred bytes and one composite signature
 OPEN_END = INTEGER_MAX
 
 

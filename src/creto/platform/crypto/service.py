@@ -20,7 +20,7 @@ from typing import NoReturn, TypeVar, assert_never
 from creto.common import wire
 from creto.common.errors import AlreadyExists, CryptoError, InvalidInput, NotFound
 from creto.common.ids import KeyId, TenantId, checked_name, checked_tenant
-from creto.common.limits import PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX
+from creto.common.limits import KEYS_CACHED_MAX, PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX, REWRAP_ROWS_MAX
 from creto.common.timestamps import Clock
 from creto.platform.crypto import store as rows
 from creto.platform.crypto.aead import KEY_BYTES, checked_key
@@ -39,8 +39,6 @@ from creto.platform.crypto.types import (
 from creto.store.types import Store, Tx
 
 CHANGED = "crypto.key_changed"
-KEYS_CACHED_MAX = 4096  # opened keys in memory: about 10 KiB each with both halves
-REWRAP_ROWS = 200  # keys re-sealed in one transaction: a few milliseconds of work
 
 K = TypeVar("K")
 
@@ -189,11 +187,11 @@ class Keystore:
         while True:
             done = await self._store.write(self._rewrap_some)
             total += done
-            if done < REWRAP_ROWS:
+            if done < REWRAP_ROWS_MAX:
                 return total
 
     def _rewrap_some(self, tx: Tx) -> int:
-        found = rows.sealed_by_others(tx, self._kek.id, REWRAP_ROWS)
+        found = rows.sealed_by_others(tx, self._kek.id, REWRAP_ROWS_MAX)
         for record, sealed in found:
             secret = self._secret(record, sealed)
             rows.rewrap(tx, record, self._kek.id, self._kek.seal(secret, bound(record)))

@@ -33,7 +33,16 @@ FROM = datetime(2020, 1, 1, tzinfo=UTC)
 FOREVER = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)  # RFC 5280 4.1.2.5: no well-defined expiration
 SERIAL_BITS = 159  # RFC 5280 4.1.2.2: at most 20 octets, positive
 USAGES = (ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH)
-READ_ERRORS = (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.ExtensionNotFound)
+READ_ERRORS = (
+    ValueError,
+    TypeError,
+    OverflowError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.ExtensionNotFound,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
 
 
 class CertificateFacts(msgspec.Struct, frozen=True):
@@ -74,6 +83,9 @@ class Authority:
         )
         return builder.sign(self._key, None).public_bytes(serialization.Encoding.PEM)
 
+    def new_serial(self) -> int:
+        return x509.random_serial_number()
+
     def issue(
         self, request_der: bytes, *, common_name: str, uris: Sequence[str], hosts: Sequence[str] = (), serial: int,
         not_before: int, not_after: int,
@@ -100,25 +112,27 @@ class Authority:
 
     def verify(self, certificate: bytes, now: int) -> CertificateFacts:
         """PEM or DER. Raises PL-131 unless this authority signed it as a leaf and it is valid at `now`."""
-        read = read_certificate(certificate)
-        if read.issuer != self._name or not isinstance(read.public_key(), ec.EllipticCurvePublicKey):
-            raise not_valid("another issuer or kind of key", "a certificate of this deployment")
         try:
+            read = read_certificate(certificate)
+            if read.issuer != self._name or not isinstance(read.public_key(), ec.EllipticCurvePublicKey):
+                raise not_valid("another issuer or kind of key", "a certificate of this deployment")
             self._key.public_key().verify(read.signature, read.tbs_certificate_bytes)
-            basic = read.extensions.get_extension_for_class(x509.BasicConstraints).value
-            names = read.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+            return facts_of(read, now)
         except InvalidSignature:
             raise not_valid("a signature that does not fit", "a certificate of this deployment") from None
-        except READ_ERRORS as error:
-            raise not_valid("a malformed certificate", "a certificate of this deployment") from error
-        if basic.ca:
-            raise not_valid("an authority's certificate", "a holder's")
-        begins, ends = (int(t.timestamp()) * SECOND for t in (read.not_valid_before_utc, read.not_valid_after_utc))
-        if not begins <= now < ends:
-            raise not_valid(f"valid from {begins} to {ends}", f"valid at {now}")
-        return CertificateFacts(
-            read.serial_number, tuple(names.get_values_for_type(x509.UniformResourceIdentifier)), ends
-        )
+        except READ_ERRORS as error:  # the library reads a field when it is first asked for
+            raise not_valid("bytes that cannot be read", "an X.509 certificate") from error
+
+
+def facts_of(read: x509.Certificate, now: int) -> CertificateFacts:
+    """What a holder's certificate says, if it is valid at `now`."""
+    if read.extensions.get_extension_for_class(x509.BasicConstraints).value.ca:
+        raise not_valid("an authority's certificate", "a holder's")
+    begins, ends = (int(t.timestamp()) * SECOND for t in (read.not_valid_before_utc, read.not_valid_after_utc))
+    if not begins <= now < ends:
+        raise not_valid(f"valid from {begins} to {ends}", f"valid at {now}")
+    names = read.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return CertificateFacts(read.serial_number, tuple(names.get_values_for_type(x509.UniformResourceIdentifier)), ends)
 
 
 def requested_key(request_der: bytes) -> ec.EllipticCurvePublicKey:
@@ -140,13 +154,8 @@ def requested_key(request_der: bytes) -> ec.EllipticCurvePublicKey:
 def read_certificate(data: bytes) -> x509.Certificate:
     if len(data) > CERTIFICATE_BYTES_MAX:
         raise not_valid(f"{len(data)} bytes", f"at most {CERTIFICATE_BYTES_MAX} bytes")
-    try:
-        load = x509.load_pem_x509_certificate if data.startswith(PEM_MARK) else x509.load_der_x509_certificate
-        read = load(data)
-        read.public_key()
-        return read
-    except READ_ERRORS as error:
-        raise not_valid("bytes that cannot be read", "an X.509 certificate") from error
+    load = x509.load_pem_x509_certificate if data.startswith(PEM_MARK) else x509.load_der_x509_certificate
+    return load(data)
 
 
 def host_name(host: str) -> x509.GeneralName:

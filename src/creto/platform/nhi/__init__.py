@@ -1,12 +1,13 @@
 """Identities: humans, services and agents, their keys, and the chains by which one acts for another.
 
-nhi = Nhi(store, clock, keystore)
-human, agent = SigningKey.generate(), SigningKey.generate()
-proof = registration_proof(human, tenant="default", kind=PrincipalKind.HUMAN, name="Ada")
-ada = await nhi.register("default", PrincipalKind.HUMAN, human.public, "Ada", proof=proof)
-link = delegate(human, None, nhi_of(agent.public), tenant="default", actions=["runtime:*"], resources=["*"], not_before=…, not_after=…)
-valid = nhi.validate(DelegationChain((link,)), tenant="default", action="runtime:exec", resource="runtime:sandbox:1")
-await nhi.revoke("default", ada.nhi)                      # when it returns, nobody acts for Ada any more
+nhi, ada, bot = Nhi(store, clock), SigningKey.generate(), SigningKey.generate()
+for kind, key, name in ((PrincipalKind.HUMAN, ada, "Ada"), (PrincipalKind.AGENT, bot, "bot")):
+    proof = registration_proof(key, tenant="acme", kind=kind, name=name)
+    await nhi.register("acme", kind, key.public, name, proof=proof)
+terms = {"actions": ["runtime:*"], "resources": ["*"], "not_before": clock.now(), "not_after": clock.now() + HOUR}
+chain = DelegationChain((delegate(ada, None, nhi_of(bot.public), tenant="acme", **terms),))
+valid = nhi.validate(chain, tenant="acme", action="runtime:exec", resource="runtime:sandbox:1")
+await nhi.revoke("acme", valid.root)  # when it returns, nobody acts for Ada any more
 """
 
 from creto.common.ids import AgentIdentity

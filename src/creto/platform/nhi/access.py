@@ -43,6 +43,7 @@ class Access(Core):
     ) -> IssuedToken:
         """A bearer token for the signer of a challenge. A challenge is good once, on all nodes together: PL-106."""
         now = self._clock.now()
+        checked_grant(scopes, ttl_s)  # before the challenge is used up
         _, root = await self._secrets.token_root()
         if not equal(challenge_mac(root, challenge), challenge.mac) or now >= challenge.expires_at:
             raise Unauthorized("PL-106", field="challenge", expected="a challenge of ours, in its minute")
@@ -70,9 +71,7 @@ class Access(Core):
     ) -> IssuedToken:
         """A token without a challenge: the caller of this method has made sure of who asks."""
         tenant, now = checked_tenant(tenant), self._clock.now()
-        checked = scope.checked_patterns(scopes, "scopes")
-        if not 1 <= ttl_s <= TOKEN_TTL_S_MAX:
-            raise InvalidInput.of("ttl_s", got=ttl_s, expected=f"1 to {TOKEN_TTL_S_MAX}")
+        checked = checked_grant(scopes, ttl_s)
         identity = self._in_force(tenant, principal, now).identity
         root_id, root = await self._secrets.token_root()
         head = tokens.TokenHead(
@@ -119,9 +118,7 @@ class Access(Core):
     ) -> str:
         """A secret for a login link: `exchange_login` turns it into a bearer token, once, within ten minutes."""
         tenant, now = checked_tenant(tenant), self._clock.now()
-        checked = scope.checked_patterns(scopes, "scopes")
-        if not 1 <= ttl_s <= TOKEN_TTL_S_MAX:
-            raise InvalidInput.of("ttl_s", got=ttl_s, expected=f"1 to {TOKEN_TTL_S_MAX}")
+        checked = checked_grant(scopes, ttl_s)
         if self._in_force(tenant, human, now).identity.kind is not PrincipalKind.HUMAN:
             raise InvalidInput.of("human", got=human, expected="a human")
         secret = LOGIN_PREFIX + b64url_encode(random_bytes(32))
@@ -145,6 +142,12 @@ class Access(Core):
             raise Unauthorized("PL-106", "the login is unknown, used or expired", hint="Ask for a new login link.")
         tenant, human, packed, ttl_s = taken
         return await self.issue_token(tenant, human, scopes=wire.decode(packed, tuple[str, ...]), ttl_s=ttl_s)
+
+
+def checked_grant(scopes: Sequence[str], ttl_s: int) -> tuple[str, ...]:
+    if not 1 <= ttl_s <= TOKEN_TTL_S_MAX:
+        raise InvalidInput.of("ttl_s", got=ttl_s, expected=f"1 to {TOKEN_TTL_S_MAX}")
+    return scope.checked_patterns(scopes, "scopes")
 
 
 def challenge_mac(root: bytes, challenge: Challenge) -> bytes:

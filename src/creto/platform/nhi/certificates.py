@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from creto.common.errors import EnablementError, InvalidInput, Unauthorized
 from creto.common.ids import AGENT_PREFIX, AgentId, TenantId, agent_key, checked_tenant
 from creto.common.limits import CERTIFICATE_TTL_S_MAX, LINKS_VERIFIED_MAX
 from creto.common.timestamps import MINUTE, SECOND, Clock, ConsensusTimestamp
-from creto.platform.crypto import random_bytes
-from creto.platform.crypto.x509 import SERIAL_BITS, CertificateFacts, not_valid
 from creto.platform.nhi import lifecycle, statements
 from creto.platform.nhi import store as sql
 from creto.platform.nhi.bounded import Bounded
@@ -25,6 +24,9 @@ from creto.platform.nhi.core import Core
 from creto.platform.nhi.secrets import Secrets
 from creto.platform.nhi.types import Caller, IssuedCertificate, PrincipalKind
 from creto.store.types import Store, Tx
+
+if TYPE_CHECKING:
+    from creto.platform.crypto.x509 import CertificateFacts
 
 TTL_S_DEFAULT = 86_400
 BACKDATED_NS = 5 * MINUTE  # peers' clocks may run a little behind
@@ -60,7 +62,7 @@ class Certificates(Core):
         message = statements.request_bytes(tenant, agent, request_der)
         registered.verify_key.verify(message, proof, statements.CERTIFICATE_CONTEXT)
         authority = await self._secrets.authority()
-        serial = int.from_bytes(random_bytes(20)) >> (160 - SERIAL_BITS) | 1
+        serial = authority.new_serial()
         uris = (spiffe_id(self._secrets.trust_domain, tenant, registered.identity.kind, agent), agent)
         not_after = ConsensusTimestamp((now // SECOND + ttl_s) * SECOND)
         certificate = authority.issue(
@@ -130,3 +132,7 @@ def from_spiffe_id(trust_domain: str, uri: str) -> tuple[TenantId, PrincipalKind
     except (ValueError, EnablementError):
         raise not_valid(uri, f"spiffe://{trust_domain}/tenant/…/<kind>/<key>") from None
     return found
+
+
+def not_valid(got: str, expected: str) -> Unauthorized:
+    return Unauthorized("PL-131", field="certificate", got=got, expected=expected)

@@ -14,7 +14,7 @@ INVARIANT: the hash of a link covers its terms and not its signature, so signing
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -22,7 +22,7 @@ import msgspec
 from creto.common import wire
 from creto.common.errors import InvalidInput, Unauthorized
 from creto.common.ids import AgentId, AgentIdentity, TenantId
-from creto.common.limits import CHAIN_BYTES_MAX
+from creto.common.limits import CHAIN_BYTES_MAX, CHAINS_DECODED_MAX
 from creto.common.timestamps import ConsensusTimestamp
 from creto.platform.crypto import tagged_digest
 
@@ -126,13 +126,19 @@ class DelegationChain(msgspec.Struct, frozen=True, dict=True):
             raise InvalidInput.of(
                 "chain", got=f"{len(data)} bytes", expected=f"at most {CHAIN_BYTES_MAX}", code="PL-129"
             )
-        chain = DelegationChain(wire.decode(data, ChainFile, code="PL-129", what="chain").links)
-        if chain.to_bytes() != data:
-            raise InvalidInput.of("chain", got="another spelling", expected="sorted keys without spaces", code="PL-129")
-        return chain
+        return decoded(data)
 
     def validate(
         self, nhi: Nhi, *, tenant: TenantId, agent: AgentId | None = None, now: ConsensusTimestamp | None = None
     ) -> ValidatedChain:
         """The client's spelling of `Nhi.validate`."""
         return nhi.validate(self, tenant=tenant, agent=agent, now=now)
+
+
+@lru_cache(maxsize=CHAINS_DECODED_MAX)
+def decoded(data: bytes) -> DelegationChain:
+    """An agent sends the same chain with every call; what a chain is made of is worked out once."""
+    chain = DelegationChain(wire.decode(data, ChainFile, code="PL-129", what="chain").links)
+    if chain.to_bytes() != data:
+        raise InvalidInput.of("chain", got="another spelling", expected="sorted keys without spaces", code="PL-129")
+    return chain

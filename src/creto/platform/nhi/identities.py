@@ -11,6 +11,7 @@ from creto.common.limits import (
     PAGE_ITEMS_MAX,
     ROTATION_OVERLAP_S_DEFAULT,
     ROTATION_OVERLAP_S_MAX,
+    ROTATIONS_MAX,
 )
 from creto.common.timestamps import SECOND, ConsensusTimestamp
 from creto.platform.crypto import SignatureSuite, VerifyKey
@@ -123,6 +124,12 @@ class Identities(Core):
 
         def succeed(tx: Tx) -> Identity:
             old = sql.get(tx, tenant, agent, lock=True)
+            lifecycle.expect(
+                old,
+                sql.line_length(tx, tenant, old.origin) < ROTATIONS_MAX,
+                "rotated",
+                f"at most {ROTATIONS_MAX} keys in a line",
+            )
             ended, successor = lifecycle.rotated(old, nhi, new_key.ml_dsa, now, overlap_s * SECOND)
             sql.insert(tx, successor)
             sql.update(tx, ended)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import msgspec
 
@@ -26,6 +27,8 @@ from creto.platform.nhi.types import Identity
 from creto.store.types import Store, Tx
 
 CHANGED = "nhi.changed"
+K = TypeVar("K")
+V = TypeVar("V")
 RevokedListener = Callable[[TenantId, AgentId], None]
 
 
@@ -109,7 +112,8 @@ class Registry:
                 self._keep(self._live_links, (tenant, link), True, changes)
         return next((link for link in missing if link in revoked), None)
 
-    def _keep(self, cache: Bounded, key: object, value: object, changes: int) -> None:  # type: ignore[type-arg]
+    def _keep(self, cache: Bounded[K, V], key: K, value: V, changes: int) -> None:
+        """Unless something changed since it was read."""
         with self._lock:
             if changes == self._changes and self._store.signals_alive:
                 cache.put(key, value)

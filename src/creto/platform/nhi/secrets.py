@@ -8,15 +8,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from creto.common.errors import AlreadyExists, NotFound
 from creto.common.ids import TenantId
 from creto.platform.crypto import Keystore, SecretKey, SignatureSuite, SigningKey, mac
 from creto.platform.crypto.service import StoredKey, of_kind
-from creto.platform.crypto.x509 import Authority
+
+if TYPE_CHECKING:
+    from creto.platform.crypto.x509 import Authority
 
 PLATFORM = TenantId("creto:platform")  # the keys of the deployment itself belong to no customer
-TOKEN_ROOT = "nhi-token-root"  # noqa: S105 — the name of a key
+TOKEN_ROOT = "nhi-token-root"
 AUTHORITY = "nhi-certificate-authority"
 TOKEN_ROOTS_KEPT = 2  # tokens of the root before the last rotation still end by themselves
 
@@ -55,6 +58,8 @@ class Secrets:
     @cached_property
     def authority_now(self) -> Authority:
         """Raises NotFound PL-214 if no node has issued a certificate yet."""
+        from creto.platform.crypto.x509 import Authority  # X.509 takes 60 ms to load, and few processes need it
+
         key = of_kind(self._keystore.get_now(PLATFORM, AUTHORITY), SigningKey, AUTHORITY)
         return Authority(key, f"{self.trust_domain} NHI authority")
 

@@ -119,7 +119,7 @@ class PolicyBook(Core):
         )  # fmt: skip
         return "".join(line if line.endswith("\n") else f"{line}\n" for line in lines)
 
-    async def dry_run(
+    def dry_run(
         self,
         tenant: TenantId,
         text: str,
@@ -128,18 +128,21 @@ class PolicyBook(Core):
         schema: str = "",
         with_defaults: bool = True,
     ) -> tuple[DryRun, ...]:
-        """What the requests get now, and what they would get under these policies. Nothing changes and nothing is remembered."""
+        """What the requests get now, and what they would get under these policies. Nothing changes and nothing is remembered.
+
+        It computes for some milliseconds per policy: an event loop hands a long text to a thread.
+        """
         if len(requests) > AUTHZ_DRY_RUN_MAX:
             raise InvalidInput.of("requests", got=len(requests), expected=f"{AUTHZ_DRY_RUN_MAX} at most")
         tenant = checked_tenant(tenant)
-        policies = await asyncio.to_thread(texts.compiled, text, schema, with_defaults=with_defaults)
+        policies = texts.compiled(text, schema, with_defaults=with_defaults)
         then = Holding(-1, b"", policies, texts.action_entities(texts.parsed_schema(schema)))
         now = self.holding(tenant)
         return tuple(
             DryRun(r, self._explain(tenant, now, r).decision, self._explain(tenant, then, r).decision) for r in requests
         )
 
-    async def why(
+    def why(
         self,
         agent: AgentId,
         action: str,

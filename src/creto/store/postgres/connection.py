@@ -66,21 +66,18 @@ class WholeNumeric(Loader):
 
 
 def connect(url: str, **options: Any) -> Connection:
+    options = {"connect_timeout": 5, "application_name": "creto", **options}
+    db: Connection | None = None
     try:
-        db = psycopg.connect(
-            url,
-            autocommit=True,
-            connect_timeout=5,
-            application_name="creto",
-            cursor_factory=psycopg.RawCursor,
-            **options,
-        )
+        db = psycopg.connect(url, autocommit=True, cursor_factory=psycopg.RawCursor, **options)
+        db.prepared_max = 500
+        db.adapters.register_dumper(bool, BoolAsInt)
+        db.adapters.register_loader("numeric", WholeNumeric)
+        db.execute(DURABLE)
     except psycopg.Error as error:
+        if db is not None:
+            db.close()
         raise fault(error) from error
-    db.prepared_max = 500
-    db.adapters.register_dumper(bool, BoolAsInt)
-    db.adapters.register_loader("numeric", WholeNumeric)
-    db.execute(DURABLE)
     return db
 
 

@@ -1,6 +1,6 @@
 """PostgreSQL: a pool of threads with a connection each, serializable by default, retried when the server asks for it.
 
-Under load a thread takes several functions into one transaction; if anything goes wrong with the group, each is run alone.
+Under load a thread takes several functions into one transaction; if anything goes wrong with it, each is run alone.
 
 INVARIANT: a function is run again only while nothing of it can have been committed; when the connection breaks during
 COMMIT the outcome is unknown, the caller gets PL-503, and an idempotency key tells it later what happened.
@@ -33,8 +33,9 @@ from creto.store.types import EngineName, Isolation, ReadTx
 
 T = TypeVar("T")
 
+SHARES = 4  # what waits is divided by this: larger groups cost fewer commits, smaller ones use more cores of the server
 GROUP_MAX = 32  # functions in one transaction: the more, the longer its row locks are held
-RECONNECT_S = 0.5  # after a failed connection the next callers fail at once for this long
+SLOW_S = 0.25  # a server that is down refuses at once; one that is cut off lets us wait
 CODES_MAX = 4096  # functions remembered as needing a snapshot
 
 BEGIN = {
@@ -93,7 +94,7 @@ class PostgresStore(EngineStore):
         raise AssertionError("the last attempt returns or raises")
 
     def _read_once(self, db: Connection, fn: Callable[[ReadTx], T]) -> T:
-        """One statement is its own snapshot and needs no transaction; a function with more is remembered by its code."""
+        """One statement is its own snapshot and needs no transaction; a function with more is remembered."""
         code = getattr(fn, "__code__", None)
         if code is not None and code not in self._need_snapshot:
             with suppress(MoreThanOne):
@@ -118,17 +119,21 @@ class PostgresStore(EngineStore):
         return int(tx.value(WALL_MS))
 
     def _connect(self) -> Connection:
-        if time.monotonic() < self._down_until:
-            raise ConnectionFailed("PL-503", "PostgreSQL is not reachable", retry_after_s=RECONNECT_S)
+        """Connect; after a failure that was slow to show, the next callers fail at once for as long as that took."""
+        started = time.monotonic()
+        if started < self._down_until:
+            raise ConnectionFailed("PL-503", "PostgreSQL is not reachable", retry_after_s=0.5)
         try:
             return connect(self.url)
         except ConnectionFailed:
-            self._down_until = time.monotonic() + RECONNECT_S
+            ended = time.monotonic()
+            if ended - started > SLOW_S:
+                self._down_until = ended + (ended - started)
             raise
 
     def _write_all(self) -> None:
         db: Connection | None = None
-        while jobs := self.queue.take(GROUP_MAX, share=STORE_POOL_SIZE):
+        while jobs := self.queue.take(GROUP_MAX, share=SHARES):
             alike = len(jobs) > 1 and all(job.isolation is Isolation.SERIALIZABLE for job in jobs)
             if alike and db is not None and self._attempt(jobs, db) in (Ended.DONE, Ended.UNKNOWN):
                 resolve(jobs)

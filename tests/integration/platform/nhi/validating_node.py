@@ -17,11 +17,11 @@ from tests.unit.platform.nhi.town import PARTS, TENANT, Town
 
 def main(url: str) -> None:
     town = Town(open_store(url, parts=PARTS))
-    print("up", flush=True)  # noqa: T201
+    print("up", flush=True)
     for line in sys.stdin:
         chain = DelegationChain.from_bytes(bytes.fromhex(line))
         town.nhi.validate(chain, tenant=TENANT)
-        print("ready", flush=True)  # noqa: T201
+        print("ready", flush=True)
         began = accepted = time.monotonic_ns()
         try:
             while True:
@@ -29,7 +29,7 @@ def main(url: str) -> None:
                 town.nhi.validate(chain, tenant=TENANT)
                 accepted = began
         except EnablementError as error:
-            print(error.code, accepted, time.monotonic_ns(), flush=True)  # noqa: T201
+            print(error.code, accepted, time.monotonic_ns(), flush=True)
     town.store.close()
 
 

@@ -38,7 +38,7 @@ def test_a_note_keeps_its_bytes() -> None:
         b"text\n",
         b"text\n\n",
         "text\n\n— name AAAAAAA=".encode(),
-        "text\n\n- name AAAAAAA=\n".encode(),
+        b"text\n\n- name AAAAAAA=\n",
         "text\n\n— na+me AAAAAAA=\n".encode(),
         "text\n\n— name AAAAAAA\n".encode(),
         "text\n\n— name AAAAAAB=\n".encode(),  # base64 with bits set that mean nothing
@@ -46,7 +46,7 @@ def test_a_note_keeps_its_bytes() -> None:
         "text\n\n— name  AAAAAAA=\n".encode(),
         "text\r\n\n— name AAAAAAA=\n".encode(),
         b"\xff\n\n\xe2\x80\x94 name AAAAAAA=\n",
-        "text\n\n".encode() + "— name AAAAAAA=\n".encode() * 65,
+        b"text\n\n" + "— name AAAAAAA=\n".encode() * 65,
     ],
 )
 def test_a_note_that_is_none_is_refused(data: bytes) -> None:

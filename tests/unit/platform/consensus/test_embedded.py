@@ -90,6 +90,21 @@ def test_after_a_reboot_it_goes_on_above_all_it_gave(store: Store, step: int) ->
     assert second.now() - again.wall() < SECOND or step < 0, "a mark just ahead is waited for, not jumped to"
 
 
+def test_beside_a_mark_far_ahead_of_another_machine_time_does_not_stand_still(store: Store) -> None:
+    ours, theirs = FakeLocal(), FakeLocal(boot="boot-2")
+    running = opened(store, ours)
+    theirs.step_wall(HOUR)
+    ahead = opened(store, theirs).now()
+    running.reserve()
+    neighbour = opened(store, ours)
+    before = neighbour.now()
+    assert before > ahead
+    ours.pass_time(SECOND)
+    assert neighbour.now() - before > 800 * MILLISECOND
+    last = neighbour.timestamps(1000)[-1]
+    assert opened(store, ours).now() > last
+
+
 def test_after_a_clean_end_nothing_is_waited_for(store: Store) -> None:
     local = FakeLocal()
     with opened(store, local) as first:

@@ -159,8 +159,9 @@ def test_continues_above_the_run_before(make_store: MakeStore) -> None:
     machine = Machine()
     first = QuorumClock(machine.peers, local=machine.local, store=store)
     assert agree_now(first, machine.nodes)
+    assert first._agreed.wait(10), "the mark is on disk"
     last = max(first.timestamps(1000))
-    store.submit(lambda tx: None).result(5)  # what was submitted before is on disk
+    assert not first.degraded
     machine.local.boot = "boot-2"
     again = QuorumClock(machine.peers, local=machine.local, store=store)
     rounds = 1
@@ -168,8 +169,25 @@ def test_continues_above_the_run_before(make_store: MakeStore) -> None:
         machine.local.pass_time(SECOND // 4)
         rounds += 1
     assert rounds == 2
-    assert not again.degraded
     assert again.now() > last
+    assert again._agreed.wait(10)
+    assert not again.degraded
+
+
+def test_past_the_mark_it_says_so(make_store: MakeStore) -> None:
+    store = make_store(parts=("creto.platform.consensus",))
+    machine = Machine()
+    clock = QuorumClock(machine.peers, local=machine.local, store=store)
+    assert agree_now(clock, machine.nodes)
+    assert clock._agreed.wait(10)
+    store.close()
+    machine.local.pass_time(2 * SECOND)
+    clock.now()
+    assert not clock.degraded
+    machine.local.pass_time(1)
+    assert agree_now(clock, machine.nodes), "the quorum answers, the store does not"
+    clock.now()
+    assert clock.degraded
 
 
 def test_a_key_has_one_voice() -> None:

@@ -27,7 +27,7 @@ from creto.platform.crypto import (
     verify_seal,
 )
 
-DOCUMENTED = {"PL-200", "PL-210", "PL-211", "PL-213", "PL-216", "PL-217", "PL-218", "PL-219", "PL-400", "PL-413"}
+DOCUMENTED = {"PL-220", "PL-210", "PL-211", "PL-213", "PL-216", "PL-217", "PL-218", "PL-219", "PL-400", "PL-413"}
 
 KEY = SigningKey.generate()
 ED = KEY.component(SignatureSuite.ED25519)

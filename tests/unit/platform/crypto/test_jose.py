@@ -188,6 +188,20 @@ def test_other_keys_are_refused(jwk: dict[str, str]) -> None:
     assert caught.value.code == "PL-216"
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'"\\ud800"', b'{"kty":"\\ud800"}', b'{"kty":"OKP","crv":"Ed25519","x":"\\udfff"}', b"NaN", b"9" * 5000, b"1e999",
+        b"[" * 100_000, b'{"a":' * 5_000, b"\xef\xbb\xbf{}", b'{"kty":"OKP","\\u006bty":"AKP"}', b"{}{}", b"",
+        b'{"payload":"\\ud800","signatures":[]}', b'{"payload":"","signatures":[{"protected":"\\ud800","signature":""}]}',
+    ],
+)  # fmt: skip
+def test_json_that_only_some_can_read(data: bytes) -> None:
+    for read in (lambda: from_jwk(data), lambda: private_from_jwk(data), lambda: verify_general(data, KEYS)):
+        with pytest.raises(InvalidInput):
+            read()
+
+
 @given(st.binary(max_size=300))
 def test_any_bytes_give_documented_errors(data: bytes) -> None:
     for read in (

@@ -85,7 +85,7 @@ async def test_a_tenant_adds_types_and_actions_and_leaves_out_the_shipped_polici
 
 async def test_a_dry_run_changes_nothing(office: Office, ada: Person) -> None:
     requests = [CheckRequest(ada.nhi, READ, SANDBOX), CheckRequest(ada.nhi, "time:read", "tenant:acme")]
-    opened, time = await office.authz.dry_run(TENANT, OPEN, requests)
+    opened, time = office.authz.dry_run(TENANT, OPEN, requests)
     assert opened.changed
     assert opened.then == Allow(("open",))
     assert not time.changed
@@ -99,7 +99,7 @@ async def test_why(office: Office, ada: Person) -> None:
     )
     text += '@id("broken") forbid (principal, action == Action::"sandbox.read", resource) when { principal.name.contains("x") || true };'.replace('principal.name.contains("x") || true', "9223372036854775807 + (if context has risk then 1 else 0) > 0")  # fmt: skip
     await office.authz.upload_policies(TENANT, text, actor=ada.nhi, activate=True)
-    told = await office.authz.why(ada.nhi, READ, SANDBOX, {"risk": 9}, tenant=TENANT)
+    told = office.authz.why(ada.nhi, READ, SANDBOX, {"risk": 9}, tenant=TENANT)
     assert told.decision == RequiresOversight("o", ("ask",))
     assert told.permits == ("open",)
     assert told.forbids == ("ask",)

@@ -48,7 +48,9 @@ CREATE INDEX audit_leaf_resource ON audit_leaf (tenant, resource, log_index);
 --postgres CREATE INDEX audit_leaf_agent ON audit_leaf (tenant, agent, log_index);
 --postgres CREATE INDEX audit_leaf_action ON audit_leaf (tenant, action, log_index);
 --postgres CREATE INDEX audit_leaf_event ON audit_leaf (tenant, event, log_index);
---postgres CREATE INDEX audit_leaf_product ON audit_leaf (tenant, product, outcome, log_index);
+--postgres CREATE INDEX audit_leaf_product ON audit_leaf (tenant, product, log_index);
+--postgres CREATE INDEX audit_leaf_outcome ON audit_leaf (tenant, outcome, log_index);
+--postgres CREATE INDEX audit_leaf_tenant ON audit_leaf (tenant, log_index);
 
 -- Words of the metadata. On SQLite the exact fields stand here too, as terms: it intersects their lists, which it cannot with indexes,
 -- and writing them costs a third.

@@ -1,0 +1,233 @@
+"""The composition root: the only place that knows every part.
+
+    async with running(load(), tenant_name="default") as app:
+        dispatcher = Dispatcher(app.parts)
+
+A running layer is its parts on one store. What runs beside them (sequencer, relay, clocks) belongs to the `worker` role, so that many
+processes can serve requests and one keeps the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from creto.bus import Bus, EmbeddedBus
+from creto.common.config import Config
+from creto.common.errors import AlreadyExists, InvalidInput, NotFound
+from creto.common.ids import AgentId, KeyId, TenantId, checked_tenant
+from creto.common.settings import (
+    AuditConfig,
+    BusConfig,
+    CommonConfig,
+    ConsensusConfig,
+    CryptoConfig,
+    RedisConfig,
+    StorageConfig,
+    StoreConfig,
+)
+from creto.common.telemetry import Metrics
+from creto.edge.api.idempotency import OnceStore
+from creto.edge.api.parts import Parts
+from creto.gate import Gate
+from creto.platform.audit import NoteKey, WitnessClient, open_log
+from creto.platform.consensus import ConsensusClient, EmbeddedClock, Leases, QuorumClock
+from creto.platform.crypto import Keystore, SigningKey, VerifyKey, random_bytes
+from creto.platform.crypto.jose import b64url_decode
+from creto.platform.crypto.kek import KekSource
+from creto.platform.nhi import Nhi, PrincipalKind, nhi_of, registration_proof
+from creto.security.authz import Authz
+from creto.security.memory import Memory
+from creto.security.storage import Storage, TenantKeys, open_backend
+from creto.store import Store, open_store
+from creto.store.idempotency_cache import CachedGuard, RedisHints
+
+MIGRATED = (
+    "creto.store",
+    "creto.bus",
+    "creto.platform.crypto",
+    "creto.platform.consensus",
+    "creto.platform.nhi",
+    "creto.platform.audit",
+    "creto.security.authz",
+    "creto.security.memory",
+    "creto.security.storage",
+)
+
+PLATFORM_TENANT = TenantId("platform")
+LAYER_KEY = KeyId("layer")  # signs override tokens and what the layer itself attests
+OPERATOR_KEY = KeyId("operator")
+OPERATOR_NAME = "operator"
+
+
+class Role(StrEnum):
+    """What a process of `creto serve` does."""
+
+    HTTP = "http"
+    GRPC = "grpc"
+    WORKER = "worker"
+
+
+@dataclass(frozen=True)
+class App:
+    parts: Parts
+    tenant: TenantId
+    operator: AgentId
+
+
+@asynccontextmanager
+async def running(config: Config, *, work: bool = True) -> AsyncIterator[App]:
+    """All parts, started in the order of their floors and stopped in reverse. `work` also runs what only one process should."""
+    tenant = checked_tenant(config[CommonConfig].tenant)
+    metrics = Metrics()
+    async with AsyncExitStack() as stack:
+        opened = await asyncio.to_thread(open_configured_store, config)
+        stack.callback(opened.close)
+        store: Store = OnceStore(opened)
+        clock = await stack.enter_async_context(clock_for(config, store))
+        keystore = Keystore(store, KekSource.parse(config[CryptoConfig].kek).load(), clock)
+        await keystore.check()
+        layer_key = await ensured_key(keystore, PLATFORM_TENANT, LAYER_KEY)
+        nhi = Nhi(store, clock, keystore)
+        await nhi.start()
+        audit = await open_log(
+            opened,
+            clock,
+            keystore,
+            config[AuditConfig].origin,
+            witnesses=witnesses_of(config[AuditConfig]),
+            witnesses_required=config[AuditConfig].witnesses_min,
+        )
+        authz = Authz(store, clock, nhi, signer=layer_key)
+        await authz.start()
+        stack.callback(authz.close)
+        backend = open_backend(config[StorageConfig].url)
+        storage = Storage(backend, TenantKeys(keystore, "storage"), store, clock)
+        bus = await stack.enter_async_context(bus_for(config, opened))
+        parts = Parts(
+            config=config,
+            metrics=metrics,
+            store=store,
+            guard=guard_for(config, opened, stack),
+            clock=clock,
+            keystore=keystore,
+            nhi=nhi,
+            leases=Leases(store, clock),
+            audit=audit,
+            authz=authz,
+            memory=Memory(TenantKeys(keystore, "memory"), store, clock),
+            storage=storage,
+            uploads=storage.uploads,
+            bus=bus,
+            gate=Gate(nhi, authz, store, clock, metrics),
+        )
+        if work:
+            await asyncio.to_thread(audit.start)
+            stack.callback(audit.stop)
+        yield App(parts, tenant, await ensured_operator(parts, tenant))
+
+
+def open_configured_store(config: Config) -> Store:
+    wanted = config[StoreConfig]
+    return open_store(wanted.url, parts=MIGRATED, queue_max=wanted.queue_max)
+
+
+def guard_for(config: Config, store: Store, stack: AsyncExitStack) -> CachedGuard:
+    """Exact by itself; with Redis a repetition costs a read instead of a transaction."""
+    url = config[RedisConfig].url
+    if url is None:
+        return CachedGuard(store)
+    hints = RedisHints(url.reveal())
+    stack.push_async_callback(hints.close)
+    return CachedGuard(store, hints)
+
+
+@asynccontextmanager
+async def clock_for(config: Config, store: Store) -> AsyncIterator[ConsensusClient]:
+    """The clock of this process, or the quorum's where time nodes are configured."""
+    nodes = config[ConsensusConfig].nodes
+    if not nodes:
+        with EmbeddedClock(store) as embedded:
+            yield embedded
+        return
+    quorum = await QuorumClock([time_node(text) for text in nodes], store=store).start()
+    try:
+        yield quorum
+    finally:
+        quorum.close()
+
+
+def time_node(text: str) -> tuple[str, VerifyKey]:
+    address, _, key = text.partition("=")
+    if not address or not key:
+        raise InvalidInput.of("consensus.nodes", got=text, expected="HOST:PORT=<base64url public key>", code="PL-921")
+    return address, VerifyKey.from_bytes(b64url_decode(key))
+
+
+@asynccontextmanager
+async def bus_for(config: Config, store: Store) -> AsyncIterator[Bus]:
+    wanted = config[BusConfig]
+    bus: Bus
+    if wanted.url == "embedded":
+        bus = EmbeddedBus(store, retention_s=wanted.retention_seconds)
+    else:
+        from creto.bus.nats import NatsBus
+
+        token = wanted.token.reveal() if wanted.token else None
+        bus = await NatsBus.connect(store, wanted.url, token=token, buffer_max=wanted.buffer_max)
+    try:
+        yield bus
+    finally:
+        await bus.close()
+
+
+def witnesses_of(config: AuditConfig) -> list[WitnessClient]:
+    """`URL=<vkey>` each: where the witness listens and the key it signs with."""
+    found = []
+    for text in config.witnesses:
+        from creto.connectors.witness import http_transport
+
+        url, _, vkey = text.partition("=")
+        found.append(WitnessClient(NoteKey.parse(vkey), http_transport(url)))
+    return found
+
+
+async def ensured_key(keystore: Keystore, tenant: TenantId, key_id: KeyId) -> SigningKey:
+    """The key of that name, made on first use. Two processes that start together agree on one."""
+    try:
+        return await keystore.signing_key(tenant, key_id)
+    except NotFound:
+        with suppress(AlreadyExists):  # the other process was first
+            await keystore.put(tenant, key_id, SigningKey.generate())
+        return await keystore.signing_key(tenant, key_id)
+
+
+async def ensured_operator(parts: Parts, tenant: TenantId) -> AgentId:
+    """The first human of an installation, who may do everything; the one-time login link is theirs."""
+    key = await ensured_key(parts.keystore, tenant, OPERATOR_KEY)
+    agent = nhi_of(key.public)
+    if not parts.nhi.is_registered(agent, tenant=tenant):
+        proof = registration_proof(key, tenant=tenant, kind=PrincipalKind.HUMAN, name=OPERATOR_NAME)
+        await parts.nhi.register(tenant, PrincipalKind.HUMAN, key.public, OPERATOR_NAME, proof=proof)
+    if "operator" not in await parts.authz.roles(tenant, agent):
+        await parts.authz.assign_role(tenant, agent, "operator", actor=agent)
+    return agent
+
+
+def create_kek(path: Path) -> bool:
+    """A fresh key-encryption key, readable by its owner alone; False if there is one already."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    except FileExistsError:
+        return False
+    with os.fdopen(fd, "wb") as file:
+        file.write(random_bytes(32).hex().encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+    return True

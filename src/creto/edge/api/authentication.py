@@ -1,0 +1,63 @@
+"""Who asks: a bearer token, the console's session, or a client certificate; and for whom: the delegation chain in a header.
+
+Authorization: Bearer creto1.…          a token, from signing a challenge
+Creto-Delegation: <base64url>           the chain by which an agent acts for a human or a service
+Creto-Override: <token>                 a human's approval of exactly this operation
+Idempotency-Key: <text>                 the same key and request again has the same answer and no second effect
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from creto.common.errors import InvalidInput, Unauthorized
+from creto.common.ids import TenantId, checked_name
+from creto.edge.api.dispatch import Call
+from creto.platform.crypto.jose import b64url_decode
+from creto.platform.nhi import Caller, DelegationChain, Nhi
+from creto.store.types import Grade
+
+DELEGATION = "creto-delegation"
+OVERRIDE = "creto-override"
+IDEMPOTENCY_KEY = "idempotency-key"
+SESSION_COOKIE = "creto_session"
+
+
+class Authenticator:
+    def __init__(self, nhi: Nhi, tenant: TenantId) -> None:
+        self._nhi = nhi
+        self._tenant = tenant
+
+    def call(self, headers: Mapping[str, str], certificate: bytes | None = None, session: str | None = None) -> Call:
+        """The call that these headers make; raises PL-401 and its kin for a credential that does not hold."""
+        caller = self.caller(headers, certificate, session)
+        chain = headers.get(DELEGATION)
+        key = headers.get(IDEMPOTENCY_KEY)
+        return Call(
+            caller,
+            caller.tenant if caller else self._tenant,
+            DelegationChain.from_bytes(decoded(chain)) if chain else None,
+            headers.get(OVERRIDE),
+            checked_name(key, "Idempotency-Key") if key is not None else None,
+            Grade.GATEWAY,
+        )
+
+    def caller(self, headers: Mapping[str, str], certificate: bytes | None, session: str | None) -> Caller | None:
+        header = headers.get("authorization")
+        if header is not None:
+            scheme, _, token = header.partition(" ")
+            if scheme.lower() != "bearer" or not token:
+                raise Unauthorized("PL-401", field="Authorization", got=scheme, expected="Bearer <token>")
+            return self._nhi.verify_token(token.strip())
+        if certificate is not None:
+            return self._nhi.verify_certificate(certificate)
+        return self._nhi.verify_token(session) if session else None
+
+
+def decoded(text: str) -> bytes:
+    try:
+        return b64url_decode(text)
+    except InvalidInput as error:
+        raise InvalidInput.of(
+            "Creto-Delegation", got=text, expected="base64url of a delegation chain", code="PL-129"
+        ) from error

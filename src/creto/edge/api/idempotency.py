@@ -1,0 +1,148 @@
+"""`Idempotency-Key`: a request that is sent twice has one effect and one answer.
+
+The key is written in the transaction of the handler's first change (`OnceStore` stands between the services and the store), the answer
+when the handler is done. A crash between the two leaves the effect without its answer, and the repetition is told so (PL-411) instead
+of having it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+
+from creto.common import wire
+from creto.common.errors import IdempotencyConflict, ProductId
+from creto.common.ids import TenantId
+from creto.common.timestamps import DAY, Clock
+from creto.edge.api.endpoint import Blob, Endpoint
+from creto.store.idempotency import IdempotencyGuard
+from creto.store.types import Isolation, ReadTx, Store, Tx
+
+if TYPE_CHECKING:
+    from creto.edge.api.dispatch import Call
+    from creto.edge.api.parts import Parts
+
+R = TypeVar("R")
+T = TypeVar("T")
+
+WINDOW_NS = DAY
+GUARD = IdempotencyGuard()
+
+
+@dataclass
+class Claim:
+    """A key on its way to its first effect."""
+
+    tenant: TenantId
+    operation: str
+    key: str
+    payload: bytes
+    clock: Clock
+    spent: bool = False
+
+    @property
+    def answer_operation(self) -> str:
+        return f"{self.operation}.answer"
+
+    def recall(self, tx: ReadTx) -> bytes | None:
+        """The answer of last time; PL-411 where there was an effect and its answer is not known."""
+        now = self.clock.now()
+        answer = GUARD.recall(tx, self.tenant, ProductId.PLATFORM, self.answer_operation, self.key, self.payload, now)
+        if answer is not None:
+            return answer.result
+        if GUARD.recall(tx, self.tenant, ProductId.PLATFORM, self.operation, self.key, self.payload, now) is not None:
+            raise open_still(self.key)
+        return None
+
+    def around(self, fn: Callable[[Tx], T]) -> Callable[[Tx], T]:
+        def once(tx: Tx) -> T:
+            results: list[T] = []
+
+            def effect(tx: Tx) -> bytes:
+                results.append(fn(tx))
+                return b""
+
+            done = GUARD.once(
+                tx,
+                self.tenant,
+                ProductId.PLATFORM,
+                self.operation,
+                self.key,
+                self.payload,
+                WINDOW_NS,
+                self.clock.now(),
+                effect,
+            )
+            if not done.first:
+                raise open_still(self.key)
+            return results[-1]
+
+        return once
+
+    def keep(self, tx: Tx, answer: bytes) -> None:
+        GUARD.once(
+            tx,
+            self.tenant,
+            ProductId.PLATFORM,
+            self.answer_operation,
+            self.key,
+            self.payload,
+            WINDOW_NS,
+            self.clock.now(),
+            lambda _: answer,
+        )
+
+
+def open_still(key: str) -> IdempotencyConflict:
+    return IdempotencyConflict("PL-411", field="Idempotency-Key", got=key, expected="a request that is finished")
+
+
+CLAIM: ContextVar[Claim | None] = ContextVar("creto_idempotency", default=None)
+
+
+class OnceStore:
+    """A store whose first write of a claimed request carries the claim."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def write(self, fn: Callable[[Tx], T], *, isolation: Isolation = Isolation.SERIALIZABLE) -> T:
+        return await self._store.write(self._claimed(fn), isolation=isolation)
+
+    def submit(self, fn: Callable[[Tx], T], *, isolation: Isolation = Isolation.SERIALIZABLE) -> Future[T]:
+        return self._store.submit(self._claimed(fn), isolation=isolation)
+
+    def _claimed(self, fn: Callable[[Tx], T]) -> Callable[[Tx], T]:
+        claim = CLAIM.get()
+        if claim is None or claim.spent:
+            return fn
+        claim.spent = True
+        return claim.around(fn)
+
+
+async def answered_once(
+    parts: Parts, endpoint: Endpoint[..., R], call: Call, request: Any, answer: Callable[..., Awaitable[R]]
+) -> R:
+    key = call.idempotency_key
+    if key is None or endpoint.method == "GET" or endpoint.response is Blob:
+        return await answer(endpoint, call, request)
+    claim = Claim(call.tenant, f"{endpoint.name}:{call.known.agent}"[-200:], key, wire.encode(request), parts.clock)
+    before = await parts.store.read(claim.recall)
+    if before is not None:
+        return msgspec.json.decode(before, type=endpoint.response)
+    token = CLAIM.set(claim)
+    try:
+        result = await answer(endpoint, call, request)
+    finally:
+        CLAIM.reset(token)
+    data = msgspec.json.encode(result)
+    await parts.store.write(lambda tx: claim.keep(tx, data))
+    return result

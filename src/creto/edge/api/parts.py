@@ -1,0 +1,40 @@
+"""What the handlers work with: the parts of a running layer, put together by `app.py`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from creto.bus import Bus
+from creto.common.config import Config
+from creto.common.telemetry import Metrics
+from creto.gate import Gate
+from creto.platform.audit import Audit
+from creto.platform.consensus import ConsensusClient, Leases
+from creto.platform.crypto import Keystore
+from creto.platform.nhi import Nhi
+from creto.security.authz import Authz
+from creto.security.memory import Memory
+from creto.security.storage import Storage, Uploads
+from creto.store import Store
+from creto.store.idempotency_cache import CachedGuard
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A product adds its service here and its endpoints in its own file of `edge/api`."""
+
+    config: Config
+    metrics: Metrics
+    store: Store
+    guard: CachedGuard  # idempotency for operations that are one transaction
+    clock: ConsensusClient
+    keystore: Keystore
+    nhi: Nhi
+    leases: Leases
+    audit: Audit
+    authz: Authz
+    memory: Memory
+    storage: Storage
+    uploads: Uploads
+    bus: Bus
+    gate: Gate

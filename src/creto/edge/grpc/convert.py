@@ -1,0 +1,130 @@
+"""Between messages and structs, field by field; the struct's own limits are checked on the way in."""
+
+from __future__ import annotations
+
+import enum
+from decimal import Decimal
+from functools import lru_cache
+from typing import Any, get_args, get_origin, get_type_hints
+
+import msgspec
+from google.protobuf.message import Message
+
+from creto.common import wire
+from creto.edge.grpc.schema import Schema, bare, is_struct, is_union, item_type, present, snake
+
+
+@lru_cache(maxsize=1_024)
+def hints_of(struct: Any) -> dict[str, Any]:
+    return get_type_hints(struct, include_extras=True)
+
+
+def to_struct(message: Message, struct: Any) -> Any:
+    """The struct, or PL-400 naming the field that does not fit."""
+    return wire.convert(plain(message, struct), struct, what="request")
+
+
+def plain(message: Message, struct: Any) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for name, hint in hints_of(struct).items():
+        type_, absent = present(hint)
+        field = message.DESCRIPTOR.fields_by_name[name]
+        if field.has_presence and not message.HasField(name):
+            continue
+        value = getattr(message, name)
+        if not field.has_presence and not value and not required(struct, name):
+            continue
+        values[name] = read(value, type_)
+        if absent and values[name] is None:
+            del values[name]
+    return values
+
+
+@lru_cache(maxsize=4_096)
+def required(struct: Any, name: str) -> bool:
+    return next(f.required for f in msgspec.structs.fields(struct) if f.name == name)
+
+
+def read(value: Any, type_: Any) -> Any:
+    type_ = bare(type_)
+    item = item_type(type_)
+    if item is not None:
+        return [read(v, present(item)[0]) for v in value]
+    if get_origin(type_) is dict:
+        return {k: read(v, present(get_args(type_)[1])[0]) for k, v in value.items()}
+    if is_struct(type_):
+        return plain(value, type_)
+    if is_union(type_):
+        chosen = value.WhichOneof("value")
+        variant = next((bare(v) for v in get_args(type_) if snake(bare(v).__name__) == chosen), None)
+        if variant is None:
+            return {}
+        config = variant.__struct_config__
+        return {config.tag_field: config.tag, **plain(getattr(value, chosen), variant)}
+    if type_ in (str, bytes, int, bool, float, Decimal) or (isinstance(type_, type) and issubclass(type_, enum.Enum)):
+        return value
+    return wire.decode(value, Any) if value else None
+
+
+def to_message(value: Any, schema: Schema) -> Message:
+    message = schema.message_class(type(value))()
+    fill(message, value)
+    return message
+
+
+def fill(message: Message, value: Any) -> None:
+    struct: Any = type(value)
+    for name, hint in hints_of(struct).items():
+        found = getattr(value, name)
+        if found is None:
+            continue
+        type_ = present(hint)[0]
+        item = item_type(type_)
+        if item is not None:
+            write_all(getattr(message, name), found, present(item)[0])
+        elif get_origin(type_) is dict:
+            write_map(getattr(message, name), found, present(get_args(type_)[1])[0])
+        elif is_struct(type_):
+            part = getattr(message, name)
+            part.SetInParent()
+            fill(part, found)
+        elif is_union(type_):
+            fill_union(getattr(message, name), found)
+        else:
+            setattr(message, name, scalar(found, type_))
+
+
+def fill_union(message: Message, value: Any) -> None:
+    variant = getattr(message, snake(type(value).__name__))
+    variant.SetInParent()
+    fill(variant, value)
+
+
+def write_all(repeated: Any, values: Any, type_: Any) -> None:
+    if is_struct(type_):
+        for value in values:
+            fill(repeated.add(), value)
+    elif is_union(type_):
+        for value in values:
+            fill_union(repeated.add(), value)
+    else:
+        repeated.extend(scalar(value, type_) for value in values)
+
+
+def write_map(target: Any, values: dict[str, Any], type_: Any) -> None:
+    for key, value in values.items():
+        if is_struct(type_):
+            fill(target[key], value)
+        else:
+            target[key] = scalar(value, type_)
+
+
+def scalar(value: Any, type_: Any) -> Any:
+    type_ = bare(type_)
+    if isinstance(value, enum.Enum):
+        return value.value
+    if type_ is Decimal:
+        return str(value)
+    if type_ in (str, bytes, int, bool, float):
+        return value
+    return wire.encode(value).decode()

@@ -1,0 +1,68 @@
+"""From an HTTP request to the endpoint's question: path, query, body, each within its limit and each refused by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+
+from creto.common import wire
+from creto.common.errors import InvalidInput
+from creto.common.limits import BODY_BYTES_MAX
+from creto.edge.api.endpoint import Endpoint
+
+
+async def question(op: Endpoint[..., Any], request: Request) -> Any:
+    values: dict[str, Any] = {}
+    hints = op.hints
+    for name in op.path_fields:
+        values[name] = wire.convert(request.path_params[name], hints[name], what=name, strict=False)
+    values.update(from_query(op, request, hints))
+    if op.raw_body:
+        values[op.raw_body] = await body_of(request)
+    elif op.body_fields:
+        values.update(await from_body(op, request, hints))
+    for field in msgspec.structs.fields(op.request_type):
+        if field.required and field.name not in values:
+            raise InvalidInput.of(field.name, got="nothing", expected="a value")
+    return op.request_type(**values)
+
+
+def from_query(op: Endpoint[..., Any], request: Request, hints: dict[str, Any]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for name in request.query_params:
+        given = request.query_params.getlist(name)
+        if name not in op.query_fields:
+            expected = f"one of {', '.join(op.query_fields)}" if op.query_fields else "no query"
+            raise InvalidInput.of(name, got="an unknown query parameter", expected=expected)
+        if len(given) > 1:
+            raise InvalidInput.of(name, got=f"{len(given)} values", expected="one value")
+        values[name] = wire.convert(given[0], hints[name], what=name, strict=False)
+    return values
+
+
+async def from_body(op: Endpoint[..., Any], request: Request, hints: dict[str, Any]) -> dict[str, Any]:
+    kind = request.headers.get("content-type", "application/json").split(";", 1)[0].strip().lower()
+    if kind != "application/json":
+        raise InvalidInput.of("Content-Type", got=kind, expected="application/json", code="PL-415")
+    data = await body_of(request)
+    raw = wire.decode(data or b"{}", dict[str, msgspec.Raw])
+    values: dict[str, Any] = {}
+    for name, value in raw.items():
+        if name not in op.body_fields:
+            raise InvalidInput.of(name, got="an unknown field", expected=f"one of {', '.join(op.body_fields)}")
+        values[name] = wire.decode(bytes(value), hints[name], what=name)
+    return values
+
+
+async def body_of(request: Request) -> bytes:
+    """The whole body; one that grows beyond the limit is refused before it is kept."""
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > BODY_BYTES_MAX:
+            raise InvalidInput.of("body", got=f"more than {BODY_BYTES_MAX} bytes", expected="less", code="PL-413")
+        chunks.append(chunk)
+    return b"".join(chunks)

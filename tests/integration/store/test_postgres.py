@@ -1,0 +1,122 @@
+"""What only PostgreSQL does: conflicts, lost connections, restored dumps, partitions."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import psycopg
+
+from creto.common.errors import EnablementError
+from creto.common.ids import DEFAULT_TENANT
+from creto.store import Isolation, Position, Store, Tx, open_store
+from tests.contract.store_examples import entry, eventually
+
+
+def ids(store: Store) -> list[str]:
+    return [str(row.event_id) for row in store.read_now(lambda tx: tx.ledger_tail(Position(), 10_000))]
+
+
+def test_a_conflict_is_run_again(postgres_url: str) -> None:
+    """Two transactions read what the other writes; serializable lets one through and the store repeats the other."""
+    store = open_store(postgres_url)
+    try:
+        meet, runs = threading.Barrier(2, timeout=5), [0, 0]
+
+        def skewed(me: int, tx: Tx) -> None:
+            runs[me] += 1
+            count = tx.value("SELECT COUNT(*) FROM store_node WHERE node = 'pair'")
+            if runs[me] == 1:
+                meet.wait()
+            if count == 0:
+                sql = "INSERT INTO store_node (instance, node, heartbeat_ms) VALUES (?, 'pair', 1)"
+                tx.run(sql, f"test-{me}")
+
+        futures = [store.submit(lambda tx, me=me: skewed(me, tx)) for me in range(2)]
+        for future in futures:
+            future.result(20)
+        assert store.read_now(lambda tx: tx.value("SELECT COUNT(*) FROM store_node WHERE node = 'pair'")) == 1
+        assert sum(runs) >= 3
+    finally:
+        store.close()
+
+
+def test_a_deadlock_is_run_again(postgres_url: str) -> None:
+    store = open_store(postgres_url)
+    try:
+        meet, runs = threading.Barrier(2, timeout=5), [0, 0]
+
+        def crossed(me: int, tx: Tx) -> None:
+            runs[me] += 1
+            tx.lock(f"lock-{me}")
+            if runs[me] == 1:
+                meet.wait()
+            tx.lock(f"lock-{1 - me}")
+            tx.record(entry())
+
+        futures = [
+            store.submit(lambda tx, me=me: crossed(me, tx), isolation=Isolation.READ_COMMITTED) for me in range(2)
+        ]
+        for future in futures:
+            future.result(20)
+        eventually(lambda: len(ids(store)) == 2)
+        assert sum(runs) == 3
+    finally:
+        store.close()
+
+
+async def test_lost_connections_are_made_anew_and_nothing_acknowledged_is_lost(postgres_url: str) -> None:
+    store = open_store(postgres_url)
+    acknowledged: list[str] = []
+    try:
+
+        async def writer() -> None:
+            for _ in range(40):
+                try:
+                    acknowledged.append(await store.write(lambda tx: tx.record(entry())))
+                except EnablementError as error:
+                    if error.code != "PL-503":
+                        raise
+
+        async def killer() -> None:
+            with psycopg.connect(postgres_url, autocommit=True) as admin:
+                for _ in range(5):
+                    await asyncio.sleep(0.02)
+                    admin.execute(
+                        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                        " WHERE application_name = 'creto' AND datname = current_database()"
+                    )
+
+        await asyncio.gather(killer(), *(writer() for _ in range(10)))
+        await store.write(lambda tx: tx.record(entry()))
+        eventually(lambda: set(acknowledged) <= set(ids(store)))
+        assert len(set(ids(store))) == len(ids(store))
+    finally:
+        store.close()
+
+
+def test_a_dump_restored_on_a_younger_server_goes_on_in_order(postgres_url: str) -> None:
+    store = open_store(postgres_url)
+    first = [store.submit(lambda tx: tx.record(entry())).result(10) for _ in range(3)]
+    store.submit(lambda tx: tx.publish("s", b"x", tenant=DEFAULT_TENANT, agent="a")).result(10)
+    store.close()
+    with psycopg.connect(postgres_url, autocommit=True) as admin:
+        admin.execute("UPDATE store_ledger SET epoch = epoch + 1000000000000")
+    store = open_store(postgres_url)
+    try:
+        more = [store.submit(lambda tx: tx.record(entry())).result(10) for _ in range(3)]
+        eventually(lambda: len(ids(store)) == 6)
+        assert ids(store) == first + more
+    finally:
+        store.close()
+
+
+def test_the_event_tables_are_partitioned_by_agent(postgres_url: str) -> None:
+    store = open_store(postgres_url)
+    try:
+        for i in range(64):
+            store.submit(lambda tx, i=i: tx.record(entry(f"agent:{i}"))).result(10)
+        parts = store.read_now(lambda tx: tx.all("SELECT tableoid::regclass::text, agent FROM store_ledger"))
+        assert len({part for part, _ in parts}) > 4
+    finally:
+        store.close()
