@@ -1,8 +1,9 @@
 """Entities as policies see them: identities with their roles, tenant and owner; resources with what was stored of them; action groups.
 
-    Agent, Human, Service   attributes nhi, name, kind, owner (if any) and what was stored; in their roles, their tenant and stored groups
+    Agent, Human, Service   attributes nhi, name, kind, owner (if any) and what was stored; in their roles, tenant, owner and stored groups
     resources               attributes uri, for a network host and port, and what was stored; in their tenant and stored groups
 
+INVARIANT: who is owned is in its owner, and in nothing that the owner is in: roles and groups of a human do not pass to their agents.
 INVARIANT: a `View` reads each entity once, so one decision sees one state; what it read of other identities is told by `others`.
 """
 
@@ -103,11 +104,12 @@ class View(Mapping[Uid, Entity]):
     def _principal(self, uid: Uid, identity: Identity) -> Entity:
         known, roles = self._facts.entity(uid), self._facts.roles(identity.nhi)
         attrs = known.attrs | {"nhi": identity.nhi, "name": identity.name, "kind": str(identity.kind)}
-        if identity.owner is not None:
-            owner = find_identity(self._nhi, self._tenant, identity.owner)
-            if owner is not None:
-                attrs["owner"] = names.principal_uid(owner.kind, owner.nhi)
+        attrs.pop("owner", None)  # registered, never stored here
         parents = (*map(names.role_uid, roles), names.tenant_uid(self._tenant), *known.parents)
+        owner = find_identity(self._nhi, self._tenant, identity.owner) if identity.owner is not None else None
+        if owner is not None:
+            attrs["owner"] = names.principal_uid(owner.kind, owner.nhi)
+            parents = (attrs["owner"], *parents)
         return self._entity(uid, attrs, parents)
 
     def _resource(self, uid: Uid, uri: str) -> Entity:
@@ -129,6 +131,6 @@ class View(Mapping[Uid, Entity]):
             if above in found or above == uid:
                 continue
             found.add(above)
-            if above.type not in ("Tenant", "Role"):
+            if above.type not in ("Tenant", "Role") and above.type not in names.PRINCIPAL_TYPES:
                 pending += self._facts.entity(above).parents
         return Entity(uid, attrs, frozenset(found))

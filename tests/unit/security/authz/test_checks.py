@@ -132,6 +132,16 @@ async def test_a_decision_that_looked_at_another_identity_falls_with_it(office: 
     assert isinstance(office.check(scout), Deny)
 
 
+async def test_an_agent_is_in_its_owner_but_in_none_of_the_owners_roles(office: Office) -> None:
+    ada = await office.hire("Ada", "operator")
+    scout, other = await office.town.agent("scout", owner=ada.nhi), await office.town.agent("other")
+    assert isinstance(office.check(scout), Deny)
+    text = f'permit (principal in Human::"{ada.nhi}", action == Action::"sandbox.read", resource);'
+    await office.authz.upload_policies(TENANT, text, actor=ada.nhi, activate=True)
+    assert isinstance(office.check(scout), Allow)
+    assert isinstance(office.check(other), Deny)
+
+
 async def test_revoked_suspended_and_resumed(office: Office) -> None:
     ada = await office.hire("Ada", "operator")
     assert isinstance(office.check(ada), Allow)
