@@ -161,6 +161,14 @@ AUTHZ_EXPRESSION_DEPTH_MAX: Final = (
 AUTHZ_NESTING_MAX: Final = (
     100  # brackets or conditionals open at once in a text; Cedar's parser overflows the stack at 1,000
 )
+AUTHZ_CHAIN_MAX: Final = (
+    1_000  # operators in one policy: each is a level of the parser's tree, which ends the process at some 10,000
+)
+AUTHZ_GROUPS_MAX: Final = 1_000_000  # names times `in` in a schema: the most pairs of action and group that it can make
+AUTHZ_REASON_CHARS_MAX: Final = 500  # of what the engine says against a policy: it may print whole types
+AUTHZ_RESOURCE_CHARS_MAX: Final = (
+    2_048  # the longest object key, with the names before it; a remembered decision holds it
+)
 AUTHZ_PATHS_MAX: Final = 500  # dots in one policy: a presence test of a path grows with its square
 AUTHZ_POLICY_BYTES_MAX: Final = 4 * 1024 * 1024  # one tenant's policies: some 10,000
 AUTHZ_CONTEXT_BYTES_MAX: Final = 64 * 1024  # attributes of one request or entity

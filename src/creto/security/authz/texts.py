@@ -10,11 +10,12 @@ from functools import cache
 from importlib.resources import files
 
 import cedarpy
+import msgspec
 
 from creto.common.errors import InvalidInput
-from creto.common.limits import AUTHZ_CONTEXT_BYTES_MAX, AUTHZ_POLICY_BYTES_MAX
-from creto.security.authz.cedar.bounds import check_bounds
-from creto.security.authz.cedar.entities import entities_from_json
+from creto.common.limits import AUTHZ_CONTEXT_BYTES_MAX, AUTHZ_POLICY_BYTES_MAX, AUTHZ_REASON_CHARS_MAX
+from creto.security.authz.cedar.bounds import check_bounds, check_groups
+from creto.security.authz.cedar.entities import uid_from_json
 from creto.security.authz.cedar.policies import Policies, compile_policies
 from creto.security.authz.cedar.values import Entity, Uid
 
@@ -52,6 +53,7 @@ def parsed_schema(extension: str = "") -> cedarpy.Schema:
     if len(extension.encode("utf-8", "surrogatepass")) > AUTHZ_CONTEXT_BYTES_MAX:
         raise InvalidInput.of("schema", got=f"{len(extension)} characters", expected=f"{AUTHZ_CONTEXT_BYTES_MAX} bytes at most", code="PL-702")  # fmt: skip
     check_bounds(extension, code="PL-702", generics=True)
+    check_groups(extension)
     try:
         return cedarpy.Schema.from_str(f"{shipped_schema()}\n{extension}")
     except (ValueError, UnicodeError) as error:
@@ -79,7 +81,9 @@ def check_against(text: str, schema: cedarpy.Schema) -> None:
         reasons.append((line, error.error))
     reasons.sort()
     line, reason = reasons[0] if reasons else (1, "it does not fit the schema")
-    raise InvalidInput("PL-701", f"line {line}: {reason}", field="policies", got=f"line {line}")
+    raise InvalidInput(
+        "PL-701", f"line {line}: {reason[:AUTHZ_REASON_CHARS_MAX]}", field="policies", got=f"line {line}"
+    )
 
 
 def check_names(policies: Policies, text: str) -> None:
@@ -142,4 +146,9 @@ def string_end(text: str, at: int) -> int:
 
 def action_entities(schema: cedarpy.Schema) -> dict[Uid, Entity]:
     """The actions of a schema and the groups they are in."""
-    return entities_from_json(str(cedarpy.Entities.from_json_str("[]", schema)))
+    listed = msgspec.json.decode(str(cedarpy.Entities.from_json_str("[]", schema)))
+    # The engine lists all groups above an action, not only the nearest.
+    return {
+        (uid := uid_from_json(item["uid"])): Entity(uid, None, frozenset(map(uid_from_json, item["parents"])))
+        for item in listed
+    }

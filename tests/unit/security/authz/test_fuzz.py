@@ -12,7 +12,7 @@ import pytest
 from creto.common.errors import EnablementError, InvalidInput, Unauthorized
 from creto.security.authz import OverrideToken
 from creto.security.authz.cedar import Request, Uid, compile_policies, context_from_json, entities_from_json
-from creto.security.authz.texts import compiled, shipped_policies, statements
+from creto.security.authz.texts import action_entities, compiled, parsed_schema, shipped_policies, statements
 from creto.security.authz.tokens import opened, signed
 from tests.unit.platform.nhi.town import TENANT
 from tests.unit.security.authz.generator import Generator
@@ -71,6 +71,39 @@ def test_long_chains_are_no_deep_nesting() -> None:
         assert error.code == "PL-701"  # the parser's own limit
         return
     assert not policies.evaluate(Request(Uid("A", "a"), Uid("Action", "x"), Uid("B", "b"), {}, {})).permitting
+
+
+@pytest.mark.parametrize(
+    "link",
+    ["true && ", "true || ", "1 + ", "2 * ", "1 - ", "principal is Agent && ", '"a" == "a" || '],
+)
+@pytest.mark.parametrize("links", [20_000, 100_000])
+def test_a_chain_as_long_as_the_limit_on_text_ends_in_an_error(link: str, links: int) -> None:
+    """The engine's parser nests what is written flat: without a bound this ends the process."""
+    with pytest.raises(InvalidInput, match="PL-701"):
+        compiled(f"permit (principal, action, resource) when {{ {link * links}true }};")
+
+
+def test_a_path_of_brackets_ends_in_an_error() -> None:
+    steps = '["a"]' * 20_000
+    with pytest.raises(InvalidInput, match="PL-701"):
+        compiled(f"permit (principal, action, resource) when {{ context{steps} == 1 }};")
+
+
+def test_a_square_of_action_groups_is_refused() -> None:
+    chain = "action g0;" + "".join(f"action g{i} in [g{i - 1}];" for i in range(1, 1_500))
+    with pytest.raises(InvalidInput, match="PL-702"):
+        parsed_schema(chain)
+    short = "action g0;" + "".join(f"action g{i} in [g{i - 1}];" for i in range(1, 100))
+    groups = action_entities(parsed_schema(short))
+    assert len(groups[Uid("Action", "g99")].ancestors) == 99
+
+
+def test_what_the_engine_says_is_cut() -> None:
+    record = ",".join(f"a{i}: 1" for i in range(1_000))
+    with pytest.raises(InvalidInput) as refused:
+        compiled(f"permit (principal, action, resource) when {{ {{{record}}} == 1 }};")
+    assert len(refused.value.message) < 600
 
 
 def test_entities_and_contexts_in_json(deep: bool) -> None:
