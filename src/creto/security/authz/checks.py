@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from creto.common.errors import InvalidInput
 from creto.common.ids import AgentId, TenantId
-from creto.common.limits import AUTHZ_TTL_S
+from creto.common.limits import AUTHZ_RESOURCE_CHARS_MAX, AUTHZ_TTL_S, ID_CHARS_MAX
 from creto.common.timestamps import SECOND
 from creto.platform.nhi import Standing, lifecycle
 from creto.security.authz import names
@@ -45,10 +46,11 @@ class TenantAuthz:
     ) -> Decision:  # fmt: skip
         try:
             return self._shelf.table[agent][action][resource]
-        except KeyError:
+        except (KeyError, TypeError):
             return self._miss(agent, action, resource, context)
 
     def _miss(self, agent: AgentId, action: str, resource: str, context: Mapping[str, Any] | None) -> Decision:
+        check_names(agent, action, resource)
         core, tenant = self._core, self.tenant
         epoch = core._hits.epoch
         identity = find_identity(core._nhi, tenant, agent)
@@ -82,12 +84,28 @@ class QuotaTenantAuthz(TenantAuthz):
     ) -> Decision:  # fmt: skip
         try:
             decision = self._shelf.table[agent][action][resource]
-        except KeyError:
+        except (KeyError, TypeError):
             decision = self._miss(agent, action, resource, context)
         if type(decision) is not Allow:
             return decision
         verdict = self._quota.take(self.tenant, agent, action, resource)
         return decision if verdict.allowed else QuotaDenied(verdict.reason, verdict.retry_after_s)
+
+
+def check_names(agent: object, action: object, resource: object) -> None:
+    """Strings that can be kept: a remembered decision holds them for its time to live."""
+    for field, value, chars_max in (
+        ("agent", agent, ID_CHARS_MAX),
+        ("action", action, ID_CHARS_MAX),
+        ("resource", resource, AUTHZ_RESOURCE_CHARS_MAX),
+    ):
+        if not isinstance(value, str) or len(value) > chars_max or not encodable(value):
+            raise InvalidInput.of(field, got=value, expected=f"Unicode text of at most {chars_max} characters")
+
+
+def encodable(text: str) -> bool:
+    """Half a surrogate pair is no text: nothing that is written or sent can hold it."""
+    return text.isascii() or not any("\ud800" <= c <= "\udfff" for c in text)
 
 
 def evaluated(

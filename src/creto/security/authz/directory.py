@@ -71,6 +71,7 @@ class View(Mapping[Uid, Entity]):
     def resource(self, uri: str) -> Uid:
         agent = names.named_agent(uri)
         if agent is None:
+            uri = names.canonical(uri)
             uid = names.resource_uid(uri)
             self._read.setdefault(uid, self._resource(uid, uri))
             return uid

@@ -3,6 +3,7 @@
 agent:nhi:…                  Agent::"agent:nhi:…", or Human, Service: what the identity is registered as
 agent:agent:nhi:…            the same
 runtime:sandbox:sb-1         Sandbox::"sb-1"           the longest prefix of PREFIXES gives the type, the rest is the id
+network:API.x.com.:443       Network::"api.x.com:443"
 anything else                Resource::"<the whole uri>"
 sandbox.spawn                Action::"sandbox.spawn"
 """
@@ -38,6 +39,7 @@ PREFIXES: dict[str, str] = {
 }
 LONGEST_FIRST = tuple(sorted(PREFIXES.items(), key=lambda item: -len(item[0])))
 RESOURCE = "Resource"
+NETWORK = "network:"
 URIS: dict[str, str] = {type: prefix for prefix, type in reversed(PREFIXES.items())} | {RESOURCE: ""}  # and back
 PRINCIPALS: dict[PrincipalKind, str] = {
     PrincipalKind.AGENT: "Agent",
@@ -53,8 +55,19 @@ def named_agent(uri: str) -> str | None:
     return uri if uri.startswith(AGENT_PREFIX) else None
 
 
+def canonical(uri: str) -> str:
+    """One spelling for one thing: host names differ neither by case nor by the dot of the root."""
+    if not uri.startswith(NETWORK):
+        return uri
+    host, colon, port = uri[len(NETWORK) :].lower().rpartition(":")
+    if not colon or not port.isdigit():
+        host, colon, port = f"{host}{colon}{port}", "", ""
+    return f"{NETWORK}{host.rstrip('.') or host}{colon}{port}"
+
+
 def resource_uid(uri: str) -> Uid:
     """The entity of a resource that is no identity."""
+    uri = canonical(uri)
     for prefix, type in LONGEST_FIRST:
         if uri.startswith(prefix) and len(uri) > len(prefix):
             return Uid(type, uri[len(prefix) :])

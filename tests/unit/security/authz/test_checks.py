@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from creto.common.errors import InvalidInput
@@ -14,8 +16,9 @@ from creto.security.authz import (
     RequiresOversight,
 )
 from creto.security.authz.cedar import Uid
+from creto.store import open_store
 from tests.unit.platform.nhi.town import TENANT
-from tests.unit.security.authz.office import READ, SANDBOX, Office, Ticks
+from tests.unit.security.authz.office import PARTS, READ, SANDBOX, Office, Ticks
 
 BIG = """
 @id("big") @oversight("large-transfer")
@@ -183,3 +186,30 @@ async def test_quota_is_taken_on_every_check_that_would_be_allowed(office: Offic
     assert metered.check(ada) == QuotaDenied("spent", 60.0)
     assert isinstance(metered.check("agent:nhi:ed25519:nobody"), Deny)  # type: ignore[arg-type]
     assert quota.left == -1
+
+
+@pytest.mark.parametrize("host", ["evil.com", "EVIL.com", "evil.com.", "Evil.Com.:443", "evil.com:443"])
+async def test_a_host_has_one_spelling(office: Office, host: str) -> None:
+    ada = await office.hire("Ada", "operator")
+    text = '@id("evil") forbid (principal, action, resource is Network) when { resource.host == "evil.com" };'
+    await office.authz.upload_policies(TENANT, text, actor=ada.nhi, activate=True)
+    assert isinstance(office.check(ada, "network.egress", f"network:{host}"), Deny)
+    assert isinstance(office.check(ada, "network.egress", "network:good.com"), Allow)
+
+
+BAD: list[tuple[object, object]] = [([], SANDBOX), (None, SANDBOX), ("x" * 201, SANDBOX), (READ, []), (READ, "x" * 2_049), (READ, "\ud800"), (READ, b"x")]  # fmt: skip
+
+
+@pytest.mark.parametrize(("action", "resource"), BAD)
+@pytest.mark.parametrize("counted", [False, True])
+async def test_what_is_no_name_is_refused(tmp_path: Path, action: object, resource: object, counted: bool) -> None:
+    class Generous:
+        def take(self, *_: object) -> QuotaVerdict:
+            return QuotaVerdict(True)
+
+    store = open_store(f"sqlite:///{tmp_path}/office.db", parts=PARTS)
+    office = Office(store, quota=Generous() if counted else None)
+    ada = await office.hire("Ada", "operator")
+    with pytest.raises(InvalidInput, match="PL-400"):
+        office.authz.check(ada.nhi, action, resource, tenant=TENANT)  # type: ignore[arg-type]
+    store.close()
