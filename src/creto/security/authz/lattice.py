@@ -6,6 +6,8 @@
     no forbid, a permit                        Allow
     nothing                                    Deny
 
+INVARIANT: a forbid that cannot be evaluated counts as one that holds. Cedar leaves it out, so that an amount sent as a string would pass by
+the policy on amounts; the evaluator does as Cedar does, the decision does not.
 INVARIANT: Deny > RequiresOversight > Allow. An engine that ignores the annotation denies where we ask a human, never the other way round.
 """
 
@@ -17,17 +19,21 @@ from creto.security.authz.types import Allow, Decision, Deny, RequiresOversight
 OVERSIGHT = "oversight"
 NOTHING_PERMITS = "no policy permits it"
 FORBIDDEN = "a policy forbids it"
+UNCLEAR = "a policy that may forbid it could not be evaluated"
 
 
 def decided(answer: Answer) -> Decision:
-    if not answer.forbidding:
+    unclear = [policy for policy, _ in answer.errors if policy.forbids]
+    forbidding = answer.forbidding + unclear
+    if not forbidding:
         if answer.permitting:
             return Allow(tuple(policy.name for policy in answer.permitting))
         return Deny(NOTHING_PERMITS)
-    names = tuple(policy.name for policy in answer.forbidding)
-    asked = [policy.annotations.get(OVERSIGHT) for policy in answer.forbidding]
+    names = tuple(policy.name for policy in forbidding)
+    asked = [policy.annotations.get(OVERSIGHT) for policy in forbidding]
     if not all(asked):
-        return Deny(FORBIDDEN, tuple(n for n, ask in zip(names, asked, strict=True) if not ask))
+        certain = any(OVERSIGHT not in policy.annotations for policy in answer.forbidding)
+        return Deny(FORBIDDEN if certain else UNCLEAR, tuple(n for n, ask in zip(names, asked, strict=True) if not ask))
     if not answer.permitting:
         return Deny(NOTHING_PERMITS, names)
     first, *rest = dict.fromkeys(policy_id for policy_id in asked if policy_id)

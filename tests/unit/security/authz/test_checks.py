@@ -188,6 +188,31 @@ async def test_quota_is_taken_on_every_check_that_would_be_allowed(office: Offic
     assert quota.left == -1
 
 
+MISTYPED: list[object] = ["50000", [50000], True, {"value": 50000}]
+
+
+@pytest.mark.parametrize("amount", MISTYPED)
+async def test_a_forbid_that_cannot_be_evaluated_holds(office: Office, amount: object) -> None:
+    """Cedar skips it: an amount sent as a string would pass by the policy on amounts."""
+    ada = await office.hire("Ada", "operator")
+    await office.authz.upload_policies(TENANT, BIG, actor=ada.nhi, activate=True)
+    asked = office.check(ada, "funds.transfer", "bank:acme", amount=amount)
+    assert asked == RequiresOversight("large-transfer", ("big",))
+    await office.authz.upload_policies(
+        TENANT, BIG.replace('@oversight("large-transfer")', ""), actor=ada.nhi, activate=True
+    )
+    refused = office.check(ada, "funds.transfer", "bank:acme", amount=amount)
+    assert refused == Deny("a policy that may forbid it could not be evaluated", ("big",))
+    assert isinstance(office.check(ada, "funds.transfer", "bank:acme", amount=5), Allow)
+
+
+async def test_a_permit_that_cannot_be_evaluated_is_left_out(office: Office) -> None:
+    ada = await office.hire("Ada")
+    text = BIG.replace("forbid", "permit").replace('@oversight("large-transfer")', "")
+    await office.authz.upload_policies(TENANT, text, actor=ada.nhi, activate=True)
+    assert isinstance(office.check(ada, "funds.transfer", "bank:acme", amount="50000"), Deny)
+
+
 @pytest.mark.parametrize("host", ["evil.com", "EVIL.com", "evil.com.", "Evil.Com.:443", "evil.com:443"])
 async def test_a_host_has_one_spelling(office: Office, host: str) -> None:
     ada = await office.hire("Ada", "operator")

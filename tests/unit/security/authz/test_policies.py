@@ -97,7 +97,7 @@ async def test_why(office: Office, ada: Person) -> None:
         OPEN
         + '@id("ask") @oversight("o") @owner("sec") forbid (principal, action == Action::"sandbox.read", resource) when { context has risk };'
     )
-    text += '@id("broken") forbid (principal, action == Action::"sandbox.read", resource) when { principal.name.contains("x") || true };'.replace('principal.name.contains("x") || true', "9223372036854775807 + (if context has risk then 1 else 0) > 0")  # fmt: skip
+    text += '@id("broken") permit (principal, action == Action::"sandbox.read", resource) when { principal.name.contains("x") || true };'.replace('principal.name.contains("x") || true', "9223372036854775807 + (if context has risk then 1 else 0) > 0")  # fmt: skip
     await office.authz.upload_policies(TENANT, text, actor=ada.nhi, activate=True)
     told = office.authz.why(ada.nhi, READ, SANDBOX, {"risk": 9}, tenant=TENANT)
     assert told.decision == RequiresOversight("o", ("ask",))
