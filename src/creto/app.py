@@ -12,31 +12,40 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from creto.bus import Bus, EmbeddedBus
 from creto.common.config import Config
-from creto.common.errors import InvalidInput, NotFound
+from creto.common.errors import AlreadyExists, InvalidInput, NotFound
 from creto.common.ids import AgentId, KeyId, TenantId, checked_tenant
-from creto.common.settings import AuditConfig, BusConfig, CommonConfig, ConsensusConfig, CryptoConfig, StorageConfig, StoreConfig
+from creto.common.settings import (
+    AuditConfig,
+    BusConfig,
+    CommonConfig,
+    ConsensusConfig,
+    CryptoConfig,
+    RedisConfig,
+    StorageConfig,
+    StoreConfig,
+)
 from creto.common.telemetry import Metrics
 from creto.edge.api.idempotency import OnceStore
 from creto.edge.api.parts import Parts
 from creto.gate import Gate
-from creto.platform.audit import Audit, NoteKey, WitnessClient
+from creto.platform.audit import NoteKey, WitnessClient, open_log
 from creto.platform.consensus import ConsensusClient, EmbeddedClock, Leases, QuorumClock
-from creto.platform.crypto import Keystore, SigningKey, VerifyKey
-from creto.platform.crypto.jose import b64url_encode, b64url_decode
+from creto.platform.crypto import Keystore, SigningKey, VerifyKey, random_bytes
+from creto.platform.crypto.jose import b64url_decode
 from creto.platform.crypto.kek import KekSource
-from creto.platform.crypto import random_bytes
 from creto.platform.nhi import Nhi, PrincipalKind, nhi_of, registration_proof
 from creto.security.authz import Authz
 from creto.security.memory import Memory
-from creto.security.storage import Storage, TenantKeys, Uploads, open_backend
+from creto.security.storage import Storage, TenantKeys, open_backend
 from creto.store import Store, open_store
+from creto.store.idempotency_cache import CachedGuard, RedisHints
 
 MIGRATED = (
     "creto.store",
@@ -52,7 +61,6 @@ MIGRATED = (
 
 PLATFORM_TENANT = TenantId("platform")
 LAYER_KEY = KeyId("layer")  # signs override tokens and what the layer itself attests
-LOG_KEY = KeyId("log")  # signs checkpoints
 OPERATOR_KEY = KeyId("operator")
 OPERATOR_NAME = "operator"
 
@@ -87,10 +95,10 @@ async def running(config: Config, *, work: bool = True) -> AsyncIterator[App]:
         layer_key = await ensured_key(keystore, PLATFORM_TENANT, LAYER_KEY)
         nhi = Nhi(store, clock, keystore)
         await nhi.start()
-        audit = Audit(
+        audit = await open_log(
             opened,
             clock,
-            await ensured_key(keystore, PLATFORM_TENANT, LOG_KEY),
+            keystore,
             config[AuditConfig].origin,
             witnesses=witnesses_of(config[AuditConfig]),
             witnesses_required=config[AuditConfig].witnesses_min,
@@ -105,6 +113,7 @@ async def running(config: Config, *, work: bool = True) -> AsyncIterator[App]:
             config=config,
             metrics=metrics,
             store=store,
+            guard=guard_for(config, opened, stack),
             clock=clock,
             keystore=keystore,
             nhi=nhi,
@@ -113,7 +122,7 @@ async def running(config: Config, *, work: bool = True) -> AsyncIterator[App]:
             authz=authz,
             memory=Memory(TenantKeys(keystore, "memory"), store, clock),
             storage=storage,
-            uploads=Uploads(storage),
+            uploads=storage.uploads,
             bus=bus,
             gate=Gate(nhi, authz, store, clock, metrics),
         )
@@ -126,6 +135,16 @@ async def running(config: Config, *, work: bool = True) -> AsyncIterator[App]:
 def open_configured_store(config: Config) -> Store:
     wanted = config[StoreConfig]
     return open_store(wanted.url, parts=MIGRATED, queue_max=wanted.queue_max)
+
+
+def guard_for(config: Config, store: Store, stack: AsyncExitStack) -> CachedGuard:
+    """Exact by itself; with Redis a repetition costs a read instead of a transaction."""
+    url = config[RedisConfig].url
+    if url is None:
+        return CachedGuard(store)
+    hints = RedisHints(url.reveal())
+    stack.push_async_callback(hints.close)
+    return CachedGuard(store, hints)
 
 
 @asynccontextmanager
@@ -169,10 +188,10 @@ async def bus_for(config: Config, store: Store) -> AsyncIterator[Bus]:
 
 def witnesses_of(config: AuditConfig) -> list[WitnessClient]:
     """`URL=<vkey>` each: where the witness listens and the key it signs with."""
-    from creto.connectors.witness import http_transport
-
     found = []
     for text in config.witnesses:
+        from creto.connectors.witness import http_transport
+
         url, _, vkey = text.partition("=")
         found.append(WitnessClient(NoteKey.parse(vkey), http_transport(url)))
     return found
@@ -183,10 +202,8 @@ async def ensured_key(keystore: Keystore, tenant: TenantId, key_id: KeyId) -> Si
     try:
         return await keystore.signing_key(tenant, key_id)
     except NotFound:
-        try:
+        with suppress(AlreadyExists):  # the other process was first
             await keystore.put(tenant, key_id, SigningKey.generate())
-        except Exception:  # the other process was first
-            return await keystore.signing_key(tenant, key_id)
         return await keystore.signing_key(tenant, key_id)
 
 
@@ -210,7 +227,7 @@ def create_kek(path: Path) -> bool:
     except FileExistsError:
         return False
     with os.fdopen(fd, "wb") as file:
-        file.write(b64url_encode(random_bytes(32)).encode() + b"\n")
+        file.write(random_bytes(32).hex().encode() + b"\n")
         file.flush()
         os.fsync(file.fileno())
     return True

@@ -148,7 +148,8 @@ class Gate:
             try:
                 return await self._store.write(together)
             except EnablementError as error:
-                raise await self._failed(operation, error, None) from error.caused_by
+                await self._failed(operation, error, None)
+                raise
 
     @asynccontextmanager
     async def audited_operation(self, operation: Operation) -> AsyncIterator[Act]:
@@ -161,7 +162,8 @@ class Gate:
             try:
                 yield act
             except EnablementError as error:
-                raise await self._failed(operation, error, act) from error.caused_by
+                await self._failed(operation, error, act)
+                raise
             except BaseException:
                 await self._failed(operation, None, act)
                 raise
@@ -208,9 +210,7 @@ class Gate:
         )
         return Admission(operation=operation, chain=chain, at=now, overridden=PolicyId(asked.policy_id))
 
-    async def _failed(
-        self, operation: Operation, error: EnablementError | None, act: Act | None
-    ) -> EnablementError | None:
+    async def _failed(self, operation: Operation, error: EnablementError | None, act: Act | None) -> None:
         if error is not None:
             error.trace_id = error.trace_id or trace_id()
         entry = self._entry(
@@ -221,7 +221,6 @@ class Gate:
             intent_id=act.intent_id if act else None,
         )
         await self._store.write(lambda tx: tx.record(entry))
-        return error
 
     def _entry(
         self,

@@ -127,3 +127,15 @@ async def test_a_local_folder_is_private_and_holds_only_blobs(tmp_path: Path) ->
 
     assert (tmp_path / "objects").stat().st_mode & 0o077 == 0
     assert [p.name for p in (tmp_path / "objects").rglob("*") if p.is_file()] == ["one"]
+
+
+async def test_what_a_broken_write_left_is_tidied_away(tmp_path: Path) -> None:
+    backend = open_backend(f"file://{tmp_path}/objects")
+    await backend.put("t/ab/one", b"x")
+    (tmp_path / "objects/t/ab/two#1").write_bytes(b"half")
+    written_at = (tmp_path / "objects/t/ab/two#1").stat().st_mtime_ns
+
+    assert await names(backend, "") == {"t/ab/one"}
+    assert await backend.tidy(written_at) == 0
+    assert await backend.tidy(written_at + 1) == 1
+    assert sorted(p.name for p in (tmp_path / "objects").rglob("*") if p.is_file()) == ["one"]

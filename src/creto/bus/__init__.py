@@ -1,0 +1,50 @@
+"""The bus: publish, subscribe (durable name), ack, nack; at least once, in order per agent, nothing dropped in silence.
+
+    bus = open_bus("embedded", store)                      # or "nats://…": the same face over JetStream
+
+    async def consume(message: Message) -> None:           # idempotent; returning acks, raising nacks
+        print(message.subject, message.agent, message.deliveries)
+
+    await bus.subscribe("metering.events.>", "metering-ingest", consume)
+    await bus.publish("metering.events.runtime", b"{}", tenant=tenant, agent=agent)
+    for letter in await bus.dead_letters(tenant):          # what a consumer could not take, with the reason
+        await bus.replay_dead(tenant, letter.durable, [letter.id])
+
+Within a transaction, `tx.publish` writes the same rows. The store must be opened with the part "creto.bus".
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from creto.bus.embedded import EmbeddedBus
+from creto.bus.redelivery import Redelivery
+from creto.bus.subjects import checked_pattern, checked_subject, matches
+from creto.bus.types import Bus, Consumer, DeadLetter, DurableInfo, DurableName, Message, Start, Subscription
+from creto.store.types import Store
+
+__all__ = [
+    "Bus",
+    "Consumer",
+    "DeadLetter",
+    "DurableInfo",
+    "DurableName",
+    "EmbeddedBus",
+    "Message",
+    "Redelivery",
+    "Start",
+    "Subscription",
+    "checked_pattern",
+    "checked_subject",
+    "matches",
+    "open_bus",
+]
+
+
+def open_bus(url: str, store: Store, *, token: str | None = None, **options: Any) -> Bus:
+    """The bus that `bus.url` names: "embedded", or the address of a NATS server with JetStream."""
+    if url == "embedded":
+        return EmbeddedBus(store, **options)
+    from creto.bus.nats import NatsBus
+
+    return NatsBus(store, url, token=token, **options)

@@ -10,41 +10,27 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-import uuid
 from collections.abc import Callable, Sequence
-from typing import ClassVar
+from functools import partial
 
 from creto.bus import store as rows
+from creto.bus.outbox import OutboxBus, published_at
 from creto.bus.redelivery import Redelivery
-from creto.bus.subjects import checked_agent, checked_durable, checked_pattern, checked_subject
-from creto.bus.types import Consumer, DeadLetter, DurableInfo, Start, Subscription
-from creto.bus.worker import Counts, Worker
+from creto.bus.subjects import checked_durable, checked_pattern
+from creto.bus.types import Consumer, DurableInfo, Start, Subscription
+from creto.bus.worker import Worker, ended
 from creto.common.errors import ConnectionFailed, InvalidInput
-from creto.common.ids import TenantId, checked_tenant
-from creto.common.limits import (
-    BUS_FETCH_MAX,
-    BUS_LEASE_S,
-    BUS_POLL_S,
-    BUS_RETENTION_S,
-    PAGE_ITEMS_DEFAULT,
-    PAGE_ITEMS_MAX,
-)
+from creto.common.limits import BUS_FETCH_MAX, BUS_LEASE_S, BUS_POLL_S, BUS_RETENTION_S
 from creto.common.timestamps import MILLISECOND, SECOND
-from creto.common.tracing import inject
-from creto.store.types import Isolation, Position, ReadTx, Store, Tx
+from creto.store.types import Isolation, OutboxRow, Position, ReadTx, Store, Tx
 
 log = logging.getLogger("creto.bus")
 
 SWEEP_S = 5.0  # how often what nobody needs any more leaves the outbox
 
 
-def published_at(message_id: str) -> int:
-    """The time in a UUIDv7, in nanoseconds."""
-    return (uuid.UUID(message_id).int >> 80) * MILLISECOND
-
-
-class EmbeddedBus:
-    KIND: ClassVar[str] = "embedded"
+class EmbeddedBus(OutboxBus):
+    KIND = "embedded"
 
     def __init__(
         self,
@@ -56,37 +42,15 @@ class EmbeddedBus:
         poll_s: float = BUS_POLL_S,
         retention_s: float = BUS_RETENTION_S,
     ) -> None:
-        self.counts = Counts()
-        self.retention_s = retention_s
-        self._store = store
-        self._now = now
-        self._rule = rule or Redelivery()
-        self._lease_s = lease_s
+        super().__init__(store, now=now, rule=rule, lease_s=lease_s, retention_s=retention_s)
         self._poll_s = poll_s
         self._workers: list[Worker] = []
         self._loops: list[asyncio.Task[None]] = []
-        self._closed = False
-
-    async def publish(
-        self, subject: str, payload: bytes, *, tenant: TenantId, agent: str, headers: dict[str, str] | None = None
-    ) -> str:
-        self._open()
-        checked_subject(subject)
-        checked_tenant(tenant)
-        checked_agent(agent)
-        sent = inject(headers or {})
-        message_id = await self._store.write(
-            lambda tx: tx.publish(subject, payload, tenant=tenant, agent=agent, headers=sent),
-            isolation=Isolation.READ_COMMITTED,
-        )
-        self.counts.published += 1
-        self.wake()
-        return message_id
 
     async def subscribe(
         self, pattern: str, durable: str, consumer: Consumer | None = None, *, start: Start = Start.FIRST
     ) -> Subscription:
-        self._open()
+        self.admit()
         checked_pattern(pattern)
         name = checked_durable(durable)
         after = Position() if start is Start.FIRST else await self._end()
@@ -129,38 +93,10 @@ class EmbeddedBus:
         await self._store.write(lambda tx: rows.rewind(tx, name, place), isolation=Isolation.READ_COMMITTED)
         self.wake()
 
-    async def dead_letters(
-        self, tenant: TenantId, *, durable: str | None = None, after: str = "", limit: int = PAGE_ITEMS_DEFAULT
-    ) -> list[DeadLetter]:
-        checked_tenant(tenant)
-        if not 1 <= limit <= PAGE_ITEMS_MAX:
-            raise InvalidInput.of("limit", got=limit, expected=f"1 to {PAGE_ITEMS_MAX}")
-        return await self._store.read(lambda tx: rows.dead_letters(tx, tenant, durable, after, limit))
-
-    async def replay_dead(self, tenant: TenantId, durable: str, ids: Sequence[str]) -> int:
-        count = await self._take_dead(tenant, durable, ids, again=True)
-        self.wake()
-        return count
-
-    async def discard_dead(self, tenant: TenantId, durable: str, ids: Sequence[str]) -> int:
-        return await self._take_dead(tenant, durable, ids, again=False)
-
-    async def _take_dead(self, tenant: TenantId, durable: str, ids: Sequence[str], *, again: bool) -> int:
-        checked_tenant(tenant)
-        if len(ids) > PAGE_ITEMS_MAX:
-            raise InvalidInput.of("ids", got=len(ids), expected=f"at most {PAGE_ITEMS_MAX}")
-        return await self._store.write(lambda tx: rows.take_dead(tx, tenant, durable, ids, again=again))
-
     async def close(self) -> None:
         self._closed = True
-        for task in self._loops:
-            task.cancel()
-        await asyncio.gather(*self._loops, return_exceptions=True)
+        await ended(*self._loops)
         await asyncio.gather(*(worker.close() for worker in self._workers))
-
-    def _open(self) -> None:
-        if self._closed:
-            raise ConnectionFailed("PL-503", "the bus is closed")
 
     # --- what other processes publish ---
 
@@ -172,11 +108,11 @@ class EmbeddedBus:
             if not waiting:
                 continue
             try:
-                names = await self._store.read(lambda tx, names=[w.durable for w in waiting]: behind(tx, names))
+                late = await self._store.read(partial(behind, names=[worker.durable for worker in waiting]))
             except ConnectionFailed:
                 continue  # the workers say so in the log
             for worker in waiting:
-                if worker.durable in names:
+                if worker.durable in late:
                     worker.wake()
 
     # --- retention ---
@@ -197,19 +133,23 @@ class EmbeddedBus:
 
     async def _end(self) -> Position:
         last = Position()
-        while page := await self._store.read(lambda tx, last=last: tx.outbox_tail(last, BUS_FETCH_MAX)):
+        while page := await self._store.read(partial(page_after, last=last)):
             last = page[-1].position
         return last
 
     async def _before(self, since: int) -> Position:
         """The last position before the first message of that time or later."""
         last = Position()
-        while page := await self._store.read(lambda tx, last=last: tx.outbox_tail(last, BUS_FETCH_MAX)):
+        while page := await self._store.read(partial(page_after, last=last)):
             for row in page:
                 if published_at(row.message_id) + MILLISECOND > since:
                     return last
                 last = row.position
         return last
+
+
+def page_after(tx: ReadTx, last: Position) -> list[OutboxRow]:
+    return tx.outbox_tail(last, BUS_FETCH_MAX)
 
 
 def behind(tx: ReadTx, names: Sequence[str]) -> set[str]:

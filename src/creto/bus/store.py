@@ -40,7 +40,7 @@ ADD: LiteralString = (
 NEXT_AT: LiteralString = "SELECT min(ready_at) FROM bus_delivery WHERE durable = ? AND ready_at > ? AND ready_at < ?"
 COLUMNS: LiteralString = "d.epoch, d.seq, d.tenant, d.agent, d.deliveries, d.reason, d.body"
 READY: LiteralString = (
-    f"SELECT {COLUMNS} FROM bus_delivery d WHERE d.durable = ? AND d.ready_at <= ? AND NOT EXISTS ("  # noqa: S608
+    f"SELECT {COLUMNS} FROM bus_delivery d WHERE d.durable = ? AND d.ready_at <= ? AND NOT EXISTS ("
     " SELECT 1 FROM bus_delivery e WHERE e.durable = d.durable AND e.tenant = d.tenant AND e.agent = d.agent"
     " AND e.ready_at > ? AND (e.owner <> '' OR e.epoch < d.epoch OR (e.epoch = d.epoch AND e.seq < d.seq)))"
     " ORDER BY d.epoch, d.seq LIMIT ?"
@@ -103,7 +103,6 @@ class Taken(msgspec.Struct, frozen=True):
     messages: list[Message]
     more: bool  # there is more to take at once
     next_at: int | None  # when the next waiting delivery is due
-    full: bool  # the durable has as many outstanding as it may
 
 
 class Durable(msgspec.Struct, frozen=True):
@@ -158,6 +157,12 @@ def low_water(tx: ReadTx, kind: str) -> Position | None:
     return min(cursors, default=None)
 
 
+def restart(tx: Tx, name: DurableName, place: Position) -> None:
+    """A durable on a broker begins again after this place of its stream; what is parked comes again from there."""
+    tx.run("DELETE FROM bus_delivery WHERE durable = ?", name)
+    tx.run(MOVE, place.epoch, place.seq, name)
+
+
 def drop(tx: Tx, name: DurableName) -> None:
     cursor(tx, name)
     tx.run("DELETE FROM bus_delivery WHERE durable = ?", name)
@@ -184,12 +189,11 @@ def turn(tx: Tx, durable: Durable, results: Sequence[Result], want: int, now: in
     settled = settle(tx, durable, results, now, rule)
     unblock(tx, durable.name, settled & agents_of(tx, BLOCKED_AGENTS, durable.name, BLOCKED) if settled else set())
     if want <= 0:
-        return Taken([], more=False, next_at=None, full=False)
+        return Taken([], more=False, next_at=None)
     messages = retake(tx, durable, want, now, rule)
     more = len(messages) == want
-    full = False
     if durable.tail and len(messages) < want:
-        fresh, behind, full = advance(tx, durable, want - len(messages), now)
+        fresh, behind = advance(tx, durable, want - len(messages), now)
         messages += fresh
         more = behind
     if not messages:
@@ -197,7 +201,7 @@ def turn(tx: Tx, durable: Durable, results: Sequence[Result], want: int, now: in
         unblock(tx, durable.name, stranded)
         more = more or bool(stranded)
     next_at = tx.value(NEXT_AT, durable.name, now, BLOCKED)
-    return Taken(messages, more, next_at, full)
+    return Taken(messages, more, next_at)
 
 
 def agents_of(tx: ReadTx, sql: LiteralString, *params: object) -> set[Agent]:
@@ -268,14 +272,14 @@ def outbox_bodies(tx: ReadTx, positions: Sequence[Position]) -> dict[Position, B
     return found
 
 
-def advance(tx: Tx, durable: Durable, want: int, now: int) -> tuple[list[Message], bool, bool]:
+def advance(tx: Tx, durable: Durable, want: int, now: int) -> tuple[list[Message], bool]:
     """Take new messages from the outbox. Behind what is in our own hands they queue there; behind others they are noted as blocked."""
     after = cursor(tx, durable.name)
     waiting = tx.all(AGENTS, durable.owner, now, durable.name)
     busy = {(tenant, agent) for tenant, agent, _, not_only_mine in waiting if not_only_mine}
     room = BUS_OUTSTANDING_MAX - sum(count for _, _, count, _ in waiting)
     if room <= 0:
-        return [], False, True
+        return [], False
     limit = min(BUS_FETCH_MAX, room)
     rows = tx.outbox_tail(after, limit)
     messages: list[Message] = []
@@ -298,7 +302,7 @@ def advance(tx: Tx, durable: Durable, want: int, now: int) -> tuple[list[Message
         tx.many(ADD, added)
     if last != after:
         tx.run(MOVE, last.epoch, last.seq, durable.name)
-    return messages, len(rows) == limit or (bool(rows) and last != rows[-1].position), False
+    return messages, len(rows) == limit or (bool(rows) and last != rows[-1].position)
 
 
 def message_of(row: OutboxRow) -> Message:
@@ -356,7 +360,7 @@ def header_text(text: str) -> str:
 
 def dead_letters(tx: ReadTx, tenant: TenantId, durable: str | None, after: str, limit: int) -> list[DeadLetter]:
     rows = tx.all(
-        f"SELECT {DEAD_COLUMNS} FROM bus_dead_letter WHERE tenant = ? AND message_id > ?"  # noqa: S608
+        f"SELECT {DEAD_COLUMNS} FROM bus_dead_letter WHERE tenant = ? AND message_id > ?"
         " AND (durable = ? OR ? = '') ORDER BY message_id, durable LIMIT ?",
         tenant, after, durable or "", durable or "", limit,
     )  # fmt: skip

@@ -28,7 +28,7 @@ FORBIDDEN = ("$SYS", "$JS", "$KV", "_INBOX")
 def checked_subject(subject: str) -> str:
     """A subject as it is published: every token plain."""
     tokens = bounded(subject, "subject")
-    if not all(TOKEN.fullmatch(token) for token in tokens):
+    if not all(TOKEN.fullmatch(word) for word in tokens):
         raise refused("subject", subject)
     return subject
 
@@ -36,9 +36,9 @@ def checked_subject(subject: str) -> str:
 @lru_cache(maxsize=4096)
 def checked_pattern(pattern: str) -> str:
     tokens = bounded(pattern, "pattern")
-    for index, token in enumerate(tokens):
+    for index, word in enumerate(tokens):
         last = index == len(tokens) - 1
-        if not (token == "*" or (token == ">" and last) or TOKEN.fullmatch(token)):
+        if not (word == "*" or (word == ">" and last) or TOKEN.fullmatch(word)):
             raise refused("pattern", pattern)
     return pattern
 
@@ -71,10 +71,10 @@ def matches(pattern: str, subject: str) -> bool:
     wanted, given = pattern.split("."), subject.split(".")
     if given[0] == DEAD and wanted[0] != DEAD:
         return False
-    for index, token in enumerate(wanted):
-        if token == ">":
+    for index, word in enumerate(wanted):
+        if word == ">":
             return len(given) > index
-        if index >= len(given) or token not in ("*", given[index]):
+        if index >= len(given) or word not in ("*", given[index]):
             return False
     return len(wanted) == len(given)
 

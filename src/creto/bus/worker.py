@@ -38,6 +38,14 @@ class Counts:
         self.published = self.delivered = self.acked = self.nacked = self.given_back = 0
 
 
+async def ended(*tasks: asyncio.Task[None]) -> None:
+    """Cancel and wait. A library may take a cancellation for a timeout of its own, so it is said until it is heard."""
+    while pending := [task for task in tasks if not task.done()]:
+        for task in pending:
+            task.cancel()
+        await asyncio.wait(pending, timeout=0.2)
+
+
 async def consumed(consumer: Consumer, message: Message) -> BaseException | None:
     """Run the consumer in the trace of the message; what it raised is its answer, not our fault."""
     try:
@@ -45,7 +53,7 @@ async def consumed(consumer: Consumer, message: Message) -> BaseException | None
             await consumer(message)
     except asyncio.CancelledError:
         raise
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  # whatever it raised means that it did not take the message
         level = logging.INFO if isinstance(error, EnablementError) else logging.WARNING
         about = fields(
             operation="consume", message_id=message.id, subject=message.subject, deliveries=message.deliveries
@@ -190,7 +198,10 @@ class Worker:
                 if self._closing:
                     break
                 self._counts.delivered += 1
-                error = await consumed(self._consumer, message)
+                try:
+                    error = await consumed(self._consumer, message)
+                except asyncio.CancelledError:  # the consumer was cancelled: somebody else shall have it
+                    break
                 chain.popleft()
                 self._finish(Result(message, reason_of(error) if error is not None else None))
                 if error is not None:
@@ -271,5 +282,4 @@ class Worker:
             await asyncio.gather(*self._tasks)
             self._wake.set()
             await run
-            renew.cancel()
-            await asyncio.gather(renew, return_exceptions=True)
+            await ended(renew)

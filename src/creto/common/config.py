@@ -15,9 +15,11 @@ INVARIANT: a key is declared once; an unknown key is refused with the nearest na
 
 from __future__ import annotations
 
+import asyncio
 import difflib
 import os
 import re
+import signal
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -383,6 +385,10 @@ class Reloader:
     def on_change(self, follow: Callable[[Config], None]) -> None:
         """Call `follow(config)` after each change; it may refuse by raising an EnablementError."""
         self._followers.append(follow)
+
+    def listen(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Reload on SIGHUP for as long as the loop runs."""
+        loop.add_signal_handler(signal.SIGHUP, self.reload)
 
     def reload(self) -> Reload:
         result = self._try()

@@ -47,6 +47,7 @@ BODY_BYTES_MAX: Final = 8 * 1024 * 1024  # one REST body or gRPC message
 BATCH_ITEMS_MAX: Final = 1_000  # one batch call: decoding holds the loop for a few milliseconds
 PAGE_ITEMS_MAX: Final = 1_000
 PAGE_ITEMS_DEFAULT: Final = 100
+READY_S_MAX: Final = 2.0  # one probe of a dependency, as the deployment's readiness probe allows
 DEADLINE_S_DEFAULT: Final = 30.0  # a call without a deadline gets this one
 
 # Configuration and telemetry
@@ -83,6 +84,7 @@ BUS_RETENTION_S: Final = 7 * 86_400  # a week in which a message can be replayed
 BUS_POLL_S: Final = 0.01  # how late a publication of another process is seen
 BUS_BACKOFF_S_INITIAL: Final = 0.1
 BUS_BACKOFF_S_MAX: Final = 30.0
+BUS_HEADER_BYTES_MAX: Final = 16 * 1024  # names and values of one message
 BUS_LANES: Final = 8  # agents are spread over so many ordered lanes on a broker
 BUS_PAYLOAD_BYTES_MAX: Final = 1024 * 1024  # the default limit of NATS
 
@@ -135,7 +137,9 @@ NOTE_BYTES_MAX: Final = 256 * 1024  # a checkpoint with 64 post-quantum cosignat
 NOTE_SIGNATURES_MAX: Final = 64  # signed-note demands at least 16
 PROOF_HASHES_MAX: Final = 63  # the height of the largest tree a database counts; tlog-witness allows no more
 PROOF_TILES_CACHED_MAX: Final = 512  # unfolded full tiles in memory, 33 KiB each
-SEQUENCE_STEP: Final = 128  # leaves of one step while the log keeps up: a millisecond of the writer and of Python's lock
+SEQUENCE_STEP: Final = (
+    128  # leaves of one step while the log keeps up: a millisecond of the writer and of Python's lock
+)
 SEQUENCE_BATCH_MAX: Final = 1_024  # leaves of one sequencing transaction: about 10 ms of the writer
 QUERY_WINDOW: Final = 1_000_000  # places of the log that one page of an indexed query looks at
 QUERY_WINDOW_COMBINED: Final = 100_000  # where one index is walked and other fields compared
@@ -146,5 +150,29 @@ INDEX_CHARS_MAX: Final = 512  # of a name in the query index: two KiB at most, w
 TEXT_WORDS_MAX: Final = 256  # words of one entry that can be searched for
 WITNESS_RETRY_S_MIN: Final = 0.5  # after a witness did not answer …
 WITNESS_RETRY_S_MAX: Final = 60.0  # … doubling, and once a minute while it stays away
+WITNESS_S_MAX: Final = 10.0  # a witness looks up one row and signs; longer is an outage
 WITNESSES_MAX: Final = 32  # what tlog-policy asks implementations to support
 VECTOR_CACHE_BYTES_MAX: Final = 256 * 1024**2  # unsealed vectors kept in memory, over all agents
+
+# Authorization
+AUTHZ_EXPRESSION_DEPTH_MAX: Final = (
+    200  # operators within one another; people write ten, Python's stack bears a thousand
+)
+AUTHZ_POLICY_BYTES_MAX: Final = 4 * 1024 * 1024  # one tenant's policies: some 10,000
+AUTHZ_CONTEXT_BYTES_MAX: Final = 64 * 1024  # attributes of one request or entity
+AUTHZ_TTL_S: Final = 10.0  # a decision is remembered this long: the shortest of the spec's cache times
+AUTHZ_DECISIONS_MAX: Final = 200_000  # remembered decisions of a process, about 200 bytes each
+AUTHZ_SWEEP_S: Final = 0.02  # an expired decision is gone after two such turns at the latest: within 50 ms
+AUTHZ_SWEEP_LATE_S: Final = 0.5  # a sweeper that is silent this long is taken for dead, and nothing is remembered
+AUTHZ_TENANTS_MAX: Final = 1_000  # tenants whose policies are held compiled
+AUTHZ_ENTITIES_MAX: Final = 50_000  # entities in memory
+AUTHZ_PARENTS_MAX: Final = 64  # groups that one entity names
+AUTHZ_DRY_RUN_MAX: Final = 10_000  # requests of one dry run: a second or so
+OVERRIDE_TTL_S_MAX: Final = 3_600  # an approval is acted on within the hour or asked for again
+OVERRIDE_TOKEN_BYTES_MAX: Final = 8 * 1024  # two hybrid signatures' worth; ours take 5 KiB
+OVERRIDES_ADMITTED_MAX: Final = 10_000  # tokens that wait to be consumed in one process
+
+# Processes
+CHILD_BACKOFF_S_MAX: Final = 30.0  # a role that keeps crashing is tried twice a minute
+CHILD_HEALTHY_S: Final = 60.0  # who lived so long begins anew with short pauses
+CHILD_DRAIN_S_MAX: Final = 20.0  # twice what a server takes to answer what it has accepted

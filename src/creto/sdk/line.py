@@ -1,7 +1,10 @@
-"""A line to the layer: in this process or over HTTP. Every method of the SDK is an endpoint bound to one.
+"""A line to the layer, in this process or over HTTP, and the methods that are bound to one.
 
-agents_get = Async(line).bind(agents.GET)       # typed from the endpoint's own request and answer
-identity = await agents_get(agent="agent:nhi:ed25519:…")
+class Agents(Part[World]):
+    get = Method(agents.GET)              # typed from the endpoint's own request and answer
+
+Agents(Async(line)).get(agent="agent:nhi:ed25519:…")      # an awaitable Identity
+Agents(Sync(line, portal)).get(agent="agent:nhi:…")       # an Identity
 """
 
 from __future__ import annotations
@@ -9,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, ParamSpec, Protocol, TypeVar
+from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
 
 from creto.edge.api.endpoint import Endpoint
 
@@ -22,40 +25,6 @@ class Line(Protocol):
     async def call(self, endpoint: Endpoint[..., R], request: Any) -> R: ...
 
     async def close(self) -> None: ...
-
-
-class Async:
-    """Methods that are awaited."""
-
-    def __init__(self, line: Line) -> None:
-        self.line = line
-
-    def bind(self, endpoint: Endpoint[P, R]) -> Callable[P, Awaitable[R]]:
-        def method(*args: P.args, **kwargs: P.kwargs) -> Awaitable[R]:
-            return self.line.call(endpoint, endpoint.request(*args, **kwargs))
-
-        return described(method, endpoint)
-
-
-class Sync:
-    """Methods that wait. The line lives on a loop of its own thread, so they work with and without a running loop."""
-
-    def __init__(self, line: Line, portal: Portal) -> None:
-        self.line = line
-        self.portal = portal
-
-    def bind(self, endpoint: Endpoint[P, R]) -> Callable[P, R]:
-        def method(*args: P.args, **kwargs: P.kwargs) -> R:
-            return self.portal.run(self.line.call(endpoint, endpoint.request(*args, **kwargs)))
-
-        return described(method, endpoint)
-
-
-def described(method: Callable[P, T], endpoint: Endpoint[..., Any]) -> Callable[P, T]:
-    method.__name__ = endpoint.verb
-    method.__qualname__ = endpoint.name
-    method.__doc__ = endpoint.summary
-    return method
 
 
 class Portal:
@@ -76,3 +45,63 @@ class Portal:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+
+class Async:
+    """The world in which methods are awaited."""
+
+    def __init__(self, line: Line) -> None:
+        self.line = line
+
+    def call(self, endpoint: Endpoint[..., R], request: Any) -> Awaitable[R]:
+        return self.line.call(endpoint, request)
+
+
+class Sync:
+    """The world in which methods wait. It works with and without a running loop, because the line has a loop of its own."""
+
+    def __init__(self, line: Line, portal: Portal) -> None:
+        self.line = line
+        self.portal = portal
+
+    def call(self, endpoint: Endpoint[..., R], request: Any) -> R:
+        return self.portal.run(self.line.call(endpoint, request))
+
+
+World = TypeVar("World", Async, Sync)
+
+
+class Part(Generic[World]):
+    """Some methods in one world."""
+
+    def __init__(self, world: World) -> None:
+        self._world: World = world
+
+
+class Method(Generic[P, R]):
+    """An endpoint as a method of a part."""
+
+    def __init__(self, endpoint: Endpoint[P, R]) -> None:
+        self.endpoint = endpoint
+        self.__doc__ = endpoint.summary
+
+    @overload
+    def __get__(self, part: Part[Async], owner: type) -> Callable[P, Awaitable[R]]: ...
+
+    @overload
+    def __get__(self, part: Part[Sync], owner: type) -> Callable[P, R]: ...
+
+    @overload
+    def __get__(self, part: None, owner: type) -> Method[P, R]: ...
+
+    def __get__(self, part: Part[Any] | None, owner: type) -> Any:
+        if part is None:
+            return self
+        world: Any = part._world
+        endpoint = self.endpoint
+
+        def method(*args: P.args, **kwargs: P.kwargs) -> Any:
+            return world.call(endpoint, endpoint.request(*args, **kwargs))
+
+        method.__name__, method.__qualname__, method.__doc__ = endpoint.verb, endpoint.name, endpoint.summary
+        return method

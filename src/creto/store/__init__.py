@@ -8,6 +8,14 @@
 `types` says what every engine offers; `open_store` picks the engine by the scheme of the address.
 """
 
+from creto.store.idempotency import (
+    AlreadyProcessed,
+    IdempotencyCheck,
+    IdempotencyGuard,
+    Once,
+    ProceedWithLock,
+    Retry,
+)
 from creto.store.opening import migration_status, open_store, pending_migrations
 from creto.store.schema import Migration, MigrationState, MigrationStatus
 from creto.store.types import (
@@ -27,19 +35,25 @@ from creto.store.types import (
 )
 
 __all__ = [
+    "AlreadyProcessed",
     "EngineName",
     "Entry",
     "EntryId",
     "Grade",
+    "IdempotencyCheck",
+    "IdempotencyGuard",
     "Isolation",
     "LedgerRow",
     "Migration",
     "MigrationState",
     "MigrationStatus",
+    "Once",
     "OutboxRow",
     "Outcome",
     "Position",
+    "ProceedWithLock",
     "ReadTx",
+    "Retry",
     "Row",
     "Store",
     "Tx",

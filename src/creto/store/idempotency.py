@@ -315,7 +315,7 @@ def _insert(count: int) -> LiteralString:
     """The statement that takes `count` keys at once."""
     values = ", ".join(["(?, ?, ?, ?, ?)"] * count)
     return (
-        f"INSERT INTO store_idempotency (key, payload, state, expires_at, result) VALUES {values}"  # noqa: S608
+        f"INSERT INTO store_idempotency (key, payload, state, expires_at, result) VALUES {values}"
         " ON CONFLICT (key) DO UPDATE SET payload = excluded.payload, state = excluded.state,"
         " expires_at = excluded.expires_at, lock = NULL, result = excluded.result"
         " WHERE store_idempotency.expires_at <= ? AND store_idempotency.state <> 2 RETURNING key"
@@ -325,4 +325,4 @@ def _insert(count: int) -> LiteralString:
 @lru_cache(maxsize=CHUNK)
 def _select(count: int) -> LiteralString:
     marks = ", ".join(["?"] * count)
-    return f"SELECT key, payload, state, result FROM store_idempotency WHERE key IN ({marks})"  # noqa: S608
+    return f"SELECT key, payload, state, result FROM store_idempotency WHERE key IN ({marks})"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import signal
 from pathlib import Path
 from typing import Annotated
 
@@ -252,3 +255,16 @@ def test_a_follower_that_refuses_rolls_the_others_back(tmp_path: Path) -> None:
     assert live.write("[log]\nlevel='debug'\n").refused is not None
     assert levels == [LogLevel.DEBUG, LogLevel.INFO]
     assert live.reloader.current[LogConfig].level is LogLevel.INFO
+
+
+async def test_sighup_reloads(tmp_path: Path) -> None:
+    live = Live(tmp_path)
+    reloaded = asyncio.Event()
+    live.reloader.on_change(lambda config: reloaded.set())
+    live.reloader.listen(asyncio.get_running_loop())
+    live.path.write_text("[log]\nlevel='error'\n")
+    os.kill(os.getpid(), signal.SIGHUP)
+    async with asyncio.timeout(5):
+        await reloaded.wait()
+    asyncio.get_running_loop().remove_signal_handler(signal.SIGHUP)
+    assert live.reloader.current[LogConfig].level is LogLevel.ERROR

@@ -41,12 +41,15 @@ CREATE TABLE bus_dead_letter (
   PRIMARY KEY (tenant, message_id, durable)
 );
 
--- Who relays the outbox to a broker's stream, and how far: one row per relayed batch until every durable has acked it.
+-- Who relays the outbox to a broker's stream, and how far; then one row per relayed batch until every durable has acked it.
 CREATE TABLE bus_relay (
   stream TEXT NOT NULL PRIMARY KEY,
   owner TEXT NOT NULL,
   lease_until BIGINT NOT NULL,
-  identity TEXT NOT NULL
+  identity TEXT NOT NULL,
+  stream_seq BIGINT NOT NULL,
+  epoch BIGINT NOT NULL,
+  seq BIGINT NOT NULL
 );
 CREATE TABLE bus_relayed (
   stream TEXT NOT NULL,

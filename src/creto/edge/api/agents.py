@@ -10,10 +10,22 @@ from msgspec import Meta
 from creto.common import wire
 from creto.common.errors import Unauthorized
 from creto.common.ids import AgentId, Name, SandboxId
-from creto.common.limits import PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX, TOKEN_TTL_S_MAX
+from creto.common.limits import PAGE_ITEMS_DEFAULT, TOKEN_TTL_S_MAX
 from creto.common.timestamps import ConsensusTimestamp
 from creto.edge.api.dispatch import Call, handles
 from creto.edge.api.endpoint import Ask, Endpoint, View
+from creto.edge.api.fields import (
+    Agent,
+    ChainBytes,
+    Cursor,
+    KeyBytes,
+    Limit,
+    Reason,
+    Sandbox,
+    Scopes,
+    SignatureBytes,
+    TokenSeconds,
+)
 from creto.edge.api.parts import Parts
 from creto.platform.crypto import VerifyKey
 from creto.platform.nhi import (
@@ -27,15 +39,6 @@ from creto.platform.nhi import (
     ValidatedChain,
     decode_upload,
 )
-
-Agent = Annotated[AgentId, Meta(min_length=1, max_length=64)]
-Limit = Annotated[int, Meta(ge=1, le=PAGE_ITEMS_MAX)]
-Cursor = Annotated[str, Meta(max_length=1_000)]
-Reason = Annotated[str, Meta(max_length=200)]
-KeyBytes = Annotated[bytes, Meta(max_length=4_096)]
-SignatureBytes = Annotated[bytes, Meta(max_length=8_192)]
-Scopes = Annotated[tuple[Annotated[str, Meta(min_length=1, max_length=100)], ...], Meta(min_length=1, max_length=32)]
-Seconds = Annotated[int, Meta(ge=1, le=TOKEN_TTL_S_MAX)]
 
 
 class RegisterAgent(Ask, frozen=True):
@@ -81,7 +84,7 @@ class JwkSet(View, frozen=True):
 
 class BindAgent(Ask, frozen=True):
     agent: Agent
-    sandbox_id: Annotated[SandboxId, Meta(min_length=1, max_length=200)]
+    sandbox_id: Sandbox
 
 
 class BoundAgent(View, frozen=True):
@@ -127,7 +130,7 @@ class ExchangeChallenge(Ask, frozen=True):
     challenge: Challenge
     signature: SignatureBytes
     scopes: Scopes = ("*",)
-    ttl_s: Seconds = TOKEN_TTL_S_MAX
+    ttl_s: TokenSeconds = TOKEN_TTL_S_MAX
 
 
 class IssueToken(Ask, frozen=True):
@@ -135,7 +138,7 @@ class IssueToken(Ask, frozen=True):
 
     agent: Agent
     scopes: Scopes
-    ttl_s: Seconds = TOKEN_TTL_S_MAX
+    ttl_s: TokenSeconds = TOKEN_TTL_S_MAX
 
 
 class TokenView(View, frozen=True):
@@ -158,7 +161,7 @@ class Nobody(Ask, frozen=True):
 
 
 class CheckChain(Ask, frozen=True):
-    chain: Annotated[bytes, Meta(max_length=512 * 1024)]
+    chain: ChainBytes
     agent: Agent | None = None
     action: Name | None = None
     resource: Name | None = None
@@ -167,7 +170,7 @@ class CheckChain(Ask, frozen=True):
 class RevokeLink(Ask, frozen=True):
     """The chain whose last link shall not hold any more."""
 
-    chain: Annotated[bytes, Meta(max_length=512 * 1024)]
+    chain: ChainBytes
     reason: Reason | None = None
 
 

@@ -20,7 +20,7 @@ from creto.common.errors import IdempotencyConflict, ProductId
 from creto.common.ids import TenantId
 from creto.common.timestamps import DAY, Clock
 from creto.edge.api.endpoint import Blob, Endpoint
-from creto.store import IdempotencyGuard
+from creto.store.idempotency import IdempotencyGuard
 from creto.store.types import Isolation, ReadTx, Store, Tx
 
 if TYPE_CHECKING:

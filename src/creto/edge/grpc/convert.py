@@ -73,7 +73,8 @@ def to_message(value: Any, schema: Schema) -> Message:
 
 
 def fill(message: Message, value: Any) -> None:
-    for name, hint in hints_of(type(value)).items():
+    struct: Any = type(value)
+    for name, hint in hints_of(struct).items():
         found = getattr(value, name)
         if found is None:
             continue

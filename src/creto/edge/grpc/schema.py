@@ -94,7 +94,8 @@ class Schema:
 
     def message_class(self, struct: Any) -> type[Message]:
         descriptor = self.pool.FindMessageTypeByName(f"{PACKAGE}.{struct.__name__}")
-        return message_factory.GetMessageClass(descriptor)
+        made: type[Message] = message_factory.GetMessageClass(descriptor)
+        return made
 
     def _message(self, struct: Any) -> str:
         name: str = struct.__name__

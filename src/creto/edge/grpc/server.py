@@ -89,7 +89,8 @@ class GrpcServer:
                         call = self._authenticator.call(metadata, certificate_of(context))
                         asked = to_struct(parsed(message_class, data), endpoint.request_type)
                         result = await self._dispatcher(endpoint, call, asked)
-                        return to_message(result, self.schema).SerializeToString()
+                        data_out: bytes = to_message(result, self.schema).SerializeToString()
+                        return data_out
                 except EnablementError as error:
                     refused = error
                 except TimeoutError:

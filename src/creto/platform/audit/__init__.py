@@ -31,7 +31,9 @@ from creto.platform.audit.types import (
     Verdict,
 )
 from creto.platform.audit.verify import verify_database, verify_folder, verify_log
-from creto.platform.audit.verify_file import Keys, register, verify_file
+from creto.platform.audit.verify_chain import verify_chain
+from creto.platform.audit.verify_decision import verify_decision
+from creto.platform.audit.verify_file import Keys, People, register, verify_file
 from creto.platform.audit.witness import Witness
 from creto.platform.audit.witness_client import WitnessClient
 
@@ -57,6 +59,7 @@ __all__ = [
     "NoteKey",
     "NoteSignature",
     "Page",
+    "People",
     "Trust",
     "UnifiedAuditEvent",
     "Verdict",
@@ -71,7 +74,9 @@ __all__ = [
     "prove_in_batch",
     "register",
     "rotate_log_key",
+    "verify_chain",
     "verify_database",
+    "verify_decision",
     "verify_file",
     "verify_folder",
     "verify_log",

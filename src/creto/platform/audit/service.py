@@ -199,6 +199,10 @@ class Audit:
         self._signers = log_signers(self.origin, signer)
         await asyncio.to_thread(self.sequencer.rotate, self._signers)
 
+    async def size(self) -> int:
+        """How many entries are in the tree, whoever sequences them."""
+        return await self._store.read(lambda tx: rows.log_state(tx, self.origin).size)
+
     def status(self) -> LogStatus:
         """How the log stands in this process: plain numbers for health and metrics."""
         failure = self.sequencer.failure or self.witnessing.failure

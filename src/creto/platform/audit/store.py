@@ -135,7 +135,7 @@ def put_spans(tx: Tx, leaves: Sequence[tuple[int, int]]) -> None:
 def put_leaves(tx: Tx, rows: Sequence[Row], texts: Sequence[Row]) -> None:
     if tx.engine is EngineName.SQLITE:
         # A hundred rows in a statement: SQLite then works without Python's lock, and whoever computes meanwhile does not slow it down.
-        put_rows(tx, "INSERT INTO audit_leaf (" + ", ".join(LEAF_COLUMNS) + ") VALUES ", rows)  # noqa: S608 - literals
+        put_rows(tx, "INSERT INTO audit_leaf (" + ", ".join(LEAF_COLUMNS) + ") VALUES ", rows)
         put_rows(tx, "INSERT INTO audit_text (rowid, words) VALUES ", texts)
     else:
         tx.bulk("audit_leaf", LEAF_COLUMNS, rows)

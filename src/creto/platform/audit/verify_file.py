@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from creto.common import wire
 from creto.common.errors import EnablementError, InvalidInput
 from creto.common.ids import AgentId
 from creto.common.limits import BODY_BYTES_MAX
@@ -21,6 +22,35 @@ from creto.platform.audit.proof import is_proof, parse_proof
 from creto.platform.audit.trust import Trust
 from creto.platform.audit.types import Verdict
 from creto.platform.audit.verify import contradiction
+from creto.platform.consensus import Cluster, Human, PersonId
+from creto.platform.consensus import Trust as DecisionTrust
+from creto.platform.crypto import VerifyKey
+
+
+class Person(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A human who may decide: their keys, as VerifyKey bytes, and their groups."""
+
+    person: PersonId
+    keys: tuple[bytes, ...]
+    groups: tuple[str, ...]
+
+
+class People(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Of which installation, and who decides there."""
+
+    cluster: Cluster
+    humans: tuple[Person, ...]
+
+    @staticmethod
+    def parse(data: bytes) -> People:
+        return wire.decode(data, People, what="people")
+
+    def trust(self) -> DecisionTrust:
+        humans = [
+            Human(one.person, tuple(VerifyKey.from_bytes(key) for key in one.keys), frozenset(one.groups))
+            for one in self.humans
+        ]
+        return DecisionTrust.of(self.cluster, humans)
 
 
 class Keys(msgspec.Struct, frozen=True):
@@ -29,6 +59,7 @@ class Keys(msgspec.Struct, frozen=True):
     trust: Trust | None = None  # logs and witnesses
     agents: dict[AgentId, bytes] = {}  # VerifyKey bytes of humans, services and agents
     trusted: tuple[Checkpoint, ...] = ()  # checkpoints kept from earlier
+    people: People | None = None  # the humans who may decide
 
     def log(self) -> Trust:
         if self.trust is None:

@@ -29,7 +29,7 @@ def locked_lease(tx: Tx, tenant: TenantId, name: str) -> LeaseRow | None:
 
 
 def locked_token(tx: Tx, tenant: TenantId, name: str) -> int | None:
-    sql = "SELECT token FROM consensus_lease WHERE tenant = ? AND name = ?" + tx.for_update  # noqa: S608 - a constant
+    sql = "SELECT token FROM consensus_lease WHERE tenant = ? AND name = ?" + tx.for_update
     token = tx.value(sql, tenant, name)
     return None if token is None else int(token)
 

@@ -129,7 +129,7 @@ class KeyKind(StrEnum):
 
     SIGNING = "signing"
     KEM = "kem"
-    SECRET = "secret"  # noqa: S105 - the name of a kind: 32 random bytes for sealing or authentication
+    SECRET = "secret"
 
 
 class KeyRecord(msgspec.Struct, frozen=True):

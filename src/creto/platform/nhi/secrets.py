@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from creto.platform.crypto.x509 import Authority
 
 PLATFORM = TenantId("creto:platform")  # the keys of the deployment itself belong to no customer
-TOKEN_ROOT = "nhi-token-root"  # noqa: S105 — the name of a key
+TOKEN_ROOT = "nhi-token-root"
 AUTHORITY = "nhi-certificate-authority"
 TOKEN_ROOTS_KEPT = 2  # tokens of the root before the last rotation still end by themselves
 

@@ -15,7 +15,7 @@ COLUMNS: LiteralString = (
     "tenant, agent, kind, name, ml_dsa, owner, origin, state, registered_at, changed_at, retires_at, "
     "predecessor, successor, reason, version"
 )
-SELECT: LiteralString = "SELECT " + COLUMNS + " FROM nhi_identity WHERE tenant = ?"  # noqa: S608
+SELECT: LiteralString = "SELECT " + COLUMNS + " FROM nhi_identity WHERE tenant = ?"
 SLOTS = CHAIN_LINKS_MAX + 1  # identities of the longest chain: one statement serves every chain
 SELECT_SOME: LiteralString = SELECT + " AND agent IN (" + "?, " * 16 + "?)"
 SELECT_LINKS: LiteralString = "SELECT link FROM nhi_revoked_link WHERE tenant = ? AND link IN (" + "?, " * 15 + "?)"
@@ -45,7 +45,7 @@ def insert(tx: Tx, identity: Identity) -> None:
     """A new identity; PL-105 if the tenant has it already."""
     i = identity
     added = tx.run(
-        "INSERT INTO nhi_identity (" + COLUMNS + ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "  # noqa: S608
+        "INSERT INTO nhi_identity (" + COLUMNS + ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
         "ON CONFLICT (tenant, agent) DO NOTHING",
         i.tenant, i.nhi, i.kind.value, i.name, i.public_key_ml_dsa, i.owner, i.origin, i.state.value, i.registered_at,
         i.changed_at, i.retires_at, i.predecessor, i.successor, i.reason, i.version,

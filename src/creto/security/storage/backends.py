@@ -26,6 +26,7 @@ from creto.common.errors import AlreadyExists, ConnectionFailed, EnablementError
 from creto.common.limits import STORAGE_PART_BYTES, STORAGE_PARTS_IN_FLIGHT
 
 BLOB_NAME = re.compile(r"(?:[A-Za-z0-9_=-]+/)*[A-Za-z0-9_.=-]*[A-Za-z0-9_=-]")
+STAGED = re.compile(r"#\d+$")
 LIST_PAGE = 1_000
 REQUEST_TIMEOUT_S = 60  # one request of at most one part
 RETRIES_MAX = 4
@@ -66,6 +67,10 @@ class Backend(Protocol):
         """All blobs below a folder."""
         ...
 
+    async def tidy(self, before: int) -> int:
+        """Remove what writes that broke off before then left behind and `list` does not show. How many files."""
+        ...
+
 
 def checked_blob(name: str) -> str:
     if not BLOB_NAME.fullmatch(name) or ".." in name:
@@ -85,11 +90,20 @@ def translated(error: Exception, name: str) -> EnablementError:
 
 
 class ObstoreBackend:
-    """Any store of obstore. `settle` makes a finished blob durable where the store itself does not."""
+    """Any store of obstore. `settle` makes a finished blob durable and `tidy` clears up where the store itself does not.
 
-    def __init__(self, store: Any, url: str, settle: Callable[[str], None] | None = None) -> None:
+    S3 keeps the parts of an upload that broke off: a lifecycle rule of the bucket (AbortIncompleteMultipartUpload) removes them."""
+
+    def __init__(
+        self,
+        store: Any,
+        url: str,
+        settle: Callable[[str], None] | None = None,
+        tidy: Callable[[int], int] | None = None,
+    ) -> None:
         self._store = store
         self._settle = settle
+        self._tidy = tidy
         self.url = url
 
     def __repr__(self) -> str:
@@ -178,6 +192,9 @@ class ObstoreBackend:
         except (OSError, obstore.exceptions.BaseError) as error:
             raise translated(error, name) from None
 
+    async def tidy(self, before: int) -> int:
+        return await asyncio.to_thread(self._tidy, before) if self._tidy is not None else 0
+
     async def list(self, prefix: str) -> AsyncIterator[list[Blob]]:
         import obstore
 
@@ -194,13 +211,14 @@ class ObstoreBackend:
 
 
 def open_file(url: str, credentials: Mapping[str, str]) -> Backend:
-    """A folder, made if it is not there. obstore renames a finished file into place; we flush it and its folders."""
+    """A folder, made if it is not there; `file://data` is one beside us. obstore renames a finished file into place; we flush it and its folders."""
     from obstore.store import LocalStore
 
     parts = urlsplit(url)
-    root = Path(unquote(parts.path))
-    if parts.netloc not in ("", "localhost") or not root.is_absolute():
-        raise InvalidInput.of("storage.url", got=url, expected="file:/// and an absolute folder")
+    host = "" if parts.netloc == "localhost" else parts.netloc
+    if not host and not parts.path:
+        raise InvalidInput.of("storage.url", got=url, expected="file:// and a folder")
+    root = Path(unquote(host + parts.path)).absolute()
     root.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def settle(name: str) -> None:
@@ -212,7 +230,16 @@ def open_file(url: str, credentials: Mapping[str, str]) -> Backend:
             finally:
                 os.close(descriptor)
 
-    return ObstoreBackend(LocalStore(root), url, settle)
+    def tidy(before: int) -> int:
+        """obstore writes to `<name>#<number>` and renames; what a crash left there has no other name."""
+        stale = [
+            p for p in root.rglob("*#*") if STAGED.search(p.name) and p.is_file() and p.stat().st_mtime_ns < before
+        ]
+        for path in stale:
+            path.unlink(missing_ok=True)
+        return len(stale)
+
+    return ObstoreBackend(LocalStore(root), url, settle, tidy)
 
 
 def open_memory(url: str, credentials: Mapping[str, str]) -> Backend:

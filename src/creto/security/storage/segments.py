@@ -7,6 +7,7 @@ INVARIANT: reading n bytes reads the chunks that hold them and the header, nothi
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 from contextlib import suppress
 from typing import TypeVar
@@ -24,7 +25,7 @@ T = TypeVar("T")
 Content = bytes | bytearray | memoryview | AsyncIterable[bytes]
 
 INLINE_BYTES = 4 * CHUNK_BYTES  # sealing this takes a fraction of a millisecond; more goes to a thread
-BATCH_BYTES = 16 * CHUNK_BYTES  # what a thread seals at once
+BATCH_BYTES = 32 * CHUNK_BYTES  # what a thread seals at once
 PLAIN_NAME = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
 
 
@@ -109,26 +110,36 @@ async def in_pieces(content: bytes | bytearray | memoryview) -> AsyncIterator[me
 
 
 class Batches:
-    """Pieces of any size in, batches of a useful size out; the object's limit is held here."""
+    """Pieces of any size in, batches of a useful size out; large pieces are cut without copying. The object's limit is held here."""
 
     def __init__(self, pieces: AsyncIterable[bytes] | AsyncIterable[memoryview]) -> None:
         self._pieces = aiter(pieces)
-        self._buffer = bytearray()
+        self._waiting: deque[memoryview] = deque()
+        self._size = 0
         self._done = False
         self._total = 0
 
     async def ended(self) -> bool:
         await self._fill(1)
-        return self._done and not self._buffer
+        return self._done and not self._size
 
-    async def next(self, bytes_max: int) -> bytes:
-        await self._fill(BATCH_BYTES)
-        batch = bytes(memoryview(self._buffer)[: min(bytes_max, BATCH_BYTES)])
-        del self._buffer[: len(batch)]
-        return batch
+    async def next(self, bytes_max: int) -> bytes | memoryview:
+        """At most `bytes_max` bytes; none at the end."""
+        wanted = min(bytes_max, BATCH_BYTES)
+        await self._fill(wanted)
+        taken: list[memoryview] = []
+        while self._waiting and wanted:
+            piece = self._waiting.popleft()
+            if len(piece) > wanted:
+                self._waiting.appendleft(piece[wanted:])
+                piece = piece[:wanted]
+            taken.append(piece)
+            wanted -= len(piece)
+            self._size -= len(piece)
+        return taken[0] if len(taken) == 1 else b"".join(taken)
 
     async def _fill(self, wanted: int) -> None:
-        while len(self._buffer) < wanted and not self._done:
+        while self._size < wanted and not self._done:
             try:
                 piece = await anext(self._pieces)
             except StopAsyncIteration:
@@ -136,12 +147,16 @@ class Batches:
                 return
             if not isinstance(piece, bytes | bytearray | memoryview):
                 raise InvalidInput.of("content", got=type(piece).__name__, expected="bytes")
-            self._total += len(piece)
+            # A bytearray may be filled again by its owner once we asked for the next piece.
+            view = memoryview(bytes(piece) if isinstance(piece, bytearray) else piece)
+            self._total += len(view)
             if self._total > OBJECT_BYTES_MAX:
                 raise InvalidInput.of(
                     "content", got="more", expected=f"at most {OBJECT_BYTES_MAX} bytes", code="PL-413"
                 )
-            self._buffer += piece
+            if view:
+                self._waiting.append(view)
+                self._size += len(view)
 
 
 class SegmentReader:

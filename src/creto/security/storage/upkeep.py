@@ -83,7 +83,7 @@ async def sweep_garbage(core: Core, now: int) -> int:
 
 
 async def sweep_orphans(core: Core, before: int) -> int:
-    removed = 0
+    removed = await core.backend.tidy(before)
     async for page in core.backend.list(""):
         for blob in page:
             if blob.modified_at < before and not await named(core, blob):

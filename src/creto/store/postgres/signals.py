@@ -27,10 +27,10 @@ QUICK_LOSS = {"keepalives_idle": 1, "keepalives_interval": 1, "keepalives_count"
 
 NOW_MS = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
 BEAT = (
-    f"INSERT INTO store_node (instance, node, heartbeat_ms) VALUES ($1, $2, {NOW_MS})"  # noqa: S608 - literals
+    f"INSERT INTO store_node (instance, node, heartbeat_ms) VALUES ($1, $2, {NOW_MS})"
     " ON CONFLICT (instance) DO UPDATE SET heartbeat_ms = excluded.heartbeat_ms"
 )
-BURY = f"DELETE FROM store_node WHERE heartbeat_ms < {NOW_MS} - $1"  # noqa: S608 - literals
+BURY = f"DELETE FROM store_node WHERE heartbeat_ms < {NOW_MS} - $1"
 
 _notice = msgspec.json.Decoder(tuple[str, int, str, str])
 

@@ -59,11 +59,11 @@ class PostgresTx(SqlTx):
     engine: ClassVar[EngineName] = EngineName.POSTGRES
     for_update: ClassVar[LiteralString] = " FOR UPDATE"
     LEDGER_TAIL = (
-        "SELECT epoch, seq, event_id, body FROM store_ledger"  # noqa: S608 - literals
+        "SELECT epoch, seq, event_id, body FROM store_ledger"
         f" WHERE (epoch, seq) > (?, ?) AND {VISIBLE} ORDER BY epoch, seq LIMIT ?"
     )
     OUTBOX_TAIL = (
-        "SELECT epoch, seq, message_id, tenant, subject, agent, payload, headers FROM store_outbox"  # noqa: S608
+        "SELECT epoch, seq, message_id, tenant, subject, agent, payload, headers FROM store_outbox"
         f" WHERE (epoch, seq) > (?, ?) AND {VISIBLE} ORDER BY epoch, seq LIMIT ?"
     )
     FORGET = "DELETE FROM store_outbox WHERE epoch = ? AND seq = ?"

@@ -18,6 +18,7 @@ from typing import Any, ClassVar, TypeVar
 
 import apsw
 
+from creto.common.errors import ConnectionFailed
 from creto.common.limits import STORE_GROUP_MAX, STORE_NODE_DEAD_S, STORE_QUEUE_MAX
 from creto.store.engine import JOIN, LEAVE, EngineStore, checked_result
 from creto.store.jobs import Job, closed, resolve
@@ -30,6 +31,10 @@ from creto.store.types import EngineName, ReadTx
 T = TypeVar("T")
 
 WRITERS: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)  # by file: never two writers in one process
+
+
+class GroupLost(Exception):
+    """SQLite gave up the whole transaction with one of its statements, as it does when the disk is full."""
 
 
 class SqliteStore(EngineStore):
@@ -85,10 +90,10 @@ class SqliteStore(EngineStore):
                 for job in jobs:
                     self._attempt(job, signals)
                 self._db.execute("COMMIT")
-        except FAULTS as error:
+        except (*FAULTS, GroupLost) as error:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
-            failure = fault(error)
+            failure = ConnectionFailed("PL-503", str(error)) if isinstance(error, GroupLost) else fault(error)
             failure.__cause__ = error
             for job in jobs:
                 job.result, job.error = None, job.error or failure
@@ -107,8 +112,10 @@ class SqliteStore(EngineStore):
             if tx.failed is not None:
                 raise tx.failed
             signals += tx.signals
-        except BaseException as error:  # noqa: BLE001 - it belongs to the caller
+        except BaseException as error:
             job.result, job.error = None, error
+            if not db.in_transaction:
+                raise GroupLost(f"the group's transaction ended early: {error}") from error
             db.execute("ROLLBACK TO job")
         db.execute("RELEASE job")
 

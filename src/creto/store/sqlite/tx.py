@@ -56,7 +56,7 @@ class SqliteTx(SqlTx):
 
     def bulk(self, table: LiteralString, columns: Sequence[LiteralString], rows: Iterable[Sequence[Any]]) -> None:
         marks = ", ".join("?" for _ in columns)
-        self.many(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})", rows)  # noqa: S608 - literals
+        self.many(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})", rows)
 
     def send_signal(self, channel: str, payload: str) -> None:
         self.run(SIGNAL, self._instance, channel, payload, wall_ms())

@@ -71,6 +71,9 @@ class Recorder:
     def list(self, prefix: str) -> AsyncIterator[list[Blob]]:
         return self.inner.list(prefix)
 
+    async def tidy(self, before: int) -> int:
+        return await self.inner.tidy(before)
+
     @contextmanager
     def failing(self, error: Exception) -> Iterator[None]:
         self.broken.append(error)

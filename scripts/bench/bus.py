@@ -1,0 +1,123 @@
+"""The bus: from `publish` to the consumer's hands, one message at a time and under load; beside JetStream called plainly."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+from tests import engines
+
+from creto.bus import Bus, EmbeddedBus, Message
+from creto.bus.nats import NatsBus
+from creto.common.ids import TenantId
+from creto.store import open_store
+from scripts.bench.measure import Row, latency, throughput
+
+TENANT = TenantId("acme")
+SINGLE, MANY, AT_ONCE, AGENTS = 1_000, 20_000, 512, 100
+PAYLOAD = b"x" * 256
+
+
+def rows() -> Iterator[Row]:
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        postgres = stack.enter_context(engines.postgres())
+        broker, _ = stack.enter_context(engines.nats())
+        peer, peer_rate = asyncio.run(plain(broker))
+        cases: list[tuple[str, str, str | None]] = [
+            ("embedded, SQLite", f"sqlite:///{Path(folder)}/a.db", None),
+            ("embedded, PostgreSQL", postgres, None),
+            ("NATS, outbox in SQLite", f"sqlite:///{Path(folder)}/b.db", broker),
+        ]
+        for name, url, nats in cases:
+            single, rate = asyncio.run(measured(url, nats))
+            yield latency(f"bus publish → delivered ({name})", single).with_peer("JetStream, plain", peer)
+            made = throughput(f"bus published, delivered, acked ({name})", rate)
+            yield made.with_peer("JetStream, plain", peer_rate)
+
+
+async def measured(url: str, broker: str | None) -> tuple[list[float], float]:
+    store = open_store(url, parts=("creto.bus",))
+    bus: Bus = NatsBus(store, broker) if broker else EmbeddedBus(store)
+    arrivals: dict[str, int] = {}
+    waiting: dict[str, asyncio.Event] = {}
+    done = asyncio.Event()
+    total = 0
+
+    async def consume(message: Message) -> None:
+        nonlocal total
+        arrivals[message.headers["n"]] = time.perf_counter_ns()
+        total += 1
+        if event := waiting.pop(message.headers["n"], None):
+            event.set()
+        if total >= SINGLE + MANY:
+            done.set()
+
+    await bus.subscribe("bench.>", "bench", consume)
+
+    async def one(number: int) -> float:
+        event = waiting[str(number)] = asyncio.Event()
+        started = time.perf_counter_ns()
+        await publish(bus, number)
+        await event.wait()
+        return (arrivals[str(number)] - started) / 1000
+
+    single = [await one(number) for number in range(SINGLE)]
+    started = time.perf_counter()
+    await at_once(lambda number: publish(bus, SINGLE + number))
+    await done.wait()
+    rate = MANY / (time.perf_counter() - started)
+    await bus.close()
+    store.close()
+    return single[SINGLE // 10 :], rate
+
+
+async def publish(bus: Bus, number: int) -> None:
+    await bus.publish("bench.it", PAYLOAD, tenant=TENANT, agent=f"agent{number % AGENTS}", headers={"n": str(number)})
+
+
+async def at_once(call: Callable[[int], Awaitable[None]]) -> None:
+    slots = asyncio.Semaphore(AT_ONCE)
+
+    async def limited(number: int) -> None:
+        async with slots:
+            await call(number)
+
+    await asyncio.gather(*(limited(number) for number in range(MANY)))
+
+
+async def plain(url: str) -> tuple[float, float]:
+    """The peer: a stream and a pull consumer as the client's guide has them; no outbox, no order per agent."""
+    import nats
+
+    client = await nats.connect(url)
+    stream = client.jetstream()
+    await stream.add_stream(name="PLAIN", subjects=["plain.>"])
+    pull = await stream.pull_subscribe("plain.>", "plain")
+    taken = []
+    for _ in range(SINGLE):
+        started = time.perf_counter_ns()
+        await stream.publish("plain.it", PAYLOAD)
+        [message] = await pull.fetch(1)
+        taken.append((time.perf_counter_ns() - started) / 1000)
+        await message.ack()
+
+    async def drain() -> None:
+        left = MANY
+        while left:
+            for found in await pull.fetch(200):
+                await found.ack()
+                left -= 1
+
+    async def send(_: int) -> None:
+        await stream.publish("plain.it", PAYLOAD)
+
+    started_s = time.perf_counter()
+    await asyncio.gather(at_once(send), drain())
+    rate = MANY / (time.perf_counter() - started_s)
+    await client.close()
+    return sorted(taken)[int(len(taken) * 0.99)], rate

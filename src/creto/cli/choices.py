@@ -1,0 +1,102 @@
+"""Options that several commands take."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import click
+
+from creto.common.errors import EnablementError
+from creto.common.limits import PAGE_ITEMS_MAX
+from creto.common.timestamps import SECOND, duration_ns, from_iso
+
+T = TypeVar("T", covariant=True)
+
+file_path = click.Path(dir_okay=False, path_type=Path)
+folder_path = click.Path(file_okay=False, path_type=Path)
+
+key_option = click.option("--key", "key_id", metavar="ID", help="The key in the keystore to sign with.")
+key_file_option = click.option("--key-file", type=file_path, help="The key file to sign with, instead of --key.")
+limit_option = click.option(
+    "--limit", type=click.IntRange(min=1), default=100, show_default=True, help="At most so many."
+)
+out_option = click.option("-o", "--out", type=file_path, help="Write here (a new file) instead of standard output.")
+yes_option = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+reason_option = click.option("--reason", help="Why; it stands in the audit log.")
+
+
+class Duration(click.ParamType):
+    """Nanoseconds, from 30s, 15m, 2h or 7d."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            return value if isinstance(value, int) else duration_ns(value)
+        except EnablementError as error:
+            self.fail(error.message, param, ctx)
+
+
+class Moment(click.ParamType):
+    """Nanoseconds since 1970, from RFC 3339 (2026-01-31T09:30:00Z), a day (2026-01-31), or a duration ago (2h)."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        try:
+            if value[-1:] in "smhd" and value[:1].isdigit():
+                import time
+
+                return time.time_ns() - duration_ns(value)
+            return from_iso(value if len(value) > 10 else f"{value}T00:00:00Z", "time")
+        except EnablementError as error:
+            self.fail(error.message, param, ctx)
+
+
+DURATION, MOMENT = Duration(), Moment()
+
+
+def seconds(nanoseconds: int) -> int:
+    return max(1, nanoseconds // SECOND)
+
+
+class Page(Protocol[T]):
+    @property
+    def items(self) -> tuple[T, ...]: ...
+
+    @property
+    def cursor(self) -> str | None: ...
+
+
+async def paged(
+    method: Callable[..., Awaitable[Page[T]]], limit: int, *, more: Callable[[], None] = lambda: None, **asked: Any
+) -> AsyncIterator[T]:
+    """The first `limit` items of a list, over as many pages as that takes; `more()` if there would be others."""
+    cursor = None
+    while limit > 0:
+        page = await method(**asked, limit=min(limit, PAGE_ITEMS_MAX), cursor=cursor)
+        for item in page.items:
+            yield item
+        limit -= len(page.items)
+        cursor = page.cursor
+        if cursor is None:
+            return
+    more()
+
+
+async def collected(
+    method: Callable[..., Awaitable[Page[T]]], limit: int, note: Callable[[str], None], **asked: Any
+) -> list[T]:
+    """As `paged`, in one list; says so when there are more."""
+    said = f"There are more than {limit}: --limit takes a higher number."
+    return [item async for item in paged(method, limit, more=lambda: note(said), **asked)]
+
+
+def confirmed(question: str, yes: bool) -> None:
+    """Asked once before what cannot be undone."""
+    if not yes:
+        click.confirm(question, abort=True, err=True)

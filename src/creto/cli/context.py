@@ -1,0 +1,115 @@
+"""What every command knows: the global options, and from them the configuration, the address, the token."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from creto.cli.output import Output
+from creto.common.errors import InvalidInput
+from creto.common.ids import TenantId
+
+if TYPE_CHECKING:
+    from creto.common.config import Config
+
+TOKEN_BYTES_MAX = 16 * 1024
+
+
+@dataclass
+class Cli:
+    """One run of the command line."""
+
+    output: Output = field(default_factory=Output)
+    files: tuple[Path, ...] = ()
+    url: str | None = None
+    tenant: str | None = None
+    token_file: Path | None = None
+
+    def config(self) -> Config:
+        from creto.common import settings  # noqa: F401 - declares the sections
+        from creto.common.config import load
+
+        env = dict(os.environ)
+        if self.tenant:
+            env["CRETO_COMMON__TENANT"] = self.tenant
+        return load(self.files, env=env)
+
+    def configured_tenant(self) -> TenantId:
+        from creto.common.settings import CommonConfig
+
+        return TenantId(self.config()[CommonConfig].tenant)
+
+    def token(self) -> str | None:
+        """From --token-file or CRETO_TOKEN. Never an argument: every user of a machine can read those."""
+        if self.token_file is None:
+            return os.environ.get("CRETO_TOKEN") or None
+        return read(self.token_file, bytes_max=TOKEN_BYTES_MAX).decode(errors="replace").strip()
+
+    def local_only(self, what: str) -> None:
+        if self.url:
+            raise InvalidInput.of("--url", got=self.url, expected=f"no --url: {what} where the installation is")
+
+
+pass_cli = click.make_pass_decorator(Cli)
+
+
+def read(path: Path, *, bytes_max: int) -> bytes:
+    """A file that the user named; `-` is standard input."""
+    try:
+        with click.open_file(str(path), "rb") as file:
+            data: bytes = file.read(bytes_max + 1)
+    except OSError as error:
+        raise InvalidInput("PL-400", f"{path} cannot be read: {error.strerror}", field=str(path)) from error
+    if len(data) > bytes_max:
+        raise InvalidInput.of(str(path), got="a larger file", expected=f"at most {bytes_max} bytes", code="PL-413")
+    return data
+
+
+def write(path: Path | None, data: bytes, *, mode: int = 0o644) -> None:
+    """A new file, never over an old one; without a path, standard output."""
+    if path is None or str(path) == "-":
+        click.echo(data, nl=not data.endswith(b"\n"))
+        return
+    try:
+        fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode)
+    except OSError as error:
+        raise InvalidInput(
+            "PL-400", f"{path} cannot be written: {error.strerror}", field=str(path), hint="Name a file that is new."
+        ) from error
+    with os.fdopen(fd, "wb") as file:
+        file.write(data)
+
+
+class Command(click.Command):
+    """A command that may be a coroutine, and takes --json at its end as well as before it."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params.append(
+            click.Option(["--json"], is_flag=True, expose_value=False, callback=as_json, help="Print JSON.")
+        )
+
+    def invoke(self, ctx: click.Context) -> Any:
+        done = super().invoke(ctx)
+        return asyncio.run(done) if inspect.iscoroutine(done) else done
+
+
+def as_json(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        ctx.ensure_object(Cli).output.json = True
+
+
+class Group(click.Group):
+    """A group of such commands."""
+
+    command_class = Command
+
+
+def group(name: str, help: str) -> Group:
+    return Group(name, help=help, no_args_is_help=True)

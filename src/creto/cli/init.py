@@ -1,0 +1,104 @@
+"""`creto init`: a configuration with every default in it as a comment, a key-encryption key, a data folder."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from enum import Enum
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import click
+
+from creto.cli.context import Cli, Command, pass_cli
+from creto.common.config import Config, Field, declared
+from creto.common.errors import AlreadyExists
+
+CONFIG, KEK, DATA = "creto.toml", "creto.kek", "data"
+CHOSEN = {
+    "store.url": f"sqlite:///{DATA}/creto.db",
+    "crypto.kek": f"file:{KEK}",
+    "storage.url": f"file://{DATA}/objects",
+}
+
+SECRET, UNSET = ' "${NAME}"  # a secret: from the environment', " …  # not set"
+
+HEAD = """\
+# The configuration of this creto installation. What is commented out is the default; `creto config show` says what holds.
+# The environment wins over this file: CRETO_STORE__URL=…; ${NAME} here takes a value from the environment.
+# Keys marked "live" change on SIGHUP, the others with a restart. Relative paths count from where creto is started.
+"""
+
+
+@click.command(cls=Command)
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path), default=Path())
+@pass_cli
+def init(cli: Cli, folder: Path) -> None:
+    """Make creto.toml, a key-encryption key and the data folder in FOLDER (here, if not given).
+
+    Nothing that exists is overwritten. Keep a copy of creto.kek in another place: without it the keystore, the memories and the objects
+    cannot be opened any more.
+    """
+    for name in (CONFIG, KEK):
+        if (folder / name).exists():
+            hint = "Go on with `creto dev`, or choose another folder."
+            raise AlreadyExists("PL-409", f"{folder / name} exists already; nothing was changed", hint=hint)
+    (folder / DATA).mkdir(mode=0o700, parents=True, exist_ok=True)
+    new_kek(folder / KEK)
+    (folder / CONFIG).write_text(template())
+    made = [str(folder / name) for name in (CONFIG, KEK, DATA)]
+    cli.output.say({"made": made}, f"Made {', '.join(made)}.")
+    cli.output.note(f"Keep a copy of {folder / KEK} elsewhere: it opens everything that is sealed. Next: creto dev")
+
+
+def new_kek(path: Path) -> bool:
+    """A fresh key-encryption key that only its owner can read; False if there is one already."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    except FileExistsError:
+        return False
+    with os.fdopen(fd, "w") as file:
+        file.write(secrets.token_hex(32) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    return True
+
+
+def ensure_kek(config: Config) -> Path | None:
+    """For `creto dev` in a new folder: the configured file, if it had to be made."""
+    from creto.common.settings import CryptoConfig
+
+    scheme, _, path = config[CryptoConfig].kek.partition(":")
+    return Path(path) if scheme == "file" and new_kek(Path(path)) else None
+
+
+def template() -> str:
+    from creto.common import settings  # noqa: F401 - declares the sections
+
+    parts = [HEAD]
+    for name, fields in groupby(declared(), key=lambda field: field.key.partition(".")[0]):
+        parts.append(f"\n[{name}]\n" + "".join(line(field) for field in fields))
+    return "".join(parts)
+
+
+def line(field: Field) -> str:
+    live = "  # live" if field.live else ""
+    if field.key in CHOSEN:
+        return f"{field.name} = {toml(CHOSEN[field.key])}{live}\n"
+    if field.default is None:
+        return f"# {field.name} ={SECRET if field.secret else UNSET}{live}\n"
+    return f"# {field.name} = {toml(field.default)}{live}\n"
+
+
+def toml(value: Any) -> str:
+    if isinstance(value, Enum):
+        return toml(value.value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple | list):
+        return f"[{', '.join(toml(item) for item in value)}]"
+    if isinstance(value, str):
+        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return str(value)

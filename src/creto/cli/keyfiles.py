@@ -1,0 +1,55 @@
+"""Keys outside a database, for machines without an installation: a time node's, a witness's, a person's.
+
+A key file is the SDK's (`AgentKey.save`), readable by its owner alone; a public key file is one line of base64url, as `creto keys public`
+prints it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from creto.cli.context import Cli, read
+from creto.cli.local import keystore_of
+from creto.common.errors import InvalidInput
+from creto.platform.crypto import SignatureSuite, SigningKey, VerifyKey
+from creto.platform.crypto.jose import b64url_decode, b64url_encode
+from creto.sdk import AgentKey
+
+KEY_FILE_BYTES_MAX = 16 * 1024
+SUITES = {"hybrid": SignatureSuite.HYBRID, "ed25519": SignatureSuite.ED25519, "ml-dsa-65": SignatureSuite.ML_DSA_65}
+
+
+def load_key(path: Path) -> SigningKey:
+    return AgentKey.load(path).signing
+
+
+def save_key(path: Path, key: SigningKey) -> None:
+    AgentKey(key).save(path)
+
+
+def load_or_make_key(path: Path, suite: SignatureSuite = SignatureSuite.HYBRID) -> SigningKey:
+    """A server's own key: made when it first starts."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_key(path, SigningKey.generate(suite))
+    return load_key(path)
+
+
+def load_public(path: Path) -> VerifyKey:
+    text = read(path, bytes_max=KEY_FILE_BYTES_MAX).decode(errors="replace").strip()
+    return VerifyKey.from_bytes(b64url_decode(text, "the public key file", "PL-216"))
+
+
+def public_text(key: VerifyKey) -> str:
+    return b64url_encode(key.to_bytes())
+
+
+async def signing_key(cli: Cli, key_id: str | None, key_file: Path | None) -> SigningKey:
+    """The key that a command signs with: from a file, or by its id from the keystore."""
+    if (key_id is None) == (key_file is None):
+        raise InvalidInput.of("--key", got="both or neither", expected="--key ID (in the keystore) or --key-file FILE")
+    if key_file is not None:
+        return load_key(key_file)
+    assert key_id is not None
+    async with keystore_of(cli) as keystore:
+        return await keystore.signing_key(cli.configured_tenant(), key_id)

@@ -1,0 +1,177 @@
+"""`creto keys`: the sealed keystore, and bearer tokens. No command prints a private key."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+import msgspec
+
+from creto.cli.choices import DURATION, confirmed, file_path, key_file_option, out_option, seconds, yes_option
+from creto.cli.context import Cli, group, pass_cli, write
+from creto.cli.keyfiles import SUITES, public_text, save_key, signing_key
+from creto.cli.local import keystore_of
+from creto.cli.output import Column, when
+from creto.cli.progress import progress
+from creto.cli.session import session
+from creto.common.errors import InvalidInput
+from creto.common.limits import PAGE_ITEMS_MAX
+from creto.platform.crypto import (
+    KekSource,
+    KemPrivateKey,
+    KeyKind,
+    KeyRecord,
+    Keystore,
+    SecretKey,
+    SigningKey,
+    StoredKey,
+    VerifyKey,
+    any_suite,
+)
+from creto.platform.crypto.jose import to_jwks
+from creto.platform.nhi import answer, nhi_of
+
+keys = group("keys", "Keys in the sealed keystore, and bearer tokens. A private key is never printed.")
+
+COLUMNS: Sequence[Column[KeyRecord]] = (
+    Column("KEY", lambda r: r.key_id),
+    Column("VERSION", lambda r: r.version, right=True),
+    Column("KIND", lambda r: r.kind),
+    Column("SUITE", lambda r: any_suite(r.suite).name if r.suite else "-"),
+    Column("SEALED WITH", lambda r: r.kek_id),
+    Column("CREATED", lambda r: when(r.created_at)),
+)
+
+
+def shown(record: KeyRecord) -> str:
+    return f"{record.key_id} version {record.version}, {record.kind}"
+
+
+@keys.command("list")
+@pass_cli
+async def list_(cli: Cli) -> None:
+    """Every version of every key of the tenant."""
+    cli.local_only("the keystore is")
+    async with keystore_of(cli) as keystore:
+        cli.output.items(await records(keystore, cli.configured_tenant()), COLUMNS, nothing="No keys.")
+
+
+async def records(keystore: Keystore, tenant: str) -> list[KeyRecord]:
+    found: list[KeyRecord] = []
+    while True:
+        page = await keystore.list(tenant, after=found[-1] if found else None, limit=PAGE_ITEMS_MAX)
+        found += page
+        if len(page) < PAGE_ITEMS_MAX:
+            return found
+
+
+@keys.command()
+@click.argument("key_id", metavar="ID", required=False)
+@click.option("--kind", type=click.Choice([k.value for k in KeyKind]), default="signing", show_default=True)
+@click.option("--suite", type=click.Choice(list(SUITES)), default="hybrid", show_default=True, help="Of a signing key.")
+@click.option("--file", "file", type=file_path, help="Make a key file here instead, for a machine without a keystore.")
+@pass_cli
+async def create(cli: Cli, key_id: str | None, kind: str, suite: str, file: Path | None) -> None:
+    """Make a key: in the keystore under ID, or in a --file that only you can read."""
+    if (key_id is None) == (file is None):
+        raise InvalidInput.of("ID", got="both or neither", expected="an ID or a --file")
+    if file is not None:
+        made = SigningKey.generate(SUITES[suite])
+        save_key(file, made)
+        cli.output.say({"file": str(file), "public": public_text(made.public)}, f"Made {file}.")
+        return
+    assert key_id is not None
+    key = fresh(KeyKind(kind), suite)
+    async with keystore_of(cli) as keystore:
+        record = await keystore.put(cli.configured_tenant(), key_id, key)
+    cli.output.say(record, f"Made {shown(record)}.")
+
+
+def fresh(kind: KeyKind, suite: str) -> StoredKey:
+    if kind is KeyKind.SIGNING:
+        return SigningKey.generate(SUITES[suite])
+    return KemPrivateKey.generate() if kind is KeyKind.KEM else SecretKey.generate()
+
+
+@keys.command()
+@click.argument("key_id", metavar="ID")
+@pass_cli
+async def rotate(cli: Cli, key_id: str) -> None:
+    """A new version of a key; the old ones still open and verify. An agent's identity is rotated with `creto agents rotate`."""
+    async with keystore_of(cli) as keystore:
+        record = await keystore.rotate(cli.configured_tenant(), key_id)
+    cli.output.say(record, f"Made {shown(record)}.")
+
+
+@keys.command()
+@click.argument("key_id", metavar="ID")
+@click.option("--version", "number", type=click.IntRange(min=1), help="Only this version.")
+@yes_option
+@pass_cli
+async def remove(cli: Cli, key_id: str, number: int | None, yes: bool) -> None:
+    """Forget a key, or one version of it, for good: what only it could open is lost."""
+    confirmed(f"Remove {key_id}{f' version {number}' if number else ''} for good?", yes)
+    async with keystore_of(cli) as keystore:
+        removed = await keystore.remove(cli.configured_tenant(), key_id, number)
+    cli.output.say({"removed": removed}, f"Removed {removed} version{'s' if removed > 1 else ''} of {key_id}.")
+
+
+@keys.command()
+@click.option("--previous", metavar="SOURCE", multiple=True, required=True, help="Where the old key-encryption key comes from: file:PATH, env:NAME or command:LINE.")  # fmt: skip
+@pass_cli
+async def rewrap(cli: Cli, previous: tuple[str, ...]) -> None:
+    """Seal every key with the key-encryption key that is configured now. May be stopped and started again."""
+    keks = [KekSource.parse(source).load() for source in previous]
+    async with keystore_of(cli, keks) as keystore:
+        with progress(cli.output, "sealing keys again"):
+            done = await keystore.rewrap()
+    cli.output.say({"rewrapped": done}, f"Sealed {done} keys again; the old key-encryption key can go.")
+
+
+@keys.command()
+@click.argument("key_id", metavar="ID", required=False)
+@key_file_option
+@click.option("--jwk", is_flag=True, help="As a JSON Web Key set.")
+@pass_cli
+async def public(cli: Cli, key_id: str | None, key_file: Path | None, jwk: bool) -> None:
+    """The public half, as one line of base64url."""
+    if key_file is not None:
+        key = (await signing_key(cli, key_id, key_file)).public
+    else:
+        async with keystore_of(cli) as keystore:
+            record = await keystore.record(cli.configured_tenant(), key_id or "")
+        if record.kind is not KeyKind.SIGNING:
+            raise InvalidInput.of("ID", got=f"a {record.kind} key", expected="a signing key", code="PL-216")
+        key = VerifyKey.from_bytes(record.public)
+    if jwk:
+        click.echo(msgspec.json.encode({"keys": to_jwks(key)}))
+    else:
+        cli.output.say({"public": public_text(key), "agent": nhi_of(key)}, public_text(key))
+
+
+@keys.command()
+@click.argument("key_id", metavar="ID", required=False)
+@key_file_option
+@click.option("--scope", "scopes", multiple=True, default=("*",), show_default=True, help="What the token may be used for, as agents:read; may be repeated.")  # fmt: skip
+@click.option("--for", "ttl", type=DURATION, default="1h", show_default=True, help="How long it is good.")
+@out_option
+@pass_cli
+async def token(
+    cli: Cli, key_id: str | None, key_file: Path | None, scopes: tuple[str, ...], ttl: int, out: Path | None
+) -> None:
+    """A bearer token, by signing a challenge with a key. Give it to `creto --url` in CRETO_TOKEN or --token-file.
+
+    The token acts as the identity of the key, which must be registered.
+    """
+    key = await signing_key(cli, key_id, key_file)
+    async with session(cli) as creto:
+        challenge = await creto.auth.challenge(agent=nhi_of(key.public))
+        issued = await creto.auth.token(
+            challenge=challenge, signature=answer(key, challenge), scopes=scopes, ttl_s=seconds(ttl)
+        )
+    cli.output.note(f"A token for {issued.agent}, good until {when(issued.expires_at)}.")
+    if cli.output.json:
+        write(out, msgspec.json.encode(issued) + b"\n", mode=0o600)
+    else:
+        write(out, issued.token.encode() + b"\n", mode=0o600)

@@ -1,0 +1,57 @@
+"""The configured installation without the SDK: its keystore and its store, for what only its operator may do."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from creto.cli.context import Cli
+
+if TYPE_CHECKING:
+    from creto.app import App
+    from creto.common.config import Config
+    from creto.platform.consensus import ConsensusClient
+    from creto.platform.crypto import Kek, Keystore
+    from creto.store import Store
+
+
+def migrated_parts() -> tuple[str, ...]:
+    from creto.app import MIGRATED
+
+    return MIGRATED
+
+
+@asynccontextmanager
+async def opened(config: Config) -> AsyncIterator[tuple[Store, ConsensusClient]]:
+    """The store and the clock."""
+    from creto.app import clock_for, open_configured_store
+
+    store = open_configured_store(config)
+    try:
+        async with clock_for(config, store) as clock:
+            yield store, clock
+    finally:
+        store.close()
+
+
+@asynccontextmanager
+async def keystore_of(cli: Cli, previous: Sequence[Kek] = ()) -> AsyncIterator[Keystore]:
+    """The sealed keystore; a key never leaves it but to sign."""
+    from creto.common.settings import CryptoConfig
+    from creto.platform.crypto import KekSource, Keystore
+
+    config = cli.config()
+    kek = KekSource.parse(config[CryptoConfig].kek).load()
+    async with opened(config) as (store, clock):
+        yield Keystore(store, kek, clock, previous=previous)
+
+
+@asynccontextmanager
+async def running_here(cli: Cli, what: str) -> AsyncIterator[App]:
+    """All parts of the configured installation, beside whatever else runs on it; the log stays with the worker."""
+    from creto.app import running
+
+    cli.local_only(what)
+    async with running(cli.config(), work=False) as app:
+        yield app

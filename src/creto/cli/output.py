@@ -1,0 +1,126 @@
+"""What a command prints: for a person, aligned and short; with --json, for a program.
+
+Results go to standard output, everything else to standard error. With --json a list is JSON lines, one object a line; a single thing is
+one document on one line; an error is `{"error": {...}}` on standard error, in the form REST has it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import click
+import msgspec
+
+from creto.common.errors import EnablementError
+from creto.common.timestamps import iso
+
+T = TypeVar("T")
+
+GAP = "  "
+CELL_CHARS_MAX = 80  # a longer value is cut in a table; --json has all of it
+
+
+@dataclass(frozen=True)
+class Column(Generic[T]):
+    title: str
+    value: Callable[[T], object]
+    right: bool = False
+
+
+@dataclass
+class Output:
+    json: bool = False
+    quiet: bool = False
+
+    def items(self, items: Iterable[T], columns: Sequence[Column[T]], *, nothing: str = "") -> int:
+        """A list. The number of its items."""
+        if self.json:
+            return sum(self._line(item) for item in items)
+        rows = [[cell(column.value(item)) for column in columns] for item in items]
+        if rows:
+            for line in table([column.title for column in columns], rows, [column.right for column in columns]):
+                click.echo(line)
+        elif nothing:
+            self.note(nothing)
+        return len(rows)
+
+    def thing(self, thing: Any, lines: Sequence[tuple[str, object]]) -> None:
+        """One object: its fields by name."""
+        if self.json:
+            self._line(thing)
+            return
+        width = max((len(name) for name, _ in lines), default=0)
+        for name, value in lines:
+            if value is not None and value != "" and value != ():
+                click.echo(f"{click.style(name.ljust(width), dim=True)}{GAP}{text(value)}")
+
+    def say(self, thing: Any, sentence: str) -> None:
+        """The result of an act: a sentence, or the object."""
+        if self.json:
+            self._line(thing)
+        else:
+            click.echo(sentence)
+
+    def note(self, sentence: str) -> None:
+        """A remark, which a script never has to read."""
+        if not self.quiet:
+            click.echo(sentence, err=True)
+
+    def error(self, error: EnablementError) -> None:
+        if self.json:
+            click.echo(b'{"error":' + msgspec.json.encode(error.body()) + b"}", err=True)
+            return
+        first, *rest = error.rendered().split("\n")
+        click.echo(click.style(first, fg="red"), err=True)
+        for line in rest:
+            click.echo(line, err=True)
+
+    def _line(self, thing: Any) -> int:
+        click.echo(msgspec.json.encode(thing, enc_hook=str))
+        return 1
+
+
+def table(titles: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[bool]) -> Iterable[str]:
+    """Columns as wide as their widest cell; no trailing spaces, so that output can be compared."""
+    widths = [max(len(title), *(len(row[i]) for row in rows)) for i, title in enumerate(titles)]
+    yield click.style(aligned(titles, widths, right), bold=True)
+    for row in rows:
+        yield aligned(row, widths, right)
+
+
+def aligned(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> str:
+    placed = (c.rjust(w) if r else c.ljust(w) for c, w, r in zip(cells, widths, right, strict=True))
+    return GAP.join(placed).rstrip()
+
+
+def cell(value: object) -> str:
+    found = text(value)
+    return found if len(found) <= CELL_CHARS_MAX else found[: CELL_CHARS_MAX - 1] + "…"
+
+
+def text(value: object) -> str:
+    """A value on one line, without control characters: what others wrote must not drive this terminal."""
+    if value is None:
+        return "-"
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, list | tuple | set | frozenset):
+        return ", ".join(text(item) for item in value) or "-"
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in str(value))
+
+
+def when(timestamp: int | None) -> str:
+    """Seconds are enough for a person; --json has the nanoseconds."""
+    return "-" if timestamp is None else iso(timestamp)[:19] + "Z"
+
+
+def size(count: int) -> str:
+    """1536 → 1.5 KiB."""
+    amount = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if amount < 1024:
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1024
+    return f"{amount:.1f} TiB"

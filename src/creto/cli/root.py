@@ -1,0 +1,238 @@
+"""`creto`: the root of the command line, which loads a command's module when the command is called.
+
+INVARIANT: `creto --help` loads no command, no server library and no engine.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+import click
+
+from creto.cli.context import Cli, pass_cli
+from creto.cli.exits import MEANINGS, Exit, exit_of
+from creto.common.errors import EnablementError, InternalError
+
+
+@dataclass(frozen=True)
+class Lazy:
+    """A command that is known by its name until it is called."""
+
+    section: str
+    help: str
+    load: Callable[[], click.Command]
+
+
+def init() -> click.Command:
+    from creto.cli import init
+
+    return init.init
+
+
+def dev() -> click.Command:
+    from creto.cli import serve
+
+    return serve.dev
+
+
+def serve() -> click.Command:
+    from creto.cli import serve
+
+    return serve.serve
+
+
+def doctor() -> click.Command:
+    from creto.cli import doctor
+
+    return doctor.doctor
+
+
+def config() -> click.Command:
+    from creto.cli import config
+
+    return config.config
+
+
+def migrate() -> click.Command:
+    from creto.cli import migrate
+
+    return migrate.migrate
+
+
+def keys() -> click.Command:
+    from creto.cli import keys
+
+    return keys.keys
+
+
+def agents() -> click.Command:
+    from creto.cli import agents
+
+    return agents.agents
+
+
+def delegate() -> click.Command:
+    from creto.cli import delegate
+
+    return delegate.delegate
+
+
+def policies() -> click.Command:
+    from creto.cli import policies
+
+    return policies.policies
+
+
+def audit() -> click.Command:
+    from creto.cli import audit
+
+    return audit.audit
+
+
+def verify() -> click.Command:
+    from creto.cli import verify
+
+    return verify.verify
+
+
+def memory() -> click.Command:
+    from creto.cli import memory
+
+    return memory.memory
+
+
+def objects() -> click.Command:
+    from creto.cli import objects
+
+    return objects.objects
+
+
+def time_node() -> click.Command:
+    from creto.cli import timenode
+
+    return timenode.time_node
+
+
+def witness() -> click.Command:
+    from creto.cli import witness
+
+    return witness.witness
+
+
+def completion() -> click.Command:
+    from creto.cli import completion
+
+    return completion.completion
+
+
+START, AGENTS, PROOF, DATA, RUN = "Start", "Agents and what they may do", "Proof", "Data", "Operate"
+
+COMMANDS: dict[str, Lazy] = {
+    "init": Lazy(START, "Make creto.toml, a key-encryption key and the data folder here.", init),
+    "dev": Lazy(START, "Run the whole layer in one process.", dev),
+    "doctor": Lazy(START, "Say what is there, what is missing, and what to do about it.", doctor),
+    "agents": Lazy(AGENTS, "Register, list, rotate, suspend and revoke identities.", agents),
+    "delegate": Lazy(AGENTS, "Let an agent act for you, within bounds.", delegate),
+    "policies": Lazy(AGENTS, "Upload, activate and question Cedar policies.", policies),
+    "keys": Lazy(AGENTS, "Keys in the sealed keystore, and bearer tokens.", keys),
+    "audit": Lazy(PROOF, "Follow, question, prove and export the audit log.", audit),
+    "verify": Lazy(PROOF, "Verify a proof, checkpoint, export, chain or certificate.", verify),
+    "witness": Lazy(PROOF, "Watch another installation's log and cosign it.", witness),
+    "memory": Lazy(DATA, "What agents remember: read, search, erase.", memory),
+    "objects": Lazy(DATA, "Sealed objects: put, get, list, hold, retain.", objects),
+    "serve": Lazy(RUN, "Run the layer as supervised processes.", serve),
+    "config": Lazy(RUN, "Show or check the configuration.", config),
+    "migrate": Lazy(RUN, "Bring the database up to this release.", migrate),
+    "time-node": Lazy(RUN, "Run a node of the time quorum.", time_node),
+    "completion": Lazy(RUN, "Print the completion script for a shell.", completion),
+}
+
+
+class Root(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        found = COMMANDS.get(cmd_name)
+        return found.load() if found else None
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[click.shell_completion.CompletionItem]:
+        found = [name for name in COMMANDS if name.startswith(incomplete)]
+        items = [click.shell_completion.CompletionItem(name, help=COMMANDS[name].help) for name in found]
+        return items + click.Command.shell_complete(self, ctx, incomplete)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for title in dict.fromkeys(lazy.section for lazy in COMMANDS.values()):
+            with formatter.section(title):
+                rows = [(name, lazy.help) for name, lazy in COMMANDS.items() if lazy.section == title]
+                formatter.write_dl(rows, col_max=12)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Exit codes"):
+            formatter.write_dl([(str(int(number)), meaning) for number, meaning in MEANINGS.items()])
+
+
+def print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted and not ctx.resilient_parsing:
+        from importlib.metadata import version
+
+        click.echo(f"creto {version('creto')}")
+        ctx.exit()
+
+
+@click.command(cls=Root, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.option("--config", "files", type=click.Path(path_type=Path), multiple=True, envvar="CRETO_CONFIG", help="Read this configuration file too; later ones win. ./creto.toml is read by itself.")  # fmt: skip
+@click.option("--url", envvar="CRETO_URL", help="Work on the installation at this address instead of the local one.")
+@click.option("--token-file", type=click.Path(path_type=Path), envvar="CRETO_TOKEN_FILE", help="The bearer token for --url; or set CRETO_TOKEN.")  # fmt: skip
+@click.option("--tenant", envvar="CRETO_TENANT", help="Work in this tenant instead of the configured one.")
+@click.option("--json", "json", is_flag=True, help="Print JSON: a list one object a line, else one document.")
+@click.option("-q", "--quiet", is_flag=True, help="Print results and errors only.")
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=print_version, help="Print the version.")  # fmt: skip
+@pass_cli
+@click.pass_context
+def root(
+    ctx: click.Context,
+    cli: Cli,
+    files: tuple[Path, ...],
+    url: str | None,
+    token_file: Path | None,
+    tenant: str | None,
+    json: bool,
+    quiet: bool,
+) -> None:
+    """creto: what AI agents do, metered, approved, contained and carried, with proof."""
+    cli.files, cli.url, cli.token_file, cli.tenant = files, url, token_file, tenant
+    cli.output.json, cli.output.quiet = json, quiet
+    if os.environ.get("NO_COLOR"):
+        ctx.color = False
+
+
+def run(args: list[str] | None = None) -> int:
+    """The command line as a function: what it would exit with."""
+    cli = Cli()
+    try:
+        done = root.main(args=args, prog_name="creto", obj=cli, standalone_mode=False)
+        return done if isinstance(done, int) else Exit.OK
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return Exit.INTERRUPTED
+    except EnablementError as error:
+        cli.output.error(error)
+        return exit_of(error)
+    except Exception as error:
+        if os.environ.get("CRETO_TRACEBACK"):
+            raise
+        hint = "Set CRETO_TRACEBACK=1 to see where it failed."
+        cli.output.error(InternalError("PL-500", f"something failed inside: {type(error).__name__}", hint=hint))
+        return Exit.FAILURE
+
+
+def main() -> NoReturn:
+    sys.exit(run())

@@ -1,0 +1,34 @@
+"""The SDK as the command line uses it: the configured installation in this process, or the one at --url."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from creto.cli.context import Cli
+from creto.common.ids import TenantId
+
+if TYPE_CHECKING:
+    from creto.sdk import AsyncCreto
+
+
+@asynccontextmanager
+async def session(cli: Cli) -> AsyncIterator[AsyncCreto]:
+    from creto.sdk import AsyncCreto
+
+    if cli.url:
+        async with AsyncCreto.connect(cli.url, token=cli.token()) as remote:
+            yield remote
+    else:
+        async with AsyncCreto.local(config=cli.config()) as local:
+            yield local
+
+
+async def tenant_of(cli: Cli, creto: AsyncCreto) -> TenantId:
+    """In whose name something is signed: the tenant asked for, the token's, or the configured one."""
+    if cli.tenant:
+        return TenantId(cli.tenant)
+    if cli.url and cli.token():
+        return TenantId((await creto.auth.whoami()).tenant)
+    return cli.configured_tenant()

@@ -1,0 +1,25 @@
+"""What can be asked of the layer: the table that REST, gRPC, the SDK and the command line share.
+
+from creto.edge.api import ENDPOINTS
+
+for endpoint in ENDPOINTS:
+    print(endpoint.method, endpoint.path, endpoint.summary)
+"""
+
+from creto.edge.api import agents, audit, memory, objects, policies, system, time
+from creto.edge.api.authentication import Authenticator
+from creto.edge.api.dispatch import Call, Dispatcher
+from creto.edge.api.endpoint import Blob, Endpoint, Nothing
+from creto.edge.api.parts import Parts
+
+ENDPOINTS = (
+    *agents.ENDPOINTS,
+    *policies.ENDPOINTS,
+    *audit.ENDPOINTS,
+    *memory.ENDPOINTS,
+    *objects.ENDPOINTS,
+    *time.ENDPOINTS,
+    *system.ENDPOINTS,
+)
+
+__all__ = ["ENDPOINTS", "Authenticator", "Blob", "Call", "Dispatcher", "Endpoint", "Nothing", "Parts"]

@@ -1,0 +1,232 @@
+"""The log over the wire: ask it, prove it, add to it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from creto.common import wire
+from creto.common.errors import ProductId
+from creto.common.ids import AgentId, Name, new_id
+from creto.common.limits import METADATA_BYTES_MAX, PAGE_ITEMS_DEFAULT
+from creto.common.timestamps import ConsensusTimestamp
+from creto.common.tracing import trace_id
+from creto.edge.api.dispatch import Call, handles
+from creto.edge.api.endpoint import Ask, Endpoint, View
+from creto.edge.api.fields import Agent, Count, Cursor, Id, Limit, Nanos
+from creto.edge.api.parts import Parts
+from creto.platform.audit import AuditQuery, AuditReceipt, LoggedEntry
+from creto.store.types import Entry, EntryId, Outcome
+
+
+class EntryView(View, frozen=True):
+    """An entry and its place in the log. `body` is exactly what was hashed."""
+
+    index: int
+    event_id: EntryId
+    product: ProductId
+    agent_nhi: AgentId
+    action: str
+    resource: str
+    outcome: Outcome
+    timestamp: ConsensusTimestamp
+    event: str
+    delegation_chain: tuple[AgentId, ...]
+    body: bytes
+    why: str | None = None
+    code: str | None = None
+
+
+class EntryPage(View, frozen=True):
+    """With a cursor there may be more, even if this page is empty: a page looks at a bounded part of the log."""
+
+    items: tuple[EntryView, ...]
+    cursor: str | None = None
+
+
+class QueryEntries(Ask, frozen=True):
+    agent: Agent | None = None
+    action: Name | None = None
+    resource: Name | None = None
+    resource_prefix: Name | None = None
+    product: ProductId | None = None
+    outcome: Outcome | None = None
+    event: Name | None = None
+    since: Nanos | None = None
+    until: Nanos | None = None
+    text: Name | None = None
+    after: Count | None = None
+    newest_first: bool = False
+    limit: Limit = PAGE_ITEMS_DEFAULT
+    cursor: Cursor | None = None
+
+
+class GetEntry(Ask, frozen=True):
+    event_id: Id
+
+
+class ProveEntry(Ask, frozen=True):
+    """`size` names the checkpoint to prove against; `fresh` signs a new one if the newest does not cover the entry."""
+
+    event_id: Id
+    size: Count | None = None
+    fresh: bool = False
+
+
+class ProofView(View, frozen=True):
+    """`file` is the whole proof as `creto verify` reads it."""
+
+    index: int
+    size: int
+    root: bytes
+    path: tuple[bytes, ...]
+    file: bytes
+
+
+class LogEvent(Ask, frozen=True):
+    """What the caller did, in its own words; who it was comes from its credential."""
+
+    action: Name
+    resource: Name
+    outcome: Outcome
+    product: ProductId = ProductId.PLATFORM
+    event: Annotated[str, Meta(max_length=200)] = ""
+    metadata: Annotated[str, Meta(max_length=METADATA_BYTES_MAX)] = "{}"
+    why: Annotated[str, Meta(max_length=1_000)] | None = None
+
+
+class GetCheckpoint(Ask, frozen=True):
+    """The newest one."""
+
+
+class CheckpointView(View, frozen=True):
+    """`note` is the signed C2SP checkpoint."""
+
+    origin: str
+    size: int
+    root: bytes
+    note: str
+
+
+class ProveConsistency(Ask, frozen=True):
+    old: Annotated[int, Meta(ge=0)]
+    new: Annotated[int, Meta(ge=0)] | None = None
+
+
+class ConsistencyView(View, frozen=True):
+    old_size: int
+    new_size: int
+    old_root: bytes
+    new_root: bytes
+    path: tuple[bytes, ...]
+
+
+class TrustView(View, frozen=True):
+    """The public keys that checkpoints are checked with, as vkeys."""
+
+    vkeys: tuple[str, ...]
+    trust: bytes = b""  # the same with its generations and witnesses, as `creto verify --keys` reads it
+
+
+READ, WRITE = "audit:read", "audit:write"
+QUERY = Endpoint("audit.query", "GET", "/v1/audit/entries", QueryEntries, EntryPage, READ, "Ask the log")
+GET = Endpoint("audit.get", "GET", "/v1/audit/entries/{event_id}", GetEntry, EntryView, READ, "One entry", errors=("PL-601", "PL-609"))  # fmt: skip
+PROVE = Endpoint("audit.prove", "GET", "/v1/audit/entries/{event_id}/proof", ProveEntry, ProofView, READ, "Prove that an entry is in the log", errors=("PL-601", "PL-608", "PL-609"))  # fmt: skip
+APPEND = Endpoint("audit.append", "POST", "/v1/audit/entries", LogEvent, AuditReceipt, WRITE, "Record what the caller did", status=201)  # fmt: skip
+CHECKPOINT = Endpoint("audit.checkpoint", "GET", "/v1/audit/checkpoint", GetCheckpoint, CheckpointView, READ, "The newest signed checkpoint", errors=("PL-601",))  # fmt: skip
+CONSISTENCY = Endpoint("audit.consistency", "GET", "/v1/audit/consistency", ProveConsistency, ConsistencyView, READ, "Prove that one size of the log extends another", errors=("PL-601", "PL-608"))  # fmt: skip
+TRUST = Endpoint("audit.keys", "GET", "/v1/audit/keys", GetCheckpoint, TrustView, READ, "The log's public keys")
+
+ENDPOINTS = (QUERY, GET, PROVE, APPEND, CHECKPOINT, CONSISTENCY, TRUST)
+
+
+def view(logged: LoggedEntry) -> EntryView:
+    entry = logged.entry
+    return EntryView(
+        index=logged.index,
+        event_id=entry.event_id,
+        product=entry.product,
+        agent_nhi=entry.agent_nhi,
+        action=entry.action,
+        resource=entry.resource,
+        outcome=entry.outcome,
+        timestamp=entry.timestamp,
+        event=entry.event,
+        delegation_chain=entry.delegation_chain,
+        body=logged.body,
+        why=entry.why,
+        code=entry.code,
+    )
+
+
+@handles(QUERY)
+async def query(parts: Parts, call: Call, ask: QueryEntries) -> EntryPage:
+    page = await parts.audit.query(AuditQuery(tenant=call.tenant, **msgspec.structs.asdict(ask)))
+    return EntryPage(items=tuple(view(item) for item in page.items), cursor=page.cursor)
+
+
+@handles(GET)
+async def get(parts: Parts, call: Call, ask: GetEntry) -> EntryView:
+    return view(await parts.audit.get(EntryId(ask.event_id), tenant=call.tenant))
+
+
+@handles(PROVE)
+async def prove(parts: Parts, call: Call, ask: ProveEntry) -> ProofView:
+    proof = await parts.audit.prove(EntryId(ask.event_id), tenant=call.tenant, size=ask.size, fresh=ask.fresh)
+    return ProofView(
+        index=proof.index,
+        size=proof.checkpoint.size,
+        root=proof.checkpoint.root,
+        path=proof.path,
+        file=proof.to_json(),
+    )
+
+
+@handles(APPEND)
+async def append(parts: Parts, call: Call, ask: LogEvent) -> AuditReceipt:
+    me = call.known.agent
+    metadata = wire.decode(ask.metadata, dict[str, msgspec.Raw], what="metadata")
+    entry = Entry(
+        event_id=EntryId(new_id()),
+        tenant=call.tenant,
+        product=ask.product,
+        agent_nhi=me,
+        action=ask.action,
+        resource=ask.resource,
+        outcome=ask.outcome,
+        timestamp=parts.clock.now(),
+        event=ask.event,
+        metadata=msgspec.Raw(wire.encode(metadata)),
+        delegation_chain=call.chain.agents if call.chain else (me,),
+        why=ask.why,
+        grade=call.grade,
+        trace_id=trace_id(),
+        degraded_clock=parts.clock.degraded,
+    )
+    return await parts.audit.append(entry)
+
+
+@handles(CHECKPOINT)
+async def checkpoint(parts: Parts, call: Call, ask: GetCheckpoint) -> CheckpointView:
+    newest = await parts.audit.checkpoint()
+    return CheckpointView(origin=newest.origin, size=newest.size, root=newest.root, note=newest.encode().decode())
+
+
+@handles(CONSISTENCY)
+async def consistency(parts: Parts, call: Call, ask: ProveConsistency) -> ConsistencyView:
+    proof = await parts.audit.consistency(ask.old, ask.new)
+    return ConsistencyView(
+        old_size=proof.old_size,
+        new_size=proof.new_size,
+        old_root=proof.old_root,
+        new_root=proof.new_root,
+        path=proof.path,
+    )
+
+
+@handles(TRUST)
+async def trust(parts: Parts, call: Call, ask: GetCheckpoint) -> TrustView:
+    known = await parts.audit.trust()
+    return TrustView(vkeys=tuple(vkey for log in known.logs for vkey in log.vkeys), trust=known.encode())

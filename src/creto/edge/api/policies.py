@@ -1,0 +1,240 @@
+"""Authorization over the wire: decisions and their reasons, policies and their versions, roles, override tokens."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from msgspec import Meta
+
+from creto.common.errors import Unauthorized
+from creto.common.ids import AgentId, Name
+from creto.common.limits import INTEGER_MAX, PAGE_ITEMS_DEFAULT
+from creto.common.timestamps import ConsensusTimestamp
+from creto.edge.api.dispatch import ALL_SCOPES, Call, handles
+from creto.edge.api.endpoint import Ask, Endpoint, View
+from creto.edge.api.fields import Agent, Id, Limit
+from creto.edge.api.parts import Parts
+from creto.security.authz import CheckRequest, Decision, Explanation, PolicyVersion, RoleAssignment
+
+PolicyText = Annotated[str, Meta(max_length=1024 * 1024)]
+Version = Annotated[int, Meta(ge=0, le=INTEGER_MAX)]
+Context = Annotated[dict[str, Any], Meta(max_length=100)]
+
+
+class CheckAccess(Ask, frozen=True):
+    """May `agent` do `action` on `resource`? `context` are attributes of this one request."""
+
+    agent: Agent
+    action: Name
+    resource: Name
+    context: Context = {}
+
+
+class Checked(View, frozen=True):
+    decision: Decision
+
+
+class ListPolicies(Ask, frozen=True):
+    before: Annotated[int, Meta(ge=0, le=INTEGER_MAX)] = INTEGER_MAX
+    limit: Limit = PAGE_ITEMS_DEFAULT
+
+
+class PolicyVersions(View, frozen=True):
+    items: tuple[PolicyVersion, ...]
+
+
+class GetPolicies(Ask, frozen=True):
+    """Without a version, those that hold now."""
+
+    version: Version | None = None
+
+
+class UploadPolicies(Ask, frozen=True):
+    """`policy_schema` adds to the shipped schema; `with_defaults` keeps the shipped policies beside these."""
+
+    text: PolicyText
+    policy_schema: PolicyText = ""
+    with_defaults: bool = True
+    note: Annotated[str, Meta(max_length=200)] = ""
+    activate: bool = False
+
+
+class ActivatePolicies(Ask, frozen=True):
+    version: Version
+
+
+class Activated(View, frozen=True):
+    """`everywhere` says that each live node confirmed the change in time; the others follow within 50 ms."""
+
+    version: int
+    everywhere: bool
+
+
+class DiffPolicies(Ask, frozen=True):
+    old: Version
+    new: Version
+
+
+class Difference(View, frozen=True):
+    diff: str
+
+
+class TryPolicies(Ask, frozen=True):
+    text: PolicyText
+    requests: Annotated[tuple[CheckAccess, ...], Meta(min_length=1, max_length=1_000)]
+    policy_schema: PolicyText = ""
+    with_defaults: bool = True
+
+
+class Tried(View, frozen=True):
+    request: CheckAccess
+    now: Decision
+    then: Decision
+    changed: bool
+
+
+class TriedAll(View, frozen=True):
+    items: tuple[Tried, ...]
+
+
+class GetRoles(Ask, frozen=True):
+    agent: Agent
+
+
+class Roles(View, frozen=True):
+    roles: tuple[str, ...]
+
+
+class ChangeRole(Ask, frozen=True):
+    agent: Agent
+    role: Id
+
+
+class RoleChanged(View, frozen=True):
+    agent: AgentId
+    role: str
+    held: bool
+
+
+class IssueOverride(Ask, frozen=True):
+    """Approves one operation: `args_digest` is the digest of its exact arguments."""
+
+    agent: Agent
+    action: Name
+    resource: Name
+    args_digest: Annotated[bytes, Meta(min_length=32, max_length=65)]
+    ttl_s: Annotated[int, Meta(ge=1, le=3_600)] = 600
+    request_id: Annotated[str, Meta(max_length=200)] = ""
+
+
+class Override(View, frozen=True):
+    token: str
+    expires_at: ConsensusTimestamp
+
+
+READ, WRITE = "authz:read", "authz:write"
+CHECK = Endpoint("policies.check", "POST", "/v1/authz/check", CheckAccess, Checked, READ, "Decide", scope=READ)  # fmt: skip
+WHY = Endpoint("policies.why", "POST", "/v1/authz/why", CheckAccess, Explanation, READ, "Decide, and say which policies decided", scope=READ)  # fmt: skip
+LIST = Endpoint("policies.list", "GET", "/v1/policies", ListPolicies, PolicyVersions, READ, "The versions, the newest first", scope=READ)  # fmt: skip
+GET = Endpoint("policies.get", "GET", "/v1/policies/text", GetPolicies, PolicyVersion, READ, "The text of a version", scope=READ)  # fmt: skip
+UPLOAD = Endpoint("policies.upload", "POST", "/v1/policies", UploadPolicies, PolicyVersion, WRITE, "Upload a version; refused with line and reason if it does not validate", scope=WRITE, status=201, errors=("PL-701", "PL-702"))  # fmt: skip
+ACTIVATE = Endpoint("policies.activate", "POST", "/v1/policies/activate", ActivatePolicies, Activated, WRITE, "Put a version into force, also an older one", scope=WRITE, errors=("PL-701", "PL-702"))  # fmt: skip
+DIFF = Endpoint("policies.diff", "GET", "/v1/policies/diff", DiffPolicies, Difference, READ, "What changed between two versions", scope=READ)  # fmt: skip
+DRY_RUN = Endpoint("policies.dry_run", "POST", "/v1/policies/dry-run", TryPolicies, TriedAll, READ, "What requests would get under other policies", scope=READ, errors=("PL-701", "PL-702"))  # fmt: skip
+ROLES = Endpoint("policies.roles", "GET", "/v1/agents/{agent}/roles", GetRoles, Roles, READ, "The roles of an identity", scope=READ)  # fmt: skip
+ASSIGN = Endpoint("policies.assign_role", "PUT", "/v1/agents/{agent}/roles/{role}", ChangeRole, RoleAssignment, WRITE, "Give an identity a role", scope=WRITE, errors=("PL-102",))  # fmt: skip
+UNASSIGN = Endpoint("policies.unassign_role", "DELETE", "/v1/agents/{agent}/roles/{role}", ChangeRole, RoleChanged, WRITE, "Take a role away", scope=WRITE, errors=("PL-102",))  # fmt: skip
+OVERRIDE = Endpoint("policies.issue_override", "POST", "/v1/authz/overrides", IssueOverride, Override, "oversight:decide", "Approve one operation of an agent", scope="oversight:decide", status=201, errors=("PL-102", "PL-103"))  # fmt: skip
+
+ENDPOINTS = (CHECK, WHY, LIST, GET, UPLOAD, ACTIVATE, DIFF, DRY_RUN, ROLES, ASSIGN, UNASSIGN, OVERRIDE)
+
+
+@handles(CHECK)
+async def check(parts: Parts, call: Call, ask: CheckAccess) -> Checked:
+    decision = parts.authz.check(ask.agent, ask.action, ask.resource, ask.context or None, tenant=call.tenant)
+    return Checked(decision=decision)
+
+
+@handles(WHY)
+async def why(parts: Parts, call: Call, ask: CheckAccess) -> Explanation:
+    return parts.authz.why(ask.agent, ask.action, ask.resource, ask.context or None, tenant=call.tenant)
+
+
+@handles(LIST)
+async def list_versions(parts: Parts, call: Call, ask: ListPolicies) -> PolicyVersions:
+    return PolicyVersions(items=await parts.authz.versions(call.tenant, before=ask.before, limit=ask.limit))
+
+
+@handles(GET)
+async def get(parts: Parts, call: Call, ask: GetPolicies) -> PolicyVersion:
+    return await parts.authz.policies(call.tenant, ask.version)
+
+
+@handles(UPLOAD)
+async def upload(parts: Parts, call: Call, ask: UploadPolicies) -> PolicyVersion:
+    return await parts.authz.upload_policies(
+        call.tenant,
+        ask.text,
+        actor=call.known.agent,
+        schema=ask.policy_schema,
+        with_defaults=ask.with_defaults,
+        note=ask.note,
+        activate=ask.activate,
+    )
+
+
+@handles(ACTIVATE)
+async def activate(parts: Parts, call: Call, ask: ActivatePolicies) -> Activated:
+    everywhere = await parts.authz.activate(call.tenant, ask.version, actor=call.known.agent)
+    return Activated(version=ask.version, everywhere=everywhere)
+
+
+@handles(DIFF)
+async def diff(parts: Parts, call: Call, ask: DiffPolicies) -> Difference:
+    return Difference(diff=await parts.authz.diff(call.tenant, ask.old, ask.new))
+
+
+@handles(DRY_RUN)
+async def dry_run(parts: Parts, call: Call, ask: TryPolicies) -> TriedAll:
+    requests = [CheckRequest(r.agent, r.action, r.resource, r.context) for r in ask.requests]
+    found = parts.authz.dry_run(
+        call.tenant, ask.text, requests, schema=ask.policy_schema, with_defaults=ask.with_defaults
+    )
+    pairs = zip(ask.requests, found, strict=True)
+    return TriedAll(items=tuple(Tried(request=r, now=f.now, then=f.then, changed=f.changed) for r, f in pairs))
+
+
+@handles(ROLES)
+async def roles(parts: Parts, call: Call, ask: GetRoles) -> Roles:
+    return Roles(roles=await parts.authz.roles(call.tenant, ask.agent))
+
+
+@handles(ASSIGN)
+async def assign(parts: Parts, call: Call, ask: ChangeRole) -> RoleAssignment:
+    return await parts.authz.assign_role(call.tenant, ask.agent, ask.role, actor=call.known.agent)
+
+
+@handles(UNASSIGN)
+async def unassign(parts: Parts, call: Call, ask: ChangeRole) -> RoleChanged:
+    await parts.authz.unassign_role(call.tenant, ask.agent, ask.role, actor=call.known.agent)
+    return RoleChanged(agent=ask.agent, role=ask.role, held=False)
+
+
+@handles(OVERRIDE)
+async def override(parts: Parts, call: Call, ask: IssueOverride) -> Override:
+    """Nobody approves their own operation, nor one done for them."""
+    me = call.known
+    if me.agent == ask.agent or (ALL_SCOPES not in me.scopes and "oversight:decide" not in me.scopes):
+        raise Unauthorized("OV-403", "an agent cannot approve its own operation", got=me.agent)
+    token = await parts.authz.issue_override(
+        tenant=call.tenant,
+        agent=ask.agent,
+        action=ask.action,
+        resource=ask.resource,
+        args_digest=ask.args_digest,
+        ttl_s=ask.ttl_s,
+        request_id=ask.request_id,
+        actor=me.agent,
+    )
+    expires_at = parts.authz.validate_override_token(token, tenant=call.tenant).expires_at
+    return Override(token=token, expires_at=expires_at)

@@ -1,0 +1,182 @@
+"""Listening: which application on which port, in one process or in several.
+
+    async with serving(app, config, roles={Role.HTTP, Role.GRPC}) as addresses:
+        print(addresses.rest)
+
+INVARIANT: gRPC has a loop of its own: beside busy HTTP it starves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import uvicorn
+
+from creto.common.errors import ConnectionFailed
+from creto.common.ids import TenantId
+from creto.common.limits import BODY_BYTES_MAX
+from creto.common.settings import ServerConfig
+from creto.edge.api import ENDPOINTS, Authenticator, Dispatcher
+from creto.edge.api.parts import Parts
+from creto.edge.console import console_routes
+from creto.edge.operations import health_app, metrics_app
+from creto.edge.rest import rest_app
+from creto.version import VERSION
+
+DRAIN_S = 10
+
+
+class Addresses(msgspec.Struct, frozen=True, kw_only=True):
+    """Where it listens; None for what does not run here."""
+
+    rest: str | None = None
+    grpc: str | None = None
+    metrics: str | None = None
+    health: str | None = None
+
+
+class HttpServer:
+    """One uvicorn on one port, started and stopped from our own loop; signals stay ours."""
+
+    def __init__(self, app: Any, config: ServerConfig, port: int, *, tls: bool, shared: bool = False) -> None:
+        options: dict[str, Any] = {}
+        if tls and config.tls_cert is not None:
+            options = {"ssl_certfile": config.tls_cert, "ssl_keyfile": config.tls_key}
+            if config.tls_client_ca is not None:
+                options |= {"ssl_ca_certs": config.tls_client_ca, "ssl_cert_reqs": ssl.CERT_REQUIRED}
+        self.scheme = "https" if options else "http"
+        self._server = uvicorn.Server(
+            uvicorn.Config(
+                app,
+                host=config.host,
+                port=port,
+                log_config=None,
+                access_log=False,
+                lifespan="off",
+                server_header=False,
+                timeout_graceful_shutdown=DRAIN_S,
+                h11_max_incomplete_event_size=BODY_BYTES_MAX,
+                **options,
+            )
+        )
+        self._socket = bound(config.host, port, shared)
+        self.port: int = self._socket.getsockname()[1]
+
+    async def start(self) -> None:
+        self._task = asyncio.create_task(self._server._serve([self._socket]))
+        while not self._server.started:
+            if self._task.done():
+                await self._task
+                raise ConnectionFailed("PL-503", f"the server on port {self.port} did not start")
+            await asyncio.sleep(0.01)
+
+    async def stop(self) -> None:
+        self._server.should_exit = True
+        await self._task
+        self._socket.close()
+
+
+def bound(host: str, port: int, shared: bool) -> Any:
+    import socket
+
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if shared:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise ConnectionFailed(
+            "PL-503",
+            f"port {port} on {host} cannot be used: {error.strerror}",
+            hint="Stop what holds it, or set another port in [server].",
+        ) from error
+    listener.set_inheritable(False)
+    return listener
+
+
+class GrpcThread:
+    """The gRPC server on a loop of its own thread."""
+
+    def __init__(self, parts: Parts, tenant: TenantId, config: ServerConfig) -> None:
+        self._config = config
+        self._parts = parts
+        self._tenant = tenant
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="creto-grpc", daemon=True)
+        self.port = 0
+
+    async def start(self) -> None:
+        self._thread.start()
+        self.port = await self._over_there(self._start)
+
+    async def _start(self) -> int:
+        from creto.edge.grpc import GrpcServer
+        from creto.edge.grpc.server import tls
+
+        self._server = GrpcServer(Dispatcher(self._parts), Authenticator(self._parts.nhi, self._tenant), ENDPOINTS)
+        wanted = self._config
+        files = [wanted.tls_cert, wanted.tls_key, wanted.tls_client_ca]
+        certificate, key, authority = await asyncio.to_thread(lambda: [read_file(f) for f in files])
+        credentials = tls(certificate, key, authority) if certificate is not None and key is not None else None
+        return await self._server.start(f"{wanted.host}:{wanted.grpc_port}", credentials)
+
+    async def stop(self) -> None:
+        await self._over_there(self._stop)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        await asyncio.to_thread(self._thread.join)
+        self._loop.close()
+
+    async def _stop(self) -> int:
+        await self._server.stop(DRAIN_S)
+        return 0
+
+    async def _over_there(self, work: Callable[[], Any]) -> int:
+        return int(await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work(), self._loop)))
+
+
+def read_file(path: str | None) -> bytes | None:
+    return Path(path).read_bytes() if path is not None else None
+
+
+@asynccontextmanager
+async def serving(
+    parts: Parts, tenant: TenantId, *, http: bool = True, grpc: bool = True, shared: bool = False
+) -> AsyncIterator[Addresses]:
+    """Serve until the block ends, then drain: what was accepted is answered. `shared` lets several processes take one port."""
+    config = parts.config[ServerConfig]
+    async with AsyncExitStack() as stack:
+        found: dict[str, str] = {}
+        if grpc:
+            grpc_server = GrpcThread(parts, tenant, config)
+            await grpc_server.start()
+            stack.push_async_callback(grpc_server.stop)
+            found["grpc"] = f"{config.host}:{grpc_server.port}"
+        if http:
+            dispatcher, authenticator = Dispatcher(parts), Authenticator(parts.nhi, tenant)
+            rest = rest_app(
+                dispatcher,
+                authenticator,
+                ENDPOINTS,
+                version=VERSION,
+                extra_routes=console_routes(dispatcher, authenticator),
+            )
+            for name, app, port, tls in (
+                ("rest", rest, config.rest_port, True),
+                ("metrics", metrics_app(parts), config.metrics_port, False),
+                ("health", health_app(parts), config.health_port, False),
+            ):
+                server = HttpServer(app, config, port, tls=tls, shared=shared)
+                await server.start()
+                stack.push_async_callback(server.stop)
+                found[name] = f"{server.scheme}://{config.host}:{server.port}"
+        yield Addresses(**found)

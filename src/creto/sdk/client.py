@@ -1,0 +1,171 @@
+"""`Creto` and `AsyncCreto`: the layer as an object."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Generic, Self
+
+from creto.common.config import Config
+from creto.common.ids import DEFAULT_TENANT, AgentId, TenantId
+from creto.platform.nhi import DelegationChain, PrincipalKind
+from creto.sdk import parts
+from creto.sdk.keys import AgentKey
+from creto.sdk.line import Async, Line, Portal, Sync, World
+
+Opener = Callable[[], AbstractAsyncContextManager[Line]]
+
+
+class Parts(Generic[World]):
+    """What both clients have."""
+
+    tenant: TenantId = DEFAULT_TENANT
+
+    def _bind(self, world: World) -> None:
+        self.agents: parts.Agents[World] = parts.Agents(world)
+        self.delegations: parts.Delegations[World] = parts.Delegations(world)
+        self.auth: parts.Auth[World] = parts.Auth(world)
+        self.policies: parts.Policies[World] = parts.Policies(world)
+        self.audit: parts.AuditLog[World] = parts.AuditLog(world)
+        self.memory: parts.Memories[World] = parts.Memories(world)
+        self.objects: parts.Objects[World] = parts.Objects(world)
+        self.time: parts.Time[World] = parts.Time(world)
+
+
+class AsyncCreto(Parts[Async]):
+    """The layer for asynchronous programs."""
+
+    def __init__(self, opener: Opener, tenant: TenantId = DEFAULT_TENANT) -> None:
+        self._opener = opener
+        self.tenant = tenant
+
+    @classmethod
+    def local(cls, path: str | Path = "creto.db", *, config: Config | None = None) -> Self:
+        """The whole layer in this process, on one SQLite file or as the configuration says. You are its operator."""
+        return cls(lambda: local_line(path, config))
+
+    @classmethod
+    def connect(
+        cls,
+        url: str,
+        *,
+        token: str | None = None,
+        key: AgentKey | None = None,
+        chain: DelegationChain | None = None,
+        tenant: TenantId = DEFAULT_TENANT,
+    ) -> Self:
+        """A layer that runs elsewhere. With a key, tokens are fetched as they are needed; `chain` says for whom you act."""
+        return cls(lambda: remote_line(url, token, key, chain), tenant)
+
+    async def register(
+        self,
+        name: str,
+        *,
+        kind: PrincipalKind = PrincipalKind.AGENT,
+        key: AgentKey | None = None,
+        owner: AgentId | None = None,
+    ) -> AgentKey:
+        """A new identity with a key of its own, which stays with you."""
+        key = key or AgentKey.generate()
+        proof = key.registration(self.tenant, kind, name, owner)
+        await self.agents.register(kind=kind, name=name, verify_key=key.public.to_bytes(), proof=proof, owner=owner)
+        return key
+
+    async def __aenter__(self) -> Self:
+        self._entered = self._opener()
+        self._bind(Async(await self._entered.__aenter__()))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._entered.__aexit__(kind, error, trace)
+
+
+class Creto(Parts[Sync]):
+    """The layer for everybody else; the same methods, which return when it is done."""
+
+    def __init__(self, opener: Opener, tenant: TenantId = DEFAULT_TENANT) -> None:
+        self._opener = opener
+        self.tenant = tenant
+        self._portal = Portal()
+        self._entered = opener()
+        try:
+            self._bind(Sync(self._portal.run(entered(self._entered)), self._portal))
+        except BaseException:
+            self._portal.close()
+            raise
+
+    @classmethod
+    def local(cls, path: str | Path = "creto.db", *, config: Config | None = None) -> Self:
+        """The whole layer in this process, on one SQLite file or as the configuration says. You are its operator."""
+        return cls(lambda: local_line(path, config))
+
+    @classmethod
+    def connect(
+        cls,
+        url: str,
+        *,
+        token: str | None = None,
+        key: AgentKey | None = None,
+        chain: DelegationChain | None = None,
+        tenant: TenantId = DEFAULT_TENANT,
+    ) -> Self:
+        """A layer that runs elsewhere. With a key, tokens are fetched as they are needed; `chain` says for whom you act."""
+        return cls(lambda: remote_line(url, token, key, chain), tenant)
+
+    def register(
+        self,
+        name: str,
+        *,
+        kind: PrincipalKind = PrincipalKind.AGENT,
+        key: AgentKey | None = None,
+        owner: AgentId | None = None,
+    ) -> AgentKey:
+        """A new identity with a key of its own, which stays with you."""
+        key = key or AgentKey.generate()
+        proof = key.registration(self.tenant, kind, name, owner)
+        self.agents.register(kind=kind, name=name, verify_key=key.public.to_bytes(), proof=proof, owner=owner)
+        return key
+
+    def close(self) -> None:
+        """Finish what was accepted, then let go."""
+        self._portal.run(left(self._entered))
+        self._portal.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+async def entered(opened: AbstractAsyncContextManager[Line]) -> Line:
+    return await opened.__aenter__()
+
+
+async def left(opened: AbstractAsyncContextManager[Line]) -> None:
+    await opened.__aexit__(None, None, None)
+
+
+@asynccontextmanager
+async def local_line(path: str | Path, config: Config | None) -> AsyncIterator[Line]:
+    from creto.sdk.local import opened
+
+    async with opened(path, config) as line:
+        yield line
+
+
+@asynccontextmanager
+async def remote_line(
+    url: str, token: str | None, key: AgentKey | None, chain: DelegationChain | None
+) -> AsyncIterator[Line]:
+    from creto.sdk.remote import HttpLine
+
+    line = HttpLine(url, token, key, chain)
+    try:
+        yield line
+    finally:
+        await line.close()

@@ -1,0 +1,61 @@
+"""The layer in this process: the same dispatcher that the edges use, asked directly as the installation's operator."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from creto.app import App, create_kek, running
+from creto.common import wire
+from creto.common.config import Config, load
+from creto.common.timestamps import HOUR, ConsensusTimestamp
+from creto.edge.api.dispatch import ALL_SCOPES, Call, Dispatcher
+from creto.edge.api.endpoint import Endpoint
+from creto.platform.nhi import Caller, PrincipalKind
+from creto.store.types import Grade
+
+R = TypeVar("R")
+
+
+class LocalLine:
+    def __init__(self, app: App) -> None:
+        self.app = app
+        self._dispatcher = Dispatcher(app.parts)
+
+    async def call(self, endpoint: Endpoint[..., R], request: Any) -> R:
+        """The request is checked as one from outside is: constructors do not look at limits."""
+        asked = wire.convert(
+            msgspec.to_builtins(request, builtin_types=(bytes,)), endpoint.request_type, what="request"
+        )
+        app = self.app
+        expires_at = ConsensusTimestamp(app.parts.clock.now() + HOUR)
+        caller = Caller(app.tenant, app.operator, PrincipalKind.HUMAN, (ALL_SCOPES,), expires_at)
+        return await self._dispatcher(endpoint, Call(caller, app.tenant, grade=Grade.COOPERATIVE), asked)
+
+    async def close(self) -> None:
+        """The application is closed by whoever opened it."""
+
+
+@asynccontextmanager
+async def opened(path: str | Path, config: Config | None) -> AsyncIterator[LocalLine]:
+    async with running(config or beside(Path(path))) as app:
+        yield LocalLine(app)
+
+
+def beside(path: Path) -> Config:
+    """The configuration of a layer in one place: database, key-encryption key and objects side by side."""
+    home = path.absolute().parent
+    kek = home / f"{path.name}.kek"
+    create_kek(kek)
+    return load(
+        defaults=(),
+        env={
+            "CRETO_STORE__URL": f"sqlite:///{path.absolute()}",
+            "CRETO_CRYPTO__KEK": f"file:{kek}",
+            "CRETO_STORAGE__URL": f"file://{home / f'{path.name}.objects'}",
+        },
+    )

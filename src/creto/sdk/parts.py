@@ -1,0 +1,111 @@
+"""The parts as the SDK offers them: each method is an endpoint. A product adds a class here and a line in `client`.
+
+A part is the same class in both worlds: `Agents[Sync]` has methods that return, `Agents[Async]` methods that are awaited.
+"""
+
+from __future__ import annotations
+
+from creto.edge.api import agents, audit, memory, objects, policies, system, time
+from creto.sdk.line import Method, Part, World
+
+
+class Agents(Part[World]):
+    """Identities: who they are, their keys and their life."""
+
+    register = Method(agents.REGISTER)
+    list = Method(agents.LIST)
+    get = Method(agents.GET)
+    rotate = Method(agents.ROTATE)
+    suspend = Method(agents.SUSPEND)
+    resume = Method(agents.RESUME)
+    revoke = Method(agents.REVOKE)
+    jwk = Method(agents.JWK)
+    bind_identity = Method(agents.BIND)
+    publish_bundle = Method(agents.PUBLISH_BUNDLE)
+    get_key_bundle = Method(agents.GET_KEY_BUNDLE)
+    issue_certificate = Method(agents.CERTIFICATE)
+    validate_signature = Method(agents.CHECK_SIGNATURE)
+
+
+class Delegations(Part[World]):
+    """Chains by which one acts for another."""
+
+    validate = Method(agents.CHECK_CHAIN)
+    revoke = Method(agents.REVOKE_LINK)
+
+
+class Auth(Part[World]):
+    """Tokens, and who they say I am."""
+
+    challenge = Method(agents.CHALLENGE)
+    token = Method(agents.TOKEN)
+    issue = Method(agents.ISSUE)
+    whoami = Method(agents.WHOAMI)
+
+
+class Policies(Part[World]):
+    """Who may do what: policies, roles, decisions and their reasons."""
+
+    check = Method(policies.CHECK)
+    why = Method(policies.WHY)
+    list = Method(policies.LIST)
+    get = Method(policies.GET)
+    upload = Method(policies.UPLOAD)
+    activate = Method(policies.ACTIVATE)
+    diff = Method(policies.DIFF)
+    dry_run = Method(policies.DRY_RUN)
+    roles = Method(policies.ROLES)
+    assign_role = Method(policies.ASSIGN)
+    unassign_role = Method(policies.UNASSIGN)
+    issue_override = Method(policies.OVERRIDE)
+
+
+class AuditLog(Part[World]):
+    """What happened, and the proof of it."""
+
+    query = Method(audit.QUERY)
+    get = Method(audit.GET)
+    prove = Method(audit.PROVE)
+    append = Method(audit.APPEND)
+    checkpoint = Method(audit.CHECKPOINT)
+    consistency = Method(audit.CONSISTENCY)
+    keys = Method(audit.TRUST)
+
+
+class Memories(Part[World]):
+    """What agents remember, each for itself."""
+
+    store_context = Method(memory.STORE)
+    recent = Method(memory.RECENT)
+    fetch_reasoning_context = Method(memory.FETCH)
+    search = Method(memory.SEARCH)
+    nearest = Method(memory.NEAREST)
+    erase = Method(memory.ERASE)
+    erase_agent = Method(memory.ERASE_AGENT)
+    append_turns = Method(memory.APPEND)
+    turns = Method(memory.TURNS)
+    put_state = Method(memory.PUT_STATE)
+    get_state = Method(memory.GET_STATE)
+
+
+class Objects(Part[World]):
+    """Objects, sealed before they leave the layer."""
+
+    put = Method(objects.PUT)
+    get = Method(objects.GET)
+    stat = Method(objects.STAT)
+    list = Method(objects.LIST)
+    delete = Method(objects.DELETE)
+    retain = Method(objects.RETAIN)
+    hold = Method(objects.HOLD)
+
+
+class Time(Part[World]):
+    """Consensus time, leases, and the layer itself."""
+
+    get_timestamp = Method(time.TIMESTAMPS)
+    acquire_lease = Method(time.ACQUIRE)
+    current_lease = Method(time.CURRENT)
+    renew_lease = Method(time.RENEW)
+    release_lease = Method(time.RELEASE)
+    system = Method(system.SYSTEM)

@@ -1,0 +1,53 @@
+"""Authorization: Cedar policies, decisions that are remembered, roles, override tokens.
+
+authz = Authz(store, clock, nhi, signer=key)
+await authz.start()
+await authz.assign_role("default", ada, "operator", actor=ada)
+assert authz.check(ada, "sandbox.spawn", "runtime:sandbox:sb-1", tenant="default") == Allow(("creto.operator",))
+await authz.upload_policies("default", '''
+    @id("big") @oversight("large-transfer")
+    forbid (principal, action == Action::"funds.transfer", resource) when { context has amount && context.amount > 10000 };
+''', actor=ada, activate=True)
+authz.check(ada, "funds.transfer", "bank:acme", {"amount": 50000}, tenant="default")    # RequiresOversight("large-transfer", …)
+"""
+
+from creto.security.authz.checks import TenantAuthz
+from creto.security.authz.service import Authz, AuthzClient
+from creto.security.authz.types import (
+    Allow,
+    AuthzDecision,
+    AuthzRequest,
+    CheckRequest,
+    Decision,
+    Deny,
+    DryRun,
+    Explanation,
+    OverrideToken,
+    PolicyVersion,
+    QuotaDenied,
+    QuotaHook,
+    QuotaVerdict,
+    RequiresOversight,
+    RoleAssignment,
+)
+
+__all__ = [
+    "Allow",
+    "Authz",
+    "AuthzClient",
+    "AuthzDecision",
+    "AuthzRequest",
+    "CheckRequest",
+    "Decision",
+    "Deny",
+    "DryRun",
+    "Explanation",
+    "OverrideToken",
+    "PolicyVersion",
+    "QuotaDenied",
+    "QuotaHook",
+    "QuotaVerdict",
+    "RequiresOversight",
+    "RoleAssignment",
+    "TenantAuthz",
+]

@@ -1,0 +1,100 @@
+"""The check: a hit from memory, a miss evaluated.
+
+INVARIANT: only decisions that no context attribute could change are kept: no policy whose scope fits the request reads `context`.
+INVARIANT: quota is asked on every check that would be allowed, hit or miss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from creto.common.ids import AgentId, TenantId
+from creto.common.limits import AUTHZ_TTL_S
+from creto.common.timestamps import SECOND
+from creto.platform.nhi import Standing, lifecycle
+from creto.security.authz import names
+from creto.security.authz.cedar.entities import context_from_json
+from creto.security.authz.cedar.expressions import Request
+from creto.security.authz.cedar.policies import Answer
+from creto.security.authz.cedar.values import Uid
+from creto.security.authz.directory import View, find_identity
+from creto.security.authz.hits import Shelf
+from creto.security.authz.lattice import decided
+from creto.security.authz.types import Allow, Decision, Deny, QuotaDenied, QuotaHook
+
+if TYPE_CHECKING:
+    from creto.security.authz.core import Core, Holding
+
+TTL_NS = int(AUTHZ_TTL_S * SECOND)
+UNKNOWN = Deny("the identity is not registered")
+
+
+class TenantAuthz:
+    """The checks of one tenant."""
+
+    __slots__ = ("_core", "_shelf", "tenant")
+
+    def __init__(self, core: Core, tenant: TenantId, shelf: Shelf) -> None:
+        self._core = core
+        self._shelf = shelf
+        self.tenant = tenant
+
+    def check(
+        self, agent: AgentId, action: str, resource: str, context: Mapping[str, Any] | None = None
+    ) -> Decision:  # fmt: skip
+        try:
+            return self._shelf.table[agent][action][resource]
+        except KeyError:
+            return self._miss(agent, action, resource, context)
+
+    def _miss(self, agent: AgentId, action: str, resource: str, context: Mapping[str, Any] | None) -> Decision:
+        core, tenant = self._core, self.tenant
+        epoch = core._hits.epoch
+        identity = find_identity(core._nhi, tenant, agent)
+        if identity is None:
+            return UNKNOWN
+        now = core._clock.now()
+        standing = lifecycle.standing(identity, now)
+        if standing is not Standing.IN_FORCE:
+            return Deny(f"the identity is {standing}")
+        holding = core.holding(tenant)
+        view = View(core.facts(tenant), core._nhi, tenant, holding.actions)
+        answer = evaluated(holding, view, view.principal(identity), action, resource, context)
+        decision = decided(answer)
+        lasting = identity.retires_at is None or identity.retires_at > now + TTL_NS
+        if lasting and not answer.reads_context and not view.unregistered and core._store.signals_alive:
+            core._hits.keep(self._shelf, agent, action, resource, decision, epoch, view.others)
+        return decision
+
+
+class QuotaTenantAuthz(TenantAuthz):
+    """The same, with quota taken for whatever is allowed."""
+
+    __slots__ = ("_quota",)
+
+    def __init__(self, core: Core, tenant: TenantId, shelf: Shelf, quota: QuotaHook) -> None:
+        super().__init__(core, tenant, shelf)
+        self._quota = quota
+
+    def check(
+        self, agent: AgentId, action: str, resource: str, context: Mapping[str, Any] | None = None
+    ) -> Decision:  # fmt: skip
+        try:
+            decision = self._shelf.table[agent][action][resource]
+        except KeyError:
+            decision = self._miss(agent, action, resource, context)
+        if type(decision) is not Allow:
+            return decision
+        verdict = self._quota.take(self.tenant, agent, action, resource)
+        return decision if verdict.allowed else QuotaDenied(verdict.reason, verdict.retry_after_s)
+
+
+def evaluated(
+    holding: Holding, view: View, principal: Uid, action: str, resource: str, context: Mapping[str, Any] | None
+) -> Answer:
+    """PL-702 if the context is no record of Cedar values."""
+    request = Request(
+        principal, names.action_uid(action), view.resource(resource), context_from_json(context), view
+    )  # fmt: skip
+    return holding.policies.evaluate(request)

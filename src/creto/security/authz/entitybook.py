@@ -1,0 +1,118 @@
+"""Roles of principals, and attributes and groups of any entity."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from creto.common import wire
+from creto.common.errors import InvalidInput
+from creto.common.ids import AgentId, TenantId, checked_name, checked_tenant
+from creto.common.limits import AUTHZ_CONTEXT_BYTES_MAX, AUTHZ_PARENTS_MAX, PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX
+from creto.security.authz import names
+from creto.security.authz import store as sql
+from creto.security.authz.cedar.entities import record_from_json
+from creto.security.authz.cedar.values import Uid
+from creto.security.authz.core import Change, Core, announce
+from creto.security.authz.directory import find_identity
+from creto.security.authz.types import RoleAssignment
+from creto.store.types import Tx
+
+
+class EntityBook(Core):
+    async def assign_role(self, tenant: TenantId, agent: AgentId, role: str, *, actor: str) -> RoleAssignment:
+        """Make the identity a member of Role::"…". Asking again changes nothing."""
+        tenant, role, now = checked_tenant(tenant), checked_name(role, "role"), self._clock.now()
+        assignment = RoleAssignment(tenant, AgentId(checked_name(agent, "agent")), role, actor, now)
+
+        def assign(tx: Tx) -> None:
+            if sql.assign(tx, assignment):
+                self._record(
+                    tx, tenant, "role_assigned", "RoleAssigned", actor=actor, subject=agent, now=now, fields={"role": role}
+                )  # fmt: skip
+                announce(tx, Change(tenant, roles_of=agent))
+
+        await self._store.write(assign)
+        await self._store.settled()
+        return assignment
+
+    async def unassign_role(self, tenant: TenantId, agent: AgentId, role: str, *, actor: str) -> bool:
+        """Whether it had the role. When this returns no thread of this process grants what the role granted."""
+        tenant, now = checked_tenant(tenant), self._clock.now()
+
+        def unassign(tx: Tx) -> bool:
+            if not sql.unassign(tx, tenant, agent, role):
+                return False
+            self._record(
+                tx, tenant, "role_unassigned", "RoleUnassigned", actor=actor, subject=agent, now=now, fields={"role": role}
+            )  # fmt: skip
+            announce(tx, Change(tenant, roles_of=agent))
+            return True
+
+        done = await self._store.write(unassign)
+        await self._store.settled()
+        return done
+
+    async def roles(self, tenant: TenantId, agent: AgentId) -> tuple[str, ...]:
+        return await self._store.read(lambda tx: sql.roles(tx, checked_tenant(tenant), agent))
+
+    async def members(
+        self, tenant: TenantId, role: str, *, after: str = "", limit: int = PAGE_ITEMS_DEFAULT
+    ) -> tuple[RoleAssignment, ...]:
+        """Who has a role, in order of their ids, from behind `after`."""
+        if not 1 <= limit <= PAGE_ITEMS_MAX:
+            raise InvalidInput.of("limit", got=limit, expected=f"1 to {PAGE_ITEMS_MAX}")
+        return tuple(await self._store.read(lambda tx: sql.members(tx, checked_tenant(tenant), role, after, limit)))
+
+    def uid_of(self, tenant: TenantId, uri: str) -> Uid:
+        """The entity that a resource string or an identity means."""
+        agent = names.named_agent(uri)
+        if agent is None:
+            return names.resource_uid(uri)
+        identity = find_identity(self._nhi, tenant, agent)
+        return Uid("Agent", agent) if identity is None else names.principal_uid(identity.kind, agent)
+
+    async def put_entity(
+        self, tenant: TenantId, uri: str, attrs: Mapping[str, Any], parents: Sequence[Uid] = (), *, actor: str
+    ) -> Uid:  # fmt: skip
+        """What policies shall know of an identity or a resource beside what the layer knows: attributes in Cedar's JSON, and groups."""
+        tenant, now = checked_tenant(tenant), self._clock.now()
+        uid = self.uid_of(tenant, uri)
+        record_from_json(attrs)
+        if uid.type in ("Role", "Tenant", "Action"):
+            raise InvalidInput.of("uri", got=uri, expected="an identity or a resource", code="PL-702")
+        if len(parents) > AUTHZ_PARENTS_MAX or any(parent.type in ("Role", "Action", *names.PRINCIPAL_TYPES) for parent in parents):  # fmt: skip
+            raise InvalidInput.of("parents", got=f"{len(parents)} parents", expected=f"{AUTHZ_PARENTS_MAX} at most, none a Role", code="PL-702")  # fmt: skip
+        body = wire.encode(attrs)
+        above = wire.encode([{"type": parent.type, "id": parent.id} for parent in parents])
+        if len(body) > AUTHZ_CONTEXT_BYTES_MAX:
+            raise InvalidInput.of("attrs", got=f"{len(body)} bytes", expected=f"{AUTHZ_CONTEXT_BYTES_MAX} at most", code="PL-702")  # fmt: skip
+
+        def put(tx: Tx) -> None:
+            sql.put_entity(tx, tenant, uid, body, above, now)
+            self._record(
+                tx, tenant, "entity_changed", "EntityChanged", actor=actor, subject=uri, now=now, fields={"entity": str(uid)}
+            )  # fmt: skip
+            announce(tx, Change(tenant, entity=(uid.type, uid.id)))
+
+        await self._store.write(put)
+        await self._store.settled()
+        return uid
+
+    async def drop_entity(self, tenant: TenantId, uri: str, *, actor: str) -> bool:
+        """Forget what was stored; whether there was anything."""
+        tenant, now = checked_tenant(tenant), self._clock.now()
+        uid = self.uid_of(tenant, uri)
+
+        def drop(tx: Tx) -> bool:
+            if not sql.drop_entity(tx, tenant, uid):
+                return False
+            self._record(
+                tx, tenant, "entity_dropped", "EntityDropped", actor=actor, subject=uri, now=now, fields={"entity": str(uid)}
+            )  # fmt: skip
+            announce(tx, Change(tenant, entity=(uid.type, uid.id)))
+            return True
+
+        done = await self._store.write(drop)
+        await self._store.settled()
+        return done

@@ -1,0 +1,227 @@
+"""Override tokens: a human's yes to one act, used once.
+
+`issue_override` signs one for an approved request. Who acts presents it:
+
+    token = await authz.consume_durable(text, tenant=…, agent=…, action=…, resource=…, args_digest=…)      # one write, then act
+or  admitted = await authz.admit(text, tenant=…)                                                           # one write ahead of time
+    authz.consume(admitted.token_id, agent, action, resource, args_digest, tenant=…)                       # one dict.pop when acting
+
+INVARIANT: the mark that a token is used is on disk before anybody may act on it, and its key is unique: so exactly once over all threads and
+processes. A process that dies between mark and act has used the token up: it fails closed.
+INVARIANT: a token binds tenant, agent, action, resource, arguments, policy version and time; a try with any other does not use it up.
+"""
+
+from __future__ import annotations
+
+import threading
+
+from creto.common.errors import InternalError, InvalidInput, Unauthorized
+from creto.common.ids import AgentId, TenantId, checked_name, checked_tenant
+from creto.common.limits import OVERRIDE_TTL_S_MAX, OVERRIDES_ADMITTED_MAX
+from creto.common.timestamps import DAY, SECOND, Clock, ConsensusTimestamp
+from creto.platform.crypto import SigningKey, random_bytes
+from creto.platform.crypto.jose import b64url_encode
+from creto.platform.nhi import Nhi, Standing, lifecycle
+from creto.security.authz import store as sql
+from creto.security.authz import tokens
+from creto.security.authz.core import Core
+from creto.security.authz.directory import find_identity
+from creto.security.authz.hits import Ticks
+from creto.security.authz.types import OverrideToken, QuotaHook
+from creto.store.types import Store, Tx
+
+KEPT_NS = DAY  # used tokens are remembered this long after they have expired
+TOKEN_ID_BYTES = 24  # 192 bits: nobody guesses one
+ARGS_DIGEST_BYTES_MAX = 64
+URI_CHARS_MAX = 1024
+Binding = tuple[str, str, str, str, str, bytes]  # tenant, token id, agent, action, resource, arguments' digest
+
+
+class Overrides(Core):
+    def __init__(
+        self, store: Store, clock: Clock, nhi: Nhi, signer: SigningKey | None, quota: QuotaHook | None, ticks: Ticks
+    ) -> None:
+        self._admitted: dict[Binding, int] = {}  # until when, in ticks
+        self._admitting = threading.Lock()
+        self._losses = 0
+        super().__init__(store, clock, nhi, signer, quota, ticks)
+        nhi.on_revoked(self._disown)
+
+    @property
+    def _key(self) -> SigningKey:
+        if self._signer is None:
+            raise InternalError("PL-501", "override tokens need a signing key", hint="Pass `signer` to Authz.")
+        return self._signer
+
+    async def issue_override(
+        self,
+        *,
+        tenant: TenantId,
+        agent: AgentId,
+        action: str,
+        resource: str,
+        args_digest: bytes,
+        ttl_s: int = OVERRIDE_TTL_S_MAX,
+        request_id: str = "",
+        actor: str,
+    ) -> str:
+        """A token for one act that was approved. `args_digest` is the digest of the arguments that the human saw."""
+        tenant, now = checked_tenant(tenant), self._clock.now()
+        if not 1 <= ttl_s <= OVERRIDE_TTL_S_MAX:
+            raise InvalidInput.of("ttl_s", got=ttl_s, expected=f"1 to {OVERRIDE_TTL_S_MAX}")
+        if len(args_digest) > ARGS_DIGEST_BYTES_MAX:
+            raise InvalidInput.of("args_digest", got=f"{len(args_digest)} bytes", expected=f"{ARGS_DIGEST_BYTES_MAX} bytes at most")  # fmt: skip
+        version = await self._store.read(lambda tx: sql.active_number(tx, tenant))
+        token = OverrideToken(
+            token_id=b64url_encode(random_bytes(TOKEN_ID_BYTES)),
+            tenant=tenant,
+            agent=AgentId(checked_name(agent, "agent")),
+            action=checked_name(action, "action"),
+            resource=checked_name(resource, "resource", chars_max=URI_CHARS_MAX),
+            args_digest=args_digest,
+            policy_version=version,
+            issued_at=now,
+            expires_at=ConsensusTimestamp(now + ttl_s * SECOND),
+            request_id=request_id,
+        )
+        text = tokens.signed(token, self._key)
+
+        def issue(tx: Tx) -> None:
+            sql.prune_overrides(tx, tenant, now - KEPT_NS)
+            sql.add_override(tx, tenant, token.token_id, token.agent, token.expires_at)
+            self._record(
+                tx, tenant, "override_issued", "OverrideIssued", actor=actor, subject=token.agent, now=now,
+                fields={"token_id": token.token_id, "action": action, "resource": resource, "request_id": request_id,
+                        "args_digest": args_digest, "policy_version": version, "expires_at": token.expires_at},
+            )  # fmt: skip
+
+        await self._store.write(issue)
+        return text
+
+    def validate_override_token(self, token: str, *, tenant: TenantId) -> OverrideToken:
+        """Whether it is ours, of this tenant and in time; using it is another matter. PL-703, PL-705, PL-706."""
+        opened = tokens.opened(token, self._key.public)
+        if opened.tenant != tenant:
+            raise Unauthorized("PL-706", field="tenant")
+        if self._clock.now() >= opened.expires_at:
+            raise Unauthorized("PL-705")
+        return opened
+
+    async def admit(self, token: str, *, tenant: TenantId, actor: str = "") -> OverrideToken:
+        """Make the token this process's own: its mark is written now, `consume` uses it. PL-703 … PL-706."""
+        opened = self.validate_override_token(token, tenant=tenant)
+        if len(self._admitted) >= OVERRIDES_ADMITTED_MAX:
+            self._forget_expired()
+        if len(self._admitted) >= OVERRIDES_ADMITTED_MAX:
+            raise InternalError("PL-503", "too many override tokens wait to be consumed", retry_after_s=1.0)
+        losses = self._losses
+        self._check_in_force(opened)
+        await self._mark(opened, actor or opened.agent)
+        left_ns = max(0, opened.expires_at - self._clock.now())
+        with self._admitting:
+            if losses != self._losses:  # somebody was revoked or the policies changed: it is used up
+                self._check_in_force(opened)
+                self._check_policies(opened)
+            self._admitted[bound(opened)] = self._ticks() + left_ns
+        return opened
+
+    def consume(
+        self, token_id: str, agent: str, action: str, resource: str, args_digest: bytes, *, tenant: str
+    ) -> None:  # fmt: skip
+        """Use an admitted token: returns once for each token, raises for every other try."""
+        until = self._admitted.pop((tenant, token_id, agent, action, resource, args_digest), None)
+        if until is None:
+            raise self._refusal(tenant, token_id)
+        if self._ticks() >= until:
+            raise Unauthorized("PL-705")
+
+    async def consume_durable(
+        self, token: str, *, tenant: TenantId, agent: AgentId, action: str, resource: str, args_digest: bytes
+    ) -> OverrideToken:
+        """Check the token against this act and use it up, on disk, before this returns. PL-703 … PL-706."""
+        opened = self.validate_override_token(token, tenant=tenant)
+        if bound(opened) != (tenant, opened.token_id, agent, action, resource, args_digest):
+            raise Unauthorized("PL-706")
+        self._check_in_force(opened)
+        await self._mark(opened, agent)
+        return opened
+
+    async def revoke_override(self, token_id: str, *, tenant: TenantId, actor: str) -> bool:
+        """Nobody can use it any more, unless it is used or admitted already; whether it was open."""
+        tenant, now = checked_tenant(tenant), self._clock.now()
+
+        def revoke(tx: Tx) -> bool:
+            if sql.is_used(tx, tenant, token_id) or not sql.revoke_override(tx, tenant, token_id, now):
+                return False
+            self._record(
+                tx, tenant, "override_revoked", "OverrideRevoked", actor=actor, subject=token_id, now=now, fields={}
+            )
+            return True
+
+        return await self._store.write(revoke)
+
+    async def _mark(self, token: OverrideToken, by: str) -> None:
+        """The durable mark, in the same transaction as the checks that a token still counts."""
+        tenant, now = token.tenant, self._clock.now()
+
+        def mark(tx: Tx) -> None:
+            issued = sql.override(tx, tenant, token.token_id)
+            if issued is None or issued[2] is not None:
+                raise Unauthorized("PL-703", "the override token was revoked" if issued else None)
+            if sql.active_number(tx, tenant) != token.policy_version:
+                raise policies_changed()
+            if not sql.mark_used(tx, tenant, token.token_id, by, now, token.expires_at):
+                raise Unauthorized("PL-704")
+            self._record(
+                tx, tenant, "override_used", "OverrideUsed", actor=by, subject=token.agent, now=now,
+                fields={"token_id": token.token_id, "action": token.action, "resource": token.resource,
+                        "request_id": token.request_id},
+            )  # fmt: skip
+
+        await self._store.write(mark)
+
+    def _check_in_force(self, token: OverrideToken) -> None:
+        identity = find_identity(self._nhi, token.tenant, token.agent)
+        if identity is None or lifecycle.standing(identity, self._clock.now()) is not Standing.IN_FORCE:
+            raise Unauthorized("PL-703", "the identity that the override token names is not in force")
+
+    def _check_policies(self, token: OverrideToken) -> None:
+        if self._store.read_now(lambda tx: sql.active_number(tx, token.tenant)) != token.policy_version:
+            raise policies_changed()
+
+    def _refusal(self, tenant: str, token_id: str) -> Unauthorized:
+        if any(key[0] == tenant and key[1] == token_id for key in tuple(self._admitted)):
+            return Unauthorized("PL-706")
+        known = self._store.read_now(lambda tx: sql.is_used(tx, TenantId(tenant), token_id))
+        return Unauthorized("PL-704" if known else "PL-703")
+
+    def _forget_expired(self) -> None:
+        now = self._ticks()
+        for key, until in tuple(self._admitted.items()):
+            if now >= until:
+                self._admitted.pop(key, None)
+
+    def _disown(self, tenant: str, agent: str | None = None) -> None:
+        """Admitted tokens of who was revoked, or of a tenant whose policies changed, are void."""
+        with self._admitting:
+            self._losses += 1
+            for key in tuple(self._admitted):
+                if key[0] == tenant and agent in (None, key[2]):
+                    self._admitted.pop(key, None)
+
+    def _policies_changed(self, tenant: TenantId) -> None:
+        self._disown(tenant)
+
+    def forget_all(self) -> None:
+        super().forget_all()
+        with self._admitting:
+            self._losses += 1
+            self._admitted.clear()
+
+
+def bound(token: OverrideToken) -> Binding:
+    return (token.tenant, token.token_id, token.agent, token.action, token.resource, token.args_digest)
+
+
+def policies_changed() -> Unauthorized:
+    return Unauthorized("PL-706", "the policies have changed since the approval", field="policy_version")
