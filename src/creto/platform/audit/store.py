@@ -24,8 +24,8 @@ LEAF_COLUMNS: tuple[LiteralString, ...] = (
 )  # fmt: skip
 
 
-STATEMENT_ROWS = 256
-ROW_MARKS: dict[int, LiteralString] = {2: "(?, ?)", 12: "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"}
+STATEMENT_CHARS_MAX = 16_000  # longer ones are not kept prepared
+ROW_MARKS: dict[int, LiteralString] = {2: "(?,?)", 12: "(?,?,?,?,?,?,?,?,?,?,?,?)"}
 
 
 class LogState(msgspec.Struct, frozen=True):
@@ -134,7 +134,7 @@ def put_spans(tx: Tx, leaves: Sequence[tuple[int, int]]) -> None:
 
 def put_leaves(tx: Tx, rows: Sequence[Row], texts: Sequence[Row]) -> None:
     if tx.engine is EngineName.SQLITE:
-        # A hundred rows in a statement: SQLite then works without Python's lock, and whoever computes meanwhile does not slow it down.
+        # Hundreds of rows in a statement: SQLite then works without Python's lock, and whoever computes meanwhile does not slow it down.
         put_rows(tx, "INSERT INTO audit_leaf (" + ", ".join(LEAF_COLUMNS) + ") VALUES ", rows)
         put_rows(tx, "INSERT INTO audit_text (rowid, words) VALUES ", texts)
     else:
@@ -143,10 +143,11 @@ def put_leaves(tx: Tx, rows: Sequence[Row], texts: Sequence[Row]) -> None:
 
 
 def put_rows(tx: Tx, insert: LiteralString, rows: Sequence[Row]) -> None:
-    for start in range(0, len(rows), STATEMENT_ROWS):
-        some = rows[start : start + STATEMENT_ROWS]
-        marks: LiteralString = ROW_MARKS[len(some[0])]
-        tx.run(insert + ", ".join([marks] * len(some)), *chain.from_iterable(some))
+    marks: LiteralString = ROW_MARKS[len(rows[0])]
+    step = (STATEMENT_CHARS_MAX - len(insert)) // (len(marks) + 1)
+    for start in range(0, len(rows), step):
+        some = rows[start : start + step]
+        tx.run(insert + ",".join([marks] * len(some)), *chain.from_iterable(some))
 
 
 def leaf_rows(tx: ReadTx, low: int, high: int) -> list[LeafRow]:
