@@ -9,6 +9,7 @@ INVARIANT: a root is signed only if it extends the last one signed: a database t
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -30,12 +31,16 @@ from creto.platform.audit.tiles import TileGrowth, TileTree
 from creto.platform.crypto import merkle
 from creto.store.types import EngineName, Isolation, LedgerRow, ReadTx, Store, Tx
 
+log = logging.getLogger("creto.audit")
+
+FINAL_ROUNDS_MAX = 100  # on stopping: others may go on writing for ever
 PLATFORM_TENANT = TenantId("platform")  # whose the log's own entries are
 
 
 class Cadence(msgspec.Struct, frozen=True):
     """How often. A log that did not grow signs nothing."""
 
+    rest_ns: int = 2 * MILLISECOND  # after a step, so that the next one gathers a few entries and the writer stays free
     poll_ns: int = 5 * MILLISECOND  # between two looks at a busy ledger, when nobody wakes the sequencer
     poll_quiet_ns: int = 50 * MILLISECOND  # once it has been quiet for a while
     checkpoint_ns: int = SECOND  # between two checkpoints of a growing log
@@ -249,23 +254,27 @@ class Sequencer:
         while not self._stopping.is_set():
             quiet = 0 if self._attempt() else quiet + 1
             wait_ns = self.cadence.poll_ns if quiet < 100 else self.cadence.poll_quiet_ns
-            if not quiet:
-                continue
-            self._wake.wait(wait_ns / SECOND)
-            self._wake.clear()
-        while self._attempt():
-            continue
+            if quiet:
+                self._wake.wait(wait_ns / SECOND)
+                self._wake.clear()
+            else:
+                self._stopping.wait(self.cadence.rest_ns / SECOND)
+        for _ in range(FINAL_ROUNDS_MAX):
+            if not self._attempt():
+                break
         self._attempt(final=True)
 
     def _attempt(self, *, final: bool = False) -> int:
-        """What waits, and a checkpoint if one is due. A failure is kept to be looked at, and tried again after the usual wait."""
+        """What waits, and a checkpoint if one is due. A failure is told by `status`, and tried again after the usual wait."""
         try:
             count = self.step(SEQUENCE_STEP)
             if count == SEQUENCE_STEP:  # a backlog: larger batches, the next prepared while one is written
                 count += self.drain()
             if final or self.due():
                 self.checkpoint()
-        except EnablementError as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, the thread must live on and tell
+            if str(error) != str(self.failure):
+                log.error("the audit log cannot go on: %s", error)  # noqa: TRY400 - the cause is in the error
             self.failure = error
             self._state = None
             return 0

@@ -223,7 +223,7 @@ class Audit:
         return msgspec.structs.replace(names, logs=logs, quorum="all" if self._required else "none").checked()
 
     def _tree(self, tx: ReadTx, size: int) -> TileTree:
-        return TileTree(rows.tile_reader(tx), size, self._full)
+        return TileTree(rows.tile_reader(tx), size, self._full, read_all=rows.tiles_reader(tx))
 
 
 async def open_log(store: Store, clock: Clock, keystore: Keystore, origin: str, **options: Any) -> Audit:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import chain
 from typing import Any, LiteralString
 
@@ -12,7 +12,7 @@ from creto.common import wire
 from creto.common.errors import AuditError, NotFound
 from creto.common.ids import TenantId
 from creto.platform.audit.checkpoint import Checkpoint
-from creto.platform.audit.tiles import WIDTH, TileReader
+from creto.platform.audit.tiles import WIDTH, Tile, TileReader, TilesReader
 from creto.platform.audit.types import LoggedEntry, decoded_entry
 from creto.store.types import EngineName, EntryId, Position, ReadTx, Row, Tx
 
@@ -24,8 +24,8 @@ LEAF_COLUMNS: tuple[LiteralString, ...] = (
 )  # fmt: skip
 
 
-STATEMENT_ROWS = 512
-ROW_MARKS: dict[int, LiteralString] = {2: "(?, ?)", 12: "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"}
+STATEMENT_CHARS_MAX = 16_000  # longer ones are not kept prepared
+ROW_MARKS: dict[int, LiteralString] = {2: "(?,?)", 12: "(?,?,?,?,?,?,?,?,?,?,?,?)"}
 
 
 class LogState(msgspec.Struct, frozen=True):
@@ -97,6 +97,27 @@ def tile_reader(tx: ReadTx) -> TileReader:
     return read
 
 
+TILES: dict[EngineName, LiteralString] = {
+    EngineName.SQLITE: "SELECT t.level, t.tile, t.hashes FROM json_each(?) AS p"
+    " JOIN audit_tile t ON t.level = p.value ->> 0 AND t.tile = p.value ->> 1",
+    EngineName.POSTGRES: "SELECT t.level, t.tile, t.hashes FROM unnest(CAST(? AS bigint[]), CAST(? AS bigint[])) AS p (level, tile)"
+    " JOIN audit_tile t ON t.level = p.level AND t.tile = p.tile",
+}
+
+
+def tiles_reader(tx: ReadTx) -> TilesReader:
+    """Many tiles in one question."""
+
+    def read(tiles: Collection[Tile]) -> dict[Tile, bytes]:
+        if not tiles:
+            return {}
+        levels, indexes = [level for level, _ in tiles], [index for _, index in tiles]
+        params = (wire.encode(list(tiles)).decode(),) if tx.engine is EngineName.SQLITE else (levels, indexes)
+        return {(level, index): bytes(hashes) for level, index, hashes in tx.all(TILES[tx.engine], *params)}
+
+    return read
+
+
 def put_spans(tx: Tx, leaves: Sequence[tuple[int, int]]) -> None:
     """Widen the spans of the tiles that these leaves (index, time) stand in."""
     spans: dict[int, tuple[int, int]] = {}
@@ -113,7 +134,7 @@ def put_spans(tx: Tx, leaves: Sequence[tuple[int, int]]) -> None:
 
 def put_leaves(tx: Tx, rows: Sequence[Row], texts: Sequence[Row]) -> None:
     if tx.engine is EngineName.SQLITE:
-        # A hundred rows in a statement: SQLite then works without Python's lock, and whoever computes meanwhile does not slow it down.
+        # Hundreds of rows in a statement: SQLite then works without Python's lock, and whoever computes meanwhile does not slow it down.
         put_rows(tx, "INSERT INTO audit_leaf (" + ", ".join(LEAF_COLUMNS) + ") VALUES ", rows)
         put_rows(tx, "INSERT INTO audit_text (rowid, words) VALUES ", texts)
     else:
@@ -122,10 +143,11 @@ def put_leaves(tx: Tx, rows: Sequence[Row], texts: Sequence[Row]) -> None:
 
 
 def put_rows(tx: Tx, insert: LiteralString, rows: Sequence[Row]) -> None:
-    for start in range(0, len(rows), STATEMENT_ROWS):
-        some = rows[start : start + STATEMENT_ROWS]
-        marks: LiteralString = ROW_MARKS[len(some[0])]
-        tx.run(insert + ", ".join([marks] * len(some)), *chain.from_iterable(some))
+    marks: LiteralString = ROW_MARKS[len(rows[0])]
+    step = (STATEMENT_CHARS_MAX - len(insert)) // (len(marks) + 1)
+    for start in range(0, len(rows), step):
+        some = rows[start : start + step]
+        tx.run(insert + ",".join([marks] * len(some)), *chain.from_iterable(some))
 
 
 def leaf_rows(tx: ReadTx, low: int, high: int) -> list[LeafRow]:
@@ -139,13 +161,11 @@ def leaf_rows(tx: ReadTx, low: int, high: int) -> list[LeafRow]:
 
 def index_of(tx: ReadTx, tenant: TenantId, event_id: EntryId) -> int:
     """Where an entry stands. PL-609 while it is only in the ledger's tail, PL-601 if it is nowhere."""
-    found = tx.value(
-        "SELECT log_index FROM audit_leaf WHERE event_id = ? AND tenant = ? ORDER BY log_index LIMIT 1",
-        event_id,
-        tenant,
-    )
-    if found is not None:
-        return int(found)
+    # The tenant is compared here: a planner without statistics would walk all the tenant has.
+    found = tx.all("SELECT log_index, tenant FROM audit_leaf WHERE event_id = ?", event_id)
+    indexes = [index for index, owner in found if owner == tenant]
+    if indexes:
+        return int(min(indexes))
     after = tx.one("SELECT epoch, seq FROM audit_log WHERE id = ?", ONLY_ROW)
     waiting = tx.ledger_tail(Position(*after) if after else Position(), TAIL_LOOKED_AT)
     if any(row.event_id == event_id and decoded_entry(row.body).tenant == tenant for row in waiting):

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from creto.common.errors import AuditError, InvalidInput
 from creto.common.limits import INTEGER_MAX, PROOF_TILES_CACHED_MAX
@@ -23,7 +23,9 @@ from creto.platform.crypto.merkle import HASH_BYTES
 HEIGHT = 8  # of a tile, in levels of the binary tree
 WIDTH = 1 << HEIGHT
 
+Tile = tuple[int, int]  # level and index
 TileReader = Callable[[int, int], bytes]
+TilesReader = Callable[[Collection[Tile]], dict[Tile, bytes]]
 Rows = list[list[bytes]]  # the nodes inside a tile, by height above its own row
 
 
@@ -68,6 +70,12 @@ def parse_tile_path(path: str) -> tuple[int | str, int, int]:
     raise InvalidInput.of("tile", got=path, expected="tile/<level>/<index>[.p/<width>]")
 
 
+def tile_of(height: int, index: int) -> Tile:
+    """Where the root of a complete subtree stands."""
+    level, above = divmod(height, HEIGHT)
+    return level, index // (WIDTH >> above)
+
+
 def split(tile: bytes) -> list[bytes]:
     return [tile[i : i + HASH_BYTES] for i in range(0, len(tile), HASH_BYTES)]
 
@@ -88,24 +96,35 @@ class TileTree:
     `full` remembers the nodes of full tiles across trees; full tiles never change.
     """
 
-    def __init__(self, read: TileReader, size: int, full: TileCache | None = None) -> None:
+    def __init__(
+        self, read: TileReader, size: int, full: TileCache | None = None, *, read_all: TilesReader | None = None
+    ) -> None:
         self.size = size
         self._read = read
+        self._read_all = read_all
         self._full = full if full is not None else TileCache()
-        self._rows: dict[tuple[int, int], Rows] = {}
+        self._rows: dict[Tile, Rows] = {}
+        self._fetched: dict[Tile, bytes] = {}
+
+    def _fetch(self, ranges: Sequence[tuple[int, int]]) -> Sequence[tuple[int, int]]:
+        """Read what these ranges rest on in one go, where that is offered."""
+        if self._read_all is not None:
+            nodes = (node for start, end in ranges for node in merkle.range_nodes(start, end))
+            tiles = {tile_of(height, index) for height, index in nodes}
+            self._fetched |= self._read_all([t for t in tiles if t not in self._rows and self._full.get(t) is None])
+        return ranges
 
     def node(self, height: int, index: int) -> bytes:
         """The root of the complete subtree over leaves `[index << height, (index + 1) << height)`."""
-        level, above = divmod(height, HEIGHT)
-        tile, place = divmod(index, WIDTH >> above)
-        return self._tile(level, tile)[above][place]
+        above = height % HEIGHT
+        return self._tile(*tile_of(height, index))[above][index % (WIDTH >> above)]
 
     def _tile(self, level: int, index: int) -> Rows:
         key = (level, index)
         rows = self._rows.get(key) or self._full.get(key)
         if rows is None:
             width = width_at(level, index, self.size)
-            tile = self._read(level, index)
+            tile = self._fetched.pop(key, None) or self._read(level, index)
             if len(tile) < width * HASH_BYTES or not width:
                 raise AuditError(
                     "PL-603",
@@ -120,18 +139,18 @@ class TileTree:
         return rows
 
     def root(self) -> bytes:
-        return merkle.fold(self.node(height, index) for height, index in merkle.range_nodes(0, self.size))
+        return merkle.read_ranges(self._fetch([(0, self.size)]), self.node)[0]
 
     def leaf(self, index: int) -> bytes:
         return self.node(0, index)
 
     def inclusion(self, index: int) -> tuple[bytes, ...]:
         """From the leaf's sibling up to the child of the root."""
-        return tuple(merkle.read_ranges(merkle.inclusion_ranges(index, self.size), self.node))
+        return tuple(merkle.read_ranges(self._fetch(merkle.inclusion_ranges(index, self.size)), self.node))
 
     def consistency(self, old_size: int) -> tuple[bytes, ...]:
         """That the tree of `old_size` is the beginning of this one."""
-        return tuple(merkle.read_ranges(merkle.consistency_ranges(old_size, self.size), self.node))
+        return tuple(merkle.read_ranges(self._fetch(merkle.consistency_ranges(old_size, self.size)), self.node))
 
 
 class TileCache:
