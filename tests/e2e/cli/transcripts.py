@@ -21,6 +21,8 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import creto
+
 SEPARATOR = "\x1e"
 ANY = "…"
 SESSION_S_MAX = 240
@@ -87,12 +89,13 @@ def line_matches(expected: str, printed: str) -> bool:
 def play(steps: list[Step], folder: Path) -> list[Played]:
     bin_folder = folder / ".bin"
     bin_folder.mkdir()
-    creto = bin_folder / "creto"
-    creto.write_text(f'#!/bin/sh\nexec {sys.executable} -m creto "$@"\n')
-    creto.chmod(0o755)
+    command = bin_folder / "creto"
+    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m creto "$@"\n')
+    command.chmod(0o755)
     script = PRELUDE + "".join(f"{{ {step.command}\n}} 2>&1\nprintf '\\n{SEPARATOR}%d\\n' $?\n" for step in steps)
     env = {name: value for name, value in os.environ.items() if not name.startswith("CRETO_")}
-    env |= {"PATH": f"{bin_folder}:{env['PATH']}", "HOME": str(folder)}
+    source = Path(creto.__file__).parents[1]  # the creto of this checkout, whatever is installed
+    env |= {"PATH": f"{bin_folder}:{env['PATH']}", "HOME": str(folder), "PYTHONPATH": str(source)}
     work = folder / "work"
     work.mkdir()
     done = subprocess.run(
