@@ -7,7 +7,7 @@ import json
 import msgspec
 import pytest
 
-from creto.cli.output import Column, Output, cell, size, text, when
+from creto.cli.output import Column, Output, cell, size, styled, text, when
 from creto.common.errors import InvalidInput, NotFound
 
 
@@ -51,6 +51,13 @@ def test_an_error_for_people_and_for_programs(capsys: pytest.CaptureFixture[str]
     Output(json=True).error(error)
     body = json.loads(capsys.readouterr().err)["error"]
     assert (body["code"], body["context"]) == ("PL-102", ["agents.get"])
+
+
+def test_no_color_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert styled("x", fg="red") == "\x1b[31mx\x1b[0m"
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert styled("x", fg="red") == "x"
 
 
 def test_control_characters_do_not_reach_the_terminal() -> None:
