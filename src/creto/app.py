@@ -34,6 +34,7 @@ from creto.common.settings import (
 from creto.common.telemetry import Metrics
 from creto.edge.api.idempotency import OnceStore
 from creto.edge.api.parts import Parts
+from creto.edge.api.requests import Requests
 from creto.gate import Gate
 from creto.platform.audit import NoteKey, WitnessClient, open_log
 from creto.platform.consensus import ConsensusClient, EmbeddedClock, Leases, QuorumClock
@@ -112,6 +113,7 @@ async def running(config: Config, *, work: bool = True) -> AsyncIterator[App]:
         parts = Parts(
             config=config,
             metrics=metrics,
+            requests=Requests(metrics),
             store=store,
             guard=guard_for(config, opened, stack),
             clock=clock,

@@ -17,6 +17,7 @@ INVARIANT: an operation that was refused has changed nothing but the ledger, whe
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
@@ -150,6 +151,9 @@ class Gate:
             except EnablementError as error:
                 await self._failed(operation, error, None)
                 raise
+            except Exception:
+                await self._failed(operation, None, None)
+                raise
 
     @asynccontextmanager
     async def audited_operation(self, operation: Operation) -> AsyncIterator[Act]:
@@ -220,7 +224,7 @@ class Gate:
             event=act.event if act else Event(),
             intent_id=act.intent_id if act else None,
         )
-        await self._store.write(lambda tx: tx.record(entry))
+        await asyncio.shield(self._store.write(lambda tx: tx.record(entry)))  # also when the caller is cancelled
 
     def _entry(
         self,

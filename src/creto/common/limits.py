@@ -44,6 +44,7 @@ INTEGER_MAX: Final = 2**63 - 1  # what SQLite and PostgreSQL keep in a bigint
 
 # Requests
 BODY_BYTES_MAX: Final = 8 * 1024 * 1024  # one REST body or gRPC message
+BODY_S_MAX: Final = 20.0  # its arrival; less than the deadline, so that who is slow hears that it was them
 BATCH_ITEMS_MAX: Final = 1_000  # one batch call: decoding holds the loop for a few milliseconds
 PAGE_ITEMS_MAX: Final = 1_000
 PAGE_ITEMS_DEFAULT: Final = 100

@@ -64,7 +64,7 @@ def described(op: Endpoint[..., Any], named: Mapping[str, Any], components: Mapp
         }
         for name in op.query_fields
     ]
-    if op.method != "GET":
+    if op.takes_key:
         parameters.append(IDEMPOTENCY_KEY)
     result: dict[str, Any] = {
         "operationId": op.name.replace(".", "_"),
@@ -79,8 +79,12 @@ def described(op: Endpoint[..., Any], named: Mapping[str, Any], components: Mapp
         result["requestBody"] = {"required": True, "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}  # fmt: skip
     elif op.body_fields:
         schema = body_schema(op, components)
-        result["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
+        result["requestBody"] = {"required": bool(schema_required(op)), "content": {"application/json": {"schema": schema}}}
     return result
+
+
+def schema_required(op: Endpoint[..., Any]) -> list[str]:
+    return [f.name for f in msgspec.structs.fields(op.request_type) if f.required and f.name in op.body_fields]
 
 
 def body_schema(op: Endpoint[..., Any], components: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import msgspec
 from starlette.requests import Request
 
 from creto.common import wire
-from creto.common.errors import InvalidInput
-from creto.common.limits import BODY_BYTES_MAX
+from creto.common.errors import InvalidInput, Timeout
+from creto.common.limits import BODY_BYTES_MAX, BODY_S_MAX
 from creto.edge.api.endpoint import Endpoint
 
 
@@ -56,13 +57,17 @@ async def from_body(op: Endpoint[..., Any], request: Request, hints: dict[str, A
     return values
 
 
-async def body_of(request: Request) -> bytes:
+async def body_of(request: Request, bytes_max: int = BODY_BYTES_MAX) -> bytes:
     """The whole body; one that grows beyond the limit is refused before it is kept."""
     chunks: list[bytes] = []
     size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > BODY_BYTES_MAX:
-            raise InvalidInput.of("body", got=f"more than {BODY_BYTES_MAX} bytes", expected="less", code="PL-413")
-        chunks.append(chunk)
+    try:
+        async with asyncio.timeout(BODY_S_MAX):
+            async for chunk in request.stream():
+                size += len(chunk)
+                if size > bytes_max:
+                    raise InvalidInput.of("body", got=f"more than {bytes_max} bytes", expected="less", code="PL-413")
+                chunks.append(chunk)
+    except TimeoutError as error:
+        raise Timeout("PL-408", f"the body did not arrive in {BODY_S_MAX} s") from error
     return b"".join(chunks)
