@@ -24,7 +24,7 @@ from creto.cli.choices import (
 )
 from creto.cli.context import Cli, group, pass_cli, read, write
 from creto.cli.keyfiles import load_public, signing_key
-from creto.cli.local import keystore_of
+from creto.cli.local import keystore_of, running_here
 from creto.cli.output import Column, when
 from creto.cli.session import session, tenant_of
 from creto.common.errors import EnablementError, InvalidInput
@@ -341,3 +341,19 @@ async def certificate(
         {"folder": str(folder), "uris": issued.uris, "not_after": issued.not_after},
         f"Made tls.key, tls.crt and ca.crt in {folder}; good until {when(issued.not_after)}.",
     )
+
+
+@agents.command()
+@click.argument("human", required=False)
+@pass_cli
+async def login(cli: Cli, human: str | None) -> None:
+    """A login link for the console, for HUMAN or for the operator. It works once, within ten minutes."""
+    from creto.common.settings import ServerConfig
+
+    server = cli.config()[ServerConfig]
+    async with running_here(cli, "a login link is made") as app:
+        who = AgentId(human) if human else app.operator
+        secret = await app.parts.nhi.login_token(app.tenant, who, scopes=("*",), actor=app.operator)
+    scheme = "https" if server.tls_cert else "http"
+    link = f"{scheme}://{server.host}:{server.rest_port}/login?link={secret}"
+    cli.output.say({"login": link}, link)

@@ -76,7 +76,7 @@ class HttpLine:
     async def _send(self, endpoint: Endpoint[..., R], request: Any, headers: Mapping[str, str]) -> R:
         path = endpoint.path
         for name in endpoint.path_fields:
-            path = path.replace(f"{{{name}}}", quote(str(getattr(request, name)), safe=""))
+            path = path.replace(f"{{{name}}}", segment(str(getattr(request, name))))
         content: bytes | None = None
         sent = dict(headers)
         if endpoint.raw_body:
@@ -96,6 +96,11 @@ class HttpLine:
 
     async def close(self) -> None:
         await self._http.aclose()
+
+
+def segment(name: str) -> str:
+    """A name as one segment of a path; `.` and `..` would be steps."""
+    return name.replace(".", "%2E") if name in (".", "..") else quote(name, safe="")
 
 
 def text(value: Any) -> str:

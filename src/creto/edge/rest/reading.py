@@ -53,8 +53,28 @@ async def from_body(op: Endpoint[..., Any], request: Request, hints: dict[str, A
     for name, value in raw.items():
         if name not in op.body_fields:
             raise InvalidInput.of(name, got="an unknown field", expected=f"one of {', '.join(op.body_fields)}")
-        values[name] = wire.decode(bytes(value), hints[name], what=name)
+        values[name] = read(bytes(value), hints[name], name)
     return values
+
+
+def read(data: bytes, hint: Any, name: str) -> Any:
+    """A number without a fraction is an integer however it is written: JSON Schema says that 1.0 is one."""
+    try:
+        return wire.decode(data, hint, what=name)
+    except InvalidInput as error:
+        if error.got != "float":
+            raise
+    return wire.convert(without_fractions(wire.decode(data, Any)), hint, what=name)
+
+
+def without_fractions(value: Any) -> Any:
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, list):
+        return [without_fractions(item) for item in value]
+    if isinstance(value, dict):
+        return {key: without_fractions(item) for key, item in value.items()}
+    return value
 
 
 async def body_of(request: Request, bytes_max: int = BODY_BYTES_MAX) -> bytes:

@@ -43,6 +43,10 @@ class Authz(PolicyBook, EntityBook, Overrides):
         """From here on decisions are remembered."""
         self._sweeper.start()
 
+    def remembered(self) -> int:
+        """How many decisions are kept."""
+        return len(self._hits)
+
     def close(self) -> None:
         self._sweeper.stop()
 
