@@ -57,6 +57,7 @@ def test_the_document_is_served_to_everybody(served: Layer) -> None:
         ("GET", "/v1/agents?limit=1&limit=2", 400, "PL-400"),
         ("GET", "/v1/agents?limt=1", 400, "PL-400"),
         ("GET", "/v1/agents?limit=" + "9" * 5000, 400, "PL-400"),
+        ("GET", "/v1/agents?kind=null", 400, "PL-400"),
         ("GET", "/v1/agents?cursor=zzz", 400, "PL-400"),
         ("GET", "/v1/audit/consistency?old=9223372036854775808", 400, "PL-400"),
     ],

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from functools import lru_cache
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
 
 import msgspec
 from starlette.requests import Request
@@ -39,8 +41,16 @@ def from_query(op: Endpoint[..., Any], request: Request, hints: dict[str, Any]) 
             raise InvalidInput.of(name, got="an unknown query parameter", expected=expected)
         if len(given) > 1:
             raise InvalidInput.of(name, got=f"{len(given)} values", expected="one value")
-        values[name] = wire.convert(given[0], hints[name], what=name, strict=False)
+        values[name] = wire.convert(given[0], stated(hints[name]), what=name, strict=False)
     return values
+
+
+@lru_cache(maxsize=1_024)
+def stated(hint: Any) -> Any:
+    """The type of a parameter that is there: its absence says None, the word null is a text like another."""
+    variants = [v for v in get_args(hint) if v is not type(None)]
+    is_optional = get_origin(hint) in (Union, UnionType) and len(variants) < len(get_args(hint))
+    return Union[tuple(variants)] if is_optional else hint  # noqa: UP007 - built at run time
 
 
 async def from_body(op: Endpoint[..., Any], request: Request, hints: dict[str, Any]) -> dict[str, Any]:
