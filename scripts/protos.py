@@ -15,7 +15,7 @@ from creto.edge.grpc.schema import Schema, as_text
 FILE = Path(__file__).parents[1] / "proto" / "creto" / "v1" / "creto.proto"
 BLOCK = re.compile(r"^(message|service) (\w+) \{\n(.*?)^\}", re.MULTILINE | re.DOTALL)
 FIELD = re.compile(r"^ *((?:repeated |optional )?[\w<>, .]+?) (\w+) = (\d+);", re.MULTILINE)
-METHOD = re.compile(r"rpc (\w+)\((\w+)\) returns \((\w+)\);")
+METHOD = re.compile(r"rpc (\w+)\(([\w.]+)\) returns \(([\w.]+)\);")
 
 
 def contract() -> str:

@@ -223,8 +223,8 @@ def as_text(schema: Schema) -> str:
         lines.append(f"service {service.name} {{")
         for method in service.method:
             lines.append(f"  // {summaries[service.name, method.name]}.")
-            asked, answered = (t.rsplit(".", 1)[1] for t in (method.input_type, method.output_type))
-            lines.append(f"  rpc {method.name}({asked}) returns ({answered});")
+            # Written whole: inside a service its methods' names hide the messages'.
+            lines.append(f"  rpc {method.name}({method.input_type}) returns ({method.output_type});")
         lines += ["}", ""]
     for message in schema.file.message_type:
         lines += [*message_text(message), ""]
