@@ -82,7 +82,7 @@ def layer(folder: Path, env: Mapping[str, str] | None = None) -> Iterator[Layer]
     def body() -> None:
         try:
             asyncio.run(main())
-        except BaseException as fault:
+        except BaseException as fault:  # noqa: BLE001 - it is raised again in the test's own thread
             faults.append(fault)
         finally:
             ready.set()

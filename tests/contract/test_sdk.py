@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from creto.common import wire
-
 from creto.common.errors import (
     AlreadyExists,
     EnablementError,
@@ -26,10 +25,18 @@ from creto.edge.api.policies import CheckAccess
 from creto.platform.crypto import KemPrivateKey, KemSuite, digest
 from creto.platform.crypto.merkle import leaf_hash, verify_inclusion
 from creto.platform.crypto.x509 import new_request
-from creto.platform.nhi import PrincipalKind, Prekey, PrekeyKind, decode_bundle, request_proof, rotation_proofs, seal_bundle
+from creto.platform.nhi import (
+    Prekey,
+    PrekeyKind,
+    PrincipalKind,
+    decode_bundle,
+    request_proof,
+    rotation_proofs,
+    seal_bundle,
+)
+from creto.sdk import AgentKey, AsyncCreto, Creto
 from creto.security.authz import Allow, Deny
 from creto.security.memory import NewTurn, Role
-from creto.sdk import AgentKey, AsyncCreto, Creto
 from creto.store.types import Outcome
 from tests.layers import Layer, layer
 
@@ -129,7 +136,9 @@ async def identities(creto: Any, world: str) -> None:
     await refused(
         Unauthorized,
         "PL-103",
-        lambda: creto.agents.validate_signature(agent=bot.nhi, message=b"message", signature=signature, context=b"context"),
+        lambda: creto.agents.validate_signature(
+            agent=bot.nhi, message=b"message", signature=signature, context=b"context"
+        ),
     )
 
 
@@ -174,7 +183,9 @@ async def authentication(creto: Any, world: str) -> None:
     challenge = await done(creto.auth.challenge(agent=bot.nhi))
     token = await done(creto.auth.token(challenge=challenge, signature=bot.answer(challenge), scopes=("memory:*",)))
     assert (token.agent, token.scopes) == (bot.nhi, ("memory:*",))
-    await refused(Unauthorized, "PL-106", lambda: creto.auth.token(challenge=challenge, signature=bot.answer(challenge)))
+    await refused(
+        Unauthorized, "PL-106", lambda: creto.auth.token(challenge=challenge, signature=bot.answer(challenge))
+    )
     me = await done(creto.auth.whoami())
     assert me.kind is PrincipalKind.HUMAN
     ada = await done(creto.register(f"ada-{world}", kind=PrincipalKind.HUMAN))

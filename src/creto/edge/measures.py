@@ -16,7 +16,9 @@ class Measures:
         metrics.read("platform_store_queue_count", "Transactions that wait for the writer", lambda: len(queue))
         metrics.read("platform_store_signals_ratio", "1 while signals flow", lambda: float(store.signals_alive))
         metrics.read("platform_audit_log_count", "Entries in the tree", lambda: audit.status().size)
-        metrics.read("platform_audit_signed_count", "Entries under the newest checkpoint", lambda: audit.status().signed_size)
+        metrics.read(
+            "platform_audit_signed_count", "Entries under the newest checkpoint", lambda: audit.status().signed_size
+        )
         metrics.read("platform_audit_failed_ratio", "1 while the log cannot go on", lambda: float(audit.status().failure is not None))  # fmt: skip
         metrics.read("platform_authz_cached_count", "Decisions remembered", parts.authz.remembered)
         metrics.read("platform_consensus_degraded_ratio", "1 while time is local", lambda: float(parts.clock.degraded))

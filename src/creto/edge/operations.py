@@ -13,8 +13,8 @@ from starlette.routing import Route
 from creto.common.errors import EnablementError
 from creto.common.telemetry import CONTENT_TYPE
 from creto.edge.api.parts import Parts
-from creto.edge.measures import Measures
 from creto.edge.api.readiness import readiness
+from creto.edge.measures import Measures
 
 
 def health_app(parts: Parts) -> Starlette:

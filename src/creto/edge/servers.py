@@ -129,9 +129,7 @@ class GrpcThread:
         from creto.edge.grpc.server import tls
 
         wanted, parts = self._config, self._parts
-        self._server = GrpcServer(
-            Dispatcher(parts), authenticator(parts, self._tenant), ENDPOINTS, shared=self._shared
-        )
+        self._server = GrpcServer(Dispatcher(parts), authenticator(parts, self._tenant), ENDPOINTS, shared=self._shared)
         files = [wanted.tls_cert, wanted.tls_key, wanted.tls_client_ca]
         certificate, key, authority = await asyncio.to_thread(lambda: [read_file(f) for f in files])
         credentials = tls(certificate, key, authority) if certificate is not None and key is not None else None

@@ -20,7 +20,10 @@ def refused_for_its_form(ctx: Any, response: Any, case: Any) -> None:
     if mode is None or mode.value != "positive" or response.status_code != 400:
         return
     error = response.json()["error"]
-    if error["code"] != "PL-400" or error.get("field") in {"metadata", "bundle"}:  # text inside text, bytes inside bytes: not the document's business
+    if error["code"] != "PL-400" or error.get("field") in {
+        "metadata",
+        "bundle",
+    }:  # text inside text, bytes inside bytes: not the document's business
         return
     if FORM.search(error["message"]):
         raise AssertionError(f"the document allows what the reader refuses: {error['message']}")

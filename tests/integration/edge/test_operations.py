@@ -122,9 +122,12 @@ def test_a_token_of_one_tenant_never_sees_another(tmp_path: Path) -> None:
             with pytest.raises(InvalidInput, match="tenant"):
                 acme.auth.challenge(agent=secret.nhi)
 
-    with layer(tmp_path, {"CRETO_COMMON__TENANT": "acme"}) as single:
-        with Creto.connect(single.rest, token=token) as stranger, pytest.raises(Unauthorized, match="PL-401"):
-            stranger.auth.whoami()
+    with (
+        layer(tmp_path, {"CRETO_COMMON__TENANT": "acme"}) as single,
+        Creto.connect(single.rest, token=token) as stranger,
+        pytest.raises(Unauthorized, match="PL-401"),
+    ):
+        stranger.auth.whoami()
 
 
 @pytest.mark.parametrize("key", ["AUTHZ_ENDPOINT", "AUDIT_ENDPOINT"])

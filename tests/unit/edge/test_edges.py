@@ -62,7 +62,9 @@ def test_a_problem_says_when_to_come_back_and_how_to_sign_in() -> None:
     key=st.text(max_size=210),
     traceparent=st.text(max_size=80),
     session=st.text(max_size=40),
-    certificate=st.none() | st.binary(max_size=60) | st.binary(max_size=60).map(lambda d: b"-----BEGIN CERTIFICATE-----\n" + d),
+    certificate=st.none()
+    | st.binary(max_size=60)
+    | st.binary(max_size=60).map(lambda d: b"-----BEGIN CERTIFICATE-----\n" + d),
 )
 def test_any_headers_give_a_call_or_a_documented_error(served: Layer, certificate: bytes | None, session: str, **texts: str) -> None:  # fmt: skip
     names = {"authorization": "authorization", "delegation": "creto-delegation", "override": "creto-override", "key": "idempotency-key", "traceparent": "traceparent"}  # fmt: skip
@@ -131,7 +133,9 @@ def test_numbers_and_nulls_of_requests() -> None:
     assert stated(str) is str
 
 
-@pytest.mark.parametrize("data", [b"", b"[" * 100_000, b'"\\ud800"', b"\xff", b"1" * 5_000, b'{"a":' * 10_000, b"-1e309"])
+@pytest.mark.parametrize(
+    "data", [b"", b"[" * 100_000, b'"\\ud800"', b"\xff", b"1" * 5_000, b'{"a":' * 10_000, b"-1e309"]
+)
 def test_any_body_gives_a_value_or_a_documented_error(data: bytes) -> None:
     for hint in (int, float, str, bytes, dict[str, Any], tuple[float, ...], Any):
         try:

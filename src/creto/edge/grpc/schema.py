@@ -117,7 +117,9 @@ class Schema:
         # The compiler puts the hidden oneofs of optional fields behind the others; these are all there are.
         return name
 
-    def _field(self, message: descriptor_pb2.DescriptorProto, name: str, number: int, hint: Any, *, speaking: bool) -> None:
+    def _field(
+        self, message: descriptor_pb2.DescriptorProto, name: str, number: int, hint: Any, *, speaking: bool
+    ) -> None:
         type_, absent = present(hint)
         field = message.field.add(name=name, number=number, label=Proto.LABEL_OPTIONAL)
         item = item_type(type_)

@@ -94,7 +94,10 @@ def described(op: Endpoint[..., Any], named: Mapping[str, Any], components: Mapp
         result["requestBody"] = {"required": True, "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}  # fmt: skip
     elif op.body_fields:
         schema = body_schema(op, components)
-        result["requestBody"] = {"required": bool(schema_required(op)), "content": {"application/json": {"schema": schema}}}
+        result["requestBody"] = {
+            "required": bool(schema_required(op)),
+            "content": {"application/json": {"schema": schema}},
+        }
     return result
 
 

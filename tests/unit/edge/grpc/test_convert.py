@@ -89,7 +89,9 @@ def test_a_struct_survives_its_message(struct: Any, data: st.DataObject) -> None
     assert to_struct(parsed(SCHEMA.message_class(struct), sent), struct) == value
 
 
-@pytest.mark.parametrize("struct", sorted({e.request_type for e in ENDPOINTS}, key=lambda s: s.__name__), ids=lambda s: s.__name__)
+@pytest.mark.parametrize(
+    "struct", sorted({e.request_type for e in ENDPOINTS}, key=lambda s: s.__name__), ids=lambda s: s.__name__
+)
 @settings(max_examples=60, deadline=None)
 @given(data=st.binary(max_size=200))
 def test_any_bytes_give_a_request_or_a_documented_error(struct: Any, data: bytes) -> None:

@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 
 from google.protobuf import descriptor_pb2
+from scripts.protos import FILE, broken, contract
 
 from creto.edge.api import ENDPOINTS
 from creto.edge.grpc.schema import Schema
-from scripts.protos import FILE, broken, contract
 
 
 def test_the_committed_contract_is_the_servers() -> None:
@@ -36,4 +36,6 @@ def test_protoc_reads_it_as_the_server_speaks_it(tmp_path: Path) -> None:
         s.name: [m.name for m in s.method] for s in ours.service
     }
     theirs = {m.name: {(f.name, f.number, f.type, f.label, f.type_name) for f in m.field} for m in file.message_type}
-    assert theirs == {m.name: {(f.name, f.number, f.type, f.label, f.type_name) for f in m.field} for m in ours.message_type}
+    assert theirs == {
+        m.name: {(f.name, f.number, f.type, f.label, f.type_name) for f in m.field} for m in ours.message_type
+    }
