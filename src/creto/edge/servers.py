@@ -22,13 +22,13 @@ import uvicorn
 
 from creto.common.errors import ConnectionFailed
 from creto.common.ids import TenantId
-from creto.common.limits import BODY_BYTES_MAX
 from creto.common.settings import CommonConfig, ServerConfig
 from creto.edge.api import ENDPOINTS, Authenticator, Dispatcher
 from creto.edge.api.parts import Parts
 from creto.edge.console import console_routes
 from creto.edge.operations import health_app, metrics_app
 from creto.edge.rest import rest_app
+from creto.edge.rest.protocol import BoundedHttp
 from creto.edge.telemetry import log_as_configured, traces_as_configured
 from creto.version import VERSION
 
@@ -64,7 +64,7 @@ class HttpServer:
                 lifespan="off",
                 server_header=False,
                 timeout_graceful_shutdown=DRAIN_S,
-                h11_max_incomplete_event_size=BODY_BYTES_MAX,
+                http=BoundedHttp,
                 **options,
             )
         )

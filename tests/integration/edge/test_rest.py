@@ -11,7 +11,7 @@ import httpx2
 import pytest
 
 from creto.common.errors import Unauthorized
-from creto.common.limits import BODY_BYTES_MAX
+from creto.common.limits import BODY_BYTES_MAX, HEAD_BYTES_MAX
 from creto.common.timestamps import HOUR
 from creto.platform.crypto.jose import b64url_encode
 from creto.platform.nhi import DelegationChain, PrincipalKind
@@ -230,6 +230,36 @@ def test_a_client_that_leaves_in_the_middle_harms_nobody(served: Layer, http: ht
             gone.sendall(f"{head}Content-Length: 1000\r\n\r\nhalf".encode())
     assert http.get("/v1/time").status_code == 200
     assert http.get("/v1/objects/stat?key=half").status_code == 404
+
+
+def test_headers_without_end_are_cut_off(served: Layer, http: httpx2.Client) -> None:
+    host, port = served.rest.removeprefix("http://").split(":")
+    for line in (b"X-A: " + b"a" * 60_000 + b"\r\n", b"a" * 60_000):  # many headers; one that never ends
+        with socket.create_connection((host, int(port))) as stranger:
+            stranger.settimeout(10)
+            sent, answer = 0, b""
+            try:
+                stranger.sendall(b"GET /v1/time HTTP/1.1\r\nHost: x\r\nX-B: ")
+                while sent < 16 * HEAD_BYTES_MAX:
+                    stranger.sendall(line)
+                    sent += len(line)
+            except OSError:
+                pass
+            else:
+                answer = stranger.recv(100)
+            assert sent < 16 * HEAD_BYTES_MAX or answer.startswith(b"HTTP/1.1 400")
+    assert http.get("/v1/time").status_code == 200
+
+
+def test_headers_that_do_not_come_are_not_waited_for(served: Layer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("creto.edge.rest.protocol.HEAD_S_MAX", 0.3)
+    host, port = served.rest.removeprefix("http://").split(":")
+    for beginning in (b"", b"GET /v1/time HTTP/1.1\r\nHost:", b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\nGET "):
+        with socket.create_connection((host, int(port))) as slow:
+            slow.settimeout(10)
+            slow.sendall(beginning)
+            while slow.recv(65536):
+                pass
 
 
 def test_bytes_that_are_no_http_are_answered_and_closed(served: Layer, http: httpx2.Client) -> None:
