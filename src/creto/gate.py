@@ -200,10 +200,13 @@ class Gate:
         return Unauthorized(f"{prefix}-403", f"{what} is not permitted: {decision.reason}")
 
     async def _overridden(self, operation: Operation, asked: OversightRequired) -> Admission:
-        """The token is spent, durably, before anything is done with it."""
+        """The token is spent, durably, before anything is done with it; quota first, which must not cost an approval."""
         assert operation.override_token is not None
         now = self._clock.now()
         chain = self._chain(operation, now)
+        full = self._authz.quota(operation.agent, operation.action, operation.resource, tenant=operation.tenant)
+        if full is not None:
+            raise self._refusal(operation, full)
         await self._authz.consume_durable(
             operation.override_token,
             tenant=operation.tenant,

@@ -160,6 +160,25 @@ async def test_quota_is_asked_and_its_refusal_says_when(town: Town) -> None:
     assert (caught.value.code, caught.value.retry_after_s) == ("RT-429", 60.0)
 
 
+async def test_an_approval_does_not_lift_a_quota_and_is_not_lost_to_one(town: Town) -> None:
+    class Quota:
+        allowed = False
+
+        def take(self, *_: Any) -> QuotaVerdict:
+            return QuotaVerdict(self.allowed, "used up")
+
+    await town.ask_about_transfers()
+    quota, parts = Quota(), town.parts
+    authz = Authz(parts.store, parts.clock, parts.nhi, signer=parts.authz._signer, quota=quota)
+    gate = Gate(parts.nhi, authz, parts.store, parts.clock, Metrics())
+    operation = town.operation("funds.transfer", resource="bank:acme")
+    approved = replace(operation, override_token=await town.approval(operation))
+    with pytest.raises(QuotaExceeded, match="RT-429"):
+        await gate.authorized_operation(approved)
+    quota.allowed = True
+    assert (await gate.authorized_operation(approved)).overridden == "large-transfer"
+
+
 async def test_an_agent_needs_a_chain_that_covers_the_operation(town: Town) -> None:
     owner, owner_key = await town.person()
     bot, _ = await town.person(PrincipalKind.AGENT)
