@@ -19,7 +19,7 @@ from pathlib import Path
 
 from creto.bus import Bus, EmbeddedBus
 from creto.common.config import Config
-from creto.common.errors import AlreadyExists, InvalidInput, NotFound
+from creto.common.errors import AlreadyExists, InternalError, InvalidInput, NotFound
 from creto.common.ids import AgentId, KeyId, TenantId, checked_tenant
 from creto.common.settings import (
     AuditConfig,
@@ -34,6 +34,8 @@ from creto.common.settings import (
 from creto.common.telemetry import Metrics
 from creto.edge.api.idempotency import OnceStore
 from creto.edge.api.parts import Parts
+from creto.edge.api.requests import Requests
+from creto.edge.upkeep import upkeep
 from creto.gate import Gate
 from creto.platform.audit import NoteKey, WitnessClient, open_log
 from creto.platform.consensus import ConsensusClient, EmbeddedClock, Leases, QuorumClock
@@ -84,6 +86,7 @@ class App:
 async def running(config: Config, *, work: bool = True) -> AsyncIterator[App]:
     """All parts, started in the order of their floors and stopped in reverse. `work` also runs what only one process should."""
     tenant = checked_tenant(config[CommonConfig].tenant)
+    check_offered(config)
     metrics = Metrics()
     async with AsyncExitStack() as stack:
         opened = await asyncio.to_thread(open_configured_store, config)
@@ -112,6 +115,7 @@ async def running(config: Config, *, work: bool = True) -> AsyncIterator[App]:
         parts = Parts(
             config=config,
             metrics=metrics,
+            requests=Requests(metrics),
             store=store,
             guard=guard_for(config, opened, stack),
             clock=clock,
@@ -129,7 +133,22 @@ async def running(config: Config, *, work: bool = True) -> AsyncIterator[App]:
         if work:
             await asyncio.to_thread(audit.start)
             stack.callback(audit.stop)
-        yield App(parts, tenant, await ensured_operator(parts, tenant))
+        operator = await ensured_operator(parts, tenant)
+        if work:
+            await stack.enter_async_context(upkeep(parts, operator))
+        yield App(parts, tenant, operator)
+
+
+def check_offered(config: Config) -> None:
+    """Nothing that was asked for is silently left out: whoever names another decider must not be decided for by us."""
+    common = config[CommonConfig]
+    for key, value in (("authz_endpoint", common.authz_endpoint), ("audit_endpoint", common.audit_endpoint)):
+        if value is not None:
+            raise InternalError(
+                "PL-501",
+                f"common.{key} names a service elsewhere, which this release does not ask",
+                hint=f"Leave common.{key} out: authorization and audit run in the layer itself.",
+            )
 
 
 def open_configured_store(config: Config) -> Store:

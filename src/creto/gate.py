@@ -17,6 +17,7 @@ INVARIANT: an operation that was refused has changed nothing but the ledger, whe
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
@@ -150,6 +151,9 @@ class Gate:
             except EnablementError as error:
                 await self._failed(operation, error, None)
                 raise
+            except Exception:
+                await self._failed(operation, None, None)
+                raise
 
     @asynccontextmanager
     async def audited_operation(self, operation: Operation) -> AsyncIterator[Act]:
@@ -196,10 +200,13 @@ class Gate:
         return Unauthorized(f"{prefix}-403", f"{what} is not permitted: {decision.reason}")
 
     async def _overridden(self, operation: Operation, asked: OversightRequired) -> Admission:
-        """The token is spent, durably, before anything is done with it."""
+        """The token is spent, durably, before anything is done with it; quota first, which must not cost an approval."""
         assert operation.override_token is not None
         now = self._clock.now()
         chain = self._chain(operation, now)
+        full = self._authz.quota(operation.agent, operation.action, operation.resource, tenant=operation.tenant)
+        if full is not None:
+            raise self._refusal(operation, full)
         await self._authz.consume_durable(
             operation.override_token,
             tenant=operation.tenant,
@@ -220,7 +227,7 @@ class Gate:
             event=act.event if act else Event(),
             intent_id=act.intent_id if act else None,
         )
-        await self._store.write(lambda tx: tx.record(entry))
+        await asyncio.shield(self._store.write(lambda tx: tx.record(entry)))  # also when the caller is cancelled
 
     def _entry(
         self,

@@ -44,11 +44,15 @@ INTEGER_MAX: Final = 2**63 - 1  # what SQLite and PostgreSQL keep in a bigint
 
 # Requests
 BODY_BYTES_MAX: Final = 8 * 1024 * 1024  # one REST body or gRPC message
+HEAD_BYTES_MAX: Final = 1024 * 1024  # request line and headers: a chain of 16 links takes half of it at most
+HEAD_S_MAX: Final = 20.0  # their arrival; a connection that says nothing is closed
+BODY_S_MAX: Final = 20.0  # its arrival; less than the deadline, so that who is slow hears that it was them
 BATCH_ITEMS_MAX: Final = 1_000  # one batch call: decoding holds the loop for a few milliseconds
 PAGE_ITEMS_MAX: Final = 1_000
 PAGE_ITEMS_DEFAULT: Final = 100
 READY_S_MAX: Final = 2.0  # one probe of a dependency, as the deployment's readiness probe allows
 DEADLINE_S_DEFAULT: Final = 30.0  # a call without a deadline gets this one
+UPKEEP_S: Final = 300.0  # between two rounds of tidying: what is swept has waited for hours anyway
 
 # Configuration and telemetry
 CONFIG_FILE_BYTES_MAX: Final = 1024 * 1024  # people write these by hand

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import msgspec
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from creto.common.errors import EnablementError
 from creto.common.telemetry import CONTENT_TYPE
 from creto.edge.api.parts import Parts
 from creto.edge.api.readiness import readiness
+from creto.edge.measures import Measures
 
 
 def health_app(parts: Parts) -> Starlette:
@@ -27,7 +31,11 @@ def health_app(parts: Parts) -> Starlette:
 
 
 def metrics_app(parts: Parts) -> Starlette:
+    measures = Measures(parts)
+
     async def metrics(_: Request) -> Response:
+        with suppress(EnablementError):  # the numbers that need no database are worth having without the others
+            await measures.refresh()
         return Response(parts.metrics.render(), media_type=CONTENT_TYPE)
 
     return Starlette(routes=[Route("/metrics", metrics)])

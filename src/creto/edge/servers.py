@@ -1,6 +1,6 @@
 """Listening: which application on which port, in one process or in several.
 
-    async with serving(app, config, roles={Role.HTTP, Role.GRPC}) as addresses:
+    async with serving(app.parts, app.tenant) as addresses:
         print(addresses.rest)
 
 INVARIANT: gRPC has a loop of its own: beside busy HTTP it starves.
@@ -9,6 +9,7 @@ INVARIANT: gRPC has a loop of its own: beside busy HTTP it starves.
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -21,13 +22,14 @@ import uvicorn
 
 from creto.common.errors import ConnectionFailed
 from creto.common.ids import TenantId
-from creto.common.limits import BODY_BYTES_MAX
-from creto.common.settings import ServerConfig
+from creto.common.settings import CommonConfig, ServerConfig
 from creto.edge.api import ENDPOINTS, Authenticator, Dispatcher
 from creto.edge.api.parts import Parts
 from creto.edge.console import console_routes
 from creto.edge.operations import health_app, metrics_app
 from creto.edge.rest import rest_app
+from creto.edge.rest.protocol import BoundedHttp
+from creto.edge.telemetry import log_as_configured, traces_as_configured
 from creto.version import VERSION
 
 DRAIN_S = 10
@@ -62,7 +64,7 @@ class HttpServer:
                 lifespan="off",
                 server_header=False,
                 timeout_graceful_shutdown=DRAIN_S,
-                h11_max_incomplete_event_size=BODY_BYTES_MAX,
+                http=BoundedHttp,
                 **options,
             )
         )
@@ -83,9 +85,7 @@ class HttpServer:
         self._socket.close()
 
 
-def bound(host: str, port: int, shared: bool) -> Any:
-    import socket
-
+def bound(host: str, port: int, shared: bool) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -107,24 +107,29 @@ def bound(host: str, port: int, shared: bool) -> Any:
 class GrpcThread:
     """The gRPC server on a loop of its own thread."""
 
-    def __init__(self, parts: Parts, tenant: TenantId, config: ServerConfig) -> None:
-        self._config = config
+    def __init__(self, parts: Parts, tenant: TenantId, *, shared: bool = False) -> None:
+        self._config = parts.config[ServerConfig]
         self._parts = parts
         self._tenant = tenant
+        self._shared = shared
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="creto-grpc", daemon=True)
         self.port = 0
 
     async def start(self) -> None:
         self._thread.start()
-        self.port = await self._over_there(self._start)
+        try:
+            self.port = await self._over_there(self._start)
+        except BaseException:
+            await self._end()
+            raise
 
     async def _start(self) -> int:
         from creto.edge.grpc import GrpcServer
         from creto.edge.grpc.server import tls
 
-        self._server = GrpcServer(Dispatcher(self._parts), Authenticator(self._parts.nhi, self._tenant), ENDPOINTS)
-        wanted = self._config
+        wanted, parts = self._config, self._parts
+        self._server = GrpcServer(Dispatcher(parts), authenticator(parts, self._tenant), ENDPOINTS, shared=self._shared)
         files = [wanted.tls_cert, wanted.tls_key, wanted.tls_client_ca]
         certificate, key, authority = await asyncio.to_thread(lambda: [read_file(f) for f in files])
         credentials = tls(certificate, key, authority) if certificate is not None and key is not None else None
@@ -132,6 +137,9 @@ class GrpcThread:
 
     async def stop(self) -> None:
         await self._over_there(self._stop)
+        await self._end()
+
+    async def _end(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
         await asyncio.to_thread(self._thread.join)
         self._loop.close()
@@ -148,6 +156,10 @@ def read_file(path: str | None) -> bytes | None:
     return Path(path).read_bytes() if path is not None else None
 
 
+def authenticator(parts: Parts, tenant: TenantId) -> Authenticator:
+    return Authenticator(parts.nhi, tenant, parts.config[CommonConfig].tenant_mode)
+
+
 @asynccontextmanager
 async def serving(
     parts: Parts, tenant: TenantId, *, http: bool = True, grpc: bool = True, shared: bool = False
@@ -155,20 +167,22 @@ async def serving(
     """Serve until the block ends, then drain: what was accepted is answered. `shared` lets several processes take one port."""
     config = parts.config[ServerConfig]
     async with AsyncExitStack() as stack:
+        log_as_configured(parts.config)
+        stack.enter_context(traces_as_configured(parts.config))
         found: dict[str, str] = {}
         if grpc:
-            grpc_server = GrpcThread(parts, tenant, config)
+            grpc_server = GrpcThread(parts, tenant, shared=shared)
             await grpc_server.start()
             stack.push_async_callback(grpc_server.stop)
             found["grpc"] = f"{config.host}:{grpc_server.port}"
         if http:
-            dispatcher, authenticator = Dispatcher(parts), Authenticator(parts.nhi, tenant)
+            dispatcher, who = Dispatcher(parts), authenticator(parts, tenant)
             rest = rest_app(
                 dispatcher,
-                authenticator,
+                who,
                 ENDPOINTS,
                 version=VERSION,
-                extra_routes=console_routes(dispatcher, authenticator),
+                extra_routes=console_routes(dispatcher, who),
             )
             for name, app, port, tls in (
                 ("rest", rest, config.rest_port, True),

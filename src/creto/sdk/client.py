@@ -10,6 +10,7 @@ from typing import Generic, Self
 
 from creto.common.config import Config
 from creto.common.ids import DEFAULT_TENANT, AgentId, TenantId
+from creto.common.settings import CommonConfig
 from creto.platform.nhi import DelegationChain, PrincipalKind
 from creto.sdk import parts
 from creto.sdk.keys import AgentKey
@@ -44,7 +45,7 @@ class AsyncCreto(Parts[Async]):
     @classmethod
     def local(cls, path: str | Path = "creto.db", *, config: Config | None = None) -> Self:
         """The whole layer in this process, on one SQLite file or as the configuration says. You are its operator."""
-        return cls(lambda: local_line(path, config))
+        return cls(lambda: local_line(path, config), tenant_in(config))
 
     @classmethod
     def connect(
@@ -57,7 +58,7 @@ class AsyncCreto(Parts[Async]):
         tenant: TenantId = DEFAULT_TENANT,
     ) -> Self:
         """A layer that runs elsewhere. With a key, tokens are fetched as they are needed; `chain` says for whom you act."""
-        return cls(lambda: remote_line(url, token, key, chain), tenant)
+        return cls(lambda: remote_line(url, token, key, chain, tenant), tenant)
 
     async def register(
         self,
@@ -101,7 +102,7 @@ class Creto(Parts[Sync]):
     @classmethod
     def local(cls, path: str | Path = "creto.db", *, config: Config | None = None) -> Self:
         """The whole layer in this process, on one SQLite file or as the configuration says. You are its operator."""
-        return cls(lambda: local_line(path, config))
+        return cls(lambda: local_line(path, config), tenant_in(config))
 
     @classmethod
     def connect(
@@ -114,7 +115,7 @@ class Creto(Parts[Sync]):
         tenant: TenantId = DEFAULT_TENANT,
     ) -> Self:
         """A layer that runs elsewhere. With a key, tokens are fetched as they are needed; `chain` says for whom you act."""
-        return cls(lambda: remote_line(url, token, key, chain), tenant)
+        return cls(lambda: remote_line(url, token, key, chain, tenant), tenant)
 
     def register(
         self,
@@ -131,15 +132,23 @@ class Creto(Parts[Sync]):
         return key
 
     def close(self) -> None:
-        """Finish what was accepted, then let go."""
-        self._portal.run(left(self._entered))
-        self._portal.close()
+        """Finish what was accepted, then let go. Closing again does nothing."""
+        if self._portal.closed:
+            return
+        try:
+            self._portal.run(left(self._entered))
+        finally:
+            self._portal.close()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def tenant_in(config: Config | None) -> TenantId:
+    return TenantId(config[CommonConfig].tenant) if config else DEFAULT_TENANT
 
 
 async def entered(opened: AbstractAsyncContextManager[Line]) -> Line:
@@ -160,11 +169,11 @@ async def local_line(path: str | Path, config: Config | None) -> AsyncIterator[L
 
 @asynccontextmanager
 async def remote_line(
-    url: str, token: str | None, key: AgentKey | None, chain: DelegationChain | None
+    url: str, token: str | None, key: AgentKey | None, chain: DelegationChain | None, tenant: TenantId
 ) -> AsyncIterator[Line]:
     from creto.sdk.remote import HttpLine
 
-    line = HttpLine(url, token, key, chain)
+    line = HttpLine(url, token, key, chain, tenant)
     try:
         yield line
     finally:

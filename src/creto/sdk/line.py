@@ -41,7 +41,13 @@ class Portal:
             raise RuntimeError("a synchronous call inside creto's own loop would wait for itself; use AsyncCreto there")
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
+    @property
+    def closed(self) -> bool:
+        return self._loop.is_closed()
+
     def close(self) -> None:
+        self.run(self._loop.shutdown_asyncgens())
+        self.run(self._loop.shutdown_default_executor())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import httpx2
 import msgspec
 
 from creto.common import wire
 from creto.common.errors import ConnectionFailed, EnablementError, InternalError, Timeout, Unauthorized
-from creto.common.ids import new_id
+from creto.common.ids import TenantId, new_id
 from creto.common.limits import DEADLINE_S_DEFAULT
 from creto.common.retry import retry
 from creto.common.telemetry import inject
@@ -29,16 +31,23 @@ class HttpLine:
     """One connection pool. A request that changes something carries an Idempotency-Key, so that trying again is safe."""
 
     def __init__(
-        self, url: str, token: str | None = None, key: AgentKey | None = None, chain: DelegationChain | None = None
+        self,
+        url: str,
+        token: str | None = None,
+        key: AgentKey | None = None,
+        chain: DelegationChain | None = None,
+        tenant: TenantId | None = None,
     ) -> None:
         self._http = httpx2.AsyncClient(base_url=url.rstrip("/"), timeout=DEADLINE_S_DEFAULT)
         self._token = token
         self._key = key
+        self._tenant = tenant
+        self._signing = asyncio.Lock()
         self._chain = b64url_encode(chain.to_bytes()) if chain else None
 
     async def call(self, endpoint: Endpoint[..., R], request: Any) -> R:
         headers = inject({})
-        if endpoint.method != "GET":
+        if endpoint.takes_key:
             headers["Idempotency-Key"] = new_id()
         if self._chain is not None:
             headers["Creto-Delegation"] = self._chain
@@ -55,19 +64,19 @@ class HttpLine:
 
     async def _authorization(self, endpoint: Endpoint[..., Any]) -> dict[str, str]:
         if self._token is None and self._key is not None and endpoint.action is not None:
-            asked = agents.AskChallenge(agent=self._key.nhi)
-            challenge = await self._send(agents.CHALLENGE, asked, {})
-            answer = agents.ExchangeChallenge(challenge=challenge, signature=self._key.answer(challenge))
-            self._token = (await self._send(agents.TOKEN, answer, {})).token
+            async with self._signing:
+                self._token = self._token or await self._signed_in(self._key)
         return {"Authorization": f"Bearer {self._token}"} if self._token else {}
+
+    async def _signed_in(self, key: AgentKey) -> str:
+        challenge = await self._send(agents.CHALLENGE, agents.AskChallenge(agent=key.nhi, tenant=self._tenant), {})
+        answer = agents.ExchangeChallenge(challenge=challenge, signature=key.answer(challenge))
+        return (await self._send(agents.TOKEN, answer, {})).token
 
     async def _send(self, endpoint: Endpoint[..., R], request: Any, headers: Mapping[str, str]) -> R:
         path = endpoint.path
         for name in endpoint.path_fields:
-            path = path.replace(
-                f"{{{name}}}",
-                httpx2.URL(path="/" + str(getattr(request, name))).raw_path.decode()[1:].replace("/", "%2F"),
-            )
+            path = path.replace(f"{{{name}}}", segment(str(getattr(request, name))))
         content: bytes | None = None
         sent = dict(headers)
         if endpoint.raw_body:
@@ -87,6 +96,11 @@ class HttpLine:
 
     async def close(self) -> None:
         await self._http.aclose()
+
+
+def segment(name: str) -> str:
+    """A name as one segment of a path; `.` and `..` would be steps."""
+    return name.replace(".", "%2E") if name in (".", "..") else quote(name, safe="")
 
 
 def text(value: Any) -> str:

@@ -8,10 +8,11 @@ import msgspec
 from msgspec import Meta
 
 from creto.common import wire
-from creto.common.errors import Unauthorized
+from creto.common.errors import InvalidInput, Unauthorized
 from creto.common.ids import AgentId, Name, SandboxId
 from creto.common.limits import PAGE_ITEMS_DEFAULT, TOKEN_TTL_S_MAX
 from creto.common.timestamps import ConsensusTimestamp
+from creto.edge.api.authentication import tenant_of
 from creto.edge.api.dispatch import Call, handles
 from creto.edge.api.endpoint import Ask, Endpoint, View
 from creto.edge.api.fields import (
@@ -24,6 +25,7 @@ from creto.edge.api.fields import (
     Sandbox,
     Scopes,
     SignatureBytes,
+    Tenant,
     TokenSeconds,
 )
 from creto.edge.api.parts import Parts
@@ -38,6 +40,7 @@ from creto.platform.nhi import (
     Revocation,
     ValidatedChain,
     decode_upload,
+    scope,
 )
 
 
@@ -123,7 +126,10 @@ class CertificateView(View, frozen=True):
 
 
 class AskChallenge(Ask, frozen=True):
+    """Where one installation serves many tenants, `tenant` says whose agent it is."""
+
     agent: Agent
+    tenant: Tenant | None = None
 
 
 class ExchangeChallenge(Ask, frozen=True):
@@ -195,15 +201,15 @@ REVOKE = Endpoint("agents.revoke", "POST", "/v1/agents/{agent}/revoke", ChangeAg
 JWK = Endpoint("agents.jwk", "GET", "/v1/agents/{agent}/jwk", GetAgent, JwkSet, READ, "Its public keys as JWKs", errors=NOT_THERE)  # fmt: skip
 BIND = Endpoint("agents.bind_identity", "POST", "/v1/agents/{agent}/bind", BindAgent, BoundAgent, WRITE, "Bind a sandbox to the agent that it runs", errors=LIFE)  # fmt: skip
 PUBLISH_BUNDLE = Endpoint("agents.publish_bundle", "POST", "/v1/agents/{agent}/bundle", PublishBundle, BundleCounts, WRITE, "Publish the keys that others open sessions with", errors=(*LIFE, "PL-210", "PL-216"))  # fmt: skip
-GET_KEY_BUNDLE = Endpoint("agents.get_key_bundle", "POST", "/v1/agents/{agent}/bundle/claim", GetAgent, BundleView, READ, "Take a bundle; its one-time keys are handed out once", scope="agents:read", errors=(*LIFE, "PL-130"))  # fmt: skip
+GET_KEY_BUNDLE = Endpoint("agents.get_key_bundle", "POST", "/v1/agents/{agent}/bundle/claim", GetAgent, BundleView, READ, "Take a bundle; its one-time keys are handed out once", errors=(*LIFE, "PL-130"))  # fmt: skip
 CERTIFICATE = Endpoint("agents.issue_certificate", "POST", "/v1/agents/{agent}/certificate", RequestCertificate, CertificateView, WRITE, "A short-lived certificate for mutual TLS", errors=(*LIFE, "PL-131", "PL-210"))  # fmt: skip
 CHALLENGE = Endpoint("auth.challenge", "POST", "/v1/auth/challenge", AskChallenge, Challenge, None, "A challenge to sign", errors=LIFE)  # fmt: skip
 TOKEN = Endpoint("auth.token", "POST", "/v1/auth/token", ExchangeChallenge, TokenView, None, "A bearer token for a signed challenge", errors=(*LIFE, "PL-106", "PL-210"))  # fmt: skip
-ISSUE = Endpoint("auth.issue", "POST", "/v1/auth/tokens", IssueToken, TokenView, "keys:write", "A bearer token for a person or a service", scope="keys:write", errors=LIFE)  # fmt: skip
-WHOAMI = Endpoint("auth.whoami", "GET", "/v1/auth/whoami", Nobody, WhoAmI, "time:read", "Who the credential says I am", scope="time:read")  # fmt: skip
-CHECK_CHAIN = Endpoint("delegations.validate", "POST", "/v1/delegations/validate", CheckChain, ValidatedChain, READ, "Validate a delegation chain", scope="agents:read", errors=("PL-129", "PL-116"))  # fmt: skip
-REVOKE_LINK = Endpoint("delegations.revoke", "POST", "/v1/delegations/revoke", RevokeLink, Revocation, WRITE, "Revoke the last link of a chain", scope="agents:write", errors=("PL-129", "PL-116"))  # fmt: skip
-CHECK_SIGNATURE = Endpoint("agents.validate_signature", "POST", "/v1/agents/{agent}/signatures/validate", CheckSignature, Identity, READ, "Check an agent's signature", scope="agents:read", errors=(*LIFE, "PL-210"))  # fmt: skip
+ISSUE = Endpoint("auth.issue", "POST", "/v1/auth/tokens", IssueToken, TokenView, "keys:write", "A bearer token for a person or a service", errors=LIFE, keyed=False)  # fmt: skip
+WHOAMI = Endpoint("auth.whoami", "GET", "/v1/auth/whoami", Nobody, WhoAmI, "time:read", "Who the credential says I am")  # fmt: skip
+CHECK_CHAIN = Endpoint("delegations.validate", "POST", "/v1/delegations/validate", CheckChain, ValidatedChain, READ, "Validate a delegation chain", errors=("PL-129", "PL-116"), keyed=False)  # fmt: skip
+REVOKE_LINK = Endpoint("delegations.revoke", "POST", "/v1/delegations/revoke", RevokeLink, Revocation, WRITE, "Revoke the last link of a chain", errors=("PL-129", "PL-116"))  # fmt: skip
+CHECK_SIGNATURE = Endpoint("agents.validate_signature", "POST", "/v1/agents/{agent}/signatures/validate", CheckSignature, Identity, READ, "Check an agent's signature", errors=(*LIFE, "PL-210"), keyed=False)  # fmt: skip
 
 ENDPOINTS = (REGISTER, LIST, GET, ROTATE, SUSPEND, RESUME, REVOKE, JWK, BIND, PUBLISH_BUNDLE, GET_KEY_BUNDLE, CERTIFICATE, CHALLENGE, TOKEN, ISSUE, WHOAMI, CHECK_CHAIN, REVOKE_LINK, CHECK_SIGNATURE)  # fmt: skip
 
@@ -302,7 +308,7 @@ async def certificate(parts: Parts, call: Call, ask: RequestCertificate) -> Cert
 
 @handles(CHALLENGE)
 async def challenge(parts: Parts, call: Call, ask: AskChallenge) -> Challenge:
-    return await parts.nhi.challenge(call.tenant, ask.agent)
+    return await parts.nhi.challenge(tenant_of(parts.config, ask.tenant), ask.agent)
 
 
 @handles(TOKEN)
@@ -315,9 +321,11 @@ async def token(parts: Parts, call: Call, ask: ExchangeChallenge) -> TokenView:
 async def issue(parts: Parts, call: Call, ask: IssueToken) -> TokenView:
     """A token never covers more than the token of whoever asks for it."""
     mine = call.known.scopes
-    beyond = [scope for scope in ask.scopes if "*" not in mine and scope not in mine]
-    if beyond:
-        raise Unauthorized("PL-109", field="scopes", got=", ".join(beyond), expected=", ".join(mine))
+    beyond = scope.uncovered(mine, ask.scopes)
+    if beyond is not None:
+        raise Unauthorized("PL-109", field="scopes", got=beyond, expected=", ".join(mine))
+    if (await parts.nhi.get(call.tenant, ask.agent)).kind is PrincipalKind.AGENT:
+        raise InvalidInput.of("agent", got=ask.agent, expected="a person or a service; an agent signs a challenge")
     issued = await parts.nhi.issue_token(
         call.tenant, ask.agent, scopes=ask.scopes, ttl_s=ask.ttl_s, actor=call.known.agent
     )

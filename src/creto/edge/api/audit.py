@@ -111,8 +111,8 @@ class CheckpointView(View, frozen=True):
 
 
 class ProveConsistency(Ask, frozen=True):
-    old: Annotated[int, Meta(ge=0)]
-    new: Annotated[int, Meta(ge=0)] | None = None
+    old: Count
+    new: Count | None = None
 
 
 class ConsistencyView(View, frozen=True):

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from creto.common.config import Config
 from creto.common.errors import InvalidInput, Unauthorized
-from creto.common.ids import TenantId, checked_name
+from creto.common.ids import TenantId, checked_name, checked_tenant
+from creto.common.settings import CommonConfig, TenantMode
 from creto.edge.api.dispatch import Call
 from creto.platform.crypto.jose import b64url_decode
 from creto.platform.nhi import Caller, DelegationChain, Nhi
@@ -24,13 +26,20 @@ SESSION_COOKIE = "creto_session"
 
 
 class Authenticator:
-    def __init__(self, nhi: Nhi, tenant: TenantId) -> None:
+    """INVARIANT: the tenant is the credential's. Where one tenant owns the installation, no other's credential holds."""
+
+    def __init__(self, nhi: Nhi, tenant: TenantId, mode: TenantMode = TenantMode.SINGLE) -> None:
         self._nhi = nhi
         self._tenant = tenant
+        self._single = mode is TenantMode.SINGLE
 
     def call(self, headers: Mapping[str, str], certificate: bytes | None = None, session: str | None = None) -> Call:
         """The call that these headers make; raises PL-401 and its kin for a credential that does not hold."""
         caller = self.caller(headers, certificate, session)
+        if caller is not None and self._single and caller.tenant != self._tenant:
+            raise Unauthorized(
+                "PL-401", "the credential belongs to another tenant", got=caller.tenant, expected=self._tenant
+            )
         chain = headers.get(DELEGATION)
         key = headers.get(IDEMPOTENCY_KEY)
         return Call(
@@ -52,6 +61,16 @@ class Authenticator:
         if certificate is not None:
             return self._nhi.verify_certificate(certificate)
         return self._nhi.verify_token(session) if session else None
+
+
+def tenant_of(config: Config, named: str | None) -> TenantId:
+    """The tenant of somebody who has no credential yet: the installation's own, or the one they name."""
+    own = config[CommonConfig]
+    if own.tenant_mode is TenantMode.SINGLE:
+        if named not in (None, own.tenant):
+            raise InvalidInput.of("tenant", got=named, expected=own.tenant)
+        return TenantId(own.tenant)
+    return checked_tenant(named)
 
 
 def decoded(text: str) -> bytes:

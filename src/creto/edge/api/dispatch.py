@@ -6,8 +6,11 @@ view = await dispatcher(agents.GET, Call(caller), GetAgent(agent="agent:nhi:ed25
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
+from time import perf_counter
 from typing import Any, TypeVar
 
 from creto.common import wire
@@ -18,6 +21,7 @@ from creto.edge.api.idempotency import answered_once
 from creto.edge.api.parts import Parts
 from creto.gate import Operation
 from creto.platform.nhi import Caller, DelegationChain
+from creto.platform.nhi.scope import any_matches
 from creto.store.types import Grade
 
 R = TypeVar("R")
@@ -64,12 +68,29 @@ class Dispatcher:
         self.parts = parts
 
     async def __call__(self, endpoint: Endpoint[..., R], call: Call, request: Any) -> R:
+        started = perf_counter()
+        code = "PL-500"
         try:
-            await self.admit(endpoint, call, request)
-            return await answered_once(self.parts, endpoint, call, request, self._answer)
+            covered(endpoint, call)
+            result = await answered_once(
+                self.parts,
+                endpoint,
+                call,
+                request,
+                admit=partial(self.admit, endpoint, call, request),
+                answer=partial(self._answer, endpoint, call, request),
+            )
+            code = "ok"
+            return result
         except EnablementError as error:
+            code = error.code
             error.with_context(endpoint.name)
             raise
+        except asyncio.CancelledError:
+            code = "PL-499"
+            raise
+        finally:
+            self.parts.requests.done(endpoint.name, code, perf_counter() - started, call)
 
     async def _answer(self, endpoint: Endpoint[..., R], call: Call, request: Any) -> R:
         answer = await HANDLERS[endpoint.name](self.parts, call, request)
@@ -77,17 +98,10 @@ class Dispatcher:
         return answer
 
     async def admit(self, endpoint: Endpoint[..., Any], call: Call, request: Any) -> None:
-        """The token's scope first, then the gate; both must allow."""
+        """The gate, for whatever is not open to everybody."""
         if endpoint.action is None:
             return
         caller = call.known
-        if ALL_SCOPES not in caller.scopes and endpoint.needed_scope not in caller.scopes:
-            raise Unauthorized(
-                "PL-109",
-                f"the token does not cover {endpoint.needed_scope}",
-                got=", ".join(sorted(caller.scopes)) or "no scope",
-                expected=endpoint.needed_scope,
-            )
         field = endpoint.resource_field
         operation = Operation(
             tenant=caller.tenant,
@@ -101,3 +115,17 @@ class Dispatcher:
             override_token=call.override_token,
         )
         await self.parts.gate.authorized_operation(operation)
+
+
+def covered(endpoint: Endpoint[..., Any], call: Call) -> None:
+    """Whether the credential reaches that far; what its holder may do is the gate's question."""
+    if endpoint.action is None:
+        return
+    scopes = call.known.scopes
+    if not any_matches(scopes, endpoint.needed_scope):
+        raise Unauthorized(
+            "PL-109",
+            f"the token does not cover {endpoint.needed_scope}",
+            got=", ".join(sorted(scopes)) or "no scope",
+            expected=endpoint.needed_scope,
+        )

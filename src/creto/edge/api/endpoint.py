@@ -62,10 +62,10 @@ class Endpoint(Generic[P, R]):
     action: str | None  # what the gate decides about; None for what everyone may ask
     summary: str
     status: int = 200
-    scope: str = ""  # what a bearer token must carry; derived from the action when empty
     resource_field: str | None = None  # the request's field that names the resource; the tenant otherwise
     raw_body: str | None = None  # the field that takes the body as it comes
     errors: tuple[str, ...] = ()  # codes beyond those that every endpoint may answer with
+    keyed: bool = True  # an Idempotency-Key counts; not for questions in a POST, nor where the answer is a secret
 
     @property
     def part(self) -> str:
@@ -102,6 +102,10 @@ class Endpoint(Generic[P, R]):
         return tuple(f for f in self.request_type.__struct_fields__ if f not in taken)
 
     @property
+    def takes_key(self) -> bool:
+        return self.keyed and self.action is not None and self.method != "GET"
+
+    @property
     def needed_scope(self) -> str:
-        """Reading and changing are different scopes of a part: `agents:read`, `agents:write`."""
-        return self.scope or f"{self.part}:{'read' if self.method in ('GET', 'HEAD') else 'write'}"
+        """A token names the actions it is for, as patterns: `agents:read`, `memory:*`."""
+        return self.action or ""

@@ -19,7 +19,7 @@ from creto.common import wire
 from creto.common.errors import IdempotencyConflict, ProductId
 from creto.common.ids import TenantId
 from creto.common.timestamps import DAY, Clock
-from creto.edge.api.endpoint import Blob, Endpoint
+from creto.edge.api.endpoint import Endpoint
 from creto.store.idempotency import IdempotencyGuard
 from creto.store.types import Isolation, ReadTx, Store, Tx
 
@@ -84,6 +84,10 @@ class Claim:
 
         return once
 
+    def settle(self, done: Future[Any]) -> None:
+        """A change that did not come about has not spent the key."""
+        self.spent = self.spent or done.exception() is None
+
     def keep(self, tx: Tx, answer: bytes) -> None:
         GUARD.once(
             tx,
@@ -115,32 +119,41 @@ class OnceStore:
         return getattr(self._store, name)
 
     async def write(self, fn: Callable[[Tx], T], *, isolation: Isolation = Isolation.SERIALIZABLE) -> T:
-        return await self._store.write(self._claimed(fn), isolation=isolation)
-
-    def submit(self, fn: Callable[[Tx], T], *, isolation: Isolation = Isolation.SERIALIZABLE) -> Future[T]:
-        return self._store.submit(self._claimed(fn), isolation=isolation)
-
-    def _claimed(self, fn: Callable[[Tx], T]) -> Callable[[Tx], T]:
         claim = CLAIM.get()
         if claim is None or claim.spent:
-            return fn
+            return await self._store.write(fn, isolation=isolation)
+        result = await self._store.write(claim.around(fn), isolation=isolation)
         claim.spent = True
-        return claim.around(fn)
+        return result
+
+    def submit(self, fn: Callable[[Tx], T], *, isolation: Isolation = Isolation.SERIALIZABLE) -> Future[T]:
+        claim = CLAIM.get()
+        if claim is None or claim.spent:
+            return self._store.submit(fn, isolation=isolation)
+        future = self._store.submit(claim.around(fn), isolation=isolation)
+        future.add_done_callback(claim.settle)
+        return future
+
+
+Step = Callable[[], Awaitable[R]]
 
 
 async def answered_once(
-    parts: Parts, endpoint: Endpoint[..., R], call: Call, request: Any, answer: Callable[..., Awaitable[R]]
+    parts: Parts, endpoint: Endpoint[..., R], call: Call, request: Any, *, admit: Step[None], answer: Step[R]
 ) -> R:
+    """What was answered before needs no second decision: an approval, for one, is used up by then."""
     key = call.idempotency_key
-    if key is None or call.caller is None or endpoint.method == "GET" or endpoint.response is Blob:
-        return await answer(endpoint, call, request)
+    if key is None or not endpoint.takes_key:
+        await admit()
+        return await answer()
     claim = Claim(call.tenant, f"{endpoint.name}:{call.known.agent}"[-200:], key, wire.encode(request), parts.clock)
     before = await parts.store.read(claim.recall)
     if before is not None:
         return msgspec.json.decode(before, type=endpoint.response)
+    await admit()
     token = CLAIM.set(claim)
     try:
-        result = await answer(endpoint, call, request)
+        result = await answer()
     finally:
         CLAIM.reset(token)
     data = msgspec.json.encode(result)

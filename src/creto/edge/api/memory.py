@@ -121,7 +121,7 @@ STORE = Endpoint("memory.store_context", "POST", "/v1/memory/{agent}/contexts", 
 RECENT = Endpoint("memory.recent", "GET", "/v1/memory/{agent}/contexts", RecentContexts, ContextPage, READ, "What was remembered, the newest first", resource_field=AGENT)  # fmt: skip
 FETCH = Endpoint("memory.fetch_reasoning_context", "GET", "/v1/memory/{agent}/reasoning", FetchReasoning, Contexts, READ, "Why the agent does what it is about to do", resource_field=AGENT)  # fmt: skip
 SEARCH = Endpoint("memory.search", "GET", "/v1/memory/{agent}/search", SearchContexts, Contexts, READ, "Full-text search in an agent's memory", resource_field=AGENT)  # fmt: skip
-NEAREST = Endpoint("memory.nearest", "POST", "/v1/memory/{agent}/nearest", NearestContexts, Matches, READ, "The memories nearest to a vector", scope="memory:read", resource_field=AGENT, errors=("PL-821",))  # fmt: skip
+NEAREST = Endpoint("memory.nearest", "POST", "/v1/memory/{agent}/nearest", NearestContexts, Matches, READ, "The memories nearest to a vector", resource_field=AGENT, errors=("PL-821",), keyed=False)  # fmt: skip
 ERASE = Endpoint("memory.erase", "DELETE", "/v1/memory/{agent}/contexts/{id}", EraseContext, Erasure, WRITE, "Erase one memory", resource_field=AGENT)  # fmt: skip
 ERASE_AGENT = Endpoint("memory.erase_agent", "DELETE", "/v1/memory/{agent}", EraseAgent, Erasure, WRITE, "Erase all that an agent remembers", resource_field=AGENT)  # fmt: skip
 APPEND = Endpoint("memory.append_turns", "POST", "/v1/memory/{agent}/conversations/{conversation}", AppendTurns, TurnPage, WRITE, "Add turns to a conversation", status=201, resource_field=AGENT)  # fmt: skip

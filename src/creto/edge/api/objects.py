@@ -14,7 +14,7 @@ from creto.edge.api.dispatch import Call, handles
 from creto.edge.api.endpoint import Ask, Blob, Endpoint, Nothing, View
 from creto.edge.api.fields import Count, Cursor, Id, Limit, Nanos, ObjectKey, Reason
 from creto.edge.api.parts import Parts
-from creto.security.storage import ObjectInfo
+from creto.security.storage import ObjectInfo, ObjectStat
 
 
 class PutObject(Ask, frozen=True):
@@ -71,6 +71,7 @@ class ObjectView(View, frozen=True):
     created_by: AgentId
     retain_until: ConsensusTimestamp | None = None
     legal_hold: bool = False
+    content_type: str | None = None  # not in listings
 
 
 class ObjectsPage(View, frozen=True):
@@ -101,6 +102,7 @@ def view(info: ObjectInfo) -> ObjectView:
         created_by=info.created_by,
         retain_until=info.retain_until,
         legal_hold=info.legal_hold,
+        content_type=info.content_type if isinstance(info, ObjectStat) else None,
     )
 
 

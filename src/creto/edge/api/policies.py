@@ -10,7 +10,7 @@ from creto.common.errors import Unauthorized
 from creto.common.ids import AgentId, Name
 from creto.common.limits import INTEGER_MAX, PAGE_ITEMS_DEFAULT
 from creto.common.timestamps import ConsensusTimestamp
-from creto.edge.api.dispatch import ALL_SCOPES, Call, handles
+from creto.edge.api.dispatch import Call, handles
 from creto.edge.api.endpoint import Ask, Endpoint, View
 from creto.edge.api.fields import Agent, Id, Limit
 from creto.edge.api.parts import Parts
@@ -133,18 +133,18 @@ class Override(View, frozen=True):
 
 
 READ, WRITE = "authz:read", "authz:write"
-CHECK = Endpoint("policies.check", "POST", "/v1/authz/check", CheckAccess, Checked, READ, "Decide", scope=READ)  # fmt: skip
-WHY = Endpoint("policies.why", "POST", "/v1/authz/why", CheckAccess, Explanation, READ, "Decide, and say which policies decided", scope=READ)  # fmt: skip
-LIST = Endpoint("policies.list", "GET", "/v1/policies", ListPolicies, PolicyVersions, READ, "The versions, the newest first", scope=READ)  # fmt: skip
-GET = Endpoint("policies.get", "GET", "/v1/policies/text", GetPolicies, PolicyVersion, READ, "The text of a version", scope=READ)  # fmt: skip
-UPLOAD = Endpoint("policies.upload", "POST", "/v1/policies", UploadPolicies, PolicyVersion, WRITE, "Upload a version; refused with line and reason if it does not validate", scope=WRITE, status=201, errors=("PL-701", "PL-702"))  # fmt: skip
-ACTIVATE = Endpoint("policies.activate", "POST", "/v1/policies/activate", ActivatePolicies, Activated, WRITE, "Put a version into force, also an older one", scope=WRITE, errors=("PL-701", "PL-702"))  # fmt: skip
-DIFF = Endpoint("policies.diff", "GET", "/v1/policies/diff", DiffPolicies, Difference, READ, "What changed between two versions", scope=READ)  # fmt: skip
-DRY_RUN = Endpoint("policies.dry_run", "POST", "/v1/policies/dry-run", TryPolicies, TriedAll, READ, "What requests would get under other policies", scope=READ, errors=("PL-701", "PL-702"))  # fmt: skip
-ROLES = Endpoint("policies.roles", "GET", "/v1/agents/{agent}/roles", GetRoles, Roles, READ, "The roles of an identity", scope=READ)  # fmt: skip
-ASSIGN = Endpoint("policies.assign_role", "PUT", "/v1/agents/{agent}/roles/{role}", ChangeRole, RoleAssignment, WRITE, "Give an identity a role", scope=WRITE, errors=("PL-102",))  # fmt: skip
-UNASSIGN = Endpoint("policies.unassign_role", "DELETE", "/v1/agents/{agent}/roles/{role}", ChangeRole, RoleChanged, WRITE, "Take a role away", scope=WRITE, errors=("PL-102",))  # fmt: skip
-OVERRIDE = Endpoint("policies.issue_override", "POST", "/v1/authz/overrides", IssueOverride, Override, "oversight:decide", "Approve one operation of an agent", scope="oversight:decide", status=201, errors=("PL-102", "PL-103"))  # fmt: skip
+CHECK = Endpoint("policies.check", "POST", "/v1/authz/check", CheckAccess, Checked, READ, "Decide", keyed=False)  # fmt: skip
+WHY = Endpoint("policies.why", "POST", "/v1/authz/why", CheckAccess, Explanation, READ, "Decide, and say which policies decided", keyed=False)  # fmt: skip
+LIST = Endpoint("policies.list", "GET", "/v1/policies", ListPolicies, PolicyVersions, READ, "The versions, the newest first")  # fmt: skip
+GET = Endpoint("policies.get", "GET", "/v1/policies/text", GetPolicies, PolicyVersion, READ, "The text of a version")  # fmt: skip
+UPLOAD = Endpoint("policies.upload", "POST", "/v1/policies", UploadPolicies, PolicyVersion, WRITE, "Upload a version; refused with line and reason if it does not validate", status=201, errors=("PL-701", "PL-702"))  # fmt: skip
+ACTIVATE = Endpoint("policies.activate", "POST", "/v1/policies/activate", ActivatePolicies, Activated, WRITE, "Put a version into force, also an older one", errors=("PL-701", "PL-702"))  # fmt: skip
+DIFF = Endpoint("policies.diff", "GET", "/v1/policies/diff", DiffPolicies, Difference, READ, "What changed between two versions")  # fmt: skip
+DRY_RUN = Endpoint("policies.dry_run", "POST", "/v1/policies/dry-run", TryPolicies, TriedAll, READ, "What requests would get under other policies", errors=("PL-701", "PL-702"), keyed=False)  # fmt: skip
+ROLES = Endpoint("policies.roles", "GET", "/v1/agents/{agent}/roles", GetRoles, Roles, READ, "The roles of an identity")  # fmt: skip
+ASSIGN = Endpoint("policies.assign_role", "PUT", "/v1/agents/{agent}/roles/{role}", ChangeRole, RoleAssignment, WRITE, "Give an identity a role", errors=("PL-102",))  # fmt: skip
+UNASSIGN = Endpoint("policies.unassign_role", "DELETE", "/v1/agents/{agent}/roles/{role}", ChangeRole, RoleChanged, WRITE, "Take a role away", errors=("PL-102",))  # fmt: skip
+OVERRIDE = Endpoint("policies.issue_override", "POST", "/v1/authz/overrides", IssueOverride, Override, "oversight:decide", "Approve one operation of an agent", status=201, errors=("PL-102", "PL-103"))  # fmt: skip
 
 ENDPOINTS = (CHECK, WHY, LIST, GET, UPLOAD, ACTIVATE, DIFF, DRY_RUN, ROLES, ASSIGN, UNASSIGN, OVERRIDE)
 
@@ -224,7 +224,7 @@ async def unassign(parts: Parts, call: Call, ask: ChangeRole) -> RoleChanged:
 async def override(parts: Parts, call: Call, ask: IssueOverride) -> Override:
     """Nobody approves their own operation, nor one done for them."""
     me = call.known
-    if me.agent == ask.agent or (ALL_SCOPES not in me.scopes and "oversight:decide" not in me.scopes):
+    if me.agent == ask.agent:
         raise Unauthorized("OV-403", "an agent cannot approve its own operation", got=me.agent)
     token = await parts.authz.issue_override(
         tenant=call.tenant,

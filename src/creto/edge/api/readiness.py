@@ -6,6 +6,7 @@ A hard dependency that does not answer makes the layer not ready; a soft one mak
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
 
@@ -42,6 +43,7 @@ class Readiness(msgspec.Struct, frozen=True):
     dependencies: tuple[Dependency, ...]
 
 
+log = logging.getLogger(__name__)
 Probe = Callable[[], Awaitable[Condition]]
 
 
@@ -109,6 +111,9 @@ async def probed(name: str, probe: Probe) -> Dependency:
         condition, error = Condition.DOWN, f"{fault.code} {fault.message}"
     except TimeoutError:
         condition, error = Condition.DOWN, f"no answer in {READY_S_MAX} s"
+    except Exception as fault:
+        log.exception("the probe of %s failed", name)
+        condition, error = Condition.DOWN, type(fault).__name__
     return Dependency(
         name=name,
         condition=condition,

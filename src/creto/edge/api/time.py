@@ -8,13 +8,16 @@ from msgspec import Meta
 
 from creto.common.errors import NotFound
 from creto.common.ids import DEFAULT_TENANT
-from creto.common.limits import LEASE_TTL_S_MAX
+from creto.common.limits import ID_CHARS_MAX, LEASE_TTL_S_MAX, TENANT_CHARS_MAX
 from creto.common.timestamps import SECOND, ConsensusTimestamp
 from creto.edge.api.dispatch import Call, handles
 from creto.edge.api.endpoint import Ask, Endpoint, Nothing, View
 from creto.edge.api.fields import Count, Id
 from creto.edge.api.parts import Parts
 from creto.platform.consensus import Lease
+
+# It is kept with its tenant in front.
+LeaseName = Annotated[str, Meta(min_length=1, max_length=ID_CHARS_MAX - TENANT_CHARS_MAX - 1)]
 
 
 class GetTimestamps(Ask, frozen=True):
@@ -29,23 +32,23 @@ class Timestamps(View, frozen=True):
 
 
 class AcquireLease(Ask, frozen=True):
-    name: Id
+    name: LeaseName
     ttl_s: Annotated[int, Meta(ge=1, le=LEASE_TTL_S_MAX)] = 10
 
 
 class GetLease(Ask, frozen=True):
-    name: Id
+    name: LeaseName
 
 
 class RenewLease(Ask, frozen=True):
-    name: Id
+    name: LeaseName
     holder: Id
     token: Count
     ttl_s: Annotated[int, Meta(ge=1, le=LEASE_TTL_S_MAX)] = 10
 
 
 class ReleaseLease(Ask, frozen=True):
-    name: Id
+    name: LeaseName
     holder: Id
     token: Count
 

@@ -13,11 +13,13 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from creto.common.errors import EnablementError, Unauthorized
+from creto.common.codes import row
+from creto.common.errors import EnablementError, InvalidInput
 from creto.common.timestamps import SECOND
 from creto.edge.api import agents, audit, system
 from creto.edge.api.authentication import SESSION_COOKIE, Authenticator
 from creto.edge.api.dispatch import Call, Dispatcher
+from creto.edge.rest.reading import body_of
 from creto.version import VERSION
 
 HERE = Path(__file__).parent
@@ -56,7 +58,7 @@ class Pages:
     def call(self, request: Request) -> Call | None:
         try:
             return self._who.call({}, session=request.cookies.get(SESSION_COOKIE))
-        except Unauthorized:
+        except EnablementError:  # a cookie of an older installation, an identity that is gone
             return None
 
     async def home(self, request: Request) -> Response:
@@ -76,12 +78,14 @@ class Pages:
         return self.page("login.html", secret=request.query_params.get("link", ""), error=None)
 
     async def login(self, request: Request) -> Response:
-        body = await request.body() if int(request.headers.get("content-length") or 0) <= FORM_BYTES_MAX else b""
-        secret = parse_qs(body.decode(errors="replace")).get("link", [""])[0]
         try:
+            body = await body_of(request, FORM_BYTES_MAX)
+            secret = parse_qs(body.decode(errors="replace"), max_num_fields=10).get("link", [""])[0]
             issued = await self._ask.parts.nhi.exchange_login(secret)
+        except ValueError:  # more fields than a form of ours has
+            return self.page("login.html", 400, secret="", error=InvalidInput("PL-400"))
         except EnablementError as error:
-            return self.page("login.html", 401, secret="", error=error)
+            return self.page("login.html", row(error.code).http, secret="", error=error)
         response = RedirectResponse("/", 303, HEADERS)
         response.set_cookie(
             SESSION_COOKIE,

@@ -30,6 +30,8 @@ def plain(message: Message, struct: Any) -> dict[str, Any]:
         type_, absent = present(hint)
         field = message.DESCRIPTOR.fields_by_name[name]
         if field.has_presence and not message.HasField(name):
+            if absent and required(struct, name):
+                values[name] = None
             continue
         value = getattr(message, name)
         if not field.has_presence and not value and not required(struct, name):
@@ -49,8 +51,11 @@ def read(value: Any, type_: Any) -> Any:
     type_ = bare(type_)
     item = item_type(type_)
     if item is not None:
-        return [read(v, present(item)[0]) for v in value]
-    if get_origin(type_) is dict:
+        inner, none = present(item)
+        if none and is_struct(inner):
+            return [plain(v.value, inner) if v.HasField("value") else None for v in value]
+        return [read(v, inner) for v in value]
+    if get_origin(type_) is dict and not isinstance(value, str):
         return {k: read(v, present(get_args(type_)[1])[0]) for k, v in value.items()}
     if is_struct(type_):
         return plain(value, type_)
@@ -81,7 +86,7 @@ def fill(message: Message, value: Any) -> None:
         type_ = present(hint)[0]
         item = item_type(type_)
         if item is not None:
-            write_all(getattr(message, name), found, present(item)[0])
+            write_all(getattr(message, name), found, *present(item))
         elif get_origin(type_) is dict:
             write_map(getattr(message, name), found, present(get_args(type_)[1])[0])
         elif is_struct(type_):
@@ -100,8 +105,14 @@ def fill_union(message: Message, value: Any) -> None:
     fill(variant, value)
 
 
-def write_all(repeated: Any, values: Any, type_: Any) -> None:
-    if is_struct(type_):
+def write_all(repeated: Any, values: Any, type_: Any, none: bool) -> None:
+    if none and is_struct(type_):
+        for value in values:
+            place = repeated.add()
+            if value is not None:
+                place.value.SetInParent()
+                fill(place.value, value)
+    elif is_struct(type_):
         for value in values:
             fill(repeated.add(), value)
     elif is_union(type_):

@@ -2,7 +2,7 @@
 
 A field's number is its place in the struct, so fields are only ever added at the end. Text stays text, bytes stay bytes, integers are
 int64, enumerations are strings that name their values, decimals are strings, structured free-form values are JSON text. What may be
-absent is `optional`; a union of structs is a message with one field for each.
+absent is `optional`, and so is what has a default other than zero; a union of structs is a message with one field for each.
 """
 
 from __future__ import annotations
@@ -69,6 +69,11 @@ def is_union(type_: Any) -> bool:
     return get_origin(type_) is Union and all(is_struct(bare(v)) for v in get_args(type_))
 
 
+def speaks(default: Any) -> bool:
+    """Whether leaving the field out says something else than its zero: then the message has to tell the two apart."""
+    return default is not msgspec.NODEFAULT and bool(default)
+
+
 class Schema:
     """All messages and services of a table of endpoints."""
 
@@ -106,24 +111,31 @@ class Schema:
         message = self._messages[name] = descriptor_pb2.DescriptorProto(name=name)
         self._structs[name] = struct
         hints = get_type_hints(struct, include_extras=True)
+        defaults = {f.name: f.default for f in msgspec.structs.fields(struct)}
         for number, field in enumerate(struct.__struct_fields__, 1):
-            self._field(message, field, number, hints[field])
+            self._field(message, field, number, hints[field], speaking=speaks(defaults[field]))
         # The compiler puts the hidden oneofs of optional fields behind the others; these are all there are.
         return name
 
-    def _field(self, message: descriptor_pb2.DescriptorProto, name: str, number: int, hint: Any) -> None:
+    def _field(
+        self, message: descriptor_pb2.DescriptorProto, name: str, number: int, hint: Any, *, speaking: bool
+    ) -> None:
         type_, absent = present(hint)
         field = message.field.add(name=name, number=number, label=Proto.LABEL_OPTIONAL)
         item = item_type(type_)
         if item is not None:
             field.label = Proto.LABEL_REPEATED
-            self._type(field, present(item)[0])
+            inner, none = present(item)
+            if none and is_struct(inner):
+                field.type, field.type_name = Proto.TYPE_MESSAGE, f".{PACKAGE}.{self._optional(inner)}"
+            else:
+                self._type(field, inner)
             return
         if get_origin(type_) is dict:
             self._map(message, field, get_args(type_)[1])
             return
         self._type(field, type_)
-        if absent and field.type != Proto.TYPE_MESSAGE:
+        if (absent or speaking) and field.type != Proto.TYPE_MESSAGE:
             field.proto3_optional = True
             field.oneof_index = len(message.oneof_decl)
             message.oneof_decl.add(name=f"_{name}")
@@ -140,6 +152,14 @@ class Schema:
             field.type = SCALARS[type_]
         else:  # JSON text
             field.type = Proto.TYPE_STRING
+
+    def _optional(self, struct: Any) -> str:
+        """A list has no place for nothing, so what may be nothing lies in a message of its own."""
+        name = f"Optional{struct.__name__}"
+        if name not in self._messages:
+            message = self._messages[name] = descriptor_pb2.DescriptorProto(name=name)
+            self._type(message.field.add(name="value", number=1, label=Proto.LABEL_OPTIONAL), struct)
+        return name
 
     def _union(self, type_: Any) -> str:
         variants = [bare(v) for v in get_args(type_)]
@@ -205,8 +225,8 @@ def as_text(schema: Schema) -> str:
         lines.append(f"service {service.name} {{")
         for method in service.method:
             lines.append(f"  // {summaries[service.name, method.name]}.")
-            asked, answered = (t.rsplit(".", 1)[1] for t in (method.input_type, method.output_type))
-            lines.append(f"  rpc {method.name}({asked}) returns ({answered});")
+            # Written whole: inside a service its methods' names hide the messages'.
+            lines.append(f"  rpc {method.name}({method.input_type}) returns ({method.output_type});")
         lines += ["}", ""]
     for message in schema.file.message_type:
         lines += [*message_text(message), ""]

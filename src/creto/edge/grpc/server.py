@@ -17,7 +17,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from creto.common.codes import row
-from creto.common.errors import EnablementError, InternalError, InvalidInput, Timeout
+from creto.common.errors import ConnectionFailed, EnablementError, InternalError, InvalidInput, Timeout
 from creto.common.limits import BODY_BYTES_MAX, DEADLINE_S_DEFAULT
 from creto.common.telemetry import extract, span
 from creto.edge.api.authentication import Authenticator
@@ -35,7 +35,12 @@ Unary = Callable[[bytes, Any], Awaitable[bytes]]
 
 class GrpcServer:
     def __init__(
-        self, dispatcher: Dispatcher, authenticator: Authenticator, endpoints: Sequence[Endpoint[..., Any]]
+        self,
+        dispatcher: Dispatcher,
+        authenticator: Authenticator,
+        endpoints: Sequence[Endpoint[..., Any]],
+        *,
+        shared: bool = False,
     ) -> None:
         self._dispatcher = dispatcher
         self._authenticator = authenticator
@@ -46,7 +51,7 @@ class GrpcServer:
                 ("grpc.max_send_message_length", BODY_BYTES_MAX),
                 ("grpc.max_metadata_size", METADATA_BYTES_MAX),
                 ("grpc.absolute_max_metadata_size", METADATA_BYTES_MAX),
-                ("grpc.so_reuseport", 1),
+                ("grpc.so_reuseport", int(shared)),
             ]
         )
         by_service: dict[str, dict[str, grpc.RpcMethodHandler]] = {}
@@ -63,11 +68,18 @@ class GrpcServer:
 
     async def start(self, address: str, credentials: grpc.ServerCredentials | None = None) -> int:
         """Listen, and answer from now on; the port that was taken."""
-        port = (
-            self._server.add_secure_port(address, credentials)
-            if credentials
-            else self._server.add_insecure_port(address)
-        )
+        try:
+            port = (
+                self._server.add_secure_port(address, credentials)
+                if credentials
+                else self._server.add_insecure_port(address)
+            )
+        except RuntimeError as error:
+            raise ConnectionFailed(
+                "PL-503",
+                f"gRPC cannot listen on {address}",
+                hint="Stop what holds it, or set server.grpc_port; with TLS, look at the certificate and the key.",
+            ) from error
         await self._server.start()
         for service in ("", *self.schema.services):
             await self.health.set(service, health_pb2.HealthCheckResponse.SERVING)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -47,11 +47,17 @@ def rest_app(
         by_path.setdefault(endpoint.path, {})[endpoint.method] = answering(endpoint, dispatcher, authenticator)
     # Starlette takes the first path that fits, so the paths with the fewest placeholders come first.
     for path in sorted(by_path, key=lambda p: (p.count("{"), p)):
-        routes.append(Route(path, one_of(by_path[path]), methods=list(by_path[path])))
+        routes.append(Route(routed(path, by_path), one_of(by_path[path]), methods=list(by_path[path])))
     return Starlette(
         routes=[*routes, *extra_routes],
         exception_handlers={HTTPException: not_routed, Exception: unknown_fault},
     )
+
+
+def routed(path: str, paths: Iterable[str]) -> str:
+    """A name at the end of a path may hold slashes, written %2F, unless paths go on behind it."""
+    ends = path.endswith("}") and not any(other.startswith(f"{path}/") for other in paths)
+    return f"{path[:-1]}:path}}" if ends else path
 
 
 def one_of(endpoints: dict[str, Answer]) -> Answer:

@@ -18,6 +18,7 @@ IDEMPOTENCY_KEY = {
     "required": False,
     "schema": {"type": "string", "minLength": 1, "maxLength": 200, "pattern": "^[!-~]+$"},
 }
+BASE64 = "^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
 REF = "#/components/schemas/{name}"
 
 
@@ -27,6 +28,8 @@ def openapi(endpoints: Iterable[Endpoint[..., Any]], *, version: str, title: str
     for op in table:
         types += [op.request_type, op.response, *op.hints.values()]
     schemas, components = msgspec.json.schema_components([t for t in types if t is not bytes], ref_template=REF)
+    for schema in (*schemas, *components.values()):
+        spell_bytes(schema)
     named = dict(zip(map(key, (t for t in types if t is not bytes)), schemas, strict=True))
     paths: dict[str, dict[str, Any]] = {}
     for op in table:
@@ -43,6 +46,18 @@ def openapi(endpoints: Iterable[Endpoint[..., Any]], *, version: str, title: str
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
         },
     }
+
+
+def spell_bytes(schema: Any) -> None:
+    """Bytes travel as base64; `contentEncoding` alone is a remark that validators ignore, a pattern is not."""
+    if isinstance(schema, dict):
+        if schema.get("contentEncoding") == "base64":
+            schema["pattern"] = BASE64
+        for part in schema.values():
+            spell_bytes(part)
+    elif isinstance(schema, list):
+        for part in schema:
+            spell_bytes(part)
 
 
 def key(type_: Any) -> str:
@@ -64,7 +79,7 @@ def described(op: Endpoint[..., Any], named: Mapping[str, Any], components: Mapp
         }
         for name in op.query_fields
     ]
-    if op.method != "GET":
+    if op.takes_key:
         parameters.append(IDEMPOTENCY_KEY)
     result: dict[str, Any] = {
         "operationId": op.name.replace(".", "_"),
@@ -79,8 +94,15 @@ def described(op: Endpoint[..., Any], named: Mapping[str, Any], components: Mapp
         result["requestBody"] = {"required": True, "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}  # fmt: skip
     elif op.body_fields:
         schema = body_schema(op, components)
-        result["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
+        result["requestBody"] = {
+            "required": bool(schema_required(op)),
+            "content": {"application/json": {"schema": schema}},
+        }
     return result
+
+
+def schema_required(op: Endpoint[..., Any]) -> list[str]:
+    return [f.name for f in msgspec.structs.fields(op.request_type) if f.required and f.name in op.body_fields]
 
 
 def body_schema(op: Endpoint[..., Any], components: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from functools import lru_cache
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
 
 import msgspec
 from starlette.requests import Request
 
 from creto.common import wire
-from creto.common.errors import InvalidInput
-from creto.common.limits import BODY_BYTES_MAX
+from creto.common.errors import InvalidInput, Timeout
+from creto.common.limits import BODY_BYTES_MAX, BODY_S_MAX
 from creto.edge.api.endpoint import Endpoint
 
 
@@ -38,8 +41,16 @@ def from_query(op: Endpoint[..., Any], request: Request, hints: dict[str, Any]) 
             raise InvalidInput.of(name, got="an unknown query parameter", expected=expected)
         if len(given) > 1:
             raise InvalidInput.of(name, got=f"{len(given)} values", expected="one value")
-        values[name] = wire.convert(given[0], hints[name], what=name, strict=False)
+        values[name] = wire.convert(given[0], stated(hints[name]), what=name, strict=False)
     return values
+
+
+@lru_cache(maxsize=1_024)
+def stated(hint: Any) -> Any:
+    """The type of a parameter that is there: its absence says None, the word null is a text like another."""
+    variants = [v for v in get_args(hint) if v is not type(None)]
+    is_optional = get_origin(hint) in (Union, UnionType) and len(variants) < len(get_args(hint))
+    return Union[tuple(variants)] if is_optional else hint  # noqa: UP007 - built at run time
 
 
 async def from_body(op: Endpoint[..., Any], request: Request, hints: dict[str, Any]) -> dict[str, Any]:
@@ -52,17 +63,41 @@ async def from_body(op: Endpoint[..., Any], request: Request, hints: dict[str, A
     for name, value in raw.items():
         if name not in op.body_fields:
             raise InvalidInput.of(name, got="an unknown field", expected=f"one of {', '.join(op.body_fields)}")
-        values[name] = wire.decode(bytes(value), hints[name], what=name)
+        values[name] = read(bytes(value), hints[name], name)
     return values
 
 
-async def body_of(request: Request) -> bytes:
+def read(data: bytes, hint: Any, name: str) -> Any:
+    """A number without a fraction is an integer however it is written: JSON Schema says that 1.0 is one."""
+    try:
+        return wire.decode(data, hint, what=name)
+    except InvalidInput as error:
+        if error.got != "float":
+            raise
+    return wire.convert(without_fractions(wire.decode(data, Any)), hint, what=name)
+
+
+def without_fractions(value: Any) -> Any:
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, list):
+        return [without_fractions(item) for item in value]
+    if isinstance(value, dict):
+        return {key: without_fractions(item) for key, item in value.items()}
+    return value
+
+
+async def body_of(request: Request, bytes_max: int = BODY_BYTES_MAX) -> bytes:
     """The whole body; one that grows beyond the limit is refused before it is kept."""
     chunks: list[bytes] = []
     size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > BODY_BYTES_MAX:
-            raise InvalidInput.of("body", got=f"more than {BODY_BYTES_MAX} bytes", expected="less", code="PL-413")
-        chunks.append(chunk)
+    try:
+        async with asyncio.timeout(BODY_S_MAX):
+            async for chunk in request.stream():
+                size += len(chunk)
+                if size > bytes_max:
+                    raise InvalidInput.of("body", got=f"more than {bytes_max} bytes", expected="less", code="PL-413")
+                chunks.append(chunk)
+    except TimeoutError as error:
+        raise Timeout("PL-408", f"the body did not arrive in {BODY_S_MAX} s") from error
     return b"".join(chunks)

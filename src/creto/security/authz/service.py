@@ -20,7 +20,7 @@ from creto.security.authz.entitybook import EntityBook
 from creto.security.authz.hits import Ticks
 from creto.security.authz.overrides import Overrides
 from creto.security.authz.policybook import PolicyBook
-from creto.security.authz.types import CheckRequest, Decision, QuotaHook
+from creto.security.authz.types import CheckRequest, Decision, QuotaDenied, QuotaHook
 from creto.store.types import Store
 
 
@@ -42,6 +42,15 @@ class Authz(PolicyBook, EntityBook, Overrides):
     async def start(self) -> None:
         """From here on decisions are remembered."""
         self._sweeper.start()
+
+    def quota(self, agent: AgentId, action: str, resource: str, *, tenant: TenantId) -> QuotaDenied | None:
+        """Take quota alone, for an act that policy leaves to a human who has said yes."""
+        verdict = self._quota.take(tenant, agent, action, resource) if self._quota is not None else None
+        return QuotaDenied(verdict.reason, verdict.retry_after_s) if verdict and not verdict.allowed else None
+
+    def remembered(self) -> int:
+        """How many decisions are kept."""
+        return len(self._hits)
 
     def close(self) -> None:
         self._sweeper.stop()

@@ -1,0 +1,105 @@
+"""Debian's Chromium, driven over its DevTools socket: open a page, see what it says on the console, how wide it is, how it looks."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from websockets.sync.client import ClientConnection, connect
+
+from tests import engines
+
+FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--hide-scrollbars", "--remote-debugging-port=0")  # fmt: skip
+LOUD = ("error", "warning")
+
+
+class Page:
+    """One tab."""
+
+    def __init__(self, socket: ClientConnection, session: str) -> None:
+        self._socket = socket
+        self._session = session
+        self._last = 0
+        self.said: list[str] = []  # errors and warnings of the page
+        self.requested: list[str] = []
+
+    def call(self, method: str, **params: Any) -> dict[str, Any]:
+        self._last += 1
+        self._socket.send(
+            json.dumps({"id": self._last, "sessionId": self._session, "method": method, "params": params})
+        )
+        while True:
+            message = self._received()
+            if message.get("id") == self._last:
+                assert "error" not in message, message
+                return dict(message["result"])
+
+    def open(self, url: str, *, width: int = 1280, scheme: str = "light") -> None:
+        """Go there and wait until it is loaded."""
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=800, deviceScaleFactor=1, mobile=False)
+        self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+        self.call("Page.navigate", url=url)
+        while self._received().get("method") != "Page.loadEventFired":
+            pass
+
+    def evaluate(self, expression: str) -> Any:
+        return self.call("Runtime.evaluate", expression=expression, returnByValue=True)["result"].get("value")
+
+    def screenshot(self, path: Path) -> None:
+        data = self.call("Page.captureScreenshot", captureBeyondViewport=True)["data"]
+        path.write_bytes(base64.b64decode(data))
+
+    def _received(self) -> dict[str, Any]:
+        message: dict[str, Any] = json.loads(self._socket.recv(timeout=30))
+        params = message.get("params", {})
+        if message.get("method") == "Log.entryAdded" and params["entry"]["level"] in LOUD:
+            self.said.append(params["entry"]["text"])
+        if message.get("method") == "Runtime.exceptionThrown":
+            self.said.append(str(params["exceptionDetails"]))
+        if message.get("method") == "Network.requestWillBeSent":
+            self.requested.append(params["request"]["url"])
+        return message
+
+
+@contextmanager
+def browser() -> Iterator[Page]:
+    program = shutil.which("chromium")
+    if program is None:
+        engines.missing("chromium")
+    assert program is not None
+    home = Path(tempfile.mkdtemp(prefix="creto-chromium-"))
+    process = subprocess.Popen(
+        [program, *FLAGS, f"--user-data-dir={home}", "about:blank"], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
+    )
+    try:
+        assert process.stderr is not None
+        line = next(line for line in process.stderr if b"DevTools listening on " in line)
+        with connect(line.split()[-1].decode(), max_size=None) as socket:
+            page = opened(socket)
+            for domain in ("Page", "Log", "Runtime", "Network"):
+                page.call(f"{domain}.enable")
+            yield page
+    finally:
+        engines.stop(process)
+        if process.stderr is not None:
+            process.stderr.close()
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def opened(socket: ClientConnection) -> Page:
+    def asked(id: int, method: str, **params: Any) -> dict[str, Any]:
+        socket.send(json.dumps({"id": id, "method": method, "params": params}))
+        while True:
+            message: dict[str, Any] = json.loads(socket.recv(timeout=30))
+            if message.get("id") == id:
+                return dict(message["result"])
+
+    target = asked(-1, "Target.createTarget", url="about:blank")["targetId"]
+    return Page(socket, asked(-2, "Target.attachToTarget", targetId=target, flatten=True)["sessionId"])

@@ -1,0 +1,331 @@
+"""The SDK's conformance suite: one story, told in every world; each endpoint is asked, each refusal has the same class and code."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from creto.common import wire
+from creto.common.errors import (
+    AlreadyExists,
+    EnablementError,
+    InvalidInput,
+    NotFound,
+    SignatureVerificationFailed,
+    Unauthorized,
+)
+from creto.common.timestamps import HOUR, SECOND
+from creto.edge.api import ENDPOINTS
+from creto.edge.api.policies import CheckAccess
+from creto.platform.crypto import KemPrivateKey, KemSuite, digest
+from creto.platform.crypto.merkle import leaf_hash, verify_inclusion
+from creto.platform.crypto.x509 import new_request
+from creto.platform.nhi import (
+    Prekey,
+    PrekeyKind,
+    PrincipalKind,
+    decode_bundle,
+    request_proof,
+    rotation_proofs,
+    seal_bundle,
+)
+from creto.sdk import AgentKey, AsyncCreto, Creto
+from creto.security.authz import Allow, Deny
+from creto.security.memory import NewTurn, Role
+from creto.store.types import Outcome
+from tests.layers import Layer, layer
+
+WORLDS = ("local", "local-async", "token", "token-async", "key", "key-async")
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Layer]:
+    with layer(tmp_path_factory.mktemp("layer")) as found:
+        yield found
+
+
+async def done(value: Any) -> Any:
+    """What a method gives, in either world."""
+    return await value if inspect.isawaitable(value) else value
+
+
+async def refused(kind: type[EnablementError], code: str, call: Callable[[], Any]) -> EnablementError:
+    with pytest.raises(kind) as caught:
+        await done(call())
+    assert (type(caught.value), caught.value.code) == (kind, code)
+    assert caught.value.message
+    return caught.value
+
+
+def opened(world: str, served: Layer, folder: Path) -> Any:
+    made: type[Any] = AsyncCreto if world.endswith("async") else Creto
+    if world.startswith("local"):
+        return made.local(folder / "creto.db")
+    if world.startswith("token"):
+        return made.connect(served.rest, token=served.token)
+    return made.connect(served.rest, key=served.key)
+
+
+@pytest.mark.parametrize("world", WORLDS)
+async def test_the_whole_face(world: str, served: Layer, tmp_path: Path) -> None:
+    """given a client of some world / when every part is used / then it answers alike, and no endpoint is left out."""
+    asked: set[str] = set()
+    with ExitStack() as stack:
+        client = opened(world, served, tmp_path)
+        creto = await client.__aenter__() if world.endswith("async") else stack.enter_context(client)
+        line = creto.agents._world.line
+        real = line.call
+
+        async def call(endpoint: Any, request: Any) -> Any:
+            asked.add(endpoint.name)
+            return await real(endpoint, request)
+
+        line.call = call
+        try:
+            for story in STORIES:
+                await story(creto, world)
+        finally:
+            if world.endswith("async"):
+                await client.__aexit__(None, None, None)
+    assert asked == {e.name for e in ENDPOINTS}
+
+
+async def identities(creto: Any, world: str) -> None:
+    bot = await done(creto.register(f"bot-{world}"))
+    found = await done(creto.agents.get(agent=bot.nhi))
+    assert (found.nhi, found.name, found.kind) == (bot.nhi, f"bot-{world}", PrincipalKind.AGENT)
+    assert bot.nhi in {a.nhi for a in (await done(creto.agents.list(kind=PrincipalKind.AGENT))).items}
+    await refused(AlreadyExists, "PL-105", lambda: creto.register("again", key=bot))
+    await refused(NotFound, "PL-102", lambda: creto.agents.get(agent="agent:nhi:ed25519:0"))
+    await refused(NotFound, "PL-102", lambda: creto.agents.get(agent=AgentKey.generate().nhi))
+    error = await refused(InvalidInput, "PL-400", lambda: creto.agents.list(limit=0))
+    assert "limit" in str(error.field)
+    keys = (await done(creto.agents.jwk(agent=bot.nhi))).keys
+    assert {k["kty"] for k in keys} == {"OKP", "AKP"}
+
+    signature = bot.sign(b"message", b"context")
+    signer = await done(
+        creto.agents.validate_signature(agent=bot.nhi, message=b"message", signature=signature, context=b"context")
+    )
+    assert signer.nhi == bot.nhi
+    await refused(
+        SignatureVerificationFailed,
+        "PL-210",
+        lambda: creto.agents.validate_signature(agent=bot.nhi, message=b"other", signature=signature),
+    )
+    assert (await done(creto.agents.suspend(agent=bot.nhi, reason="a look"))).everywhere
+    assert (await done(creto.agents.resume(agent=bot.nhi))).state == "active"
+    bound = await done(creto.agents.bind_identity(agent=bot.nhi, sandbox_id=f"sb-{world}"))
+    assert (bound.sandbox_id, bound.agent) == (f"sb-{world}", bot.nhi)
+    await refused(NotFound, "PL-130", lambda: creto.agents.get_key_bundle(agent=bot.nhi))
+
+    successor = AgentKey.generate()
+    old_proof, new_proof = rotation_proofs(bot.signing, successor.signing, tenant=creto.tenant)
+    rotated = await done(
+        creto.agents.rotate(
+            agent=bot.nhi, verify_key=successor.public.to_bytes(), old_proof=old_proof, new_proof=new_proof
+        )
+    )
+    assert rotated.nhi == successor.nhi
+    await done(creto.agents.revoke(agent=successor.nhi, reason="over"))
+    await refused(
+        Unauthorized,
+        "PL-103",
+        lambda: creto.agents.validate_signature(
+            agent=bot.nhi, message=b"message", signature=signature, context=b"context"
+        ),
+    )
+
+
+async def bundles_and_certificates(creto: Any, world: str) -> None:
+    bot = await done(creto.register(f"reachable-{world}"))
+    dh, kem = (KemPrivateKey.generate(suite).public.to_bytes() for suite in (KemSuite.X25519, KemSuite.ML_KEM_768))
+    keys = [
+        Prekey(kind, 1, kem if kind is PrekeyKind.LAST_RESORT_KEM else dh)
+        for kind in (PrekeyKind.IDENTITY_DH, PrekeyKind.SIGNED_DH, PrekeyKind.LAST_RESORT_KEM, PrekeyKind.ONE_TIME_DH)
+    ]
+    upload = wire.encode(seal_bundle(bot.signing, keys, tenant=creto.tenant, batch=1))
+    counts = await done(creto.agents.publish_bundle(agent=bot.nhi, upload=upload))
+    assert counts.one_time_dh == 1
+    taken = decode_bundle((await done(creto.agents.get_key_bundle(agent=bot.nhi))).bundle)
+    assert taken.agent.nhi == bot.nhi
+
+    _, request = new_request()
+    proof = request_proof(bot.signing, request, tenant=creto.tenant)
+    issued = await done(creto.agents.issue_certificate(agent=bot.nhi, request_der=request, proof=proof))
+    assert issued.certificate_pem.startswith(b"-----BEGIN CERTIFICATE")
+    assert bot.nhi in issued.uris
+
+
+async def delegations(creto: Any, world: str) -> None:
+    owner = await done(creto.register(f"owner-{world}", kind=PrincipalKind.HUMAN))
+    bot = await done(creto.register(f"helper-{world}"))
+    now = (await done(creto.time.get_timestamp())).timestamps[0]
+    chain = owner.delegate(
+        bot.nhi, actions=("memory:*",), not_before=now, not_after=now + HOUR, tenant=creto.tenant
+    ).to_bytes()
+    valid = await done(creto.delegations.validate(chain=chain, agent=bot.nhi, action="memory:read"))
+    assert valid.agents == (owner.nhi, bot.nhi)
+    await refused(Unauthorized, "PL-134", lambda: creto.delegations.validate(chain=chain, action="funds.transfer"))
+    await refused(InvalidInput, "PL-129", lambda: creto.delegations.validate(chain=b"no chain"))
+    withdrawn = await done(creto.delegations.revoke(chain=chain, reason="done"))
+    assert len(withdrawn.links) == 1
+    await refused(Unauthorized, "PL-124", lambda: creto.delegations.validate(chain=chain))
+
+
+async def authentication(creto: Any, world: str) -> None:
+    bot = await done(creto.register(f"caller-{world}"))
+    challenge = await done(creto.auth.challenge(agent=bot.nhi))
+    token = await done(creto.auth.token(challenge=challenge, signature=bot.answer(challenge), scopes=("memory:*",)))
+    assert (token.agent, token.scopes) == (bot.nhi, ("memory:*",))
+    await refused(
+        Unauthorized, "PL-106", lambda: creto.auth.token(challenge=challenge, signature=bot.answer(challenge))
+    )
+    me = await done(creto.auth.whoami())
+    assert me.kind is PrincipalKind.HUMAN
+    ada = await done(creto.register(f"ada-{world}", kind=PrincipalKind.HUMAN))
+    assert (await done(creto.auth.issue(agent=ada.nhi, scopes=("audit:read",)))).agent == ada.nhi
+    await refused(InvalidInput, "PL-400", lambda: creto.auth.issue(agent=bot.nhi, scopes=("*",)))
+
+
+async def policies(creto: Any, world: str) -> None:
+    clerk = await done(creto.register(f"clerk-{world}", kind=PrincipalKind.HUMAN))
+    given = {"agent": clerk.nhi, "action": "audit:read", "resource": f"tenant:{creto.tenant}"}
+    assert isinstance((await done(creto.policies.check(**given))).decision, Deny)
+    await done(creto.policies.assign_role(agent=clerk.nhi, role="auditor"))
+    assert (await done(creto.policies.roles(agent=clerk.nhi))).roles == ("auditor",)
+    assert isinstance((await done(creto.policies.check(**given))).decision, Allow)
+    why = await done(creto.policies.why(**given, context={"amount": 5, "environment": "test"}))
+    assert why.permits == ("creto.auditor",)
+
+    text = '@id("ask") @oversight("large") forbid (principal, action == Action::"funds.transfer", resource);'
+    first = await done(creto.policies.upload(text=text, note="first", activate=True))
+    other = await done(creto.policies.upload(text=text.replace("large", "larger")))
+    assert (await done(creto.policies.activate(version=first.version))).version == first.version
+    listed = (await done(creto.policies.list(limit=2))).items
+    assert [v.version for v in listed] == [other.version, first.version]
+    assert (await done(creto.policies.get())).text == text
+    assert "larger" in (await done(creto.policies.diff(old=first.version, new=other.version))).diff
+    asks = CheckAccess(agent=clerk.nhi, action="audit:read", resource=f"tenant:{creto.tenant}")
+    tried = await done(creto.policies.dry_run(text="forbid (principal, action, resource);", requests=(asks,)))
+    assert tried.items[0].changed
+    assert isinstance(tried.items[0].then, Deny)
+    error = await refused(InvalidInput, "PL-701", lambda: creto.policies.upload(text="permit (principal"))
+    assert error.hint is None or isinstance(error.hint, str)
+    token = await done(
+        creto.policies.issue_override(
+            agent=clerk.nhi, action="funds.transfer", resource="bank:acme", args_digest=digest(b"50")
+        )
+    )
+    assert token.token
+    held = await done(creto.policies.unassign_role(agent=clerk.nhi, role="auditor"))
+    assert held.held is False
+
+
+async def log(creto: Any, world: str) -> None:
+    receipt = await done(
+        creto.audit.append(
+            action="code.deploy", resource=f"app:{world}", outcome=Outcome.SUCCESS, event="Deployed", metadata='{"n":1}'
+        )
+    )
+    await refused(
+        InvalidInput, "PL-400",
+        lambda: creto.audit.append(action="a", resource="b", outcome=Outcome.SUCCESS, metadata="no json"),
+    )  # fmt: skip
+    await done(creto.audit.checkpoint())
+    proof = await done(creto.audit.prove(event_id=receipt.event_id, fresh=True))
+    entry = await done(creto.audit.get(event_id=receipt.event_id))
+    verify_inclusion(leaf_hash(entry.body), proof.index, proof.size, proof.path, proof.root)
+    found = (await done(creto.audit.query(resource=f"app:{world}"))).items
+    assert [e.event_id for e in found] == [receipt.event_id]
+    page = await done(creto.audit.query(limit=2))
+    following = await done(creto.audit.query(limit=2, cursor=page.cursor))
+    assert {e.index for e in page.items}.isdisjoint(e.index for e in following.items)
+    newest = await done(creto.audit.checkpoint())
+    assert newest.size >= proof.size
+    grown = await done(creto.audit.consistency(old=1, new=proof.size))
+    assert grown.new_size == proof.size
+    assert (await done(creto.audit.keys())).vkeys
+    await refused(NotFound, "PL-601", lambda: creto.audit.get(event_id="0190b3a8-0000-7000-8000-000000000000"))
+
+
+async def memories(creto: Any, world: str) -> None:
+    bot = await done(creto.register(f"mind-{world}"))
+    kept = await done(
+        creto.memory.store_context(
+            agent=bot.nhi, kind="reasoning", content="Invoice 17 is due", action="payment.approve", vector=(1.0, 0.0)
+        )
+    )
+    assert [c.id for c in (await done(creto.memory.recent(agent=bot.nhi))).items] == [kept.id]
+    why = await done(creto.memory.fetch_reasoning_context(agent=bot.nhi, action="payment.approve"))
+    assert why.items[0].id == kept.id
+    assert (await done(creto.memory.search(agent=bot.nhi, query="invoice"))).items[0].id == kept.id
+    near = await done(creto.memory.nearest(agent=bot.nhi, vector=(0.9, 0.1)))
+    assert near.items[0].context.id == kept.id
+    await refused(InvalidInput, "PL-821", lambda: creto.memory.nearest(agent=bot.nhi, vector=(1.0, 2.0, 3.0)))
+    turns = (NewTurn(Role.USER, "hello"), NewTurn(Role.ASSISTANT, "good day"))
+    await done(creto.memory.append_turns(agent=bot.nhi, conversation="a/b c", turns=turns))
+    read = await done(creto.memory.turns(agent=bot.nhi, conversation="a/b c"))
+    assert len(read.items) == 2
+    state = await done(creto.memory.put_state(agent=bot.nhi, key="cursor/1", value=b"\x00\xff", expected=0))
+    assert (await done(creto.memory.get_state(agent=bot.nhi, key="cursor/1"))).value == b"\x00\xff"
+    await refused(
+        AlreadyExists, "PL-412",
+        lambda: creto.memory.put_state(agent=bot.nhi, key="cursor/1", value=b"", expected=state.version + 1),
+    )  # fmt: skip
+    await refused(NotFound, "PL-404", lambda: creto.memory.get_state(agent=bot.nhi, key="nothing"))
+    await done(creto.memory.erase(agent=bot.nhi, id=kept.id))
+    assert (await done(creto.memory.recent(agent=bot.nhi))).items == ()
+    await done(creto.memory.erase_agent(agent=bot.nhi, reason="asked for"))
+
+
+async def objects(creto: Any, world: str) -> None:
+    key = f"reports/{world}/ü 1.pdf"
+    data = bytes(range(256)) * 1_000
+    put = await done(creto.objects.put(key=key, content=data, content_type="application/pdf"))
+    assert put.size == len(data)
+    assert (await done(creto.objects.get(key=key))).data == data
+    assert (await done(creto.objects.get(key=key, start=100_000, length=5))).data == data[100_000:100_005]
+    await refused(InvalidInput, "PL-805", lambda: creto.objects.get(key=key, start=10**9, length=5))
+    await refused(AlreadyExists, "PL-409", lambda: creto.objects.put(key=key, content=b"", if_absent=True))
+    await refused(AlreadyExists, "PL-412", lambda: creto.objects.put(key=key, content=b"", if_match="other"))
+    stat = await done(creto.objects.stat(key=key))
+    assert (stat.version, stat.content_type) == (put.version, "application/pdf")
+    assert [o.key for o in (await done(creto.objects.list(prefix=f"reports/{world}/"))).items] == [key]
+    assert (await done(creto.objects.hold(key=key, on=True, reason="a case"))).legal_hold
+    await refused(Unauthorized, "PL-803", lambda: creto.objects.delete(key=key))
+    await done(creto.objects.hold(key=key, on=False, reason="closed"))
+    now = (await done(creto.time.get_timestamp())).timestamps[0]
+    kept = await done(creto.objects.retain(key=key, until=now + HOUR))
+    assert kept.retain_until is not None
+    await refused(Unauthorized, "PL-802", lambda: creto.objects.delete(key=key))
+    await done(creto.objects.put(key=key + ".draft", content=b"draft"))
+    await done(creto.objects.delete(key=key + ".draft"))
+    await refused(NotFound, "PL-404", lambda: creto.objects.get(key=key + ".draft"))
+
+
+async def time_and_leases(creto: Any, world: str) -> None:
+    stamps = (await done(creto.time.get_timestamp(count=5))).timestamps
+    assert sorted(set(stamps)) == list(stamps)
+    name = f"billing/{world}"
+    await refused(NotFound, "PL-404", lambda: creto.time.current_lease(name=name))
+    lease = await done(creto.time.acquire_lease(name=name, ttl_s=5))
+    assert (await done(creto.time.current_lease(name=name))).token == lease.token
+    renewed = await done(creto.time.renew_lease(name=name, holder=lease.holder, token=lease.token, ttl_s=60))
+    assert renewed.expires_at > lease.expires_at + 30 * SECOND
+    await done(creto.time.release_lease(name=name, holder=lease.holder, token=lease.token))
+    await refused(
+        Unauthorized, "PL-304", lambda: creto.time.renew_lease(name=name, holder=lease.holder, token=lease.token)
+    )
+    system = await done(creto.time.system())
+    assert system.readiness.ready
+
+
+STORIES: list[Callable[[Any, str], Awaitable[None]]] = [
+    identities, bundles_and_certificates, delegations, authentication, policies, log, memories, objects, time_and_leases,
+]  # fmt: skip

@@ -1,0 +1,186 @@
+"""Health, metrics, shutting down, tenants, telemetry: what operators rely on."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from creto.app import OPERATOR_KEY, running
+from creto.common.errors import EnablementError, InvalidInput, Unauthorized
+from creto.sdk import AgentKey, Creto
+from tests.layers import Layer, layer, settings
+
+
+def test_live_and_ready(served: Layer) -> None:
+    assert httpx2.get(f"{served.addresses.health}/live").text == "live\n"
+    ready = httpx2.get(f"{served.addresses.health}/ready")
+    assert ready.status_code == 200
+    found = {d["name"]: d for d in ready.json()["dependencies"]}
+    assert {"store", "nhi", "authz", "crypto", "consensus", "audit", "memory", "bus", "storage"} == set(found)
+    assert {d["condition"] for d in found.values()} == {"up"}
+
+
+def test_a_store_that_is_gone_makes_it_not_ready(tmp_path: Path) -> None:
+    with layer(tmp_path) as served:
+        served.app.parts.store.close()
+        ready = httpx2.get(f"{served.addresses.health}/ready")
+        assert ready.status_code == 503
+        found = {d["name"]: d for d in ready.json()["dependencies"]}
+        assert found["store"]["condition"] == "down"
+        assert found["store"]["required"]
+        assert httpx2.get(f"{served.addresses.health}/live").status_code == 200
+        answer = httpx2.get(f"{served.rest}/v1/system", headers={"Authorization": f"Bearer {served.token}"})
+        assert answer.status_code < 500 or answer.json()["error"]["code"] == "PL-503"
+
+
+def test_metrics_can_be_scraped(served: Layer) -> None:
+    httpx2.get(f"{served.rest}/v1/time", headers={"Authorization": f"Bearer {served.token}"})
+    answer = httpx2.get(f"{served.addresses.metrics}/metrics")
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    values = dict(line.rsplit(" ", 1) for line in answer.text.splitlines() if not line.startswith("#"))
+    assert int(values['platform_api_requests_total{endpoint="time.get_timestamp",code="ok"}']) >= 1
+    assert float(values["platform_audit_log_count"]) >= 0
+    for name in (
+        "platform_store_queue_count",
+        "platform_authz_cached_count",
+        "platform_consensus_degraded_ratio",
+        "platform_store_signals_ratio",
+        "platform_audit_signed_count",
+    ):
+        assert name in values
+
+
+def test_shutting_down_answers_what_was_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """given a write that takes its time / when the layer is told to stop / then the write is answered, and it is kept."""
+    from creto.edge.api import dispatch
+
+    entered, go = threading.Event(), asyncio.Event()
+    real = dispatch.HANDLERS["leases.acquire"]
+
+    async def slow(*args: Any) -> Any:
+        entered.set()
+        await go.wait()
+        return await real(*args)
+
+    monkeypatch.setitem(dispatch.HANDLERS, "leases.acquire", slow)
+    with ThreadPoolExecutor(1) as thread:
+        with layer(tmp_path) as served:
+            headers = {"Authorization": f"Bearer {served.token}"}
+            accepted = thread.submit(
+                httpx2.post, f"{served.rest}/v1/leases/drained", json={"ttl_s": 600}, headers=headers
+            )
+            assert entered.wait(10)
+            served.loop.call_soon_threadsafe(served.leave.set)
+            served.loop.call_soon_threadsafe(served.loop.call_later, 0.3, go.set)
+        assert accepted.result(10).status_code == 200
+    with Creto.local(tmp_path / "creto.db", config=settings(tmp_path)) as creto:
+        assert creto.time.current_lease(name="drained").token >= 1
+
+
+def test_a_token_of_one_tenant_never_sees_another(tmp_path: Path) -> None:
+    """given two tenants on one store / when the one asks for what is the other's / then it is not there."""
+    multi = {"CRETO_COMMON__TENANT_MODE": "multi"}
+    with layer(tmp_path, {**multi, "CRETO_COMMON__TENANT": "acme"}) as first:
+        key_a = first.key
+        with Creto.connect(first.rest, token=first.token, tenant=first.app.tenant) as acme:
+            secret = acme.register("secret-bot")
+            acme.memory.store_context(agent=secret.nhi, kind="note", content="hidden treasure")
+            acme.objects.put(key="plan", content=b"x")
+            acme.memory.put_state(agent=secret.nhi, key="k", value=b"v")
+            acme.time.acquire_lease(name="shared", ttl_s=600)
+            entry = acme.audit.query(action="memory.store").items[0]
+
+    with layer(tmp_path, {**multi, "CRETO_COMMON__TENANT": "beta"}) as served:
+        token = served.token
+        with Creto.connect(served.rest, token=token, tenant=served.app.tenant) as beta:
+            assert beta.auth.whoami().tenant == "beta"
+            assert secret.nhi not in {a.nhi for a in beta.agents.list().items}
+            assert "plan" not in {o.key for o in beta.objects.list().items}
+            assert beta.memory.recent(agent=secret.nhi).items == ()
+            assert beta.audit.query(text="treasure").items == ()
+            assert all(e.agent_nhi != key_a.nhi for e in beta.audit.query(limit=1000).items)
+            for hidden in (
+                lambda: beta.agents.get(agent=secret.nhi),
+                lambda: beta.objects.get(key="plan"),
+                lambda: beta.memory.get_state(agent=secret.nhi, key="k"),
+                lambda: beta.audit.get(event_id=entry.event_id),
+                lambda: beta.time.current_lease(name="shared"),
+                lambda: beta.agents.revoke(agent=secret.nhi),
+            ):
+                with pytest.raises(EnablementError) as caught:
+                    hidden()
+                assert caught.value.code in ("PL-102", "PL-404", "PL-601")
+        with Creto.connect(served.rest, key=key_a, tenant="acme") as acme:  # type: ignore[arg-type]
+            assert acme.agents.get(agent=secret.nhi).name == "secret-bot"
+            with pytest.raises(InvalidInput, match="tenant"):
+                acme.auth.challenge(agent=secret.nhi)
+
+    with (
+        layer(tmp_path, {"CRETO_COMMON__TENANT": "acme"}) as single,
+        Creto.connect(single.rest, token=token) as stranger,
+        pytest.raises(Unauthorized, match="PL-401"),
+    ):
+        stranger.auth.whoami()
+
+
+@pytest.mark.parametrize("key", ["AUTHZ_ENDPOINT", "AUDIT_ENDPOINT"])
+async def test_a_service_elsewhere_is_not_silently_left_out(tmp_path: Path, key: str) -> None:
+    config = settings(tmp_path, **{f"CRETO_COMMON__{key}": "grpc://elsewhere:1"})
+    with pytest.raises(EnablementError, match="PL-501"):
+        async with running(config):
+            pass
+
+
+def test_spans_go_where_the_configuration_says(tmp_path: Path) -> None:
+    """In a process of its own: OpenTelemetry's provider is global."""
+    import subprocess
+    import sys
+
+    received: list[tuple[str, bytes]] = []
+
+    class Collector(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            received.append((self.path, self.rfile.read(int(self.headers["content-length"]))))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None: ...
+
+    collector = HTTPServer(("127.0.0.1", 0), Collector)
+    thread = threading.Thread(target=collector.serve_forever)
+    thread.start()
+    code = f"""
+import httpx2, pathlib
+from tests.layers import layer
+env = {{"CRETO_TELEMETRY__OTLP_ENDPOINT": "http://127.0.0.1:{collector.server_port}"}}
+with layer(pathlib.Path({str(tmp_path)!r}), env) as served:
+    httpx2.get(served.rest + "/v1/time", headers={{"Authorization": "Bearer " + served.token}})
+"""
+    try:
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    finally:
+        collector.shutdown()
+        thread.join()
+        collector.server_close()
+    assert done.returncode == 0, done.stderr
+    assert any(path == "/v1/traces" and b"time.get_timestamp" in body for path, body in received)
+    lines = [line for line in done.stderr.splitlines() if '"operation":"time.get_timestamp"' in line]
+    assert lines
+    assert '"duration_ms":' in lines[0]
+    assert '"trace_id":null' not in lines[0]
+
+
+def test_the_operator_is_the_same_after_a_restart(tmp_path: Path) -> None:
+    with layer(tmp_path) as first:
+        nhi = first.key.nhi
+    with layer(tmp_path) as second:
+        assert second.key.nhi == nhi
+        assert isinstance(second.key, AgentKey)
+        assert OPERATOR_KEY == "operator"

@@ -1,0 +1,110 @@
+"""Every request and every answer survives the way through its message; whatever bytes come in, only documented errors come out."""
+
+from __future__ import annotations
+
+from typing import Any, get_args, get_origin
+
+import hypothesis.strategies as st
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from creto.common.errors import EnablementError
+from creto.edge.api import ENDPOINTS
+from creto.edge.grpc.convert import hints_of, to_message, to_struct
+from creto.edge.grpc.schema import Schema, bare, is_struct, is_union, item_type, present
+from creto.edge.grpc.server import parsed
+
+SCHEMA = Schema(ENDPOINTS)
+STRUCTS = sorted({s for e in ENDPOINTS for s in (e.request_type, e.response)}, key=lambda s: s.__name__)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+def values(hint: Any) -> st.SearchStrategy[Any]:
+    """Builtins that msgspec makes this type of, within its limits."""
+    limits: list[msgspec.Meta] = []
+    while get_origin(hint) is not None and hasattr(hint, "__metadata__"):
+        limits += [m for m in hint.__metadata__ if isinstance(m, msgspec.Meta)]
+        hint = get_args(hint)[0]
+    if type(None) in get_args(hint):
+        inner = [a for a in get_args(hint) if a is not type(None)]
+        return st.none() | (values(inner[0]) if len(inner) == 1 else of(present(hint)[0], limits))
+    return of(present(hint)[0], limits)
+
+
+def of(type_: Any, limits: list[msgspec.Meta]) -> st.SearchStrategy[Any]:
+    least = max((m.min_length for m in limits if m.min_length is not None), default=0)
+    if is_struct(type_):
+        return struct_of(type_)
+    if is_union(type_):
+        return st.one_of(*(tagged(bare(v)) for v in get_args(type_)))
+    item = item_type(type_)
+    if item is not None:
+        return st.lists(values(item), min_size=least, max_size=least + 3)
+    if get_origin(type_) is dict:
+        return st.dictionaries(st.text(min_size=1, max_size=5), values(get_args(type_)[1]), max_size=3)
+    if isinstance(type_, type) and hasattr(type_, "__members__"):
+        return st.sampled_from([m.value for m in type_])  # type: ignore[attr-defined]
+    if type_ is bool:
+        return st.booleans()
+    if type_ is int:
+        lowest = max((m.ge for m in limits if m.ge is not None), default=-(2**63))
+        highest = min((m.le for m in limits if m.le is not None), default=2**63 - 1)
+        return st.integers(int(lowest), int(highest))
+    if type_ is float:
+        return st.floats(allow_nan=False, allow_infinity=False)
+    if type_ is bytes:
+        return st.binary(min_size=least, max_size=least + 20)
+    if type_ is str:
+        if any(m.pattern for m in limits):
+            return st.text("abc:1", min_size=least, max_size=least + 20)
+        return st.text(min_size=least, max_size=least + 20)
+    return JSON
+
+
+def struct_of(struct: Any) -> st.SearchStrategy[dict[str, Any]]:
+    fields = {f.name: f for f in msgspec.structs.fields(struct)}
+    hints = hints_of(struct)
+    return st.fixed_dictionaries(
+        {n: values(hints[n]) for n, f in fields.items() if f.required},
+        optional={n: values(hints[n]) for n, f in fields.items() if not f.required},
+    )
+
+
+def tagged(struct: Any) -> st.SearchStrategy[dict[str, Any]]:
+    config = struct.__struct_config__
+    return struct_of(struct).map(lambda found: {config.tag_field: config.tag, **found})
+
+
+@pytest.mark.parametrize("struct", STRUCTS, ids=lambda s: s.__name__)
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_a_struct_survives_its_message(struct: Any, data: st.DataObject) -> None:
+    value = msgspec.convert(data.draw(struct_of(struct)), struct)
+    sent = to_message(value, SCHEMA).SerializeToString()
+    assert to_struct(parsed(SCHEMA.message_class(struct), sent), struct) == value
+
+
+@pytest.mark.parametrize(
+    "struct", sorted({e.request_type for e in ENDPOINTS}, key=lambda s: s.__name__), ids=lambda s: s.__name__
+)
+@settings(max_examples=60, deadline=None)
+@given(data=st.binary(max_size=200))
+def test_any_bytes_give_a_request_or_a_documented_error(struct: Any, data: bytes) -> None:
+    try:
+        assert isinstance(to_struct(parsed(SCHEMA.message_class(struct), data), struct), struct)
+    except EnablementError as error:
+        assert error.code == "PL-400"
+
+
+def test_a_message_names_the_field_that_does_not_fit() -> None:
+    from creto.edge.api.time import GetTimestamps
+
+    message = SCHEMA.message_class(GetTimestamps)(count=0)
+    with pytest.raises(EnablementError) as caught:
+        to_struct(message, GetTimestamps)
+    assert "count" in str(caught.value.field)
