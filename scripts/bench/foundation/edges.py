@@ -44,14 +44,14 @@ def rows(scale: Scale) -> Iterator[Row]:
 async def measured(told: dict[str, Any], scale: Scale) -> list[Row]:
     schema = Schema(ENDPOINTS)
     credential = (("authorization", f"Bearer {told['token']}"),)
-    check = {"agent": told["operator"], "action": "runtime:spawn", "resource": "runtime:sandbox:sb-1"}
+    check = {"agent": told["operator"], "action": "sandbox.spawn", "resource": "runtime:sandbox:sb-1"}
     async with grpc.aio.insecure_channel(f"127.0.0.1:{told['port']}") as channel:
 
         async def samples(endpoint: Endpoint[..., Any], fields: dict[str, Any]) -> list[float]:
             path = f"/{PACKAGE}.{service_name(endpoint)}/{method_name(endpoint)}"
             call = channel.unary_unary(path)
             ask = to_message(msgspec.convert(fields, endpoint.request_type), schema).SerializeToString()
-            answer = schema.message_class(endpoint.response_type)
+            answer = schema.message_class(endpoint.response)
 
             async def act(_: int) -> None:
                 answer.FromString(await call(ask, metadata=credential, timeout=10))
