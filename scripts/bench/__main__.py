@@ -35,7 +35,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="./bench", description="Measure creto, each figure beside its peer.")
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"any of {', '.join(parts())}; all when none is named")
     parser.add_argument("--json", type=Path, metavar="FILE", help="the same as JSON lines, with `met`")
-    parser.add_argument("--quick", action="store_true", help="less of everything: a log of 100,000 entries, fewer samples")
+    parser.add_argument(
+        "--quick", action="store_true", help="less of everything: a log of 100,000 entries, fewer samples"
+    )
     args = parser.parse_args()
     unknown = [p for p in args.parts if p not in parts()]
     if unknown:

@@ -79,7 +79,9 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 
 COLUMNS = ("p50", "p99", "p99.9", "max", "rate/s", "must", "aim")
-HEADER = f"{'name':<56} " + " ".join(f"{column:>10}" for column in COLUMNS) + "  met   peers in the same run (times better)"
+HEADER = (
+    f"{'name':<56} " + " ".join(f"{column:>10}" for column in COLUMNS) + "  met   peers in the same run (times better)"
+)
 
 
 def line(row: Row) -> str:
@@ -87,7 +89,9 @@ def line(row: Row) -> str:
     rate = f"{row.rate:,.0f}" if row.rate else "–"
     cells = [*times, rate, limit(row, row.must), limit(row, row.aim)]
     met = "" if row.met is None else "MISS" if not row.met else "aim" if row.reached else "met"
-    beside = [f"{peer.name} {limit(row, peer.value)} (×{row.ratios[peer.name]:,.1f})" for peer in row.peers if peer.value]
+    beside = [
+        f"{peer.name} {limit(row, peer.value)} (×{row.ratios[peer.name]:,.1f})" for peer in row.peers if peer.value
+    ]
     words = "; ".join([*beside, *([row.note] if row.note else [])])
     return f"{row.name:<56} {' '.join(f'{cell:>10}' for cell in cells)}  {met:<5} {words}".rstrip()
 
@@ -160,8 +164,7 @@ async def open_loop(act: Callable[[int], Awaitable[Any]], per_second: int, count
     async with asyncio.TaskGroup() as calls:
         for number in range(count):
             due = started + number / per_second
-            while (early := due - time.perf_counter()) > 0:
-                await asyncio.sleep(early)
+            await asyncio.sleep(max(0.0, due - time.perf_counter()))
             calls.create_task(one(number, due))
     return samples
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from scripts.bench.foundation import audit, authz, commands, consensus, edges, memory, nhi, storage, stores
+from scripts.bench.foundation import audit, authz, bus, commands, consensus, edges, memory, nhi, storage, stores
 from scripts.bench.measure import FULL, Row, Scale
 
-MODULES = (commands, authz, nhi, consensus, stores, storage, memory, edges, audit)
+MODULES = (commands, authz, nhi, consensus, stores, bus, storage, memory, edges, audit)
 
 
 def rows(scale: Scale = FULL) -> Iterator[Row]:

@@ -7,16 +7,18 @@ import random
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import partial
 from itertools import cycle
 from pathlib import Path
 from typing import Any
 
+from tests.unit.platform.audit.logs import PARTS, START, TENANT, entry, log
+
 from creto.common.ids import agent_id
 from creto.platform.audit import Audit, AuditQuery
-from creto.store import Entry, EntryId, Store, open_store
+from creto.store import Entry, EntryId, Store, Tx, open_store
 from scripts.bench.beside import beside
 from scripts.bench.measure import Row, Scale, each_async, latency, open_loop, precise_loop, throughput
-from tests.unit.platform.audit.logs import PARTS, START, TENANT, entry, log
 
 AGENTS = [agent_id(n.to_bytes(32)) for n in range(1_000)]
 EVENTS = (
@@ -74,8 +76,13 @@ def recorded(store: Store, count: int) -> list[EntryId]:
     for begin in range(0, count, TOGETHER):
         some = [happened(n) for n in range(begin, min(begin + TOGETHER, count))]
         known += [one.event_id for one in some[::KEPT]]
-        store.submit(lambda tx, some=some: [tx.record(one) for one in some]).result()
+        store.submit(partial(record_all, some)).result()
     return known
+
+
+def record_all(entries: list[Entry], tx: Tx) -> None:
+    for one in entries:
+        tx.record(one)
 
 
 async def measured(audit: Audit, known: list[EntryId], scale: Scale) -> list[Row]:
@@ -87,7 +94,8 @@ async def measured(audit: Audit, known: list[EntryId], scale: Scale) -> list[Row
     taken: dict[str, list[float]] = {name: [] for name in kinds}
     for _ in range(scale.count(1_500, 2 * len(kinds))):
         name = next(names)
-        taken[name] += await each_async(lambda ask=kinds[name]: audit.query(ask()), 1)
+        wanted = kinds[name]()
+        taken[name] += await each_async(partial(audit.query, wanted), 1)
     asked = [one for samples in taken.values() for one in samples]
     by_kind = ", ".join(f"{name} {sorted(s)[int(0.99 * len(s))] / MS:.1f}" for name, s in taken.items())
     appended = await appends(audit, scale)

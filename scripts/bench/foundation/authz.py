@@ -9,13 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 
+from tests.unit.platform.nhi.town import PARTS, TENANT, Town
+
 from creto.common.ids import AgentId
 from creto.platform.crypto import SigningKey
 from creto.security.authz import Allow, Authz, TenantAuthz
 from creto.store import open_store
 from scripts.bench.beside import beside
 from scripts.bench.measure import Row, Scale, amortised, each, latency
-from tests.unit.platform.nhi.town import PARTS, TENANT, Town
 
 HOT = 64  # agents whose decisions are asked again and again
 MS = 1_000.0

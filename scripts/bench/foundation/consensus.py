@@ -7,10 +7,11 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.integration.platform.consensus.test_time_nodes import CLUSTER, NodeProcess
+
 from creto.platform.consensus import EmbeddedClock, QuorumClock
 from creto.store import open_store
 from scripts.bench.measure import Row, Scale, amortised, each, latency
-from tests.integration.platform.consensus.test_time_nodes import CLUSTER, NodeProcess
 
 NODES = 4
 MS = 1_000.0

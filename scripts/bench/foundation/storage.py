@@ -7,7 +7,7 @@ import os
 import random
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median
 
@@ -29,18 +29,19 @@ def rows(scale: Scale) -> Iterator[Row]:
     size = scale.count(16, 1) * MIB
     plain, key = os.urandom(size), os.urandom(32)
     sealed = seal_bytes(key, b"bench", plain)
-    for name, fn in (
-        ("storage, sealed, one core", lambda: seal_bytes(key, b"bench", plain)),
-        ("storage, opened, one core", lambda: open_bytes(key, b"bench", sealed)),
-    ):
-        taken = []
-        for _ in range(7):
-            started = time.perf_counter()
-            fn()
-            taken.append(time.perf_counter() - started)
-        rate = size / MIB / median(taken)
-        yield Row(name=name, unit="MiB/s", value=rate, p50=rate, at_least=True)
+    yield speed("storage, sealed, one core", size, lambda: seal_bytes(key, b"bench", plain))
+    yield speed("storage, opened, one core", size, lambda: open_bytes(key, b"bench", sealed))
     yield asyncio.run(ranges(scale))
+
+
+def speed(name: str, size: int, fn: Callable[[], bytes]) -> Row:
+    taken = []
+    for _ in range(9):
+        started = time.perf_counter()
+        fn()
+        taken.append(time.perf_counter() - started)
+    rate = size / MIB / median(taken)
+    return Row(name=f"{name}, {size // MIB} MiB", unit="MiB/s", value=rate, p50=rate, at_least=True)
 
 
 async def ranges(scale: Scale) -> Row:
