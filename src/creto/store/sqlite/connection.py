@@ -34,7 +34,7 @@ def connect(path: str, *, readonly: bool = False) -> apsw.Connection:
     try:
         db = apsw.Connection(path, statementcachesize=512)
         db.set_busy_handler(_busy_handler())
-        db.execute("PRAGMA journal_mode=WAL").fetchall()
+        _use_wal(db)
         db.execute(
             "PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON; PRAGMA temp_store=MEMORY; PRAGMA cache_size=-16000"
         )
@@ -44,6 +44,20 @@ def connect(path: str, *, readonly: bool = False) -> apsw.Connection:
     except apsw.Error as error:
         raise fault(error) from error
     return db
+
+
+def _use_wal(db: apsw.Connection) -> None:
+    """Only the first opener of a new file switches it; the switch ignores the busy handler, so the others look again."""
+    since = time.monotonic()
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode=WAL").fetchall()
+        except apsw.BusyError:
+            if time.monotonic() - since > STORE_BUSY_S_MAX:
+                raise
+            time.sleep(random.uniform(0.001, 0.01))  # noqa: S311 - jitter, not a secret
+        else:
+            return
 
 
 def _busy_handler() -> Callable[[int], bool]:
