@@ -45,7 +45,7 @@ async def measured(told: dict[str, Any], scale: Scale) -> list[Row]:
     schema = Schema(ENDPOINTS)
     credential = (("authorization", f"Bearer {told['token']}"),)
     check = {"agent": told["operator"], "action": "sandbox.spawn", "resource": "runtime:sandbox:sb-1"}
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{told['port']}") as channel:
+    async with grpc.aio.insecure_channel(told["address"]) as channel:
 
         async def samples(endpoint: Endpoint[..., Any], fields: dict[str, Any]) -> list[float]:
             path = f"/{PACKAGE}.{service_name(endpoint)}/{method_name(endpoint)}"

@@ -9,6 +9,7 @@ INVARIANT: gRPC has a loop of its own: beside busy HTTP it starves.
 from __future__ import annotations
 
 import asyncio
+import gc
 import ssl
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -179,4 +180,11 @@ async def serving(
                 await server.start()
                 stack.push_async_callback(server.stop)
                 found[name] = f"{server.scheme}://{config.host}:{server.port}"
+        settle()
         yield Addresses(**found)
+
+
+def settle() -> None:
+    """What start-up made stays until the end: without it a full collection stops every call for 20 to 40 ms."""
+    gc.collect()
+    gc.freeze()
