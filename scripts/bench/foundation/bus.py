@@ -27,7 +27,8 @@ def rows(scale: Scale) -> Iterator[Row]:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         broker = stack.enter_context(engines.nats())[0] if engines.find("nats-server") else None
         postgres = stack.enter_context(engines.postgres()) if engines.postgres_bin() else None
-        single_peer = rate_peer = ()
+        single_peer: tuple[Peer, ...] = ()
+        rate_peer: tuple[Peer, ...] = ()
         if broker is None:
             yield Row(name="bus, NATS", value=0.0, note="NOT MEASURED: no nats-server on this machine")
         else:
