@@ -72,7 +72,9 @@ def type_text(type_: Any) -> str:
     limits: list[str] = []
     while get_origin(type_) is Annotated or hasattr(type_, "__supertype__"):
         if get_origin(type_) is Annotated:
-            limits += [text for meta in get_args(type_)[1:] if isinstance(meta, msgspec.Meta) for text in limit_texts(meta)]
+            limits += [
+                text for meta in get_args(type_)[1:] if isinstance(meta, msgspec.Meta) for text in limit_texts(meta)
+            ]
             type_ = get_args(type_)[0]
         else:
             type_ = type_.__supertype__
@@ -147,7 +149,9 @@ def errors() -> str:
              str(r.http), r.grpc.name, retry(r))
             for r in rows
         ]  # fmt: skip
-        parts.append(f"## {title}\n\n" + table(("Code", "Meaning, and what to do", "Class", "HTTP", "gRPC", "Try again?"), cells))
+        parts.append(
+            f"## {title}\n\n" + table(("Code", "Meaning, and what to do", "Class", "HTTP", "gRPC", "Try again?"), cells)
+        )
     intro = """
 Every refusal is an `EnablementError` with one of these codes. The class is the kind of failure and what Python code catches; the code
 says exactly which one. A code never changes its meaning. Over REST an error is a problem document (RFC 9457) whose member `error` is the
@@ -292,7 +296,11 @@ def endpoint(e: Any) -> str:
     for name in e.request_type.__struct_fields__:
         place = "path" if name in e.path_fields else "body, as it comes" if name == e.raw_body else "query" if name in e.query_fields else "body"  # fmt: skip
         required = fields[name].required
-        default = "" if required else shown_default(None if fields[name].default is msgspec.NODEFAULT else fields[name].default)
+        default = (
+            ""
+            if required
+            else shown_default(None if fields[name].default is msgspec.NODEFAULT else fields[name].default)
+        )
         rows.append((code(name), place, type_text(e.hints[name]), "required" if required else default or "optional"))
     if rows:
         lines += ["", table(("Field", "In", "Type", "Default"), rows)]
@@ -325,7 +333,9 @@ Health (`grpc.health.v1.Health`) and reflection are served. A call without a dea
 trailer `creto-error-bin` holds the whole error as JSON. A field's number is its place in the struct and never changes.
 """
     contract = "## The contract\n\n```proto\n" + as_text(schema).rstrip() + "\n```"
-    return page("gRPC", "the table `ENDPOINTS` in `src/creto/edge/api`", intro, table(("Method", "Endpoint"), rows), contract)
+    return page(
+        "gRPC", "the table `ENDPOINTS` in `src/creto/edge/api`", intro, table(("Method", "Endpoint"), rows), contract
+    )
 
 
 # --- limits -----------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""./bench [PART …] [--json FILE]"""
+"""./bench [PART …] [--quick] [--json FILE]"""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from pathlib import Path
 import msgspec
 
 import scripts.bench
-from scripts.bench.measure import HEADER, Row, line
+from scripts.bench.measure import FULL, HEADER, QUICK, Row, Scale, line
 
-SHARED = {"__main__", "measure", "peers"}
+SHARED = {"__main__", "beside", "measure", "peers"}
 
 
 def parts() -> list[str]:
@@ -22,32 +22,38 @@ def parts() -> list[str]:
     return sorted(name for name in found if not name.startswith("_"))
 
 
-def rows(part: str) -> Iterator[Row]:
-    yield from importlib.import_module(f"scripts.bench.{part}").rows()
+def rows(part: str, scale: Scale) -> Iterator[Row]:
+    yield from importlib.import_module(f"scripts.bench.{part}").rows(scale)
+
+
+def as_json(part: str, row: Row) -> bytes:
+    told = {"part": part, "ratios": row.ratios, "met": row.met, "reached": row.reached}
+    return msgspec.json.encode({**msgspec.to_builtins(row), **told})
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="./bench", description="Measure creto, each figure beside its peer.")
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"any of {', '.join(parts())}; all when none is named")
     parser.add_argument("--json", type=Path, metavar="FILE", help="the same as JSON lines, with `met`")
+    parser.add_argument(
+        "--quick", action="store_true", help="less of everything: a log of 100,000 entries, fewer samples"
+    )
     args = parser.parse_args()
     unknown = [p for p in args.parts if p not in parts()]
     if unknown:
         parser.error(f"no such part: {', '.join(unknown)} (there are {', '.join(parts())})")
     print(HEADER, flush=True)
     lines: list[bytes] = []
-    missed = 0
+    missed: list[str] = []
     for part in args.parts or parts():
-        for row in rows(part):
+        for row in rows(part, QUICK if args.quick else FULL):
             print(line(row), flush=True)
-            missed += row.met is False
-            lines.append(
-                msgspec.json.encode({**msgspec.to_builtins(row), "part": part, "ratio": row.ratio, "met": row.met})
-            )
+            missed += [row.name] if row.met is False else []
+            lines.append(as_json(part, row))
     if args.json:
         args.json.write_bytes(b"\n".join(lines) + b"\n")
     if missed:
-        print(f"\n{missed} below what must be", file=sys.stderr)
+        print(f"\n{len(missed)} below what must be: {'; '.join(missed)}", file=sys.stderr)
     return 0
 
 

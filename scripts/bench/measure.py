@@ -6,12 +6,37 @@ because reading a clock costs as much as the thing itself. Every figure is the m
 
 from __future__ import annotations
 
+import asyncio
+import selectors
 import statistics
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import msgspec
+
+
+class Peer(msgspec.Struct, frozen=True):
+    """Another package at the same task, measured in the same run, in the unit of the row."""
+
+    name: str
+    value: float
+
+
+class Scale(msgspec.Struct, frozen=True):
+    """How much is measured. Rows whose figure depends on it say it in their name."""
+
+    leaves: int = 1_000_000  # entries of the log
+    memories: int = 10_000  # of one agent
+    effort: float = 1.0  # share of the usual number of samples
+
+    def count(self, usual: int, least: int = 20) -> int:
+        return max(least, int(usual * self.effort))
+
+
+FULL = Scale()
+QUICK = Scale(leaves=100_000, memories=2_000, effort=0.25)
+TINY = Scale(leaves=600, memories=50, effort=0.002)
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,20 +46,23 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     unit: str = "µs"
     p50: float | None = None
     p99: float | None = None
+    p999: float | None = None
+    peak: float | None = None
     rate: float | None = None  # per second
     value: float
     must: float | None = None
     aim: float | None = None
     at_least: bool = False  # for rates: more is better
-    peer: str | None = None
-    peer_value: float | None = None
+    peers: tuple[Peer, ...] = ()
+    note: str = ""
 
     @property
-    def ratio(self) -> float | None:
-        """How many times better than the peer."""
-        if not self.peer_value or not self.value:
-            return None
-        return self.value / self.peer_value if self.at_least else self.peer_value / self.value
+    def ratios(self) -> dict[str, float]:
+        """How many times better than each peer."""
+        if not self.value:
+            return {}
+        found = {peer.name: (self.value / peer.value, peer.value / self.value) for peer in self.peers if peer.value}
+        return {name: rates if self.at_least else times for name, (rates, times) in found.items()}
 
     @property
     def met(self) -> bool | None:
@@ -42,30 +70,44 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
             return None
         return self.value >= self.must if self.at_least else self.value <= self.must
 
-    def with_peer(self, name: str, value: float | None) -> Row:
-        return msgspec.structs.replace(self, peer=name, peer_value=value)
+    @property
+    def reached(self) -> bool:
+        """Whether the aim was."""
+        if self.aim is None:
+            return False
+        return self.value >= self.aim if self.at_least else self.value <= self.aim
 
 
-HEADER = f"{'name':<46} {'p50':>11} {'p99':>11} {'rate/s':>11} {'must':>9} {'aim':>9}  {'met':<5} peer (ratio)"
+COLUMNS = ("p50", "p99", "p99.9", "max", "rate/s", "must", "aim")
+HEADER = (
+    f"{'name':<56} " + " ".join(f"{column:>10}" for column in COLUMNS) + "  met   peers in the same run (times better)"
+)
 
 
 def line(row: Row) -> str:
-    def time_of(value: float | None) -> str:
-        if value is None:
-            return "–"
-        if row.unit != "µs":
-            return f"{value:,.3g} {row.unit}"
-        if value < 1:
-            return f"{value * 1000:.0f} ns"
-        return f"{value / 1000:.2f} ms" if value >= 1000 else f"{value:.1f} µs"
-
-    def limit(value: float | None) -> str:
-        return f"{value:,.0f}/s" if value is not None and row.at_least else time_of(value)
-
+    times = [shown(value, row.unit) for value in (row.p50, row.p99, row.p999, row.peak)]
     rate = f"{row.rate:,.0f}" if row.rate else "–"
-    met = {None: "", True: "met", False: "MISS"}[row.met]
-    peer = f"{row.peer} {limit(row.peer_value)} (×{row.ratio:.1f})" if row.peer and row.ratio else (row.peer or "")
-    return f"{row.name:<46} {time_of(row.p50):>11} {time_of(row.p99):>11} {rate:>11} {limit(row.must):>9} {limit(row.aim):>9}  {met:<5} {peer}"
+    cells = [*times, rate, limit(row, row.must), limit(row, row.aim)]
+    met = "" if row.met is None else "MISS" if not row.met else "aim" if row.reached else "met"
+    beside = [
+        f"{peer.name} {limit(row, peer.value)} (×{row.ratios[peer.name]:,.1f})" for peer in row.peers if peer.value
+    ]
+    words = "; ".join([*beside, *([row.note] if row.note else [])])
+    return f"{row.name:<56} {' '.join(f'{cell:>10}' for cell in cells)}  {met:<5} {words}".rstrip()
+
+
+def limit(row: Row, value: float | None) -> str:
+    return f"{value:,.0f}" if value is not None and row.at_least else shown(value, row.unit)
+
+
+def shown(value: float | None, unit: str = "µs") -> str:
+    if value is None:
+        return "–"
+    if unit != "µs":
+        return f"{value:,.3g} {unit}"
+    if value < 1:
+        return f"{value * 1000:.0f} ns"
+    return f"{value / 1000:.2f} ms" if value >= 1000 else f"{value:.1f} µs"
 
 
 def percentile(samples: Iterable[float], share: float) -> float:
@@ -107,13 +149,46 @@ def amortised(loop: Callable[[int], Any], count: int, rounds: int = 15) -> float
     return statistics.median(taken)
 
 
-def latency(name: str, samples: list[float], **limits: Any) -> Row:
+async def open_loop(act: Callable[[int], Awaitable[Any]], per_second: int, count: int) -> list[float]:
+    """Microseconds from the moment each call should have begun, on a fixed schedule that waits for nobody.
+
+    A server that stalls is charged for every call that should have come meanwhile. Run it on `precise_loop`: epoll rounds waits up to 1 ms.
+    """
+    samples: list[float] = []
+
+    async def one(number: int, due: float) -> None:
+        await act(number)
+        samples.append((time.perf_counter() - due) * 1e6)
+
+    started = time.perf_counter() + 0.01
+    async with asyncio.TaskGroup() as calls:
+        for number in range(count):
+            due = started + number / per_second
+            await asyncio.sleep(max(0.0, due - time.perf_counter()))
+            calls.create_task(one(number, due))
+    return samples
+
+
+def precise_loop() -> asyncio.AbstractEventLoop:
+    return asyncio.SelectorEventLoop(selectors.SelectSelector())
+
+
+def latency(name: str, samples: list[float], **fields: Any) -> Row:
     """A row whose limits are about the 99th percentile."""
     p99 = percentile(samples, 0.99)
     return Row(
-        name=name, p50=statistics.median(samples), p99=p99, value=p99, rate=1e6 / statistics.mean(samples), **limits
+        **{
+            "name": name,
+            "p50": statistics.median(samples),
+            "p99": p99,
+            "p999": percentile(samples, 0.999) if len(samples) >= 1000 else None,
+            "peak": max(samples),
+            "value": p99,
+            "rate": 1e6 / statistics.mean(samples),
+            **fields,
+        }
     )
 
 
-def throughput(name: str, per_second: float, **limits: Any) -> Row:
-    return Row(name=name, rate=per_second, value=per_second, at_least=True, **limits)
+def throughput(name: str, per_second: float, **fields: Any) -> Row:
+    return Row(name=name, rate=per_second, value=per_second, at_least=True, **fields)
