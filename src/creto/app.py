@@ -27,6 +27,7 @@ from creto.common.settings import (
     CommonConfig,
     ConsensusConfig,
     CryptoConfig,
+    RedisConfig,
     StorageConfig,
     StoreConfig,
 )
@@ -44,6 +45,7 @@ from creto.security.authz import Authz
 from creto.security.memory import Memory
 from creto.security.storage import Storage, TenantKeys, open_backend
 from creto.store import Store, open_store
+from creto.store.idempotency_cache import CachedGuard, RedisHints
 
 MIGRATED = (
     "creto.store",
@@ -111,6 +113,7 @@ async def running(config: Config, *, work: bool = True) -> AsyncIterator[App]:
             config=config,
             metrics=metrics,
             store=store,
+            guard=guard_for(config, opened, stack),
             clock=clock,
             keystore=keystore,
             nhi=nhi,
@@ -132,6 +135,16 @@ async def running(config: Config, *, work: bool = True) -> AsyncIterator[App]:
 def open_configured_store(config: Config) -> Store:
     wanted = config[StoreConfig]
     return open_store(wanted.url, parts=MIGRATED, queue_max=wanted.queue_max)
+
+
+def guard_for(config: Config, store: Store, stack: AsyncExitStack) -> CachedGuard:
+    """Exact by itself; with Redis a repetition costs a read instead of a transaction."""
+    url = config[RedisConfig].url
+    if url is None:
+        return CachedGuard(store)
+    hints = RedisHints(url.reveal())
+    stack.push_async_callback(hints.close)
+    return CachedGuard(store, hints)
 
 
 @asynccontextmanager

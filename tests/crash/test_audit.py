@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import random
-import selectors
-import signal
-import subprocess
-import sys
-import time
 from functools import partial
-from pathlib import Path
 
 import pytest
 
@@ -18,40 +11,11 @@ from creto.platform.audit import Checkpoint, Trust, verify_database
 from creto.platform.audit.keys import log_signers
 from creto.platform.audit.store import leaf_rows
 from creto.store import open_store
+from tests.crash.killing import run_and_kill
 from tests.unit.platform.audit.logs import KEY, ORIGIN, PARTS, log
 
-ROOT = Path(__file__).parents[2]
 TRUST = Trust.of(*(signer.key for signer in log_signers(ORIGIN, KEY)))
 SEEDS, SEEDS_DEEP = 4, 200
-
-
-def run_and_kill(url: str, after_s: float) -> list[str]:
-    """Start the process, kill it `after_s` after it is ready, and return the whole lines it said."""
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)])}
-    command = [sys.executable, "-m", "tests.crash.audit_child", url]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, cwd=ROOT)
-    assert process.stdout is not None
-    said = bytearray()
-    kill_at: float | None = None
-    with selectors.DefaultSelector() as selector:
-        selector.register(process.stdout, selectors.EVENT_READ)
-        os.set_blocking(process.stdout.fileno(), False)
-        started = time.monotonic()
-        while kill_at is None or time.monotonic() < kill_at:
-            wait = 30.0 if kill_at is None else max(0.0, kill_at - time.monotonic())
-            if selector.select(wait):
-                chunk = process.stdout.read() or b""
-                assert chunk or process.poll() is None, "the process ended by itself"
-                said += chunk
-            if kill_at is None and b"ready\n" in said:
-                kill_at = time.monotonic() + after_s
-            assert time.monotonic() - started < 60, "the process did not start"
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        os.set_blocking(process.stdout.fileno(), True)
-        said += process.stdout.read()
-    process.stdout.close()
-    return said.decode().rpartition("\n")[0].split("\n")
 
 
 @pytest.mark.timeout(3600)
@@ -63,7 +27,7 @@ async def test_killed_at_any_moment_the_log_is_whole(store_url: str, deep: bool)
     size = 0
     for seed in range(seeds):
         stored: set[str] = set()
-        for line in run_and_kill(store_url, moments.uniform(0, 0.25)):
+        for line in run_and_kill("tests.crash.audit_child", store_url, after_s=moments.uniform(0, 0.25)):
             kind, *words = line.split(" ")
             if kind == "stored":
                 stored.update(words)

@@ -24,7 +24,7 @@ from creto.cli.choices import (
 )
 from creto.cli.context import Cli, group, pass_cli, read, write
 from creto.cli.keyfiles import load_public, signing_key
-from creto.cli.local import keystore_of
+from creto.cli.local import keystore_of, running_here
 from creto.cli.output import Column, when
 from creto.cli.session import session, tenant_of
 from creto.common.errors import EnablementError, InvalidInput
@@ -137,7 +137,9 @@ async def register(
     principal, owned_by = PrincipalKind(kind), AgentId(owner) if owner else None
     if public_key_file is not None:
         if proof_file is None or key_id or key_file:
-            raise InvalidInput.of("--proof-file", got="none, or another key", expected="the owner's proof, and no other key")
+            raise InvalidInput.of(
+                "--proof-file", got="none, or another key", expected="the owner's proof, and no other key"
+            )
         public, proof = load_public(public_key_file), read_proof(proof_file)
         async with session(cli) as creto:
             made = await creto.agents.register(
@@ -155,9 +157,7 @@ async def register(
     cli.output.say(made, made.nhi)
 
 
-async def registered(
-    cli: Cli, key: SigningKey, kind: PrincipalKind, name: str, owner: AgentId | None
-) -> Identity:
+async def registered(cli: Cli, key: SigningKey, kind: PrincipalKind, name: str, owner: AgentId | None) -> Identity:
     async with session(cli) as creto:
         proof = registration_proof(key, tenant=await tenant_of(cli, creto), kind=kind, name=name, owner=owner)
         return await creto.agents.register(
@@ -341,3 +341,19 @@ async def certificate(
         {"folder": str(folder), "uris": issued.uris, "not_after": issued.not_after},
         f"Made tls.key, tls.crt and ca.crt in {folder}; good until {when(issued.not_after)}.",
     )
+
+
+@agents.command()
+@click.argument("human", required=False)
+@pass_cli
+async def login(cli: Cli, human: str | None) -> None:
+    """A login link for the console, for HUMAN or for the operator. It works once, within ten minutes."""
+    from creto.common.settings import ServerConfig
+
+    server = cli.config()[ServerConfig]
+    async with running_here(cli, "a login link is made") as app:
+        who = AgentId(human) if human else app.operator
+        secret = await app.parts.nhi.login_token(app.tenant, who, scopes=("*",), actor=app.operator)
+    scheme = "https" if server.tls_cert else "http"
+    link = f"{scheme}://{server.host}:{server.rest_port}/login?link={secret}"
+    cli.output.say({"login": link}, link)

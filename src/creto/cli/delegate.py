@@ -57,7 +57,9 @@ delegate = Delegate(
 @click.option("--for", "duration", type=DURATION, help="How long; an hour, or to the end of --chain.")
 @click.option("--budget", help="What may be spent, as 5.00.")
 @click.option("--currency", help="Of the budget, as USD.")
-@click.option("--depth", type=click.IntRange(min=0), default=0, show_default=True, help="How many times it may hand on.")
+@click.option(
+    "--depth", type=click.IntRange(min=0), default=0, show_default=True, help="How many times it may hand on."
+)
 @click.option("--chain", "chain_file", type=file_path, help="The chain by which you act, if you are an agent yourself.")
 @key_option
 @key_file_option

@@ -16,7 +16,11 @@ from creto.common.config import Config, Field, declared
 from creto.common.errors import AlreadyExists
 
 CONFIG, KEK, DATA = "creto.toml", "creto.kek", "data"
-CHOSEN = {"store.url": f"sqlite:///{DATA}/creto.db", "crypto.kek": f"file:{KEK}", "storage.url": f"file://{DATA}/objects"}
+CHOSEN = {
+    "store.url": f"sqlite:///{DATA}/creto.db",
+    "crypto.kek": f"file:{KEK}",
+    "storage.url": f"file://{DATA}/objects",
+}
 
 SECRET, UNSET = ' "${NAME}"  # a secret: from the environment', " …  # not set"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from creto.cli.context import Cli, read, write
+from creto.cli.context import Cli, read
 from creto.cli.local import keystore_of
 from creto.common.errors import InvalidInput
 from creto.platform.crypto import SignatureSuite, SigningKey, VerifyKey
@@ -53,5 +53,3 @@ async def signing_key(cli: Cli, key_id: str | None, key_file: Path | None) -> Si
     assert key_id is not None
     async with keystore_of(cli) as keystore:
         return await keystore.signing_key(cli.configured_tenant(), key_id)
-
-

@@ -94,9 +94,7 @@ async def state(cli: Cli, agent: str, key: str, out: Path | None) -> None:
 @reason_option
 @yes_option
 @pass_cli
-async def erase(
-    cli: Cli, agent: str, memory_id: str | None, everything: bool, reason: str | None, yes: bool
-) -> None:
+async def erase(cli: Cli, agent: str, memory_id: str | None, everything: bool, reason: str | None, yes: bool) -> None:
     """Erase one memory, or --all of an agent's, for good. The audit log shows that it was done, not what it was."""
     if (memory_id is None) != everything:
         raise InvalidInput.of("ID", got="both or neither", expected="the ID of a memory, or --all")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 import msgspec
 
-from creto.cli.context import Cli, Command, Group, pass_cli
+from creto.cli.context import Cli, Command, Group
 from creto.cli.exits import Exit
 from creto.cli.local import migrated_parts
 from creto.cli.output import Column

@@ -17,6 +17,7 @@ from creto.common.ids import AgentId
 from creto.common.limits import BODY_BYTES_MAX, NOTE_BYTES_MAX
 from creto.platform.audit import Checkpoint, Keys, People, Trust, Verdict, verify_file, verify_folder
 
+NO_KEYS = ("keys", "people", "trust")  # the question lacks something, the file may be good
 AGENTS_BYTES_MAX = 64 * 1024 * 1024
 
 
@@ -33,7 +34,9 @@ class Verified(msgspec.Struct, frozen=True, omit_defaults=True):
 
 @click.command(cls=Command)
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--keys", "trust_file", type=file_path, help="The log's public keys (`creto audit keys`, or a C2SP policy).")
+@click.option(
+    "--keys", "trust_file", type=file_path, help="The log's public keys (`creto audit keys`, or a C2SP policy)."
+)
 @click.option("--agents", "agents_file", type=file_path, help="Public keys of identities (`creto agents keys`).")
 @click.option("--people", "people_file", type=file_path, help="Who may decide, with their public keys.")
 @click.option("--seen", "seen_files", type=file_path, multiple=True, help="A checkpoint you kept from earlier; may be repeated.")  # fmt: skip
@@ -63,6 +66,8 @@ def verify(
         try:
             shown(cli, path, verdict_of(cli, path, data, keys))
         except EnablementError as error:
+            if error.field in NO_KEYS:
+                raise
             failed = True
             refused(cli, path, error)
     if failed:

@@ -171,3 +171,8 @@ AUTHZ_DRY_RUN_MAX: Final = 10_000  # requests of one dry run: a second or so
 OVERRIDE_TTL_S_MAX: Final = 3_600  # an approval is acted on within the hour or asked for again
 OVERRIDE_TOKEN_BYTES_MAX: Final = 8 * 1024  # two hybrid signatures' worth; ours take 5 KiB
 OVERRIDES_ADMITTED_MAX: Final = 10_000  # tokens that wait to be consumed in one process
+
+# Processes
+CHILD_BACKOFF_S_MAX: Final = 30.0  # a role that keeps crashing is tried twice a minute
+CHILD_HEALTHY_S: Final = 60.0  # who lived so long begins anew with short pauses
+CHILD_DRAIN_S_MAX: Final = 20.0  # twice what a server takes to answer what it has accepted

@@ -16,6 +16,7 @@ from creto.security.authz import Authz
 from creto.security.memory import Memory
 from creto.security.storage import Storage, Uploads
 from creto.store import Store
+from creto.store.idempotency_cache import CachedGuard
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Parts:
     config: Config
     metrics: Metrics
     store: Store
+    guard: CachedGuard  # idempotency for operations that are one transaction
     clock: ConsensusClient
     keystore: Keystore
     nhi: Nhi

@@ -12,8 +12,8 @@ from creto.platform.audit.types import Verdict
 from creto.platform.audit.verify_file import Keys, register
 from creto.platform.crypto import VerifyKey
 from creto.platform.nhi import DelegationChain, DelegationLink, nhi_of
-from creto.platform.nhi.narrowing import check_chain
 from creto.platform.nhi.chain import LINK_CONTEXT
+from creto.platform.nhi.narrowing import check_chain
 
 
 def is_chain(data: bytes) -> bool:

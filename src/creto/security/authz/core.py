@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from functools import cache
 
 import msgspec
+from msgspec.structs import replace
 
 from creto.common import wire
 from creto.common.errors import InvalidInput, ProductId
@@ -24,11 +25,11 @@ from creto.security.authz.cedar.values import Entity, Uid
 from creto.security.authz.checks import QuotaTenantAuthz, TenantAuthz
 from creto.security.authz.facts import Facts
 from creto.security.authz.hits import Hits, Sweeper, Ticks
-from creto.security.authz.types import QuotaHook
+from creto.security.authz.types import PolicyVersion, QuotaHook
 from creto.store.types import Entry, EntryId, Outcome, Store, Tx
 
 CHANGED = "authz.changed"
-AUTHZ_ACTOR = AgentId("authz")
+RECENT_MAX = 16  # compiled texts kept for a rollback
 
 
 class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -70,6 +71,7 @@ class Core:
         self._views: dict[str, TenantAuthz] = {}
         self._facts: dict[str, Facts] = {}
         self._holdings: dict[str, Holding] = {}
+        self._recent: dict[bytes, Holding] = {}
         self._changes = 0
         self._lock = threading.Lock()
         nhi.on_revoked(self._hits.drop)
@@ -98,9 +100,7 @@ class Core:
         if active is None:
             found = shipped()
         elif found is None or (found.version, found.digest) != (active.version, active.digest):
-            schema = texts.parsed_schema(active.schema)
-            policies = compile_policies(texts.whole_text(active.text, active.with_defaults))
-            found = Holding(active.version, active.digest, policies, texts.action_entities(schema))
+            found = self._compiled(active)
         with self._lock:
             if changes == self._changes:
                 if len(self._holdings) >= AUTHZ_TENANTS_MAX:
@@ -108,12 +108,26 @@ class Core:
                 self._holdings[tenant] = found
         return found
 
+    def _compiled(self, version: PolicyVersion, policies: Policies | None = None) -> Holding:
+        """A version as it is evaluated; the last few are kept, for rollbacks and for tenants with the same text."""
+        known = self._recent.get(version.digest)
+        if known is None:
+            policies = policies or compile_policies(texts.whole_text(version.text, version.with_defaults))
+            actions = texts.action_entities(texts.parsed_schema(version.schema))
+            known = Holding(version.version, version.digest, policies, actions)
+            if len(self._recent) >= RECENT_MAX:
+                self._recent.clear()
+            self._recent[version.digest] = known
+        return replace(known, version=version.version)
+
     def facts(self, tenant: TenantId) -> Facts:
         found = self._facts.get(tenant)
         if found is None:
             with self._lock:
+                if len(self._facts) >= AUTHZ_TENANTS_MAX:
+                    self._facts.clear()
                 found = self._facts.setdefault(tenant, Facts(self._store, tenant))
-            found.load()
+        found.load()
         return found
 
     def _on_change(self, payload: str) -> None:

@@ -91,8 +91,12 @@ class View(Mapping[Uid, Entity]):
                 self.unregistered = True
                 return None
             return self._principal(uid, identity) if names.PRINCIPALS[identity.kind] == uid.type else None
+        if uid.type in ("Role", "Tenant"):
+            return Entity(uid)
+        if uid.type in names.URIS:
+            return self._resource(uid, names.URIS[uid.type] + uid.id)
         known = self._facts.entity(uid)
-        if known is NOTHING and uid.type not in ("Role", "Tenant"):
+        if known is NOTHING:
             return None
         return self._entity(uid, known.attrs, known.parents)
 

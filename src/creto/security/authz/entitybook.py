@@ -64,7 +64,7 @@ class EntityBook(Core):
             raise InvalidInput.of("limit", got=limit, expected=f"1 to {PAGE_ITEMS_MAX}")
         return tuple(await self._store.read(lambda tx: sql.members(tx, checked_tenant(tenant), role, after, limit)))
 
-    def uid(self, tenant: TenantId, uri: str) -> Uid:
+    def uid_of(self, tenant: TenantId, uri: str) -> Uid:
         """The entity that a resource string or an identity means."""
         agent = names.named_agent(uri)
         if agent is None:
@@ -77,9 +77,9 @@ class EntityBook(Core):
     ) -> Uid:  # fmt: skip
         """What policies shall know of an identity or a resource beside what the layer knows: attributes in Cedar's JSON, and groups."""
         tenant, now = checked_tenant(tenant), self._clock.now()
-        uid = self.uid(tenant, uri)
+        uid = self.uid_of(tenant, uri)
         record_from_json(attrs)
-        if uid.type in ("Role", "Action"):
+        if uid.type in ("Role", "Tenant", "Action"):
             raise InvalidInput.of("uri", got=uri, expected="an identity or a resource", code="PL-702")
         if len(parents) > AUTHZ_PARENTS_MAX or any(parent.type in ("Role", "Action", *names.PRINCIPAL_TYPES) for parent in parents):  # fmt: skip
             raise InvalidInput.of("parents", got=f"{len(parents)} parents", expected=f"{AUTHZ_PARENTS_MAX} at most, none a Role", code="PL-702")  # fmt: skip
@@ -102,7 +102,7 @@ class EntityBook(Core):
     async def drop_entity(self, tenant: TenantId, uri: str, *, actor: str) -> bool:
         """Forget what was stored; whether there was anything."""
         tenant, now = checked_tenant(tenant), self._clock.now()
-        uid = self.uid(tenant, uri)
+        uid = self.uid_of(tenant, uri)
 
         def drop(tx: Tx) -> bool:
             if not sql.drop_entity(tx, tenant, uid):

@@ -40,6 +40,7 @@ class Facts:
         self._changes = 0
         self._known: dict[Key, Fact] = {}
         self._stale: set[Key] = set()
+        self._load_wanted = True
         self._complete = False  # what is not known and not stale does not exist
 
     def entity(self, uid: Uid) -> Known:
@@ -62,13 +63,16 @@ class Facts:
         with self._lock:
             if changes == self._changes and self._store.signals_alive:
                 if len(self._known) >= 2 * AUTHZ_ENTITIES_MAX:
-                    self._forget()
+                    self._forget(reload=False)
                 self._known[key] = found
                 self._stale.discard(key)
         return found
 
     def load(self) -> None:
-        """Read everything, if it is not too much."""
+        """Read everything, once after everything was forgotten, if it is not too much."""
+        if not self._load_wanted or not self._store.signals_alive:
+            return
+        self._load_wanted = False
         changes = self._changes
         rows = self._store.read_now(lambda tx: read_all(tx, self._tenant))
         with self._lock:
@@ -81,15 +85,15 @@ class Facts:
             self._known.pop(key, None)
             self._stale.add(key)
             if len(self._stale) > AUTHZ_ENTITIES_MAX:
-                self._forget()
+                self._forget(reload=True)
 
     def forget(self) -> None:
         with self._lock:
             self._changes += 1
-            self._forget()
+            self._forget(reload=True)
 
-    def _forget(self) -> None:
-        self._complete = False
+    def _forget(self, *, reload: bool) -> None:
+        self._complete, self._load_wanted = False, reload
         self._known, self._stale = {}, set()
 
 

@@ -66,6 +66,8 @@ class Hits:
             now = self._ticks()
             if epoch != self.epoch or not self._sweeping or len(self._due) >= self._entries_max:
                 return False
+            if len(shelf.readers) > self._entries_max:
+                return False
             table = shelf.table
             table.setdefault(agent, {}).setdefault(action, {})[resource] = decision
             for other in others:
@@ -121,6 +123,8 @@ class Hits:
                 count += 1
                 if shelf.table is table:
                     forget(table, agent, action, resource, decision)
+                    if not table:
+                        shelf.readers = {}
         return count
 
     def watch(self, late_s: float = AUTHZ_SWEEP_LATE_S) -> bool:

@@ -38,6 +38,7 @@ PREFIXES: dict[str, str] = {
 }
 LONGEST_FIRST = tuple(sorted(PREFIXES.items(), key=lambda item: -len(item[0])))
 RESOURCE = "Resource"
+URIS: dict[str, str] = {type: prefix for prefix, type in reversed(PREFIXES.items())} | {RESOURCE: ""}  # and back
 PRINCIPALS: dict[PrincipalKind, str] = {
     PrincipalKind.AGENT: "Agent",
     PrincipalKind.HUMAN: "Human",

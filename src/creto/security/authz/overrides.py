@@ -18,17 +18,19 @@ import threading
 from creto.common.errors import InternalError, InvalidInput, Unauthorized
 from creto.common.ids import AgentId, TenantId, checked_name, checked_tenant
 from creto.common.limits import OVERRIDE_TTL_S_MAX, OVERRIDES_ADMITTED_MAX
-from creto.common.timestamps import SECOND, Clock, ConsensusTimestamp
+from creto.common.timestamps import DAY, SECOND, Clock, ConsensusTimestamp
 from creto.platform.crypto import SigningKey, random_bytes
 from creto.platform.crypto.jose import b64url_encode
-from creto.platform.nhi import Nhi
+from creto.platform.nhi import Nhi, Standing, lifecycle
 from creto.security.authz import store as sql
 from creto.security.authz import tokens
 from creto.security.authz.core import Core
+from creto.security.authz.directory import find_identity
 from creto.security.authz.hits import Ticks
 from creto.security.authz.types import OverrideToken, QuotaHook
 from creto.store.types import Store, Tx
 
+KEPT_NS = DAY  # used tokens are remembered this long after they have expired
 TOKEN_ID_BYTES = 24  # 192 bits: nobody guesses one
 ARGS_DIGEST_BYTES_MAX = 64
 URI_CHARS_MAX = 1024
@@ -85,6 +87,7 @@ class Overrides(Core):
         text = tokens.signed(token, self._key)
 
         def issue(tx: Tx) -> None:
+            sql.prune_overrides(tx, tenant, now - KEPT_NS)
             sql.add_override(tx, tenant, token.token_id, token.agent, token.expires_at)
             self._record(
                 tx, tenant, "override_issued", "OverrideIssued", actor=actor, subject=token.agent, now=now,
@@ -112,11 +115,13 @@ class Overrides(Core):
         if len(self._admitted) >= OVERRIDES_ADMITTED_MAX:
             raise InternalError("PL-503", "too many override tokens wait to be consumed", retry_after_s=1.0)
         losses = self._losses
+        self._check_in_force(opened)
         await self._mark(opened, actor or opened.agent)
         left_ns = max(0, opened.expires_at - self._clock.now())
         with self._admitting:
             if losses != self._losses:  # somebody was revoked or the policies changed: it is used up
-                self._check_still_good(opened)
+                self._check_in_force(opened)
+                self._check_policies(opened)
             self._admitted[bound(opened)] = self._ticks() + left_ns
         return opened
 
@@ -137,6 +142,7 @@ class Overrides(Core):
         opened = self.validate_override_token(token, tenant=tenant)
         if bound(opened) != (tenant, opened.token_id, agent, action, resource, args_digest):
             raise Unauthorized("PL-706")
+        self._check_in_force(opened)
         await self._mark(opened, agent)
         return opened
 
@@ -163,7 +169,7 @@ class Overrides(Core):
             if issued is None or issued[2] is not None:
                 raise Unauthorized("PL-703", "the override token was revoked" if issued else None)
             if sql.active_number(tx, tenant) != token.policy_version:
-                raise Unauthorized("PL-706", "the policies have changed since the approval", field="policy_version")
+                raise policies_changed()
             if not sql.mark_used(tx, tenant, token.token_id, by, now, token.expires_at):
                 raise Unauthorized("PL-704")
             self._record(
@@ -174,11 +180,14 @@ class Overrides(Core):
 
         await self._store.write(mark)
 
-    def _check_still_good(self, token: OverrideToken) -> None:
-        if self._nhi.standing(token.agent, tenant=token.tenant) != "in_force":
-            raise Unauthorized("PL-703", "the identity is not in force any more")
+    def _check_in_force(self, token: OverrideToken) -> None:
+        identity = find_identity(self._nhi, token.tenant, token.agent)
+        if identity is None or lifecycle.standing(identity, self._clock.now()) is not Standing.IN_FORCE:
+            raise Unauthorized("PL-703", "the identity that the override token names is not in force")
+
+    def _check_policies(self, token: OverrideToken) -> None:
         if self._store.read_now(lambda tx: sql.active_number(tx, token.tenant)) != token.policy_version:
-            raise Unauthorized("PL-706", "the policies have changed since the approval", field="policy_version")
+            raise policies_changed()
 
     def _refusal(self, tenant: str, token_id: str) -> Unauthorized:
         if any(key[0] == tenant and key[1] == token_id for key in tuple(self._admitted)):
@@ -212,3 +221,7 @@ class Overrides(Core):
 
 def bound(token: OverrideToken) -> Binding:
     return (token.tenant, token.token_id, token.agent, token.action, token.resource, token.args_digest)
+
+
+def policies_changed() -> Unauthorized:
+    return Unauthorized("PL-706", "the policies have changed since the approval", field="policy_version")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -45,7 +46,7 @@ class PolicyBook(Core):
         tenant, now = checked_tenant(tenant), self._clock.now()
         if len(note) > NOTE_CHARS_MAX:
             raise InvalidInput.of("note", got=f"{len(note)} characters", expected=f"{NOTE_CHARS_MAX} at most")
-        policies = texts.compiled(text, schema, with_defaults=with_defaults)
+        policies = await asyncio.to_thread(texts.compiled, text, schema, with_defaults=with_defaults)
         fingerprint = digest(f"{int(with_defaults)}\n{len(text)}\n{text}\n{schema}".encode())
 
         def add(tx: Tx) -> PolicyVersion:
@@ -69,7 +70,9 @@ class PolicyBook(Core):
             return replace(version, active=activate)
 
         version = await self._store.write(add)
+        self._compiled(version, policies)
         if activate:
+            await asyncio.to_thread(self.holding, tenant)
             await self._store.settled()
         return version
 
@@ -85,6 +88,7 @@ class PolicyBook(Core):
             self._activate(tx, sql.version(tx, tenant, version) if version else shipped_version(tenant), actor, now)
 
         await self._store.write(swap)
+        await asyncio.to_thread(self.holding, tenant)  # the next check shall not wait for it
         return await self._store.settled()
 
     rollback = activate
@@ -115,7 +119,7 @@ class PolicyBook(Core):
         )  # fmt: skip
         return "".join(line if line.endswith("\n") else f"{line}\n" for line in lines)
 
-    def dry_run(
+    async def dry_run(
         self,
         tenant: TenantId,
         text: str,
@@ -128,13 +132,14 @@ class PolicyBook(Core):
         if len(requests) > AUTHZ_DRY_RUN_MAX:
             raise InvalidInput.of("requests", got=len(requests), expected=f"{AUTHZ_DRY_RUN_MAX} at most")
         tenant = checked_tenant(tenant)
-        then = Holding(-1, b"", texts.compiled(text, schema, with_defaults=with_defaults), texts.action_entities(texts.parsed_schema(schema)))  # fmt: skip
+        policies = await asyncio.to_thread(texts.compiled, text, schema, with_defaults=with_defaults)
+        then = Holding(-1, b"", policies, texts.action_entities(texts.parsed_schema(schema)))
         now = self.holding(tenant)
         return tuple(
             DryRun(r, self._explain(tenant, now, r).decision, self._explain(tenant, then, r).decision) for r in requests
         )
 
-    def why(
+    async def why(
         self,
         agent: AgentId,
         action: str,

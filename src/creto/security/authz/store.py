@@ -165,3 +165,8 @@ def all_entities(tx: ReadTx, tenant: TenantId, limit: int) -> list[Row]:
 
 def all_roles(tx: ReadTx, tenant: TenantId, limit: int) -> list[Row]:
     return tx.all("SELECT agent, role FROM authz_role WHERE tenant = ? ORDER BY agent, role LIMIT ?", tenant, limit)
+
+
+def prune_overrides(tx: Tx, tenant: TenantId, expired_before: int) -> None:
+    tx.run("DELETE FROM authz_override WHERE tenant = ? AND expires_at < ?", tenant, expired_before)
+    tx.run("DELETE FROM authz_override_used WHERE tenant = ? AND expires_at < ?", tenant, expired_before)

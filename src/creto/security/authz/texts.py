@@ -39,10 +39,9 @@ def compiled(text: str, schema: str = "", *, with_defaults: bool = True) -> Poli
     """PL-701 for a policy, PL-702 for a schema that is not valid."""
     if len(text.encode("utf-8", "surrogatepass")) > AUTHZ_POLICY_BYTES_MAX:
         raise InvalidInput.of("policies", got=f"{len(text)} characters", expected=f"{AUTHZ_POLICY_BYTES_MAX} bytes at most", code="PL-701")  # fmt: skip
-    whole = whole_text(text, with_defaults)
     check_syntax(text)
-    check_against(whole, parsed_schema(schema))
-    policies = compile_policies(whole)
+    check_against(text, parsed_schema(schema))
+    policies = compile_policies(whole_text(text, with_defaults))
     check_names(policies, text)
     return policies
 
@@ -64,7 +63,7 @@ def check_syntax(text: str) -> None:
 
 
 def check_against(text: str, schema: cedarpy.Schema) -> None:
-    result = cedarpy.validate_policies(text, schema)
+    result = cedarpy.validate_policies(text, schema, release_gil=True)  # a few milliseconds for each policy
     if result.validation_passed:
         return
     lines = [line for line, _ in statements(text)]

@@ -211,13 +211,14 @@ class ObstoreBackend:
 
 
 def open_file(url: str, credentials: Mapping[str, str]) -> Backend:
-    """A folder, made if it is not there. obstore renames a finished file into place; we flush it and its folders."""
+    """A folder, made if it is not there; `file://data` is one beside us. obstore renames a finished file into place; we flush it and its folders."""
     from obstore.store import LocalStore
 
     parts = urlsplit(url)
-    root = Path(unquote(parts.path))
-    if parts.netloc not in ("", "localhost") or not root.is_absolute():
-        raise InvalidInput.of("storage.url", got=url, expected="file:/// and an absolute folder")
+    host = "" if parts.netloc == "localhost" else parts.netloc
+    if not host and not parts.path:
+        raise InvalidInput.of("storage.url", got=url, expected="file:// and a folder")
+    root = Path(unquote(host + parts.path)).absolute()
     root.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def settle(name: str) -> None:

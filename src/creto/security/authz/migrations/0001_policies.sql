@@ -71,3 +71,5 @@ CREATE TABLE authz_override_used (
 )
 --sqlite WITHOUT ROWID
 ;
+CREATE INDEX authz_override_expiry ON authz_override (tenant, expires_at);
+CREATE INDEX authz_override_used_expiry ON authz_override_used (tenant, expires_at);

@@ -1,0 +1,96 @@
+"""Serving: the parts and the servers of one process, from start to drain.
+
+INVARIANT: on SIGTERM or Ctrl-C nothing new is accepted, what was accepted is answered, and the parts stop last.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from creto.cli.context import Cli
+from creto.common.config import Config, Reload, Reloader
+from creto.common.errors import InternalError
+from creto.common.logs import fields, start_logging
+from creto.common.settings import LogConfig, LogFormat
+
+if TYPE_CHECKING:
+    from creto.app import App, Role
+    from creto.edge.servers import Addresses
+
+log = logging.getLogger("creto.serving")
+
+
+class Ready(msgspec.Struct, frozen=True):
+    """What a child of the supervisor says on its standard output when it serves."""
+
+    role: str
+    addresses: dict[str, str]
+
+
+@asynccontextmanager
+async def served(
+    cli: Cli, config: Config, roles: frozenset[Role], *, shared: bool = False
+) -> AsyncIterator[tuple[App, Addresses]]:
+    """These roles in this process: `http` and `grpc` answer, `worker` keeps the log. `shared` lets others take the same ports."""
+    try:
+        from creto.app import Role, running
+        from creto.edge.servers import serving
+    except ModuleNotFoundError as error:
+        hint = "pip install 'creto[server]'"
+        raise InternalError("PL-501", f"{error.name} is not installed; serving needs it", hint=hint) from error
+    async with (
+        running(config, work=Role.WORKER in roles) as app,
+        serving(
+            app.parts, app.tenant, http=Role.HTTP in roles, grpc=Role.GRPC in roles, shared=shared
+        ) as addresses,
+    ):
+        reloading(cli, config)
+        yield app, addresses
+
+
+def logging_started(config: Config, *, for_people: bool = False) -> None:
+    """As configured; `dev` writes text unless the configuration says otherwise."""
+    wanted = config[LogConfig]
+    as_text = for_people and config.origin("log.format") == "default"
+    start_logging(wanted.level, LogFormat.TEXT if as_text else wanted.format)
+
+
+def reloading(cli: Cli, config: Config) -> None:
+    """SIGHUP reads the configuration again and applies what may change live."""
+    reloader = Reloader(config, cli.config, reported)
+    reloader.on_change(lambda fresh: logging.getLogger("creto").setLevel(fresh[LogConfig].level.upper()))
+    reloader.listen(asyncio.get_running_loop())
+
+
+def reported(reload: Reload) -> None:
+    if reload.refused is not None:
+        log.error("The configuration was not reloaded", exc_info=reload.refused)
+        return
+    log.info(
+        "The configuration was reloaded",
+        extra=fields(operation="reload", applied=list(reload.applied), needs_restart=list(reload.needs_restart)),
+    )
+
+
+def ended_with_parent(stop: asyncio.Event) -> None:
+    """Set the event when standard input ends: so a child does not outlive a supervisor that was killed."""
+    loop = asyncio.get_running_loop()
+
+    def wait() -> None:
+        while os.read(0, 1_024):  # not sys.stdin: its lock would be held when the interpreter ends
+            pass
+        loop.call_soon_threadsafe(stop.set)
+
+    threading.Thread(target=wait, name="creto-parent", daemon=True).start()
+
+
+def addresses_of(addresses: Addresses) -> dict[str, str]:
+    return {name: value for name, value in msgspec.structs.asdict(addresses).items() if value is not None}

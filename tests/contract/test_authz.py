@@ -1,0 +1,76 @@
+"""Authorization over every engine, with nodes that share one database: what depends on SQL, locks and signals."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from creto.common.errors import EnablementError
+from creto.security.authz import Allow, Deny
+from creto.security.authz.cedar import Uid
+from tests.contract.stores import MakeStore
+from tests.unit.platform.nhi.town import TENANT
+from tests.unit.security.authz.office import PARTS, SANDBOX, Office
+
+MakeOffice = Callable[[], Office]
+OPEN = '@id("open") permit (principal, action == Action::"sandbox.read", resource);'
+
+
+@pytest.fixture
+def make_office(make_store: MakeStore) -> MakeOffice:
+    """Offices that share one database: nodes of one deployment."""
+    return lambda: Office(make_store(parts=PARTS))
+
+
+async def test_policies_roles_and_entities_hold_on_every_node(make_office: MakeOffice) -> None:
+    here, there = make_office(), make_office()
+    ada = await here.hire("Ada")
+    assert isinstance(there.check(ada), Deny)
+    version = await here.authz.upload_policies(TENANT, OPEN, actor=ada.nhi)
+    assert await here.authz.activate(TENANT, version.version, actor=ada.nhi)
+    assert there.check(ada) == Allow(("open",))
+    await here.authz.activate(TENANT, 0, actor=ada.nhi)
+    assert isinstance(there.check(ada), Deny)
+    await here.authz.assign_role(TENANT, ada.nhi, "operator", actor=ada.nhi)
+    assert await there.authz.roles(TENANT, ada.nhi) == ("operator",)
+    assert [m.agent for m in await there.authz.members(TENANT, "operator")] == [ada.nhi]
+    assert isinstance(there.check(ada), Allow)
+    await here.authz.unassign_role(TENANT, ada.nhi, "operator", actor=ada.nhi)
+    assert isinstance(there.check(ada), Deny)
+    text = 'permit (principal, action, resource in Group::"shared");'
+    await there.authz.upload_policies(TENANT, text, actor=ada.nhi, activate=True)
+    assert isinstance(here.check(ada), Deny)
+    await there.authz.put_entity(TENANT, SANDBOX, {"level": 3}, [Uid("Group", "shared")], actor=ada.nhi)
+    assert isinstance(here.check(ada), Allow)
+
+
+async def test_uploads_at_once_get_numbers_of_their_own(make_office: MakeOffice) -> None:
+    here, there = make_office(), make_office()
+    uploads = [node.authz.upload_policies(TENANT, OPEN, actor="ada") for node in (here, there) * 4]
+    assert sorted(v.version for v in await asyncio.gather(*uploads)) == [1, 2, 3, 4, 5, 6, 7, 8]
+
+
+async def test_a_revocation_here_ends_what_is_remembered_there(make_office: MakeOffice) -> None:
+    here, there = make_office(), make_office()
+    ada = await here.hire("Ada", "operator")
+    assert isinstance(there.check(ada), Allow)
+    assert len(there.authz._hits) == 1
+    revocation = await here.town.nhi.revoke(TENANT, ada.nhi)
+    assert revocation.everywhere
+    assert there.check(ada) == Deny("the identity is revoked")
+
+
+async def test_a_token_is_used_once_over_all_nodes(make_office: MakeOffice) -> None:
+    here, there = make_office(), make_office()
+    ada = await here.hire("Ada")
+    act = {"tenant": TENANT, "agent": ada.nhi, "action": "a", "resource": "r", "args_digest": b"d"}
+    for _ in range(3):
+        text = await here.authz.issue_override(**act, actor=ada.nhi)
+        tries = [node.authz.consume_durable(text, **act) for node in (here, there) * 8]
+        tries += [node.authz.admit(text, tenant=TENANT) for node in (here, there) * 8]
+        results = await asyncio.gather(*tries, return_exceptions=True)
+        errors = [result for result in results if isinstance(result, BaseException)]
+        assert len(errors) == 31
+        assert {error.code for error in errors if isinstance(error, EnablementError)} == {"PL-704"}
