@@ -12,10 +12,12 @@ import argparse
 import ast
 import enum
 import io
+import re
 import sys
 import tokenize
 import types
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
 from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -72,7 +74,9 @@ def type_text(type_: Any) -> str:
     limits: list[str] = []
     while get_origin(type_) is Annotated or hasattr(type_, "__supertype__"):
         if get_origin(type_) is Annotated:
-            limits += [text for meta in get_args(type_)[1:] if isinstance(meta, msgspec.Meta) for text in limit_texts(meta)]
+            limits += [
+                text for meta in get_args(type_)[1:] if isinstance(meta, msgspec.Meta) for text in limit_texts(meta)
+            ]
             type_ = get_args(type_)[0]
         else:
             type_ = type_.__supertype__
@@ -147,7 +151,9 @@ def errors() -> str:
              str(r.http), r.grpc.name, retry(r))
             for r in rows
         ]  # fmt: skip
-        parts.append(f"## {title}\n\n" + table(("Code", "Meaning, and what to do", "Class", "HTTP", "gRPC", "Try again?"), cells))
+        parts.append(
+            f"## {title}\n\n" + table(("Code", "Meaning, and what to do", "Class", "HTTP", "gRPC", "Try again?"), cells)
+        )
     intro = """
 Every refusal is an `EnablementError` with one of these codes. The class is the kind of failure and what Python code catches; the code
 says exactly which one. A code never changes its meaning. Over REST an error is a problem document (RFC 9457) whose member `error` is the
@@ -195,7 +201,7 @@ def configuration() -> str:
                 ("secret text" if f.secret else type_text(f.type)) + limits_said(f.type),
                 "" if f.secret else shown_default(f.default),
                 "live" if f.live else "restart",
-                said.get((f.owner.__name__, f.name), ""),
+                "; ".join(filter(None, [said.get((f.owner.__name__, f.name), ""), "" if is_read(f.name) else UNREAD])),
             )
             for f in fields
         ]
@@ -208,10 +214,23 @@ Defaults come first, then `/etc/creto/enablement.toml`, then `creto.toml` in the
 `${NAME}` in a file takes a value from the environment; `$${NAME}` stands for itself. An unknown key is refused with the nearest name.
 `creto config show --origin` says what holds and where each value comes from; secrets are masked.
 
-A key that changes *live* is taken up on SIGHUP; the others wait for a restart. A reload that does not validate changes nothing. The keys
-of `[metering]`, `[oversight]`, `[runtime]` and `[messaging]` are accepted already; the products that read them are not built yet.
+A key that changes *live* is taken up on SIGHUP; the others wait for a restart. A reload that does not validate changes nothing. Keys that
+nothing reads yet are marked: most belong to the products that are not built yet.
 """
     return page("Configuration", "`src/creto/common/settings.py`", intro, *parts)
+
+
+UNREAD = "accepted; nothing reads it yet"
+
+
+@cache
+def sources() -> tuple[str, ...]:
+    return tuple(p.read_text() for p in (ROOT / "src").rglob("*.py") if p.name != "settings.py")
+
+
+def is_read(name: str) -> bool:
+    """Whether any module names it as an attribute."""
+    return any(re.search(rf"\.{name}\b", text) for text in sources())
 
 
 def limits_said(type_: Any) -> str:
@@ -292,7 +311,11 @@ def endpoint(e: Any) -> str:
     for name in e.request_type.__struct_fields__:
         place = "path" if name in e.path_fields else "body, as it comes" if name == e.raw_body else "query" if name in e.query_fields else "body"  # fmt: skip
         required = fields[name].required
-        default = "" if required else shown_default(None if fields[name].default is msgspec.NODEFAULT else fields[name].default)
+        default = (
+            ""
+            if required
+            else shown_default(None if fields[name].default is msgspec.NODEFAULT else fields[name].default)
+        )
         rows.append((code(name), place, type_text(e.hints[name]), "required" if required else default or "optional"))
     if rows:
         lines += ["", table(("Field", "In", "Type", "Default"), rows)]
@@ -325,7 +348,9 @@ Health (`grpc.health.v1.Health`) and reflection are served. A call without a dea
 trailer `creto-error-bin` holds the whole error as JSON. A field's number is its place in the struct and never changes.
 """
     contract = "## The contract\n\n```proto\n" + as_text(schema).rstrip() + "\n```"
-    return page("gRPC", "the table `ENDPOINTS` in `src/creto/edge/api`", intro, table(("Method", "Endpoint"), rows), contract)
+    return page(
+        "gRPC", "the table `ENDPOINTS` in `src/creto/edge/api`", intro, table(("Method", "Endpoint"), rows), contract
+    )
 
 
 # --- limits -----------------------------------------------------------------------------------------------------------
@@ -404,7 +429,7 @@ def options_table(command: click.Command, context: click.Context) -> str:
     rows = []
     for param in command.get_params(context):
         record = param.get_help_record(context)
-        if record is not None and "--help" not in param.opts:
+        if record is not None and record[1] and "--help" not in param.opts:
             rows.append((code(record[0]), record[1]))
     return table(("Option", ""), rows) if rows else ""
 
