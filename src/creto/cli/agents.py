@@ -159,7 +159,7 @@ async def register(
 
 async def registered(cli: Cli, key: SigningKey, kind: PrincipalKind, name: str, owner: AgentId | None) -> Identity:
     async with session(cli) as creto:
-        proof = registration_proof(key, tenant=await tenant_of(cli, creto), kind=kind, name=name, owner=owner)
+        proof = registration_proof(key, tenant=tenant_of(cli), kind=kind, name=name, owner=owner)
         return await creto.agents.register(
             kind=kind, name=name, verify_key=key.public.to_bytes(), proof=proof, owner=owner
         )
@@ -226,7 +226,7 @@ async def rotate(
     new = await kept_key(cli) if new_key_file is None else await signing_key(cli, None, new_key_file)
     try:
         async with session(cli) as creto:
-            old_proof, new_proof = rotation_proofs(old, new, tenant=await tenant_of(cli, creto))
+            old_proof, new_proof = rotation_proofs(old, new, tenant=tenant_of(cli))
             made = await creto.agents.rotate(
                 agent=AgentId(agent),
                 verify_key=new.public.to_bytes(),
@@ -329,7 +329,7 @@ async def certificate(
         issued = await creto.agents.issue_certificate(
             agent=AgentId(agent),
             request_der=request,
-            proof=request_proof(key, request, tenant=await tenant_of(cli, creto)),
+            proof=request_proof(key, request, tenant=tenant_of(cli)),
             hosts=hosts,
             ttl_s=seconds(ttl),
         )

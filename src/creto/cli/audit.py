@@ -77,7 +77,7 @@ async def newest(creto: AsyncCreto) -> int:
 
 async def follow(cli: Cli, creto: AsyncCreto, after: int, asked: dict[str, Any]) -> None:
     while True:
-        page = await creto.audit.query(**asked, **({"after": after} if after >= 0 else {}))
+        page = await creto.audit.query(**asked, after=after if after >= 0 else None)
         for entry in page.items:
             cli.output.say(entry, line(entry))
             after = entry.index
@@ -100,7 +100,7 @@ async def follow(cli: Cli, creto: AsyncCreto, after: int, asked: dict[str, Any])
 @limit_option
 @pass_cli
 async def query(
-    cli: Cli, agent: str | None, product: str | None, outcome: str | None, limit: int, **asked: Any
+    cli: Cli, /, agent: str | None, product: str | None, outcome: str | None, limit: int, **asked: Any
 ) -> None:
     """Entries that fit every condition."""
     asked |= {

@@ -106,7 +106,9 @@ def configuration(facts: Facts) -> Check:
 def store(facts: Facts) -> Check:
     engine = facts.store_url.partition(":")[0]
     if facts.store_error is not None:
-        return missing("store", facts.store_error, "Start the database, or correct store.url; see `creto migrate status`.")
+        return missing(
+            "store", facts.store_error, "Start the database, or correct store.url; see `creto migrate status`."
+        )
     if not facts.store_made:
         return note("store", f"{engine}, not made yet", "The first start makes it.")
     if facts.pending:
@@ -171,7 +173,11 @@ def clock(facts: Facts) -> Iterator[Check]:
 
 def sandbox(facts: Facts) -> Iterator[Check]:
     for name, there, remedy in (
-        ("user namespaces", facts.user_namespaces, "sysctl kernel.unprivileged_userns_clone=1, for sandboxes without root."),
+        (
+            "user namespaces",
+            facts.user_namespaces,
+            "sysctl kernel.unprivileged_userns_clone=1, for sandboxes without root.",
+        ),
         ("KVM", facts.kvm, "Give this user /dev/kvm (group kvm), for sandboxes by virtual machines."),
         ("cgroups v2", facts.cgroups_v2, "Boot with the unified hierarchy, to bound what sandboxes use."),
         ("seccomp", facts.seccomp, "Use a kernel with CONFIG_SECCOMP_FILTER, to bound what sandboxes call."),

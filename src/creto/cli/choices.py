@@ -27,7 +27,7 @@ yes_option = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 reason_option = click.option("--reason", help="Why; it stands in the audit log.")
 
 
-class Duration(click.ParamType):
+class Duration(click.ParamType[int]):
     """Nanoseconds, from 30s, 15m, 2h or 7d."""
 
     name = "duration"
@@ -39,7 +39,7 @@ class Duration(click.ParamType):
             self.fail(error.message, param, ctx)
 
 
-class Moment(click.ParamType):
+class Moment(click.ParamType[int]):
     """Nanoseconds since 1970, from RFC 3339 (2026-01-31T09:30:00Z), a day (2026-01-31), or a duration ago (2h)."""
 
     name = "time"

@@ -8,6 +8,7 @@ from creto.cli.checks import Check, State, checks
 from creto.cli.context import Cli, Command, pass_cli
 from creto.cli.exits import Exit
 from creto.cli.facts import gathered
+from creto.cli.output import styled
 
 COLORS = {State.OK: "green", State.NOTE: "yellow", State.MISSING: "red"}
 
@@ -36,7 +37,7 @@ async def doctor(cli: Cli) -> None:
 def shown(found: list[Check]) -> None:
     width = max(len(check.name) for check in found)
     for check in found:
-        state = click.style(str(check.state).ljust(7), fg=COLORS[check.state])
+        state = styled(str(check.state).ljust(7), fg=COLORS[check.state])
         click.echo(f"{state}  {check.name.ljust(width)}  {check.found}")
         if check.remedy:
             click.echo(f"{' ' * (11 + width)}→ {check.remedy}")

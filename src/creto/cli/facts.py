@@ -13,15 +13,15 @@ import stat
 import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from creto.cli.context import Cli
-from creto.cli.local import migrated_parts
+from creto.cli.local import migrated_parts, time_nodes
 from creto.common.config import Config
 from creto.common.errors import EnablementError
 from creto.common.settings import (
-    ConsensusConfig,
     CryptoConfig,
     ServerConfig,
     StorageConfig,
@@ -87,7 +87,7 @@ async def gathered(cli: Cli) -> Facts:
     return Facts(**found, **installation(config), **await quorum(config))
 
 
-def machine() -> dict[str, object]:
+def machine() -> dict[str, Any]:
     import apsw
 
     return {
@@ -129,11 +129,11 @@ def disciplined() -> bool | None:
     return None if state < 0 else state != TIME_ERROR
 
 
-def installation(config: Config) -> dict[str, object]:
+def installation(config: Config) -> dict[str, Any]:
     return {**store(config), **kek(config), "ports": ports(config[ServerConfig]), "disk_free_bytes": disk(config)}
 
 
-def store(config: Config) -> dict[str, object]:
+def store(config: Config) -> dict[str, Any]:
     from creto.store import migration_status
     from creto.store.schema import MigrationState, check
 
@@ -149,13 +149,13 @@ def store(config: Config) -> dict[str, object]:
     return {"store_url": url, "store_made": True, "pending": pending}
 
 
-def kek(config: Config) -> dict[str, object]:
+def kek(config: Config) -> dict[str, Any]:
     from creto.platform.crypto import KekSource
 
     source = config[CryptoConfig].kek
     scheme, _, name = source.partition(":")
     exists = scheme != "file" or Path(name).exists()
-    found: dict[str, object] = {"kek_source": source if scheme == "file" else f"{scheme}:…", "kek_exists": exists}
+    found: dict[str, Any] = {"kek_source": source if scheme == "file" else f"{scheme}:…", "kek_exists": exists}
     if not exists:
         return found
     if scheme == "file":
@@ -216,17 +216,15 @@ def disk(config: Config) -> int | None:
     return min(found, default=None)
 
 
-async def quorum(config: Config) -> dict[str, object]:
-    nodes = config[ConsensusConfig].nodes
+async def quorum(config: Config) -> dict[str, Any]:
+    nodes = time_nodes(config)
     if not nodes:
         return {}
-    from creto.app import time_node
     from creto.platform.consensus import QuorumClock
     from creto.platform.consensus.transport import TcpTransport
 
-    transport = TcpTransport()
+    clock, transport = QuorumClock(nodes), TcpTransport()
     try:
-        clock = QuorumClock([time_node(text) for text in nodes])
         async with asyncio.timeout(5):
             agreed = await clock.ask_once(transport)
     except (EnablementError, TimeoutError) as error:
@@ -239,7 +237,7 @@ async def quorum(config: Config) -> dict[str, object]:
     return {"nodes": len(nodes), "quorum_offset_ms": (time.time_ns() - clock.state().reading) / 1e6}
 
 
-def sandbox() -> dict[str, object]:
+def sandbox() -> dict[str, Any]:
     return {
         "user_namespaces": number("/proc/sys/user/max_user_namespaces") > 0
         and number("/proc/sys/kernel/unprivileged_userns_clone", 1) > 0,

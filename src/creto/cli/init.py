@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 from enum import Enum
 from itertools import groupby
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import Any
 import click
 
 from creto.cli.context import Cli, Command, pass_cli
+from creto.cli.local import new_kek
 from creto.common.config import Config, Field, declared
 from creto.common.errors import AlreadyExists
 
@@ -50,20 +49,6 @@ def init(cli: Cli, folder: Path) -> None:
     made = [str(folder / name) for name in (CONFIG, KEK, DATA)]
     cli.output.say({"made": made}, f"Made {', '.join(made)}.")
     cli.output.note(f"Keep a copy of {folder / KEK} elsewhere: it opens everything that is sealed. Next: creto dev")
-
-
-def new_kek(path: Path) -> bool:
-    """A fresh key-encryption key that only its owner can read; False if there is one already."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-    except FileExistsError:
-        return False
-    with os.fdopen(fd, "w") as file:
-        file.write(secrets.token_hex(32) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    return True
 
 
 def ensure_kek(config: Config) -> Path | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from creto.cli.context import Cli
@@ -12,8 +13,23 @@ if TYPE_CHECKING:
     from creto.app import App
     from creto.common.config import Config
     from creto.platform.consensus import ConsensusClient
-    from creto.platform.crypto import Kek, Keystore
+    from creto.platform.crypto import Kek, Keystore, VerifyKey
     from creto.store import Store
+
+
+def new_kek(path: Path) -> bool:
+    """A fresh key-encryption key that only its owner can read; False if there is one already."""
+    from creto.app import create_kek
+
+    return create_kek(path)
+
+
+def time_nodes(config: Config) -> list[tuple[str, VerifyKey]]:
+    """Where the configured time nodes are, and the keys they sign with."""
+    from creto.app import time_node
+    from creto.common.settings import ConsensusConfig
+
+    return [time_node(text) for text in config[ConsensusConfig].nodes]
 
 
 def migrated_parts() -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import IO, TYPE_CHECKING, BinaryIO
 
 import click
 
@@ -161,7 +161,7 @@ async def get(cli: Cli, key: str, file: Path | None) -> None:
     cli.output.note(f"Wrote {file}, {size(found.size)}.")
 
 
-async def fetched(cli: Cli, creto: AsyncCreto, found: ObjectView, out: BinaryIO) -> None:
+async def fetched(cli: Cli, creto: AsyncCreto, found: ObjectView, out: IO[bytes]) -> None:
     """Piece by piece, all of one version."""
     with progress(cli.output, found.key, found.size, as_bytes=True) as advance:
         for start in range(0, found.size, STORAGE_PART_BYTES):

@@ -6,6 +6,7 @@ one document on one line; an error is `{"error": {...}}` on standard error, in t
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -54,7 +55,7 @@ class Output:
         width = max((len(name) for name, _ in lines), default=0)
         for name, value in lines:
             if value is not None and value != "" and value != ():
-                click.echo(f"{click.style(name.ljust(width), dim=True)}{GAP}{text(value)}")
+                click.echo(f"{styled(name.ljust(width), dim=True)}{GAP}{text(value)}")
 
     def say(self, thing: Any, sentence: str) -> None:
         """The result of an act: a sentence, or the object."""
@@ -73,7 +74,7 @@ class Output:
             click.echo(b'{"error":' + msgspec.json.encode(error.body()) + b"}", err=True)
             return
         first, *rest = error.rendered().split("\n")
-        click.echo(click.style(first, fg="red"), err=True)
+        click.echo(styled(first, fg="red"), err=True)
         for line in rest:
             click.echo(line, err=True)
 
@@ -82,10 +83,15 @@ class Output:
         return 1
 
 
+def styled(text: str, **style: Any) -> str:
+    """Colour for a terminal, unless NO_COLOR is set (no-color.org); elsewhere click takes it out again."""
+    return text if os.environ.get("NO_COLOR") else click.style(text, **style)
+
+
 def table(titles: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[bool]) -> Iterable[str]:
     """Columns as wide as their widest cell; no trailing spaces, so that output can be compared."""
     widths = [max(len(title), *(len(row[i]) for row in rows)) for i, title in enumerate(titles)]
-    yield click.style(aligned(titles, widths, right), bold=True)
+    yield styled(aligned(titles, widths, right), bold=True)
     for row in rows:
         yield aligned(row, widths, right)
 

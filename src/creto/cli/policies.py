@@ -83,7 +83,11 @@ async def upload(cli: Cli, file: Path, schema: Path | None, alone: bool, note: s
     """Upload a version. It is refused, with line and reason, if it does not validate."""
     async with session(cli) as creto:
         made = await creto.policies.upload(
-            text=policy_text(file), policy_schema=policy_text(schema), with_defaults=not alone, note=note, activate=activate
+            text=policy_text(file),
+            policy_schema=policy_text(schema),
+            with_defaults=not alone,
+            note=note,
+            activate=activate,
         )
     cli.output.say(made, f"Uploaded version {made.version}{', in force now' if activate else ''}.")
     if not activate:
@@ -227,7 +231,7 @@ def attributes(pairs: Sequence[str]) -> dict[str, Any]:
         if not name or not equals:
             raise InvalidInput.of("--context", got=pair, expected="NAME=VALUE")
         try:
-            found[name] = wire.decode(value, Any, what=name)  # type: ignore[arg-type]
+            found[name] = wire.decode(value, Any, what=name)
         except InvalidInput:
             found[name] = value
     return found

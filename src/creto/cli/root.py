@@ -194,9 +194,7 @@ def print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
 @click.option("-q", "--quiet", is_flag=True, help="Print results and errors only.")
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=print_version, help="Print the version.")  # fmt: skip
 @pass_cli
-@click.pass_context
 def root(
-    ctx: click.Context,
     cli: Cli,
     files: tuple[Path, ...],
     url: str | None,
@@ -208,8 +206,6 @@ def root(
     """creto: what AI agents do, metered, approved, contained and carried, with proof."""
     cli.files, cli.url, cli.token_file, cli.tenant = files, url, token_file, tenant
     cli.output.json, cli.output.quiet = json, quiet
-    if os.environ.get("NO_COLOR"):
-        ctx.color = False
 
 
 def run(args: list[str] | None = None) -> int:

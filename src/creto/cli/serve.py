@@ -5,21 +5,16 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from typing import TYPE_CHECKING
 
 import click
 import msgspec
 
 from creto.cli.context import Cli, Command, pass_cli
 from creto.cli.init import ensure_kek
-from creto.cli.serving import Ready, addresses_of, ended_with_parent, logging_started, served
+from creto.cli.serving import ROLES, Ready, addresses_of, ended_with_parent, logging_started, login_secret, served
 from creto.cli.stopping import stopping
 from creto.cli.supervisor import Supervisor
 
-if TYPE_CHECKING:
-    from creto.app import App
-
-ROLES = ("http", "grpc", "worker")
 NAMES = {
     "rest": "REST and console",
     "grpc": "gRPC",
@@ -36,24 +31,18 @@ async def dev(cli: Cli) -> None:
 
     Prints its addresses and a login link for the console that works once, within ten minutes. Ctrl-C drains and ends.
     """
-    from creto.app import Role
-
     cli.local_only("dev runs")
     config = cli.config()
     logging_started(config, for_people=True)
     made = ensure_kek(config)
     if made is not None:
         cli.output.note(f"Made {made}: it opens everything that is sealed here. Keep a copy elsewhere.")
-    async with stopping() as stop, served(cli, config, frozenset(Role)) as (app, addresses):
+    async with stopping() as stop, served(cli, config, ROLES) as (app, addresses):
         found = addresses_of(addresses)
         link = f"{found['rest']}/login?link={await login_secret(app)}"
         announce(cli, found, link)
         await stop.wait()
         cli.output.note("Draining; what was accepted is answered.")
-
-
-async def login_secret(app: App) -> str:
-    return await app.parts.nhi.login_token(app.tenant, app.operator, scopes=("*",), actor=app.operator)
 
 
 def announce(cli: Cli, addresses: dict[str, str], link: str | None) -> None:
@@ -96,12 +85,10 @@ async def serve(cli: Cli, role: str | None, http: int, grpc: int, worker: int) -
 
 
 async def serve_role(cli: Cli, role: str) -> None:
-    from creto.app import Role
-
     config = cli.config()
     async with stopping() as stop:
         ended_with_parent(stop)
-        async with served(cli, config, frozenset({Role(role)}), shared=True) as (_, addresses):
+        async with served(cli, config, (role,), shared=True) as (_, addresses):
             click.echo(msgspec.json.encode(Ready(role, addresses_of(addresses))))
             sys.stdout.flush()
             await stop.wait()

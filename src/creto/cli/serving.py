@@ -9,7 +9,7 @@ import asyncio
 import logging
 import os
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -22,10 +22,12 @@ from creto.common.logs import fields, start_logging
 from creto.common.settings import LogConfig, LogFormat
 
 if TYPE_CHECKING:
-    from creto.app import App, Role
+    from creto.app import App
     from creto.edge.servers import Addresses
 
 log = logging.getLogger("creto.serving")
+
+HTTP, GRPC, WORKER = ROLES = ("http", "grpc", "worker")
 
 
 class Ready(msgspec.Struct, frozen=True):
@@ -37,20 +39,18 @@ class Ready(msgspec.Struct, frozen=True):
 
 @asynccontextmanager
 async def served(
-    cli: Cli, config: Config, roles: frozenset[Role], *, shared: bool = False
+    cli: Cli, config: Config, roles: Collection[str], *, shared: bool = False
 ) -> AsyncIterator[tuple[App, Addresses]]:
     """These roles in this process: `http` and `grpc` answer, `worker` keeps the log. `shared` lets others take the same ports."""
     try:
-        from creto.app import Role, running
+        from creto.app import running
         from creto.edge.servers import serving
     except ModuleNotFoundError as error:
         hint = "pip install 'creto[server]'"
         raise InternalError("PL-501", f"{error.name} is not installed; serving needs it", hint=hint) from error
     async with (
-        running(config, work=Role.WORKER in roles) as app,
-        serving(
-            app.parts, app.tenant, http=Role.HTTP in roles, grpc=Role.GRPC in roles, shared=shared
-        ) as addresses,
+        running(config, work=WORKER in roles) as app,
+        serving(app.parts, app.tenant, http=HTTP in roles, grpc=GRPC in roles, shared=shared) as addresses,
     ):
         reloading(cli, config)
         yield app, addresses
@@ -94,3 +94,8 @@ def ended_with_parent(stop: asyncio.Event) -> None:
 
 def addresses_of(addresses: Addresses) -> dict[str, str]:
     return {name: value for name, value in msgspec.structs.asdict(addresses).items() if value is not None}
+
+
+async def login_secret(app: App) -> str:
+    """What a login link for the operator holds; it works once."""
+    return await app.parts.nhi.login_token(app.tenant, app.operator, scopes=("*",), actor=app.operator)

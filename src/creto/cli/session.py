@@ -25,10 +25,9 @@ async def session(cli: Cli) -> AsyncIterator[AsyncCreto]:
             yield local
 
 
-async def tenant_of(cli: Cli, creto: AsyncCreto) -> TenantId:
+def tenant_of(cli: Cli) -> TenantId:
     """In whose name something is signed: the tenant asked for, the token's, or the configured one."""
-    if cli.tenant:
-        return TenantId(cli.tenant)
-    if cli.url and cli.token():
-        return TenantId((await creto.auth.whoami()).tenant)
-    return cli.configured_tenant()
+    from creto.platform.nhi.tokens import Token
+
+    token = cli.token() if cli.url and not cli.tenant else None
+    return Token.from_text(token).head.tenant if token else cli.configured_tenant()

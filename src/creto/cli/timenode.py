@@ -10,6 +10,7 @@ from creto.cli.choices import file_path, key_option
 from creto.cli.context import Cli, Command, Group, pass_cli
 from creto.cli.exits import Exit
 from creto.cli.keyfiles import load_or_make_key, public_text, signing_key
+from creto.cli.local import time_nodes
 from creto.cli.output import Column
 from creto.cli.stopping import stopping
 from creto.common.errors import InvalidInput
@@ -53,16 +54,14 @@ async def serve_time(cli: Cli, key_id: str | None, key_file: Path | None, host: 
 @pass_cli
 async def status(cli: Cli) -> None:
     """Ask every node in consensus.nodes once; exit code 6 when they make no quorum."""
-    from creto.app import time_node as parsed
-    from creto.common.settings import ConsensusConfig
     from creto.platform.consensus import QuorumClock
     from creto.platform.consensus.transport import TcpTransport
 
-    nodes = cli.config()[ConsensusConfig].nodes
+    nodes = time_nodes(cli.config())
     if not nodes:
         cli.output.note("consensus.nodes is empty: this installation uses the clock of its process.")
         return
-    clock, transport = QuorumClock([parsed(text) for text in nodes]), TcpTransport()
+    clock, transport = QuorumClock(nodes), TcpTransport()
     try:
         agreed = await clock.ask_once(transport)
     finally:

@@ -10,6 +10,7 @@ import msgspec
 from creto.cli.choices import file_path
 from creto.cli.context import Cli, Command, pass_cli, read
 from creto.cli.exits import Exit
+from creto.cli.output import styled
 from creto.cli.progress import progress
 from creto.common import wire
 from creto.common.errors import EnablementError, ErrorBody
@@ -85,7 +86,7 @@ def shown(cli: Cli, path: Path, verdict: Verdict) -> None:
     if cli.output.json:
         cli.output.say(Verified(str(path), True, verdict.kind, verdict.shows, verdict.details), "")
         return
-    click.echo(f"{click.style('ok', fg='green')} {path}: {verdict.kind}")
+    click.echo(f"{styled('ok', fg='green')} {path}: {verdict.kind}")
     for line in verdict.shows:
         click.echo(f"   {line}")
 
@@ -94,7 +95,7 @@ def refused(cli: Cli, path: Path, error: EnablementError) -> None:
     if cli.output.json:
         cli.output.say(Verified(str(path), False, error=error.body()), "")
         return
-    click.echo(f"{click.style('FAILED', fg='red')} {path}")
+    click.echo(f"{styled('FAILED', fg='red')} {path}")
     for line in error.rendered().split("\n"):
         click.echo(f"   {line}")
 

@@ -109,7 +109,8 @@ async def whole(receive: Receive, bytes_max: int) -> bytes | None:
     body = b""
     while True:
         message = await receive()
-        body += message.get("body", b"")
+        piece: bytes = message.get("body", b"")
+        body += piece
         if len(body) > bytes_max:
             return None
         if not message.get("more_body"):

@@ -24,14 +24,16 @@ def http_transport(url: str, *, timeout_s: float = WITNESS_S_MAX) -> Transport:
         import httpx2
 
         try:
-            async with httpx2.AsyncClient(timeout=timeout_s, follow_redirects=False) as client:
-                async with client.stream("POST", address, content=body) as answer:
-                    data = b""
-                    async for piece in answer.aiter_bytes():
-                        data += piece
-                        if len(data) > ANSWER_BYTES_MAX:
-                            break
-                    return answer.status_code, data
+            async with (
+                httpx2.AsyncClient(timeout=timeout_s, follow_redirects=False) as client,
+                client.stream("POST", address, content=body) as answer,
+            ):
+                data = b""
+                async for piece in answer.aiter_bytes():
+                    data += piece
+                    if len(data) > ANSWER_BYTES_MAX:
+                        break
+                return answer.status_code, data
         except httpx2.TimeoutException as error:
             raise Timeout("PL-504", f"the witness at {url} did not answer in {timeout_s:g} s") from error
         except httpx2.HTTPError as error:

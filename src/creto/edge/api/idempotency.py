@@ -132,7 +132,7 @@ async def answered_once(
     parts: Parts, endpoint: Endpoint[..., R], call: Call, request: Any, answer: Callable[..., Awaitable[R]]
 ) -> R:
     key = call.idempotency_key
-    if key is None or endpoint.method == "GET" or endpoint.response is Blob:
+    if key is None or call.caller is None or endpoint.method == "GET" or endpoint.response is Blob:
         return await answer(endpoint, call, request)
     claim = Claim(call.tenant, f"{endpoint.name}:{call.known.agent}"[-200:], key, wire.encode(request), parts.clock)
     before = await parts.store.read(claim.recall)

@@ -157,7 +157,7 @@ async def check(parts: Parts, call: Call, ask: CheckAccess) -> Checked:
 
 @handles(WHY)
 async def why(parts: Parts, call: Call, ask: CheckAccess) -> Explanation:
-    return parts.authz.why(ask.agent, ask.action, ask.resource, ask.context or None, tenant=call.tenant)
+    return await parts.authz.why(ask.agent, ask.action, ask.resource, ask.context or None, tenant=call.tenant)
 
 
 @handles(LIST)
@@ -197,7 +197,7 @@ async def diff(parts: Parts, call: Call, ask: DiffPolicies) -> Difference:
 @handles(DRY_RUN)
 async def dry_run(parts: Parts, call: Call, ask: TryPolicies) -> TriedAll:
     requests = [CheckRequest(r.agent, r.action, r.resource, r.context) for r in ask.requests]
-    found = parts.authz.dry_run(
+    found = await parts.authz.dry_run(
         call.tenant, ask.text, requests, schema=ask.policy_schema, with_defaults=ask.with_defaults
     )
     pairs = zip(ask.requests, found, strict=True)

@@ -1,0 +1,78 @@
+"""Options and lists: what people type, and pages behind one limit."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import click
+import msgspec
+import pytest
+
+from creto.cli.choices import DURATION, MOMENT, collected
+from creto.cli.delegate import window
+from creto.cli.init import template
+from creto.cli.policies import attributes
+from creto.common.errors import InvalidInput
+from creto.common.timestamps import HOUR, SECOND
+
+
+class Numbers(msgspec.Struct):
+    items: tuple[int, ...]
+    cursor: str | None
+
+
+async def count(*, limit: int, cursor: str | None, to: int) -> Numbers:
+    """A list of `to` numbers, at most 7 a page."""
+    first = int(cursor or 0)
+    items = tuple(range(first, min(to, first + min(limit, 7))))
+    end = first + len(items)
+    return Numbers(items, str(end) if end < to else None)
+
+
+@pytest.mark.parametrize(("to", "limit", "more"), [(5, 10, False), (20, 20, False), (20, 19, True), (20, 3, True)])
+async def test_a_list_is_read_over_its_pages(to: int, limit: int, more: bool) -> None:
+    notes: list[str] = []
+    found = await collected(count, limit, notes.append, to=to)
+    assert found == list(range(min(to, limit)))
+    assert bool(notes) is more
+
+
+def test_durations_and_moments() -> None:
+    assert DURATION.convert("2h", None, None) == 2 * HOUR
+    assert MOMENT.convert("2026-01-31", None, None) == MOMENT.convert("2026-01-31T00:00:00Z", None, None)
+    assert abs(MOMENT.convert("1h", None, None) - (time.time_ns() - HOUR)) < 60 * SECOND
+    for wrong in ("soon", "5", "2026-13-01"):
+        with pytest.raises(click.BadParameter):
+            MOMENT.convert(wrong, None, None)
+    with pytest.raises(click.BadParameter):
+        DURATION.convert("2 weeks", None, None)
+
+
+def test_attributes_are_json_where_they_can_be() -> None:
+    found: dict[str, Any] = attributes(["amount=5", "who=ada", 'tags=["a"]', "empty="])
+    assert found == {"amount": 5, "who": "ada", "tags": ["a"], "empty": ""}
+    with pytest.raises(InvalidInput):
+        attributes(["amount"])
+
+
+def test_a_link_lasts_an_hour_unless_said_otherwise() -> None:
+    starts, ends = window(None, None)
+    assert ends - starts == HOUR + SECOND
+    assert window(None, 5 * SECOND)[1] - window(None, 5 * SECOND)[0] in range(6 * SECOND - HOUR, 6 * SECOND + 1)
+
+
+def test_the_template_is_a_valid_configuration(tmp_path: Any) -> None:
+    from creto.common.config import load
+    from creto.common.settings import StoreConfig
+
+    path = tmp_path / "creto.toml"
+    path.write_text(template())
+    config = load((path,), env={}, defaults=())
+    assert config[StoreConfig].url == "sqlite:///data/creto.db"
+    # Every default, uncommented, is still what it was.
+    lines = [line.removeprefix("# ") for line in template().splitlines() if " …" not in line and "${" not in line]
+    path.write_text("\n".join(line for line in lines if "=" in line or line.startswith("[")))
+    assert {s.key: s.value for s in load((path,), env={}, defaults=()).settings() if s.key != "crypto.kek"} == {
+        s.key: s.value for s in config.settings() if s.key != "crypto.kek"
+    }

@@ -1,0 +1,60 @@
+"""The supervisor: children started again, drained, and given up when they never served."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+
+from creto.cli.serving import Ready
+from creto.cli.supervisor import Supervisor, backoff_s
+from creto.common.limits import CHILD_BACKOFF_S_MAX
+
+SERVES = 'import signal, sys; print(\'{"role":"%s","addresses":{}}\', flush=True); sys.stdin.read()'
+
+
+def child(role: str, code: str = SERVES) -> list[str]:
+    return [sys.executable, "-c", code % role if "%s" in code else code]
+
+
+async def test_a_child_that_ends_is_started_again_and_all_drain() -> None:
+    stop, heard, twice = asyncio.Event(), [], asyncio.Event()
+
+    def ready(said: Ready) -> None:
+        heard.append(said.role)
+        if heard.count("http") == 1:
+            os.kill(supervisor.pids["http-0"], signal.SIGKILL)
+        if heard.count("http") == 2 and "worker" in heard:
+            twice.set()
+
+    supervisor = Supervisor(child, {"http": 1, "worker": 1}, ready=ready, pause_s=lambda failures: 0.0)
+    running = asyncio.create_task(supervisor.run(stop))
+    await asyncio.wait_for(twice.wait(), 30)
+    stop.set()
+    assert await asyncio.wait_for(running, 30) == 0
+    assert sorted(heard) == ["http", "http", "worker"]
+    assert supervisor.pids == {}
+
+
+async def test_a_child_that_never_served_ends_everything_with_its_code() -> None:
+    supervisor = Supervisor(
+        lambda role: child(role, "raise SystemExit(2)" if role == "grpc" else SERVES),
+        {"http": 1, "grpc": 1},
+        ready=lambda _: None,
+    )
+    assert await asyncio.wait_for(supervisor.run(asyncio.Event()), 30) == 2
+
+
+async def test_a_child_ends_when_its_input_does() -> None:
+    """So it does not outlive a supervisor that was killed."""
+    process = await asyncio.create_subprocess_exec(*child("http"), stdin=asyncio.subprocess.PIPE)
+    assert process.stdin is not None
+    process.stdin.close()
+    assert await asyncio.wait_for(process.wait(), 30) == 0
+
+
+def test_pauses_grow_and_stay_bounded() -> None:
+    pauses = [backoff_s(failures) for failures in range(30)]
+    assert pauses[0] < pauses[1] < pauses[2]
+    assert pauses[-1] == max(pauses) == CHILD_BACKOFF_S_MAX
