@@ -159,3 +159,28 @@ def test_the_proto_in_the_reference_has_every_message_once() -> None:
     messages = re.findall(r"^message (\w+) \{", REFERENCE["grpc.md"], re.MULTILINE)
     assert messages
     assert len(messages) == len(set(messages))
+
+
+def test_the_grpc_contract_is_that_of_the_code() -> None:
+    """`python -m scripts.protos` makes it again."""
+    from scripts import protos
+
+    assert protos.CONTRACT.read_text() == protos.contract()
+
+
+def test_the_grpc_contract_compiles(tmp_path: Path) -> None:
+    from google.protobuf import descriptor_pb2
+    from grpc_tools import protoc
+
+    from creto.edge.api import ENDPOINTS
+    from creto.edge.grpc.schema import Schema
+
+    out = tmp_path / "contract.bin"
+    assert protoc.main(["protoc", f"-I{ROOT / 'proto'}", f"--descriptor_set_out={out}", "creto/v1/creto.proto"]) == 0
+    (written,) = descriptor_pb2.FileDescriptorSet.FromString(out.read_bytes()).file
+    served = Schema(ENDPOINTS).file
+    for compiled, ours in ((written.service, served.service), (written.message_type, served.message_type)):
+        assert [thing.name for thing in compiled] == [thing.name for thing in ours]
+    for message, ours in zip(written.message_type, served.message_type, strict=True):
+        fields = [[(f.name, f.number, f.type, f.label, f.proto3_optional) for f in m.field] for m in (message, ours)]
+        assert fields[0] == fields[1], message.name

@@ -205,8 +205,8 @@ def as_text(schema: Schema) -> str:
         lines.append(f"service {service.name} {{")
         for method in service.method:
             lines.append(f"  // {summaries[service.name, method.name]}.")
-            asked, answered = (t.rsplit(".", 1)[1] for t in (method.input_type, method.output_type))
-            lines.append(f"  rpc {method.name}({asked}) returns ({answered});")
+            # In full: within a service a method's name hides a message of the same name.
+            lines.append(f"  rpc {method.name}({method.input_type}) returns ({method.output_type});")
         lines += ["}", ""]
     for message in schema.file.message_type:
         lines += [*message_text(message), ""]
