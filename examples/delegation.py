@@ -1,6 +1,6 @@
 """Delegation: a human lets an agent act for her, the agent lets another do less, and a revocation ends both.
 
-    python examples/delegation.py
+python examples/delegation.py
 """
 
 from __future__ import annotations
@@ -40,7 +40,9 @@ def story(folder: Path) -> None:
             not_before=now,
             not_after=until,
         )
-        print("worker acts for", creto.delegations.validate(chain=to_worker.to_bytes(), agent=worker.nhi).root == ada.nhi)
+        print(
+            "worker acts for", creto.delegations.validate(chain=to_worker.to_bytes(), agent=worker.nhi).root == ada.nhi
+        )
         ask(creto, to_worker, worker, "runtime:exec", "runtime:sandbox:1")
         ask(creto, to_worker, worker, "funds.transfer", "bank:acme")
 

@@ -37,7 +37,8 @@ def story(folder: Path) -> None:
         vkeys = creto.audit.keys().vkeys
 
     # The layer is closed now. The proof and the public keys are all that is needed.
-    subprocess.run([sys.executable, VERIFIER, proof, *vkeys], check=True)
+    sys.stdout.flush()
+    subprocess.run([sys.executable, VERIFIER, proof, *vkeys], check=True)  # noqa: S603 - our own program
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Sealed objects: what lies on the disk is unreadable, a part can be read alone, and a legal hold outlives a delete.
 
-    python examples/sealed_objects.py
+python examples/sealed_objects.py
 """
 
 from __future__ import annotations

@@ -12,10 +12,12 @@ import argparse
 import ast
 import enum
 import io
+import re
 import sys
 import tokenize
 import types
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
 from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -199,7 +201,7 @@ def configuration() -> str:
                 ("secret text" if f.secret else type_text(f.type)) + limits_said(f.type),
                 "" if f.secret else shown_default(f.default),
                 "live" if f.live else "restart",
-                said.get((f.owner.__name__, f.name), ""),
+                "; ".join(filter(None, [said.get((f.owner.__name__, f.name), ""), "" if is_read(f.name) else UNREAD])),
             )
             for f in fields
         ]
@@ -212,10 +214,23 @@ Defaults come first, then `/etc/creto/enablement.toml`, then `creto.toml` in the
 `${NAME}` in a file takes a value from the environment; `$${NAME}` stands for itself. An unknown key is refused with the nearest name.
 `creto config show --origin` says what holds and where each value comes from; secrets are masked.
 
-A key that changes *live* is taken up on SIGHUP; the others wait for a restart. A reload that does not validate changes nothing. The keys
-of `[metering]`, `[oversight]`, `[runtime]` and `[messaging]` are accepted already; the products that read them are not built yet.
+A key that changes *live* is taken up on SIGHUP; the others wait for a restart. A reload that does not validate changes nothing. Keys that
+nothing reads yet are marked: most belong to the products that are not built yet.
 """
     return page("Configuration", "`src/creto/common/settings.py`", intro, *parts)
+
+
+UNREAD = "accepted; nothing reads it yet"
+
+
+@cache
+def sources() -> tuple[str, ...]:
+    return tuple(p.read_text() for p in (ROOT / "src").rglob("*.py") if p.name != "settings.py")
+
+
+def is_read(name: str) -> bool:
+    """Whether any module names it as an attribute."""
+    return any(re.search(rf"\.{name}\b", text) for text in sources())
 
 
 def limits_said(type_: Any) -> str:
@@ -414,7 +429,7 @@ def options_table(command: click.Command, context: click.Context) -> str:
     rows = []
     for param in command.get_params(context):
         record = param.get_help_record(context)
-        if record is not None and "--help" not in param.opts:
+        if record is not None and record[1] and "--help" not in param.opts:
             rows.append((code(record[0]), record[1]))
     return table(("Option", ""), rows) if rows else ""
 

@@ -38,7 +38,7 @@ REWRAP_ROWS_MAX: Final = 200  # keys re-sealed in one transaction: a few millise
 
 # Text and ids
 ID_CHARS_MAX: Final = 200  # any id, action, subject or resource name
-TENANT_CHARS_MAX: Final = 64
+TENANT_CHARS_MAX: Final = 64  # it stands in every key, metric and file name
 METADATA_BYTES_MAX: Final = 64 * 1024  # metadata of one audit entry
 INTEGER_MAX: Final = 2**63 - 1  # what SQLite and PostgreSQL keep in a bigint
 
@@ -48,8 +48,8 @@ HEAD_BYTES_MAX: Final = 1024 * 1024  # request line and headers: a chain of 16 l
 HEAD_S_MAX: Final = 20.0  # their arrival; a connection that says nothing is closed
 BODY_S_MAX: Final = 20.0  # its arrival; less than the deadline, so that who is slow hears that it was them
 BATCH_ITEMS_MAX: Final = 1_000  # one batch call: decoding holds the loop for a few milliseconds
-PAGE_ITEMS_MAX: Final = 1_000
-PAGE_ITEMS_DEFAULT: Final = 100
+PAGE_ITEMS_MAX: Final = 1_000  # a page is one answer of a few hundred KiB
+PAGE_ITEMS_DEFAULT: Final = 100  # what fits a person's screen a few times over
 READY_S_MAX: Final = 2.0  # one probe of a dependency, as the deployment's readiness probe allows
 DEADLINE_S_DEFAULT: Final = 30.0  # a call without a deadline gets this one
 UPKEEP_S: Final = 300.0  # between two rounds of tidying: what is swept has waited for hours anyway
@@ -86,8 +86,8 @@ BUS_PARALLEL_MAX: Final = 16  # agents whose messages one subscription works on 
 BUS_LEASE_S: Final = 10.0  # a consumer that died is noticed after this; a living one renews
 BUS_RETENTION_S: Final = 7 * 86_400  # a week in which a message can be replayed
 BUS_POLL_S: Final = 0.01  # how late a publication of another process is seen
-BUS_BACKOFF_S_INITIAL: Final = 0.1
-BUS_BACKOFF_S_MAX: Final = 30.0
+BUS_BACKOFF_S_INITIAL: Final = 0.1  # a hiccup is over by then
+BUS_BACKOFF_S_MAX: Final = 30.0  # nobody's next try is further away than half a minute
 BUS_HEADER_BYTES_MAX: Final = 16 * 1024  # names and values of one message
 BUS_LANES: Final = 8  # agents are spread over so many ordered lanes on a broker
 BUS_PAYLOAD_BYTES_MAX: Final = 1024 * 1024  # the default limit of NATS
@@ -131,10 +131,10 @@ BLOB_ORPHAN_S: Final = (
 )  # a blob older than this that no row names belongs to no put that could still commit
 CONTEXT_BYTES_MAX: Final = 1024 * 1024  # one remembered item
 CONTEXT_ITEMS_MAX: Final = 100_000  # of one agent, of each kind: what exact search answers in time
-CONTEXT_TTL_S_MAX: Final = 10 * 365 * 86_400
+CONTEXT_TTL_S_MAX: Final = 10 * 365 * 86_400  # ten years: what lives longer has no end
 SEARCH_TOKENS_MAX: Final = 32  # words of one query
 INDEX_TOKENS_MAX: Final = 10_000  # distinct words indexed of one item
-VECTOR_DIMENSIONS_MAX: Final = 4096
+VECTOR_DIMENSIONS_MAX: Final = 4096  # the widest embeddings in use have fewer
 
 # Audit
 NOTE_BYTES_MAX: Final = 256 * 1024  # a checkpoint with 64 post-quantum cosignatures of 3.3 KiB each
