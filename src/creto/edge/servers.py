@@ -9,8 +9,8 @@ INVARIANT: gRPC has a loop of its own: beside busy HTTP it starves.
 from __future__ import annotations
 
 import asyncio
-import socket
 import gc
+import socket
 import ssl
 import threading
 from collections.abc import AsyncIterator, Callable
