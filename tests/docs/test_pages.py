@@ -161,13 +161,6 @@ def test_the_proto_in_the_reference_has_every_message_once() -> None:
     assert len(messages) == len(set(messages))
 
 
-def test_the_grpc_contract_is_that_of_the_code() -> None:
-    """`python -m scripts.protos` makes it again."""
-    from scripts import protos
-
-    assert protos.CONTRACT.read_text() == protos.contract()
-
-
 def test_the_grpc_contract_compiles(tmp_path: Path) -> None:
     from google.protobuf import descriptor_pb2
     from grpc_tools import protoc

@@ -9,8 +9,8 @@ import asyncio
 import logging
 import os
 import threading
-from collections.abc import AsyncIterator, Collection
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Collection, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -18,8 +18,8 @@ import msgspec
 from creto.cli.context import Cli
 from creto.common.config import Config, Reload, Reloader
 from creto.common.errors import InternalError
-from creto.common.logs import fields, start_logging
-from creto.common.settings import LogConfig, LogFormat
+from creto.common.logs import fields
+from creto.common.settings import LogConfig
 
 if TYPE_CHECKING:
     from creto.app import App
@@ -42,12 +42,9 @@ async def served(
     cli: Cli, config: Config, roles: Collection[str], *, shared: bool = False
 ) -> AsyncIterator[tuple[App, Addresses]]:
     """These roles in this process: `http` and `grpc` answer, `worker` keeps the log. `shared` lets others take the same ports."""
-    try:
+    with server_libraries():
         from creto.app import running
         from creto.edge.servers import serving
-    except ModuleNotFoundError as error:
-        hint = "pip install 'creto[server]'"
-        raise InternalError("PL-501", f"{error.name} is not installed; serving needs it", hint=hint) from error
     async with (
         running(config, work=WORKER in roles) as app,
         serving(app.parts, app.tenant, http=HTTP in roles, grpc=GRPC in roles, shared=shared) as addresses,
@@ -57,10 +54,18 @@ async def served(
 
 
 def logging_started(config: Config, *, for_people: bool = False) -> None:
-    """As configured; `dev` writes text unless the configuration says otherwise."""
-    wanted = config[LogConfig]
-    as_text = for_people and config.origin("log.format") == "default"
-    start_logging(wanted.level, LogFormat.TEXT if as_text else wanted.format)
+    with server_libraries():
+        from creto.edge.telemetry import log_as_configured
+    log_as_configured(config, for_people=for_people)
+
+
+@contextmanager
+def server_libraries() -> Iterator[None]:
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        hint = "pip install 'creto[server]'"
+        raise InternalError("PL-501", f"{error.name} is not installed; serving needs it", hint=hint) from error
 
 
 def reloading(cli: Cli, config: Config) -> None:

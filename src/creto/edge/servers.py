@@ -30,7 +30,7 @@ from creto.edge.console import console_routes
 from creto.edge.operations import health_app, metrics_app
 from creto.edge.rest import rest_app
 from creto.edge.rest.protocol import BoundedHttp
-from creto.edge.telemetry import log_as_configured, traces_as_configured
+from creto.edge.telemetry import traces_as_configured
 from creto.version import VERSION
 
 DRAIN_S = 10
@@ -168,7 +168,6 @@ async def serving(
     """Serve until the block ends, then drain: what was accepted is answered. `shared` lets several processes take one port."""
     config = parts.config[ServerConfig]
     async with AsyncExitStack() as stack:
-        log_as_configured(parts.config)
         stack.enter_context(traces_as_configured(parts.config))
         found: dict[str, str] = {}
         if grpc:

@@ -16,17 +16,21 @@ LIBRARIES = ("uvicorn.error", "grpc", "asyncio")  # what they have to say comes 
 TRACES_PATH = "/v1/traces"
 
 
-def log_as_configured(config: Config) -> None:
-    """One line per event on standard error; structlog, where a product uses it, writes the same lines."""
+def log_as_configured(config: Config, *, for_people: bool = False) -> None:
+    """One line per event on standard error, text for people unless the configuration names a format.
+
+    structlog, where a product uses it, writes the same lines.
+    """
     import structlog
 
     wanted = config[LogConfig]
-    handler = start_logging(wanted.level, wanted.format)
+    text = wanted.format is LogFormat.TEXT or (for_people and config.origin("log.format") == "default")
+    handler = start_logging(wanted.level, LogFormat.TEXT if text else LogFormat.JSON)
     for name in LIBRARIES:
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [handler], False
         logger.setLevel(logging.WARNING)
-    last = structlog.dev.ConsoleRenderer() if wanted.format is LogFormat.TEXT else render_event
+    last = structlog.dev.ConsoleRenderer() if text else render_event
     structlog.configure(
         processors=[structlog.stdlib.add_log_level, last],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, wanted.level.upper())),
