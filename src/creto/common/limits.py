@@ -123,6 +123,7 @@ SEGMENT_BYTES_MAX: Final = 64 * 1024**3  # one blob: 8,192 parts of 8 MiB, withi
 STORAGE_PART_BYTES: Final = 8 * 1024**2  # one request to the backend; S3 wants at least 5 MiB
 STORAGE_PARTS_IN_FLIGHT: Final = 4  # a stream holds about 32 MiB
 UPLOAD_PARTS_MAX: Final = 10_000  # what S3 takes
+UPLOADS_OPEN_MAX: Final = 1_000  # of one tenant at a time: who forgets theirs does not fill the disk for a week
 UPLOAD_TTL_S: Final = 7 * 86_400  # an upload nobody finished
 BLOB_GRACE_S: Final = 3_600  # a replaced blob may still have readers
 PUT_S_MAX: Final = 86_400  # 5 TiB at 60 MiB/s; a put that takes longer is refused

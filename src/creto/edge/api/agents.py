@@ -99,7 +99,7 @@ class BoundAgent(View, frozen=True):
 
 class PublishBundle(Ask, frozen=True):
     agent: Agent
-    upload: Annotated[bytes, octets(2 * 1024 * 1024)]
+    upload: Annotated[bytes, octets(1024 * 1024)]
 
 
 class BundleCounts(View, frozen=True):
