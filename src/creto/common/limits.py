@@ -51,6 +51,7 @@ BATCH_ITEMS_MAX: Final = 1_000  # one batch call: decoding holds the loop for a 
 PAGE_ITEMS_MAX: Final = 1_000  # a page is one answer of a few hundred KiB
 PAGE_ITEMS_DEFAULT: Final = 100  # what fits a person's screen a few times over
 READY_S_MAX: Final = 2.0  # one probe of a dependency, as the deployment's readiness probe allows
+CALLERS_RATED_MAX: Final = 16_384  # callers whose rate is kept in memory, some 200 bytes each
 DEADLINE_S_DEFAULT: Final = 30.0  # a call without a deadline gets this one
 UPKEEP_S: Final = 300.0  # between two rounds of tidying: what is swept has waited for hours anyway
 

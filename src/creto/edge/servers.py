@@ -159,7 +159,7 @@ def read_file(path: str | None) -> bytes | None:
 
 
 def authenticator(parts: Parts, tenant: TenantId) -> Authenticator:
-    return Authenticator(parts.nhi, tenant, parts.config[CommonConfig].tenant_mode)
+    return Authenticator(parts.nhi, parts.rate, tenant, parts.config[CommonConfig].tenant_mode)
 
 
 @asynccontextmanager

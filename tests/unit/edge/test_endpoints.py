@@ -106,7 +106,9 @@ def methods() -> Iterator[tuple[str, Method[..., Any] | Composed[..., Any]]]:
     for name in dir(parts):
         part = getattr(parts, name)
         if isinstance(part, type) and issubclass(part, parts.Part) and part is not parts.Part:
-            yield from ((f"{name}.{key}", value) for key, value in vars(part).items() if isinstance(value, Method | Composed))
+            yield from (
+                (f"{name}.{key}", value) for key, value in vars(part).items() if isinstance(value, Method | Composed)
+            )
 
 
 def test_the_sdk_offers_every_endpoint_exactly_once() -> None:
