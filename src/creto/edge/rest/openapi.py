@@ -91,7 +91,8 @@ def described(op: Endpoint[..., Any], named: Mapping[str, Any], components: Mapp
     if op.action is None:
         result["security"] = []
     if op.raw_body:
-        result["requestBody"] = {"required": True, "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}  # fmt: skip
+        # No bytes are bytes too: an empty object, an empty part.
+        result["requestBody"] = {"required": False, "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}  # fmt: skip
     elif op.body_fields:
         schema = body_schema(op, components)
         result["requestBody"] = {
