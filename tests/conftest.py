@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests import engines
+from tests import engines, fuzz
 from tests.contract.stores import make_store, store, store_url  # noqa: F401 - fixtures for every suite
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--deep", action="store_true", help="fuzz, crash and soak suites at full counts")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    fuzz.is_deep = bool(config.getoption("--deep"))
 
 
 @pytest.fixture(scope="session")
@@ -41,14 +44,8 @@ def postgres_server() -> Iterator[str]:
 @pytest.fixture
 def postgres_url(postgres_server: str) -> Iterator[str]:
     """A fresh, empty database on the session's server."""
-    import psycopg
-
-    name = f"t{uuid.uuid4().hex}"
-    with psycopg.connect(postgres_server, autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}"')
-    yield postgres_server.rsplit("/", 1)[0] + "/" + name
-    with psycopg.connect(postgres_server, autocommit=True) as connection:
-        connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+    with engines.database(postgres_server) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

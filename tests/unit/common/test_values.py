@@ -6,8 +6,9 @@ from decimal import Decimal
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.fuzz import examples
 
 from creto.common import wire
 from creto.common.envelope import ENVELOPE_CONTEXT, EventEnvelope
@@ -89,6 +90,7 @@ def test_misfits_name_their_field(data: bytes, field: str, got: str) -> None:
     assert (caught.value.field, caught.value.got) == (field, got)
 
 
+@settings(max_examples=examples(100), deadline=None)
 @given(st.binary(max_size=200))
 def test_any_bytes_decode_or_are_refused(data: bytes) -> None:
     try:
