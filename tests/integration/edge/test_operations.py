@@ -158,7 +158,9 @@ def test_spans_go_where_the_configuration_says(tmp_path: Path) -> None:
     thread.start()
     code = f"""
 import httpx2, pathlib
+from creto.common.logs import start_logging
 from tests.layers import layer
+start_logging()
 env = {{"CRETO_TELEMETRY__OTLP_ENDPOINT": "http://127.0.0.1:{collector.server_port}"}}
 with layer(pathlib.Path({str(tmp_path)!r}), env) as served:
     httpx2.get(served.rest + "/v1/time", headers={{"Authorization": "Bearer " + served.token}})
