@@ -93,7 +93,7 @@ def test_a_struct_survives_its_message(struct: Any, data: st.DataObject) -> None
 @pytest.mark.parametrize(
     "struct", sorted({e.request_type for e in ENDPOINTS}, key=lambda s: s.__name__), ids=lambda s: s.__name__
 )
-@settings(max_examples=examples(60), deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(data=st.binary(max_size=200))
 def test_any_bytes_give_a_request_or_a_documented_error(struct: Any, data: bytes) -> None:
     try:
