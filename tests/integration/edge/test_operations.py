@@ -113,6 +113,7 @@ def test_an_upload_that_nobody_finishes_is_tidied_away(tmp_path: Path, monkeypat
         served.run(parts.storage.sweep(agent=served.app.operator))
         monkeypatch.undo()
         assert creto.objects.list_uploads().items == ()
+        served.run(parts.audit.sequence_once())
         assert creto.audit.query(action="storage.abort").items[0].event == "UploadAborted"
 
 
