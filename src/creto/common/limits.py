@@ -170,6 +170,7 @@ AUTHZ_CHAIN_MAX: Final = (
 )
 AUTHZ_GROUPS_MAX: Final = 1_000_000  # names times `in` in a schema: the most pairs of action and group that it can make
 AUTHZ_REASON_CHARS_MAX: Final = 500  # of what the engine says against a policy: it may print whole types
+AUTHZ_FAULTS_MAX: Final = 20  # that one refusal of a text of policies tells
 AUTHZ_RESOURCE_CHARS_MAX: Final = (
     2_048  # the longest object key, with the names before it; a remembered decision holds it
 )
