@@ -24,7 +24,8 @@ from creto.security.authz.cedar.policies import Policies, compile_policies
 from creto.security.authz.cedar.values import Entity, Uid
 from creto.security.authz.checks import QuotaTenantAuthz, TenantAuthz
 from creto.security.authz.facts import Facts
-from creto.security.authz.hits import Hits, Sweeper, Ticks
+from creto.security.authz.hits import Hits, Ticks
+from creto.security.authz.sweeper import Sweeper
 from creto.security.authz.types import PolicyVersion, QuotaHook
 from creto.store.types import Entry, EntryId, Outcome, Store, Tx
 
