@@ -181,10 +181,14 @@ AUTHZ_TTL_S: Final = 10.0  # a decision is remembered this long: the shortest of
 AUTHZ_DECISIONS_MAX: Final = 200_000  # remembered decisions of a process; the oldest makes room
 AUTHZ_AGENT_DECISIONS_MAX: Final = 20_000  # of one agent: none crowds out the others
 AUTHZ_SWEEP_S: Final = 0.02  # the shortest pause between two sweeps: an expired decision is gone so much later
-AUTHZ_SWEEP_LATE_S: Final = 0.04  # a decision that outlives its time by this tells of a dead sweeper: all is forgotten, within 50 ms
+AUTHZ_SWEEP_LATE_S: Final = (
+    0.04  # a decision that outlives its time by this tells of a dead sweeper: all is forgotten, within 50 ms
+)
 AUTHZ_TENANTS_MAX: Final = 1_000  # tenants whose policies are held compiled
 AUTHZ_ENTITIES_MAX: Final = 50_000  # entities in memory
 AUTHZ_PARENTS_MAX: Final = 64  # groups that one entity names
+AUTHZ_REPLAY_ENTRIES_MAX: Final = 100_000  # entries of the log that one dry run over recorded requests looks at
+GATE_CONTEXT_BYTES_MAX: Final = 4 * 1024  # of one operation's attributes, in its entry in the log
 AUTHZ_DRY_RUN_MAX: Final = 10_000  # requests of one dry run: a second or so
 OVERRIDE_TTL_S_MAX: Final = 3_600  # an approval is acted on within the hour or asked for again
 OVERRIDE_TOKEN_BYTES_MAX: Final = 16 * 1024  # ours take 5 KiB, with the longest resource names 11

@@ -27,6 +27,8 @@ from creto.security.authz.types import (
     QuotaDenied,
     QuotaHook,
     QuotaVerdict,
+    Replay,
+    Replayed,
     RequiresOversight,
     RoleAssignment,
 )
@@ -47,6 +49,8 @@ __all__ = [
     "QuotaDenied",
     "QuotaHook",
     "QuotaVerdict",
+    "Replay",
+    "Replayed",
     "RequiresOversight",
     "RoleAssignment",
     "TenantAuthz",

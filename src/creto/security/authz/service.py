@@ -19,12 +19,12 @@ from creto.security.authz.checks import TenantAuthz
 from creto.security.authz.entitybook import EntityBook
 from creto.security.authz.hits import Ticks
 from creto.security.authz.overrides import Overrides
-from creto.security.authz.policybook import PolicyBook
+from creto.security.authz.replays import Replays
 from creto.security.authz.types import CheckRequest, Decision, QuotaDenied, QuotaHook
 from creto.store.types import Store
 
 
-class Authz(PolicyBook, EntityBook, Overrides):
+class Authz(Replays, EntityBook, Overrides):
     """May this agent do this to that? `nhi` says who is in force; `quota` is asked on every allowed check; `signer` signs override tokens."""
 
     def __init__(

@@ -8,6 +8,7 @@ import msgspec
 
 from creto.common.ids import AgentId, AgentIdentity, TenantId
 from creto.common.timestamps import ConsensusTimestamp
+from creto.store.types import Outcome
 
 
 class Allow(msgspec.Struct, frozen=True, tag="allow", omit_defaults=True):
@@ -71,6 +72,7 @@ class Explanation(msgspec.Struct, frozen=True, omit_defaults=True):
     errors: dict[str, str] = {}
     considered: int = 0
     cacheable: bool = False
+    reads_context: bool = False  # some policy that was considered looks at the context
     principal: str = ""
     action: str = ""
     resource: str = ""
@@ -86,6 +88,37 @@ class DryRun(msgspec.Struct, frozen=True):
     @property
     def changed(self) -> bool:
         return self.now != self.then
+
+
+class Replayed(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A recorded request: how it ended, what the policies that hold say of it today, and what the others would say."""
+
+    request: CheckRequest
+    now: Decision
+    then: Decision
+    outcome: Outcome  # of the newest
+    at: ConsensusTimestamp
+    times: int = 1  # it was recorded so often
+    code: str | None = None
+    doubtful: bool = False  # its context was not recorded, and some policy reads it
+
+    @property
+    def changed(self) -> bool:
+        return self.now != self.then
+
+
+class Replay(msgspec.Struct, frozen=True):
+    """The decisions of the log under other policies. `items` are those that would change or cannot be told, the newest first.
+
+    `entries` of the log were looked at, back to `since`; `requests` of them were decisions.
+    """
+
+    items: tuple[Replayed, ...]
+    entries: int
+    requests: int
+    changed: int
+    doubtful: int
+    since: ConsensusTimestamp | None = None
 
 
 class PolicyVersion(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
