@@ -195,6 +195,7 @@ class Gate:
                 f"{prefix}-202",
                 f"{what} needs approval under policy {decision.policy_id}",
                 policy_id=decision.policy_id,
+                requirement=decision.requirement,
             )
         if isinstance(decision, QuotaDenied):
             return QuotaExceeded(f"{prefix}-429", f"{what}: {decision.reason}", retry_after_s=decision.retry_after_s)

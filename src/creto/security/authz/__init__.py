@@ -23,6 +23,7 @@ from creto.security.authz.types import (
     DryRun,
     Explanation,
     OverrideToken,
+    OversightRequirement,
     PolicyVersion,
     QuotaDenied,
     QuotaHook,
@@ -31,6 +32,7 @@ from creto.security.authz.types import (
     Replayed,
     RequiresOversight,
     RoleAssignment,
+    TimeoutAction,
 )
 
 __all__ = [
@@ -45,6 +47,7 @@ __all__ = [
     "DryRun",
     "Explanation",
     "OverrideToken",
+    "OversightRequirement",
     "PolicyVersion",
     "QuotaDenied",
     "QuotaHook",
@@ -54,4 +57,5 @@ __all__ = [
     "RequiresOversight",
     "RoleAssignment",
     "TenantAuthz",
+    "TimeoutAction",
 ]

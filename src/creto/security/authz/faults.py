@@ -91,7 +91,7 @@ def schema_faults(text: str, schema: cedarpy.Schema) -> list[Fault]:
     if result.validation_passed:
         return []
     cut = list(statements(text))
-    found = []
+    found: list[tuple[int, Fault]] = []
     for error in result.errors:
         place = int(error.policy_id.removeprefix("policy"))
         reason = error.error.removeprefix(f"for policy `{error.policy_id}`, ")

@@ -38,9 +38,10 @@ WATCH_PAUSE_S = 5 * MILLISECOND / SECOND  # between two looks at what ought to b
 class Shelf:
     """The decisions of one tenant. Whoever checks reads `table` anew each time: it may have been swapped."""
 
-    __slots__ = ("counts", "links", "readers", "table")
+    __slots__ = ("counts", "links", "readers", "table", "tenant")
 
-    def __init__(self) -> None:
+    def __init__(self, tenant: str) -> None:
+        self.tenant = tenant
         self.clear()
 
     def clear(self) -> None:
@@ -79,7 +80,7 @@ class Hits:
 
     def shelf(self, tenant: str) -> Shelf:
         with self._lock:
-            return self._shelves.setdefault(tenant, Shelf())
+            return self._shelves.setdefault(tenant, Shelf(tenant))
 
     def __len__(self) -> int:
         return self._count
@@ -89,7 +90,7 @@ class Hits:
     ) -> bool:  # fmt: skip
         """Remember a decision computed since `epoch`, unless something ended meanwhile."""
         with self._lock:
-            if epoch != self.epoch or not self._sweeping:
+            if epoch != self.epoch or not self._sweeping or self._shelves.get(shelf.tenant) is not shelf:
                 return False
             self._make_room(shelf, agent, len(others))
             table = shelf.table
@@ -137,6 +138,12 @@ class Hits:
             shelf = self._shelves.get(tenant)
             if shelf is not None:
                 self._clear(shelf)
+
+    def retire(self) -> None:
+        """Whoever holds a shelf finds nothing on it any more, and nothing is put there."""
+        with self._lock:
+            self._empty()
+            self._shelves.clear()
 
     def _clear(self, shelf: Shelf) -> None:
         self._count -= sum(shelf.counts.values())

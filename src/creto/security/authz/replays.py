@@ -22,7 +22,6 @@ from creto.security.authz.policybook import PolicyBook, tried
 from creto.security.authz.types import CheckRequest, Deny, Explanation, Replay, Replayed
 from creto.store.types import Entry
 
-
 Key = tuple[str, str, str, bytes]  # agent, action, resource, context
 
 

@@ -18,6 +18,8 @@ from creto.security.authz.cedar.entities import uid_from_json
 from creto.security.authz.cedar.policies import Policies, compile_policies
 from creto.security.authz.cedar.values import Entity, Uid
 from creto.security.authz.faults import Fault, refusal, schema_faults, statements, syntax_faults
+from creto.security.authz.requirement import requirement_of
+from creto.security.authz.types import OversightRequirement
 
 PART = "creto.security.authz"
 
@@ -68,13 +70,22 @@ def check_text(text: str, schema: cedarpy.Schema, with_defaults: bool) -> None:
 def note_faults(text: str, with_defaults: bool) -> list[Fault]:
     """Faults of annotations. One name, one policy: a decision names policies, and two of one name could not be told apart."""
     taken = {policy.name for policy in compile_policies(shipped_policies()).all} if with_defaults else set()
+    required: dict[str, OversightRequirement] = {}
     found = []
     for policy, statement in zip(compile_policies(text).all, statements(text), strict=True):
         if policy.name in taken:
             found.append(statement.fault(f"a policy named `{policy.name}` is there already"))
+        taken.add(policy.name)
         if "oversight" in policy.annotations and not (policy.forbids and policy.annotations["oversight"]):
             found.append(statement.fault('`@oversight("policy-id")` belongs on a forbid and names a policy'))
-        taken.add(policy.name)
+        elif "oversight" in policy.annotations:
+            try:
+                said = requirement_of(policy.annotations)
+            except ValueError as error:
+                found.append(statement.fault(str(error)))
+                continue
+            if said is not None and required.setdefault(policy.annotations["oversight"], said) != said:
+                found.append(statement.fault("another policy asks for the same oversight in other words"))
     return found
 
 

@@ -33,6 +33,10 @@ PLACES = [
     ("the name of a shipped policy", f'{FINE}\n@id("creto.operator") permit (principal, action, resource);', ["2:1"]),
     ("oversight on a permit", '\n@oversight("p") permit (principal, action, resource);', ["2:1"]),
     ("oversight without a policy", f"{FINE}\n@oversight forbid (principal, action, resource);", ["2:1"]),
+    ("approvers who are nobody", '@oversight("p") @approvers(" ,") forbid (principal, action, resource);', ["1:1"]),
+    ("a quorum of none", '@oversight("p") @approvers("a") @quorum("0") forbid (principal, action, resource);', ["1:1"]),
+    ("an unknown end", '@oversight("p") @approvers("a") @timeout_action("shrug") forbid (principal, action, resource);', ["1:1"]),
+    ("one oversight, two demands", '@oversight("p") @approvers("a") @quorum("2") forbid (principal, action, resource);\n@oversight("p") forbid (principal, action, resource);\n@oversight("p") @approvers("a") forbid (principal, action, resource);', ["3:1"]),
     ("a template", f"{FINE}\npermit (principal == ?principal, action, resource);", ["2:22"]),
     ("a type and a name", '@id("a") permit (principal is Foo, action, resource);\n@id("a") permit (principal, action, resource);', ["1:31", "1:1", "2:1"]),
 ]  # fmt: skip
