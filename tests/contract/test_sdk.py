@@ -215,6 +215,8 @@ async def policies(creto: Any, world: str) -> None:
     tried = await done(creto.policies.dry_run(text="forbid (principal, action, resource);", requests=(asks,)))
     assert tried.items[0].changed
     assert isinstance(tried.items[0].then, Deny)
+    again = await done(creto.policies.dry_run_recorded(text="forbid (principal, action, resource);", limit=5))
+    assert all(isinstance(item.then, Deny) for item in again.items)
     error = await refused(InvalidInput, "PL-701", lambda: creto.policies.upload(text="permit (principal"))
     assert error.hint is None or isinstance(error.hint, str)
     token = await done(
