@@ -101,7 +101,7 @@ async def identities(creto: Any, world: str) -> None:
     assert (found.nhi, found.name, found.kind) == (bot.nhi, f"bot-{world}", PrincipalKind.AGENT)
     assert bot.nhi in {a.nhi for a in (await done(creto.agents.list(kind=PrincipalKind.AGENT))).items}
     await refused(AlreadyExists, "PL-105", lambda: creto.register("again", key=bot))
-    await refused(NotFound, "PL-102", lambda: creto.agents.get(agent="agent:nhi:ed25519:0"))
+    await refused(InvalidInput, "PL-101", lambda: creto.agents.get(agent="agent:nhi:ed25519:0"))
     await refused(NotFound, "PL-102", lambda: creto.agents.get(agent=AgentKey.generate().nhi))
     error = await refused(InvalidInput, "PL-400", lambda: creto.agents.list(limit=0))
     assert "limit" in str(error.field)

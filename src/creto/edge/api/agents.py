@@ -188,8 +188,8 @@ class CheckSignature(Ask, frozen=True):
 
 
 READ, WRITE = "agents:read", "agents:write"
-NOT_THERE = ("PL-102",)
-LIFE = ("PL-102", "PL-103", "PL-104", "PL-132")
+NOT_THERE = ("PL-101", "PL-102")
+LIFE = ("PL-101", "PL-102", "PL-103", "PL-104", "PL-132")
 
 REGISTER = Endpoint("agents.register", "POST", "/v1/agents", RegisterAgent, Identity, WRITE, "Register an identity by its public key", status=201, errors=("PL-105", "PL-210", "PL-216"))  # fmt: skip
 LIST = Endpoint("agents.list", "GET", "/v1/agents", ListAgents, IdentityPage, READ, "List identities")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, LiteralString
 
 from creto.common.errors import AlreadyExists, NotFound
-from creto.common.ids import AgentId, SandboxId, TenantId
+from creto.common.ids import AgentId, SandboxId, TenantId, agent_key
 from creto.common.limits import CHAIN_LINKS_MAX
 from creto.platform.nhi.types import Binding, Identity, IdentityState, PrincipalKind
 from creto.store.types import ReadTx, Row, Tx
@@ -181,4 +181,6 @@ def take_login(tx: Tx, secret_digest: bytes, now: int) -> tuple[TenantId, AgentI
 
 
 def not_registered(agent: str) -> NotFound:
+    """PL-102; for what is no agent id at all, PL-101 is raised instead: the caller made a mistake, nobody is missing."""
+    agent_key(agent)
     return NotFound("PL-102", field="agent_nhi", got=agent, expected="a registered identity")
