@@ -15,6 +15,7 @@ IDENTITIES_CACHED_MAX: Final = 16_384  # identities in memory, about 6 KiB each 
 DEPENDENTS_MAX: Final = 262_144  # (ancestor, agent) pairs that a revocation must reach in this process
 TOKEN_BYTES_MAX: Final = 8 * 1024  # a bearer token travels in a header; servers cut headers at 8 KiB
 TOKEN_TTL_S_MAX: Final = 3600  # a leaked bearer token is worth an hour at most
+TOKENS_CACHED_MAX: Final = 65_536  # tokens known not to be revoked, about 200 bytes each
 TOKEN_CAVEATS_MAX: Final = 16  # each costs one HMAC to check
 LOGIN_TTL_S: Final = 600  # a one-time login link is opened at once or not at all
 CERTIFICATE_TTL_S_MAX: Final = 7 * 86_400  # short-lived: nobody needs to publish revocation lists

@@ -20,7 +20,13 @@ from msgspec import Meta
 from creto.common.config import LIVE, Secret, section
 from creto.common.errors import InvalidInput
 from creto.common.ids import DEFAULT_TENANT, checked_tenant
-from creto.common.limits import BUS_PAYLOAD_BYTES_MAX, BUS_RETENTION_S, STORE_POOL_SIZE, STORE_POOL_SIZE_MAX, STORE_QUEUE_MAX
+from creto.common.limits import (
+    BUS_PAYLOAD_BYTES_MAX,
+    BUS_RETENTION_S,
+    STORE_POOL_SIZE,
+    STORE_POOL_SIZE_MAX,
+    STORE_QUEUE_MAX,
+)
 from creto.common.redact import redacted_text
 
 Port = Annotated[int, Meta(ge=0, le=65535)]  # 0 takes a free one

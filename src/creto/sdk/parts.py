@@ -40,6 +40,7 @@ class Auth(Part[World]):
     challenge = Method(agents.CHALLENGE)
     token = Method(agents.TOKEN)
     issue = Method(agents.ISSUE)
+    revoke = Method(agents.REVOKE_TOKEN)
     whoami = Method(agents.WHOAMI)
 
 

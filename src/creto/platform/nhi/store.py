@@ -164,6 +164,20 @@ def use_once(tx: Tx, tenant: TenantId, nonce: bytes, expires_at: int, now: int) 
     )  # fmt: skip
 
 
+def revoke_token(tx: Tx, tenant: TenantId, token: str, expires_at: int, now: int) -> bool:
+    """Whether it was not revoked before. What has expired is forgotten on the way."""
+    tx.run("DELETE FROM nhi_revoked_token WHERE expires_at <= ?", now)
+    added = tx.run(
+        "INSERT INTO nhi_revoked_token (tenant, token, expires_at) VALUES (?, ?, ?) ON CONFLICT (tenant, token) DO NOTHING",
+        tenant, token, expires_at,
+    )  # fmt: skip
+    return added > 0
+
+
+def token_revoked(tx: ReadTx, tenant: TenantId, token: str) -> bool:
+    return tx.one("SELECT 1 FROM nhi_revoked_token WHERE tenant = ? AND token = ?", tenant, token) is not None
+
+
 def add_login(
     tx: Tx, tenant: TenantId, secret_digest: bytes, agent: AgentId, scopes: str, ttl_s: int, expires_at: int
 ) -> None:
