@@ -34,6 +34,7 @@ from creto.platform.nhi import (
     rotation_proofs,
     seal_bundle,
 )
+from creto.platform.nhi.tokens import Token
 from creto.sdk import AgentKey, AsyncCreto, Creto
 from creto.security.authz import Allow, Deny
 from creto.security.memory import NewTurn, Role
@@ -190,6 +191,9 @@ async def authentication(creto: Any, world: str) -> None:
     assert me.kind is PrincipalKind.HUMAN
     ada = await done(creto.register(f"ada-{world}", kind=PrincipalKind.HUMAN))
     assert (await done(creto.auth.issue(agent=ada.nhi, scopes=("audit:read",)))).agent == ada.nhi
+    issued = await done(creto.auth.issue(agent=ada.nhi, scopes=("*",)))
+    held = Token.from_text(issued.token).head.id
+    assert [(await done(creto.auth.revoke(token_id=held))).first for _ in range(2)] == [True, False]
     await refused(InvalidInput, "PL-400", lambda: creto.auth.issue(agent=bot.nhi, scopes=("*",)))
 
 
