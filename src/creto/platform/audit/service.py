@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -25,6 +25,7 @@ from creto.platform.audit.types import AuditQuery, AuditReceipt, ConsistencyProo
 from creto.platform.audit.witness_client import ConsistencyPath, WitnessClient
 from creto.platform.audit.witnessing import Witnessing
 from creto.platform.crypto import Keystore, SigningKey, merkle
+from creto.platform.crypto.service import of_kind
 from creto.store.types import Entry, EntryId, ReadTx, Store
 
 
@@ -45,6 +46,7 @@ class Audit:
         cadence: Cadence | None = None,
         witnesses: Sequence[WitnessClient] = (),
         witnesses_required: int = 0,
+        renew: Callable[[], SigningKey] | None = None,
     ) -> None:
         self.origin = origin
         self._store = store
@@ -53,13 +55,20 @@ class Audit:
         self._witnesses = tuple(witnesses)
         self._required = witnesses_required
         self._full = TileCache()
-        self.sequencer = Sequencer(store, clock, origin, self._signers, cadence)
+        self._newest = renew
+        self.sequencer = Sequencer(store, clock, origin, self._signers, cadence, self._renewed if renew else None)
         self.witnessing = Witnessing(self.witness_once)
         self.sequencer.on_checkpoint(self.witnessing.notice)
         if not 0 <= witnesses_required <= len(self._witnesses):
             raise InvalidInput.of(
                 "witnesses_required", got=witnesses_required, expected=f"0 to {len(self._witnesses)} witnesses"
             )
+
+    def _renewed(self) -> tuple[NoteSigner, ...]:
+        """Another process has rotated the log's key: sign with its successor."""
+        assert self._newest is not None
+        self._signers = log_signers(self.origin, self._newest())
+        return self._signers
 
     # Writing
 
@@ -227,12 +236,20 @@ class Audit:
 
 
 async def open_log(store: Store, clock: Clock, keystore: Keystore, origin: str, **options: Any) -> Audit:
-    """The log with its key from the keystore; the first time, with a new one."""
-    return Audit(store, clock, await log_key(keystore, origin), origin, **options)
+    """The log with its key from the keystore; the first time, with a new one. A rotation elsewhere is noticed at the next signature."""
+
+    def newest() -> SigningKey:
+        return of_kind(keystore.get_now(PLATFORM_TENANT, key_name(origin), fresh=True), SigningKey, key_name(origin))
+
+    return Audit(store, clock, await log_key(keystore, origin), origin, renew=newest, **options)
+
+
+def key_name(origin: str) -> str:
+    return f"audit/{origin}"
 
 
 async def log_key(keystore: Keystore, origin: str) -> SigningKey:
-    key_id = f"audit/{origin}"
+    key_id = key_name(origin)
     try:
         return await keystore.signing_key(PLATFORM_TENANT, key_id)
     except NotFound:
@@ -243,6 +260,9 @@ async def log_key(keystore: Keystore, origin: str) -> SigningKey:
 
 
 async def rotate_log_key(audit: Audit, keystore: Keystore) -> None:
-    """A new version of the log's key, used at once. Other processes take it up when they open the log again."""
-    await keystore.rotate(PLATFORM_TENANT, f"audit/{audit.origin}")
+    """A new version of the log's key, used at once and from then on by every process.
+
+    A crash on the way leaves the old key signing, or the new one in the keystore: then whoever opens the log next takes it up.
+    """
+    await keystore.rotate(PLATFORM_TENANT, key_name(audit.origin))
     await audit.rotate(await log_key(keystore, audit.origin))
