@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from creto.bus import Bus, EmbeddedBus
+from creto.common.breaker import CircuitBreaker
 from creto.common.config import Config
 from creto.common.errors import AlreadyExists, InternalError, InvalidInput, NotFound
 from creto.common.ids import AgentId, KeyId, TenantId, checked_tenant
@@ -89,12 +90,14 @@ async def running(config: Config, *, work: bool = True) -> AsyncIterator[App]:
         layer_key = await ensured_key(keystore, PLATFORM_TENANT, LAYER_KEY)
         nhi = Nhi(store, clock, keystore)
         await nhi.start()
+        witnesses = witnesses_of(config[AuditConfig])
+        breakers = [witness.breaker for witness in witnesses]
         audit = await open_log(
             opened,
             clock,
             keystore,
             config[AuditConfig].origin,
-            witnesses=witnesses_of(config[AuditConfig]),
+            witnesses=witnesses,
             witnesses_required=config[AuditConfig].witnesses_min,
         )
         authz = Authz(store, clock, nhi, signer=layer_key)
@@ -108,7 +111,7 @@ async def running(config: Config, *, work: bool = True) -> AsyncIterator[App]:
             metrics=metrics,
             requests=Requests(metrics),
             store=store,
-            guard=guard_for(config, opened, stack),
+            guard=guard_for(config, opened, stack, breakers),
             clock=clock,
             keystore=keystore,
             nhi=nhi,
@@ -120,6 +123,7 @@ async def running(config: Config, *, work: bool = True) -> AsyncIterator[App]:
             uploads=storage.uploads,
             bus=bus,
             gate=Gate(nhi, authz, store, clock, metrics),
+            breakers=tuple(breakers),
         )
         if work:
             await asyncio.to_thread(audit.start)
@@ -147,13 +151,14 @@ def open_configured_store(config: Config) -> Store:
     return open_store(wanted.url, parts=MIGRATED, queue_max=wanted.queue_max, pool_size=wanted.pool_size)
 
 
-def guard_for(config: Config, store: Store, stack: AsyncExitStack) -> CachedGuard:
+def guard_for(config: Config, store: Store, stack: AsyncExitStack, breakers: list[CircuitBreaker]) -> CachedGuard:
     """Exact by itself; with Redis a repetition costs a read instead of a transaction."""
     url = config[RedisConfig].url
     if url is None:
         return CachedGuard(store)
     hints = RedisHints(url.reveal())
     stack.push_async_callback(hints.close)
+    breakers.append(hints.breaker)
     return CachedGuard(store, hints)
 
 

@@ -137,11 +137,14 @@ def test_python_in_the_pages_is_python() -> None:
 
 def test_every_metric_is_documented(tmp_path: Path) -> None:
     from creto.app import running
+    from creto.edge.gathering import merged
+    from creto.edge.measures import Measures
     from creto.sdk.local import beside
 
     async def names() -> tuple[str, ...]:
         async with running(beside(tmp_path / "creto.db")) as app:
-            return app.parts.metrics.names()
+            Measures(app.parts)
+            return (*app.parts.metrics.names(), *re.findall(r"^# TYPE (\S+)", merged((), {}), re.MULTILINE))
 
     page = (DOCS / "operations" / "monitoring.md").read_text()
     told = set(re.findall(r"^\| `([a-z_]+)` \| ", page.partition("<!-- metrics -->")[2], re.MULTILINE))

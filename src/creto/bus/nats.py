@@ -158,6 +158,10 @@ class NatsBus(OutboxBus):
             )
         self._waiting += 1
 
+    @property
+    def connected(self) -> bool:
+        return self.link.connected
+
     def wake(self) -> None:
         self.relay.wake()
 

@@ -10,8 +10,7 @@ from typing import ClassVar
 from creto.bus import store as rows
 from creto.bus.redelivery import Redelivery
 from creto.bus.subjects import checked_agent, checked_subject
-from creto.bus.types import Also, DeadLetter
-from creto.bus.worker import Counts
+from creto.bus.types import Also, BusStanding, Counts, DeadLetter
 from creto.common.errors import ConnectionFailed, InvalidInput
 from creto.common.ids import TenantId, checked_tenant
 from creto.common.limits import (
@@ -50,7 +49,7 @@ class OutboxBus:
         lease_s: float = BUS_LEASE_S,
         retention_s: float = BUS_RETENTION_S,
     ) -> None:
-        self.counts = Counts()
+        self._counts = Counts()
         self.retention_s = retention_s
         self._store = store
         self._now = now
@@ -70,7 +69,7 @@ class OutboxBus:
             lambda tx: tx.publish(subject, payload, tenant=tenant, agent=agent, headers=sent),
             isolation=Isolation.READ_COMMITTED,
         )
-        self.counts.published += 1
+        self._counts.published += 1
         self.wake()
         return message_id
 
@@ -82,6 +81,17 @@ class OutboxBus:
     def wake(self) -> None:
         """Look at once: something was published in this process."""
         raise NotImplementedError
+
+    @property
+    def counts(self) -> Counts:
+        return self._counts
+
+    @property
+    def connected(self) -> bool:
+        return True
+
+    async def standing(self) -> BusStanding:
+        return await self._store.read(lambda tx: rows.standing(tx, self.KIND))
 
     async def dead_letters(
         self,

@@ -19,10 +19,11 @@ from creto.cli.context import Cli
 from creto.common.config import Config, Reload, Reloader
 from creto.common.errors import InternalError
 from creto.common.logs import fields
-from creto.common.settings import LogConfig
+from creto.common.settings import LogConfig, ServerConfig
 
 if TYPE_CHECKING:
     from creto.app import App
+    from creto.cli.supervisor import Supervisor
     from creto.edge.servers import Addresses
 
 log = logging.getLogger("creto.serving")
@@ -51,6 +52,23 @@ async def served(
     ):
         reloading(cli, config)
         yield app, addresses
+
+
+@asynccontextmanager
+async def gathered(config: Config, supervisor: Supervisor) -> AsyncIterator[Addresses]:
+    """Metrics and health of all children on the configured ports."""
+    with server_libraries():
+        from creto.edge.gathering import Process
+        from creto.edge.servers import gathering
+
+    def processes() -> list[Process]:
+        return [
+            Process(name, child.addresses.get("metrics"), child.addresses.get("health"), child.restarts)
+            for name, child in supervisor.children.items()
+        ]
+
+    async with gathering(config[ServerConfig], processes) as addresses:
+        yield addresses
 
 
 def logging_started(config: Config, *, for_people: bool = False) -> None:

@@ -19,7 +19,7 @@ SQL is portable: `?` for parameters, `RETURNING` and `ON CONFLICT` as both engin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Sized
 from concurrent.futures import Future
 from enum import StrEnum
 from typing import Any, LiteralString, NewType, Protocol, TypeVar
@@ -29,6 +29,7 @@ import msgspec
 from creto.common import wire
 from creto.common.errors import ProductId
 from creto.common.ids import AgentId, TenantId
+from creto.common.metrics import Histogram
 from creto.common.timestamps import ConsensusTimestamp
 
 T = TypeVar("T")
@@ -185,6 +186,21 @@ class Isolation(StrEnum):
 class Store(Protocol):
     @property
     def engine(self) -> EngineName: ...
+
+    @property
+    def queue(self) -> Sized:
+        """The transactions that wait."""
+        ...
+
+    @property
+    def commits(self) -> int:
+        """How many transactions this process has brought to disk."""
+        ...
+
+    @property
+    def commit_times(self) -> Histogram:
+        """How long groups of them took."""
+        ...
 
     @property
     def node(self) -> str:

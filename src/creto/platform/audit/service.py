@@ -21,7 +21,15 @@ from creto.platform.audit.sequencer import PLATFORM_TENANT, Cadence, Sequencer
 from creto.platform.audit.store import CheckpointRow, KeyRow
 from creto.platform.audit.tiles import TileCache, TileTree
 from creto.platform.audit.trust import LogKeys, Trust
-from creto.platform.audit.types import AuditQuery, AuditReceipt, ConsistencyProof, LoggedEntry, LogStatus, Page
+from creto.platform.audit.types import (
+    AuditQuery,
+    AuditReceipt,
+    ConsistencyProof,
+    LoggedEntry,
+    LogStanding,
+    LogStatus,
+    Page,
+)
 from creto.platform.audit.witness_client import ConsistencyPath, WitnessClient
 from creto.platform.audit.witnessing import Witnessing
 from creto.platform.crypto import Keystore, SigningKey, merkle
@@ -211,6 +219,21 @@ class Audit:
     async def size(self) -> int:
         """How many entries are in the tree, whoever sequences them."""
         return await self._store.read(lambda tx: rows.log_state(tx, self.origin).size)
+
+    async def standing(self) -> LogStanding:
+        """How the log stands on disk, whoever sequences and signs it."""
+
+        def read(tx: ReadTx) -> LogStanding:
+            state, newest = rows.log_state(tx, self.origin), rows.latest_checkpoint(tx)
+            witnessed = rows.latest_checkpoint(tx, witnessed=True) if self._witnesses else None
+            return LogStanding(
+                size=state.size,
+                signed_size=newest.checkpoint.size if newest else 0,
+                witnessed_size=witnessed.checkpoint.size if witnessed else 0,
+                waiting=rows.waiting(tx, state.position),
+            )
+
+        return await self._store.read(read)
 
     def status(self) -> LogStatus:
         """How the log stands in this process: plain numbers for health and metrics."""

@@ -164,6 +164,7 @@ class PostgresStore(EngineStore):
         tx: PostgresTx | None = None
         signals: list[tuple[str, str]] = []
         committing = False
+        started = time.perf_counter()
         try:
             with Piped(db) as piped:
                 db.execute(BEGIN[jobs[0].isolation])
@@ -186,6 +187,8 @@ class PostgresStore(EngineStore):
             again = _again(db, cause)
             cleared(db)
             return Ended.AGAIN if again else Ended.FAILED
+        self.commit_times.observe(time.perf_counter() - started)
+        self.commits += len(jobs)
         for job in jobs:
             job.error = None
         if signals:
