@@ -19,7 +19,7 @@ from pathlib import Path
 from creto.bus import Bus, EmbeddedBus
 from creto.common.breaker import CircuitBreaker
 from creto.common.config import Config
-from creto.common.errors import AlreadyExists, InternalError, InvalidInput, NotFound
+from creto.common.errors import AlreadyExists, CryptoError, InternalError, InvalidInput, NotFound
 from creto.common.ids import AgentId, KeyId, TenantId, checked_tenant
 from creto.common.settings import (
     AuditConfig,
@@ -234,6 +234,26 @@ async def ensured_operator(parts: Parts, tenant: TenantId) -> AgentId:
     if "operator" not in await parts.authz.roles(tenant, agent):
         await parts.authz.assign_role(tenant, agent, "operator", actor=agent)
     return agent
+
+
+def kek_beside(database: Path) -> Path:
+    """The key-encryption key of a database file: `<name>.kek` or `creto.kek` beside it, made with a new database only."""
+    own, common = database.with_suffix(".kek"), database.with_name("creto.kek")
+    found = next((path for path in (own, common) if path.exists()), None)
+    if found is None:
+        refuse_second_key(database, own)
+        create_kek(own)
+    return found or own
+
+
+def refuse_second_key(database: Path, kek: Path) -> None:
+    """INVARIANT: no key is made for a database that exists: it was sealed with another one, which must be found."""
+    if database.exists():
+        raise CryptoError(
+            "PL-215",
+            f"{database} exists, its key-encryption key {kek} does not",
+            hint=f"Put the key back, or name it in crypto.kek. If the database is empty, `openssl rand -hex 32 > {kek}` makes one.",
+        )
 
 
 def create_kek(path: Path) -> bool:

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import os
 import threading
-from collections.abc import AsyncIterator, Collection, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ from creto.cli.context import Cli
 from creto.common.config import Config, Reload, Reloader
 from creto.common.errors import InternalError
 from creto.common.logs import fields
-from creto.common.settings import LogConfig, ServerConfig
+from creto.common.settings import ServerConfig
 
 if TYPE_CHECKING:
     from creto.app import App
@@ -45,12 +45,13 @@ async def served(
     """These roles in this process: `http` and `grpc` answer, `worker` keeps the log. `shared` lets others take the same ports."""
     with server_libraries():
         from creto.app import running
+        from creto.edge.live import following
         from creto.edge.servers import serving
     async with (
         running(config, work=WORKER in roles) as app,
         serving(app.parts, app.tenant, http=HTTP in roles, grpc=GRPC in roles, shared=shared) as addresses,
     ):
-        reloading(cli, config)
+        reloading(cli, config, following(app.parts, for_people=not shared))
         yield app, addresses
 
 
@@ -86,10 +87,10 @@ def server_libraries() -> Iterator[None]:
         raise InternalError("PL-501", f"{error.name} is not installed; serving needs it", hint=hint) from error
 
 
-def reloading(cli: Cli, config: Config) -> None:
+def reloading(cli: Cli, config: Config, follow: Callable[[Config], None]) -> None:
     """SIGHUP reads the configuration again and applies what may change live."""
     reloader = Reloader(config, cli.config, reported)
-    reloader.on_change(lambda fresh: logging.getLogger("creto").setLevel(fresh[LogConfig].level.upper()))
+    reloader.on_change(follow)
     reloader.listen(asyncio.get_running_loop())
 
 

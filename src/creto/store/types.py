@@ -158,7 +158,10 @@ class Tx(ReadTx, Protocol):
     def publish(
         self, subject: str, payload: bytes, *, tenant: TenantId, agent: str, headers: dict[str, str] | None = None
     ) -> str:
-        """Append to the outbox; the id of the message."""
+        """Append to the outbox, with the trace of whoever asked for the transaction; the id of the message.
+
+        A message over a limit, or with a subject that is none, is refused here: before the commit.
+        """
         ...
 
     def outbox_forget(self, positions: Sequence[Position]) -> None:
@@ -183,13 +186,17 @@ class Isolation(StrEnum):
     READ_COMMITTED = "read_committed"  # for bulk paths that lock what they depend on
 
 
+class Queue(Sized, Protocol):
+    limit: int
+
+
 class Store(Protocol):
     @property
     def engine(self) -> EngineName: ...
 
     @property
-    def queue(self) -> Sized:
-        """The transactions that wait."""
+    def queue(self) -> Queue:
+        """The transactions that wait, up to its `limit`."""
         ...
 
     @property

@@ -172,6 +172,7 @@ class PostgresStore(EngineStore):
                     db.execute(IMPATIENT)
                 for job in jobs:
                     tx = PostgresTx(db, piped, self.instance)
+                    tx.span = job.span
                     job.result = checked_result(job.fn(tx))
                     if tx.failed is not None:
                         raise tx.failed

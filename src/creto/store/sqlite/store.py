@@ -111,6 +111,7 @@ class SqliteStore(EngineStore):
         db = self._db
         db.execute("SAVEPOINT job")
         tx = SqliteTx(db, self.instance)
+        tx.span = job.span
         try:
             job.result = checked_result(job.fn(tx))
             if tx.failed is not None:
