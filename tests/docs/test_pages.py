@@ -151,6 +151,23 @@ def test_every_metric_is_documented(tmp_path: Path) -> None:
     assert told == set(asyncio.run(names()))
 
 
+def test_every_degraded_mode_has_its_metric_its_log_line_and_its_test() -> None:
+    page = (DOCS / "concepts" / "degraded-modes.md").read_text().partition("<!-- shown -->")[2]
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line.startswith("| ")
+    ][1:]
+    assert len(rows) >= 8
+    source = "".join(p.read_text() for p in (ROOT / "src").rglob("*.py"))
+    tests = "".join(p.read_text() for p in (ROOT / "tests").rglob("test_*.py"))
+    wrong = []
+    for _, _, metrics, said, shown in rows:
+        wrong += [name for name in re.findall(r"`(\w+)`", metrics) if f'"{name}"' not in source]
+        line = re.sub(r"witness NAME|redis", "%s", said.strip("`")).replace("is open", "is %s")
+        wrong += [said] if said != "–" and line not in source else []
+        wrong += [name for name in re.findall(r"`(\w+)`", shown) if f"def {name}(" not in tests]
+    assert wrong == []
+
+
 def test_prose_is_plain() -> None:
     """No word that sells, no promise without a date."""
     selling = re.compile(r"\b(blazing|seamless|powerful|cutting-edge|world-class|revolutionary|leverage|robust|TODO|coming soon)\b", re.IGNORECASE)  # fmt: skip
