@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 
 import pytest
@@ -74,3 +75,34 @@ async def test_a_token_is_used_once_over_all_nodes(make_office: MakeOffice) -> N
         errors = [result for result in results if isinstance(result, BaseException)]
         assert len(errors) == 31
         assert {error.code for error in errors if isinstance(error, EnablementError)} == {"PL-704"}
+
+
+async def test_threads_never_see_an_allow_after_a_revocation_returned(make_office: MakeOffice, deep: bool) -> None:
+    office = make_office()
+    rounds = 200 if deep else 10
+    people = [await office.hire(f"person {i}", "operator") for i in range(rounds)]
+    returned: set[str] = set()
+    wrong: list[str] = []
+    current = [people[0].nhi]
+    done = threading.Event()
+    view = office.authz.tenant(TENANT)
+
+    def ask() -> None:
+        while not done.is_set():
+            agent = current[0]
+            late = agent in returned
+            if isinstance(view.check(agent, "sandbox.read", "runtime:sandbox:1"), Allow) and late:
+                wrong.append(agent)
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for person in people:
+        current[0] = person.nhi
+        view.check(person.nhi, "sandbox.read", "runtime:sandbox:1")
+        await office.town.nhi.revoke(TENANT, person.nhi)
+        returned.add(person.nhi)
+    done.set()
+    for thread in threads:
+        thread.join()
+    assert wrong == []

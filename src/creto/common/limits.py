@@ -15,6 +15,7 @@ IDENTITIES_CACHED_MAX: Final = 16_384  # identities in memory, about 6 KiB each 
 DEPENDENTS_MAX: Final = 262_144  # (ancestor, agent) pairs that a revocation must reach in this process
 TOKEN_BYTES_MAX: Final = 8 * 1024  # a bearer token travels in a header; servers cut headers at 8 KiB
 TOKEN_TTL_S_MAX: Final = 3600  # a leaked bearer token is worth an hour at most
+TOKENS_CACHED_MAX: Final = 65_536  # tokens known not to be revoked, about 200 bytes each
 TOKEN_CAVEATS_MAX: Final = 16  # each costs one HMAC to check
 LOGIN_TTL_S: Final = 600  # a one-time login link is opened at once or not at all
 CERTIFICATE_TTL_S_MAX: Final = 7 * 86_400  # short-lived: nobody needs to publish revocation lists
@@ -57,6 +58,7 @@ UPKEEP_S: Final = 300.0  # between two rounds of tidying: what is swept has wait
 
 # Configuration and telemetry
 CONFIG_FILE_BYTES_MAX: Final = 1024 * 1024  # people write these by hand
+COUNTED_MAX: Final = 100_000  # rows that wait, as a scrape counts them: some 10 ms; more is told as this many
 METRIC_LABEL_SETS_MAX: Final = 1_000  # label values of one metric; what comes after is counted under "other"
 
 # Retries
@@ -65,7 +67,8 @@ RETRY_DELAY_S_MAX: Final = 3600.0  # nobody waits longer inside one call
 # Store and bus
 STORE_QUEUE_MAX: Final = 10_000  # transactions waiting for the writer: the spec's local buffer; beyond it PL-503
 STORE_GROUP_MAX: Final = 512  # transactions in one commit: a few milliseconds of work
-STORE_POOL_SIZE: Final = 10  # PostgreSQL connections of a process
+STORE_POOL_SIZE: Final = 10  # PostgreSQL connections of a process that write, and as many that read
+STORE_POOL_SIZE_MAX: Final = 200  # each is a thread here and a process at the server, which takes 100 by default
 STORE_RETRIES_MAX: Final = 10  # serialization failures of one transaction
 STORE_READERS_MAX: Final = 4  # threads that answer `Store.read`: a core's worth of queries each
 STORE_BUSY_S_MAX: Final = 10.0  # waiting for another process that writes to the same SQLite file
@@ -172,6 +175,7 @@ AUTHZ_CHAIN_MAX: Final = (
 )
 AUTHZ_GROUPS_MAX: Final = 1_000_000  # names times `in` in a schema: the most pairs of action and group that it can make
 AUTHZ_REASON_CHARS_MAX: Final = 500  # of what the engine says against a policy: it may print whole types
+AUTHZ_FAULTS_MAX: Final = 20  # that one refusal of a text of policies tells
 AUTHZ_RESOURCE_CHARS_MAX: Final = (
     2_048  # the longest object key, with the names before it; a remembered decision holds it
 )
@@ -179,12 +183,17 @@ AUTHZ_PATHS_MAX: Final = 500  # dots in one policy: a presence test of a path gr
 AUTHZ_POLICY_BYTES_MAX: Final = 4 * 1024 * 1024  # one tenant's policies: some 10,000
 AUTHZ_CONTEXT_BYTES_MAX: Final = 64 * 1024  # attributes of one request or entity
 AUTHZ_TTL_S: Final = 10.0  # a decision is remembered this long: the shortest of the spec's cache times
-AUTHZ_DECISIONS_MAX: Final = 200_000  # remembered decisions of a process, about 200 bytes each
-AUTHZ_SWEEP_S: Final = 0.02  # an expired decision is gone after two such turns at the latest: within 50 ms
-AUTHZ_SWEEP_LATE_S: Final = 0.5  # a sweeper that is silent this long is taken for dead, and nothing is remembered
+AUTHZ_DECISIONS_MAX: Final = 200_000  # remembered decisions of a process; the oldest makes room
+AUTHZ_AGENT_DECISIONS_MAX: Final = 20_000  # of one agent: none crowds out the others
+AUTHZ_SWEEP_S: Final = 0.02  # the shortest pause between two sweeps: an expired decision is gone so much later
+AUTHZ_SWEEP_LATE_S: Final = (
+    0.04  # a decision that outlives its time by this tells of a dead sweeper: all is forgotten, within 50 ms
+)
 AUTHZ_TENANTS_MAX: Final = 1_000  # tenants whose policies are held compiled
 AUTHZ_ENTITIES_MAX: Final = 50_000  # entities in memory
 AUTHZ_PARENTS_MAX: Final = 64  # groups that one entity names
+AUTHZ_REPLAY_ENTRIES_MAX: Final = 100_000  # entries of the log that one dry run over recorded requests looks at
+GATE_CONTEXT_BYTES_MAX: Final = 4 * 1024  # of one operation's attributes, in its entry in the log
 AUTHZ_DRY_RUN_MAX: Final = 10_000  # requests of one dry run: a second or so
 OVERRIDE_TTL_S_MAX: Final = 3_600  # an approval is acted on within the hour or asked for again
 OVERRIDE_TOKEN_BYTES_MAX: Final = 16 * 1024  # ours take 5 KiB, with the longest resource names 11
@@ -193,4 +202,5 @@ OVERRIDES_ADMITTED_MAX: Final = 10_000  # tokens that wait to be consumed in one
 # Processes
 CHILD_BACKOFF_S_MAX: Final = 30.0  # a role that keeps crashing is tried twice a minute
 CHILD_HEALTHY_S: Final = 60.0  # who lived so long begins anew with short pauses
+GATHER_S_MAX: Final = 3.0  # a process answers for its health within READY_S_MAX, and a second for the way
 CHILD_DRAIN_S_MAX: Final = 20.0  # twice what a server takes to answer what it has accepted

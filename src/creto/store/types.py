@@ -19,7 +19,7 @@ SQL is portable: `?` for parameters, `RETURNING` and `ON CONFLICT` as both engin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Sized
 from concurrent.futures import Future
 from enum import StrEnum
 from typing import Any, LiteralString, NewType, Protocol, TypeVar
@@ -29,6 +29,7 @@ import msgspec
 from creto.common import wire
 from creto.common.errors import ProductId
 from creto.common.ids import AgentId, TenantId
+from creto.common.metrics import Histogram
 from creto.common.timestamps import ConsensusTimestamp
 
 T = TypeVar("T")
@@ -59,6 +60,9 @@ class Grade(StrEnum):
     COOPERATIVE = "cooperative"  # in-process SDK
 
 
+UNRECORDED = msgspec.Raw()  # no bytes, which is no JSON: the field is left out
+
+
 class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     """One thing that happened. Its `body()` is the byte string that is hashed into the Merkle log."""
 
@@ -76,6 +80,7 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     why: str | None = None  # the reason of a failure or denial, in words
     code: str | None = None  # its error code
     grade: Grade | None = None
+    context: msgspec.Raw = UNRECORDED  # the attributes on which the gate decided
     intent_id: EntryId | None = None  # on an outcome: the intent it closes
     trace_id: str | None = None
     degraded_clock: bool = False  # the timestamp is local: the quorum was away
@@ -157,7 +162,10 @@ class Tx(ReadTx, Protocol):
     def publish(
         self, subject: str, payload: bytes, *, tenant: TenantId, agent: str, headers: dict[str, str] | None = None
     ) -> str:
-        """Append to the outbox; the id of the message."""
+        """Append to the outbox, with the trace of whoever asked for the transaction; the id of the message.
+
+        A message over a limit, or with a subject that is none, is refused here: before the commit.
+        """
         ...
 
     def outbox_forget(self, positions: Sequence[Position]) -> None:
@@ -182,9 +190,28 @@ class Isolation(StrEnum):
     READ_COMMITTED = "read_committed"  # for bulk paths that lock what they depend on
 
 
+class Queue(Sized, Protocol):
+    limit: int
+
+
 class Store(Protocol):
     @property
     def engine(self) -> EngineName: ...
+
+    @property
+    def queue(self) -> Queue:
+        """The transactions that wait, up to its `limit`."""
+        ...
+
+    @property
+    def commits(self) -> int:
+        """How many transactions this process has brought to disk."""
+        ...
+
+    @property
+    def commit_times(self) -> Histogram:
+        """How long groups of them took."""
+        ...
 
     @property
     def node(self) -> str:
