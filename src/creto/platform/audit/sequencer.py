@@ -40,7 +40,7 @@ PLATFORM_TENANT = TenantId("platform")  # whose the log's own entries are
 class Cadence(msgspec.Struct, frozen=True):
     """How often. A log that did not grow signs nothing."""
 
-    rest_ns: int = 2 * MILLISECOND  # after a step, so that the next one gathers a few entries and the writer stays free
+    rest_ns: int = 50 * MILLISECOND  # after a step, so that the next one gathers entries: each step costs the writer a commit
     poll_ns: int = 5 * MILLISECOND  # between two looks at a busy ledger, when nobody wakes the sequencer
     poll_quiet_ns: int = 50 * MILLISECOND  # once it has been quiet for a while
     checkpoint_ns: int = SECOND  # between two checkpoints of a growing log
