@@ -144,7 +144,8 @@ PROOF_TILES_CACHED_MAX: Final = 512  # unfolded full tiles in memory, 33 KiB eac
 SEQUENCE_STEP: Final = (
     128  # leaves of one step while the log keeps up: a millisecond of the writer and of Python's lock
 )
-SEQUENCE_BATCH_MAX: Final = 1_024  # leaves of one sequencing transaction: about 10 ms of the writer
+SEQUENCE_BATCH_MAX: Final = 512  # leaves of one sequencing transaction: about 5 ms of the writer
+SEQUENCE_AHEAD_MAX: Final = 3  # batches on their way to the writer: while the disk syncs one, the next are there to be written
 QUERY_WINDOW: Final = 1_000_000  # places of the log that one page of an indexed query looks at
 QUERY_WINDOW_COMBINED: Final = 100_000  # where one index is walked and other fields compared
 QUERY_WINDOW_UNINDEXED: Final = 20_000  # where each entry in the window has to be compared: some 20 ms

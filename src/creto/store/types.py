@@ -84,14 +84,14 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
         return wire.encode(self)
 
 
-class Position(msgspec.Struct, frozen=True, order=True):
+class Position(msgspec.Struct, frozen=True, order=True, gc=False):
     """A place in the ledger or the outbox. Nothing ever appears before a position that was read."""
 
     epoch: int = 0
     seq: int = 0
 
 
-class LedgerRow(msgspec.Struct, frozen=True):
+class LedgerRow(msgspec.Struct, frozen=True, gc=False):
     position: Position
     event_id: EntryId
     body: bytes

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
@@ -19,7 +20,7 @@ import msgspec
 
 from creto.common.errors import AuditError, CryptoError, EnablementError
 from creto.common.ids import TenantId, agent_id
-from creto.common.limits import SEQUENCE_BATCH_MAX, SEQUENCE_STEP
+from creto.common.limits import SEQUENCE_AHEAD_MAX, SEQUENCE_BATCH_MAX, SEQUENCE_STEP
 from creto.common.timestamps import MILLISECOND, SECOND, Clock, ConsensusTimestamp
 from creto.platform.audit import store as rows
 from creto.platform.audit.checkpoint import Checkpoint
@@ -27,7 +28,7 @@ from creto.platform.audit.events import LogKeyRotated
 from creto.platform.audit.index import indexed
 from creto.platform.audit.keys import NoteSigner
 from creto.platform.audit.store import KeyRow, LogState
-from creto.platform.audit.tiles import TileGrowth, TileTree
+from creto.platform.audit.tiles import WIDTH, TileGrowth, TileTree
 from creto.platform.crypto import merkle
 from creto.store.types import EngineName, Isolation, LedgerRow, ReadTx, Store, Tx
 
@@ -55,20 +56,24 @@ class Batch(msgspec.Struct, frozen=True):
     tiles: dict[tuple[int, int], bytes]
     leaves: list[tuple[Any, ...]]
     texts: list[tuple[int, str]]
-    times: list[tuple[int, int]]
+    spans: dict[int, tuple[int, int]]
 
 
 def prepared(state: LogState, growth: TileGrowth, tail: Sequence[LedgerRow], *, terms: bool) -> Batch:
     """Grow the tree by these rows. Pure but for `growth`, which it moves on."""
-    leaves, texts, times = [], [], []
+    leaves, texts = [], []
+    spans: dict[int, tuple[int, int]] = {}
     for index, row in enumerate(tail, state.size):
         position, entry = row.position, indexed(row.body)
         leaves.append((index, position.epoch, position.seq, row.event_id, *entry.columns()))
         texts.append((index, entry.text(terms=terms)))
-        times.append((index, entry.timestamp))
+        time, tile = entry.timestamp, index // WIDTH
+        low, high = spans.get(tile, (time, time))
+        if not low < time < high:
+            spans[tile] = min(low, time), max(high, time)
     leaf_hash = merkle.leaf_hash
     tiles = growth.append([leaf_hash(row.body) for row in tail])
-    return Batch(state, LogState(state.size + len(tail), tail[-1].position), growth, tiles, leaves, texts, times)
+    return Batch(state, LogState(state.size + len(tail), tail[-1].position), growth, tiles, leaves, texts, spans)
 
 
 class Sequencer:
@@ -103,7 +108,7 @@ class Sequencer:
             return self._settled(batch, self._submitted(batch))
 
     def drain(self, limit: int = SEQUENCE_BATCH_MAX) -> int:
-        """Sequence all that waits: while one batch is written, the next is prepared. How many leaves there were."""
+        """Sequence all that waits: while some batches are written, the next is prepared. How many leaves there were."""
         with self._step:
             total = 0
             while True:
@@ -114,18 +119,19 @@ class Sequencer:
 
     def _stream(self, limit: int) -> tuple[int, bool]:
         """How many leaves were added, and whether another process came in between."""
-        total, writing = 0, None
+        total = 0
+        writing: deque[tuple[Batch, Future[bool]]] = deque()
         state, growth = self._loaded()
         while True:
             batch = self._next(state, growth, limit)
-            if writing is not None:
-                added = self._settled(*writing)
+            while writing and (batch is None or len(writing) >= SEQUENCE_AHEAD_MAX):
+                added = self._settled(*writing.popleft())
                 total += added
-                if not added:
+                if not added:  # what was prepared on top of it finds another state, too, and changes nothing
                     return total, True
             if batch is None:
                 return total, False
-            writing = batch, self._submitted(batch)
+            writing.append((batch, self._submitted(batch)))
             state, growth = batch.after, batch.growth
 
     def _loaded(self) -> tuple[LogState, TileGrowth]:
@@ -289,7 +295,7 @@ def write(tx: Tx, origin: str, batch: Batch) -> bool:
         return False
     rows.put_leaves(tx, batch.leaves, batch.texts)
     rows.put_tiles(tx, batch.tiles)
-    rows.put_spans(tx, batch.times)
+    rows.put_spans(tx, batch.spans)
     rows.put_log_state(tx, origin, batch.after)
     return True
 
