@@ -41,6 +41,13 @@ class EngineName(StrEnum):
     POSTGRES = "postgres"
 
 
+class Tail(StrEnum):
+    """What grows at its end and is read from there."""
+
+    LEDGER = "ledger"
+    OUTBOX = "outbox"
+
+
 class Outcome(StrEnum):
     """How an act ended. An act with effects outside the database has an INTENT entry before, and another after it."""
 
@@ -212,6 +219,13 @@ class Store(Protocol):
 
     def on_signal_lost(self, fn: Callable[[], None]) -> None:
         """Call `fn` when signals may have been missed, and again when they flow: drop what you cached: fail closed."""
+        ...
+
+    def on_appended(self, tail: Tail, fn: Callable[[], None]) -> None:
+        """Call `fn` after each commit of this process that appended to the tail, on a thread of the store; it must not wait.
+
+        What other processes append is seen by looking.
+        """
         ...
 
     @property

@@ -30,7 +30,7 @@ from creto.platform.audit.keys import NoteSigner
 from creto.platform.audit.store import KeyRow, LogState
 from creto.platform.audit.tiles import WIDTH, TileGrowth, TileTree
 from creto.platform.crypto import merkle
-from creto.store.types import EngineName, Isolation, LedgerRow, ReadTx, Store, Tx
+from creto.store.types import EngineName, Isolation, LedgerRow, ReadTx, Store, Tail, Tx
 
 log = logging.getLogger("creto.audit")
 
@@ -41,9 +41,10 @@ PLATFORM_TENANT = TenantId("platform")  # whose the log's own entries are
 class Cadence(msgspec.Struct, frozen=True):
     """How often. A log that did not grow signs nothing."""
 
-    rest_ns: int = 50 * MILLISECOND  # after a step, so that the next one gathers entries: each step costs the writer a commit
-    poll_ns: int = 5 * MILLISECOND  # between two looks at a busy ledger, when nobody wakes the sequencer
-    poll_quiet_ns: int = 50 * MILLISECOND  # once it has been quiet for a while
+    rest_ns: int = (
+        50 * MILLISECOND
+    )  # after a step, so that the next one gathers entries: each step costs the writer a commit
+    poll_ns: int = 50 * MILLISECOND  # between two looks at a quiet ledger: other processes wake nobody here
     checkpoint_ns: int = SECOND  # between two checkpoints of a growing log
 
 
@@ -98,6 +99,7 @@ class Sequencer:
         self._thread: threading.Thread | None = None
         self.failure: Exception | None = None
         self._listeners: list[Callable[[Checkpoint], None]] = []
+        store.on_appended(Tail.LEDGER, self._wake.set)
 
     def step(self, limit: int = SEQUENCE_BATCH_MAX) -> int:
         """Sequence one batch; how many leaves it had. 0 also when another process was faster."""
@@ -242,10 +244,6 @@ class Sequencer:
             self._thread = threading.Thread(target=self._run, name="creto-audit-sequence", daemon=True)
             self._thread.start()
 
-    def wake(self) -> None:
-        """Something was committed: look now."""
-        self._wake.set()
-
     def stop(self) -> None:
         """Finish the step at hand, sequence what waits, sign it."""
         if self._thread is None:
@@ -256,15 +254,12 @@ class Sequencer:
         self._thread = None
 
     def _run(self) -> None:
-        quiet = 0
         while not self._stopping.is_set():
-            quiet = 0 if self._attempt() else quiet + 1
-            wait_ns = self.cadence.poll_ns if quiet < 100 else self.cadence.poll_quiet_ns
-            if quiet:
-                self._wake.wait(wait_ns / SECOND)
-                self._wake.clear()
-            else:
+            self._wake.clear()  # before looking: what is committed from here on wakes us again
+            if self._attempt():
                 self._stopping.wait(self.cadence.rest_ns / SECOND)
+            else:
+                self._wake.wait(self.cadence.poll_ns / SECOND)
         for _ in range(FINAL_ROUNDS_MAX):
             if not self._attempt():
                 break
