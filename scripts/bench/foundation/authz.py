@@ -107,7 +107,7 @@ def hits(authz: Authz, agents: list[AgentId], scale: Scale) -> list[Row]:
 async def overrides(authz: Authz, town: Town, scale: Scale) -> Row:
     """Signed and admitted beforehand; consumed with agent, action, resource and arguments bound."""
     human, agent = (await town.human("Eve")).nhi, (await town.agent("spender")).nhi
-    rounds, per_round = 20, scale.count(50, 4)
+    rounds, per_round = 7, scale.count(400, 4)
 
     async def admitted() -> str:
         text = await authz.issue_override(
