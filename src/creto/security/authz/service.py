@@ -69,8 +69,7 @@ class Authz(PolicyBook, EntityBook, Overrides):
         tenant: TenantId,
     ) -> Decision:
         """Allow, Deny, RequiresOversight or QuotaDenied. Context are attributes of this one request, in Cedar's JSON."""
-        view = self._views.get(tenant) or self._open(tenant)
-        return view.check(agent, action, resource, context)
+        return (self._views.get(tenant) or self._open(tenant)).check(agent, action, resource, context)
 
     def authorize(self, request: CheckRequest, *, tenant: TenantId) -> Decision:
         """The same for a request as one value."""
