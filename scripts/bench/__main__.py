@@ -27,7 +27,10 @@ def rows(part: str, scale: Scale) -> Iterator[Row]:
 
 
 def as_json(part: str, row: Row) -> bytes:
-    told = {"part": part, "ratios": row.ratios, "met": row.met, "reached": row.reached}
+    """The fields of the row, with the closest peer as `peer` and how many times better we are as `ratio`; all of them in `peers`, `ratios`."""
+    ratios, peer = row.ratios, row.closest
+    told = {"part": part, "peer": peer, "ratio": ratios[peer] if peer else None, "ratios": ratios}
+    told |= {"met": row.met, "reached": row.reached}
     return msgspec.json.encode({**msgspec.to_builtins(row), **told})
 
 

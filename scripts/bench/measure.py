@@ -66,6 +66,11 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
         return {name: rates if self.at_least else times for name, (rates, times) in found.items()}
 
     @property
+    def closest(self) -> str | None:
+        """The peer that comes nearest to us, or is furthest ahead."""
+        return min(self.ratios, key=self.ratios.__getitem__, default=None)
+
+    @property
     def met(self) -> bool | None:
         if self.must is None:
             return None

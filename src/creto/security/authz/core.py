@@ -24,7 +24,7 @@ from creto.security.authz.cedar.policies import Policies, compile_policies
 from creto.security.authz.cedar.values import Entity, Uid
 from creto.security.authz.checks import QuotaTenantAuthz, TenantAuthz
 from creto.security.authz.facts import Facts
-from creto.security.authz.hits import Hits, Sweeper, Ticks
+from creto.security.authz.hits import Hits, Shelf, Sweeper, Ticks
 from creto.security.authz.types import PolicyVersion, QuotaHook
 from creto.store.types import Entry, EntryId, Outcome, Store, Tx
 
@@ -69,6 +69,7 @@ class Core:
         self._hits = Hits(ticks=ticks)
         self._sweeper = Sweeper(self._hits)
         self._views: dict[str, TenantAuthz] = {}
+        self._shelves: dict[str, Shelf] = {}  # of tenants whose hits take no quota
         self._facts: dict[str, Facts] = {}
         self._holdings: dict[str, Holding] = {}
         self._recent: dict[bytes, Holding] = {}
@@ -86,6 +87,7 @@ class Core:
                 shelf = self._hits.shelf(known)
                 if self._quota is None:
                     self._views[known] = TenantAuthz(self, known, shelf)
+                    self._shelves[known] = shelf
                 else:
                     self._views[known] = QuotaTenantAuthz(self, known, shelf, self._quota)
             return self._views[known]

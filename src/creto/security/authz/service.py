@@ -69,6 +69,12 @@ class Authz(PolicyBook, EntityBook, Overrides):
         tenant: TenantId,
     ) -> Decision:
         """Allow, Deny, RequiresOversight or QuotaDenied. Context are attributes of this one request, in Cedar's JSON."""
+        shelf = self._shelves.get(tenant)
+        if shelf is not None:  # a hit without a further call
+            try:
+                return shelf.table[agent][action][resource]
+            except (KeyError, TypeError):
+                pass
         return (self._views.get(tenant) or self._open(tenant)).check(agent, action, resource, context)
 
     def authorize(self, request: CheckRequest, *, tenant: TenantId) -> Decision:
