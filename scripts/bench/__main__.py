@@ -46,15 +46,16 @@ def main() -> int:
     if unknown:
         parser.error(f"no such part: {', '.join(unknown)} (there are {', '.join(parts())})")
     print(HEADER, flush=True)
-    lines: list[bytes] = []
+    if args.json:
+        args.json.write_bytes(b"")
     missed: list[str] = []
     for part in args.parts or parts():
         for row in rows(part, QUICK if args.quick else FULL):
             print(line(row), flush=True)
             missed += [row.name] if row.met is False else []
-            lines.append(as_json(part, row))
-    if args.json:
-        args.json.write_bytes(b"\n".join(lines) + b"\n")
+            if args.json:
+                with args.json.open("ab") as file:
+                    file.write(as_json(part, row) + b"\n")
     if missed:
         print(f"\n{len(missed)} below what must be: {'; '.join(missed)}", file=sys.stderr)
     return 0

@@ -83,7 +83,7 @@ class Connections:
         self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
 
     async def ask(self, endpoint: Endpoint[..., Any], body: bytes) -> Any:
-        reader, writer = self._idle.pop() if self._idle else await asyncio.open_connection(self._host, self._port)
+        reader, writer = await self._connected()
         head = f"{endpoint.method} {endpoint.path}{self._head}Content-Length: {len(body)}\r\n\r\n"
         writer.write(head.encode() + body)
         answered = await reader.readuntil(b"\r\n\r\n")
@@ -93,6 +93,14 @@ class Connections:
         data = await reader.readexactly(int(size[1]))
         self._idle.append((reader, writer))
         return msgspec.json.decode(data, type=endpoint.response)
+
+    async def _connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        while self._idle:
+            reader, writer = self._idle.pop()
+            if not reader.at_eof():
+                return reader, writer
+            writer.close()  # it was idle for so long that the server let it go
+        return await asyncio.open_connection(self._host, self._port)
 
     def close(self) -> None:
         for _, writer in self._idle:

@@ -148,6 +148,12 @@ SEQUENCE_BATCH_MAX: Final = 512  # leaves of one sequencing transaction: about 5
 SEQUENCE_AHEAD_MAX: Final = (
     3  # batches on their way to the writer: while the disk syncs one, the next are there to be written
 )
+WORD_MERGE_PAGES: Final = (
+    24  # of the index of words, merged with one batch: a millisecond or two, where its own merges take twenty
+)
+WORD_MERGE_LEAVES: Final = (
+    4  # a larger batch merges a page for so many leaves: it keeps up, with some ten segments at any size
+)
 QUERY_WINDOW: Final = 1_000_000  # places of the log that one page of an indexed query looks at
 QUERY_WINDOW_COMBINED: Final = 100_000  # where one index is walked and other fields compared
 QUERY_WINDOW_UNINDEXED: Final = 20_000  # where each entry in the window has to be compared: some 20 ms

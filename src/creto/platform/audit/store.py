@@ -11,6 +11,7 @@ import msgspec
 from creto.common import wire
 from creto.common.errors import AuditError, NotFound
 from creto.common.ids import TenantId
+from creto.common.limits import WORD_MERGE_LEAVES, WORD_MERGE_PAGES
 from creto.platform.audit.checkpoint import Checkpoint
 from creto.platform.audit.tiles import Tile, TileReader, TilesReader
 from creto.platform.audit.types import LoggedEntry, decoded_entry
@@ -133,6 +134,8 @@ def put_leaves(tx: Tx, rows: Sequence[Row], texts: Sequence[Row]) -> None:
         # Hundreds of rows in a statement: SQLite then works without Python's lock, and whoever computes meanwhile does not slow it down.
         put_rows(tx, "INSERT INTO audit_leaf (" + ", ".join(LEAF_COLUMNS) + ") VALUES ", rows)
         put_rows(tx, "INSERT INTO audit_text (rowid, words) VALUES ", texts)
+        pages = max(WORD_MERGE_PAGES, len(texts) // WORD_MERGE_LEAVES)
+        tx.run("INSERT INTO audit_text (audit_text, rank) VALUES ('merge', ?)", pages)
     else:
         tx.bulk("audit_leaf", LEAF_COLUMNS, rows)
         tx.bulk("audit_text", ("log_index", "words"), texts)
