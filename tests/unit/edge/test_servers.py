@@ -14,6 +14,7 @@ async def test_an_answer_in_two_pieces_does_not_wait_for_an_acknowledgement() ->
     async def connected(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         accepted.set_result(writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
         writer.close()
+        await writer.wait_closed()
 
     listener = bound("127.0.0.1", 0, shared=False)
     async with await asyncio.start_server(connected, sock=listener):

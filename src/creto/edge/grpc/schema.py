@@ -11,7 +11,6 @@ import enum
 import types
 from collections.abc import Iterable
 from decimal import Decimal
-from functools import lru_cache
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -33,7 +32,6 @@ SCALARS: dict[type, Any] = {
 }
 
 
-@lru_cache(maxsize=4_096)
 def bare(type_: Any) -> Any:
     """Without its limits and its new name."""
     while True:
@@ -45,7 +43,6 @@ def bare(type_: Any) -> Any:
             return type_
 
 
-@lru_cache(maxsize=4_096)
 def present(type_: Any) -> tuple[Any, bool]:
     """The type without None, and whether it may be absent."""
     type_ = bare(type_)
@@ -60,7 +57,6 @@ def is_struct(type_: Any) -> bool:
     return isinstance(type_, type) and issubclass(type_, msgspec.Struct)
 
 
-@lru_cache(maxsize=4_096)
 def item_type(type_: Any) -> Any | None:
     """What a repeated field repeats."""
     origin = get_origin(type_)
@@ -69,7 +65,6 @@ def item_type(type_: Any) -> Any | None:
     return None
 
 
-@lru_cache(maxsize=4_096)
 def is_union(type_: Any) -> bool:
     return get_origin(type_) is Union and all(is_struct(bare(v)) for v in get_args(type_))
 
