@@ -89,7 +89,7 @@ BUS_OUTSTANDING_MAX: Final = 5_000  # messages of one durable between hand-out a
 BUS_PARALLEL_MAX: Final = 16  # agents whose messages one subscription works on at a time
 BUS_LEASE_S: Final = 10.0  # a consumer that died is noticed after this; a living one renews
 BUS_RETENTION_S: Final = 7 * 86_400  # a week in which a message can be replayed
-BUS_POLL_S: Final = 0.01  # how late a publication of another process is seen
+BUS_POLL_S: Final = 0.02  # how late a publication of another process is seen; our own commits wake us
 BUS_BACKOFF_S_INITIAL: Final = 0.1  # a hiccup is over by then
 BUS_BACKOFF_S_MAX: Final = 30.0  # nobody's next try is further away than half a minute
 BUS_HEADER_BYTES_MAX: Final = 16 * 1024  # names and values of one message
@@ -149,7 +149,16 @@ PROOF_TILES_CACHED_MAX: Final = 512  # unfolded full tiles in memory, 33 KiB eac
 SEQUENCE_STEP: Final = (
     128  # leaves of one step while the log keeps up: a millisecond of the writer and of Python's lock
 )
-SEQUENCE_BATCH_MAX: Final = 1_024  # leaves of one sequencing transaction: about 10 ms of the writer
+SEQUENCE_BATCH_MAX: Final = 512  # leaves of one sequencing transaction: about 5 ms of the writer
+SEQUENCE_AHEAD_MAX: Final = (
+    3  # batches on their way to the writer: while the disk syncs one, the next are there to be written
+)
+WORD_MERGE_PAGES: Final = (
+    24  # of the index of words, merged with one batch: a millisecond or two, where its own merges take twenty
+)
+WORD_MERGE_LEAVES: Final = (
+    4  # a larger batch merges a page for so many leaves: it keeps up, with some ten segments at any size
+)
 QUERY_WINDOW: Final = 1_000_000  # places of the log that one page of an indexed query looks at
 QUERY_WINDOW_COMBINED: Final = 100_000  # where one index is walked and other fields compared
 QUERY_WINDOW_UNINDEXED: Final = 20_000  # where each entry in the window has to be compared: some 20 ms

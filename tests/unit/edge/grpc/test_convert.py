@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args, get_origin
+from typing import Any, get_args, get_origin, get_type_hints
 
 import hypothesis.strategies as st
 import msgspec
@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 
 from creto.common.errors import EnablementError
 from creto.edge.api import ENDPOINTS
-from creto.edge.grpc.convert import hints_of, to_message, to_struct
+from creto.edge.grpc.convert import to_message, to_struct
 from creto.edge.grpc.schema import Schema, bare, is_struct, is_union, item_type, present
 from creto.edge.grpc.server import parsed
 from tests.fuzz import examples
@@ -69,7 +69,7 @@ def of(type_: Any, limits: list[msgspec.Meta]) -> st.SearchStrategy[Any]:
 
 def struct_of(struct: Any) -> st.SearchStrategy[dict[str, Any]]:
     fields = {f.name: f for f in msgspec.structs.fields(struct)}
-    hints = hints_of(struct)
+    hints = get_type_hints(struct, include_extras=True)
     return st.fixed_dictionaries(
         {n: values(hints[n]) for n, f in fields.items() if f.required},
         optional={n: values(hints[n]) for n, f in fields.items() if not f.required},
