@@ -265,7 +265,6 @@ class Course:
             await refused("PL-304", self.leases.renew(lease, TTL))
 
 
-@pytest.mark.timeout(600)  # the full counts
 async def test_whatever_a_cluster_does_from_a_seed_the_rules_hold(
     leases: LeaseKeeper, clock: ManualClock, deep: bool
 ) -> None:

@@ -19,7 +19,6 @@ CHECKS = "all"
 NOT_ASKED = "positive_data_acceptance"
 
 
-@pytest.mark.timeout(900)
 @pytest.mark.parametrize("who", ["operator", "nobody"])
 def test_the_api_keeps_its_document(who: str, tmp_path: Path, deep: bool) -> None:
     program = Path(sys.executable).parent / "st"

@@ -83,7 +83,6 @@ PARTS = 4  # of one count, so that as many processes can share it
 RECALLS: list[Recall] = [by_words, by_words, by_vector, by_vector, by_action, by_time, by_conversation, by_key]
 
 
-@pytest.mark.timeout(3600)  # the full counts
 @pytest.mark.parametrize("part", range(PARTS))
 async def test_no_recall_crosses_a_partition(world: World, part: int, deep: bool) -> None:
     owners = await filled(world)
