@@ -12,7 +12,7 @@ from enum import StrEnum
 
 import msgspec
 
-from creto.cli.facts import Facts
+from creto.cli.facts import EXTRAS, Facts
 from creto.cli.output import size
 
 PYTHON_MIN = (3, 11)
@@ -84,7 +84,7 @@ def versions(facts: Facts) -> Iterator[Check]:
         yield missing("SQLite", dotted(facts.sqlite), remedy)
     for extra, found in facts.extras.items():
         if found is not None:
-            yield ok(f"creto[{extra}]", found)
+            yield ok(f"creto[{extra}]", f"{EXTRAS[extra]} {found}")
         elif extra == "postgres" and facts.store_url.startswith("postgres"):
             yield missing(f"creto[{extra}]", "not installed", f"pip install 'creto[{extra}]': store.url needs it.")
         else:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import socket
 import ssl
 import threading
@@ -126,6 +127,9 @@ class GrpcThread:
             raise
 
     async def _start(self) -> int:
+        os.environ.setdefault(
+            "GRPC_VERBOSITY", "NONE"
+        )  # its faults are raised; the lines it writes itself have no format
         from creto.edge.grpc import GrpcServer
         from creto.edge.grpc.server import tls
 
