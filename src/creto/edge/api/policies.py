@@ -9,7 +9,7 @@ from msgspec import Meta
 
 from creto.common.errors import Unauthorized
 from creto.common.ids import AgentId, Name
-from creto.common.limits import INTEGER_MAX, PAGE_ITEMS_DEFAULT
+from creto.common.limits import ARGS_DIGEST_BYTES_MAX, ARGS_DIGEST_BYTES_MIN, INTEGER_MAX, PAGE_ITEMS_DEFAULT
 from creto.common.timestamps import ConsensusTimestamp
 from creto.edge.api.dispatch import Call, handles
 from creto.edge.api.endpoint import Ask, Endpoint, View
@@ -123,7 +123,7 @@ class IssueOverride(Ask, frozen=True):
     agent: Agent
     action: Name
     resource: Name
-    args_digest: Annotated[bytes, Meta(min_length=32, max_length=65)]
+    args_digest: Annotated[bytes, Meta(min_length=ARGS_DIGEST_BYTES_MIN, max_length=ARGS_DIGEST_BYTES_MAX)]
     ttl_s: Annotated[int, Meta(ge=1, le=3_600)] = 600
     request_id: Annotated[str, Meta(max_length=200)] = ""
 
