@@ -176,9 +176,8 @@ AUTHZ_RESOURCE_CHARS_MAX: Final = (
 AUTHZ_PATHS_MAX: Final = 500  # dots in one policy: a presence test of a path grows with its square
 AUTHZ_POLICY_BYTES_MAX: Final = 4 * 1024 * 1024  # one tenant's policies: some 10,000
 AUTHZ_CONTEXT_BYTES_MAX: Final = 64 * 1024  # attributes of one request or entity
-# The digest of an operation's arguments. Bounds that base64 can say: at least 1 and at most 0 modulo 3, so that no length between is spelt alike.
-ARGS_DIGEST_BYTES_MIN: Final = 28  # over the wire: SHA-224
-ARGS_DIGEST_BYTES_MAX: Final = 66  # a suite's byte and 64 bytes
+ARGS_DIGEST_BYTES_MIN: Final = 32  # of an operation's arguments, over the wire: no shorter hash is a suite of ours
+ARGS_DIGEST_BYTES_MAX: Final = 65  # a suite's byte and the longest hash
 AUTHZ_TTL_S: Final = 10.0  # a decision is remembered this long: the shortest of the spec's cache times
 AUTHZ_DECISIONS_MAX: Final = 200_000  # remembered decisions of a process, about 200 bytes each
 AUTHZ_SWEEP_S: Final = 0.02  # an expired decision is gone after two such turns at the latest: within 50 ms
