@@ -104,7 +104,7 @@ class Relay:
                 if not await self._lead():
                     return
                 lead_at = now + LEASE_S / 3
-            if now >= reap_at and not sent:
+            if now >= reap_at:
                 await self._reap()
                 reap_at = now + REAP_S
             if now >= purge_at:

@@ -165,6 +165,24 @@ async def test_a_message_whose_consumer_dies_each_time_becomes_a_dead_letter(nat
     assert message.payload == b"deadly"
 
 
+async def test_rows_leave_the_outbox_also_while_messages_keep_coming(nats_world: World) -> None:
+    bus = nats_world.bus()
+    await bus.subscribe("test.>", "d", Inbox())
+
+    async def keep_sending(agent: str) -> None:
+        while True:
+            await send(bus, "x", agent=agent)
+
+    async with asyncio.timeout(PATIENCE_S):
+        senders = [asyncio.create_task(keep_sending(f"a{n}")) for n in range(16)]
+        try:
+            await eventually(lambda: bus.relay.forgotten > 0)
+        finally:
+            for sender in senders:
+                sender.cancel()
+            await asyncio.gather(*senders, return_exceptions=True)
+
+
 Harm = Callable[[NatsBus], Awaitable[object]]
 
 
