@@ -35,6 +35,7 @@ def test_the_api_keeps_its_document(who: str, tmp_path: Path, deep: bool) -> Non
         env = {**os.environ, "SCHEMATHESIS_HOOKS": "schemathesis_hooks", "PYTHONPATH": str(HERE)}
         done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-20_000:] + done.stderr
-    tested = re.search(r"Tested: (\d+)", done.stdout)
-    assert tested is not None
-    assert int(tested[1]) >= (40 if who == "operator" else 10)
+    counts = re.search(r"Selected: (\d+)/\d+\s+Tested: (\d+)", done.stdout)
+    assert counts is not None, done.stdout[-2_000:]
+    selected, tested = map(int, counts.groups())
+    assert tested == selected if deep else tested > 0  # how many there is time for depends on the machine
