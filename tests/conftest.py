@@ -11,6 +11,8 @@ import pytest
 from tests import engines, fuzz
 from tests.contract.stores import make_store, store, store_url  # noqa: F401 - fixtures for every suite
 
+DEEP_TEST_S = 1800  # four times what the longest takes alone on four cores
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--deep", action="store_true", help="fuzz, crash and soak suites at full counts")
@@ -20,9 +22,16 @@ def pytest_configure(config: pytest.Config) -> None:
     fuzz.is_deep = bool(config.getoption("--deep"))
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--deep"):
+        for item in items:
+            if "deep" in getattr(item, "fixturenames", ()):
+                item.add_marker(pytest.mark.timeout(DEEP_TEST_S))
+
+
 @pytest.fixture(scope="session")
 def deep(request: pytest.FixtureRequest) -> bool:
-    """Whether the full counts are wanted; `count(sample, full)` below reads better in most tests."""
+    """Whether the full counts are wanted. A test that asks has the time for them."""
     return bool(request.config.getoption("--deep"))
 
 
