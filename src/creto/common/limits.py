@@ -197,6 +197,8 @@ CHILD_DRAIN_S_MAX: Final = 20.0  # twice what a server takes to answer what it h
 DECIMAL_DIGITS_MAX: Final = 60  # of an exact amount: a quantity of 27 digits times a price of 27, and room to sum
 CURRENCY_DIGITS_MAX: Final = 12  # decimals of a currency of one's own: a millionth of a millionth
 TIERS_MAX: Final = 100  # of one price; people write five
-PERIODS_MAX: Final = 10_000  # billing periods looked at in one question: eleven hundred years of months, a year of hours
+PERIODS_MAX: Final = (
+    10_000  # billing periods looked at in one question: eleven hundred years of months, a year of hours
+)
 CROSSINGS_MAX: Final = 10_000  # thresholds passed in one step: beyond it the distance between them is a mistake
 TOKEN_PRICES_MAX: Final = 10_000  # models of one price table; the public lists have three thousand

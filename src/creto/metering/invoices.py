@@ -80,14 +80,21 @@ NO_TERMS = Terms()
 
 @precise
 def draft(heading: Heading, lines: Sequence[Line], terms: Terms = NO_TERMS) -> Invoice:
-    """Coupons come off the lines, taxes go on what is left, credits pay what is due."""
+    """Coupons come off the lines, taxes go on what is left, credits pay what is due.
+
+    Corrections bring their discount and tax with them: those of the invoice that they correct.
+    """
     currency = iso(heading.currency)
+    fresh = [line for line in lines if line.corrects is None]
     off = discounted(
-        [(line.charge_id, line.amount) for line in lines], terms.coupons, currency, percent_first=terms.percent_first
+        [(line.charge_id, line.amount) for line in fresh], terms.coupons, currency, percent_first=terms.percent_first
     )
-    cheaper = [replace(line, discount=part) for line, part in zip(lines, off.per_line, strict=True)]
+    cheaper = [replace(line, discount=part) for line, part in zip(fresh, off.per_line, strict=True)]
     taxes = taxed([line.taxable for line in cheaper], terms.taxes, currency, terms.tax_rounding)
-    ready = tuple(replace(line, taxes=tax) for line, tax in zip(cheaper, taxes, strict=True))
+    ready = (
+        *(replace(line, taxes=tax) for line, tax in zip(cheaper, taxes, strict=True)),
+        *(line for line in lines if line.corrects is not None),
+    )
     owed = [Owed(line.line_id, frozenset({line.charge_id, line.kind}), with_tax(line)) for line in ready]
     uses = cover(terms.grants, terms.remaining, owed, currency.code, heading.period.end - 1, terms.burn_order)
     return settled(summed(heading, ready), uses)
