@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 
 import msgspec
+from msgspec.structs import replace
 
 from creto.contracts import BillableEvent
 from creto.metering.events import number_of, text_of
@@ -92,45 +93,55 @@ def group_of(meter: Meter, event: BillableEvent) -> Group:
     return (*group, (BUCKET, str(event.timestamp // meter.bucket_ns * meter.bucket_ns)))
 
 
+def selected(meter: Meter, events: Iterable[BillableEvent], period: Period) -> dict[Group, list[BillableEvent]]:
+    """The events of a period that a meter counts, by group. Each event is given once."""
+    found: dict[Group, list[BillableEvent]] = {}
+    for event in events:
+        if event.timestamp in period and counts(meter, event):
+            found.setdefault(group_of(meter, event), []).append(event)
+    return found
+
+
 @precise
-def tally(meter: Meter, event: BillableEvent, period: Period) -> Tally:
-    """What one event adds."""
-    mark = Mark(event.timestamp, event.event_id)
-    sent = number_of(event, meter.amount_property) if meter.amount_property else ZERO
+def tally(meter: Meter, events: Sequence[BillableEvent], period: Period) -> Tally:
+    """What the selected events of one group add up to."""
+    sent = ZERO if meter.amount_property is None else sum((number_of(e, meter.amount_property) for e in events), ZERO)
     if meter.property is None:
-        return Tally(count=1, sent=sent)
+        return Tally(count=len(events), sent=sent)
     if meter.aggregation is Aggregation.UNIQUE_COUNT:
-        added = text_of(event, "operation") != REMOVE
-        return Tally(count=1, sent=sent, values={text_of(event, meter.property) or "": ((mark, added),)})
-    value = number_of(event, meter.property)
-    left_ns = period.end - max(event.timestamp, period.start)
-    left_days = len(day_range(Period(max(event.timestamp, period.start), period.end), period)) if meter.prorated else 0
-    return Tally(
-        count=1,
-        total=value,
-        sent=sent,
-        level_ns=value * left_ns,
-        day_units=value * left_days,
-        maximum=value,
-        latest=(mark, value),
-    )
+        return Tally(count=len(events), sent=sent, values=comings(meter.property, events))
+    values = [number_of(event, meter.property) for event in events]
+    seen = Tally(count=len(events), total=sum(values, ZERO), sent=sent, maximum=max(values, default=None))
+    match meter.aggregation:
+        case Aggregation.LATEST:
+            marks = [
+                (Mark(event.timestamp, event.event_id), value) for event, value in zip(events, values, strict=True)
+            ]
+            return replace(seen, latest=max(marks, default=None))
+        case Aggregation.WEIGHTED_SUM:
+            left = [period.end - event.timestamp for event in events]
+            return replace(seen, level_ns=weighted(values, left))
+        case Aggregation.SUM if meter.prorated:
+            left = [len(day_range(Period(event.timestamp, period.end), period)) for event in events]
+            return replace(seen, day_units=weighted(values, left))
+    return seen
+
+
+def weighted(values: Sequence[Decimal], weights: Sequence[int]) -> Decimal:
+    return sum((value * weight for value, weight in zip(values, weights, strict=True)), ZERO)
+
+
+def comings(property: str, events: Iterable[BillableEvent]) -> dict[str, tuple[tuple[Mark, bool], ...]]:
+    """When each value came and went."""
+    found: dict[str, list[tuple[Mark, bool]]] = {}
+    for event in events:
+        mark = Mark(event.timestamp, event.event_id)
+        found.setdefault(text_of(event, property) or "", []).append((mark, text_of(event, "operation") != REMOVE))
+    return {value: tuple(sorted(marks)) for value, marks in found.items()}
 
 
 def tallies(meter: Meter, events: Iterable[BillableEvent], period: Period) -> dict[Group, Tally]:
-    """The events of a period, folded by group. Each event is given once."""
-    found: dict[Group, list[Tally]] = {}
-    for event in events:
-        if event.timestamp in period and counts(meter, event):
-            found.setdefault(group_of(meter, event), []).append(tally(meter, event, period))
-    return {group: folded(parts) for group, parts in found.items()}
-
-
-def folded(parts: list[Tally]) -> Tally:
-    """Pairwise, so that a value of a unique count is not copied once per event."""
-    while len(parts) > 1:
-        pairs = [parts[i].merged(parts[i + 1]) for i in range(0, len(parts) - 1, 2)]
-        parts = pairs + parts[len(pairs) * 2 :]
-    return parts[0] if parts else Tally()
+    return {group: tally(meter, own, period) for group, own in selected(meter, events, period).items()}
 
 
 @precise
@@ -221,33 +232,35 @@ def carried_on(
 
 def measure(
     meter: Meter,
-    events: Sequence[BillableEvent],
+    events: Iterable[BillableEvent],
     period: Period,
     carried: Mapping[Group, Carried] | None = None,
     whole: Period | None = None,
 ) -> dict[Group, Usage]:
     """The usage of each group, by name of the group. `events` count (see `events.standing`) and are in order of time."""
-    carried = carried or {}
-    seen = tallies(meter, events, period)
-    groups = sorted(seen.keys() | carried.keys() | (set() if meter.group_by or meter.bucket_ns else {()}))
-    singles = transactions(meter, events, period)
-    return {
-        group: Usage(
-            quantity(meter, seen.get(group, Tally()), period, carried.get(group, NOTHING), whole),
-            singles.get(group, ()),
-            seen[group].sent if group in seen else ZERO,
-            seen[group].count if group in seen else 0,
-        )
-        for group in groups
-    }
+    return measured(meter, selected(meter, events, period), period, carried or {}, whole)
 
 
-def transactions(meter: Meter, events: Iterable[BillableEvent], period: Period) -> dict[Group, tuple[Decimal, ...]]:
+def measured(
+    meter: Meter,
+    by_group: Mapping[Group, Sequence[BillableEvent]],
+    period: Period,
+    carried: Mapping[Group, Carried],
+    whole: Period | None = None,
+) -> dict[Group, Usage]:
+    """As `measure`, of events that are selected. A meter without groups reads something where nothing happened, too."""
+    always = set() if meter.group_by or meter.bucket_ns else {()}
+    found = {}
+    for group in sorted(by_group.keys() | carried.keys() | always):
+        events = by_group.get(group, ())
+        seen = tally(meter, events, period)
+        read = quantity(meter, seen, period, carried.get(group, NOTHING), whole)
+        found[group] = Usage(read, transactions(meter, events), seen.sent, seen.count)
+    return found
+
+
+def transactions(meter: Meter, events: Iterable[BillableEvent]) -> tuple[Decimal, ...]:
     """The single values in order, for prices that look at each; of a sum, where a value is an amount of its own."""
     if meter.aggregation is not Aggregation.SUM or meter.prorated or meter.property is None:
-        return {}
-    found: dict[Group, list[Decimal]] = {}
-    for event in events:
-        if event.timestamp in period and counts(meter, event):
-            found.setdefault(group_of(meter, event), []).append(number_of(event, meter.property))
-    return {group: tuple(values) for group, values in found.items()}
+        return ()
+    return tuple(number_of(event, meter.property) for event in events)

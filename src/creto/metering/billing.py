@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from creto.common.ids import AgentId
 from creto.contracts import BillableEvent
-from creto.metering.aggregation import BUCKET, Carried, Group, carried_on, counts, group_of, measure
+from creto.metering.aggregation import BUCKET, Carried, Group, carried_on, measured, selected
 from creto.metering.attribution import borne, by_chain, chain_of
 from creto.metering.charges import Rated, rate, true_up, with_overage
 from creto.metering.currencies import iso
@@ -68,15 +68,19 @@ class Part(msgspec.Struct, frozen=True):
 
 @precise
 def bill(asked: Bill, events: Sequence[BillableEvent]) -> list[Line]:
-    counted = [e for e in standing(events) if e.timestamp in asked.period]
+    by_type: dict[str, list[BillableEvent]] = {}
+    for event in standing(events):
+        by_type.setdefault(event.event_type, []).append(event)
     carried = dict(asked.carried)
     lines: list[Line] = []
     parts = parts_of(asked)
     for part in parts:
         own = fee_lines(part, asked)
         for charge in part.plan.charges:
+            counted = by_type.get(charge.meter.event_type, [])
             own += usage_lines(charge, part, asked, counted, carried.get(charge.meter.meter_id, {}))
         for meter in {charge.meter.meter_id: charge.meter for charge in part.plan.charges}.values():
+            counted = by_type.get(meter.event_type, [])
             carried[meter.meter_id] = carried_on(meter, counted, part.period, carried.get(meter.meter_id, {}))
         lines += [*own, *minimum_lines(part, asked, own)]
     names = [charge_id for part in parts for charge_id in part.plan.charge_ids]
@@ -130,16 +134,15 @@ def usage_lines(
     charge: Charge, part: Part, asked: Bill, events: Sequence[BillableEvent], carried: Mapping[Group, Carried]
 ) -> list[Line]:
     """One line for each group; the slices of a bucketed meter are priced apart and stand in one line."""
-    meter = charge.meter
-    own = [e for e in events if e.timestamp in part.period and counts(meter, e)]
+    by_group = selected(charge.meter, events, part.period)
     slices: dict[Group, list[tuple[Decimal, Rated]]] = {}
-    for group, usage in measure(meter, own, part.period, carried, asked.period).items():
+    for group, usage in measured(charge.meter, by_group, part.period, carried, asked.period).items():
         rated = rate(charge, usage, final=asked.final)
         slices.setdefault(without_bucket(group), []).append((usage.quantity, rated))
-    by_group: dict[Group, list[BillableEvent]] = {}
-    for event in own:
-        by_group.setdefault(without_bucket(group_of(meter, event)), []).append(event)
-    return [usage_line(charge, part, group, rated, asked, by_group.get(group, [])) for group, rated in slices.items()]
+    behind: dict[Group, list[BillableEvent]] = {}
+    for group, own in by_group.items():
+        behind.setdefault(without_bucket(group), []).extend(own)
+    return [usage_line(charge, part, group, rated, asked, behind.get(group, [])) for group, rated in slices.items()]
 
 
 def without_bucket(group: Group) -> Group:

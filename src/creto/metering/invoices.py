@@ -25,7 +25,7 @@ from creto.metering.credits import BURN_ORDER, BurnKey, Grant, Owed, cover
 from creto.metering.currencies import Currency, iso
 from creto.metering.periods import Period, prorated
 from creto.metering.plans import capped_credit
-from creto.metering.rounding import HUNDRED, ZERO, precise, trimmed
+from creto.metering.rounding import HUNDRED, ZERO, precise
 from creto.metering.taxes import TaxRounding, by_code, taxed
 from creto.metering.types import (
     ChargeId,
@@ -220,20 +220,21 @@ def unused(line: Line, part: int, whole: int) -> Decimal:
     return prorated(line.taxable, part, whole)
 
 
+@precise
 def canonical(invoice: Invoice) -> bytes:
     """The invoice as one byte string. Numbers have one spelling, keys are sorted; the status is no part of it."""
-    return wire.encode(
-        spelled(msgspec.to_builtins(replace(invoice, status=InvoiceStatus.FINAL), builtin_types=(Decimal,)))
-    )
+    final = replace(invoice, status=InvoiceStatus.FINAL)
+    return wire.encode(spelled(msgspec.to_builtins(final, builtin_types=(Decimal,))))
 
 
 def spelled(value: object) -> object:
-    if isinstance(value, Decimal):
-        return f"{trimmed(value):f}"
-    if isinstance(value, dict):
-        return {key: spelled(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [spelled(part) for part in value]
+    match value:
+        case Decimal():
+            return f"{value.normalize():f}" if value else "0"
+        case dict():
+            return {key: spelled(part) for key, part in value.items()}
+        case list() | tuple():
+            return [spelled(part) for part in value]
     return value
 
 

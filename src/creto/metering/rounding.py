@@ -44,6 +44,8 @@ def precise(rule: Callable[P, T]) -> Callable[P, T]:
 
     @wraps(rule)
     def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        if decimal.getcontext().prec == DECIMAL_DIGITS_MAX:  # within another one
+            return rule(*args, **kwargs)
         with decimal.localcontext(PRECISE):
             return rule(*args, **kwargs)
 
@@ -61,12 +63,6 @@ def plain(value: Decimal) -> Decimal:
     """The same number without an exponent, so that it is written as people write it."""
     exponent = value.as_tuple().exponent
     return value.quantize(Decimal(1)) if isinstance(exponent, int) and exponent > 0 else value
-
-
-@precise
-def trimmed(value: Decimal) -> Decimal:
-    """The same number in its one shortest spelling: 1.50 and 1.5 are written alike."""
-    return plain(value.normalize()) if value else ZERO
 
 
 @precise
