@@ -18,7 +18,7 @@ import msgspec
 from creto.common.errors import InvalidInput
 from creto.metering.periods import Cycle, period_at
 from creto.metering.prices import Checked
-from creto.metering.rounding import ZERO, precise
+from creto.metering.rounding import ZERO, Rounding, precise, round_to
 from creto.metering.types import CreditUse, GrantId
 
 NEVER = 2**63 - 1
@@ -229,5 +229,4 @@ def top_up_due(rule: TopUp, remaining: Decimal, pending: Decimal, now: int, last
     gap = (rule.below or ZERO) - (remaining + pending)
     if gap <= 0 or not rule.amount:
         return ZERO
-    times = -(-gap // rule.amount)
-    return rule.amount * times
+    return rule.amount * round_to(gap / rule.amount, 0, Rounding.CEIL)
