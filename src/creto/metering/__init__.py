@@ -7,6 +7,9 @@
     lines = bill(Bill(plans=(plan,), subscription=subscription, period=period), events)
     invoice = draft(heading, lines, Terms(coupons=coupons, taxes=taxes, grants=grants, remaining=remaining))
 
+    billing = Billing(store, clock, source)               # the same with rows: plans, subscriptions, invoices
+    subscription = await billing.subscribe("acme", agent, "team", key="order-17", by=human)
+
 Rules are pure and stand in files named after them: `aggregation`, `prices`, `charges`, `plans`, `periods`, `credits`, `coupons`, `taxes`,
 `attribution`, `invoices`, `corrections`. `presets` has the switches that reproduce other systems' numbers.
 """
@@ -17,6 +20,7 @@ from creto.metering.attribution import CostNode, borne, by_chain, chain_of, cost
 from creto.metering.billing import Bill, bill, borne_by
 from creto.metering.burndown import Book, burn_down, used_by, used_latest
 from creto.metering.charges import Rated, booking, rate, split_free, step_changes, true_up, with_overage
+from creto.metering.core import EventSource
 from creto.metering.coupons import discounted
 from creto.metering.credits import (
     Account,
@@ -64,6 +68,7 @@ from creto.metering.prices import (
     Volume,
 )
 from creto.metering.rounding import Rounding, allocate, round_to
+from creto.metering.service import Billing
 from creto.metering.subscriptions import cancelled, changed, paused, resumed, terminated
 from creto.metering.taxes import TaxRounding, tax_on
 from creto.metering.types import (
@@ -106,6 +111,7 @@ __all__ = [
     "Balance",
     "Bill",
     "BillableEvent",
+    "Billing",
     "Book",
     "BurnKey",
     "Carried",
@@ -120,6 +126,7 @@ __all__ = [
     "Cycle",
     "CycleUnit",
     "Dynamic",
+    "EventSource",
     "ExchangeRate",
     "Fee",
     "Flat",

@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from creto.common import wire
 from creto.common.errors import AlreadyExists, InvalidInput
-from creto.common.ids import SubscriptionId, TenantId
+from creto.common.ids import AgentId, SubscriptionId, TenantId
 from creto.metering.coupons import discounted
 from creto.metering.credits import BURN_ORDER, BurnKey, Grant, Owed, cover
 from creto.metering.currencies import Currency, iso
@@ -64,12 +64,13 @@ class Heading(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
-    """What holds for the whole invoice: coupons, taxes, credits, and the switches of rounding and order."""
+    """What holds for the whole invoice: coupons, taxes, credits, who has a wallet, the switches of rounding and order."""
 
     coupons: tuple[Coupon, ...] = ()
     taxes: tuple[Tax, ...] = ()
     grants: tuple[Grant, ...] = ()
     remaining: dict[GrantId, Decimal] = {}
+    wallets: frozenset[AgentId] = frozenset()
     percent_first: bool = True
     tax_rounding: TaxRounding = TaxRounding.LINE
     burn_order: tuple[BurnKey, ...] = BURN_ORDER

@@ -44,7 +44,7 @@ class Step(msgspec.Struct, frozen=True):
     amount: Decimal
 
 
-class Checked(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+class Checked(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Numbers from outside: finite and, but where a subclass says so, not negative."""
 
     def __post_init__(self) -> None:
