@@ -44,11 +44,17 @@ class KeptInMemory:
 
     def __init__(self) -> None:
         self.all: dict[SubscriptionId, list[BillableEvent]] = {}
+        self.came: dict[str, int] = {}
+        self.now = JANUARY.start
 
     def events(self, tx: ReadTx, subscription: Subscription, period: Period) -> Sequence[BillableEvent]:
         return [e for e in self.all.get(subscription.subscription_id, []) if e.timestamp in period]
 
+    def changed(self, tx: ReadTx, subscription: Subscription, period: Period, since: int) -> bool:
+        return any(self.came[e.event_id] > since for e in self.events(tx, subscription, period))
+
     def used(self, subscription: Subscription, *events: BillableEvent) -> None:
+        self.came |= {e.event_id: self.now for e in events}
         self.all.setdefault(subscription.subscription_id, []).extend(events)
 
 
@@ -83,6 +89,7 @@ def desk(make_store: MakeStore) -> Desk:
 
 def set_clock(desk: Desk, now: int) -> None:
     desk.clock.set(now)
+    desk.source.now = now
 
 
 async def test_plans_have_versions_that_stay(desk: Desk) -> None:
@@ -224,6 +231,7 @@ async def test_late_and_corrected_usage_is_booked_on_the_next_invoice_once(desk:
     set_clock(desk, JANUARY.end)
     first = await desk.billing.finalize_invoice(TENANT, january, by=HUMAN)
 
+    set_clock(desk, JANUARY.end + DAY)
     desk.source.used(subscription, event(JANUARY.start + 2 * DAY, id="late", value=5))
     february = await desk.drafted(subscription, FEBRUARY.start)
     set_clock(desk, FEBRUARY.end)

@@ -15,20 +15,19 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
 import msgspec
-from msgspec.structs import replace
 
 from creto.common.ids import AgentId
 from creto.contracts import BillableEvent
-from creto.metering.aggregation import BUCKET, Carried, Group, carried_on, measured, selected
+from creto.metering.aggregation import BUCKET, Carried, Group, carried_on, selected
 from creto.metering.attribution import borne, by_chain, chain_of
-from creto.metering.charges import Rated, rate, true_up, with_overage
-from creto.metering.currencies import iso
+from creto.metering.charges import Rated, adjustment, commitment_for, for_days, rate, unbounded
+from creto.metering.currencies import Currency, iso
 from creto.metering.events import events_root, number_of, standing
 from creto.metering.invoices import in_order
+from creto.metering.parts import Part, counted, parts_of, read
 from creto.metering.periods import Period, day_range, days, overlap, prorated
-from creto.metering.plans import effective, trial_ends_at, version_of
+from creto.metering.plans import trial_ends_at
 from creto.metering.rounding import ZERO, precise
-from creto.metering.subscriptions import billable
 from creto.metering.types import (
     Aggregation,
     Charge,
@@ -57,15 +56,6 @@ class Bill(msgspec.Struct, frozen=True, kw_only=True):
     final: bool = True
 
 
-class Part(msgspec.Struct, frozen=True):
-    """A part of the period in which one version of a plan held. A day on which plans changed belongs to the later one."""
-
-    plan: Plan
-    period: Period
-    days: int
-    mark: str  # sets the lines of several parts apart
-
-
 @precise
 def bill(asked: Bill, events: Sequence[BillableEvent]) -> list[Line]:
     by_type: dict[str, list[BillableEvent]] = {}
@@ -73,31 +63,18 @@ def bill(asked: Bill, events: Sequence[BillableEvent]) -> list[Line]:
         by_type.setdefault(event.event_type, []).append(event)
     carried = dict(asked.carried)
     lines: list[Line] = []
-    parts = parts_of(asked)
+    parts = parts_of(asked.plans, asked.subscription, asked.period)
     for part in parts:
         own = fee_lines(part, asked)
         for charge in part.plan.charges:
-            counted = by_type.get(charge.meter.event_type, [])
-            own += usage_lines(charge, part, asked, counted, carried.get(charge.meter.meter_id, {}))
+            of_type = by_type.get(charge.meter.event_type, [])
+            own += charge_lines(charge, part, asked, of_type, carried.get(charge.meter.meter_id, {}))
         for meter in {charge.meter.meter_id: charge.meter for charge in part.plan.charges}.values():
-            counted = by_type.get(meter.event_type, [])
-            carried[meter.meter_id] = carried_on(meter, counted, part.period, carried.get(meter.meter_id, {}))
-        lines += [*own, *minimum_lines(part, asked, own)]
+            of_type = by_type.get(meter.event_type, [])
+            carried[meter.meter_id] = carried_on(meter, of_type, part.period, carried.get(meter.meter_id, {}))
+        lines += [*own, *plan_lines(part, asked, own)]
     names = [charge_id for part in parts for charge_id in part.plan.charge_ids]
     return in_order(lines, list(dict.fromkeys(names)))
-
-
-def parts_of(asked: Bill) -> list[Part]:
-    held = billable(asked.subscription, asked.period)
-    parts: list[Part] = []
-    claimed: set[int] = set()
-    for phase, period in reversed(held):
-        plan = effective(version_of(asked.plans, phase.plan_id, phase.version), asked.subscription.override)
-        touched = set(day_range(period, asked.period))
-        mark = f"@{period.start}" if len(held) > 1 else ""
-        parts.append(Part(plan, period, len(touched - claimed), mark))
-        claimed |= touched
-    return parts[::-1]
 
 
 def fee_lines(part: Part, asked: Bill) -> list[Line]:
@@ -105,13 +82,13 @@ def fee_lines(part: Part, asked: Bill) -> list[Line]:
     paid = overlap(part.period, Period(trial_ends_at(part.plan, asked.subscription), part.period.end))
     if paid is None:
         return []
-    free = len(day_range(part.period, asked.period)) - len(day_range(paid, asked.period))
-    return [fee_line(part, fee, paid, part.days - free, asked) for fee in part.plan.fees]
+    paid_days = len(part.days.intersection(day_range(paid, asked.period)))
+    return [fee_line(part, fee, paid, paid_days, asked) for fee in part.plan.fees]
 
 
 def fee_line(part: Part, fee: Fee, paid: Period, paid_days: int, asked: Bill) -> Line:
     currency = iso(part.plan.currency)
-    exact = prorated(fee.amount, max(paid_days, 0), days(asked.period)) if fee.prorated else fee.amount
+    exact = prorated(fee.amount, paid_days, days(asked.period)) if fee.prorated else fee.amount
     return Line(
         line_id=f"{fee.charge_id}{part.mark}",
         kind=LineKind.FEE,
@@ -130,19 +107,41 @@ def own_share(asked: Bill, amount: Decimal) -> tuple[Share, ...]:
     return (Share(asked.subscription.agent, amount),) if amount else ()
 
 
-def usage_lines(
+def charge_lines(
     charge: Charge, part: Part, asked: Bill, events: Sequence[BillableEvent], carried: Mapping[Group, Carried]
 ) -> list[Line]:
-    """One line for each group; the slices of a bucketed meter are priced apart and stand in one line."""
-    by_group = selected(charge.meter, events, part.period)
+    """One line for each group; the slices of a bucketed meter are priced apart and stand in one line.
+
+    A maximum makes all lines less, each by its share; what a minimum or a commitment asks for is a line of its own.
+    """
     slices: dict[Group, list[tuple[Decimal, Rated]]] = {}
-    for group, usage in measured(charge.meter, by_group, part.period, carried, asked.period).items():
-        rated = rate(charge, usage, final=asked.final)
-        slices.setdefault(without_bucket(group), []).append((usage.quantity, rated))
+    for group, usage in read(charge.meter, events, part, carried, asked.period).items():
+        slices.setdefault(without_bucket(group), []).append((usage.quantity, rate(unbounded(charge), usage)))
     behind: dict[Group, list[BillableEvent]] = {}
-    for group, own in by_group.items():
+    for group, own in selected(charge.meter, counted(charge.meter, events, part), part.period).items():
         behind.setdefault(without_bucket(group), []).extend(own)
-    return [usage_line(charge, part, group, rated, asked, behind.get(group, [])) for group, rated in slices.items()]
+    bounded = for_days(charge, len(part.days), days(asked.period))
+    exact = {group: sum((r.amount for _, r in rated), ZERO) for group, rated in slices.items()}
+    amounts = capped(exact, bounded.maximum, iso(part.plan.currency))
+    lines = [
+        usage_line(charge, part, group, rated, amounts[group], asked, behind.get(group, []))
+        for group, rated in slices.items()
+    ]
+    spent = sum((line.amount for line in lines), ZERO)
+    more = adjustment(spent, bounded.minimum, bounded.commitment, final=asked.final)
+    name = f"{charge.name or charge.charge_id}: minimum and commitment"
+    return [*lines, *true_up_lines(f"{charge.charge_id}:minimum", charge.charge_id, name, more, part, asked)]
+
+
+def capped(
+    exact: Mapping[Group, Decimal], maximum: Decimal | None, currency: Currency
+) -> dict[Group, tuple[Decimal, Decimal]]:
+    """The exact and the rounded amount of each group, within the maximum of all."""
+    total = sum(exact.values(), ZERO)
+    if maximum is None or total <= maximum:
+        return {group: (amount, currency.rounded(amount)) for group, amount in exact.items()}
+    parts = currency.split(currency.rounded(maximum), [max(amount, ZERO) for amount in exact.values()])
+    return {group: (amount * maximum / total, part) for (group, amount), part in zip(exact.items(), parts, strict=True)}
 
 
 def without_bucket(group: Group) -> Group:
@@ -154,12 +153,12 @@ def usage_line(
     part: Part,
     group: Group,
     rated: Sequence[tuple[Decimal, Rated]],
+    amounts: tuple[Decimal, Decimal],
     asked: Bill,
     events: Sequence[BillableEvent],
 ) -> Line:
     currency = iso(part.plan.currency)
-    exact = sum((r.amount for _, r in rated), ZERO)
-    amount = currency.rounded(exact)
+    exact, amount = amounts
     uses = [(chain_of(e), weight(charge.meter, e)) for e in events]
     parts = by_chain(amount, uses, currency)
     name = charge.name or charge.charge_id
@@ -187,28 +186,26 @@ def weight(meter: Meter, event: BillableEvent) -> Decimal:
     return number_of(event, meter.property)
 
 
-def minimum_lines(part: Part, asked: Bill, lines: Sequence[Line]) -> list[Line]:
-    """The factor on what goes beyond the plan's commitment, and up to its minimum, for the days that it held."""
-    plan = part.plan
-    if not asked.final or (plan.minimum is None and plan.commitment is None):
-        return []
-    currency = iso(plan.currency)
+def plan_lines(part: Part, asked: Bill, lines: Sequence[Line]) -> list[Line]:
+    """What the plan's commitment and minimum ask for, for the days that it held."""
+    plan, held, whole = part.plan, len(part.days), days(asked.period)
+    minimum = None if plan.minimum is None else prorated(plan.minimum, held, whole)
     spent = sum((line.amount for line in lines), ZERO)
-    exact = ZERO
-    if plan.commitment is not None:
-        owed = replace(plan.commitment, amount=prorated(plan.commitment.amount, part.days, days(asked.period)))
-        exact += with_overage(spent, owed) - spent
-    if plan.minimum is not None:
-        exact += true_up(spent + exact, currency.rounded(prorated(plan.minimum, part.days, days(asked.period))))
-    amount = currency.rounded(exact)
+    more = adjustment(spent, minimum, commitment_for(plan.commitment, held, whole), final=asked.final)
+    return true_up_lines(MINIMUM, MINIMUM, "Minimum and commitment", more, part, asked)
+
+
+def true_up_lines(id: str, charge_id: ChargeId, name: str, exact: Decimal, part: Part, asked: Bill) -> list[Line]:
+    """A line for what is missing; none where nothing is. Amounts before it are rounded, so it is what is missing to the cent."""
+    amount = iso(part.plan.currency).rounded(exact)
     if not amount:
         return []
     return [
         Line(
-            line_id=f"{MINIMUM}{part.mark}",
+            line_id=f"{id}{part.mark}",
             kind=LineKind.TRUE_UP,
-            charge_id=MINIMUM,
-            description="Minimum and commitment",
+            charge_id=charge_id,
+            description=name,
             period=part.period,
             exact=exact,
             amount=amount,

@@ -1,6 +1,6 @@
 """Charges: what a plan asks for a quantity.
 
-The order is fixed: conversion, free units, price, percent off, maximum, minimum, commitment. Money already booked for the same
+The order is fixed: conversion, free units, price, percent off, maximum, commitment, minimum. Money already booked for the same
 period is taken off at the end (`booking`), so a period billed in parts comes to the same as one billed at once.
 
 INVARIANT: the bookings of a period sum to the rounded amount of its final usage, whatever was booked on the way.
@@ -13,8 +13,10 @@ from decimal import Decimal
 from itertools import zip_longest
 
 import msgspec
+from msgspec.structs import replace
 
 from creto.metering.currencies import Currency
+from creto.metering.periods import prorated
 from creto.metering.prices import Step, Usage
 from creto.metering.rounding import HUNDRED, ZERO, precise, round_to
 from creto.metering.types import Charge, Commitment, Conversion
@@ -41,11 +43,39 @@ def rate(charge: Charge, usage: Usage, *, final: bool = True) -> Rated:
     percent_off = gross * charge.discount_percent / HUNDRED
     discounted = gross - percent_off
     capped = discounted if charge.maximum is None else min(discounted, charge.maximum)
-    if charge.commitment is None:
-        amount = capped + (true_up(capped, charge.minimum) if final else ZERO)
-    else:
-        amount = with_overage(capped, charge.commitment) if final or capped > charge.commitment.amount else capped
-    return Rated(billed.quantity, steps, gross, percent_off, discounted - capped, max(amount - capped, ZERO), amount)
+    more = adjustment(capped, charge.minimum, charge.commitment, final=final)
+    return Rated(billed.quantity, steps, gross, percent_off, discounted - capped, more, capped + more)
+
+
+@precise
+def adjustment(
+    spent: Decimal, minimum: Decimal | None, commitment: Commitment | None, *, final: bool = True
+) -> Decimal:
+    """What comes on top: up to the commitment or by its factor beyond it, then up to the minimum."""
+    more = ZERO
+    if commitment is not None and (final or spent > commitment.amount):
+        more = with_overage(spent, commitment) - spent
+    return more + (true_up(spent + more, minimum) if final else ZERO)
+
+
+@precise
+def for_days(charge: Charge, part: int, whole: int) -> Charge:
+    """The bounds of a charge for a part of its period; the price itself is of what was used."""
+    return replace(
+        charge,
+        minimum=None if charge.minimum is None else prorated(charge.minimum, part, whole),
+        maximum=None if charge.maximum is None else prorated(charge.maximum, part, whole),
+        commitment=commitment_for(charge.commitment, part, whole),
+    )
+
+
+def commitment_for(commitment: Commitment | None, part: int, whole: int) -> Commitment | None:
+    return None if commitment is None else replace(commitment, amount=prorated(commitment.amount, part, whole))
+
+
+def unbounded(charge: Charge) -> Charge:
+    """The charge of one group among several: bounds hold for all of them together."""
+    return replace(charge, minimum=None, maximum=None, commitment=None)
 
 
 def billed_usage(charge: Charge, usage: Usage) -> Usage:

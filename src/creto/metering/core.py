@@ -22,6 +22,10 @@ class EventSource(Protocol):
 
     def events(self, tx: ReadTx, subscription: Subscription, period: Period) -> Sequence[BillableEvent]: ...
 
+    def changed(self, tx: ReadTx, subscription: Subscription, period: Period, since: int) -> bool:
+        """Whether an event of the period came, was corrected or was voided after an instant."""
+        ...
+
 
 class Core:
     def __init__(self, store: Store, clock: Clock, source: EventSource) -> None:

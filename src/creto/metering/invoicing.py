@@ -205,6 +205,8 @@ class Invoicing(Subscribing):
         ]
         lines: list[Line] = []
         for invoice, terms in past[-INVOICES_REBOOKED_MAX:]:
+            if not self._source.changed(tx, subscription, invoice.period, invoice.finalized_at or 0):
+                continue
             own = self._lines(tx, subscription, invoice.period, terms, now)
             recount = invoices.draft(heading_like(invoice, invoice.invoice_id), own, terms)
             booked = corrections.booked(others, invoice.invoice_id)

@@ -9,6 +9,7 @@ from creto.common.timestamps import DAY, HOUR
 from creto.metering import (
     Aggregation,
     Bill,
+    Graduated,
     LineKind,
     Override,
     PerUnit,
@@ -16,6 +17,7 @@ from creto.metering import (
     Plan,
     Subscription,
     SubscriptionStatus,
+    Tier,
     bill,
     cancelled,
     changed,
@@ -69,6 +71,37 @@ def test_a_pause_is_not_billed_and_its_usage_neither() -> None:
 
     assert sum(v for k, v in got.items() if k.startswith("base")) == 21  # type: ignore[misc]
     assert sum(v for k, v in got.items() if k.startswith("use")) == 3  # type: ignore[misc]
+
+
+def test_tiers_go_on_after_a_pause_where_they_were_before() -> None:
+    tiers = plan(charge(Graduated(tiers=(Tier(up_to=D(10), unit=D(2), flat=D(5)), Tier(unit=D(1)))), minimum=D(31)))
+    asked = resumed(paused(subscription(), START + 10 * DAY), START + 20 * DAY)
+
+    events = (event(START + DAY, value=8), event(START + 21 * DAY, value=4))
+    assert amounts(asked, tiers, events=events) == {"use": 27}
+    assert amounts(asked, tiers, events=events[:1]) == {"use": 21}
+    assert amounts(asked, tiers) == {"use": 5, "use:minimum": 16}
+
+
+def test_seats_are_not_billed_while_paused_and_may_go_meanwhile() -> None:
+    seats = plan(charge(PerUnit(unit=D(31)), meter=meter(Aggregation.SUM, carries=True, prorated=True)))
+    asked = resumed(paused(subscription(), START + 10 * DAY), START + 20 * DAY)
+    events = (event(START, value=2), event(START + 15 * DAY, value=-1))
+    assert amounts(asked, seats, events=events) == {"use": 2 * 10 + 11}
+
+
+def test_the_bounds_of_a_charge_hold_for_all_its_groups_together() -> None:
+    regions = meter(group_by=("region",))
+    capped = plan(charge(PerUnit(unit=D(1)), meter=regions, maximum=D(10)))
+    trued_up = plan(charge(PerUnit(unit=D(1)), meter=regions, minimum=D(100)))
+    events = (event(START, id="a", value=20, region="eu"), event(START, id="b", value=10, region="us"))
+
+    assert amounts(subscription(), capped, events=events) == {"use:region=eu": D("6.67"), "use:region=us": D("3.33")}
+    assert amounts(subscription(), trued_up, events=events) == {
+        "use:region=eu": 20,
+        "use:region=us": 10,
+        "use:minimum": 70,
+    }
 
 
 def test_who_is_paused_now_pays_until_the_pause_began() -> None:
