@@ -204,3 +204,4 @@ CROSSINGS_MAX: Final = 10_000  # thresholds passed in one step: beyond it the di
 TOKEN_PRICES_MAX: Final = 10_000  # models of one price table; the public lists have three thousand
 SUBSCRIBE_KEY_S: Final = 7 * 86_400  # a saga that was interrupted is resumed within the week, as ingestion is
 INVOICES_REBOOKED_MAX: Final = 12  # final invoices that late events are looked for in: a year of months
+PLAN_CHARGES_MAX: Final = 200  # fees and charges of one plan; each is a line of every invoice

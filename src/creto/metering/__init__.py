@@ -4,14 +4,13 @@
     charge = Charge(charge_id="tokens", meter=tokens, price=PerUnit(unit=Decimal("0.000003")))
     plan = Plan(plan_id="team", version=1, name="Team", currency="USD", cycle=CycleUnit.MONTH, charges=(charge,))
 
-    lines = bill(Bill(plans=(plan,), subscription=subscription, period=period), events)
-    invoice = draft(heading, lines, Terms(coupons=coupons, taxes=taxes, grants=grants, remaining=remaining))
-
-    billing = Billing(store, clock, source)               # the same with rows: plans, subscriptions, invoices
+    billing = Billing(store, clock, source)            # `source` is where the events of subscriptions are kept
+    await billing.create_plan("acme", plan, by=human)
     subscription = await billing.subscribe("acme", agent, "team", key="order-17", by=human)
+    draft = await billing.draft_invoice("acme", subscription.subscription_id, by=human, at=clock.now())
 
-Rules are pure and stand in files named after them: `aggregation`, `prices`, `charges`, `plans`, `periods`, `credits`, `coupons`, `taxes`,
-`attribution`, `invoices`, `corrections`. `presets` has the switches that reproduce other systems' numbers.
+Beneath it all rules are pure and stand in files named after them: `aggregation`, `prices`, `charges`, `plans`, `periods`, `credits`,
+`coupons`, `taxes`, `attribution`, `invoices`, `corrections`. `presets` has the switches that reproduce other systems' numbers.
 """
 
 from creto.metering import corrections, crossings, prorated, tokens

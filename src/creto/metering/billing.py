@@ -11,6 +11,7 @@ INVARIANT: the same events give the same lines, in whatever order they came and 
 
 from __future__ import annotations
 
+import urllib.parse
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
@@ -163,7 +164,7 @@ def usage_line(
     parts = by_chain(amount, uses, currency)
     name = charge.name or charge.charge_id
     return Line(
-        line_id=":".join([charge.charge_id, *(f"{k}={v}" for k, v in group)]) + part.mark,
+        line_id=":".join([charge.charge_id, *(f"{quote(k)}={quote(v)}" for k, v in group)]) + part.mark,
         kind=LineKind.USAGE,
         charge_id=charge.charge_id,
         description=name if not group else f"{name} ({', '.join(v for _, v in group)})",
@@ -177,6 +178,11 @@ def usage_line(
         events_root=events_root(events) if events else None,
         shares=borne(parts, part.plan.payer, asked.wallets, currency) if parts else own_share(asked, amount),
     )
+
+
+def quote(text: str) -> str:
+    """Groups are named by what agents send: no name may read as another one's."""
+    return urllib.parse.quote(text, safe="")
 
 
 def weight(meter: Meter, event: BillableEvent) -> Decimal:

@@ -10,6 +10,7 @@ import msgspec
 from creto.common import wire
 from creto.common.errors import NotFound, ProductId
 from creto.common.ids import AgentId, SubscriptionId, TenantId, new_id
+from creto.common.telemetry import Metrics
 from creto.common.timestamps import Clock, ConsensusTimestamp
 from creto.contracts import BillableEvent
 from creto.metering.periods import Period
@@ -28,10 +29,13 @@ class EventSource(Protocol):
 
 
 class Core:
-    def __init__(self, store: Store, clock: Clock, source: EventSource) -> None:
+    def __init__(self, store: Store, clock: Clock, source: EventSource, metrics: Metrics | None = None) -> None:
         self._store = store
         self._clock = clock
         self._source = source
+        self._generated = (metrics or Metrics()).counter(
+            "metering_invoices_generated_total", "Invoices that became final", "currency"
+        )
 
     def _record(
         self, tx: Tx, tenant: TenantId, act: str, event: str, *, by: AgentId, subject: str, now: ConsensusTimestamp,

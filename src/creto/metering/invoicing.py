@@ -107,7 +107,9 @@ class Invoicing(Subscribing):
             check_over(tx, invoice, now)
             return self._numbered(tx, invoice, series, by, now)
 
-        return await self._change(tenant, invoice_id, "finalized", by, step, recount=True)
+        final = await self._change(tenant, invoice_id, "finalized", by, step, recount=True)
+        self._generated.labels(final.currency).add()
+        return final
 
     async def void_invoice(self, tenant: TenantId, invoice_id: InvoiceId, *, by: AgentId) -> Invoice:
         """It keeps its number. What corrects it has to be voided before it."""

@@ -13,12 +13,15 @@ import msgspec
 from msgspec.structs import replace
 
 from creto.common.errors import InvalidInput, NotFound
+from creto.common.ids import checked_name
+from creto.common.limits import PLAN_CHARGES_MAX
 from creto.common.timestamps import SECOND
 from creto.metering.currencies import Currency, iso
 from creto.metering.periods import instant, local, prorated
-from creto.metering.rounding import ZERO, precise
+from creto.metering.rounding import HUNDRED, ZERO, precise
 from creto.metering.types import Charge, Override, Phase, Plan, PlanId, Subscription
 
+RESERVED = frozenset(":=@")  # they part the ids of lines
 ONE_DAY = timedelta(days=1)
 
 
@@ -26,10 +29,25 @@ def checked(plan: Plan) -> Plan:
     """A plan that can be billed: a currency that exists, and a name of its own for every charge and fee."""
     iso(plan.currency)
     names = plan.charge_ids
+    if len(names) > PLAN_CHARGES_MAX:
+        raise InvalidInput.of("charges", got=len(names), expected=f"at most {PLAN_CHARGES_MAX}", code="MT-400")
+    for name in names:
+        checked_name(name, "charge_id")
+        if RESERVED.intersection(name):
+            raise InvalidInput.of("charge_id", got=name, expected="a name without : = @", code="MT-400")
+    check_percents(plan)
     doubles = sorted({n for n in names if names.count(n) > 1})
     if doubles:
         raise InvalidInput.of("charge_id", got=doubles, expected="each once in a plan", code="MT-400")
     return plan
+
+
+def check_percents(plan: Plan) -> None:
+    for charge in plan.charges:
+        if charge.discount_percent > HUNDRED:
+            raise InvalidInput.of(
+                "discount_percent", got=str(charge.discount_percent), expected="0 to 100", code="MT-400"
+            )
 
 
 def revised(plan: Plan, **changes: object) -> Plan:
@@ -58,13 +76,15 @@ def effective(plan: Plan, override: Override | None) -> Plan:
     )
     if not named <= ids:
         raise InvalidInput.of("override", got=sorted(named - ids), expected=f"charges of {plan.plan_id}", code="MT-400")
-    return replace(
-        plan,
-        fees=tuple(replace(f, amount=override.fees.get(f.charge_id, f.amount)) for f in plan.fees),
-        charges=tuple(overridden(c, override) for c in plan.charges),
-        minimum=plan.minimum if override.minimum is None else override.minimum,
-        commitment=plan.commitment if override.commitment is None else override.commitment,
-        trial_days=plan.trial_days if override.trial_days is None else override.trial_days,
+    return checked(
+        replace(
+            plan,
+            fees=tuple(replace(f, amount=override.fees.get(f.charge_id, f.amount)) for f in plan.fees),
+            charges=tuple(overridden(c, override) for c in plan.charges),
+            minimum=plan.minimum if override.minimum is None else override.minimum,
+            commitment=plan.commitment if override.commitment is None else override.commitment,
+            trial_days=plan.trial_days if override.trial_days is None else override.trial_days,
+        )
     )
 
 

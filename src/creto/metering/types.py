@@ -191,6 +191,15 @@ class Override(Checked, frozen=True):
     commitment: Commitment | None = None
     trial_days: int | None = None
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("fees", "free_units", "discount_percent"):
+            for charge_id, value in getattr(self, name).items():
+                if not (value.is_finite() and value >= 0):
+                    raise InvalidInput.of(
+                        f"{name}.{charge_id}", got=str(value), expected="a number, 0 or above", code="MT-400"
+                    )
+
 
 # Subscriptions
 

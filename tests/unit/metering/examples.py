@@ -74,7 +74,7 @@ def meter(aggregation: Aggregation = Aggregation.SUM, **more: Any) -> Meter:
 
 
 def charge(price: Price, **more: Any) -> Charge:
-    return Charge(charge_id=ChargeId("use"), price=price, **{"meter": meter(), **more})
+    return Charge(**{"charge_id": ChargeId("use"), "price": price, "meter": meter(), **more})
 
 
 def plan(*charges: Charge, fee: str | None = None, **more: Any) -> Plan:

@@ -104,6 +104,24 @@ def test_the_bounds_of_a_charge_hold_for_all_its_groups_together() -> None:
     }
 
 
+def test_what_agents_send_cannot_make_two_lines_one() -> None:
+    asked = plan(charge(PerUnit(unit=D(1)), meter=meter(group_by=("a", "b"))))
+    events = (event(START, id="1", value=1, a="1:b=2", b="3"), event(START, id="2", value=2, a="1", b="2:b=3"))
+    assert sorted(amounts(subscription(), asked, events=events).values()) == [1, 2]  # type: ignore[type-var]
+
+
+@pytest.mark.parametrize("name", ["a:b", "a=b", "a@1", "", " a"])
+def test_a_charge_has_a_name_that_lines_can_bear(name: str) -> None:
+    with pytest.raises(InvalidInput):
+        checked(plan(charge(PerUnit(unit=D(1)), charge_id=name)))
+
+
+@pytest.mark.parametrize("value", ["NaN", "-1", "Infinity"])
+def test_an_override_holds_numbers_alone(value: str) -> None:
+    with pytest.raises(InvalidInput):
+        Override(fees={ChargeId("base"): D(value)})
+
+
 def test_who_is_paused_now_pays_until_the_pause_began() -> None:
     assert amounts(paused(subscription(), START + 10 * DAY))["base"] == 10
 
