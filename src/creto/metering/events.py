@@ -40,14 +40,18 @@ def billable(event: UsageEvent) -> BillableEvent:
 
 
 def standing(events: Iterable[BillableEvent], corrections: Iterable[Correction] = ()) -> list[BillableEvent]:
-    """The events that count, by time and then by id. A later correction of the same event replaces an earlier one."""
-    corrected = {c.event_id: c.replacement for c in corrections}
-    by_id = {}
+    """The events that count, by time and then by id. A later correction of the same event replaces an earlier one.
+
+    Ingestion refuses a second event of the same id; should one be here nevertheless, which of them counts is not left to chance.
+    """
+    corrected = {c.event_id: c.replacement for c in sorted(corrections, key=lambda c: c.at)}
+    by_id: dict[EventId, BillableEvent] = {}
     for event in events:
-        counted = corrected.get(event.event_id, event)
-        if counted is not None:
-            by_id[event.event_id] = counted
-    return sorted(by_id.values(), key=lambda e: (e.timestamp, e.event_id))
+        known = by_id.setdefault(event.event_id, event)
+        if known != event:
+            by_id[event.event_id] = min(known, event, key=wire.encode)
+    counted = (corrected.get(event.event_id, event) for event in by_id.values())
+    return sorted((e for e in counted if e is not None), key=lambda e: (e.timestamp, e.event_id))
 
 
 def text_of(event: BillableEvent, name: str) -> str | None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from calendar import monthrange
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from decimal import Decimal
 from enum import StrEnum
 from functools import lru_cache
@@ -72,7 +72,9 @@ class Cycle(msgspec.Struct, frozen=True):
 
 
 @lru_cache(maxsize=1_024)
-def zone_of(name: str) -> ZoneInfo:
+def zone_of(name: str) -> tzinfo:
+    if name == "UTC":  # also where the system has no table of zones
+        return UTC
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:

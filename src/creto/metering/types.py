@@ -362,10 +362,11 @@ class Invoice(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Correction(msgspec.Struct, frozen=True):
-    """An event that was wrong: without a replacement it is void."""
+    """An event that was wrong: without a replacement it is void. `at` is when it was corrected."""
 
     event_id: EventId
     replacement: BillableEvent | None = None
+    at: int = 0
 
 
 __all__ = [

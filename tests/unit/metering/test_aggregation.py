@@ -97,6 +97,15 @@ def test_voided_events_do_not_count_and_corrected_ones_count_as_corrected() -> N
     corrected = [Correction(events[0].event_id), Correction(events[1].event_id, event(START, id="b", value=20))]
     assert [e.properties["value"] for e in standing(events, corrected)] == [20, 4]
 
+    again = Correction(events[1].event_id, event(START, id="b", value=200), at=1)
+    assert standing(events, [again, *corrected]) == standing(events, [*corrected, again])
+    assert standing(events, [again, *corrected])[0].properties["value"] == 200
+
+
+def test_of_two_events_with_one_id_the_same_counts_whichever_came_first() -> None:
+    one, other = event(START, id="a", value=1), event(START, id="a", value=2)
+    assert standing([one, other]) == standing([other, one])
+
 
 @pytest.mark.parametrize(
     ("aggregation", "next_level"),
