@@ -69,7 +69,13 @@ def event(
 def meter(aggregation: Aggregation = Aggregation.SUM, **more: Any) -> Meter:
     counts = aggregation is Aggregation.COUNT
     return Meter(
-        meter_id=MeterId("m"), event_type="use", aggregation=aggregation, property=None if counts else "value", **more
+        **{
+            "meter_id": MeterId("m"),
+            "event_type": "use",
+            "aggregation": aggregation,
+            "property": None if counts else "value",
+            **more,
+        }
     )
 
 
