@@ -215,3 +215,16 @@ CHILD_BACKOFF_S_MAX: Final = 30.0  # a role that keeps crashing is tried twice a
 CHILD_HEALTHY_S: Final = 60.0  # who lived so long begins anew with short pauses
 GATHER_S_MAX: Final = 3.0  # a process answers for its health within READY_S_MAX, and a second for the way
 CHILD_DRAIN_S_MAX: Final = 20.0  # twice what a server takes to answer what it has accepted
+
+# Metering
+DECIMAL_DIGITS_MAX: Final = 60  # of an exact amount: a quantity of 27 digits times a price of 27, and room to sum
+CURRENCY_DIGITS_MAX: Final = 12  # decimals of a currency of one's own: a millionth of a millionth
+TIERS_MAX: Final = 100  # of one price; people write five
+PERIODS_MAX: Final = (
+    10_000  # billing periods looked at in one question: eleven hundred years of months, a year of hours
+)
+CROSSINGS_MAX: Final = 10_000  # thresholds passed in one step: beyond it the distance between them is a mistake
+TOKEN_PRICES_MAX: Final = 10_000  # models of one price table; the public lists have three thousand
+SUBSCRIBE_KEY_S: Final = 7 * 86_400  # a saga that was interrupted is resumed within the week, as ingestion is
+INVOICES_REBOOKED_MAX: Final = 12  # final invoices that late events are looked for in: a year of months
+PLAN_CHARGES_MAX: Final = 200  # fees and charges of one plan; each is a line of every invoice
