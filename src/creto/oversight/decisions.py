@@ -132,7 +132,9 @@ def sign(ballot: Ballot, key: SigningKey) -> SignedBallot:
 def attest(ballot: Ballot, key: SigningKey, evidence: Evidence, assurance: Assurance) -> SignedBallot:
     """Only what the service saw: never the human's own key."""
     if assurance is Assurance.OWN_KEY:
-        raise InvalidInput.of("assurance", got="A3", expected="A0 to A2: only the approver's own signature is A3", code="OV-400")
+        raise InvalidInput.of(
+            "assurance", got="A3", expected="A0 to A2: only the approver's own signature is A3", code="OV-400"
+        )
     bare = Attested(key=key.public.to_bytes(), assurance=assurance, evidence=evidence, signature=b"")
     signature = key.sign(attested_bytes(ballot, bare), ATTEST_CONTEXT)
     return SignedBallot(ballot=ballot, proof=msgspec.structs.replace(bare, signature=signature))
@@ -200,7 +202,9 @@ class DecisionFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Fals
     def decode(data: bytes) -> DecisionFile:
         """Exactly one spelling is read: what `encode` writes."""
         if len(data) > OVERSIGHT_DECISION_BYTES_MAX:
-            raise InvalidInput.of("decision", got=f"{len(data)} bytes", expected=f"{OVERSIGHT_DECISION_BYTES_MAX} at most")
+            raise InvalidInput.of(
+                "decision", got=f"{len(data)} bytes", expected=f"{OVERSIGHT_DECISION_BYTES_MAX} at most"
+            )
         decision = wire.decode(data, DecisionFile, what="decision")
         if decision.encode() != data or decision.kind != FILE_KIND:
             raise InvalidInput.of("decision", got="another spelling", expected="the canonical bytes")
@@ -224,9 +228,13 @@ class DecisionFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Fals
         except SignatureVerificationFailed as error:
             if error.code == "OV-401":
                 raise
-            raise SignatureVerificationFailed("OV-401", f"a signature does not hold: {error.message}", caused_by=error) from error
+            raise SignatureVerificationFailed(
+                "OV-401", f"a signature does not hold: {error.message}", caused_by=error
+            ) from error
         self._check_outcome()
-        return tuple(dict.fromkeys(vote.signed.ballot.person for vote in self.votes if vote.signed.ballot.round == self.round))
+        return tuple(
+            dict.fromkeys(vote.signed.ballot.person for vote in self.votes if vote.signed.ballot.round == self.round)
+        )
 
     def _check_bound(self, vote: CastVote) -> None:
         """A vote of the last round is about exactly this; an earlier one about this request."""
@@ -239,7 +247,9 @@ class DecisionFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Fals
                 raise unproved(f"vote.{field}", getattr(ballot, field), getattr(self, field))
         policy = (ballot.policy_id, ballot.policy_version, ballot.policy_hash)
         if policy != (self.policy.policy_id, self.policy.version, policy_hash(self.policy)):
-            raise unproved("vote.policy", f"{ballot.policy_id} version {ballot.policy_version}", "the policy of this file")
+            raise unproved(
+                "vote.policy", f"{ballot.policy_id} version {ballot.policy_version}", "the policy of this file"
+            )
         if {ballot.person, vote.seat} & set(self.excluded):
             raise unproved("vote.person", ballot.person, "somebody other than the agent, its owner and its ancestors")
 
@@ -278,7 +288,9 @@ def is_decision_file(data: bytes) -> bool:
 def verify_decision_file(data: bytes, keys: Keys) -> FileVerdict:
     """As evidence: what was decided, by whom, how sure it is that it was them."""
     if not keys.agents:
-        raise InvalidInput.of("keys", got="no keys of identities", expected="the service's and the approvers' keys (--agents)")
+        raise InvalidInput.of(
+            "keys", got="no keys of identities", expected="the service's and the approvers' keys (--agents)"
+        )
     decision = DecisionFile.decode(data.strip())
     people = decision.verify(keys.agents)
     last = [vote.signed for vote in decision.votes if vote.signed.ballot.round == decision.round]

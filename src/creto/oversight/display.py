@@ -91,7 +91,10 @@ class Display(msgspec.Struct, frozen=True, kw_only=True):
     def text(self) -> str:
         """The whole, for a terminal, a mail, a screen reader."""
         blocks = [
-            (self.effect, [f"Agent: {self.agent}", f"For: {self.acts_for}", f"Action: {self.action} on {self.resource}"]),
+            (
+                self.effect,
+                [f"Agent: {self.agent}", f"For: {self.acts_for}", f"Action: {self.action} on {self.resource}"],
+            ),
             (f"Risk: {self.risk}", [*self.risks, f"Asked because: {self.policy}"]),
             ("Arguments:", [str(line) for line in self.arguments] or ["none"]),
             ("Since the last similar approved call:", [*self.changes]),
@@ -125,7 +128,10 @@ def render(ask: Ask) -> Display:
         action=shown(ask.action, found),
         resource=shown(ask.resource, found),
         risk=str(ask.risk),
-        risks=tuple(f"{one.level}: {shown(one.name, found)} {shown(one.description, found)}".rstrip() for one in ask.risk_factors),
+        risks=tuple(
+            f"{one.level}: {shown(one.name, found)} {shown(one.description, found)}".rstrip()
+            for one in ask.risk_factors
+        ),
         policy=f"{shown(ask.policy.title or ask.policy.policy_id, found)} ({ask.policy.policy_id} version {ask.policy.version})",
         arguments=arguments,
         changes=changes(ask.before, value, found),

@@ -76,7 +76,9 @@ def check_items(items: Sequence[BatchItem]) -> None:
             raise InvalidInput.of("items", got=f"the item id {item.item_id!r} twice or empty", expected="distinct ids", code="OV-400")  # fmt: skip
         unknown = [other for other in item.after if other not in seen]
         if unknown:
-            raise InvalidInput.of(f"items.{item.item_id}.after", got=unknown[0], expected="an item before it", code="OV-400")
+            raise InvalidInput.of(
+                f"items.{item.item_id}.after", got=unknown[0], expected="an item before it", code="OV-400"
+            )
         parsed(item.arguments)
         seen.add(item.item_id)
 

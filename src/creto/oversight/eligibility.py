@@ -51,6 +51,7 @@ class Directory(msgspec.Struct, frozen=True):
     groups: Mapping[str, tuple[str, ...]] = {}
     people: Mapping[str, PersonId] = {}  # how approvers are written, addresses too → who that is
     delegations: tuple[Delegation, ...] = ()
+    out: frozenset[PersonId] = frozenset()  # revoked, suspended or retired: named, and unable to decide
 
     def seats(self, approvers: Iterable[str]) -> dict[PersonId, frozenset[str]]:
         """Every human that the list names, with the groups through which it does."""
@@ -139,9 +140,9 @@ def seated(
         return person
     wanted = [on_behalf_of] if on_behalf_of is not None else sorted(seats)
     for holder in wanted:
-        if holder in seats and holder not in ask.excluded and holder != person:
-            if directory.substitute(holder, ask.policy, now) == person:
-                return holder
+        open_to_others = holder in seats and holder not in ask.excluded and holder != person
+        if open_to_others and directory.substitute(holder, ask.policy, now) == person:
+            return holder
     raise ineligible("NOT_ELIGIBLE", "no tier that was reached names this human, nor somebody they stand in for")
 
 
@@ -150,7 +151,7 @@ def told(ask: Ask, tier: int, directory: Directory, now: ConsensusTimestamp) -> 
     found: dict[PersonId, PersonId] = {}
     for holder in sorted(directory.seats(ask.policy.tiers[tier].approvers)):
         sits = directory.substitute(holder, ask.policy, now)
-        if holder not in ask.excluded and sits is not None and sits not in ask.excluded:
+        if holder not in ask.excluded and sits is not None and sits not in ask.excluded and sits not in directory.out:
             found.setdefault(sits, holder)
     return found
 
@@ -163,17 +164,18 @@ def why_nobody(ask: Ask, tier: int, directory: Directory, now: ConsensusTimestam
     looped = [p for p in seats if p not in ask.excluded and directory.substitute(p, ask.policy, now) is None]
     if looped:
         return f"the delegations of {', '.join(sorted(looped))} run in a circle"
-    return "its people are the agent's owner or ancestors"
+    return "its people are the agent's owner or ancestors, or not in force"
 
 
 def attainable(ask: Ask, directory: Directory, now: ConsensusTimestamp) -> bool:
     """Whether all tiers together have enough humans for the quorum, in all and of each group."""
     people: set[PersonId] = set()
+    barred = {*ask.excluded, *directory.out}
     for tier in range(len(ask.policy.tiers)):
         people.update(told(ask, tier, directory, now))
     seats = directory.seats(reached(ask.policy, len(ask.policy.tiers)))
     for need in ask.policy.quorum.groups:
-        if sum(need.group in groups and person not in ask.excluded for person, groups in seats.items()) < need.approvals:
+        if sum(need.group in groups and person not in barred for person, groups in seats.items()) < need.approvals:
             return False
     return len(people) >= needed(ask.policy.quorum)
 

@@ -16,7 +16,6 @@ import msgspec
 from msgspec.structs import replace
 
 from creto.common.errors import InvalidInput
-from creto.common.ids import PolicyId
 from creto.common.limits import OVERSIGHT_CLAIM_S_MAX, OVERSIGHT_EXTENSION_S_MAX
 from creto.common.timestamps import SECOND, ConsensusTimestamp
 from creto.contracts import RiskLevel, TimeoutAction
@@ -72,7 +71,7 @@ def due(ask: Ask, progress: Progress, now: ConsensusTimestamp, able: Able) -> St
     if not progress.state.open:
         return None
     if now >= ends_at(progress):
-        skipped = []
+        skipped: list[int] = []
         for tier in range(progress.tier + 1, len(ask.policy.tiers)):
             if able(tier):
                 return Escalate(tier, tuple(skipped))
@@ -111,7 +110,9 @@ def claimed(progress: Progress, person: PersonId, ttl_s: int, now: ConsensusTime
     if not 1 <= ttl_s <= OVERSIGHT_CLAIM_S_MAX:
         raise InvalidInput.of("ttl_s", got=ttl_s, expected=f"1 to {OVERSIGHT_CLAIM_S_MAX}", code="OV-400")
     if progress.claim is not None and progress.claim.until > now and progress.claim.person != person:
-        raise InvalidInput.of("claim", got=f"claimed by {progress.claim.person}", expected="a free request", code="OV-400")
+        raise InvalidInput.of(
+            "claim", got=f"claimed by {progress.claim.person}", expected="a free request", code="OV-400"
+        )
     if person in progress.claimed:
         raise InvalidInput.of("claim", got="a second claim", expected="one for each human at a tier", code="OV-400")
     claim = Claim(person=person, until=ConsensusTimestamp(now + ttl_s * SECOND))
@@ -123,7 +124,9 @@ def extended(progress: Progress, by_s: int) -> Progress:
     check_open(progress)
     total = progress.extended_s + by_s
     if by_s < 1 or total > OVERSIGHT_EXTENSION_S_MAX:
-        raise InvalidInput.of("by_s", got=by_s, expected=f"{OVERSIGHT_EXTENSION_S_MAX} s in all at one tier", code="OV-400")
+        raise InvalidInput.of(
+            "by_s", got=by_s, expected=f"{OVERSIGHT_EXTENSION_S_MAX} s in all at one tier", code="OV-400"
+        )
     return replace(
         progress, deadline_at=ConsensusTimestamp(progress.deadline_at + by_s * SECOND), extended_s=total, warned=False,
         version=progress.version + 1,
@@ -133,7 +136,3 @@ def extended(progress: Progress, by_s: int) -> Progress:
 def estimated_wait_s(policy: OversightPolicy) -> int:
     """How long the whole chain may take at most."""
     return sum(tier.timeout_s for tier in policy.tiers)
-
-
-def policy_wait_s(policies: dict[PolicyId, OversightPolicy], policy_id: PolicyId, default_s: int) -> int:
-    return estimated_wait_s(policies[policy_id]) if policy_id in policies else default_s

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from creto.common.errors import InvalidInput
-from creto.common.ids import AgentId, TenantId
+from creto.common.ids import AgentId, RequestId, TenantId
 from creto.common.timestamps import SECOND, ConsensusTimestamp
 from creto.oversight.arguments import args_hash
 from creto.oversight.edits import within
@@ -25,7 +25,6 @@ from creto.oversight.types import (
     GrantKind,
     GrantWish,
     OversightPolicy,
-    RequestId,
 )
 from creto.platform.consensus import PersonId
 
@@ -41,7 +40,9 @@ def check_wish(ask: Ask, wish: GrantWish | None) -> None:
     if wish is None:
         return
     if not offered(ask) or ask.policy.grants is None:
-        raise InvalidInput.of("wish", got="approve for …", expected="approve once: the policy allows no grant here", code="OV-400")
+        raise InvalidInput.of(
+            "wish", got="approve for …", expected="approve once: the policy allows no grant here", code="OV-400"
+        )
     between("wish.ttl_s", wish.ttl_s, 1, ask.policy.grants.ttl_s_max)
     between("wish.uses", wish.uses, 1, ask.policy.grants.uses_max)
 
@@ -102,7 +103,12 @@ def break_glass_terms(policy: OversightPolicy) -> BreakGlassTerms:
 
 def covers(grant: Grant, ask: Ask, now: ConsensusTimestamp) -> bool:
     """Whether this call was approved in advance."""
-    same = (grant.tenant, grant.agent, grant.action, grant.resource) == (ask.tenant, ask.agent, ask.action, ask.resource)
+    same = (grant.tenant, grant.agent, grant.action, grant.resource) == (
+        ask.tenant,
+        ask.agent,
+        ask.action,
+        ask.resource,
+    )
     policy = (grant.policy_id, grant.policy_version) == (ask.policy.policy_id, ask.policy.version)
     if not same or not policy or not live(grant, now) or ask.items:
         return False

@@ -22,11 +22,11 @@ SPACES_MAX = 2  # more in a row push what follows out of sight
 PROSE = frozenset("–—‘’“”„…•·×÷°§€£¥«»¿¡")  # punctuation that people write and no program reads
 # Letters of other scripts that are drawn like an ASCII letter.
 LOOK_ALIKES = frozenset(
-    "аеорсухіјѕһԁԛԝӏвкмнтгзбАВЕКМНОРСТХУІЈЅԌԚԜҮҺӀЗЬ"  # noqa: RUF001
-    "αορνυικτγηωχεΑΒΕΖΗΙΚΜΝΟΡΤΥΧϲϳϹ"  # noqa: RUF001
+    "аеорсухіјѕһԁԛԝӏвкмнтгзбАВЕКМНОРСТХУІЈЅԌԚԜҮҺӀЗЬ"
+    "αορνυικτγηωχεΑΒΕΖΗΙΚΜΝΟΡΤΥΧϲϳϹ"
     "օսոհցզյկգքԱՍՏՕՈԼ"
-    "ІіΟοՕⲟⲞⲤⲥᎪᏴᏟᎠᎬᎢᏚᎳᎻᎷᏢᏙᏃᏞᏒᎥᏎᏦᏀꓐꓚꓓꓰꓝꓖꓧꓲꓙꓗꓡꓟꓠꓳꓑꓣꓢꓔꓴꓦꓪꓫꓬꓜ"  # noqa: RUF001
-    "ıȷɑɡɩʋᴏᴄᴠᴡᴢꞯɪʀɴʟʜʏƽƨǃǀ"  # noqa: RUF001
+    "ІіΟοՕⲟⲞⲤⲥᎪᏴᏟᎠᎬᎢᏚᎳᎻᎷᏢᏙᏃᏞᏒᎥᏎᏦᏀꓐꓚꓓꓰꓝꓖꓧꓲꓙꓗꓡꓟꓠꓳꓑꓣꓢꓔꓴꓦꓪꓫꓬꓜ"
+    "ıȷɑɡɩʋᴏᴄᴠᴡᴢꞯɪʀɴʟʜʏƽƨǃǀ"
 )
 NO_SHAPE = frozenset("\u115f\u1160\u3164\uffa0\u17b4\u17b5\u034f\u2800")  # letters and marks without a picture
 MARKUP = re.compile(r"<[A-Za-z!/@#]|&(?:#|[A-Za-z])|\]\(|```|\*\*|\bjavascript:|\x1b|\\u[0-9a-fA-F]{4}|%[0-9a-fA-F]{2}")
@@ -113,7 +113,9 @@ def doubt(c: str, before: str, marks: int, prose: bool) -> Trick | None:
     if unicodedata.normalize("NFKC", c) != c:
         return Trick.LOOK_ALIKE  # another spelling of a common character: full-width, mathematical, superscript, Kelvin
     if marks:
-        own_script = before and (before.isalpha() or marks > 1) and unicodedata.name(c, "").split(" ")[0] == script(before)
+        own_script = (
+            before and (before.isalpha() or marks > 1) and unicodedata.name(c, "").split(" ")[0] == script(before)
+        )
         return None if category != "Me" and marks <= MARKS_MAX and own_script else Trick.MARKS
     if c.isalpha() or (prose and c in PROSE):
         return None

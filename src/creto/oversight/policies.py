@@ -50,7 +50,9 @@ def checked(policy: OversightPolicy) -> OversightPolicy:
     between("execution_s", policy.execution_s, 1, OVERRIDE_TTL_S_MAX)
     between("key_grace_s", policy.key_grace_s, 0, OVERSIGHT_KEY_GRACE_S_MAX)
     if policy.final_action is TimeoutAction.ESCALATE:
-        raise refusal("final_action", "escalate", "auto_deny or auto_approve: after the last tier there is nobody to escalate to")
+        raise refusal(
+            "final_action", "escalate", "auto_deny or auto_approve: after the last tier there is nobody to escalate to"
+        )
     if policy.grants is not None:
         between("grants.ttl_s_max", policy.grants.ttl_s_max, 1, OVERSIGHT_GRANT_S_MAX)
         between("grants.uses_max", policy.grants.uses_max, 1, OVERSIGHT_GRANT_USES_MAX)
@@ -73,7 +75,9 @@ def check_quorum(policy: OversightPolicy) -> None:
         raise refusal("quorum.groups", "a group twice", "each group once")
     named = [approver for tier in policy.tiers for approver in tier.approvers]
     if not any(name.startswith("group:") for name in named) and len(set(named)) < needed(quorum):
-        raise refusal("quorum", f"{needed(quorum)} approvals of {len(set(named))} approvers", "as many approvers at least")
+        raise refusal(
+            "quorum", f"{needed(quorum)} approvals of {len(set(named))} approvers", "as many approvers at least"
+        )
 
 
 def of_requirement(policy_id: PolicyId, requirement: OversightRequirement, title: str = "") -> OversightPolicy:

@@ -12,7 +12,7 @@ import msgspec
 
 from creto.common.ids import AgentId, PolicyId, RequestId, SandboxId, TenantId
 from creto.common.timestamps import ConsensusTimestamp
-from creto.contracts import RiskFactor, RiskLevel, TimeoutAction
+from creto.contracts import ArgumentBound, RiskFactor, RiskLevel, TimeoutAction
 from creto.platform.consensus import PersonId
 
 
@@ -218,12 +218,7 @@ class GrantWish(Strict, frozen=True, kw_only=True):
     uses: int
 
 
-class Bound(Strict, frozen=True, kw_only=True):
-    """A limit on one argument, named by its place: equal to a JSON value, or a number not above another."""
-
-    path: str
-    equal: str | None = None
-    at_most: str | None = None
+Bound = ArgumentBound
 
 
 class Permit(Strict, frozen=True, kw_only=True):
@@ -254,13 +249,6 @@ class Progress(Strict, frozen=True, kw_only=True):
     superseded_by: RequestId | None = None
     grant_id: str | None = None  # the grant that approved it
     permit: Permit = Permit()
-
-
-class Record(msgspec.Struct, frozen=True):
-    """A request as it is stored."""
-
-    ask: Ask
-    progress: Progress
 
 
 class NoteKind(StrEnum):
