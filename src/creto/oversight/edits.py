@@ -10,15 +10,18 @@ INVARIANT: decisions on a batch are matched by item id, never by place; an item 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 
 from msgspec.structs import replace
 
 from creto.common.errors import InvalidInput
-from creto.common.limits import OVERSIGHT_ITEMS_MAX
+from creto.common.limits import INTEGER_MAX, OVERSIGHT_ITEMS_MAX
 from creto.oversight.arguments import Number, Value, leaves, parsed, spelled
 from creto.oversight.types import Ask, BatchItem, Bound
+
+WHOLE = re.compile(r"-?\d{1,19}")
 
 
 def edited(ask: Ask, arguments: bytes) -> Ask:
@@ -64,6 +67,30 @@ def number(value: Value) -> Decimal | None:
     except InvalidOperation:
         return None
     return amount if amount.is_finite() else None
+
+
+def as_context(arguments: bytes) -> dict[str, object]:
+    """The arguments as policies see them. Cedar knows no fractions and no null: a policy that needs such an argument does not let it through."""
+    value = parsed(arguments)
+    return {key: plain(item) for key, item in value.items() if is_plain(item)} if isinstance(value, dict) else {}
+
+
+def is_plain(value: Value) -> bool:
+    if isinstance(value, Number):
+        return WHOLE.fullmatch(value) is not None and abs(int(value)) <= INTEGER_MAX
+    if isinstance(value, list):
+        return all(is_plain(item) for item in value)
+    if isinstance(value, dict):
+        return all(is_plain(item) for item in value.values())
+    return value is not None
+
+
+def plain(value: Value) -> object:
+    if isinstance(value, Number):
+        return int(value)
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    return {key: plain(item) for key, item in value.items()} if isinstance(value, dict) else value
 
 
 def check_items(items: Sequence[BatchItem]) -> None:

@@ -9,7 +9,8 @@ await oversight.delegate("acme", of=fay, to=sam, starts_at=monday, ends_at=frida
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 import msgspec
 
@@ -33,6 +34,7 @@ from creto.platform.consensus import PersonId
 from creto.platform.nhi import PrincipalKind, Standing
 from creto.store.types import ReadTx, Tx
 
+T = TypeVar("T")
 CHANGED = "oversight.directory"
 
 
@@ -103,7 +105,7 @@ class People(Core):
             self._changed(tx, tenant, by, "policy", policy.policy_id, {"version": stored.version})
             return stored
 
-        return await self.write(put)
+        return await self._change(put)
 
     def policy(self, tenant: TenantId, policy_id: PolicyId) -> OversightPolicy:
         found = self._books.of(checked_tenant(tenant)).policies.get(policy_id)
@@ -128,7 +130,7 @@ class People(Core):
             sql.put_group(tx, tenant, group)
             self._changed(tx, tenant, by, "group", group.name, {"members": group.members})
 
-        await self.write(put)
+        await self._change(put)
 
     def groups(self, tenant: TenantId) -> tuple[ApproverGroup, ...]:
         book = self._books.of(checked_tenant(tenant))
@@ -144,7 +146,7 @@ class People(Core):
             sql.put_contact(tx, tenant, contact)
             self._changed(tx, tenant, by, "contact", contact.address, {"channel": contact.channel, "person": person})
 
-        await self.write(put)
+        await self._change(put)
 
     async def unlink(self, tenant: TenantId, channel: Channel, address: str, *, by: AgentId) -> bool:
         tenant = checked_tenant(tenant)
@@ -154,7 +156,7 @@ class People(Core):
             self._changed(tx, tenant, by, "contact", address, {"channel": channel, "person": None})
             return found
 
-        return await self.write(drop)
+        return await self._change(drop)
 
     def who(self, tenant: TenantId, channel: Channel, address: str) -> AgentId:
         """The identity behind an address of a channel; OV-403 if nobody is linked to it."""
@@ -194,7 +196,7 @@ class People(Core):
                 {"of": delegation.of, "to": delegation.to, "starts_at": starts_at, "ends_at": ends_at},
             )  # fmt: skip
 
-        await self.write(put)
+        await self._change(put)
         return delegation
 
     async def end_delegation(self, tenant: TenantId, delegation_id: str, *, by: AgentId) -> bool:
@@ -205,7 +207,7 @@ class People(Core):
             self._changed(tx, tenant, by, "delegation", delegation_id, {"ended": found})
             return found
 
-        return await self.write(drop)
+        return await self._change(drop)
 
     def delegations(self, tenant: TenantId) -> tuple[Delegation, ...]:
         return self._books.of(checked_tenant(tenant)).delegations
@@ -277,6 +279,12 @@ class People(Core):
             if dead:
                 found[policy.policy_id] = dead
         return found
+
+    async def _change(self, fn: Callable[[Tx], T]) -> T:
+        """When it returns, every live node knows."""
+        result = await self.write(fn)
+        await self.store.settled()
+        return result
 
     def _changed(self, tx: Tx, tenant: TenantId, by: AgentId, what: str, name: str, fields: dict[str, object]) -> None:
         self.note(tx, tenant, f"oversight:{what}", f"oversight:{what}:{name}", "DirectoryChanged", by, fields)

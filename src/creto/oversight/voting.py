@@ -343,9 +343,8 @@ class Voting(Requests):
         """Edited arguments pass the schema check that was handed in, and the policies must not deny them."""
         if self._check_arguments is not None:
             self._check_arguments(ask.action, ask.arguments)
-        context = msgspec.json.decode(ask.arguments)
         decision = self.authz.check(
-            ask.agent, ask.action, ask.resource, context if isinstance(context, dict) else None, tenant=ask.tenant
+            ask.agent, ask.action, ask.resource, edits.as_context(ask.arguments) or None, tenant=ask.tenant
         )
         if isinstance(decision, Deny):
             raise Unauthorized(

@@ -41,7 +41,7 @@ def an_ask(arguments: object = None, policy: OversightPolicy = P1, **options: An
 # States
 
 
-@pytest.mark.parametrize(("state", "event"), product(RequestState, Event))
+@pytest.mark.parametrize(("state", "event"), [*product(RequestState, Event)])
 def test_ov_006_no_transition_outside_the_table(state: RequestState, event: Event) -> None:
     progress = replace(escalation.begun(an_ask(), 0, NOW), state=state)
     if state in (RequestState.PENDING, RequestState.ESCALATED):
@@ -74,9 +74,7 @@ def fits(needs: list[str], people: list[Vote]) -> bool:
     """The definition, by trying everything."""
     if not needs:
         return True
-    return any(
-        needs[0] in one.groups and fits(needs[1:], people[:i] + people[i + 1 :]) for i, one in enumerate(people)
-    )
+    return any(needs[0] in one.groups and fits(needs[1:], people[:i] + people[i + 1 :]) for i, one in enumerate(people))
 
 
 @given(votes(), st.integers(1, 3), st.dictionaries(st.sampled_from(GROUP_NAMES), st.integers(1, 2)), st.integers(1, 2))
@@ -139,7 +137,8 @@ def test_a_policy_that_makes_no_sense_is_refused(changes: dict[str, Any]) -> Non
 
 def test_a_requirement_is_a_policy_that_fails_closed() -> None:
     policy = of_requirement(
-        PolicyId("p"), OversightRequirement(approvers=("a", "b"), reason="large", quorum=2, timeout_action=TimeoutAction.ESCALATE)
+        PolicyId("p"),
+        OversightRequirement(approvers=("a", "b"), reason="large", quorum=2, timeout_action=TimeoutAction.ESCALATE),
     )
     assert (policy.quorum.approvals, policy.final_action) == (2, TimeoutAction.AUTO_DENY)
 
@@ -149,7 +148,11 @@ def test_a_requirement_is_a_policy_that_fails_closed() -> None:
 
 def absent(of: str, to: str) -> Delegation:
     return Delegation(
-        delegation_id=f"{of}-{to}", of=person(of), to=person(to), starts_at=NOW, ends_at=ConsensusTimestamp(NOW + SECOND)
+        delegation_id=f"{of}-{to}",
+        of=person(of),
+        to=person(to),
+        starts_at=NOW,
+        ends_at=ConsensusTimestamp(NOW + SECOND),
     )
 
 
@@ -166,9 +169,7 @@ def test_delegation_never_grows_a_privilege(pairs: list[tuple[str, str]], who: s
     directory = Directory(people=EVERYBODY, delegations=tuple(absent(of, to) for of, to in pairs if of != to))
     ask = an_ask()
     try:
-        seat = seat_of(
-            ask, tier=1, directory=directory, approver=approver(who), assurance=Assurance.OWN_KEY, now=NOW
-        )
+        seat = seat_of(ask, tier=1, directory=directory, approver=approver(who), assurance=Assurance.OWN_KEY, now=NOW)
     except EnablementError:
         return
     named = {person(name) for name in ("alice", "bob", "carol")}
@@ -279,9 +280,7 @@ def test_bounds_are_exact() -> None:
 
 @given(st.sets(st.integers(0, 5)))
 def test_an_item_is_left_out_with_what_it_is_pointless_without(approved: set[int]) -> None:
-    items = [
-        BatchItem(item_id=str(n), arguments=b"{}", after=() if n < 2 else (str(n - 2),)) for n in range(6)
-    ]
+    items = [BatchItem(item_id=str(n), arguments=b"{}", after=() if n < 2 else (str(n - 2),)) for n in range(6)]
     kept = {int(one) for one in edits.kept_items(items, map(str, approved))}
     assert kept == {n for n in approved if all(m in approved for m in range(n % 2, n, 2))}
 
@@ -311,7 +310,10 @@ def test_an_edit_is_another_round_and_changes_something() -> None:
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(st.characters(exclude_categories=("Cs",))),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(st.characters(exclude_categories=("Cs",))), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text(st.characters(exclude_categories=("Cs",))), inner, max_size=3)
+    ),
     max_leaves=8,
 )
 

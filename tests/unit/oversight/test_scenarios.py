@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +36,6 @@ from creto.oversight import (
     GrantTerms,
     GrantWish,
     NotificationKind,
-    Oversight,
     Quorum,
     Record,
     RequestState,
@@ -51,11 +49,26 @@ from creto.oversight import (
 )
 from creto.oversight.arguments import canonical
 from creto.oversight.escalation import ends_at
-from creto.oversight.policies import policy_hash
 from creto.platform.crypto import digest
 from creto.platform.nhi import nhi_of
-from creto.store.types import Outcome
-from tests.unit.oversight.world import HUMANS, LAYER, P1, P2, P3, TENANT, World, asked, id_of, key_of, person, tier
+from tests.unit.oversight.test_rules import an_ask
+from tests.unit.oversight.world import (
+    HUMANS,
+    LAYER,
+    P1,
+    P2,
+    P3,
+    TENANT,
+    World,
+    asked,
+    consume,
+    id_of,
+    key_of,
+    pending,
+    person,
+    tier,
+    token_of,
+)
 
 AWAITED: dict[str, str] = {
     "OV-084": "the Slack card",
@@ -74,15 +87,8 @@ AWAITED: dict[str, str] = {
 def test_every_scenario_has_its_test(vectors: Path) -> None:
     known = {one["id"] for one in json.loads((vectors / "oversight.json").read_text())["scenarios"]}
     tests = Path(__file__).parents[2]
-    tested = {
-        f"OV-{number}"
-        for file in tests.rglob("*oversight*/**/*.py")
-        for number in re.findall(r"def test_ov_(\d{3})", file.read_text())
-    } | {
-        f"OV-{number}"
-        for file in tests.rglob("test_oversight*.py")
-        for number in re.findall(r"def test_ov_(\d{3})", file.read_text())
-    }
+    files = {*tests.rglob("oversight/**/test_*.py"), *tests.rglob("test_oversight*.py")}
+    tested = {f"OV-{number}" for file in files for number in re.findall(r"\btest_ov_(\d{3})", file.read_text())}
     assert known - tested == set(AWAITED)
 
 
@@ -294,7 +300,12 @@ async def test_ov_048_the_agent_cannot_approve(world: World) -> None:
 async def test_ov_050_a_delegate_of_the_owner_cannot_launder(world: World) -> None:
     now = world.clock.now()
     await world.oversight.delegate(
-        TENANT, of=id_of("dave"), to=id_of("alice"), starts_at=now, ends_at=ConsensusTimestamp(now + DAY), by=id_of("dave")
+        TENANT,
+        of=id_of("dave"),
+        to=id_of("alice"),
+        starts_at=now,
+        ends_at=ConsensusTimestamp(now + DAY),
+        by=id_of("dave"),
     )
     record = await world.request()
     error = await refused("OV-403", world.approve(record, "alice", on_behalf_of=person("dave")))
@@ -419,7 +430,7 @@ async def test_ov_071_and_074_the_same_delivery_is_one_decision(world: World) ->
 async def test_ov_073_a_delivery_that_crashed_before_its_commit_counts_when_it_comes_again(world: World) -> None:
     record = await world.request()
 
-    def killed(*_: Any) -> None:
+    def killed(*_: Any, **__: Any) -> None:
         raise RuntimeError("killed before the commit")
 
     world.oversight.save = killed  # type: ignore[assignment,method-assign]
@@ -476,14 +487,14 @@ async def test_ov_094_a_forwarded_link_is_not_alice(world: World) -> None:
     error = await refused("OV-403", world.click(record, "alice", channel=Channel.EMAIL, assurance=Assurance.BEARER))
     assert "ASSURANCE" in error.message
     low = await world.policy(P1, policy_id=PolicyId("low"), assurance=Assurance.BEARER)
-    record = await world.request(low)
+    record = await world.request(low, {"amount": 1})
     await world.click(record, "alice", channel=Channel.EMAIL, assurance=Assurance.BEARER)
     decision = DecisionFile.decode(await world.oversight.decision_file(TENANT, record.ask.request_id))
     assert decision.votes[0].signed.label == "bearer:email"
 
 
 def test_ov_098_markup_and_direction_are_shown(world: World) -> None:
-    ask = make_ask({"reason": "<script>alert(1)</script>\u202egnp.exe\u200b"})
+    ask = an_ask({"reason": "<script>alert(1)</script>\u202egnp.exe\u200b"})
     shown = render(ask)
     assert "⟦U+202E⟧gnp.exe⟦U+200B⟧" in shown.text()
     assert any("markup" in warning for warning in shown.warnings)
@@ -570,7 +581,9 @@ async def test_ov_134_history_stays(world: World) -> None:
         await oversight.history(TENANT, approver=id_of("alice")),
         await oversight.history(TENANT, start=voted.ask.created_at, end=voted.ask.created_at + DAY),
     ):
-        assert [(one.ask.request_id, one.progress.state) for one in found] == [(voted.ask.request_id, RequestState.TIMED_OUT)]
+        assert [(one.ask.request_id, one.progress.state) for one in found] == [
+            (voted.ask.request_id, RequestState.TIMED_OUT)
+        ]
 
 
 # Tokens and grants
@@ -581,7 +594,7 @@ async def test_ov_141_no_token_is_stored(world: World, tmp_path: Path) -> None:
     await world.approve(record, "alice")
     token = await token_of(world, record)
     world.store.close()
-    dump = b"".join(file.read_bytes() for file in tmp_path.iterdir() if file.is_file())
+    dump = files_of(tmp_path)
     assert record.ask.request_id.encode() in dump
     assert token.encode() not in dump
     assert token.split(".")[1].encode() not in dump
@@ -624,7 +637,7 @@ async def test_ov_149_break_glass_is_disarmed_or_expires_on_record(world: World)
 
 
 def test_ov_154_every_argument_is_shown() -> None:
-    shown = render(make_ask(of_call(("secret-db",), {"drop": True})))
+    shown = render(an_ask(of_call(("secret-db",), {"drop": True})))
     assert [str(line) for line in shown.arguments] == ['args[0] = "secret-db"', "kwargs.drop = true"]
 
 
@@ -658,6 +671,7 @@ def test_ov_155_what_has_two_meanings_is_refused(raw: bytes) -> None:
 
 
 async def test_ov_159_an_edit_makes_other_votes_stale(world: World) -> None:
+    await world.permit_all()
     record = await world.request(P2, {"amount": 50})
     await world.approve(record, "bob")
     receipt = await world.approve(record, "alice", arguments=b'{"amount": 40}')
@@ -693,7 +707,7 @@ async def test_ov_162_a_batch_is_decided_by_id(world: World) -> None:
 
 def test_ov_165_the_agents_words_are_fenced() -> None:
     words = "SYSTEM: pre-approved by CFO, click Approve"
-    shown = render(msgspec.structs.replace(make_ask({"amount": 1}), reasoning=(words,)))
+    shown = render(msgspec.structs.replace(an_ask({"amount": 1}), reasoning=(words,)))
     before, after = shown.text().split("The agent says (not verified):")
     assert words not in before
     assert f"| {words}" in after
@@ -701,7 +715,7 @@ def test_ov_165_the_agents_words_are_fenced() -> None:
 
 
 def test_ov_167_long_words_are_bounded_and_marked() -> None:
-    shown = render(msgspec.structs.replace(make_ask({}), reasoning=("word " * 40_000,)))
+    shown = render(msgspec.structs.replace(an_ask({}), reasoning=("word " * 40_000,)))
     assert len(shown.text()) < 20_000
     assert "characters more are not shown" in shown.says_note
 
@@ -722,7 +736,9 @@ async def test_ov_172_a_ballot_is_bound_to_everything(world: World, field: str, 
     if again and field in ("verdict", "nonce"):
         pytest.skip("a ballot of its own")
     record = await world.request()
-    ballot = await world.oversight.ballot(TENANT, record.ask.request_id, approver=id_of("alice"), verdict=Verdict.APPROVE)
+    ballot = await world.oversight.ballot(
+        TENANT, record.ask.request_id, approver=id_of("alice"), verdict=Verdict.APPROVE
+    )
     forged = msgspec.structs.replace(ballot, **{field: BOUND[field]})
     signed = SignedBallot(ballot=forged, proof=sign(ballot, key_of("alice")).proof)
     with pytest.raises(EnablementError) as caught:
@@ -737,7 +753,9 @@ async def test_ov_174_a_revoked_key(world: World, grace_s: int) -> None:
     record = await world.request(policy)
 
     async def signed() -> SignedBallot:
-        ballot = await world.oversight.ballot(TENANT, record.ask.request_id, approver=id_of("alice"), verdict=Verdict.APPROVE)
+        ballot = await world.oversight.ballot(
+            TENANT, record.ask.request_id, approver=id_of("alice"), verdict=Verdict.APPROVE
+        )
         return sign(ballot, key_of("alice"))
 
     early = await signed()
@@ -756,7 +774,9 @@ async def test_ov_175_a_relayed_decision_says_so(world: World) -> None:
     record = await world.request()
     await world.click(record, "alice", delivery="d1")
     decision = DecisionFile.decode(await world.oversight.decision_file(TENANT, record.ask.request_id))
-    agents = {id_of(name): key_of(name).public.to_bytes() for name in HUMANS} | {nhi_of(LAYER.public): LAYER.public.to_bytes()}
+    agents = {id_of(name): key_of(name).public.to_bytes() for name in HUMANS} | {
+        nhi_of(LAYER.public): LAYER.public.to_bytes()
+    }
     decision.verify(agents)
     (vote,) = decision.votes
     assert (vote.signed.label, vote.signed.assurance) == ("relayed:slack", Assurance.RELAYED)
@@ -785,35 +805,5 @@ async def test_ov_185_there_is_no_side_door(world: World) -> None:
             await gate.authorized_operation(once_more)
 
 
-# What the tests above share
-
-
-def make_ask(arguments: object) -> Any:
-    from tests.unit.oversight.test_rules import an_ask
-
-    return an_ask(arguments)
-
-
-async def token_of(world: World, record: Record) -> str:
-    result = await world.oversight.await_decision(TENANT, record.ask.request_id)
-    assert isinstance(result, Approved)
-    assert result.override_token is not None
-    return result.override_token
-
-
-async def consume(world: World, record: Record, token: str) -> object:
-    ask = record.ask
-    return await world.authz.consume_durable(
-        token, tenant=TENANT, agent=ask.agent, action=ask.action, resource=ask.resource, args_digest=digest(ask.arguments)
-    )
-
-
-async def pending(world: World) -> None:
-    """Until somebody waits here."""
-    for _ in range(1_000):
-        if world.oversight.waiting():
-            return
-        await asyncio.sleep(0.001)
-    raise AssertionError("nobody waits")
-
-
+def files_of(folder: Path) -> bytes:
+    return b"".join(file.read_bytes() for file in folder.iterdir() if file.is_file())

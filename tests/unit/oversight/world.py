@@ -7,6 +7,7 @@ await world.approve(record, "alice")
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import msgspec
@@ -15,7 +16,7 @@ from creto.common import wire
 from creto.common.ids import AgentId, PolicyId, RequestId, TenantId
 from creto.common.limits import CLOCK_SKEW_MS_MAX
 from creto.common.timestamps import SECOND, ConsensusTimestamp
-from creto.contracts import Action, OversightRequest, Resource, RiskFactor
+from creto.contracts import Action, Approved, OversightRequest, Resource, RiskFactor
 from creto.oversight import (
     ApproverGroup,
     Assurance,
@@ -35,7 +36,7 @@ from creto.oversight import (
 )
 from creto.platform.consensus import Leases, PersonId
 from creto.platform.consensus.testing import ManualClock
-from creto.platform.crypto import SigningKey
+from creto.platform.crypto import SigningKey, digest
 from creto.platform.nhi import Nhi, PrincipalKind, nhi_of, registration_proof
 from creto.security.authz import Authz
 from creto.store.types import Entry, Position, Store
@@ -120,12 +121,16 @@ class World:
         await self.nhi.register(TENANT, kind, key_of(name).public, name, proof=proof, owner=owner)
 
     async def policy(self, policy: OversightPolicy, **changes: Any) -> OversightPolicy:
-        return await self.oversight.put_policy(
-            TENANT, msgspec.structs.replace(policy, **changes), by=id_of("eve")
-        )
+        return await self.oversight.put_policy(TENANT, msgspec.structs.replace(policy, **changes), by=id_of("eve"))
+
+    async def permit_all(self, *more: str) -> None:
+        text = "\n".join(('@id("all") permit (principal, action, resource);', *more))
+        await self.authz.upload_policies(TENANT, text, actor=id_of("eve"), activate=True)
 
     async def contact(self, name: str, address: str, channel: Channel = Channel.SLACK) -> None:
-        await self.oversight.link(TENANT, Contact(channel=channel, address=address, person=id_of(name)), by=id_of("eve"))
+        await self.oversight.link(
+            TENANT, Contact(channel=channel, address=address, person=id_of(name)), by=id_of("eve")
+        )
 
     async def request(self, policy: OversightPolicy = P1, arguments: object = None, **options: Any) -> Record:
         ask = asked(policy, arguments, **{k: options.pop(k) for k in tuple(options) if k in ASK_FIELDS})
@@ -199,3 +204,31 @@ def asked(
         resource=Resource(resource_type="", resource_id=resource), policy_id=policy.policy_id,
         action_description=description, risk_factors=risk_factors, **options,
     )  # fmt: skip
+
+
+async def token_of(world: World, record: Record) -> str:
+    result = await world.oversight.await_decision(TENANT, record.ask.request_id)
+    assert isinstance(result, Approved)
+    assert result.override_token is not None
+    return result.override_token
+
+
+async def consume(world: World, record: Record, token: str) -> object:
+    ask = record.ask
+    return await world.authz.consume_durable(
+        token,
+        tenant=TENANT,
+        agent=ask.agent,
+        action=ask.action,
+        resource=ask.resource,
+        args_digest=digest(ask.arguments),
+    )
+
+
+async def pending(world: World) -> None:
+    """Until somebody waits here."""
+    for _ in range(1_000):
+        if world.oversight.waiting():
+            return
+        await asyncio.sleep(0.001)
+    raise AssertionError("nobody waits")
