@@ -151,7 +151,13 @@ def lines_of(value: Value, found: set[Trick]) -> tuple[Line, ...]:
 
 
 def leaf_shown(path: str, leaf: Value, found: set[Trick]) -> str:
-    return shown(text(redacted_leaf(path, leaf)) if not isinstance(leaf, Number) else leaf, found)
+    """As JSON spells it, so that a text ends where its quotes do."""
+    if isinstance(leaf, Number):
+        return shown(leaf, found)
+    masked = redacted_leaf(path, leaf)
+    if isinstance(masked, str):
+        found.update(visible(masked).tricks)  # what JSON's own escapes make visible is named too
+    return shown(text(masked), found)
 
 
 def redacted_leaf(path: str, leaf: Value) -> Value:

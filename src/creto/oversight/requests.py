@@ -3,7 +3,7 @@
     record = await oversight.create(OversightRequest(…))     # the same request again: the same record, for 24 hours
     await oversight.cancel("acme", request_id, by=bot)
 
-INVARIANT: a key (agent, action, resource and arguments, or the caller's own) names one request while that is open and for 24 hours from its
+INVARIANT: a key (agent, action, resource, arguments and policy, or the agent's own) names one request while that is open and for 24 hours from its
 creation; with another payload it is a conflict. An approval that was used is not used twice: asking again asks the humans again.
 """
 
@@ -249,13 +249,13 @@ class Requests(People):
         while not eligibility.told(ask, tier, directory, now):
             skipped.append(f"tier {ask.policy.tiers[tier].name}: {eligibility.why_nobody(ask, tier, directory, now)}")
             tier += 1
-        hash = args_hash(ask.action, ask.resource, ask.arguments)
+        hash, policy_id = args_hash(ask.action, ask.resource, ask.arguments), ask.policy.policy_id
         own = (
             wire.encode(["key", ask.agent, key])
             if key is not None
-            else wire.encode([ask.agent, ask.action, ask.resource, hash])
+            else wire.encode([ask.agent, ask.action, ask.resource, hash, policy_id])
         )
-        payload = digest(wire.encode([ask.agent, ask.resource, hash, ask.policy.policy_id]))
+        payload = digest(wire.encode([ask.agent, ask.resource, hash, policy_id]))
         return Draft(
             hashed(ask, escalation.begun(ask, tier, now)), digest(own).hex(), payload, directory, tuple(skipped)
         )

@@ -153,10 +153,9 @@ def test_no_text_hides_an_argument(text: str, trick: Trick) -> None:
         assert len(shown.arguments) == len(arguments)
         heads = [line for line in shown.text().split("\n") if line and not line.startswith(" ")]
         assert [line for line in plain if line and not line.startswith(" ")][:3] == heads[:3]
-        quoted = text.strip(" ") != text or "\n" in text or "\r" in text  # visible by the quotes and escapes of JSON
-        assert shown.warnings or quoted
+        assert shown.warnings
     said = render(an_ask({"drop": "secret-db"}, description=text))
-    before, after = said.text().split("The agent says (not verified):")
+    _, after = said.text().split("The agent says (not verified):")
     assert all(not line or line.startswith(("  | ", "  (")) for line in after.split("\n"))
     assert said.arguments == render(an_ask({"drop": "secret-db"})).arguments
 
