@@ -100,6 +100,14 @@ def leaves(value: Value, path: str = "") -> Iterator[tuple[str, Value]]:
         yield path, value
 
 
+def keys(value: Value) -> Iterator[str]:
+    """Every name in it, as it was given."""
+    if isinstance(value, dict):
+        yield from value
+    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from keys(item)
+
+
 def text(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)
 

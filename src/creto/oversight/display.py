@@ -22,7 +22,7 @@ import msgspec
 from creto.common import wire
 from creto.common.limits import OVERSIGHT_BRIEF_CHARS, OVERSIGHT_REASONING_CHARS_MAX
 from creto.common.redact import MASK, is_secret_name, redacted_text
-from creto.oversight.arguments import PLAIN_KEY, Number, Value, leaves, parsed, text
+from creto.oversight.arguments import PLAIN_KEY, Number, Value, keys, leaves, parsed, text
 from creto.oversight.edits import number
 from creto.oversight.hostile import Trick, visible
 from creto.oversight.types import Ask, Assurance
@@ -147,6 +147,8 @@ def render(ask: Ask) -> Display:
 def lines_of(value: Value, found: set[Trick]) -> tuple[Line, ...]:
     if value == {}:
         return ()
+    for key in keys(value):
+        found.update(visible(key).tricks)
     return tuple(Line(shown(path, found), leaf_shown(path, leaf, found)) for path, leaf in leaves(value))
 
 
