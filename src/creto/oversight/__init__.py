@@ -24,6 +24,7 @@ from creto.oversight.arguments import args_hash, canonical, of_call
 from creto.oversight.decisions import Ballot, DecisionFile, Evidence, SignedBallot, attest, sign
 from creto.oversight.display import Display, render
 from creto.oversight.service import Oversight
+from creto.oversight.sources import of_cost_threshold, of_operation, of_quota_breach, of_sandbox_action
 from creto.oversight.store import Record
 from creto.oversight.timer import Timer
 from creto.oversight.types import (
@@ -100,6 +101,10 @@ __all__ = [
     "attest",
     "canonical",
     "of_call",
+    "of_cost_threshold",
+    "of_operation",
+    "of_quota_breach",
+    "of_sandbox_action",
     "render",
     "sign",
 ]

@@ -19,20 +19,16 @@ from creto.common.ids import PolicyId, RequestId, SandboxId, TenantId, checked_t
 from creto.contracts import (
     ApprovalCheckResult,
     ApprovalResult,
-    ExternalApiCall,
-    FilesystemWrite,
     NotRequired,
     OversightRequest,
-    PrivilegedOperation,
     Prohibited,
     Required,
     RuntimeOversightRequest,
     SandboxAction,
-    SandboxActionType,
-    SpawnChild,
 )
 from creto.oversight.escalation import estimated_wait_s
 from creto.oversight.service import Oversight
+from creto.oversight.sources import policy_names
 from creto.security.authz import Allow, Deny, QuotaDenied, RequiresOversight
 
 DEFAULT_WAIT_S = 3_600
@@ -58,7 +54,7 @@ class TenantApprovals:
 
     def check_approval_required(self, sandbox_id: SandboxId | None, action: SandboxAction) -> ApprovalCheckResult:
         """From memory: whether the policies ask for a human."""
-        name, resource = named(action.action_type, sandbox_id)
+        name, resource = policy_names(action.action_type, sandbox_id)
         decision = self._oversight.authz.check(action.agent_nhi, name, resource, tenant=self._tenant)
         match decision:
             case Allow():
@@ -82,19 +78,3 @@ class TenantApprovals:
 
 def as_runtime(request: OversightRequest) -> RuntimeOversightRequest:
     return request if isinstance(request, RuntimeOversightRequest) else RuntimeOversightRequest(**asdict(request))
-
-
-def named(action: SandboxActionType, sandbox_id: SandboxId | None) -> tuple[str, str]:
-    """The act and its resource as policies write them."""
-    sandbox = f"runtime:sandbox:{sandbox_id or 'new'}"
-    match action:
-        case SpawnChild():
-            return "sandbox.spawn", sandbox
-        case ExternalApiCall(destination=destination):
-            return "network.egress", f"network:{destination}"
-        case FilesystemWrite():
-            return "sandbox.write", sandbox
-        case PrivilegedOperation():
-            return "sandbox.exec", sandbox
-        case _:
-            assert_never(action)
