@@ -21,6 +21,7 @@ from creto.contracts import (
 )
 from creto.oversight.approvals import TenantApprovals
 from creto.oversight.arguments import args_hash, canonical, of_call
+from creto.oversight.ballots import Counted, Receipt
 from creto.oversight.decisions import Ballot, DecisionFile, Evidence, SignedBallot, attest, sign
 from creto.oversight.display import Display, render
 from creto.oversight.service import Oversight
@@ -51,7 +52,6 @@ from creto.oversight.types import (
     RequestState,
     Verdict,
 )
-from creto.oversight.voting import Counted, Receipt
 
 OversightService = Oversight  # the client's name
 

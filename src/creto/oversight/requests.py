@@ -28,7 +28,7 @@ from creto.common.limits import (
 )
 from creto.common.telemetry import trace_id
 from creto.common.timestamps import SECOND, ConsensusTimestamp, iso
-from creto.contracts import OversightRequest, RuntimeOversightRequest
+from creto.contracts import OversightRequest, RuntimeOversightRequest, TimeoutAction
 from creto.oversight import edits, eligibility, escalation, grants, states
 from creto.oversight import store as sql
 from creto.oversight.arguments import args_hash, parsed
@@ -123,7 +123,10 @@ class Requests(People):
         )  # fmt: skip
         for reason in draft.skipped:
             self.note_skip(tx, record, reason)
-        grant = next((one for one in sql.grants_for(tx, ask) if grants.covers(one, ask, now)), None)
+        given = [
+            one for one in sql.grants_for(tx, ask) if one.granted_by not in draft.directory.out
+        ]  # by who may still give
+        grant = next((one for one in given if grants.covers(one, ask, now)), None)
         if grant is not None:
             return self._approved_by(tx, record, grant, now)
         self.tell(tx, record, self._reachable(record, draft.directory, now), NotificationKind.ASKED, now)
@@ -189,14 +192,17 @@ class Requests(People):
         hidden, records = await self.store.read(
             lambda tx: (sql.snoozed(tx, tenant, person, now), sql.open_requests(tx, tenant, "", PAGE_ITEMS_MAX))
         )
-        mine = [one for one in records if one.ask.request_id not in hidden and self._sees(one, person, now)]
+        directories: dict[tuple[PolicyId, int], Directory] = {}
+        mine = []
+        for one in records:
+            policy = one.ask.policy
+            key = (policy.policy_id, policy.version)
+            directory = directories.get(key) or directories.setdefault(key, self.directory(tenant, policy))
+            reached = range(one.progress.tier + 1)
+            sees = any(person in eligibility.told(one.ask, tier, directory, now) for tier in reached)
+            if sees and one.ask.request_id not in hidden:
+                mine.append(one)
         return mine[: paged(limit)]
-
-    def _sees(self, record: Record, person: PersonId, now: ConsensusTimestamp) -> bool:
-        directory = self.directory(record.ask.tenant, record.ask.policy)
-        return any(
-            person in eligibility.told(record.ask, tier, directory, now) for tier in range(record.progress.tier + 1)
-        )
 
     async def history(
         self,
@@ -315,7 +321,8 @@ def reusable(record: Record, now: ConsensusTimestamp, used: bool) -> bool:
     if used or progress.state is RequestState.CANCELLED or progress.permit.revoked_at is not None:
         return False
     ends_at = (progress.decided_at or now) + record.ask.policy.execution_s * SECOND
-    if progress.state is RequestState.APPROVED and now >= ends_at:
+    permits = progress.state is RequestState.APPROVED or progress.final_action is TimeoutAction.AUTO_APPROVE
+    if permits and now >= ends_at:
         return False
     return now < record.ask.created_at + APPROVAL_WINDOW_NS
 

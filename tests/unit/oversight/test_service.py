@@ -166,6 +166,13 @@ async def test_a_grant_ends_when_it_is_taken_back(world: World) -> None:
     assert (await world.request(policy, idempotency_key="2")).progress.state is RequestState.PENDING
 
 
+async def test_a_grant_of_somebody_who_left_is_worth_nothing(world: World) -> None:
+    policy = await world.policy(P1, policy_id=PolicyId("g"), grants=GrantTerms(ttl_s_max=3_600, uses_max=5))
+    await world.approve(await world.request(policy, idempotency_key="1"), "alice", wish=GrantWish(ttl_s=600, uses=2))
+    await world.nhi.revoke(TENANT, id_of("alice"))
+    assert (await world.request(policy, idempotency_key="2")).progress.state is RequestState.PENDING
+
+
 async def test_a_counter_proposal_is_taken_up_once(world: World) -> None:
     record = await world.request(arguments={"amount": 50})
     bounds = (Bound(path="amount", at_most="40"),)
