@@ -43,6 +43,13 @@ class Receipt(msgspec.Struct, frozen=True):
     counted: Counted = Counted.VOTE
 
 
+def repeated(cast: Sequence[CastVote], ballot: Ballot) -> bool:
+    """The same ballot, or the same human saying the same in the same round: nothing new."""
+    ballots = [vote.signed.ballot for vote in cast]
+    mine = [one for one in ballots if one.person == ballot.person]
+    return any(one.nonce == ballot.nonce for one in ballots) or bool(mine and said(mine[-1]) == said(ballot))
+
+
 def said(ballot: Ballot) -> tuple[object, ...]:
     """What makes two votes of one human the same."""
     return (ballot.round, ballot.verdict, ballot.items, ballot.wish, ballot.counter, ballot.on_behalf_of)

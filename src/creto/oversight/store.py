@@ -180,12 +180,6 @@ def add_vote(tx: Tx, seq: int, vote: CastVote, at: int) -> None:
     )  # fmt: skip
 
 
-def nonce_request(tx: ReadTx, tenant: TenantId, nonce: str) -> RequestId | None:
-    """The request in which a nonce was used."""
-    found = tx.value("SELECT request_id FROM oversight_vote WHERE tenant = ? AND nonce = ?", tenant, nonce)
-    return RequestId(found) if found is not None else None
-
-
 def notes(tx: ReadTx, tenant: TenantId, request_id: RequestId) -> list[Note]:
     rows = tx.all(
         "SELECT body FROM oversight_note WHERE tenant = ? AND request_id = ? ORDER BY seq LIMIT ?",

@@ -35,7 +35,7 @@ from creto.oversight.ballots import (
     not_ours,
     outcome,
     receipt,
-    said,
+    repeated,
     said_event,
 )
 from creto.oversight.core import checked_text
@@ -206,7 +206,7 @@ class Voting(Requests):
         ballot = signed.ballot
         record, now = self.locked(tx, ballot.tenant, ballot.request_id), self.clock.now()
         cast = sql.votes(tx, ballot.tenant, ballot.request_id)
-        if self._is_repeated(tx, cast, ballot):
+        if repeated(cast, ballot):
             return Result(record, record, receipt(record, cast, Counted.REPEATED))
         before = record
         record = self.overdue(tx, record, directory, now)
@@ -216,16 +216,6 @@ class Voting(Requests):
             return self._accept(tx, before, record, signed, approver, directory, edited, cast, now)
         except EnablementError as error:
             return Result(before, record, refused=error)  # time may have moved the request: that stands
-
-    def _is_repeated(self, tx: Tx, cast: list[CastVote], ballot: Ballot) -> bool:
-        """The same ballot, or the same human saying the same in the same round: nothing new."""
-        used = sql.nonce_request(tx, ballot.tenant, ballot.nonce)
-        if used is not None:
-            if used != ballot.request_id:
-                raise not_ours("nonce", ballot.nonce)
-            return True
-        mine = [vote.signed.ballot for vote in cast if vote.signed.ballot.person == ballot.person]
-        return bool(mine) and said(mine[-1]) == said(ballot)
 
     def _accept(
         self, tx: Tx, before: Record, record: Record, signed: SignedBallot, approver: Approver, directory: Directory,
