@@ -10,16 +10,17 @@ processes can serve requests and one keeps the log.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
 from creto.bus import Bus, EmbeddedBus
+from creto.common.breaker import CircuitBreaker
 from creto.common.config import Config
-from creto.common.errors import AlreadyExists, InternalError, InvalidInput, NotFound
+from creto.common.errors import AlreadyExists, ConnectionFailed, CryptoError, InternalError, InvalidInput, NotFound
 from creto.common.ids import AgentId, KeyId, TenantId, checked_tenant
 from creto.common.settings import (
     AuditConfig,
@@ -28,12 +29,14 @@ from creto.common.settings import (
     ConsensusConfig,
     CryptoConfig,
     RedisConfig,
+    ServerConfig,
     StorageConfig,
     StoreConfig,
 )
 from creto.common.telemetry import Metrics
 from creto.edge.api.idempotency import OnceStore
 from creto.edge.api.parts import Parts
+from creto.edge.api.rate import CallerRate
 from creto.edge.api.requests import Requests
 from creto.edge.upkeep import upkeep
 from creto.gate import Gate
@@ -48,6 +51,8 @@ from creto.security.memory import Memory
 from creto.security.storage import Storage, TenantKeys, open_backend
 from creto.store import Store, open_store
 from creto.store.idempotency_cache import CachedGuard, RedisHints
+
+log = logging.getLogger("creto.app")
 
 MIGRATED = (
     "creto.store",
@@ -65,14 +70,6 @@ PLATFORM_TENANT = TenantId("platform")
 LAYER_KEY = KeyId("layer")  # signs override tokens and what the layer itself attests
 OPERATOR_KEY = KeyId("operator")
 OPERATOR_NAME = "operator"
-
-
-class Role(StrEnum):
-    """What a process of `creto serve` does."""
-
-    HTTP = "http"
-    GRPC = "grpc"
-    WORKER = "worker"
 
 
 @dataclass(frozen=True)
@@ -93,17 +90,20 @@ async def running(config: Config, *, work: bool = True) -> AsyncIterator[App]:
         stack.callback(opened.close)
         store: Store = OnceStore(opened)
         clock = await stack.enter_async_context(clock_for(config, store))
-        keystore = Keystore(store, KekSource.parse(config[CryptoConfig].kek).load(), clock)
+        kek = await asyncio.to_thread(KekSource.parse(config[CryptoConfig].kek).load)
+        keystore = Keystore(store, kek, clock)
         await keystore.check()
         layer_key = await ensured_key(keystore, PLATFORM_TENANT, LAYER_KEY)
         nhi = Nhi(store, clock, keystore)
         await nhi.start()
+        witnesses = witnesses_of(config[AuditConfig])
+        breakers = [witness.breaker for witness in witnesses]
         audit = await open_log(
             opened,
             clock,
             keystore,
             config[AuditConfig].origin,
-            witnesses=witnesses_of(config[AuditConfig]),
+            witnesses=witnesses,
             witnesses_required=config[AuditConfig].witnesses_min,
         )
         authz = Authz(store, clock, nhi, signer=layer_key)
@@ -116,8 +116,9 @@ async def running(config: Config, *, work: bool = True) -> AsyncIterator[App]:
             config=config,
             metrics=metrics,
             requests=Requests(metrics),
+            rate=CallerRate(config[ServerConfig].requests_per_second_max, metrics),
             store=store,
-            guard=guard_for(config, opened, stack),
+            guard=guard_for(config, opened, stack, breakers),
             clock=clock,
             keystore=keystore,
             nhi=nhi,
@@ -129,6 +130,7 @@ async def running(config: Config, *, work: bool = True) -> AsyncIterator[App]:
             uploads=storage.uploads,
             bus=bus,
             gate=Gate(nhi, authz, store, clock, metrics),
+            breakers=tuple(breakers),
         )
         if work:
             await asyncio.to_thread(audit.start)
@@ -153,32 +155,38 @@ def check_offered(config: Config) -> None:
 
 def open_configured_store(config: Config) -> Store:
     wanted = config[StoreConfig]
-    return open_store(wanted.url, parts=MIGRATED, queue_max=wanted.queue_max)
+    return open_store(wanted.url, parts=MIGRATED, queue_max=wanted.queue_max, pool_size=wanted.pool_size)
 
 
-def guard_for(config: Config, store: Store, stack: AsyncExitStack) -> CachedGuard:
+def guard_for(config: Config, store: Store, stack: AsyncExitStack, breakers: list[CircuitBreaker]) -> CachedGuard:
     """Exact by itself; with Redis a repetition costs a read instead of a transaction."""
     url = config[RedisConfig].url
     if url is None:
         return CachedGuard(store)
     hints = RedisHints(url.reveal())
     stack.push_async_callback(hints.close)
+    breakers.append(hints.breaker)
     return CachedGuard(store, hints)
 
 
 @asynccontextmanager
 async def clock_for(config: Config, store: Store) -> AsyncIterator[ConsensusClient]:
-    """The clock of this process, or the quorum's where time nodes are configured."""
+    """The clock of this process, or the quorum's where time nodes are configured; local and degraded as long as they do not agree."""
     nodes = config[ConsensusConfig].nodes
-    if not nodes:
-        with EmbeddedClock(store) as embedded:
-            yield embedded
-        return
-    quorum = await QuorumClock([time_node(text) for text in nodes], store=store).start()
+    clock: EmbeddedClock | QuorumClock
+    if nodes:
+        clock = QuorumClock([time_node(text) for text in nodes], store=store)
+    else:
+        clock = await asyncio.to_thread(EmbeddedClock, store)
     try:
-        yield quorum
+        if isinstance(clock, QuorumClock):
+            try:
+                await clock.start()
+            except ConnectionFailed as error:
+                log.warning("The time nodes do not agree; time is local and marked degraded: %s", error)
+        yield clock
     finally:
-        quorum.close()
+        await asyncio.to_thread(clock.close)
 
 
 def time_node(text: str) -> tuple[str, VerifyKey]:
@@ -198,7 +206,9 @@ async def bus_for(config: Config, store: Store) -> AsyncIterator[Bus]:
         from creto.bus.nats import NatsBus
 
         token = wanted.token.reveal() if wanted.token else None
-        bus = await NatsBus.connect(store, wanted.url, token=token, buffer_max=wanted.buffer_max)
+        bus = await NatsBus.connect(
+            store, wanted.url, token=token, buffer_max=wanted.buffer_max, retention_s=wanted.retention_seconds
+        )
     try:
         yield bus
     finally:
@@ -236,6 +246,26 @@ async def ensured_operator(parts: Parts, tenant: TenantId) -> AgentId:
     if "operator" not in await parts.authz.roles(tenant, agent):
         await parts.authz.assign_role(tenant, agent, "operator", actor=agent)
     return agent
+
+
+def kek_beside(database: Path) -> Path:
+    """The key-encryption key of a database file: `<name>.kek` or `creto.kek` beside it, made with a new database only."""
+    own, common = database.with_suffix(".kek"), database.with_name("creto.kek")
+    found = next((path for path in (own, common) if path.exists()), None)
+    if found is None:
+        refuse_second_key(database, own)
+        create_kek(own)
+    return found or own
+
+
+def refuse_second_key(database: Path, kek: Path) -> None:
+    """INVARIANT: no key is made for a database that exists: it was sealed with another one, which must be found."""
+    if database.exists():
+        raise CryptoError(
+            "PL-215",
+            f"{database} exists, its key-encryption key {kek} does not",
+            hint=f"Put the key back, or name it in crypto.kek. If the database is empty, `openssl rand -hex 32 > {kek}` makes one.",
+        )
 
 
 def create_kek(path: Path) -> bool:

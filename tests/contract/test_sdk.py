@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import io
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -19,9 +20,11 @@ from creto.common.errors import (
     SignatureVerificationFailed,
     Unauthorized,
 )
+from creto.common.limits import STORAGE_PART_BYTES
 from creto.common.timestamps import HOUR, SECOND
 from creto.edge.api import ENDPOINTS
 from creto.edge.api.policies import CheckAccess
+from creto.edge.api.uploads import SentPart
 from creto.platform.crypto import KemPrivateKey, KemSuite, digest
 from creto.platform.crypto.merkle import leaf_hash, verify_inclusion
 from creto.platform.crypto.x509 import new_request
@@ -34,6 +37,7 @@ from creto.platform.nhi import (
     rotation_proofs,
     seal_bundle,
 )
+from creto.platform.nhi.tokens import Token
 from creto.sdk import AgentKey, AsyncCreto, Creto
 from creto.security.authz import Allow, Deny
 from creto.security.memory import NewTurn, Role
@@ -101,7 +105,7 @@ async def identities(creto: Any, world: str) -> None:
     assert (found.nhi, found.name, found.kind) == (bot.nhi, f"bot-{world}", PrincipalKind.AGENT)
     assert bot.nhi in {a.nhi for a in (await done(creto.agents.list(kind=PrincipalKind.AGENT))).items}
     await refused(AlreadyExists, "PL-105", lambda: creto.register("again", key=bot))
-    await refused(NotFound, "PL-102", lambda: creto.agents.get(agent="agent:nhi:ed25519:0"))
+    await refused(InvalidInput, "PL-101", lambda: creto.agents.get(agent="agent:nhi:ed25519:0"))
     await refused(NotFound, "PL-102", lambda: creto.agents.get(agent=AgentKey.generate().nhi))
     error = await refused(InvalidInput, "PL-400", lambda: creto.agents.list(limit=0))
     assert "limit" in str(error.field)
@@ -190,6 +194,9 @@ async def authentication(creto: Any, world: str) -> None:
     assert me.kind is PrincipalKind.HUMAN
     ada = await done(creto.register(f"ada-{world}", kind=PrincipalKind.HUMAN))
     assert (await done(creto.auth.issue(agent=ada.nhi, scopes=("audit:read",)))).agent == ada.nhi
+    issued = await done(creto.auth.issue(agent=ada.nhi, scopes=("*",)))
+    held = Token.from_text(issued.token).head.id
+    assert [(await done(creto.auth.revoke(token_id=held))).first for _ in range(2)] == [True, False]
     await refused(InvalidInput, "PL-400", lambda: creto.auth.issue(agent=bot.nhi, scopes=("*",)))
 
 
@@ -215,6 +222,8 @@ async def policies(creto: Any, world: str) -> None:
     tried = await done(creto.policies.dry_run(text="forbid (principal, action, resource);", requests=(asks,)))
     assert tried.items[0].changed
     assert isinstance(tried.items[0].then, Deny)
+    again = await done(creto.policies.dry_run_recorded(text="forbid (principal, action, resource);", limit=5))
+    assert all(isinstance(item.then, Deny) for item in again.items)
     error = await refused(InvalidInput, "PL-701", lambda: creto.policies.upload(text="permit (principal"))
     assert error.hint is None or isinstance(error.hint, str)
     token = await done(
@@ -304,9 +313,36 @@ async def objects(creto: Any, world: str) -> None:
     kept = await done(creto.objects.retain(key=key, until=now + HOUR))
     assert kept.retain_until is not None
     await refused(Unauthorized, "PL-802", lambda: creto.objects.delete(key=key))
+    await in_parts(creto, key + ".parts")
     await done(creto.objects.put(key=key + ".draft", content=b"draft"))
     await done(creto.objects.delete(key=key + ".draft"))
     await refused(NotFound, "PL-404", lambda: creto.objects.get(key=key + ".draft"))
+
+
+async def in_parts(creto: Any, key: str) -> None:
+    upload = (await done(creto.objects.create_upload(key=key, content_type="text/plain", if_absent=True))).upload
+    second = await done(creto.objects.put_part(upload=upload, number=2, content=b"two"))
+    await done(creto.objects.put_part(upload=upload, number=1, content=b"none"))
+    first = await done(creto.objects.put_part(upload=upload, number=1, content=b"one, "))
+    assert (await done(creto.objects.list_parts(upload=upload))).items == (first, second)
+    sent = tuple(SentPart(number=part.number, size=part.size, root=part.root) for part in (first, second))
+    await refused(InvalidInput, "PL-400", lambda: creto.objects.complete_upload(upload=upload, parts=sent[:1]))
+    await refused(NotFound, "PL-404", lambda: creto.objects.get(key=key))
+    made = await done(creto.objects.complete_upload(upload=upload, parts=sent))
+    assert (made.version, made.size) == (upload, 8)
+    assert await done(creto.objects.complete_upload(upload=upload)) == made
+    assert (await done(creto.objects.get(key=key))).data == b"one, two"
+    await refused(NotFound, "PL-804", lambda: creto.objects.put_part(upload=upload, number=1, content=b""))
+    given_up = (await done(creto.objects.create_upload(key=key))).upload
+    assert given_up in [found.upload for found in (await done(creto.objects.list_uploads())).items]
+    await done(creto.objects.abort_upload(upload=given_up))
+    await refused(NotFound, "PL-804", lambda: creto.objects.abort_upload(upload=given_up))
+    large = bytes(range(256)) * (STORAGE_PART_BYTES * 2 // 256) + b"and the rest"
+    arrived: list[int] = []
+    put = await done(creto.objects.put(key=key, content=io.BytesIO(large), advance=arrived.append))
+    assert (put.size, sum(arrived), len(arrived)) == (len(large), len(large), 3)
+    assert (await done(creto.objects.get(key=key, start=len(large) - 8))).data == b"the rest"
+    await done(creto.objects.delete(key=key))
 
 
 async def time_and_leases(creto: Any, world: str) -> None:
@@ -326,6 +362,15 @@ async def time_and_leases(creto: Any, world: str) -> None:
     assert system.readiness.ready
 
 
+async def dead_letters(creto: Any, world: str) -> None:
+    """None died here: `tests/integration/edge/test_bus.py` has some."""
+    assert (await done(creto.bus.dead_letters(durable="none"))).items == ()
+    await refused(NotFound, "PL-404", lambda: creto.bus.dead_letter(message_id="none", durable="none"))
+    await refused(NotFound, "PL-404", lambda: creto.bus.replay_dead(durable="none", ids=("none",)))
+    assert (await done(creto.bus.discard_dead(durable="none", ids=("none",)))).ids == ()
+
+
 STORIES: list[Callable[[Any, str], Awaitable[None]]] = [
     identities, bundles_and_certificates, delegations, authentication, policies, log, memories, objects, time_and_leases,
+    dead_letters,
 ]  # fmt: skip

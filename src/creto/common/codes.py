@@ -136,6 +136,7 @@ ROWS: tuple[CodeRow, ...] = (
     CodeRow("PL-133", "Unauthorized", 403, G.PERMISSION_DENIED, "The identity was rotated and its overlap is over", "Use the successor's key."),
     CodeRow("PL-134", "Unauthorized", 403, G.PERMISSION_DENIED, "The delegation does not cover this action"),
     CodeRow("PL-135", "Unauthorized", 403, G.PERMISSION_DENIED, "The delegation does not cover this resource"),
+    CodeRow("PL-136", "Unauthorized", 401, G.UNAUTHENTICATED, "The bearer token was revoked", "Sign a new challenge for a new token."),
     # Platform: crypto
     CodeRow("PL-200", "CryptoError", 500, G.INTERNAL, "A cryptographic operation failed"),
     CodeRow("PL-210", "SignatureVerificationFailed", 400, G.INVALID_ARGUMENT, "The signature is not valid"),
@@ -208,6 +209,7 @@ ROWS: tuple[CodeRow, ...] = (
     CodeRow("MT-403", "Unauthorized", 403, G.PERMISSION_DENIED, "Metering is not permitted to this caller"),
     CodeRow("MT-404", "NotFound", 404, G.NOT_FOUND, "No such metering record"),
     CodeRow("MT-409", "IdempotencyConflict", 409, G.ABORTED, "The idempotency key was used with another event"),
+    CodeRow("MT-412", "AlreadyExists", 412, G.FAILED_PRECONDITION, "Its state does not allow this"),
     CodeRow("MT-429", "QuotaExceeded", 429, G.RESOURCE_EXHAUSTED, "Quota exceeded", None, RetryAfter()),
     CodeRow("MT-503", "ConnectionFailed", 503, G.UNAVAILABLE, "Metering is unavailable", None, BACKOFF),
     # Oversight

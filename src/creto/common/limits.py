@@ -15,6 +15,7 @@ IDENTITIES_CACHED_MAX: Final = 16_384  # identities in memory, about 6 KiB each 
 DEPENDENTS_MAX: Final = 262_144  # (ancestor, agent) pairs that a revocation must reach in this process
 TOKEN_BYTES_MAX: Final = 8 * 1024  # a bearer token travels in a header; servers cut headers at 8 KiB
 TOKEN_TTL_S_MAX: Final = 3600  # a leaked bearer token is worth an hour at most
+TOKENS_CACHED_MAX: Final = 65_536  # tokens known not to be revoked, about 200 bytes each
 TOKEN_CAVEATS_MAX: Final = 16  # each costs one HMAC to check
 LOGIN_TTL_S: Final = 600  # a one-time login link is opened at once or not at all
 CERTIFICATE_TTL_S_MAX: Final = 7 * 86_400  # short-lived: nobody needs to publish revocation lists
@@ -51,11 +52,13 @@ BATCH_ITEMS_MAX: Final = 1_000  # one batch call: decoding holds the loop for a 
 PAGE_ITEMS_MAX: Final = 1_000  # a page is one answer of a few hundred KiB
 PAGE_ITEMS_DEFAULT: Final = 100  # what fits a person's screen a few times over
 READY_S_MAX: Final = 2.0  # one probe of a dependency, as the deployment's readiness probe allows
+CALLERS_RATED_MAX: Final = 16_384  # callers whose rate is kept in memory, some 200 bytes each
 DEADLINE_S_DEFAULT: Final = 30.0  # a call without a deadline gets this one
 UPKEEP_S: Final = 300.0  # between two rounds of tidying: what is swept has waited for hours anyway
 
 # Configuration and telemetry
 CONFIG_FILE_BYTES_MAX: Final = 1024 * 1024  # people write these by hand
+COUNTED_MAX: Final = 100_000  # rows that wait, as a scrape counts them: some 10 ms; more is told as this many
 METRIC_LABEL_SETS_MAX: Final = 1_000  # label values of one metric; what comes after is counted under "other"
 
 # Retries
@@ -64,7 +67,8 @@ RETRY_DELAY_S_MAX: Final = 3600.0  # nobody waits longer inside one call
 # Store and bus
 STORE_QUEUE_MAX: Final = 10_000  # transactions waiting for the writer: the spec's local buffer; beyond it PL-503
 STORE_GROUP_MAX: Final = 512  # transactions in one commit: a few milliseconds of work
-STORE_POOL_SIZE: Final = 10  # PostgreSQL connections of a process
+STORE_POOL_SIZE: Final = 10  # PostgreSQL connections of a process that write, and as many that read
+STORE_POOL_SIZE_MAX: Final = 200  # each is a thread here and a process at the server, which takes 100 by default
 STORE_RETRIES_MAX: Final = 10  # serialization failures of one transaction
 STORE_READERS_MAX: Final = 4  # threads that answer `Store.read`: a core's worth of queries each
 STORE_BUSY_S_MAX: Final = 10.0  # waiting for another process that writes to the same SQLite file
@@ -85,7 +89,7 @@ BUS_OUTSTANDING_MAX: Final = 5_000  # messages of one durable between hand-out a
 BUS_PARALLEL_MAX: Final = 16  # agents whose messages one subscription works on at a time
 BUS_LEASE_S: Final = 10.0  # a consumer that died is noticed after this; a living one renews
 BUS_RETENTION_S: Final = 7 * 86_400  # a week in which a message can be replayed
-BUS_POLL_S: Final = 0.01  # how late a publication of another process is seen
+BUS_POLL_S: Final = 0.02  # how late a publication of another process is seen; our own commits wake us
 BUS_BACKOFF_S_INITIAL: Final = 0.1  # a hiccup is over by then
 BUS_BACKOFF_S_MAX: Final = 30.0  # nobody's next try is further away than half a minute
 BUS_HEADER_BYTES_MAX: Final = 16 * 1024  # names and values of one message
@@ -123,6 +127,7 @@ SEGMENT_BYTES_MAX: Final = 64 * 1024**3  # one blob: 8,192 parts of 8 MiB, withi
 STORAGE_PART_BYTES: Final = 8 * 1024**2  # one request to the backend; S3 wants at least 5 MiB
 STORAGE_PARTS_IN_FLIGHT: Final = 4  # a stream holds about 32 MiB
 UPLOAD_PARTS_MAX: Final = 10_000  # what S3 takes
+UPLOADS_OPEN_MAX: Final = 1_000  # of one tenant at a time: who forgets theirs does not fill the disk for a week
 UPLOAD_TTL_S: Final = 7 * 86_400  # an upload nobody finished
 BLOB_GRACE_S: Final = 3_600  # a replaced blob may still have readers
 PUT_S_MAX: Final = 86_400  # 5 TiB at 60 MiB/s; a put that takes longer is refused
@@ -144,7 +149,16 @@ PROOF_TILES_CACHED_MAX: Final = 512  # unfolded full tiles in memory, 33 KiB eac
 SEQUENCE_STEP: Final = (
     128  # leaves of one step while the log keeps up: a millisecond of the writer and of Python's lock
 )
-SEQUENCE_BATCH_MAX: Final = 1_024  # leaves of one sequencing transaction: about 10 ms of the writer
+SEQUENCE_BATCH_MAX: Final = 512  # leaves of one sequencing transaction: about 5 ms of the writer
+SEQUENCE_AHEAD_MAX: Final = (
+    3  # batches on their way to the writer: while the disk syncs one, the next are there to be written
+)
+WORD_MERGE_PAGES: Final = (
+    24  # of the index of words, merged with one batch: a millisecond or two, where its own merges take twenty
+)
+WORD_MERGE_LEAVES: Final = (
+    4  # a larger batch merges a page for so many leaves: it keeps up, with some ten segments at any size
+)
 QUERY_WINDOW: Final = 1_000_000  # places of the log that one page of an indexed query looks at
 QUERY_WINDOW_COMBINED: Final = 100_000  # where one index is walked and other fields compared
 QUERY_WINDOW_UNINDEXED: Final = 20_000  # where each entry in the window has to be compared: some 20 ms
@@ -170,19 +184,27 @@ AUTHZ_CHAIN_MAX: Final = (
 )
 AUTHZ_GROUPS_MAX: Final = 1_000_000  # names times `in` in a schema: the most pairs of action and group that it can make
 AUTHZ_REASON_CHARS_MAX: Final = 500  # of what the engine says against a policy: it may print whole types
+AUTHZ_FAULTS_MAX: Final = 20  # that one refusal of a text of policies tells
 AUTHZ_RESOURCE_CHARS_MAX: Final = (
     2_048  # the longest object key, with the names before it; a remembered decision holds it
 )
 AUTHZ_PATHS_MAX: Final = 500  # dots in one policy: a presence test of a path grows with its square
 AUTHZ_POLICY_BYTES_MAX: Final = 4 * 1024 * 1024  # one tenant's policies: some 10,000
 AUTHZ_CONTEXT_BYTES_MAX: Final = 64 * 1024  # attributes of one request or entity
+ARGS_DIGEST_BYTES_MIN: Final = 32  # of an operation's arguments, over the wire: no shorter hash is a suite of ours
+ARGS_DIGEST_BYTES_MAX: Final = 65  # a suite's byte and the longest hash
 AUTHZ_TTL_S: Final = 10.0  # a decision is remembered this long: the shortest of the spec's cache times
-AUTHZ_DECISIONS_MAX: Final = 200_000  # remembered decisions of a process, about 200 bytes each
-AUTHZ_SWEEP_S: Final = 0.02  # an expired decision is gone after two such turns at the latest: within 50 ms
-AUTHZ_SWEEP_LATE_S: Final = 0.5  # a sweeper that is silent this long is taken for dead, and nothing is remembered
+AUTHZ_DECISIONS_MAX: Final = 200_000  # remembered decisions of a process; the oldest makes room
+AUTHZ_AGENT_DECISIONS_MAX: Final = 20_000  # of one agent: none crowds out the others
+AUTHZ_SWEEP_S: Final = 0.02  # the shortest pause between two sweeps: an expired decision is gone so much later
+AUTHZ_SWEEP_LATE_S: Final = (
+    0.04  # a decision that outlives its time by this tells of a dead sweeper: all is forgotten, within 50 ms
+)
 AUTHZ_TENANTS_MAX: Final = 1_000  # tenants whose policies are held compiled
 AUTHZ_ENTITIES_MAX: Final = 50_000  # entities in memory
 AUTHZ_PARENTS_MAX: Final = 64  # groups that one entity names
+AUTHZ_REPLAY_ENTRIES_MAX: Final = 100_000  # entries of the log that one dry run over recorded requests looks at
+GATE_CONTEXT_BYTES_MAX: Final = 4 * 1024  # of one operation's attributes, in its entry in the log
 AUTHZ_DRY_RUN_MAX: Final = 10_000  # requests of one dry run: a second or so
 OVERRIDE_TTL_S_MAX: Final = 3_600  # an approval is acted on within the hour or asked for again
 OVERRIDE_TOKEN_BYTES_MAX: Final = 16 * 1024  # ours take 5 KiB, with the longest resource names 11
@@ -222,4 +244,18 @@ OVERSIGHT_PERMITS_KEPT_MAX: Final = 10_000  # tokens handed out by this process,
 # Processes
 CHILD_BACKOFF_S_MAX: Final = 30.0  # a role that keeps crashing is tried twice a minute
 CHILD_HEALTHY_S: Final = 60.0  # who lived so long begins anew with short pauses
+GATHER_S_MAX: Final = 3.0  # a process answers for its health within READY_S_MAX, and a second for the way
 CHILD_DRAIN_S_MAX: Final = 20.0  # twice what a server takes to answer what it has accepted
+
+# Metering
+DECIMAL_DIGITS_MAX: Final = 60  # of an exact amount: a quantity of 27 digits times a price of 27, and room to sum
+CURRENCY_DIGITS_MAX: Final = 12  # decimals of a currency of one's own: a millionth of a millionth
+TIERS_MAX: Final = 100  # of one price; people write five
+PERIODS_MAX: Final = (
+    10_000  # billing periods looked at in one question: eleven hundred years of months, a year of hours
+)
+CROSSINGS_MAX: Final = 10_000  # thresholds passed in one step: beyond it the distance between them is a mistake
+TOKEN_PRICES_MAX: Final = 10_000  # models of one price table; the public lists have three thousand
+SUBSCRIBE_KEY_S: Final = 7 * 86_400  # a saga that was interrupted is resumed within the week, as ingestion is
+INVOICES_REBOOKED_MAX: Final = 12  # final invoices that late events are looked for in: a year of months
+PLAN_CHARGES_MAX: Final = 200  # fees and charges of one plan; each is a line of every invoice

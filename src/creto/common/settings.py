@@ -11,6 +11,7 @@ A key marked LIVE changes on SIGHUP; any other waits for a restart. A product ad
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from typing import Annotated
 
@@ -20,10 +21,19 @@ from msgspec import Meta
 from creto.common.config import LIVE, Secret, section
 from creto.common.errors import InvalidInput
 from creto.common.ids import DEFAULT_TENANT, checked_tenant
-from creto.common.limits import BUS_PAYLOAD_BYTES_MAX, BUS_RETENTION_S, STORE_POOL_SIZE, STORE_QUEUE_MAX
+from creto.common.limits import (
+    BUS_PAYLOAD_BYTES_MAX,
+    BUS_RETENTION_S,
+    STORE_POOL_SIZE,
+    STORE_POOL_SIZE_MAX,
+    STORE_QUEUE_MAX,
+)
 from creto.common.redact import redacted_text
 
 Port = Annotated[int, Meta(ge=0, le=65535)]  # 0 takes a free one
+WITNESS = re.compile(
+    r"https?://[^\s/=\[\]]+(/[^\s=]*)?=[^\s+]+\+[0-9a-f]{8}\+\S+"
+)  # the second part is a key in a note's form
 Positive = Annotated[int, Meta(ge=1, le=2**31)]
 
 
@@ -62,8 +72,10 @@ class CommonConfig(msgspec.Struct, frozen=True):
 @section("store")
 class StoreConfig(msgspec.Struct, frozen=True):
     url: str = "sqlite:///creto.db"
-    pool_size: Positive = STORE_POOL_SIZE
-    queue_max: Positive = STORE_QUEUE_MAX
+    pool_size: Annotated[int, Meta(ge=1, le=STORE_POOL_SIZE_MAX)] = (
+        STORE_POOL_SIZE  # PostgreSQL connections that write, and as many that read
+    )
+    queue_max: Annotated[Positive, LIVE] = STORE_QUEUE_MAX
 
     def validate(self) -> None:
         checked_scheme("store.url", self.url, "sqlite", "postgresql", "postgres")
@@ -75,7 +87,7 @@ class BusConfig(msgspec.Struct, frozen=True):
 
     url: str = "embedded"
     token: Secret | None = None
-    buffer_max: Positive = STORE_QUEUE_MAX  # messages that wait while the broker is away
+    buffer_max: Annotated[Positive, LIVE] = STORE_QUEUE_MAX  # messages that wait while the broker is away
     retention_seconds: Annotated[int, Meta(ge=0), LIVE] = BUS_RETENTION_S  # how long delivered messages can be replayed
 
     def validate(self) -> None:
@@ -109,6 +121,8 @@ class ServerConfig(msgspec.Struct, frozen=True):
     tls_cert: str | None = None
     tls_key: str | None = None
     tls_client_ca: str | None = None
+    # Of one caller in one process; 0 is no limit. A gateway that carries everybody's calls is one caller, so only the installation knows.
+    requests_per_second_max: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
 
     def validate(self) -> None:
         if (self.tls_cert is None) != (self.tls_key is None):
@@ -135,6 +149,11 @@ class AuditConfig(msgspec.Struct, frozen=True):
     witnesses_min: Annotated[int, Meta(ge=0, le=100)] = 0
 
     def validate(self) -> None:
+        for named in self.witnesses:
+            if not WITNESS.fullmatch(named):
+                raise InvalidInput.of(
+                    "audit.witnesses", got=named, expected="URL=VKEY, the URL with http:// or https://", code="PL-921"
+                )
         if self.witnesses_min > len(self.witnesses):
             raise InvalidInput.of(
                 "audit.witnesses_min", got=self.witnesses_min, expected=f"at most {len(self.witnesses)}", code="PL-921"
@@ -157,7 +176,7 @@ class TelemetryConfig(msgspec.Struct, frozen=True):
 @section("log")
 class LogConfig(msgspec.Struct, frozen=True):
     level: Annotated[LogLevel, LIVE] = LogLevel.INFO
-    format: LogFormat = LogFormat.JSON
+    format: Annotated[LogFormat, LIVE] = LogFormat.JSON
 
 
 @section("metering")

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from creto.bus import Bus
+from creto.common.breaker import CircuitBreaker
 from creto.common.config import Config
 from creto.common.telemetry import Metrics
+from creto.edge.api.rate import CallerRate
 from creto.edge.api.requests import Requests
 from creto.gate import Gate
 from creto.platform.audit import Audit
@@ -27,6 +29,7 @@ class Parts:
     config: Config
     metrics: Metrics
     requests: Requests
+    rate: CallerRate
     store: Store
     guard: CachedGuard  # idempotency for operations that are one transaction
     clock: ConsensusClient
@@ -40,3 +43,4 @@ class Parts:
     uploads: Uploads
     bus: Bus
     gate: Gate
+    breakers: tuple[CircuitBreaker, ...] = ()  # of what is elsewhere
