@@ -58,7 +58,6 @@ def lost(results: list[Any]) -> list[BaseException]:
     return errors
 
 
-@pytest.mark.deep
 @pytest.mark.timeout(900)
 async def test_ov_022_two_approvers_at_once_lose_no_quorum(world: World, make_store: MakeStore, deep: bool) -> None:
     """Vote, count, update under committed reads leaves nearly all pending; with the request's row held first, none."""
@@ -70,7 +69,6 @@ async def test_ov_022_two_approvers_at_once_lose_no_quorum(world: World, make_st
         assert await states(world, records) == {RequestState.APPROVED}
 
 
-@pytest.mark.deep
 async def test_ov_018_one_of_two_decides_and_the_other_is_told(world: World, make_store: MakeStore, deep: bool) -> None:
     there = world.twin(make_store(parts=PARTS))
     for start in range(0, 1_000 if deep else 50, TOGETHER):
@@ -81,7 +79,6 @@ async def test_ov_018_one_of_two_decides_and_the_other_is_told(world: World, mak
         assert all("already approved by" in str(one) for one in losers)
 
 
-@pytest.mark.deep
 async def test_ov_019_approve_and_deny_at_once(world: World, make_store: MakeStore, deep: bool) -> None:
     there = world.twin(make_store(parts=PARTS))
     for start in range(0, 1_000 if deep else 50, TOGETHER):

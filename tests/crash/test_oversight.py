@@ -15,7 +15,6 @@ from tests.crash.killing import run_and_kill
 from tests.unit.oversight.world import PARTS, TENANT, World
 
 
-@pytest.mark.deep
 @pytest.mark.timeout(1_800)
 async def test_ov_123_killed_while_a_quorum_completes(store_url: str, deep: bool) -> None:
     chance = random.Random(7)

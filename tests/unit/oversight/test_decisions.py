@@ -119,7 +119,6 @@ async def test_silence_and_grants_are_proved_too(world: World) -> None:
     verify_file(await world.oversight.decision_file(TENANT, second.ask.request_id), KEYS)
 
 
-@pytest.mark.deep
 @pytest.mark.timeout(600)
 async def test_many_files_are_verified(data: bytes, deep: bool) -> None:
     for _ in range(10_000 if deep else 100):
