@@ -240,8 +240,10 @@ async def test_groups_and_policies_change_on_every_node(world: World, make_store
         TENANT, of=id_of("carol"), to=id_of("trudy"), starts_at=world.clock.now(),
         ends_at=ConsensusTimestamp(world.clock.now() + 60 * SECOND), by=id_of("carol"),
     )  # fmt: skip
+    assert await world.store.settled(10.0)  # on a busy machine fifty milliseconds may be too few
     assert (await there.approve(record, "trudy", on_behalf_of=person("carol"))).state is RequestState.APPROVED
     changed = await world.policy(ANY, tiers=(tier("eve"),))
+    assert await world.store.settled(10.0)
     assert there.oversight.policy(TENANT, ANY.policy_id) == changed
     assert changed.version == 2
 

@@ -281,7 +281,7 @@ class People(Core):
         return found
 
     async def _change(self, fn: Callable[[Tx], T]) -> T:
-        """When it returns, every live node knows."""
+        """When it returns, this process knows, and every live node that answers in time; the others follow with the signal."""
         result = await self.write(fn)
         await self.store.settled()
         return result
