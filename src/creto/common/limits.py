@@ -51,6 +51,7 @@ BATCH_ITEMS_MAX: Final = 1_000  # one batch call: decoding holds the loop for a 
 PAGE_ITEMS_MAX: Final = 1_000  # a page is one answer of a few hundred KiB
 PAGE_ITEMS_DEFAULT: Final = 100  # what fits a person's screen a few times over
 READY_S_MAX: Final = 2.0  # one probe of a dependency, as the deployment's readiness probe allows
+CALLERS_RATED_MAX: Final = 16_384  # callers whose rate is kept in memory, some 200 bytes each
 DEADLINE_S_DEFAULT: Final = 30.0  # a call without a deadline gets this one
 UPKEEP_S: Final = 300.0  # between two rounds of tidying: what is swept has waited for hours anyway
 
@@ -123,6 +124,7 @@ SEGMENT_BYTES_MAX: Final = 64 * 1024**3  # one blob: 8,192 parts of 8 MiB, withi
 STORAGE_PART_BYTES: Final = 8 * 1024**2  # one request to the backend; S3 wants at least 5 MiB
 STORAGE_PARTS_IN_FLIGHT: Final = 4  # a stream holds about 32 MiB
 UPLOAD_PARTS_MAX: Final = 10_000  # what S3 takes
+UPLOADS_OPEN_MAX: Final = 1_000  # of one tenant at a time: who forgets theirs does not fill the disk for a week
 UPLOAD_TTL_S: Final = 7 * 86_400  # an upload nobody finished
 BLOB_GRACE_S: Final = 3_600  # a replaced blob may still have readers
 PUT_S_MAX: Final = 86_400  # 5 TiB at 60 MiB/s; a put that takes longer is refused

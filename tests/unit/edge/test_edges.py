@@ -70,7 +70,7 @@ def test_any_headers_give_a_call_or_a_documented_error(served: Layer, certificat
     names = {"authorization": "authorization", "delegation": "creto-delegation", "override": "creto-override", "key": "idempotency-key", "traceparent": "traceparent"}  # fmt: skip
     headers = {names[name]: value for name, value in texts.items() if value}
 
-    who = Authenticator(served.app.parts.nhi, served.app.tenant)
+    who = Authenticator(served.app.parts.nhi, served.app.parts.rate, served.app.tenant)
     for chosen in ({}, headers, *({name: value} for name, value in headers.items())):
         try:
             who.call(chosen, certificate, session)
@@ -83,10 +83,10 @@ def test_any_headers_give_a_call_or_a_documented_error(served: Layer, certificat
 async def test_a_credential_of_another_tenant_counts_only_where_there_are_many(app: App) -> None:
     issued = await app.parts.nhi.issue_token(app.tenant, app.operator, scopes=("*",))
     header = {"authorization": f"Bearer {issued.token}"}
-    others = Authenticator(app.parts.nhi, "beta")  # type: ignore[arg-type]
+    others = Authenticator(app.parts.nhi, app.parts.rate, "beta")  # type: ignore[arg-type]
     with pytest.raises(EnablementError, match="PL-401"):
         others.call(header)
-    many = Authenticator(app.parts.nhi, "beta", TenantMode.MULTI)  # type: ignore[arg-type]
+    many = Authenticator(app.parts.nhi, app.parts.rate, "beta", TenantMode.MULTI)  # type: ignore[arg-type]
     assert many.call(header).tenant == app.tenant
 
 
