@@ -25,6 +25,8 @@ import msgspec
 
 from creto.common.ids import AgentId, EventId, MessageId, PolicyId, RequestId, SandboxId, SubscriptionId, TenantId
 from creto.common.timestamps import ConsensusTimestamp
+from creto.security.authz.types import OversightRequirement as OversightRequirement
+from creto.security.authz.types import TimeoutAction as TimeoutAction
 
 
 class Wire(msgspec.Struct, frozen=True, kw_only=True):
@@ -239,22 +241,6 @@ class RiskFactor(Wire, frozen=True, kw_only=True):
     name: str
     level: RiskLevel
     description: str = ""
-
-
-class TimeoutAction(StrEnum):
-    AUTO_DENY = "auto_deny"
-    AUTO_APPROVE = "auto_approve"
-    ESCALATE = "escalate"
-
-
-class OversightRequirement(Wire, frozen=True, kw_only=True):
-    """What a policy asks for: who, how many, by when."""
-
-    approvers: tuple[str, ...]
-    reason: str
-    quorum: int = 1
-    timeout_s: int = 3_600
-    timeout_action: TimeoutAction = TimeoutAction.AUTO_DENY
 
 
 class OversightRequest(Wire, frozen=True, kw_only=True):

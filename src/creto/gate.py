@@ -27,12 +27,13 @@ import msgspec
 from creto.common import wire
 from creto.common.errors import EnablementError, OversightRequired, ProductId, QuotaExceeded, Unauthorized
 from creto.common.ids import AgentId, PolicyId, TenantId, new_id
+from creto.common.limits import GATE_CONTEXT_BYTES_MAX
 from creto.common.telemetry import Metrics, span, trace_id
 from creto.common.timestamps import Clock, ConsensusTimestamp
 from creto.platform.crypto import digest
 from creto.platform.nhi import DelegationChain, Nhi, ValidatedChain
 from creto.security.authz import Allow, Authz, Deny, QuotaDenied, RequiresOversight
-from creto.store.types import Entry, EntryId, Grade, Outcome, Store, Tx
+from creto.store.types import UNRECORDED, Entry, EntryId, Grade, Outcome, Store, Tx
 
 T = TypeVar("T")
 
@@ -194,6 +195,7 @@ class Gate:
                 f"{prefix}-202",
                 f"{what} needs approval under policy {decision.policy_id}",
                 policy_id=decision.policy_id,
+                requirement=decision.requirement,
             )
         if isinstance(decision, QuotaDenied):
             return QuotaExceeded(f"{prefix}-429", f"{what}: {decision.reason}", retry_after_s=decision.retry_after_s)
@@ -254,7 +256,17 @@ class Gate:
             why=error.message if error else None,
             code=error.code if error else None,
             grade=operation.grade,
+            context=recorded_context(operation) if intent_id is None else UNRECORDED,
             intent_id=intent_id,
             trace_id=trace_id(),
             degraded_clock=self._clock.degraded,
         )
+
+
+def recorded_context(operation: Operation) -> msgspec.Raw:
+    """What a policy could read of the operation, so that the decision can be tried again; nothing if it is too much, or no JSON."""
+    try:
+        encoded = wire.encode(operation.context or {})
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        return UNRECORDED  # the check refused it
+    return msgspec.Raw(encoded) if len(encoded) <= GATE_CONTEXT_BYTES_MAX else UNRECORDED

@@ -149,6 +149,9 @@ async def test_quota_is_asked_and_its_refusal_says_when(town: Town) -> None:
 
         def take(self, *_: Any) -> QuotaVerdict:
             self.left -= 1
+            return self.check_quota()
+
+        def check_quota(self, *_: Any) -> QuotaVerdict:
             return QuotaVerdict(self.left >= 0, "100 of 100 used", 60.0)
 
     parts = town.parts
@@ -166,6 +169,8 @@ async def test_an_approval_does_not_lift_a_quota_and_is_not_lost_to_one(town: To
 
         def take(self, *_: Any) -> QuotaVerdict:
             return QuotaVerdict(self.allowed, "used up")
+
+        check_quota = take
 
     await town.ask_about_transfers()
     quota, parts = Quota(), town.parts

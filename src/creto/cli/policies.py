@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, assert_never
 
 import click
 
-from creto.cli.choices import file_path, limit_option, out_option
+from creto.cli.choices import MOMENT, file_path, limit_option, out_option
 from creto.cli.context import Cli, Group, group, pass_cli, read, write
 from creto.cli.exits import Exit
 from creto.cli.output import Column, text, when
@@ -16,6 +16,7 @@ from creto.cli.session import session
 from creto.common import wire
 from creto.common.errors import InvalidInput
 from creto.common.ids import AgentId
+from creto.common.limits import AUTHZ_DRY_RUN_MAX
 from creto.security.authz import (
     Allow,
     Decision,
@@ -27,7 +28,7 @@ from creto.security.authz import (
 )
 
 if TYPE_CHECKING:
-    from creto.edge.api.policies import Tried
+    from creto.edge.api.policies import CheckAccess, Retried, Tried
 
 POLICY_BYTES_MAX = 1024 * 1024
 
@@ -148,35 +149,63 @@ async def why(cli: Cli, agent: str, action: str, resource: str, context: tuple[s
     cli.output.thing(found, explained(found))
 
 
-@policies.command("try")
+@policies.command("dry-run")
 @click.argument("file", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path))
-@click.argument("requests", type=file_path)
+@click.argument("requests", type=file_path, required=False)
+@click.option("--recorded", metavar="N", type=click.IntRange(1, AUTHZ_DRY_RUN_MAX), help="Try the last N decisions of the audit log; shown is what would change.")  # fmt: skip
+@click.option("--since", type=MOMENT, help="Of the recorded ones, only those since: 2026-01-31T09:30:00Z, or 2h ago as 2h.")  # fmt: skip
 @schema_option
 @alone_option
 @pass_cli
-async def try_(cli: Cli, file: Path, requests: Path, schema: Path | None, alone: bool) -> None:
+async def dry_run(
+    cli: Cli, file: Path, requests: Path | None, recorded: int | None, since: int | None, schema: Path | None, alone: bool
+) -> None:  # fmt: skip
     """What requests would get under the policies in FILE, and what they get now; nothing is stored.
 
     REQUESTS holds one JSON object a line: {"agent": …, "action": …, "resource": …, "context": {…}}.
     """
+    if (requests is None) is (recorded is None):
+        raise click.UsageError("Name a file of REQUESTS, or --recorded N.")
+    given: dict[str, Any] = {"text": policy_text(file), "policy_schema": policy_text(schema), "with_defaults": not alone}  # fmt: skip
+    if recorded is not None:
+        async with session(cli) as creto:
+            again = await creto.policies.dry_run_recorded(limit=recorded, since=since, **given)
+        cli.output.items(again.items, RECORDED, nothing="Nothing would change.")
+        cli.output.note(
+            f"Of {again.requests} recorded decisions {again.changed} would change; {again.doubtful} cannot be told: their context was not recorded."
+        )
+        return
+    async with session(cli) as creto:
+        found = await creto.policies.dry_run(requests=asked(requests), **given)
+    cli.output.items(found.items, TRIED)
+
+
+def asked(requests: Path | None) -> tuple[CheckAccess, ...]:
     from creto.edge.api.policies import CheckAccess
 
-    lines = read(requests, bytes_max=POLICY_BYTES_MAX).splitlines()
-    asked = tuple(wire.decode(line, CheckAccess, what="request") for line in lines if line.strip())
-    async with session(cli) as creto:
-        found = await creto.policies.dry_run(
-            text=policy_text(file), requests=asked, policy_schema=policy_text(schema), with_defaults=not alone
-        )
-    columns: Sequence[Column[Tried]] = (
-        Column("", lambda t: "changed" if t.changed else ""),
-        Column("AGENT", lambda t: t.request.agent[-12:]),
-        Column("ACTION", lambda t: t.request.action),
-        Column("RESOURCE", lambda t: t.request.resource),
-        Column("NOW", lambda t: said(t.now)),
-        Column("THEN", lambda t: said(t.then)),
-    )
-    cli.output.items(found.items, columns)
+    lines = read(requests, bytes_max=POLICY_BYTES_MAX).splitlines() if requests is not None else []
+    return tuple(wire.decode(line, CheckAccess, what="request") for line in lines if line.strip())
 
+
+TRIED: Sequence[Column[Tried]] = (
+    Column("", lambda t: "changed" if t.changed else ""),
+    Column("AGENT", lambda t: t.request.agent[-12:]),
+    Column("ACTION", lambda t: t.request.action),
+    Column("RESOURCE", lambda t: t.request.resource),
+    Column("NOW", lambda t: said(t.now)),
+    Column("THEN", lambda t: said(t.then)),
+)
+RECORDED: Sequence[Column[Retried]] = (
+    Column("", lambda t: "doubtful" if t.doubtful else "changed"),
+    Column("TIMES", lambda t: t.times, right=True),
+    Column("LAST", lambda t: when(t.at)),
+    Column("AGENT", lambda t: t.request.agent[-12:]),
+    Column("ACTION", lambda t: t.request.action),
+    Column("RESOURCE", lambda t: t.request.resource),
+    Column("ENDED", lambda t: t.code or t.outcome.value),
+    Column("NOW", lambda t: said(t.now)),
+    Column("THEN", lambda t: said(t.then)),
+)
 
 roles = Group("roles", help="The roles of identities, which policies speak of.", no_args_is_help=True)
 policies.add_command(roles)

@@ -224,14 +224,21 @@ class IdempotencyConflict(EnablementError):
 
 
 class OversightRequired(EnablementError):
-    """The act waits for a human. `policy_id` names the policy that asks."""
+    """The act waits for a human. `policy_id` names the policy that asks; `requirement` is authz's, if the policy says whom to ask."""
 
     default_code = "PL-202"
 
     def __init__(
-        self, code: str | None = None, message: str | None = None, *, policy_id: str = "", **rest: Any
+        self,
+        code: str | None = None,
+        message: str | None = None,
+        *,
+        policy_id: str = "",
+        requirement: object = None,
+        **rest: Any,
     ) -> None:
         self.policy_id = policy_id
+        self.requirement = requirement
         super().__init__(code, message, **rest)
 
 

@@ -172,6 +172,7 @@ AUTHZ_CHAIN_MAX: Final = (
 )
 AUTHZ_GROUPS_MAX: Final = 1_000_000  # names times `in` in a schema: the most pairs of action and group that it can make
 AUTHZ_REASON_CHARS_MAX: Final = 500  # of what the engine says against a policy: it may print whole types
+AUTHZ_FAULTS_MAX: Final = 20  # that one refusal of a text of policies tells
 AUTHZ_RESOURCE_CHARS_MAX: Final = (
     2_048  # the longest object key, with the names before it; a remembered decision holds it
 )
@@ -179,12 +180,17 @@ AUTHZ_PATHS_MAX: Final = 500  # dots in one policy: a presence test of a path gr
 AUTHZ_POLICY_BYTES_MAX: Final = 4 * 1024 * 1024  # one tenant's policies: some 10,000
 AUTHZ_CONTEXT_BYTES_MAX: Final = 64 * 1024  # attributes of one request or entity
 AUTHZ_TTL_S: Final = 10.0  # a decision is remembered this long: the shortest of the spec's cache times
-AUTHZ_DECISIONS_MAX: Final = 200_000  # remembered decisions of a process, about 200 bytes each
-AUTHZ_SWEEP_S: Final = 0.02  # an expired decision is gone after two such turns at the latest: within 50 ms
-AUTHZ_SWEEP_LATE_S: Final = 0.5  # a sweeper that is silent this long is taken for dead, and nothing is remembered
+AUTHZ_DECISIONS_MAX: Final = 200_000  # remembered decisions of a process; the oldest makes room
+AUTHZ_AGENT_DECISIONS_MAX: Final = 20_000  # of one agent: none crowds out the others
+AUTHZ_SWEEP_S: Final = 0.02  # the shortest pause between two sweeps: an expired decision is gone so much later
+AUTHZ_SWEEP_LATE_S: Final = (
+    0.04  # a decision that outlives its time by this tells of a dead sweeper: all is forgotten, within 50 ms
+)
 AUTHZ_TENANTS_MAX: Final = 1_000  # tenants whose policies are held compiled
 AUTHZ_ENTITIES_MAX: Final = 50_000  # entities in memory
 AUTHZ_PARENTS_MAX: Final = 64  # groups that one entity names
+AUTHZ_REPLAY_ENTRIES_MAX: Final = 100_000  # entries of the log that one dry run over recorded requests looks at
+GATE_CONTEXT_BYTES_MAX: Final = 4 * 1024  # of one operation's attributes, in its entry in the log
 AUTHZ_DRY_RUN_MAX: Final = 10_000  # requests of one dry run: a second or so
 OVERRIDE_TTL_S_MAX: Final = 3_600  # an approval is acted on within the hour or asked for again
 OVERRIDE_TOKEN_BYTES_MAX: Final = 16 * 1024  # ours take 5 KiB, with the longest resource names 11

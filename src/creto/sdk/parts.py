@@ -55,6 +55,7 @@ class Policies(Part[World]):
     activate = Method(policies.ACTIVATE)
     diff = Method(policies.DIFF)
     dry_run = Method(policies.DRY_RUN)
+    dry_run_recorded = Method(policies.DRY_RUN_RECORDED)
     roles = Method(policies.ROLES)
     assign_role = Method(policies.ASSIGN)
     unassign_role = Method(policies.UNASSIGN)

@@ -59,6 +59,9 @@ class Grade(StrEnum):
     COOPERATIVE = "cooperative"  # in-process SDK
 
 
+UNRECORDED = msgspec.Raw()  # no bytes, which is no JSON: the field is left out
+
+
 class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     """One thing that happened. Its `body()` is the byte string that is hashed into the Merkle log."""
 
@@ -76,6 +79,7 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     why: str | None = None  # the reason of a failure or denial, in words
     code: str | None = None  # its error code
     grade: Grade | None = None
+    context: msgspec.Raw = UNRECORDED  # the attributes on which the gate decided
     intent_id: EntryId | None = None  # on an outcome: the intent it closes
     trace_id: str | None = None
     degraded_clock: bool = False  # the timestamp is local: the quorum was away

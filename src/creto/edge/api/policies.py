@@ -9,13 +9,14 @@ from msgspec import Meta
 
 from creto.common.errors import Unauthorized
 from creto.common.ids import AgentId, Name
-from creto.common.limits import INTEGER_MAX, PAGE_ITEMS_DEFAULT
+from creto.common.limits import AUTHZ_DRY_RUN_MAX, INTEGER_MAX, PAGE_ITEMS_DEFAULT
 from creto.common.timestamps import ConsensusTimestamp
 from creto.edge.api.dispatch import Call, handles
 from creto.edge.api.endpoint import Ask, Endpoint, View
-from creto.edge.api.fields import Agent, Id, Limit, octets
+from creto.edge.api.fields import Agent, Id, Limit, Nanos, octets
 from creto.edge.api.parts import Parts
-from creto.security.authz import CheckRequest, Decision, Explanation, PolicyVersion, RoleAssignment
+from creto.security.authz import CheckRequest, Decision, Explanation, PolicyVersion, Replayed, RoleAssignment
+from creto.store.types import Outcome
 
 PolicyText = Annotated[str, Meta(max_length=1024 * 1024)]
 Version = Annotated[int, Meta(ge=0, le=INTEGER_MAX)]
@@ -98,6 +99,41 @@ class TriedAll(View, frozen=True):
     items: tuple[Tried, ...]
 
 
+class TryRecorded(Ask, frozen=True):
+    """The last `limit` decisions of the log, back to `since`, under other policies."""
+
+    text: PolicyText
+    limit: Annotated[int, Meta(ge=1, le=AUTHZ_DRY_RUN_MAX)] = 1_000
+    since: Nanos | None = None
+    policy_schema: PolicyText = ""
+    with_defaults: bool = True
+
+
+class Retried(View, frozen=True):
+    """`doubtful`: the context was not recorded, and some policy reads it. `at`, `outcome` and `code` are of the newest of `times`."""
+
+    request: CheckAccess
+    now: Decision
+    then: Decision
+    changed: bool
+    doubtful: bool
+    times: int
+    outcome: Outcome
+    at: ConsensusTimestamp
+    code: str | None = None
+
+
+class RetriedAll(View, frozen=True):
+    """Only what would change or cannot be told. `entries` of the log were looked at, back to `since`; `requests` of them were decisions."""
+
+    items: tuple[Retried, ...]
+    entries: int
+    requests: int
+    changed: int
+    doubtful: int
+    since: ConsensusTimestamp | None = None
+
+
 class GetRoles(Ask, frozen=True):
     agent: Agent
 
@@ -142,12 +178,27 @@ UPLOAD = Endpoint("policies.upload", "POST", "/v1/policies", UploadPolicies, Pol
 ACTIVATE = Endpoint("policies.activate", "POST", "/v1/policies/activate", ActivatePolicies, Activated, WRITE, "Put a version into force, also an older one", errors=("PL-701", "PL-702"))  # fmt: skip
 DIFF = Endpoint("policies.diff", "GET", "/v1/policies/diff", DiffPolicies, Difference, READ, "What changed between two versions")  # fmt: skip
 DRY_RUN = Endpoint("policies.dry_run", "POST", "/v1/policies/dry-run", TryPolicies, TriedAll, READ, "What requests would get under other policies", errors=("PL-701", "PL-702"), keyed=False)  # fmt: skip
+DRY_RUN_RECORDED = Endpoint("policies.dry_run_recorded", "POST", "/v1/policies/dry-run/recorded", TryRecorded, RetriedAll, "audit:read", "What recorded decisions would be under other policies", errors=("PL-701", "PL-702"), keyed=False)  # fmt: skip
 ROLES = Endpoint("policies.roles", "GET", "/v1/agents/{agent}/roles", GetRoles, Roles, READ, "The roles of an identity")  # fmt: skip
 ASSIGN = Endpoint("policies.assign_role", "PUT", "/v1/agents/{agent}/roles/{role}", ChangeRole, RoleAssignment, WRITE, "Give an identity a role", errors=("PL-102",))  # fmt: skip
 UNASSIGN = Endpoint("policies.unassign_role", "DELETE", "/v1/agents/{agent}/roles/{role}", ChangeRole, RoleChanged, WRITE, "Take a role away", errors=("PL-102",))  # fmt: skip
 OVERRIDE = Endpoint("policies.issue_override", "POST", "/v1/authz/overrides", IssueOverride, Override, "oversight:decide", "Approve one operation of an agent", status=201, errors=("PL-102", "PL-103"))  # fmt: skip
 
-ENDPOINTS = (CHECK, WHY, LIST, GET, UPLOAD, ACTIVATE, DIFF, DRY_RUN, ROLES, ASSIGN, UNASSIGN, OVERRIDE)
+ENDPOINTS = (
+    CHECK,
+    WHY,
+    LIST,
+    GET,
+    UPLOAD,
+    ACTIVATE,
+    DIFF,
+    DRY_RUN,
+    DRY_RUN_RECORDED,
+    ROLES,
+    ASSIGN,
+    UNASSIGN,
+    OVERRIDE,
+)
 
 
 @handles(CHECK)
@@ -208,6 +259,42 @@ async def dry_run(parts: Parts, call: Call, ask: TryPolicies) -> TriedAll:
     )
     pairs = zip(ask.requests, found, strict=True)
     return TriedAll(items=tuple(Tried(request=r, now=f.now, then=f.then, changed=f.changed) for r, f in pairs))
+
+
+@handles(DRY_RUN_RECORDED)
+async def dry_run_recorded(parts: Parts, call: Call, ask: TryRecorded) -> RetriedAll:
+    found = await parts.authz.dry_run_recorded(
+        parts.audit,
+        call.tenant,
+        ask.text,
+        limit=ask.limit,
+        since=ask.since,
+        schema=ask.policy_schema,
+        with_defaults=ask.with_defaults,
+    )
+    return RetriedAll(
+        items=tuple(map(retried, found.items)),
+        entries=found.entries,
+        requests=found.requests,
+        changed=found.changed,
+        doubtful=found.doubtful,
+        since=found.since,
+    )
+
+
+def retried(item: Replayed) -> Retried:
+    r = item.request
+    return Retried(
+        request=CheckAccess(agent=AgentId(str(r.agent)), action=r.action, resource=r.resource, context=r.context),
+        now=item.now,
+        then=item.then,
+        changed=item.changed,
+        doubtful=item.doubtful,
+        times=item.times,
+        outcome=item.outcome,
+        at=item.at,
+        code=item.code,
+    )
 
 
 @handles(ROLES)

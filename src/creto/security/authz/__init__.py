@@ -23,12 +23,16 @@ from creto.security.authz.types import (
     DryRun,
     Explanation,
     OverrideToken,
+    OversightRequirement,
     PolicyVersion,
     QuotaDenied,
     QuotaHook,
     QuotaVerdict,
+    Replay,
+    Replayed,
     RequiresOversight,
     RoleAssignment,
+    TimeoutAction,
 )
 
 __all__ = [
@@ -43,11 +47,15 @@ __all__ = [
     "DryRun",
     "Explanation",
     "OverrideToken",
+    "OversightRequirement",
     "PolicyVersion",
     "QuotaDenied",
     "QuotaHook",
     "QuotaVerdict",
+    "Replay",
+    "Replayed",
     "RequiresOversight",
     "RoleAssignment",
     "TenantAuthz",
+    "TimeoutAction",
 ]

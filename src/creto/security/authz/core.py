@@ -24,7 +24,8 @@ from creto.security.authz.cedar.policies import Policies, compile_policies
 from creto.security.authz.cedar.values import Entity, Uid
 from creto.security.authz.checks import QuotaTenantAuthz, TenantAuthz
 from creto.security.authz.facts import Facts
-from creto.security.authz.hits import Hits, Sweeper, Ticks
+from creto.security.authz.hits import Hits, Ticks
+from creto.security.authz.sweeper import Sweeper
 from creto.security.authz.types import PolicyVersion, QuotaHook
 from creto.store.types import Entry, EntryId, Outcome, Store, Tx
 
@@ -84,11 +85,16 @@ class Core:
         with self._lock:
             if known not in self._views:
                 shelf = self._hits.shelf(known)
-                if self._quota is None:
-                    self._views[known] = TenantAuthz(self, known, shelf)
-                else:
-                    self._views[known] = QuotaTenantAuthz(self, known, shelf, self._quota)
+                view = TenantAuthz if self._quota is None else QuotaTenantAuthz
+                self._views[known] = view(self, known, shelf)
             return self._views[known]
+
+    def use_quota(self, quota: QuotaHook | None) -> None:
+        """From when this returns every allowed check takes quota there, also through `TenantAuthz` and bound methods that are held already."""
+        with self._lock:
+            self._quota = quota
+            self._views = {}
+            self._hits.retire()  # a view that is held without quota finds nothing any more, and what it decides anew is counted
 
     def holding(self, tenant: TenantId) -> Holding:
         """The policies that hold now."""

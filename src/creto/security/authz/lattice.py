@@ -14,6 +14,7 @@ INVARIANT: Deny > RequiresOversight > Allow. An engine that ignores the annotati
 from __future__ import annotations
 
 from creto.security.authz.cedar.policies import Answer
+from creto.security.authz.requirement import requirement_of
 from creto.security.authz.types import Allow, Decision, Deny, RequiresOversight
 
 OVERSIGHT = "oversight"
@@ -37,4 +38,5 @@ def decided(answer: Answer) -> Decision:
     if not answer.permitting:
         return Deny(NOTHING_PERMITS, names)
     first, *rest = dict.fromkeys(policy_id for policy_id in asked if policy_id)
-    return RequiresOversight(first, names, tuple(rest))
+    said = (requirement_of(policy.annotations) for policy in forbidding if policy.annotations[OVERSIGHT] == first)
+    return RequiresOversight(first, names, tuple(rest), next(filter(None, said), None))

@@ -135,9 +135,7 @@ class PolicyBook(Core):
         if len(requests) > AUTHZ_DRY_RUN_MAX:
             raise InvalidInput.of("requests", got=len(requests), expected=f"{AUTHZ_DRY_RUN_MAX} at most")
         tenant = checked_tenant(tenant)
-        policies = texts.compiled(text, schema, with_defaults=with_defaults)
-        then = Holding(-1, b"", policies, texts.action_entities(texts.parsed_schema(schema)))
-        now = self.holding(tenant)
+        then, now = tried(text, schema, with_defaults), self.holding(tenant)
         return tuple(
             DryRun(r, self._explain(tenant, now, r).decision, self._explain(tenant, then, r).decision) for r in requests
         )
@@ -177,6 +175,7 @@ class PolicyBook(Core):
             errors={policy.name: message for policy, message in answer.errors},
             considered=answer.considered,
             cacheable=not answer.reads_context and not view.unregistered,
+            reads_context=answer.reads_context,
             principal=str(principal),
             action=request.action,
             resource=str(self._resource_uid(tenant, request.resource)),
@@ -195,6 +194,12 @@ class PolicyBook(Core):
     ) -> None:
         fields: dict[str, object] = {"version": v.version, "digest": v.digest, "policies": v.policies, "note": v.note}
         self._record(tx, v.tenant, act, event, actor=actor, subject=f"policies:{v.version}", now=now, fields=fields)
+
+
+def tried(text: str, schema: str, with_defaults: bool) -> Holding:
+    """Policies as if they held."""
+    policies = texts.compiled(text, schema, with_defaults=with_defaults)
+    return Holding(-1, b"", policies, texts.action_entities(texts.parsed_schema(schema)))
 
 
 def shipped_version(tenant: TenantId) -> PolicyVersion:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, overload
 
+from creto.common.errors import InvalidInput
 from creto.common.ids import AgentId, AgentIdentity, TenantId
 from creto.common.timestamps import Clock
 from creto.platform.crypto import SigningKey
@@ -19,12 +20,12 @@ from creto.security.authz.checks import TenantAuthz
 from creto.security.authz.entitybook import EntityBook
 from creto.security.authz.hits import Ticks
 from creto.security.authz.overrides import Overrides
-from creto.security.authz.policybook import PolicyBook
-from creto.security.authz.types import CheckRequest, Decision, QuotaDenied, QuotaHook
+from creto.security.authz.replays import Replays
+from creto.security.authz.types import AuthzRequest, CheckRequest, Decision, QuotaDenied, QuotaHook, QuotaVerdict
 from creto.store.types import Store
 
 
-class Authz(PolicyBook, EntityBook, Overrides):
+class Authz(Replays, EntityBook, Overrides):
     """May this agent do this to that? `nhi` says who is in force; `quota` is asked on every allowed check; `signer` signs override tokens."""
 
     def __init__(
@@ -43,9 +44,15 @@ class Authz(PolicyBook, EntityBook, Overrides):
         """From here on decisions are remembered."""
         self._sweeper.start()
 
+    def check_quota(self, agent: AgentId, event_type: str, *, tenant: TenantId) -> QuotaVerdict:
+        """Whether something of a quota is left; nothing is taken. Without metering everything is allowed."""
+        quota = self._quota
+        return quota.check_quota(tenant, agent, event_type) if quota is not None else QuotaVerdict(True)
+
     def quota(self, agent: AgentId, action: str, resource: str, *, tenant: TenantId) -> QuotaDenied | None:
         """Take quota alone, for an act that policy leaves to a human who has said yes."""
-        verdict = self._quota.take(tenant, agent, action, resource) if self._quota is not None else None
+        quota = self._quota
+        verdict = quota.take(tenant, agent, action, resource) if quota is not None else None
         return QuotaDenied(verdict.reason, verdict.retry_after_s) if verdict and not verdict.allowed else None
 
     def remembered(self) -> int:
@@ -59,6 +66,10 @@ class Authz(PolicyBook, EntityBook, Overrides):
         """The checks of one tenant: the shortest way for who checks often."""
         return self._views.get(tenant) or self._open(tenant)
 
+    @overload
+    def check(self, agent: CheckRequest | AuthzRequest, *, tenant: TenantId) -> Decision: ...
+
+    @overload
     def check(
         self,
         agent: AgentId,
@@ -67,13 +78,27 @@ class Authz(PolicyBook, EntityBook, Overrides):
         context: Mapping[str, Any] | None = None,
         *,
         tenant: TenantId,
+    ) -> Decision: ...
+
+    def check(
+        self,
+        agent: AgentId | CheckRequest | AuthzRequest,
+        action: str | None = None,
+        resource: str = "",
+        context: Mapping[str, Any] | None = None,
+        *,
+        tenant: TenantId,
     ) -> Decision:
         """Allow, Deny, RequiresOversight or QuotaDenied. Context are attributes of this one request, in Cedar's JSON."""
         view = self._views.get(tenant) or self._open(tenant)
-        return view.check(agent, action, resource, context)
+        if action is not None:
+            return view.check(agent, action, resource, context)  # type: ignore[arg-type]  # a miss looks at what it is given
+        return self._check_request(agent, tenant)
 
-    def authorize(self, request: CheckRequest, *, tenant: TenantId) -> Decision:
-        """The same for a request as one value."""
+    def _check_request(self, request: object, tenant: TenantId) -> Decision:
+        """A request as one value, as the client writes it."""
+        if not isinstance(request, CheckRequest | AuthzRequest):
+            raise InvalidInput.of("agent", got=request, expected="an agent, an action and a resource, or one request")
         agent = request.agent.nhi if isinstance(request.agent, AgentIdentity) else request.agent
         return self.check(agent, request.action, request.resource, request.context or None, tenant=tenant)
 

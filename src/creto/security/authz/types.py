@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Any, Protocol
 
 import msgspec
 
 from creto.common.ids import AgentId, AgentIdentity, TenantId
 from creto.common.timestamps import ConsensusTimestamp
+from creto.store.types import Outcome
 
 
 class Allow(msgspec.Struct, frozen=True, tag="allow", omit_defaults=True):
@@ -19,12 +21,32 @@ class Deny(msgspec.Struct, frozen=True, tag="deny", omit_defaults=True):
     policies: tuple[str, ...] = ()
 
 
+class TimeoutAction(StrEnum):
+    AUTO_DENY = "auto_deny"
+    AUTO_APPROVE = "auto_approve"
+    ESCALATE = "escalate"
+
+
+class OversightRequirement(msgspec.Struct, frozen=True, kw_only=True):
+    """What a policy asks for: who, how many, by when."""
+
+    approvers: tuple[str, ...]
+    reason: str
+    quorum: int = 1
+    timeout_s: int = 3_600
+    timeout_action: TimeoutAction = TimeoutAction.AUTO_DENY
+
+
 class RequiresOversight(msgspec.Struct, frozen=True, tag="requires_oversight", omit_defaults=True):
-    """A human has to agree. `policy_id` is the oversight policy that asks; `also` are further ones that ask too."""
+    """A human has to agree. `policy_id` is the oversight policy that asks; `also` are further ones that ask too.
+
+    `requirement` is what the Cedar policy itself says of the asking, if it does.
+    """
 
     policy_id: str
     policies: tuple[str, ...] = ()
     also: tuple[str, ...] = ()
+    requirement: OversightRequirement | None = None
 
 
 class QuotaDenied(msgspec.Struct, frozen=True, tag="quota_denied", omit_defaults=True):
@@ -44,8 +66,22 @@ class CheckRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     resource: str
     context: dict[str, Any] = {}
 
+    @property
+    def principal(self) -> AgentId | AgentIdentity:
+        return self.agent
 
-AuthzRequest = CheckRequest  # the client's name
+
+class AuthzRequest(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The same where the client says `principal`."""
+
+    principal: AgentId | AgentIdentity
+    action: str
+    resource: str
+    context: dict[str, Any] = {}
+
+    @property
+    def agent(self) -> AgentId | AgentIdentity:
+        return self.principal
 
 
 class QuotaVerdict(msgspec.Struct, frozen=True):
@@ -55,9 +91,17 @@ class QuotaVerdict(msgspec.Struct, frozen=True):
 
 
 class QuotaHook(Protocol):
-    """What takes quota inside a check. It must not wait."""
+    """What takes quota inside a check: metering. Hand it to `Authz.use_quota`.
 
-    def take(self, tenant: TenantId, agent: AgentId, action: str, resource: str) -> QuotaVerdict: ...
+    Both are called on any thread, many at once, on the path of every allowed check: memory alone, no lock that is held for long, no waiting.
+    An exception refuses the act: it passes through `check`, and nothing is allowed.
+    """
+
+    def take(self, tenant: TenantId, agent: AgentId, action: str, resource: str) -> QuotaVerdict:
+        """One act that policy allows and that is about to happen: count it, or say no. It is asked once for each check, also a remembered one."""
+
+    def check_quota(self, tenant: TenantId, agent: AgentId, event_type: str) -> QuotaVerdict:
+        """Whether there is something left; nothing is taken."""
 
 
 class Explanation(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -71,6 +115,7 @@ class Explanation(msgspec.Struct, frozen=True, omit_defaults=True):
     errors: dict[str, str] = {}
     considered: int = 0
     cacheable: bool = False
+    reads_context: bool = False  # some policy that was considered looks at the context
     principal: str = ""
     action: str = ""
     resource: str = ""
@@ -86,6 +131,37 @@ class DryRun(msgspec.Struct, frozen=True):
     @property
     def changed(self) -> bool:
         return self.now != self.then
+
+
+class Replayed(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A recorded request: how it ended, what the policies that hold say of it today, and what the others would say."""
+
+    request: CheckRequest
+    now: Decision
+    then: Decision
+    outcome: Outcome  # of the newest
+    at: ConsensusTimestamp
+    times: int = 1  # it was recorded so often
+    code: str | None = None
+    doubtful: bool = False  # its context was not recorded, and some policy reads it
+
+    @property
+    def changed(self) -> bool:
+        return self.now != self.then
+
+
+class Replay(msgspec.Struct, frozen=True):
+    """The decisions of the log under other policies. `items` are those that would change or cannot be told, the newest first.
+
+    `entries` of the log were looked at, back to `since`; `requests` of them were decisions.
+    """
+
+    items: tuple[Replayed, ...]
+    entries: int
+    requests: int
+    changed: int
+    doubtful: int
+    since: ConsensusTimestamp | None = None
 
 
 class PolicyVersion(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

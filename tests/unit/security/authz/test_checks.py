@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from creto.common.errors import InvalidInput
+from creto.common.errors import InternalError, InvalidInput
 from creto.security.authz import (
     Allow,
+    AuthzRequest,
     CheckRequest,
+    Decision,
     Deny,
+    OversightRequirement,
     QuotaDenied,
     QuotaVerdict,
     RequiresOversight,
@@ -165,7 +170,11 @@ async def test_tenants_share_nothing(office: Office) -> None:
 
 async def test_a_request_as_one_value(office: Office) -> None:
     ada = await office.hire("Ada", "operator")
-    assert isinstance(office.authz.authorize(CheckRequest(ada.nhi, READ, SANDBOX), tenant=TENANT), Allow)
+    assert office.authz.check(CheckRequest(ada.nhi, READ, SANDBOX), tenant=TENANT) == Allow(("creto.operator",))
+    assert office.authz.check(AuthzRequest(ada.nhi, READ, SANDBOX), tenant=TENANT) == Allow(("creto.operator",))
+    assert CheckRequest(ada.nhi, READ, SANDBOX).principal == AuthzRequest(ada.nhi, READ, SANDBOX).agent == ada.nhi
+    with pytest.raises(InvalidInput, match="PL-400"):
+        office.authz.check(ada.nhi, tenant=TENANT)  # type: ignore[call-overload]
 
 
 class OneADay:
@@ -175,6 +184,9 @@ class OneADay:
     def take(self, tenant: str, agent: str, action: str, resource: str) -> QuotaVerdict:
         self.left -= 1
         return QuotaVerdict(self.left >= 0, "spent", 60.0)
+
+    def check_quota(self, tenant: str, agent: str, event_type: str) -> QuotaVerdict:
+        return QuotaVerdict(self.left > 0, "spent", 60.0)
 
 
 async def test_quota_is_taken_on_every_check_that_would_be_allowed(office: Office, ticks: Ticks) -> None:
@@ -186,6 +198,91 @@ async def test_quota_is_taken_on_every_check_that_would_be_allowed(office: Offic
     assert metered.check(ada) == QuotaDenied("spent", 60.0)
     assert isinstance(metered.check("agent:nhi:ed25519:nobody"), Deny)  # type: ignore[arg-type]
     assert quota.left == -1
+
+
+async def test_quota_that_comes_later_is_taken_through_what_is_held_already(office: Office) -> None:
+    ada = await office.hire("Ada", "operator")
+    held = office.authz.tenant(TENANT).check
+    assert isinstance(held(ada.nhi, READ, SANDBOX), Allow)
+    assert office.authz.check_quota(ada.nhi, "api_calls", tenant=TENANT).allowed
+    quota = OneADay()
+    office.authz.use_quota(quota)
+    assert isinstance(held(ada.nhi, READ, SANDBOX), Allow)
+    assert office.authz.check_quota(ada.nhi, "api_calls", tenant=TENANT).allowed
+    assert isinstance(office.check(ada), Allow)
+    assert not office.authz.check_quota(ada.nhi, "api_calls", tenant=TENANT).allowed  # and nothing is taken
+    assert held(ada.nhi, READ, SANDBOX) == office.check(ada) == QuotaDenied("spent", 60.0)
+    assert quota.left == -2
+    office.authz.use_quota(None)
+    assert isinstance(held(ada.nhi, READ, SANDBOX), Allow)
+    assert isinstance(office.check(ada), Allow)
+
+
+async def test_no_check_that_begins_after_the_quota_came_goes_uncounted(office: Office) -> None:
+    """Threads that check through one held handle while the quota comes."""
+    ada = await office.hire("Ada", "operator")
+
+    class Full(OneADay):
+        def take(self, *_: str) -> QuotaVerdict:
+            return QuotaVerdict(False, "full")
+
+    held = office.authz.tenant(TENANT).check
+    for _ in range(20):
+        office.authz.use_quota(None)
+        in_force, wrong, asked = threading.Event(), [], threading.Barrier(5)
+
+        def ask(
+            in_force: threading.Event = in_force, wrong: list[object] = wrong, asked: threading.Barrier = asked
+        ) -> None:
+            asked.wait(10)
+            for _ in range(300):
+                late = in_force.is_set()
+                for check in (held, office.authz.tenant(TENANT).check):
+                    if isinstance(check(ada.nhi, READ, SANDBOX), Allow) and late:
+                        wrong.append(check)
+
+        threads = [threading.Thread(target=ask) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        asked.wait(10)
+        office.authz.use_quota(Full())
+        in_force.set()
+        for thread in threads:
+            thread.join()
+        assert wrong == []
+
+
+async def test_a_quota_that_fails_allows_nothing(office: Office) -> None:
+    ada = await office.hire("Ada", "operator")
+
+    class Broken(OneADay):
+        def take(self, *_: str) -> QuotaVerdict:
+            raise InternalError("PL-500")
+
+    office.authz.use_quota(Broken())
+    for _ in range(2):
+        with pytest.raises(InternalError):
+            office.check(ada)
+
+
+ASKED = """@oversight("two-eyes") @approvers("cfo@company.com, role:finance") @quorum("2") @timeout_s("7200") @reason("Above 10,000")
+forbid (principal, action == Action::"funds.transfer", resource) when { context has amount && context.amount > 10000 };"""
+
+
+async def test_a_policy_may_say_whom_to_ask(office: Office) -> None:
+    ada = await office.hire("Ada", "operator")
+    await office.authz.upload_policies(TENANT, BIG + ASKED, actor=ada.nhi, activate=True)
+    asked = office.check(ada, "funds.transfer", "bank:acme", amount=50_000)
+    assert isinstance(asked, RequiresOversight)
+    assert (asked.policy_id, asked.also, asked.requirement) == ("large-transfer", ("two-eyes",), None)
+    await office.authz.upload_policies(TENANT, ASKED + BIG, actor=ada.nhi, activate=True)
+    asked = office.check(ada, "funds.transfer", "bank:acme", amount=50_000)
+    assert isinstance(asked, RequiresOversight)
+    assert asked.policy_id == "two-eyes"
+    assert asked.requirement == OversightRequirement(
+        approvers=("cfo@company.com", "role:finance"), reason="Above 10,000", quorum=2, timeout_s=7_200
+    )
+    assert msgspec.json.decode(msgspec.json.encode(asked), type=Decision) == asked
 
 
 MISTYPED: list[object] = ["50000", [50000], True, {"value": 50000}]
@@ -230,6 +327,9 @@ BAD: list[tuple[object, object]] = [([], SANDBOX), (None, SANDBOX), ("x" * 201, 
 async def test_what_is_no_name_is_refused(tmp_path: Path, action: object, resource: object, counted: bool) -> None:
     class Generous:
         def take(self, *_: object) -> QuotaVerdict:
+            return QuotaVerdict(True)
+
+        def check_quota(self, *_: object) -> QuotaVerdict:
             return QuotaVerdict(True)
 
     store = open_store(f"sqlite:///{tmp_path}/office.db", parts=PARTS)

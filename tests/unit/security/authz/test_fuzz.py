@@ -12,7 +12,8 @@ import pytest
 from creto.common.errors import EnablementError, InvalidInput, Unauthorized
 from creto.security.authz import OverrideToken
 from creto.security.authz.cedar import Request, Uid, compile_policies, context_from_json, entities_from_json
-from creto.security.authz.texts import action_entities, compiled, parsed_schema, shipped_policies, statements
+from creto.security.authz.faults import statements
+from creto.security.authz.texts import action_entities, compiled, parsed_schema, shipped_policies
 from creto.security.authz.tokens import opened, signed
 from tests.unit.platform.nhi.town import TENANT
 from tests.unit.security.authz.generator import Generator

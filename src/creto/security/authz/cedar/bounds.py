@@ -10,8 +10,9 @@ import re
 
 from creto.common.errors import InvalidInput
 from creto.common.limits import AUTHZ_CHAIN_MAX, AUTHZ_GROUPS_MAX, AUTHZ_NESTING_MAX, AUTHZ_PATHS_MAX
+from creto.security.authz.cedar.places import place_of
 
-TOKENS = re.compile(r'//[^\n]*|"(?:[^"\\]|\\.)*(?:"|\Z)|&&|\|\||[()\[\]{}<>;.+*-]|\bif\b', re.DOTALL)
+TOKENS = re.compile(r'//[^\r\n]*|"(?:[^"\\]|\\.)*(?:"|\Z)|&&|\|\||[()\[\]{}<>;.+*-]|\bif\b', re.DOTALL)
 OPERATORS = frozenset(("&&", "||", "+", "*", "-", "["))
 OPENING, CLOSING = frozenset("([{"), frozenset(")]}")
 
@@ -41,9 +42,9 @@ def check_bounds(text: str, *, code: str = "PL-701", generics: bool = False) -> 
             or paths > AUTHZ_PATHS_MAX
             or chain > AUTHZ_CHAIN_MAX
         ):
-            line = text.count("\n", 0, match.start()) + 1
+            place = place_of(text, match.start())
             raise InvalidInput(
-                code, f"line {line}: nested deeper than {AUTHZ_NESTING_MAX} levels, or too long for one policy"
+                code, f"{place}: nested deeper than {AUTHZ_NESTING_MAX} levels, or too long for one policy"
             )
 
 
