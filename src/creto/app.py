@@ -14,7 +14,6 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
 from creto.bus import Bus, EmbeddedBus
@@ -67,14 +66,6 @@ PLATFORM_TENANT = TenantId("platform")
 LAYER_KEY = KeyId("layer")  # signs override tokens and what the layer itself attests
 OPERATOR_KEY = KeyId("operator")
 OPERATOR_NAME = "operator"
-
-
-class Role(StrEnum):
-    """What a process of `creto serve` does."""
-
-    HTTP = "http"
-    GRPC = "grpc"
-    WORKER = "worker"
 
 
 @dataclass(frozen=True)
@@ -156,7 +147,7 @@ def check_offered(config: Config) -> None:
 
 def open_configured_store(config: Config) -> Store:
     wanted = config[StoreConfig]
-    return open_store(wanted.url, parts=MIGRATED, queue_max=wanted.queue_max)
+    return open_store(wanted.url, parts=MIGRATED, queue_max=wanted.queue_max, pool_size=wanted.pool_size)
 
 
 def guard_for(config: Config, store: Store, stack: AsyncExitStack) -> CachedGuard:
@@ -201,7 +192,9 @@ async def bus_for(config: Config, store: Store) -> AsyncIterator[Bus]:
         from creto.bus.nats import NatsBus
 
         token = wanted.token.reveal() if wanted.token else None
-        bus = await NatsBus.connect(store, wanted.url, token=token, buffer_max=wanted.buffer_max)
+        bus = await NatsBus.connect(
+            store, wanted.url, token=token, buffer_max=wanted.buffer_max, retention_s=wanted.retention_seconds
+        )
     try:
         yield bus
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 
@@ -140,13 +141,48 @@ async def test_a_dead_letter_is_replayed_or_discarded(world: World) -> None:
     await bus.subscribe("test.>", "d", inbox)
     one, two = await send(bus, "1", "2")
     await eventually(lambda: later(bus, 2))
-    assert await bus.discard_dead(T, "d", [one]) == 1
-    assert await bus.replay_dead("another-tenant", "d", [two]) == 0
+    assert await bus.discard_dead(T, "d", [one]) == [one]
+    assert await bus.replay_dead("another-tenant", "d", [two]) == []
     healed.set()
-    assert await bus.replay_dead(T, "d", [two, one]) == 1
+    assert await bus.replay_dead(T, "d", [two, one]) == [two]
     assert await inbox.has(1) == ["2"]
     assert inbox.messages[0].deliveries == 1
     assert await bus.dead_letters(T) == []
+
+
+async def test_dead_letters_of_two_durables_page_without_a_gap(world: World) -> None:
+    bus = world.bus()
+    for durable in ("d", "e"):
+        await bus.subscribe("test.>", durable, Inbox(lambda m: "ill"))
+    await send(bus, "1", "2", "3")
+    await eventually(lambda: later(bus, 6))
+    seen: list[tuple[str, str]] = []
+    while page := await bus.dead_letters(T, after=seen[-1] if seen else ("", ""), limit=1):
+        seen += [(letter.id, letter.durable) for letter in page]
+    assert len(set(seen)) == len(seen) == 6
+    found = await bus.dead_letter(T, seen[0][1], seen[0][0])
+    assert (found.id, found.durable, found.reason.message) == (*seen[0], "ValueError: ill")
+    for tenant, durable in (("another-tenant", "d"), (T, "f")):
+        with pytest.raises(NotFound, match="PL-404"):
+            await bus.dead_letter(tenant, durable, seen[0][0])  # type: ignore[arg-type]
+
+
+async def test_what_else_belongs_to_a_replay_fails_with_it(world: World) -> None:
+    bus = world.bus()
+    await bus.subscribe("test.>", "d", Inbox(lambda m: "ill"))
+    [one] = await send(bus, "1")
+    await eventually(lambda: later(bus, 1))
+
+    def also(tx: Tx, taken: Sequence[str]) -> None:
+        assert taken == [one]
+        raise InvalidInput("PL-400", "not recorded")
+
+    for act in (bus.replay_dead, bus.discard_dead):
+        with pytest.raises(InvalidInput, match="not recorded"):
+            await act(T, "d", [one], also=also)
+    assert [letter.id for letter in await bus.dead_letters(T)] == [one]
+    with pytest.raises(NotFound, match="no durable"):
+        await bus.replay_dead(T, "dropped", [one])
 
 
 async def later(bus: object, count: int) -> bool:

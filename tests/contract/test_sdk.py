@@ -37,6 +37,7 @@ from creto.platform.nhi import (
     rotation_proofs,
     seal_bundle,
 )
+from creto.platform.nhi.tokens import Token
 from creto.sdk import AgentKey, AsyncCreto, Creto
 from creto.security.authz import Allow, Deny
 from creto.security.memory import NewTurn, Role
@@ -104,7 +105,7 @@ async def identities(creto: Any, world: str) -> None:
     assert (found.nhi, found.name, found.kind) == (bot.nhi, f"bot-{world}", PrincipalKind.AGENT)
     assert bot.nhi in {a.nhi for a in (await done(creto.agents.list(kind=PrincipalKind.AGENT))).items}
     await refused(AlreadyExists, "PL-105", lambda: creto.register("again", key=bot))
-    await refused(NotFound, "PL-102", lambda: creto.agents.get(agent="agent:nhi:ed25519:0"))
+    await refused(InvalidInput, "PL-101", lambda: creto.agents.get(agent="agent:nhi:ed25519:0"))
     await refused(NotFound, "PL-102", lambda: creto.agents.get(agent=AgentKey.generate().nhi))
     error = await refused(InvalidInput, "PL-400", lambda: creto.agents.list(limit=0))
     assert "limit" in str(error.field)
@@ -193,6 +194,9 @@ async def authentication(creto: Any, world: str) -> None:
     assert me.kind is PrincipalKind.HUMAN
     ada = await done(creto.register(f"ada-{world}", kind=PrincipalKind.HUMAN))
     assert (await done(creto.auth.issue(agent=ada.nhi, scopes=("audit:read",)))).agent == ada.nhi
+    issued = await done(creto.auth.issue(agent=ada.nhi, scopes=("*",)))
+    held = Token.from_text(issued.token).head.id
+    assert [(await done(creto.auth.revoke(token_id=held))).first for _ in range(2)] == [True, False]
     await refused(InvalidInput, "PL-400", lambda: creto.auth.issue(agent=bot.nhi, scopes=("*",)))
 
 

@@ -10,7 +10,7 @@ from typing import ClassVar
 from creto.bus import store as rows
 from creto.bus.redelivery import Redelivery
 from creto.bus.subjects import checked_agent, checked_subject
-from creto.bus.types import DeadLetter
+from creto.bus.types import Also, DeadLetter
 from creto.bus.worker import Counts
 from creto.common.errors import ConnectionFailed, InvalidInput
 from creto.common.ids import TenantId, checked_tenant
@@ -23,7 +23,7 @@ from creto.common.limits import (
 )
 from creto.common.timestamps import MILLISECOND
 from creto.common.tracing import inject
-from creto.store.types import Isolation, Store
+from creto.store.types import Isolation, Store, Tx
 
 
 def published_at(message_id: str) -> int:
@@ -84,23 +84,45 @@ class OutboxBus:
         raise NotImplementedError
 
     async def dead_letters(
-        self, tenant: TenantId, *, durable: str | None = None, after: str = "", limit: int = PAGE_ITEMS_DEFAULT
+        self,
+        tenant: TenantId,
+        *,
+        durable: str | None = None,
+        after: tuple[str, str] = ("", ""),
+        limit: int = PAGE_ITEMS_DEFAULT,
     ) -> list[DeadLetter]:
         checked_tenant(tenant)
         if not 1 <= limit <= PAGE_ITEMS_MAX:
             raise InvalidInput.of("limit", got=limit, expected=f"1 to {PAGE_ITEMS_MAX}")
         return await self._store.read(lambda tx: rows.dead_letters(tx, tenant, durable, after, limit))
 
-    async def replay_dead(self, tenant: TenantId, durable: str, ids: Sequence[str]) -> int:
-        count = await self._take_dead(tenant, durable, ids, again=True)
+    async def dead_letter(self, tenant: TenantId, durable: str, message_id: str) -> DeadLetter:
+        checked_tenant(tenant)
+        return await self._store.read(lambda tx: rows.find_dead(tx, tenant, durable, message_id))
+
+    async def replay_dead(
+        self, tenant: TenantId, durable: str, ids: Sequence[str], *, also: Also | None = None
+    ) -> list[str]:
+        taken = await self._take_dead(tenant, durable, ids, also, again=True)
         self.wake()
-        return count
+        return taken
 
-    async def discard_dead(self, tenant: TenantId, durable: str, ids: Sequence[str]) -> int:
-        return await self._take_dead(tenant, durable, ids, again=False)
+    async def discard_dead(
+        self, tenant: TenantId, durable: str, ids: Sequence[str], *, also: Also | None = None
+    ) -> list[str]:
+        return await self._take_dead(tenant, durable, ids, also, again=False)
 
-    async def _take_dead(self, tenant: TenantId, durable: str, ids: Sequence[str], *, again: bool) -> int:
+    async def _take_dead(
+        self, tenant: TenantId, durable: str, ids: Sequence[str], also: Also | None, *, again: bool
+    ) -> list[str]:
         checked_tenant(tenant)
         if len(ids) > PAGE_ITEMS_MAX:
             raise InvalidInput.of("ids", got=len(ids), expected=f"at most {PAGE_ITEMS_MAX}")
-        return await self._store.write(lambda tx: rows.take_dead(tx, tenant, durable, ids, again=again))
+
+        def take(tx: Tx) -> list[str]:
+            taken = rows.take_dead(tx, tenant, durable, ids, again=again)
+            if taken and also is not None:
+                also(tx, taken)
+            return taken
+
+        return await self._store.write(take)

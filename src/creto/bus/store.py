@@ -358,13 +358,25 @@ def header_text(text: str) -> str:
     return "".join(c if c.isprintable() else " " for c in text)[:500].strip()
 
 
-def dead_letters(tx: ReadTx, tenant: TenantId, durable: str | None, after: str, limit: int) -> list[DeadLetter]:
+def dead_letters(
+    tx: ReadTx, tenant: TenantId, durable: str | None, after: tuple[str, str], limit: int
+) -> list[DeadLetter]:
     rows = tx.all(
-        f"SELECT {DEAD_COLUMNS} FROM bus_dead_letter WHERE tenant = ? AND message_id > ?"
+        f"SELECT {DEAD_COLUMNS} FROM bus_dead_letter WHERE tenant = ? AND (message_id, durable) > (?, ?)"
         " AND (durable = ? OR ? = '') ORDER BY message_id, durable LIMIT ?",
-        tenant, after, durable or "", durable or "", limit,
+        tenant, *after, durable or "", durable or "", limit,
     )  # fmt: skip
     return [dead_letter(row) for row in rows]
+
+
+def find_dead(tx: ReadTx, tenant: TenantId, durable: str, message_id: str) -> DeadLetter:
+    row = tx.one(
+        f"SELECT {DEAD_COLUMNS} FROM bus_dead_letter WHERE tenant = ? AND message_id = ? AND durable = ?",
+        tenant, message_id, durable,
+    )  # fmt: skip
+    if row is None:
+        raise NotFound("PL-404", f"{durable} has no dead letter {message_id}", field="message_id", got=message_id)
+    return dead_letter(row)
 
 
 def dead_letter(row: Row) -> DeadLetter:
@@ -377,9 +389,11 @@ def dead_letter(row: Row) -> DeadLetter:
     )  # fmt: skip
 
 
-def take_dead(tx: Tx, tenant: TenantId, durable: str, ids: Iterable[str], *, again: bool) -> int:
-    """Remove dead letters; with `again`, hand them back to the durable with a fresh count."""
-    count = 0
+def take_dead(tx: Tx, tenant: TenantId, durable: str, ids: Iterable[str], *, again: bool) -> list[str]:
+    """Remove dead letters, and say which there were; with `again`, hand them back to the durable with a fresh count."""
+    if again:
+        cursor(tx, DurableName(durable))  # one that was dropped takes nothing any more
+    taken = []
     for message_id in ids:
         key = (tenant, message_id, durable)
         row = tx.one(
@@ -388,9 +402,10 @@ def take_dead(tx: Tx, tenant: TenantId, durable: str, ids: Iterable[str], *, aga
         )
         if row is None:
             continue
-        count += tx.run("DELETE FROM bus_dead_letter WHERE tenant = ? AND message_id = ? AND durable = ?", *key)
+        taken.append(message_id)
+        tx.run("DELETE FROM bus_dead_letter WHERE tenant = ? AND message_id = ? AND durable = ?", *key)
         if again:
             epoch, seq, agent, body = row
             tx.run("DELETE FROM bus_delivery WHERE durable = ? AND epoch = ? AND seq = ?", durable, epoch, seq)
             tx.run(ADD, durable, epoch, seq, tenant, agent, 0, "", 0, None, body)
-    return count
+    return taken

@@ -21,7 +21,7 @@ import msgspec
 from creto.common.errors import ErrorBody
 from creto.common.ids import TenantId
 from creto.common.limits import PAGE_ITEMS_DEFAULT
-from creto.store.types import Position
+from creto.store.types import Position, Tx
 
 DurableName = NewType("DurableName", str)
 
@@ -40,6 +40,7 @@ class Message(msgspec.Struct, frozen=True):
 
 
 Consumer = Callable[[Message], Awaitable[None]]
+Also = Callable[[Tx, Sequence[str]], None]  # what else belongs into the transaction that took these dead letters
 
 
 class DeadLetter(msgspec.Struct, frozen=True):
@@ -123,15 +124,28 @@ class Bus(Protocol):
         ...
 
     async def dead_letters(
-        self, tenant: TenantId, *, durable: str | None = None, after: str = "", limit: int = PAGE_ITEMS_DEFAULT
+        self,
+        tenant: TenantId,
+        *,
+        durable: str | None = None,
+        after: tuple[str, str] = ("", ""),
+        limit: int = PAGE_ITEMS_DEFAULT,
     ) -> list[DeadLetter]:
-        """Oldest first; `after` is the id of the last one already seen."""
+        """Oldest first; `after` is the id and the durable of the last one already seen."""
         ...
 
-    async def replay_dead(self, tenant: TenantId, durable: str, ids: Sequence[str]) -> int:
-        """Deliver dead letters again, with a fresh count; how many there were."""
+    async def dead_letter(self, tenant: TenantId, durable: str, message_id: str) -> DeadLetter: ...
+
+    async def replay_dead(
+        self, tenant: TenantId, durable: str, ids: Sequence[str], *, also: Also | None = None
+    ) -> list[str]:
+        """Deliver dead letters again, with a fresh count; which there were."""
         ...
 
-    async def discard_dead(self, tenant: TenantId, durable: str, ids: Sequence[str]) -> int: ...
+    async def discard_dead(
+        self, tenant: TenantId, durable: str, ids: Sequence[str], *, also: Also | None = None
+    ) -> list[str]:
+        """Forget dead letters for good; which there were."""
+        ...
 
     async def close(self) -> None: ...

@@ -20,7 +20,13 @@ from msgspec import Meta
 from creto.common.config import LIVE, Secret, section
 from creto.common.errors import InvalidInput
 from creto.common.ids import DEFAULT_TENANT, checked_tenant
-from creto.common.limits import BUS_PAYLOAD_BYTES_MAX, BUS_RETENTION_S, STORE_POOL_SIZE, STORE_QUEUE_MAX
+from creto.common.limits import (
+    BUS_PAYLOAD_BYTES_MAX,
+    BUS_RETENTION_S,
+    STORE_POOL_SIZE,
+    STORE_POOL_SIZE_MAX,
+    STORE_QUEUE_MAX,
+)
 from creto.common.redact import redacted_text
 
 Port = Annotated[int, Meta(ge=0, le=65535)]  # 0 takes a free one
@@ -62,7 +68,9 @@ class CommonConfig(msgspec.Struct, frozen=True):
 @section("store")
 class StoreConfig(msgspec.Struct, frozen=True):
     url: str = "sqlite:///creto.db"
-    pool_size: Positive = STORE_POOL_SIZE
+    pool_size: Annotated[int, Meta(ge=1, le=STORE_POOL_SIZE_MAX)] = (
+        STORE_POOL_SIZE  # PostgreSQL connections that write, and as many that read
+    )
     queue_max: Positive = STORE_QUEUE_MAX
 
     def validate(self) -> None:

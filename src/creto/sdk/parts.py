@@ -5,7 +5,7 @@ A part is the same class in both worlds: `Agents[Sync]` has methods that return,
 
 from __future__ import annotations
 
-from creto.edge.api import agents, audit, memory, objects, policies, system, time, uploads
+from creto.edge.api import agents, audit, bus, memory, objects, policies, system, time, uploads
 from creto.sdk.line import Composed, Method, Part, World
 from creto.sdk.uploading import put
 
@@ -41,6 +41,7 @@ class Auth(Part[World]):
     challenge = Method(agents.CHALLENGE)
     token = Method(agents.TOKEN)
     issue = Method(agents.ISSUE)
+    revoke = Method(agents.REVOKE_TOKEN)
     whoami = Method(agents.WHOAMI)
 
 
@@ -106,6 +107,15 @@ class Objects(Part[World]):
     list_parts = Method(uploads.PARTS)
     list_uploads = Method(uploads.LIST)
     abort_upload = Method(uploads.ABORT)
+
+
+class Bus(Part[World]):
+    """What consumers of the bus could not take."""
+
+    dead_letters = Method(bus.LIST)
+    dead_letter = Method(bus.GET)
+    replay_dead = Method(bus.REPLAY)
+    discard_dead = Method(bus.DISCARD)
 
 
 class Time(Part[World]):

@@ -61,18 +61,20 @@ class PostgresStore(EngineStore):
 
     engine: ClassVar[EngineName] = EngineName.POSTGRES
 
-    def __init__(self, url: str, node: str | None = None, queue_max: int = STORE_QUEUE_MAX) -> None:
+    def __init__(
+        self, url: str, node: str | None = None, queue_max: int = STORE_QUEUE_MAX, pool_size: int = STORE_POOL_SIZE
+    ) -> None:
         super().__init__(node, queue_max)
         self.url = url
         self._down_until = 0.0
         self._idle_readers: deque[Connection] = deque()
-        self._reading = threading.Semaphore(STORE_POOL_SIZE)
+        self._reading = threading.Semaphore(pool_size)
         self._need_snapshot: set[CodeType] = set()
         self._listener = PostgresListener(partial(connect, url), self.signals, self.instance, self.node)
         self._listener.start()
         self._writers = [
             threading.Thread(target=self._write_all, name=f"creto-store-write-{i}", daemon=True)
-            for i in range(STORE_POOL_SIZE)
+            for i in range(pool_size)
         ]
         for writer in self._writers:
             writer.start()
