@@ -11,6 +11,7 @@ A key marked LIVE changes on SIGHUP; any other waits for a restart. A product ad
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from typing import Annotated
 
@@ -30,6 +31,9 @@ from creto.common.limits import (
 from creto.common.redact import redacted_text
 
 Port = Annotated[int, Meta(ge=0, le=65535)]  # 0 takes a free one
+WITNESS = re.compile(
+    r"https?://[^\s/=\[\]]+(/[^\s=]*)?=[^\s+]+\+[0-9a-f]{8}\+\S+"
+)  # the second part is a key in a note's form
 Positive = Annotated[int, Meta(ge=1, le=2**31)]
 
 
@@ -145,6 +149,11 @@ class AuditConfig(msgspec.Struct, frozen=True):
     witnesses_min: Annotated[int, Meta(ge=0, le=100)] = 0
 
     def validate(self) -> None:
+        for named in self.witnesses:
+            if not WITNESS.fullmatch(named):
+                raise InvalidInput.of(
+                    "audit.witnesses", got=named, expected="URL=VKEY, the URL with http:// or https://", code="PL-921"
+                )
         if self.witnesses_min > len(self.witnesses):
             raise InvalidInput.of(
                 "audit.witnesses_min", got=self.witnesses_min, expected=f"at most {len(self.witnesses)}", code="PL-921"

@@ -104,7 +104,9 @@ def _settle_all(jobs: list[Job]) -> None:
 
 def _settle(job: Job) -> None:
     future = job.future
-    if future.done():  # the waiter was cancelled; the transaction stands
+    # Once it is marked as running no other thread can cancel it.
+    waits = future.set_running_or_notify_cancel() if isinstance(future, Future) else not future.done()
+    if not waits:  # the waiter was cancelled; the transaction stands
         return
     if job.error is not None:
         future.set_exception(job.error)

@@ -148,16 +148,22 @@ def test_variables_fill_files_and_a_missing_one_is_named(tmp_path: Path) -> None
 def test_lists_and_enums_come_from_the_environment_too(tmp_path: Path) -> None:
     config = read(
         tmp_path,
-        CRETO_AUDIT__WITNESSES="a:1, b:2",
+        CRETO_AUDIT__WITNESSES="http://a:1=w/1+00000001+A, https://b=w/2+00000002+B",
         CRETO_AUDIT__WITNESSES_MIN="2",
         CRETO_LOG__LEVEL="debug",
         CRETO_COMMON__TENANT_MODE="multi",
         CRETO_SERVER__TLS_CERT="",
     )
-    assert config[AuditConfig].witnesses == ("a:1", "b:2")
+    assert config[AuditConfig].witnesses == ("http://a:1=w/1+00000001+A", "https://b=w/2+00000002+B")
     assert config[LogConfig].level is LogLevel.DEBUG
     assert config.get("common.tenant_mode") is TenantMode.MULTI
     assert config[ServerConfig].tls_cert is None
+
+
+@pytest.mark.parametrize("witness", ["w1", "ftp://a=w/1+00000001+A", "http://[::1=w/1+00000001+A", "http://a"])
+def test_a_witness_is_an_address_and_a_key(witness: str, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match=r"audit\.witnesses"):
+        read(tmp_path, CRETO_AUDIT__WITNESSES=witness)
 
 
 def test_secrets_and_passwords_are_never_shown(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from base64 import b64encode
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from creto.edge.api import time as times
 from creto.edge.api.dispatch import HANDLERS, Call, Dispatcher
 from creto.edge.upkeep import prune_keys, tidied
 from creto.platform.nhi import Caller, PrincipalKind
+from creto.store.types import ReadTx
 from tests.layers import settings
 
 
@@ -54,6 +56,18 @@ async def test_the_same_key_has_the_same_answer_and_one_effect(desk: Desk) -> No
     await desk.ask(memory.STORE, desk.call("other"), note(desk))
     await desk.ask(memory.STORE, desk.call(), note(desk))
     assert await desk.remembered() == 3
+
+
+async def test_what_is_kept_of_an_answer_says_nothing_without_the_request(desk: Desk) -> None:
+    def kept(tx: ReadTx) -> list[bytes]:
+        return [row[0] for row in tx.all("SELECT result FROM store_idempotency WHERE result IS NOT NULL")]
+
+    await desk.ask(memory.STORE, desk.call("k"), note(desk, "the patient is pregnant"))
+    answers = [bytes(answer) for answer in await desk.parts.store.read(kept) if answer]
+
+    assert answers
+    hidden = b"the patient is pregnant"
+    assert not [a for a in answers if hidden in a or b64encode(hidden)[:20] in a]
 
 
 async def test_another_payload_under_the_same_key_is_a_conflict(desk: Desk) -> None:

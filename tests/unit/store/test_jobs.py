@@ -51,6 +51,14 @@ def test_a_waiting_taker_is_woken_by_a_job_and_by_the_end() -> None:
     assert sorted(taken) == [0, 1]
 
 
+def test_a_thread_that_gave_up_harms_nobody() -> None:
+    given_up, kept = job(), job()
+    given_up.future.cancel()
+    resolve([given_up, kept])
+    assert given_up.future.cancelled()
+    assert kept.future.done()
+
+
 async def test_a_group_wakes_its_loop_once() -> None:
     loop = asyncio.get_running_loop()
     jobs = [Job(lambda tx: None, Isolation.SERIALIZABLE, loop.create_future(), loop) for _ in range(3)]

@@ -3,6 +3,9 @@
 The key is written in the transaction of the handler's first change (`OnceStore` stands between the services and the store), the answer
 when the handler is done. A crash between the two leaves the effect without its answer, and the repetition is told so (PL-411) instead
 of having it again.
+
+INVARIANT: an answer is kept sealed, under a key made of the request itself. Only who sends the same request again opens it, so neither
+the database nor a backup of it gives away what an erased memory said, or an approval's token.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from creto.common.errors import IdempotencyConflict, ProductId
 from creto.common.ids import TenantId
 from creto.common.timestamps import DAY, Clock
 from creto.edge.api.endpoint import Endpoint
+from creto.platform.crypto import hkdf, open_sealed, seal
 from creto.store.idempotency import IdempotencyGuard
 from creto.store.types import Isolation, ReadTx, Store, Tx
 
@@ -49,12 +53,18 @@ class Claim:
     def answer_operation(self) -> str:
         return f"{self.operation}.answer"
 
+    @property
+    def answer_key(self) -> bytes:
+        return hkdf(
+            self.payload, salt=self.key.encode(), info=b"creto answer to a repeated request " + self.operation.encode()
+        )
+
     def recall(self, tx: ReadTx) -> bytes | None:
         """The answer of last time; PL-411 where there was an effect and its answer is not known."""
         now = self.clock.now()
         answer = GUARD.recall(tx, self.tenant, ProductId.PLATFORM, self.answer_operation, self.key, self.payload, now)
         if answer is not None:
-            return answer.result
+            return open_sealed(self.answer_key, answer.result)
         if GUARD.recall(tx, self.tenant, ProductId.PLATFORM, self.operation, self.key, self.payload, now) is not None:
             raise open_still(self.key)
         return None
@@ -89,6 +99,7 @@ class Claim:
         self.spent = self.spent or done.exception() is None
 
     def keep(self, tx: Tx, answer: bytes) -> None:
+        sealed = seal(self.answer_key, answer)
         GUARD.once(
             tx,
             self.tenant,
@@ -98,7 +109,7 @@ class Claim:
             self.payload,
             WINDOW_NS,
             self.clock.now(),
-            lambda _: answer,
+            lambda _: sealed,
         )
 
 

@@ -182,7 +182,7 @@ DRY_RUN_RECORDED = Endpoint("policies.dry_run_recorded", "POST", "/v1/policies/d
 ROLES = Endpoint("policies.roles", "GET", "/v1/agents/{agent}/roles", GetRoles, Roles, READ, "The roles of an identity")  # fmt: skip
 ASSIGN = Endpoint("policies.assign_role", "PUT", "/v1/agents/{agent}/roles/{role}", ChangeRole, RoleAssignment, WRITE, "Give an identity a role", errors=("PL-102",))  # fmt: skip
 UNASSIGN = Endpoint("policies.unassign_role", "DELETE", "/v1/agents/{agent}/roles/{role}", ChangeRole, RoleChanged, WRITE, "Take a role away", errors=("PL-102",))  # fmt: skip
-OVERRIDE = Endpoint("policies.issue_override", "POST", "/v1/authz/overrides", IssueOverride, Override, "oversight:decide", "Approve one operation of an agent", status=201, errors=("PL-102", "PL-103"))  # fmt: skip
+OVERRIDE = Endpoint("policies.issue_override", "POST", "/v1/authz/overrides", IssueOverride, Override, "oversight:decide", "Approve one operation of an agent", status=201, errors=("PL-102", "PL-103"), keyed=False)  # fmt: skip
 
 ENDPOINTS = (
     CHECK,

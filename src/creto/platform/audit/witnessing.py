@@ -9,7 +9,7 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable
 
-from creto.common.errors import EnablementError
+from creto.common.errors import EnablementError, InternalError
 from creto.common.limits import WITNESS_RETRY_S_MAX, WITNESS_RETRY_S_MIN
 from creto.platform.audit.checkpoint import Checkpoint
 
@@ -64,8 +64,16 @@ class Witnessing:
                 return
             try:
                 await self._attempt()
-            except EnablementError as error:
-                self.failure = error
+            except Exception as error:  # noqa: BLE001 - nothing a witness does may end the witnessing
+                self.failure = known(error)
                 wait_s = min(WITNESS_RETRY_S_MAX, 2 * (wait_s or WITNESS_RETRY_S_MIN / 2))
             else:
                 self.failure, wait_s = None, None
+
+
+def known(error: Exception) -> EnablementError:
+    if isinstance(error, EnablementError):
+        return error
+    fault = InternalError("PL-500", f"asking the witnesses failed: {type(error).__name__}")
+    fault.__cause__ = error
+    return fault

@@ -17,6 +17,7 @@ from creto.platform.audit import Checkpoint, CosignerEd25519, CosignerMlDsa44, N
 from creto.platform.audit.keys import Ed25519Signer, log_signers
 from creto.platform.audit.trust import Group, LogKeys
 from creto.platform.audit.witness import AddCheckpoint, Refused, admit
+from creto.platform.audit.witnessing import Witnessing
 from creto.platform.crypto import SignatureSuite, SigningKey, merkle
 from creto.store import Store, open_store
 from tests.contract.stores import MakeStore
@@ -291,3 +292,21 @@ def test_a_hybrid_log_is_believed_with_both_signatures_only() -> None:
     for one in both:
         with pytest.raises(EnablementError, match="PL-606"):
             trust.check(base.signed(one))
+
+
+def test_no_fault_of_a_witness_ends_the_witnessing() -> None:
+    asked = [threading.Event(), threading.Event()]
+
+    async def attempt() -> None:
+        waiting = next(event for event in asked if not event.is_set())
+        waiting.set()
+        raise ValueError("no address")
+
+    witnessing = Witnessing(attempt)
+    witnessing.start()
+    assert asked[0].wait(10)
+    witnessing.notice()
+    assert asked[1].wait(10)
+    witnessing.stop()
+    assert witnessing.failure is not None
+    assert witnessing.failure.code == "PL-500"
