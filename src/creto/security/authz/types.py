@@ -115,10 +115,10 @@ class Explanation(msgspec.Struct, frozen=True, omit_defaults=True):
     errors: dict[str, str] = {}
     considered: int = 0
     cacheable: bool = False
-    reads_context: bool = False  # some policy that was considered looks at the context
     principal: str = ""
     action: str = ""
     resource: str = ""
+    reads_context: bool = False  # some policy that was considered looks at the context
 
 
 class DryRun(msgspec.Struct, frozen=True):
