@@ -288,7 +288,8 @@ async def bind(parts: Parts, call: Call, ask: BindAgent) -> BoundAgent:
 
 @handles(PUBLISH_BUNDLE)
 async def publish_bundle(parts: Parts, call: Call, ask: PublishBundle) -> BundleCounts:
-    counts = await parts.nhi.publish_bundle(call.tenant, ask.agent, decode_upload(ask.upload))
+    upload = decode_upload(ask.upload)
+    counts = await parts.nhi.publish_bundle(call.tenant, ask.agent, upload, actor=call.known.agent)
     return BundleCounts(one_time_dh=counts.one_time_dh, one_time_kem=counts.one_time_kem)
 
 

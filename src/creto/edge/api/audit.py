@@ -9,16 +9,16 @@ from msgspec import Meta
 
 from creto.common import wire
 from creto.common.errors import ProductId
-from creto.common.ids import AgentId, Name, new_id
+from creto.common.ids import AgentId, Name
 from creto.common.limits import METADATA_BYTES_MAX, PAGE_ITEMS_DEFAULT
 from creto.common.timestamps import ConsensusTimestamp
-from creto.common.tracing import trace_id
 from creto.edge.api.dispatch import Call, handles
 from creto.edge.api.endpoint import Ask, Endpoint, View
 from creto.edge.api.fields import Agent, Count, Cursor, Id, Limit, Nanos
 from creto.edge.api.parts import Parts
 from creto.platform.audit import AuditQuery, AuditReceipt, LoggedEntry
-from creto.store.types import Entry, EntryId, Outcome
+from creto.store.entries import entry
+from creto.store.types import EntryId, Outcome
 
 
 class EntryView(View, frozen=True):
@@ -188,24 +188,20 @@ async def prove(parts: Parts, call: Call, ask: ProveEntry) -> ProofView:
 async def append(parts: Parts, call: Call, ask: LogEvent) -> AuditReceipt:
     me = call.known.agent
     metadata = wire.decode(ask.metadata, dict[str, msgspec.Raw], what="metadata")
-    entry = Entry(
-        event_id=EntryId(new_id()),
+    said = entry(
         tenant=call.tenant,
         product=ask.product,
-        agent_nhi=me,
+        agent=me,
         action=ask.action,
         resource=ask.resource,
         outcome=ask.outcome,
         timestamp=parts.clock.now(),
         event=ask.event,
         metadata=msgspec.Raw(wire.encode(metadata)),
-        delegation_chain=call.chain.agents if call.chain else (me,),
         why=ask.why,
-        grade=call.grade,
-        trace_id=trace_id(),
         degraded_clock=parts.clock.degraded,
     )
-    return await parts.audit.append(entry)
+    return await parts.audit.append(said)
 
 
 @handles(CHECKPOINT)

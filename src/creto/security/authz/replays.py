@@ -45,7 +45,7 @@ class Recorded:
         if entry.grade is None or entry.intent_id is not None:
             return  # no operation, or the end of one
         self.requests += 1
-        key = (entry.agent_nhi, entry.action, entry.resource, bytes(entry.context))
+        key = (entry.agent_nhi, *asked(entry), bytes(entry.context))
         self.newest.setdefault(key, entry)
         self.times[key] = self.times.get(key, 0) + 1
 
@@ -89,7 +89,7 @@ class Replays(PolicyBook):
 
     def _decided_again(self, tenant: TenantId, entry: Entry, now: Holding, then: Holding, times: int) -> Replayed:
         context: dict[str, Any] = msgspec.json.decode(bytes(entry.context) or b"{}", type=dict)
-        request = CheckRequest(entry.agent_nhi, entry.action, entry.resource, context)
+        request = CheckRequest(entry.agent_nhi, *asked(entry), context)
         told = [self._told(tenant, holding, request) for holding in (now, then)]
         return Replayed(
             request=request,
@@ -107,3 +107,8 @@ class Replays(PolicyBook):
             return self._explain(tenant, holding, request)
         except InvalidInput as error:  # refused before any policy was asked, and would be again
             return Explanation(Deny(error.message), holding.version)
+
+
+def asked(entry: Entry) -> tuple[str, str]:
+    """The action and the resource that the gate was asked about; a part's own entry names them beside its own words."""
+    return entry.under or (entry.action, entry.resource)
