@@ -10,6 +10,7 @@ processes can serve requests and one keeps the log.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -18,7 +19,7 @@ from pathlib import Path
 
 from creto.bus import Bus, EmbeddedBus
 from creto.common.config import Config
-from creto.common.errors import AlreadyExists, InternalError, InvalidInput, NotFound
+from creto.common.errors import AlreadyExists, ConnectionFailed, InternalError, InvalidInput, NotFound
 from creto.common.ids import AgentId, KeyId, TenantId, checked_tenant
 from creto.common.settings import (
     AuditConfig,
@@ -49,6 +50,8 @@ from creto.security.memory import Memory
 from creto.security.storage import Storage, TenantKeys, open_backend
 from creto.store import Store, open_store
 from creto.store.idempotency_cache import CachedGuard, RedisHints
+
+log = logging.getLogger("creto.app")
 
 MIGRATED = (
     "creto.store",
@@ -86,7 +89,8 @@ async def running(config: Config, *, work: bool = True) -> AsyncIterator[App]:
         stack.callback(opened.close)
         store: Store = OnceStore(opened)
         clock = await stack.enter_async_context(clock_for(config, store))
-        keystore = Keystore(store, KekSource.parse(config[CryptoConfig].kek).load(), clock)
+        kek = await asyncio.to_thread(KekSource.parse(config[CryptoConfig].kek).load)
+        keystore = Keystore(store, kek, clock)
         await keystore.check()
         layer_key = await ensured_key(keystore, PLATFORM_TENANT, LAYER_KEY)
         nhi = Nhi(store, clock, keystore)
@@ -162,17 +166,22 @@ def guard_for(config: Config, store: Store, stack: AsyncExitStack) -> CachedGuar
 
 @asynccontextmanager
 async def clock_for(config: Config, store: Store) -> AsyncIterator[ConsensusClient]:
-    """The clock of this process, or the quorum's where time nodes are configured."""
+    """The clock of this process, or the quorum's where time nodes are configured; local and degraded as long as they do not agree."""
     nodes = config[ConsensusConfig].nodes
-    if not nodes:
-        with EmbeddedClock(store) as embedded:
-            yield embedded
-        return
-    quorum = await QuorumClock([time_node(text) for text in nodes], store=store).start()
+    clock: EmbeddedClock | QuorumClock
+    if nodes:
+        clock = QuorumClock([time_node(text) for text in nodes], store=store)
+    else:
+        clock = await asyncio.to_thread(EmbeddedClock, store)
     try:
-        yield quorum
+        if isinstance(clock, QuorumClock):
+            try:
+                await clock.start()
+            except ConnectionFailed as error:
+                log.warning("The time nodes do not agree; time is local and marked degraded: %s", error)
+        yield clock
     finally:
-        quorum.close()
+        await asyncio.to_thread(clock.close)
 
 
 def time_node(text: str) -> tuple[str, VerifyKey]:

@@ -6,18 +6,14 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from creto.common.errors import NotFound
-from creto.common.ids import DEFAULT_TENANT
-from creto.common.limits import ID_CHARS_MAX, LEASE_TTL_S_MAX, TENANT_CHARS_MAX
+from creto.common.errors import NotFound, Unauthorized
+from creto.common.limits import LEASE_TTL_S_MAX
 from creto.common.timestamps import SECOND, ConsensusTimestamp
 from creto.edge.api.dispatch import Call, handles
 from creto.edge.api.endpoint import Ask, Endpoint, Nothing, View
 from creto.edge.api.fields import Count, Id
 from creto.edge.api.parts import Parts
 from creto.platform.consensus import Lease
-
-# It is kept with its tenant in front.
-LeaseName = Annotated[str, Meta(min_length=1, max_length=ID_CHARS_MAX - TENANT_CHARS_MAX - 1)]
 
 
 class GetTimestamps(Ask, frozen=True):
@@ -32,29 +28,29 @@ class Timestamps(View, frozen=True):
 
 
 class AcquireLease(Ask, frozen=True):
-    name: LeaseName
+    name: Id
     ttl_s: Annotated[int, Meta(ge=1, le=LEASE_TTL_S_MAX)] = 10
 
 
 class GetLease(Ask, frozen=True):
-    name: LeaseName
+    name: Id
 
 
 class RenewLease(Ask, frozen=True):
-    name: LeaseName
+    name: Id
     holder: Id
     token: Count
     ttl_s: Annotated[int, Meta(ge=1, le=LEASE_TTL_S_MAX)] = 10
 
 
 class ReleaseLease(Ask, frozen=True):
-    name: LeaseName
+    name: Id
     holder: Id
     token: Count
 
 
 class LeaseView(View, frozen=True):
-    """`token` is the fencing token: it grows with every holder."""
+    """`holder` begins with the identity that holds it; `token` is the fencing token: it grows with every holder."""
 
     name: str
     holder: str
@@ -71,15 +67,14 @@ RELEASE = Endpoint("leases.release", "DELETE", "/v1/leases/{name}", ReleaseLease
 ENDPOINTS = (TIMESTAMPS, ACQUIRE, CURRENT, RENEW, RELEASE)
 
 
-def scoped(call: Call, name: str) -> str:
-    """A tenant's names are its own."""
-    return f"{call.tenant}/{name}"
-
-
 def claimed(parts: Parts, call: Call, name: str, holder: str, token: int) -> Lease:
-    """The lease that the caller says it has; the row decides whether it does."""
+    """The caller's own lease as it describes it; the row decides whether it has it."""
+    if not holder.startswith(f"{call.known.agent}/"):
+        raise Unauthorized(
+            "PL-304", f"{name} is not held by the caller", field="holder", got=holder, expected=f"{call.known.agent}/…"
+        )
     now = parts.clock.now()
-    return Lease(DEFAULT_TENANT, scoped(call, name), holder, token, now, now)
+    return Lease(call.tenant, name, holder, token, now, now)
 
 
 def view(lease: Lease, name: str) -> LeaseView:
@@ -93,12 +88,14 @@ async def timestamps(parts: Parts, call: Call, ask: GetTimestamps) -> Timestamps
 
 @handles(ACQUIRE)
 async def acquire(parts: Parts, call: Call, ask: AcquireLease) -> LeaseView:
-    return view(await parts.leases.acquire(scoped(call, ask.name), ask.ttl_s * SECOND), ask.name)
+    return view(
+        await parts.leases.acquire(ask.name, ask.ttl_s * SECOND, tenant=call.tenant, by=call.known.agent), ask.name
+    )
 
 
 @handles(CURRENT)
 async def current(parts: Parts, call: Call, ask: GetLease) -> LeaseView:
-    found = await parts.leases.current(scoped(call, ask.name))
+    found = await parts.leases.current(ask.name, tenant=call.tenant)
     if found is None:
         raise NotFound("PL-404", f"nobody holds {ask.name}")
     return view(found, ask.name)

@@ -20,7 +20,7 @@ from contextlib import asynccontextmanager, suppress
 import msgspec
 
 from creto.common.errors import AlreadyExists, InvalidInput
-from creto.common.ids import DEFAULT_TENANT, TenantId, checked_name, checked_tenant, new_id
+from creto.common.ids import DEFAULT_TENANT, AgentId, TenantId, checked_name, checked_tenant, new_id
 from creto.common.limits import LEASE_TTL_S_MAX
 from creto.common.timestamps import MILLISECOND, SECOND, Clock, ConsensusTimestamp, iso
 from creto.platform.consensus import store as rows
@@ -42,19 +42,23 @@ class Leases:
         self._waiters: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
         store.on_signal(LEASE_SIGNAL, self._on_freed)
 
-    async def acquire(self, name: str, ttl_ns: int) -> Lease:
+    async def acquire(
+        self, name: str, ttl_ns: int, *, tenant: TenantId | None = None, by: AgentId | None = None
+    ) -> Lease:
+        """`by` is the identity that holds it, where that is not this node; the holder's name begins with it."""
         checked_name(name, "lease")
         checked_ttl(ttl_ns)
-        holder = new_id(f"{self._store.node}/")
+        tenant = self._tenant if tenant is None else checked_tenant(tenant)
+        holder = new_id(f"{by or self._store.node}/")
         now = self._clock.now()
 
         def take(tx: Tx) -> Lease:
-            known = rows.locked_lease(tx, self._tenant, name)
+            known = rows.locked_lease(tx, tenant, name)
             if known is not None and known.holder and known.expires_at > now:
                 raise held(name, known, now)
             token = 1 if known is None else known.token + 1
-            rows.put_lease(tx, self._tenant, name, rows.LeaseRow(holder, token, now, now + ttl_ns))
-            return Lease(self._tenant, name, holder, token, now, ConsensusTimestamp(now + ttl_ns))
+            rows.put_lease(tx, tenant, name, rows.LeaseRow(holder, token, now, now + ttl_ns))
+            return Lease(tenant, name, holder, token, now, ConsensusTimestamp(now + ttl_ns))
 
         return await self._store.write(take, isolation=Isolation.READ_COMMITTED)
 
@@ -87,13 +91,13 @@ class Leases:
 
         return await self._store.write(free, isolation=Isolation.READ_COMMITTED)
 
-    async def current(self, name: str) -> Lease | None:
-        now = self._clock.now()
-        known = await self._store.read(lambda tx: rows.find_lease(tx, self._tenant, name))
+    async def current(self, name: str, *, tenant: TenantId | None = None) -> Lease | None:
+        now, whose = self._clock.now(), self._tenant if tenant is None else checked_tenant(tenant)
+        known = await self._store.read(lambda tx: rows.find_lease(tx, whose, name))
         if known is None or not known.holder or known.expires_at <= now:
             return None
         return Lease(
-            self._tenant,
+            whose,
             name,
             known.holder,
             known.token,
