@@ -198,6 +198,12 @@ OVERRIDE_TTL_S_MAX: Final = 3_600  # an approval is acted on within the hour or 
 OVERRIDE_TOKEN_BYTES_MAX: Final = 16 * 1024  # ours take 5 KiB, with the longest resource names 11
 OVERRIDES_ADMITTED_MAX: Final = 10_000  # tokens that wait to be consumed in one process
 
+# The gate
+REFUSALS_PER_MINUTE_MAX: Final = 60  # of one caller, each as an entry; the rest of the minute is counted in one
+REFUSALS_CALLERS_MAX: Final = 10_000  # callers whose refusals are counted at once, about 1 KiB each
+REFUSAL_KINDS_MAX: Final = 32  # actions and codes of one caller that are counted apart
+OUTCOME_TRIES_MAX: Final = 8  # writes of one outcome: some ten seconds, within the caller's deadline
+
 # Processes
 CHILD_BACKOFF_S_MAX: Final = 30.0  # a role that keeps crashing is tried twice a minute
 CHILD_HEALTHY_S: Final = 60.0  # who lived so long begins anew with short pauses

@@ -40,6 +40,7 @@ async def tidied(parts: Parts, actor: AgentId) -> list[str]:
         "idempotency": lambda: prune_keys(parts),
         "memory": lambda: parts.memory.sweep(agent=actor),
         "storage": lambda: parts.storage.sweep(agent=actor),
+        "refusals": lambda: parts.gate.refusals.flush(parts.clock.now()),
     }
     for name, chore in chores.items():
         try:

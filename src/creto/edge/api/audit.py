@@ -130,10 +130,10 @@ class TrustView(View, frozen=True):
     trust: bytes = b""  # the same with its generations and witnesses, as `creto verify --keys` reads it
 
 
-READ, WRITE = "audit:read", "audit:write"
+READ, WRITE, ENTRY = "audit:read", "audit:write", "audit:entry:{event_id}"
 QUERY = Endpoint("audit.query", "GET", "/v1/audit/entries", QueryEntries, EntryPage, READ, "Ask the log")
-GET = Endpoint("audit.get", "GET", "/v1/audit/entries/{event_id}", GetEntry, EntryView, READ, "One entry", errors=("PL-601", "PL-609"))  # fmt: skip
-PROVE = Endpoint("audit.prove", "GET", "/v1/audit/entries/{event_id}/proof", ProveEntry, ProofView, READ, "Prove that an entry is in the log", errors=("PL-601", "PL-608", "PL-609"))  # fmt: skip
+GET = Endpoint("audit.get", "GET", "/v1/audit/entries/{event_id}", GetEntry, EntryView, READ, "One entry", errors=("PL-601", "PL-609"), about=ENTRY)  # fmt: skip
+PROVE = Endpoint("audit.prove", "GET", "/v1/audit/entries/{event_id}/proof", ProveEntry, ProofView, READ, "Prove that an entry is in the log", errors=("PL-601", "PL-608", "PL-609"), about=ENTRY)  # fmt: skip
 APPEND = Endpoint("audit.append", "POST", "/v1/audit/entries", LogEvent, AuditReceipt, WRITE, "Record what the caller did", status=201)  # fmt: skip
 CHECKPOINT = Endpoint("audit.checkpoint", "GET", "/v1/audit/checkpoint", GetCheckpoint, CheckpointView, READ, "The newest signed checkpoint", errors=("PL-601",))  # fmt: skip
 CONSISTENCY = Endpoint("audit.consistency", "GET", "/v1/audit/consistency", ProveConsistency, ConsistencyView, READ, "Prove that one size of the log extends another", errors=("PL-601", "PL-608"))  # fmt: skip

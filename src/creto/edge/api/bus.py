@@ -80,12 +80,12 @@ class DeadLettersDiscarded(DeadLettersReplayed, frozen=True):
     """What the log keeps of letters that nobody will read."""
 
 
-READ, WRITE = "bus:read", "bus:write"
+READ, WRITE, DURABLE = "bus:read", "bus:write", "bus:durable:{durable}"
 
 LIST = Endpoint("bus.dead_letters", "GET", "/v1/bus/dead-letters", ListDeadLetters, DeadLetterPage, READ, "Messages that a consumer could not take, oldest first")  # fmt: skip
-GET = Endpoint("bus.dead_letter", "GET", "/v1/bus/dead-letters/{message_id}", GetDeadLetter, WholeDeadLetter, READ, "One of them, with what it says", errors=("PL-404",))  # fmt: skip
-REPLAY = Endpoint("bus.replay_dead", "POST", "/v1/bus/replay", TakeDeadLetters, DeadLettersTaken, WRITE, "Deliver dead letters again", errors=("PL-404",))  # fmt: skip
-DISCARD = Endpoint("bus.discard_dead", "POST", "/v1/bus/discard", TakeDeadLetters, DeadLettersTaken, WRITE, "Forget dead letters for good")  # fmt: skip
+GET = Endpoint("bus.dead_letter", "GET", "/v1/bus/dead-letters/{message_id}", GetDeadLetter, WholeDeadLetter, READ, "One of them, with what it says", errors=("PL-404",), about=DURABLE)  # fmt: skip
+REPLAY = Endpoint("bus.replay_dead", "POST", "/v1/bus/replay", TakeDeadLetters, DeadLettersTaken, WRITE, "Deliver dead letters again", errors=("PL-404",), about=DURABLE)  # fmt: skip
+DISCARD = Endpoint("bus.discard_dead", "POST", "/v1/bus/discard", TakeDeadLetters, DeadLettersTaken, WRITE, "Forget dead letters for good", about=DURABLE)  # fmt: skip
 
 ENDPOINTS = (LIST, GET, REPLAY, DISCARD)
 
