@@ -248,7 +248,8 @@ async def test_policies_see_what_the_gate_itself_knows(town: Town) -> None:
         await town.parts.authz.assign_role(town.app.tenant, agent, "operator", actor=town.app.operator)
     await town.parts.authz.upload_policies(town.app.tenant, DEEP, actor=town.app.operator, activate=True)
     short = town.chain(owner_key, first, depth_left=1)
-    long = short.extended(delegate(first_key, short, second, actions=["*"], resources=["*"], **town.terms()))
+    until = town.terms() | {"not_after": short.links[0].not_after}
+    long = short.extended(delegate(first_key, short, second, actions=["*"], resources=["*"], **until))
     town.gate.admit(town.operation(agent=first, chain=short))
     with pytest.raises(Unauthorized, match="RT-403"):
         town.gate.admit(town.operation(agent=second, chain=long))
@@ -333,6 +334,7 @@ async def test_what_is_done_is_never_answered_with_try_again(town: Town, flaky: 
     """given an effect that happened / when its outcome cannot be written / then the error says so, names the intent and forbids a repetition."""
     quota = Quota(limit=10)
     town.parts.authz.use_quota(quota)
+
     async def spawn() -> None:
         async with town.gate.audited_operation(town.operation()):
             flaky.failing = 1_000

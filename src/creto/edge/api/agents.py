@@ -23,6 +23,7 @@ from creto.edge.api.fields import (
     KeyBytes,
     Limit,
     Reason,
+    Resource,
     Sandbox,
     Scopes,
     SignatureBytes,
@@ -181,7 +182,7 @@ class CheckChain(Ask, frozen=True):
     chain: ChainBytes
     agent: Agent | None = None
     action: Name | None = None
-    resource: Name | None = None
+    resource: Resource | None = None
 
 
 class RevokeLink(Ask, frozen=True):

@@ -14,7 +14,7 @@ from creto.common.limits import METADATA_BYTES_MAX, PAGE_ITEMS_DEFAULT
 from creto.common.timestamps import ConsensusTimestamp
 from creto.edge.api.dispatch import Call, handles
 from creto.edge.api.endpoint import Ask, Endpoint, View
-from creto.edge.api.fields import Agent, Count, Cursor, Id, Limit, Nanos
+from creto.edge.api.fields import Agent, Count, Cursor, Id, Limit, Nanos, Resource
 from creto.edge.api.parts import Parts
 from creto.platform.audit import AuditQuery, AuditReceipt, LoggedEntry
 from creto.store.entries import entry
@@ -49,8 +49,8 @@ class EntryPage(View, frozen=True):
 class QueryEntries(Ask, frozen=True):
     agent: Agent | None = None
     action: Name | None = None
-    resource: Name | None = None
-    resource_prefix: Name | None = None
+    resource: Resource | None = None
+    resource_prefix: Resource | None = None
     product: ProductId | None = None
     outcome: Outcome | None = None
     event: Name | None = None

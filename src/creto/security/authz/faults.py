@@ -73,7 +73,7 @@ def refusal(faults: Sequence[Fault]) -> InvalidInput:
 def syntax_faults(text: str) -> list[Fault]:
     """Of every policy that does not parse, the first fault; of templates, that they are."""
     whole = parse_error(text)
-    found = []
+    found: list[Fault] = []
     for statement in statements(text):
         slot = next((at for at, end in statement.pieces if text[at:end] in SLOTS), None)
         reason = parse_error(statement.body) if whole is not None else None

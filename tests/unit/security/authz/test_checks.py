@@ -330,15 +330,8 @@ BAD: list[tuple[object, object]] = [([], SANDBOX), (None, SANDBOX), ("x" * 201, 
 @pytest.mark.parametrize(("action", "resource"), BAD)
 @pytest.mark.parametrize("counted", [False, True])
 async def test_what_is_no_name_is_refused(tmp_path: Path, action: object, resource: object, counted: bool) -> None:
-    class Generous:
-        def take(self, *_: object) -> QuotaVerdict:
-            return QuotaVerdict(True)
-
-        def check_quota(self, *_: object) -> QuotaVerdict:
-            return QuotaVerdict(True)
-
     store = open_store(f"sqlite:///{tmp_path}/office.db", parts=PARTS)
-    office = Office(store, quota=Generous() if counted else None)
+    office = Office(store, quota=Quota(limit=9) if counted else None)
     ada = await office.hire("Ada", "operator")
     with pytest.raises(InvalidInput, match="PL-400"):
         office.authz.check(ada.nhi, action, resource, tenant=TENANT)  # type: ignore[arg-type]
