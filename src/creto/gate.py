@@ -40,6 +40,7 @@ from creto.common.retry import retry
 from creto.common.telemetry import Metrics, fields, span, trace_id
 from creto.common.timestamps import Clock, ConsensusTimestamp
 from creto.platform.crypto import digest
+from creto.platform.crypto.jose import b64url_encode
 from creto.platform.nhi import DelegationChain, Nhi, ValidatedChain
 from creto.platform.nhi.scope import any_matches
 from creto.security.authz import Allow, Authz, Deny, Granted, QuotaDenied, RequiresOversight, Reservation
@@ -392,6 +393,11 @@ def refusal(operation: Operation, decision: Deny | RequiresOversight | QuotaDeni
             f"{what} needs approval under policy {decision.policy_id}",
             policy_id=decision.policy_id,
             requirement=decision.requirement,
+            details={  # what an approval has to name
+                "action": operation.action,
+                "resource": operation.resource,
+                "args_digest": b64url_encode(digest(operation.arguments)),
+            },
         )
     if isinstance(decision, QuotaDenied):
         return QuotaExceeded(
