@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from creto.bus import Bus, EmbeddedBus
+from creto.common.breaker import CircuitBreaker
 from creto.common.config import Config
-from creto.common.errors import AlreadyExists, ConnectionFailed, InternalError, InvalidInput, NotFound
+from creto.common.errors import AlreadyExists, ConnectionFailed, CryptoError, InternalError, InvalidInput, NotFound
 from creto.common.ids import AgentId, KeyId, TenantId, checked_tenant
 from creto.common.settings import (
     AuditConfig,
@@ -98,12 +99,14 @@ async def running(config: Config, *, work: bool = True, quota: QuotaHook | None 
         layer_key = await ensured_key(keystore, PLATFORM_TENANT, LAYER_KEY)
         nhi = Nhi(store, clock, keystore)
         await nhi.start()
+        witnesses = witnesses_of(config[AuditConfig])
+        breakers = [witness.breaker for witness in witnesses]
         audit = await open_log(
             opened,
             clock,
             keystore,
             config[AuditConfig].origin,
-            witnesses=witnesses_of(config[AuditConfig]),
+            witnesses=witnesses,
             witnesses_required=config[AuditConfig].witnesses_min,
         )
         authz = Authz(store, clock, nhi, signer=layer_key, quota=quota)
@@ -118,7 +121,7 @@ async def running(config: Config, *, work: bool = True, quota: QuotaHook | None 
             requests=Requests(metrics),
             rate=CallerRate(config[ServerConfig].requests_per_second_max, metrics),
             store=store,
-            guard=guard_for(config, opened, stack),
+            guard=guard_for(config, opened, stack, breakers),
             clock=clock,
             keystore=keystore,
             nhi=nhi,
@@ -130,6 +133,7 @@ async def running(config: Config, *, work: bool = True, quota: QuotaHook | None 
             uploads=storage.uploads,
             bus=bus,
             gate=Gate(nhi, authz, store, clock, metrics),
+            breakers=tuple(breakers),
         )
         stack.push_async_callback(counted_refusals, parts)
         if work:
@@ -163,13 +167,14 @@ def open_configured_store(config: Config) -> Store:
     return open_store(wanted.url, parts=MIGRATED, queue_max=wanted.queue_max, pool_size=wanted.pool_size)
 
 
-def guard_for(config: Config, store: Store, stack: AsyncExitStack) -> CachedGuard:
+def guard_for(config: Config, store: Store, stack: AsyncExitStack, breakers: list[CircuitBreaker]) -> CachedGuard:
     """Exact by itself; with Redis a repetition costs a read instead of a transaction."""
     url = config[RedisConfig].url
     if url is None:
         return CachedGuard(store)
     hints = RedisHints(url.reveal())
     stack.push_async_callback(hints.close)
+    breakers.append(hints.breaker)
     return CachedGuard(store, hints)
 
 
@@ -250,6 +255,26 @@ async def ensured_operator(parts: Parts, tenant: TenantId) -> AgentId:
     if "operator" not in await parts.authz.roles(tenant, agent):
         await parts.authz.assign_role(tenant, agent, "operator", actor=agent)
     return agent
+
+
+def kek_beside(database: Path) -> Path:
+    """The key-encryption key of a database file: `<name>.kek` or `creto.kek` beside it, made with a new database only."""
+    own, common = database.with_suffix(".kek"), database.with_name("creto.kek")
+    found = next((path for path in (own, common) if path.exists()), None)
+    if found is None:
+        refuse_second_key(database, own)
+        create_kek(own)
+    return found or own
+
+
+def refuse_second_key(database: Path, kek: Path) -> None:
+    """INVARIANT: no key is made for a database that exists: it was sealed with another one, which must be found."""
+    if database.exists():
+        raise CryptoError(
+            "PL-215",
+            f"{database} exists, its key-encryption key {kek} does not",
+            hint=f"Put the key back, or name it in crypto.kek. If the database is empty, `openssl rand -hex 32 > {kek}` makes one.",
+        )
 
 
 def create_kek(path: Path) -> bool:

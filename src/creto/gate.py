@@ -43,7 +43,15 @@ from creto.platform.crypto import digest
 from creto.platform.crypto.jose import b64url_encode
 from creto.platform.nhi import DelegationChain, Nhi, ValidatedChain
 from creto.platform.nhi.scope import any_matches
-from creto.security.authz import Allow, Authz, Deny, Granted, QuotaDenied, RequiresOversight, Reservation
+from creto.security.authz import (
+    Allow,
+    Authz,
+    Deny,
+    Granted,
+    QuotaDenied,
+    RequiresOversight,
+    Reservation,
+)
 from creto.security.authz.attributes import with_gate_attributes
 from creto.security.refusals import Refusals
 from creto.store.entries import Acting, acting, entry
@@ -133,6 +141,7 @@ class Gate:
         self._store = store
         self._clock = clock
         self.refusals = Refusals(store)
+        self.hits = 0  # decisions from memory, read by a scrape
         self._decisions = metrics.counter("platform_gate_decisions_total", "Decisions of the gate", "outcome", "action")
 
     def admit(self, operation: Operation) -> Admission:
@@ -140,6 +149,7 @@ class Gate:
         now = self._clock.now()
         check_scopes(operation)
         chain = self._chain(operation, now)
+        misses = self._authz.misses
         decision = self._authz.tenant(operation.tenant).check(
             operation.agent,
             operation.action,
@@ -148,6 +158,7 @@ class Gate:
             chain,
             operation.amount,
         )
+        self.hits += self._authz.misses == misses
         if not isinstance(decision, Allow):
             raise refusal(operation, decision)
         reservation = decision.reservation if isinstance(decision, Granted) else None

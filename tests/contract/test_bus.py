@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
 from creto.bus import Message, Start
 from creto.common.errors import AlreadyExists, ConnectionFailed, InvalidInput, NotFound
+from creto.common.limits import BUS_HEADER_BYTES_MAX, BUS_PAYLOAD_BYTES_MAX
 from creto.common.tracing import SpanContext, continued, trace_id
 from creto.store import Position, Tx
 from tests.contract.buses import Inbox, T, World, broker, eventually, send, world
@@ -183,6 +185,34 @@ async def test_what_else_belongs_to_a_replay_fails_with_it(world: World) -> None
     assert [letter.id for letter in await bus.dead_letters(T)] == [one]
     with pytest.raises(NotFound, match="no durable"):
         await bus.replay_dead(T, "dropped", [one])
+
+
+async def test_a_message_of_a_transaction_carries_its_trace_and_keeps_the_limits(world: World) -> None:
+    """given `tx.publish` / then it carries the trace of whoever asked, and one over a limit changes nothing."""
+    bus, inbox = world.bus(), Inbox()
+    store = world.store()
+    await bus.subscribe("test.>", "d", inbox)
+    with continued(HERE):
+        await store.write(lambda tx: tx.publish("test.traced", b"1", tenant=T, agent="a"))
+    for wrong in (
+        {"subject": "no subject"},
+        {"agent": ""},
+        {"headers": {"h": "x" * BUS_HEADER_BYTES_MAX}},
+        {"payload": bytes(BUS_PAYLOAD_BYTES_MAX + 1)},
+    ):
+        message = {"subject": "test.wrong", "payload": b"", "tenant": T, "agent": "a", **wrong}
+
+        def publish(tx: Tx, message: dict[str, Any] = message) -> None:
+            tx.publish("test.before", b"2", tenant=T, agent="a")
+            tx.publish(**message)
+
+        with pytest.raises(InvalidInput):
+            await store.write(publish)
+    await store.write(lambda tx: tx.publish("test.last", b"3", tenant=T, agent="a"))
+    assert await inbox.has(2) == ["1", "3"]
+    traced, last = inbox.messages
+    assert HERE.trace_id in traced.headers["traceparent"]
+    assert "traceparent" not in last.headers
 
 
 async def later(bus: object, count: int) -> bool:

@@ -222,6 +222,8 @@ async def policies(creto: Any, world: str) -> None:
     tried = await done(creto.policies.dry_run(text="forbid (principal, action, resource);", requests=(asks,)))
     assert tried.items[0].changed
     assert isinstance(tried.items[0].then, Deny)
+    again = await done(creto.policies.dry_run_recorded(text="forbid (principal, action, resource);", limit=5))
+    assert all(isinstance(item.then, Deny) for item in again.items)
     error = await refused(InvalidInput, "PL-701", lambda: creto.policies.upload(text="permit (principal"))
     assert error.hint is None or isinstance(error.hint, str)
     token = await done(
@@ -360,6 +362,15 @@ async def time_and_leases(creto: Any, world: str) -> None:
     assert system.readiness.ready
 
 
+async def dead_letters(creto: Any, world: str) -> None:
+    """None died here: `tests/integration/edge/test_bus.py` has some."""
+    assert (await done(creto.bus.dead_letters(durable="none"))).items == ()
+    await refused(NotFound, "PL-404", lambda: creto.bus.dead_letter(message_id="none", durable="none"))
+    await refused(NotFound, "PL-404", lambda: creto.bus.replay_dead(durable="none", ids=("none",)))
+    assert (await done(creto.bus.discard_dead(durable="none", ids=("none",)))).ids == ()
+
+
 STORIES: list[Callable[[Any, str], Awaitable[None]]] = [
     identities, bundles_and_certificates, delegations, authentication, policies, log, memories, objects, time_and_leases,
+    dead_letters,
 ]  # fmt: skip

@@ -13,6 +13,7 @@ from creto.common.timestamps import HOUR
 from creto.platform.crypto.jose import b64url_decode
 from creto.platform.nhi import PrincipalKind
 from creto.sdk import AgentKey, AsyncCreto, Creto
+from creto.store.types import Outcome
 from tests.layers import Layer, layer
 
 ASKING = '@id("ask") @oversight("deletions") forbid (principal is Agent, action == Action::"objects:write", resource == Object::"kept");'
@@ -64,6 +65,8 @@ def test_an_agent_acts_for_a_human_and_finishes_an_approval(world: str, served: 
         with pytest.raises(Unauthorized, match="PL-704"):
             acting.with_override(token).objects.delete(key="kept")
         acting.close()  # closes nothing
+        last = operator.audit.append(action="a", resource="b", outcome=Outcome.SUCCESS)
+        operator.audit.prove(event_id=last.event_id, fresh=True)  # what came before is in the log too
         (entry,) = operator.audit.query(agent=bot.nhi, event="ObjectDeleted").items
         assert entry.delegation_chain == (ada.nhi, bot.nhi)
         if mine is not operator:

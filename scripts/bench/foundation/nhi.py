@@ -15,7 +15,7 @@ from creto.platform.nhi import DelegationChain, Nhi
 from creto.platform.nhi.chain import decoded
 from creto.store import open_store
 from scripts.bench.beside import beside
-from scripts.bench.measure import Row, Scale, each, each_async, latency
+from scripts.bench.measure import Row, Scale, each, each_async, latency, settle
 
 LENGTH = 8
 MS = 1_000.0
@@ -48,9 +48,10 @@ async def chains(town: Town, scale: Scale) -> list[Row]:
         return service.validate(chain, tenant=TENANT, agent=leaf.nhi)
 
     cold: list[float] = []
-    for _ in range(scale.count(400)):
+    for _ in range(scale.count(400, 200)):
         fresh = Town(town.store, town.clock).nhi  # no identity, no link, no chain in memory
         decoded.cache_clear()
+        settle()  # the services before it stay: they listen to the store
         cold += each(partial(validate, fresh), 1)
     warm = each(validate, scale.count(10_000), 100)
     return [

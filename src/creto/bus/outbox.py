@@ -2,40 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
 from typing import ClassVar
 
 from creto.bus import store as rows
 from creto.bus.redelivery import Redelivery
-from creto.bus.subjects import checked_agent, checked_subject
-from creto.bus.types import Also, DeadLetter
-from creto.bus.worker import Counts
+from creto.bus.types import Also, BusStanding, Counts, DeadLetter
 from creto.common.errors import ConnectionFailed, InvalidInput
 from creto.common.ids import TenantId, checked_tenant
 from creto.common.limits import (
-    BUS_HEADER_BYTES_MAX,
     BUS_LEASE_S,
     BUS_RETENTION_S,
     PAGE_ITEMS_DEFAULT,
     PAGE_ITEMS_MAX,
 )
 from creto.common.timestamps import MILLISECOND
-from creto.common.tracing import inject
-from creto.store.types import Isolation, Store, Tx
+from creto.store.types import Isolation, Store, Tail, Tx
 
 
 def published_at(message_id: str) -> int:
     """The time in a UUIDv7, in nanoseconds."""
     return (uuid.UUID(message_id).int >> 80) * MILLISECOND
-
-
-def checked_headers(headers: dict[str, str]) -> dict[str, str]:
-    size = sum(len(name) + len(value) for name, value in headers.items())
-    if size > BUS_HEADER_BYTES_MAX:
-        raise InvalidInput.of("headers", got=f"{size} characters", expected=f"at most {BUS_HEADER_BYTES_MAX}")
-    return headers
 
 
 class OutboxBus:
@@ -50,7 +42,7 @@ class OutboxBus:
         lease_s: float = BUS_LEASE_S,
         retention_s: float = BUS_RETENTION_S,
     ) -> None:
-        self.counts = Counts()
+        self._counts = Counts()
         self.retention_s = retention_s
         self._store = store
         self._now = now
@@ -58,30 +50,53 @@ class OutboxBus:
         self._lease_s = lease_s
         self._closed = False
 
+    def configure(self, *, retention_s: float, buffer_max: int) -> None:
+        """What may change while it runs: how long messages can be replayed, and how many wait for a broker that is away."""
+        self.retention_s = retention_s
+
     async def publish(
         self, subject: str, payload: bytes, *, tenant: TenantId, agent: str, headers: dict[str, str] | None = None
     ) -> str:
-        checked_subject(subject)
-        checked_tenant(tenant)
-        checked_agent(agent)
-        sent = checked_headers(inject(headers or {}))
         self.admit()
         message_id = await self._store.write(
-            lambda tx: tx.publish(subject, payload, tenant=tenant, agent=agent, headers=sent),
+            lambda tx: tx.publish(subject, payload, tenant=tenant, agent=agent, headers=headers),
             isolation=Isolation.READ_COMMITTED,
         )
-        self.counts.published += 1
-        self.wake()
+        self._counts.published += 1
         return message_id
 
     def admit(self) -> None:
-        """Raises PL-503 when nothing more may be published: closed, or too much waits. For whoever uses `tx.publish`."""
+        """Raises PL-503 when nothing more may be published: closed, or too much waits for the broker.
+
+        For whoever takes work from outside and publishes it with `tx.publish`, which itself looks only at the message: what must
+        happen at once, as a revocation, is not refused because a broker is away.
+        """
         if self._closed:
             raise ConnectionFailed("PL-503", "the bus is closed")
 
+    def listen(self) -> None:
+        """From here on, wake this loop after each commit of this process that published, whoever made it."""
+        self._store.on_appended(Tail.OUTBOX, partial(self._published, asyncio.get_running_loop()))
+
+    def _published(self, loop: asyncio.AbstractEventLoop) -> None:
+        if not self._closed:
+            with suppress(RuntimeError):  # the loop was closed before the bus
+                loop.call_soon_threadsafe(self.wake)
+
     def wake(self) -> None:
-        """Look at once: something was published in this process."""
+        """Look at once: there is something to hand out."""
         raise NotImplementedError
+
+    @property
+    def counts(self) -> Counts:
+        return self._counts
+
+    @property
+    def connected(self) -> bool:
+        return True
+
+    async def standing(self) -> BusStanding:
+        return await self._store.read(lambda tx: rows.standing(tx, self.KIND))
 
     async def dead_letters(
         self,

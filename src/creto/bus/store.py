@@ -16,11 +16,11 @@ import msgspec
 
 from creto.bus.redelivery import Redelivery, reason_of
 from creto.bus.subjects import dead_subject, matches
-from creto.bus.types import DeadLetter, DurableInfo, DurableName, Message
+from creto.bus.types import BusStanding, DeadLetter, DurableInfo, DurableName, Message
 from creto.common.errors import AlreadyExists, ErrorBody, NotFound
 from creto.common.ids import TenantId
-from creto.common.limits import BUS_FETCH_MAX, BUS_OUTSTANDING_MAX
-from creto.store.types import OutboxRow, Position, ReadTx, Row, Tx
+from creto.common.limits import BUS_FETCH_MAX, BUS_OUTSTANDING_MAX, COUNTED_MAX
+from creto.store.types import EngineName, OutboxRow, Position, ReadTx, Row, Tx
 
 MAKE: LiteralString = (
     "INSERT INTO bus_durable (name, pattern, kind, epoch, seq, created_at) VALUES (?, ?, ?, ?, ?, ?)"
@@ -78,6 +78,11 @@ BURY: LiteralString = (
 )
 DEAD_COLUMNS: LiteralString = "message_id, durable, tenant, agent, body, deliveries, reason, died_at, epoch, seq"
 
+
+BEHIND: dict[EngineName, LiteralString] = {
+    EngineName.SQLITE: "SELECT count(*) FROM (SELECT 1 FROM store_outbox WHERE ? = 0 AND seq > ? LIMIT ?) AS behind",
+    EngineName.POSTGRES: "SELECT count(*) FROM (SELECT 1 FROM store_outbox WHERE (epoch, seq) > (?, ?) LIMIT ?) AS behind",
+}
 
 Agent = tuple[str, str]  # tenant and agent: whose messages keep their order
 
@@ -356,6 +361,23 @@ def bury(tx: Tx, durable: DurableName, message: Message, reason: ErrorBody, now:
 def header_text(text: str) -> str:
     """One line, as headers on the wire demand."""
     return "".join(c if c.isprintable() else " " for c in text)[:500].strip()
+
+
+def standing(tx: ReadTx, kind: str) -> BusStanding:
+    """What waits. A broker's durables read from its stream; before them the outbox waits for the relay."""
+    known = durables(tx, kind)
+    places = {str(info.name): info.cursor for info in known}
+    relays = tx.all("SELECT stream, epoch, seq FROM bus_relay")
+    if relays:
+        places = {f"relay {stream}": Position(epoch, seq) for stream, epoch, seq in relays}
+    return BusStanding(
+        behind={
+            name: int(tx.value(BEHIND[tx.engine], place.epoch, place.seq, COUNTED_MAX))
+            for name, place in places.items()
+        },
+        outstanding={str(info.name): info.outstanding for info in known},
+        dead=dict(tx.all("SELECT durable, count(*) FROM bus_dead_letter GROUP BY durable")),
+    )
 
 
 def dead_letters(

@@ -76,6 +76,21 @@ class DurableInfo(msgspec.Struct, frozen=True):
     created_at: int
 
 
+class Counts:
+    """Plain ints, read by a scrape."""
+
+    def __init__(self) -> None:
+        self.published = self.delivered = self.acked = self.nacked = self.given_back = 0
+
+
+class BusStanding(msgspec.Struct, frozen=True):
+    """What waits on a bus, over all tenants. `behind` counts rows of the outbox that a durable (or the relay) has not looked at."""
+
+    behind: dict[str, int]
+    outstanding: dict[str, int]
+    dead: dict[str, int]
+
+
 class Subscription(Protocol):
     """A consumer of a durable in this process. Without a consumer function, `fetch`, `ack` and `nack` are its hands."""
 
@@ -113,7 +128,23 @@ class Bus(Protocol):
         """Join the durable, making it if it is new. All who join share its messages; its pattern never changes."""
         ...
 
+    def configure(self, *, retention_s: float, buffer_max: int) -> None:
+        """What may change while it runs: how long messages can be replayed, and how many wait for a broker that is away."""
+        ...
+
     async def durables(self) -> list[DurableInfo]: ...
+
+    async def standing(self) -> BusStanding: ...
+
+    @property
+    def counts(self) -> Counts:
+        """What went through this process."""
+        ...
+
+    @property
+    def connected(self) -> bool:
+        """Whether messages flow; False while they wait for a broker."""
+        ...
 
     async def drop(self, durable: str) -> None:
         """Forget the durable: nothing is kept for it any more."""

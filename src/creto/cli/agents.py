@@ -243,7 +243,10 @@ async def rotate(
 
 def revocation_said(cli: Cli, what: str, agent: str, done: Revocation) -> None:
     also = len(done.identities) - 1
-    cli.output.say(done, f"{what} {agent}" + (f" and {also} who act for it." if also > 0 else "."))
+    cli.output.say(
+        done,
+        f"{what} {agent}" + (f" and {also} other {'key' if also == 1 else 'keys'} of its line." if also > 0 else "."),
+    )
     if not done.everywhere:
         cli.output.note("Some node has not confirmed it yet; nodes that cannot be reached distrust their memory.")
 

@@ -137,7 +137,7 @@ def ports(facts: Facts) -> Iterator[Check]:
         if port.free:
             yield ok(name, f"free, for {port.name}")
         elif port.ours:
-            yield ok(name, f"{port.name} of a running creto")
+            yield ok(name, f"{port.name} of a creto that runs, this one or another")
         else:
             key = f"server.{port.name.lower()}_port"
             yield note(name, f"held by another program; {port.name} would use it", f"Stop that, or set {key}.")

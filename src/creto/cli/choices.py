@@ -53,8 +53,8 @@ class Moment(click.ParamType[int]):
 
                 return time.time_ns() - duration_ns(value)
             return from_iso(value if len(value) > 10 else f"{value}T00:00:00Z", "time")
-        except EnablementError as error:
-            self.fail(error.message, param, ctx)
+        except EnablementError:
+            self.fail(f"{value!r} is no time: 2026-01-31T09:30:00Z, 2026-01-31, or a while ago as in 2h.", param, ctx)
 
 
 DURATION, MOMENT = Duration(), Moment()

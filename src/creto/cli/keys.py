@@ -20,7 +20,7 @@ from creto.cli.choices import (
 )
 from creto.cli.context import TOKEN_BYTES_MAX, Cli, group, pass_cli, read, write
 from creto.cli.keyfiles import SUITES, public_text, save_key, signing_key
-from creto.cli.local import keystore_of
+from creto.cli.local import keystore_of, running_here
 from creto.cli.output import Column, when
 from creto.cli.progress import progress
 from creto.cli.session import session
@@ -112,6 +112,26 @@ async def rotate(cli: Cli, key_id: str) -> None:
     async with keystore_of(cli) as keystore:
         record = await keystore.rotate(cli.configured_tenant(), key_id)
     cli.output.say(record, f"Made {shown(record)}.")
+
+
+@keys.command("rotate-log")
+@out_option
+@pass_cli
+async def rotate_log(cli: Cli, out: Path | None) -> None:
+    """A new key signs the audit log from here on, in every process at once. What the old one has signed stays verifiable.
+
+    Prints the trust file with the keys of every generation: hand it to whoever verifies, and to your witnesses.
+    """
+    from creto.platform.audit import rotate_log_key
+
+    async with running_here(cli, "the log's key is rotated") as app:
+        audit = app.parts.audit
+        await rotate_log_key(audit, app.parts.keystore)
+        await audit.sequence_once()
+        signed = await audit.checkpoint()
+        trust = await audit.trust()
+    cli.output.note(f"The log's key has changed. Generation {len(trust.logs)} has signed at size {signed.size}.")
+    write(out, trust.encode() + b"\n")
 
 
 @keys.command()

@@ -210,6 +210,7 @@ ROWS: tuple[CodeRow, ...] = (
     CodeRow("MT-403", "Unauthorized", 403, G.PERMISSION_DENIED, "Metering is not permitted to this caller"),
     CodeRow("MT-404", "NotFound", 404, G.NOT_FOUND, "No such metering record"),
     CodeRow("MT-409", "IdempotencyConflict", 409, G.ABORTED, "The idempotency key was used with another event"),
+    CodeRow("MT-412", "AlreadyExists", 412, G.FAILED_PRECONDITION, "Its state does not allow this"),
     CodeRow("MT-429", "QuotaExceeded", 429, G.RESOURCE_EXHAUSTED, "Quota exceeded", None, RetryAfter()),
     CodeRow("MT-503", "ConnectionFailed", 503, G.UNAVAILABLE, "Metering is unavailable", None, BACKOFF),
     # Oversight

@@ -160,11 +160,11 @@ class Config:
         return found
 
     def get(self, key: str) -> Any:
-        return self._values[known(key, "the question").key]
+        return self._values[known(key, "the key asked for").key]
 
     def origin(self, key: str) -> str:
         """Where the value came from: `default`, `file PATH:LINE` or `env NAME`."""
-        return self._origins.get(known(key, "the question").key, "default")
+        return self._origins.get(known(key, "the key asked for").key, "default")
 
     def settings(self) -> Iterator[Setting]:
         """Every key with its value and origin, safe to print."""

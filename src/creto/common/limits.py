@@ -58,6 +58,7 @@ UPKEEP_S: Final = 300.0  # between two rounds of tidying: what is swept has wait
 
 # Configuration and telemetry
 CONFIG_FILE_BYTES_MAX: Final = 1024 * 1024  # people write these by hand
+COUNTED_MAX: Final = 100_000  # rows that wait, as a scrape counts them: some 10 ms; more is told as this many
 METRIC_LABEL_SETS_MAX: Final = 1_000  # label values of one metric; what comes after is counted under "other"
 
 # Retries
@@ -88,7 +89,7 @@ BUS_OUTSTANDING_MAX: Final = 5_000  # messages of one durable between hand-out a
 BUS_PARALLEL_MAX: Final = 16  # agents whose messages one subscription works on at a time
 BUS_LEASE_S: Final = 10.0  # a consumer that died is noticed after this; a living one renews
 BUS_RETENTION_S: Final = 7 * 86_400  # a week in which a message can be replayed
-BUS_POLL_S: Final = 0.01  # how late a publication of another process is seen
+BUS_POLL_S: Final = 0.02  # how late a publication of another process is seen; our own commits wake us
 BUS_BACKOFF_S_INITIAL: Final = 0.1  # a hiccup is over by then
 BUS_BACKOFF_S_MAX: Final = 30.0  # nobody's next try is further away than half a minute
 BUS_HEADER_BYTES_MAX: Final = 16 * 1024  # names and values of one message
@@ -148,7 +149,16 @@ PROOF_TILES_CACHED_MAX: Final = 512  # unfolded full tiles in memory, 33 KiB eac
 SEQUENCE_STEP: Final = (
     128  # leaves of one step while the log keeps up: a millisecond of the writer and of Python's lock
 )
-SEQUENCE_BATCH_MAX: Final = 1_024  # leaves of one sequencing transaction: about 10 ms of the writer
+SEQUENCE_BATCH_MAX: Final = 512  # leaves of one sequencing transaction: about 5 ms of the writer
+SEQUENCE_AHEAD_MAX: Final = (
+    3  # batches on their way to the writer: while the disk syncs one, the next are there to be written
+)
+WORD_MERGE_PAGES: Final = (
+    24  # of the index of words, merged with one batch: a millisecond or two, where its own merges take twenty
+)
+WORD_MERGE_LEAVES: Final = (
+    4  # a larger batch merges a page for so many leaves: it keeps up, with some ten segments at any size
+)
 QUERY_WINDOW: Final = 1_000_000  # places of the log that one page of an indexed query looks at
 QUERY_WINDOW_COMBINED: Final = 100_000  # where one index is walked and other fields compared
 QUERY_WINDOW_UNINDEXED: Final = 20_000  # where each entry in the window has to be compared: some 20 ms
@@ -181,6 +191,8 @@ AUTHZ_RESOURCE_CHARS_MAX: Final = (
 AUTHZ_PATHS_MAX: Final = 500  # dots in one policy: a presence test of a path grows with its square
 AUTHZ_POLICY_BYTES_MAX: Final = 4 * 1024 * 1024  # one tenant's policies: some 10,000
 AUTHZ_CONTEXT_BYTES_MAX: Final = 64 * 1024  # attributes of one request or entity
+ARGS_DIGEST_BYTES_MIN: Final = 32  # of an operation's arguments, over the wire: no shorter hash is a suite of ours
+ARGS_DIGEST_BYTES_MAX: Final = 65  # a suite's byte and the longest hash
 AUTHZ_TTL_S: Final = 10.0  # a decision is remembered this long: the shortest of the spec's cache times
 AUTHZ_DECISIONS_MAX: Final = 200_000  # remembered decisions of a process; the oldest makes room
 AUTHZ_AGENT_DECISIONS_MAX: Final = 20_000  # of one agent: none crowds out the others
@@ -207,4 +219,18 @@ OUTCOME_TRIES_MAX: Final = 8  # writes of one outcome: some ten seconds, within 
 # Processes
 CHILD_BACKOFF_S_MAX: Final = 30.0  # a role that keeps crashing is tried twice a minute
 CHILD_HEALTHY_S: Final = 60.0  # who lived so long begins anew with short pauses
+GATHER_S_MAX: Final = 3.0  # a process answers for its health within READY_S_MAX, and a second for the way
 CHILD_DRAIN_S_MAX: Final = 20.0  # twice what a server takes to answer what it has accepted
+
+# Metering
+DECIMAL_DIGITS_MAX: Final = 60  # of an exact amount: a quantity of 27 digits times a price of 27, and room to sum
+CURRENCY_DIGITS_MAX: Final = 12  # decimals of a currency of one's own: a millionth of a millionth
+TIERS_MAX: Final = 100  # of one price; people write five
+PERIODS_MAX: Final = (
+    10_000  # billing periods looked at in one question: eleven hundred years of months, a year of hours
+)
+CROSSINGS_MAX: Final = 10_000  # thresholds passed in one step: beyond it the distance between them is a mistake
+TOKEN_PRICES_MAX: Final = 10_000  # models of one price table; the public lists have three thousand
+SUBSCRIBE_KEY_S: Final = 7 * 86_400  # a saga that was interrupted is resumed within the week, as ingestion is
+INVOICES_REBOOKED_MAX: Final = 12  # final invoices that late events are looked for in: a year of months
+PLAN_CHARGES_MAX: Final = 200  # fees and charges of one plan; each is a line of every invoice

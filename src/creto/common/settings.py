@@ -75,7 +75,7 @@ class StoreConfig(msgspec.Struct, frozen=True):
     pool_size: Annotated[int, Meta(ge=1, le=STORE_POOL_SIZE_MAX)] = (
         STORE_POOL_SIZE  # PostgreSQL connections that write, and as many that read
     )
-    queue_max: Positive = STORE_QUEUE_MAX
+    queue_max: Annotated[Positive, LIVE] = STORE_QUEUE_MAX
 
     def validate(self) -> None:
         checked_scheme("store.url", self.url, "sqlite", "postgresql", "postgres")
@@ -87,7 +87,7 @@ class BusConfig(msgspec.Struct, frozen=True):
 
     url: str = "embedded"
     token: Secret | None = None
-    buffer_max: Positive = STORE_QUEUE_MAX  # messages that wait while the broker is away
+    buffer_max: Annotated[Positive, LIVE] = STORE_QUEUE_MAX  # messages that wait while the broker is away
     retention_seconds: Annotated[int, Meta(ge=0), LIVE] = BUS_RETENTION_S  # how long delivered messages can be replayed
 
     def validate(self) -> None:
@@ -176,7 +176,7 @@ class TelemetryConfig(msgspec.Struct, frozen=True):
 @section("log")
 class LogConfig(msgspec.Struct, frozen=True):
     level: Annotated[LogLevel, LIVE] = LogLevel.INFO
-    format: LogFormat = LogFormat.JSON
+    format: Annotated[LogFormat, LIVE] = LogFormat.JSON
 
 
 @section("metering")

@@ -12,14 +12,20 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from itertools import count
 
+from creto.common.errors import EnablementError
 from creto.common.ids import AgentId
 from creto.common.limits import UPKEEP_S
 from creto.common.telemetry import fields
+from creto.common.timestamps import SECOND
 from creto.edge.api.parts import Parts
 from creto.store.idempotency import IdempotencyGuard
 
 log = logging.getLogger("creto.upkeep")
+LEASE = "creto.upkeep"
+LEASE_TTL_NS = 60 * SECOND
+ORPHANS_EVERY = int(86_400 / UPKEEP_S)  # rounds: a blob that nobody names can wait a day, and listing a bucket costs
 Pause = Callable[[float], Awaitable[None]]
 
 
@@ -33,13 +39,13 @@ async def prune_keys(parts: Parts) -> int:
             return steps
 
 
-async def tidied(parts: Parts, actor: AgentId) -> list[str]:
-    """One round; the names of what failed."""
+async def tidied(parts: Parts, actor: AgentId, *, orphans: bool = True) -> list[str]:
+    """One round; the names of what failed. `orphans` also goes through every blob of the storage."""
     failed = []
     chores: dict[str, Callable[[], Awaitable[object]]] = {
         "idempotency": lambda: prune_keys(parts),
         "memory": lambda: parts.memory.sweep(agent=actor),
-        "storage": lambda: parts.storage.sweep(agent=actor),
+        "storage": lambda: parts.storage.sweep(agent=actor, orphans=orphans),
         "refusals": lambda: parts.gate.refusals.flush(parts.clock.now()),
     }
     for name, chore in chores.items():
@@ -55,14 +61,24 @@ async def tidied(parts: Parts, actor: AgentId) -> list[str]:
 async def upkeep(
     parts: Parts, actor: AgentId, *, every_s: float = UPKEEP_S, pause: Pause = asyncio.sleep
 ) -> AsyncIterator[None]:
-    """Rounds while the block lasts, the first after one interval: a start has other things to do."""
+    """Rounds while the block lasts, by one worker of all; the first after one interval, as a start has other things to do."""
 
     async def rounds() -> None:
-        while True:
+        for number in count():
             await pause(every_s)
-            await tidied(parts, actor)
+            await tidied(parts, actor, orphans=number % ORPHANS_EVERY == 0)
 
-    task = asyncio.create_task(rounds(), name="creto-upkeep")
+    async def led() -> None:
+        """While another worker holds the lease this one waits to take over."""
+        while True:
+            try:
+                async with parts.leases.hold(LEASE, LEASE_TTL_NS):
+                    await rounds()
+            except EnablementError as error:  # the lease or the store was lost
+                log.warning("upkeep pauses: %s", error)
+                await pause(every_s)
+
+    task = asyncio.create_task(led(), name="creto-upkeep")
     try:
         yield
     finally:

@@ -19,7 +19,7 @@ SQL is portable: `?` for parameters, `RETURNING` and `ON CONFLICT` as both engin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Sized
 from concurrent.futures import Future
 from enum import StrEnum
 from typing import Any, LiteralString, NewType, Protocol, TypeVar
@@ -29,6 +29,7 @@ import msgspec
 from creto.common import wire
 from creto.common.errors import ProductId
 from creto.common.ids import AgentId, TenantId
+from creto.common.metrics import Histogram
 from creto.common.timestamps import ConsensusTimestamp
 
 T = TypeVar("T")
@@ -39,6 +40,13 @@ EntryId = NewType("EntryId", str)  # a UUIDv7 as text
 class EngineName(StrEnum):
     SQLITE = "sqlite"
     POSTGRES = "postgres"
+
+
+class Tail(StrEnum):
+    """What grows at its end and is read from there."""
+
+    LEDGER = "ledger"
+    OUTBOX = "outbox"
 
 
 class Outcome(StrEnum):
@@ -89,14 +97,14 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
         return wire.encode(self)
 
 
-class Position(msgspec.Struct, frozen=True, order=True):
+class Position(msgspec.Struct, frozen=True, order=True, gc=False):
     """A place in the ledger or the outbox. Nothing ever appears before a position that was read."""
 
     epoch: int = 0
     seq: int = 0
 
 
-class LedgerRow(msgspec.Struct, frozen=True):
+class LedgerRow(msgspec.Struct, frozen=True, gc=False):
     position: Position
     event_id: EntryId
     body: bytes
@@ -162,7 +170,10 @@ class Tx(ReadTx, Protocol):
     def publish(
         self, subject: str, payload: bytes, *, tenant: TenantId, agent: str, headers: dict[str, str] | None = None
     ) -> str:
-        """Append to the outbox; the id of the message."""
+        """Append to the outbox, with the trace of whoever asked for the transaction; the id of the message.
+
+        A message over a limit, or with a subject that is none, is refused here: before the commit.
+        """
         ...
 
     def outbox_forget(self, positions: Sequence[Position]) -> None:
@@ -187,9 +198,28 @@ class Isolation(StrEnum):
     READ_COMMITTED = "read_committed"  # for bulk paths that lock what they depend on
 
 
+class Queue(Sized, Protocol):
+    limit: int
+
+
 class Store(Protocol):
     @property
     def engine(self) -> EngineName: ...
+
+    @property
+    def queue(self) -> Queue:
+        """The transactions that wait, up to its `limit`."""
+        ...
+
+    @property
+    def commits(self) -> int:
+        """How many transactions this process has brought to disk."""
+        ...
+
+    @property
+    def commit_times(self) -> Histogram:
+        """How long groups of them took."""
+        ...
 
     @property
     def node(self) -> str:
@@ -217,6 +247,13 @@ class Store(Protocol):
 
     def on_signal_lost(self, fn: Callable[[], None]) -> None:
         """Call `fn` when signals may have been missed, and again when they flow: drop what you cached: fail closed."""
+        ...
+
+    def on_appended(self, tail: Tail, fn: Callable[[], None]) -> None:
+        """Call `fn` after each commit of this process that appended to the tail, on a thread of the store; it must not wait.
+
+        What other processes append is seen by looking.
+        """
         ...
 
     @property

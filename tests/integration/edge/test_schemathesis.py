@@ -34,7 +34,7 @@ def test_the_api_keeps_its_document(who: str, tmp_path: Path, deep: bool) -> Non
     with layer(tmp_path) as served:
         credentials = ["-H", f"Authorization: Bearer {served.token}"] if who == "operator" else []
         command = [
-            str(program), "run", f"{served.rest}/openapi.json", "--seed", "20261121", "--phases", phases, "-n", "60" if deep else "1",
+            str(program), "run", f"{served.rest}/openapi.json", "--seed", "20261121", "--phases", phases, "-n", "100" if deep else "1",
             "--workers", "2", "--checks", CHECKS, "--exclude-checks", NOT_ASKED, "--continue-on-failure", "--warnings", "off", "--no-color",
             "--suppress-health-check", "all", *credentials,
         ]  # fmt: skip

@@ -22,6 +22,7 @@ from creto.edge.api import readiness as ready
 from creto.edge.api.authentication import Authenticator
 from creto.edge.rest.problem import MEDIA_TYPE, Problem, problem
 from creto.edge.rest.reading import read, stated
+from tests.fuzz import examples
 from tests.layers import Layer, layer, settings
 
 
@@ -54,7 +55,7 @@ def test_a_problem_says_when_to_come_back_and_how_to_sign_in() -> None:
     assert problem(EnablementError("PL-107")).headers["www-authenticate"] == "Bearer"
 
 
-@sampled(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@sampled(max_examples=examples(300), deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     authorization=st.text(max_size=60) | st.text(max_size=60).map(lambda t: f"Bearer creto1.{t}"),
     delegation=st.text(max_size=80),

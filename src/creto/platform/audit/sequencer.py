@@ -4,6 +4,7 @@ A step reads the tail of the ledger, hashes and folds it outside of any transact
 state at once, provided that nobody else has moved the state in between. Checkpoints are signed beside it, never by a quiet log.
 
 INVARIANT: `audit_log` says exactly which ledger rows are in the tree; a crash at any moment leaves it and the tree in agreement.
+INVARIANT: a key signs nothing once another has taken over, in whichever process: each checkpoint is written only under the newest keys.
 INVARIANT: a root is signed only if it extends the last one signed: a database that was put back makes the sequencer stop (PL-604).
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
@@ -19,7 +21,7 @@ import msgspec
 
 from creto.common.errors import AuditError, CryptoError, EnablementError
 from creto.common.ids import TenantId, agent_id
-from creto.common.limits import SEQUENCE_BATCH_MAX, SEQUENCE_STEP
+from creto.common.limits import SEQUENCE_AHEAD_MAX, SEQUENCE_BATCH_MAX, SEQUENCE_STEP
 from creto.common.timestamps import MILLISECOND, SECOND, Clock, ConsensusTimestamp
 from creto.platform.audit import store as rows
 from creto.platform.audit.checkpoint import Checkpoint
@@ -27,9 +29,9 @@ from creto.platform.audit.events import LogKeyRotated
 from creto.platform.audit.index import indexed
 from creto.platform.audit.keys import NoteSigner
 from creto.platform.audit.store import KeyRow, LogState
-from creto.platform.audit.tiles import TileGrowth, TileTree
+from creto.platform.audit.tiles import WIDTH, TileGrowth, TileTree
 from creto.platform.crypto import merkle
-from creto.store.types import EngineName, Isolation, LedgerRow, ReadTx, Store, Tx
+from creto.store.types import EngineName, Isolation, LedgerRow, ReadTx, Store, Tail, Tx
 
 log = logging.getLogger("creto.audit")
 
@@ -37,12 +39,16 @@ FINAL_ROUNDS_MAX = 100  # on stopping: others may go on writing for ever
 PLATFORM_TENANT = TenantId("platform")  # whose the log's own entries are
 
 
+Renew = Callable[[], Sequence[NoteSigner]]  # the log's newest key, read anew
+
+
 class Cadence(msgspec.Struct, frozen=True):
     """How often. A log that did not grow signs nothing."""
 
-    rest_ns: int = 2 * MILLISECOND  # after a step, so that the next one gathers a few entries and the writer stays free
-    poll_ns: int = 5 * MILLISECOND  # between two looks at a busy ledger, when nobody wakes the sequencer
-    poll_quiet_ns: int = 50 * MILLISECOND  # once it has been quiet for a while
+    rest_ns: int = (
+        50 * MILLISECOND
+    )  # after a step, so that the next one gathers entries: each step costs the writer a commit
+    poll_ns: int = 50 * MILLISECOND  # between two looks at a quiet ledger: other processes wake nobody here
     checkpoint_ns: int = SECOND  # between two checkpoints of a growing log
 
 
@@ -55,33 +61,39 @@ class Batch(msgspec.Struct, frozen=True):
     tiles: dict[tuple[int, int], bytes]
     leaves: list[tuple[Any, ...]]
     texts: list[tuple[int, str]]
-    times: list[tuple[int, int]]
+    spans: dict[int, tuple[int, int]]
 
 
 def prepared(state: LogState, growth: TileGrowth, tail: Sequence[LedgerRow], *, terms: bool) -> Batch:
     """Grow the tree by these rows. Pure but for `growth`, which it moves on."""
-    leaves, texts, times = [], [], []
+    leaves, texts = [], []
+    spans: dict[int, tuple[int, int]] = {}
     for index, row in enumerate(tail, state.size):
         position, entry = row.position, indexed(row.body)
         leaves.append((index, position.epoch, position.seq, row.event_id, *entry.columns()))
         texts.append((index, entry.text(terms=terms)))
-        times.append((index, entry.timestamp))
+        time, tile = entry.timestamp, index // WIDTH
+        low, high = spans.get(tile, (time, time))
+        if not low < time < high:
+            spans[tile] = min(low, time), max(high, time)
     leaf_hash = merkle.leaf_hash
     tiles = growth.append([leaf_hash(row.body) for row in tail])
-    return Batch(state, LogState(state.size + len(tail), tail[-1].position), growth, tiles, leaves, texts, times)
+    return Batch(state, LogState(state.size + len(tail), tail[-1].position), growth, tiles, leaves, texts, spans)
 
 
 class Sequencer:
     """Steps by hand with `step`, or on its own thread between `start` and `stop`."""
 
     def __init__(
-        self, store: Store, clock: Clock, origin: str, signers: Sequence[NoteSigner], cadence: Cadence | None = None
-    ) -> None:
+        self, store: Store, clock: Clock, origin: str, signers: Sequence[NoteSigner], cadence: Cadence | None = None,
+        renew: Renew | None = None,
+    ) -> None:  # fmt: skip
         self.origin = origin
         self.cadence = cadence or Cadence()
         self._store = store
         self._clock = clock
         self._signers = tuple(signers)
+        self._renew = renew
         self._state: LogState | None = None
         self._growth = TileGrowth()
         self._signed: Checkpoint | None = None
@@ -93,6 +105,7 @@ class Sequencer:
         self._thread: threading.Thread | None = None
         self.failure: Exception | None = None
         self._listeners: list[Callable[[Checkpoint], None]] = []
+        store.on_appended(Tail.LEDGER, self._wake.set)
 
     def step(self, limit: int = SEQUENCE_BATCH_MAX) -> int:
         """Sequence one batch; how many leaves it had. 0 also when another process was faster."""
@@ -103,7 +116,7 @@ class Sequencer:
             return self._settled(batch, self._submitted(batch))
 
     def drain(self, limit: int = SEQUENCE_BATCH_MAX) -> int:
-        """Sequence all that waits: while one batch is written, the next is prepared. How many leaves there were."""
+        """Sequence all that waits: while some batches are written, the next is prepared. How many leaves there were."""
         with self._step:
             total = 0
             while True:
@@ -114,28 +127,36 @@ class Sequencer:
 
     def _stream(self, limit: int) -> tuple[int, bool]:
         """How many leaves were added, and whether another process came in between."""
-        total, writing = 0, None
+        total = 0
+        writing: deque[tuple[Batch, Future[bool]]] = deque()
         state, growth = self._loaded()
         while True:
             batch = self._next(state, growth, limit)
-            if writing is not None:
-                added = self._settled(*writing)
+            while writing and (batch is None or len(writing) >= SEQUENCE_AHEAD_MAX):
+                added = self._settled(*writing.popleft())
                 total += added
-                if not added:
+                if not added:  # what was prepared on top of it finds another state, too, and changes nothing
                     return total, True
             if batch is None:
                 return total, False
-            writing = batch, self._submitted(batch)
+            writing.append((batch, self._submitted(batch)))
             state, growth = batch.after, batch.growth
 
     def _loaded(self) -> tuple[LogState, TileGrowth]:
         if not self._introduced:
-            introduce(self._store, self.origin, self._signers, self._clock.now())
-            self._introduced = True
+            self._introduce()
         if self._state is None:
             self._store.read_now(self._load)
         assert self._state is not None
         return self._state, self._growth
+
+    def _introduce(self) -> None:
+        """Note our keys as the log's; if another process has put newer ones in their place, take up those."""
+        if not introduce(self._store, self.origin, self._signers, self._clock.now()):
+            self._signers = tuple(self._renew()) if self._renew is not None else self._signers
+            if not introduce(self._store, self.origin, self._signers, self._clock.now()):
+                raise rotated_away(self._signers)
+        self._introduced = True
 
     def _next(self, state: LogState, growth: TileGrowth, limit: int) -> Batch | None:
         tail = self._store.read_now(lambda tx: tx.ledger_tail(state.position, limit))
@@ -186,12 +207,30 @@ class Sequencer:
             self._check_extends(size, root)
             now = self._clock.now()
             head = Checkpoint(self.origin, size, root)
-            signed = head.signed(*(signer.sign(head, now) for signer in self._signers))
-            self._store.submit(lambda tx: rows.put_checkpoint(tx, signed, now)).result()
+            signed = self._signed_by_ours(head, now)
+            if signed is None:  # another process has rotated the key meanwhile
+                self._introduce()
+                signed = self._signed_by_ours(head, now)
+            if signed is None:
+                raise rotated_away(self._signers)
             self._signed, self._signed_at = signed, now
         for listener in self._listeners:
             listener(signed)
         return signed
+
+    def _signed_by_ours(self, head: Checkpoint, now: ConsensusTimestamp) -> Checkpoint | None:
+        """The checkpoint, signed and on disk; None if our keys are not the log's any more."""
+        signers = self._signers
+        signed = head.signed(*(signer.sign(head, now) for signer in signers))
+
+        def put(tx: Tx) -> bool:
+            tx.lock(rows.LOCK)
+            if rows.key_rows(tx)[-1].vkeys != vkeys_of(signers):
+                return False
+            rows.put_checkpoint(tx, signed, now)
+            return True
+
+        return signed if self._store.submit(put).result() else None
 
     def on_checkpoint(self, listener: Callable[[Checkpoint], None]) -> None:
         """Call `listener` with each checkpoint that is signed here, on the thread that signed it."""
@@ -236,10 +275,6 @@ class Sequencer:
             self._thread = threading.Thread(target=self._run, name="creto-audit-sequence", daemon=True)
             self._thread.start()
 
-    def wake(self) -> None:
-        """Something was committed: look now."""
-        self._wake.set()
-
     def stop(self) -> None:
         """Finish the step at hand, sequence what waits, sign it."""
         if self._thread is None:
@@ -250,15 +285,12 @@ class Sequencer:
         self._thread = None
 
     def _run(self) -> None:
-        quiet = 0
         while not self._stopping.is_set():
-            quiet = 0 if self._attempt() else quiet + 1
-            wait_ns = self.cadence.poll_ns if quiet < 100 else self.cadence.poll_quiet_ns
-            if quiet:
-                self._wake.wait(wait_ns / SECOND)
-                self._wake.clear()
-            else:
+            self._wake.clear()  # before looking: what is committed from here on wakes us again
+            if self._attempt():
                 self._stopping.wait(self.cadence.rest_ns / SECOND)
+            else:
+                self._wake.wait(self.cadence.poll_ns / SECOND)
         for _ in range(FINAL_ROUNDS_MAX):
             if not self._attempt():
                 break
@@ -289,29 +321,42 @@ def write(tx: Tx, origin: str, batch: Batch) -> bool:
         return False
     rows.put_leaves(tx, batch.leaves, batch.texts)
     rows.put_tiles(tx, batch.tiles)
-    rows.put_spans(tx, batch.times)
+    rows.put_spans(tx, batch.spans)
     rows.put_log_state(tx, origin, batch.after)
     return True
 
 
-def introduce(store: Store, origin: str, signers: Sequence[NoteSigner], now: ConsensusTimestamp) -> None:
-    """Note the keys that sign from here on. Other keys than the last ones begin a new generation, and the log itself says so."""
-    vkeys = tuple(signer.key.vkey for signer in signers)
+def introduce(store: Store, origin: str, signers: Sequence[NoteSigner], now: ConsensusTimestamp) -> bool:
+    """Note the keys that sign from here on. New keys begin a new generation, and the log itself says so; False for rotated ones."""
+    vkeys = vkeys_of(signers)
 
-    def note(tx: Tx) -> None:
+    def note(tx: Tx) -> bool:
         tx.lock(rows.LOCK)
         known = rows.key_rows(tx)
-        if known and known[-1].vkeys == vkeys:
-            return
+        if any(row.vkeys == vkeys for row in known):
+            return known[-1].vkeys == vkeys
         size = rows.log_state(tx, origin).size
         rows.put_key(tx, KeyRow(len(known), vkeys, size))
         if known:
             event = LogKeyRotated(origin=origin, old_vkeys=known[-1].vkeys, new_vkeys=vkeys, size=size)
             tx.record(event.entry(tenant=PLATFORM_TENANT, agent=agent_id(signers[0].key.public), timestamp=now))
+        return True
 
     known = store.read_now(rows.key_rows)
-    if not known or known[-1].vkeys != vkeys:
-        store.submit(note).result()
+    return True if known and known[-1].vkeys == vkeys else store.submit(note).result()
+
+
+def vkeys_of(signers: Sequence[NoteSigner]) -> tuple[str, ...]:
+    return tuple(signer.key.vkey for signer in signers)
+
+
+def rotated_away(signers: Sequence[NoteSigner]) -> AuditError:
+    return AuditError(
+        "PL-600",
+        "the log's key was rotated; this process still has an old one and signs nothing with it",
+        got=signers[0].key.vkey[:80],
+        expected="the newest key",
+    )
 
 
 def size_of(checkpoint: Checkpoint) -> int:

@@ -43,6 +43,10 @@ class Access(Core):
         self, challenge: Challenge, signature: bytes, *, scopes: Sequence[str] = ("*",), ttl_s: int = TOKEN_TTL_S_MAX
     ) -> IssuedToken:
         """A bearer token for the signer of a challenge. A challenge is good once, on all nodes together: PL-106."""
+        with self._counted:
+            return await self._exchange(challenge, signature, scopes, ttl_s)
+
+    async def _exchange(self, challenge: Challenge, signature: bytes, scopes: Sequence[str], ttl_s: int) -> IssuedToken:
         now = self._clock.now()
         checked = checked_grant(scopes, ttl_s)  # before the challenge is used up
         root_id, root = await self._secrets.token_root()
@@ -127,7 +131,10 @@ class Access(Core):
 
     def verify_token(self, token: str, now: ConsensusTimestamp | None = None) -> Caller:
         """Who calls; PL-107 not ours or changed, PL-108 expired, PL-136 revoked, PL-102 to PL-104 and PL-133 for what became of the holder since."""
-        now = self._clock.now() if now is None else now
+        with self._counted:
+            return self._caller_with(token, self._clock.now() if now is None else now)
+
+    def _caller_with(self, token: str, now: ConsensusTimestamp) -> Caller:
         read = tokens.Token.from_text(token)
         root = self._secrets.token_root_of(read.head.key)
         if root is None:
@@ -168,6 +175,10 @@ class Access(Core):
 
     async def exchange_login(self, secret: str) -> IssuedToken:
         """The token behind a login secret; a second try gets PL-106, also when both come at once."""
+        with self._counted:
+            return await self._exchange_login(secret)
+
+    async def _exchange_login(self, secret: str) -> IssuedToken:
         now = self._clock.now()
         root_id, root = await self._secrets.token_root()
 

@@ -9,6 +9,9 @@ await authz.upload_policies("default", '''
     forbid (principal, action == Action::"funds.transfer", resource) when { context has amount && context.amount > 10000 };
 ''', actor=ada, activate=True)
 authz.check(ada, "funds.transfer", "bank:acme", {"amount": 50000}, tenant="default")    # RequiresOversight("large-transfer", …)
+
+Who checks often holds `check = authz.tenant(t).check`. Metering hands its QuotaHook to `authz.use_quota`. A product's acts stand in
+`creto.cedarschema`, its resources' prefixes in `names.py`; the groups of acts there are what the shipped roles in `default.cedar` speak of.
 """
 
 from creto.security.authz.checks import TenantAuthz

@@ -6,6 +6,7 @@ runtime:sandbox:sb-1         Sandbox::"sb-1"           the longest prefix of PRE
 network:API.x.com.:443       Network::"api.x.com:443"
 anything else                Resource::"<the whole uri>"
 sandbox.spawn                Action::"sandbox.spawn"
+spawn                        the same: see SYNONYMS
 """
 
 from __future__ import annotations
@@ -36,6 +37,14 @@ PREFIXES: dict[str, str] = {
     "key:": "Key",
     "role:": "Role",
     "tenant:": "Tenant",
+}
+SYNONYMS: dict[str, str] = {  # the client's documents name some acts twice; policies know the second name
+    "spawn": "sandbox.spawn",
+    "spawn_child": "sandbox.spawn",
+    "spawn_sandbox": "sandbox.spawn",
+    "egress": "network.egress",
+    "egress_connect": "network.egress",
+    "send_message": "messaging:send",
 }
 LONGEST_FIRST = tuple(sorted(PREFIXES.items(), key=lambda item: -len(item[0])))
 RESOURCE = "Resource"
@@ -79,7 +88,7 @@ def principal_uid(kind: PrincipalKind, agent: str) -> Uid:
 
 
 def action_uid(action: str) -> Uid:
-    return Uid("Action", action)
+    return Uid("Action", SYNONYMS.get(action, action))
 
 
 def role_uid(role: str) -> Uid:

@@ -253,6 +253,9 @@ class Storage:
         """Wrap what an older storage key still wraps: resumes a rotation that was interrupted."""
         return await upkeep.rewrap(self._core, checked_tenant(tenant), Act(agent))
 
-    async def sweep(self, *, agent: AgentId) -> Swept:
-        """Remove uploads that nobody finished and blobs that no row names, of all tenants. Safe beside any work."""
-        return await upkeep.sweep(self._core, Act(agent))
+    async def sweep(self, *, agent: AgentId, orphans: bool = True) -> Swept:
+        """Remove uploads that nobody finished and blobs that no row names, of all tenants. Safe beside any work.
+
+        `orphans=False` leaves out what costs a listing of the whole backend.
+        """
+        return await upkeep.sweep(self._core, Act(agent), orphans=orphans)

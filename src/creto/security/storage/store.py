@@ -202,7 +202,7 @@ def lock_upload(tx: Tx, tenant: TenantId, upload: str) -> UploadRow | None:
 
 def count_uploads(tx: ReadTx, tenant: TenantId, limit: int) -> int:
     """How many are open; nobody counts beyond the limit."""
-    sql = "SELECT COUNT(*) FROM (SELECT upload FROM storage_upload WHERE tenant = ? LIMIT ?) AS some"
+    sql = "SELECT COUNT(*) FROM (SELECT upload FROM storage_upload WHERE tenant = ? LIMIT ?) AS found"
     return int(tx.value(sql, tenant, limit) or 0)
 
 

@@ -60,10 +60,11 @@ async def rewrapped(core: Core, row: rows.ObjectRow | rows.UploadRow, version: i
     return envelope.wrapped(key, secret, msgspec.structs.replace(row.binding(), key_version=version))
 
 
-async def sweep(core: Core, act: Act) -> Swept:
+async def sweep(core: Core, act: Act, *, orphans: bool) -> Swept:
     now = core.clock.now()
     uploads = await sweep_uploads(core, now - UPLOAD_TTL_S * SECOND, act)
-    return Swept(uploads, await sweep_garbage(core, now) + await sweep_orphans(core, now - BLOB_ORPHAN_S * SECOND))
+    blobs = await sweep_garbage(core, now)
+    return Swept(uploads, blobs + await sweep_orphans(core, now - BLOB_ORPHAN_S * SECOND) if orphans else blobs)
 
 
 async def sweep_uploads(core: Core, before: int, act: Act) -> int:
@@ -85,24 +86,20 @@ async def sweep_garbage(core: Core, now: int) -> int:
 async def sweep_orphans(core: Core, before: int) -> int:
     removed = await core.backend.tidy(before)
     async for page in core.backend.list(""):
-        for blob in page:
-            if blob.modified_at < before and not await named(core, blob):
-                await core.backend.delete(blob.name)
-                removed += 1
+        old = [blob for blob in page if blob.modified_at < before]
+        for blob in await core.store.read(lambda tx, old=old: [b for b in old if not named(tx, b)]) if old else []:  # type: ignore[misc]
+            await core.backend.delete(blob.name)
+            removed += 1
     return removed
 
 
-async def named(core: Core, blob: Blob) -> bool:
+def named(tx: ReadTx, blob: Blob) -> bool:
     """Whether a row names the blob. What is not a name of ours is not ours to remove."""
     folder, _, rest = blob.name.partition("/")
     version, tenant = rest[3:].partition(".")[0], tenant_of(folder)
     if tenant is None or rest[2:3] != "/" or len(version) != 36:
         return True
-
-    def fn(tx: ReadTx) -> bool:
-        row = rows.find_version(tx, TenantId(tenant), version)
-        if row is not None and any(segment.blob == blob.name for segment in row.segments):
-            return True
-        return any(part.blob == blob.name for part in rows.parts(tx, TenantId(tenant), version))
-
-    return await core.store.read(fn)
+    row = rows.find_version(tx, TenantId(tenant), version)
+    if row is not None and any(segment.blob == blob.name for segment in row.segments):
+        return True
+    return any(part.blob == blob.name for part in rows.parts(tx, TenantId(tenant), version))

@@ -362,33 +362,3 @@ def test_the_test_would_notice() -> None:
         run(truth, [truth.checker()], [0] * 5)
         wrong += truth.wrong
     assert wrong > 0
-
-
-async def test_threads_never_see_an_allow_after_a_revocation_returned(office: Office, deep: bool) -> None:
-    rounds = 200 if deep else 10
-    people = [await office.hire(f"person {i}", "operator") for i in range(rounds)]
-    returned: set[str] = set()
-    wrong: list[str] = []
-    current = [people[0].nhi]
-    done = threading.Event()
-    view = office.authz.tenant(TENANT)
-
-    def ask() -> None:
-        while not done.is_set():
-            agent = current[0]
-            late = agent in returned
-            if isinstance(view.check(agent, "sandbox.read", "runtime:sandbox:1"), Allow) and late:
-                wrong.append(agent)
-
-    threads = [threading.Thread(target=ask) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for person in people:
-        current[0] = person.nhi
-        view.check(person.nhi, "sandbox.read", "runtime:sandbox:1")
-        await office.town.nhi.revoke(TENANT, person.nhi)
-        returned.add(person.nhi)
-    done.set()
-    for thread in threads:
-        thread.join()
-    assert wrong == []
