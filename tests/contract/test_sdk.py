@@ -239,13 +239,21 @@ async def policies(creto: Any, world: str) -> None:
 async def log(creto: Any, world: str) -> None:
     receipt = await done(
         creto.audit.append(
-            action="code.deploy", resource=f"app:{world}", outcome=Outcome.SUCCESS, event="Deployed", metadata='{"n":1}'
+            action="code.deploy",
+            resource=f"app:{world}",
+            outcome=Outcome.SUCCESS,
+            event="acme.Deployed",
+            metadata='{"n":1}',
         )
     )
     await refused(
         InvalidInput, "PL-400",
         lambda: creto.audit.append(action="a", resource="b", outcome=Outcome.SUCCESS, metadata="no json"),
     )  # fmt: skip
+    for posing in ({"action": "nhi.revoked"}, {"action": "runtime:spawn"}, {"action": "a", "event": "OverrideUsed"}):
+        await refused(
+            InvalidInput, "PL-400", lambda p=posing: creto.audit.append(resource="b", outcome=Outcome.SUCCESS, **p)
+        )
     await done(creto.audit.checkpoint())
     proof = await done(creto.audit.prove(event_id=receipt.event_id, fresh=True))
     entry = await done(creto.audit.get(event_id=receipt.event_id))
