@@ -199,6 +199,7 @@ def test_a_token_of_one_tenant_never_sees_another(tmp_path: Path) -> None:
             acme.objects.put(key="plan", content=b"x")
             acme.memory.put_state(agent=secret.nhi, key="k", value=b"v")
             acme.time.acquire_lease(name="shared", ttl_s=600)
+            first.run(first.app.parts.audit.sequence_once())
             entry = acme.audit.query(action="memory.store").items[0]
 
     with layer(tmp_path, {**multi, "CRETO_COMMON__TENANT": "beta"}) as served:

@@ -87,7 +87,7 @@ class ProofView(View, frozen=True):
 
 
 # The layer's own events have no dot: a caller's has its prefix, as acme.PaymentApproved.
-OwnEvent = Annotated[str, Meta(max_length=200, pattern=r"^[A-Za-z0-9_-]+\.[A-Za-z0-9_.-]+(?!\n)$")]
+OwnEvent = Annotated[str, Meta(max_length=200, pattern=r"^([A-Za-z0-9_-]+\.[A-Za-z0-9_.-]+)?(?!\n)$")]
 
 
 class LogEvent(Ask, frozen=True):
@@ -97,7 +97,7 @@ class LogEvent(Ask, frozen=True):
     resource: Name
     outcome: Outcome
     product: ProductId = ProductId.PLATFORM
-    event: OwnEvent | None = None
+    event: OwnEvent = ""
     metadata: Annotated[str, Meta(max_length=METADATA_BYTES_MAX)] = "{}"
     why: Annotated[str, Meta(max_length=1_000)] | None = None
 
@@ -228,7 +228,7 @@ async def append(parts: Parts, call: Call, ask: LogEvent) -> AuditReceipt:
         resource=ask.resource,
         outcome=ask.outcome,
         timestamp=parts.clock.now(),
-        event=ask.event or "",
+        event=ask.event,
         metadata=msgspec.Raw(wire.encode(metadata)),
         why=ask.why,
         degraded_clock=parts.clock.degraded,

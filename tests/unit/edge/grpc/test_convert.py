@@ -61,8 +61,8 @@ def of(type_: Any, limits: list[msgspec.Meta]) -> st.SearchStrategy[Any]:
     if type_ is bytes:
         return st.binary(min_size=least, max_size=least + 20)
     if type_ is str:
-        if any(m.pattern for m in limits):
-            return st.text("abc:1", min_size=least, max_size=least + 20)
+        for pattern in (m.pattern for m in limits if m.pattern):
+            return st.from_regex(pattern).filter(lambda text: least <= len(text) <= least + 20 and "\n" not in text)
         return st.text(min_size=least, max_size=least + 20)
     return JSON
 
