@@ -272,7 +272,7 @@ def endpoints() -> str:
     parts = []
     for part in dict.fromkeys(e.part for e in ENDPOINTS):
         mine = [e for e in ENDPOINTS if e.part == part]
-        rows = [(f"[{e.verb}](#{anchor(e.name)})", code(f"{e.method} {e.path}"), e.summary, code(e.needed_scope if e.action else "")) for e in mine]  # fmt: skip
+        rows = [(f"[{e.verb}](#{anchor(e.name)})", code(f"{e.method} {e.path}"), e.summary, code(e.action or "")) for e in mine]  # fmt: skip
         overview = table(("", "Request", "What it does", "Scope"), rows)
         parts.append(f"## {part}\n\n{PART_TEXTS.get(part, '')}\n\n{overview}\n\n" + "\n\n".join(map(endpoint, mine)))
     common = ", ".join(f"[{c}](errors.md#{c.lower()})" for c in COMMON_CODES)

@@ -46,7 +46,7 @@ from creto.platform.crypto import Keystore, SigningKey, VerifyKey, random_bytes
 from creto.platform.crypto.jose import b64url_decode
 from creto.platform.crypto.kek import KekSource
 from creto.platform.nhi import Nhi, PrincipalKind, nhi_of, registration_proof
-from creto.security.authz import Authz
+from creto.security.authz import Authz, QuotaHook
 from creto.security.memory import Memory
 from creto.security.storage import Storage, TenantKeys, open_backend
 from creto.store import Store, open_store
@@ -80,8 +80,11 @@ class App:
 
 
 @asynccontextmanager
-async def running(config: Config, *, work: bool = True) -> AsyncIterator[App]:
-    """All parts, started in the order of their floors and stopped in reverse. `work` also runs what only one process should."""
+async def running(config: Config, *, work: bool = True, quota: QuotaHook | None = None) -> AsyncIterator[App]:
+    """All parts, started in the order of their floors and stopped in reverse. `work` also runs what only one process should.
+
+    `quota` is who keeps the quotas; without, everything that policy allows is within them.
+    """
     tenant = checked_tenant(config[CommonConfig].tenant)
     check_offered(config)
     metrics = Metrics()
@@ -106,7 +109,7 @@ async def running(config: Config, *, work: bool = True) -> AsyncIterator[App]:
             witnesses=witnesses,
             witnesses_required=config[AuditConfig].witnesses_min,
         )
-        authz = Authz(store, clock, nhi, signer=layer_key)
+        authz = Authz(store, clock, nhi, signer=layer_key, quota=quota)
         await authz.start()
         stack.callback(authz.close)
         backend = open_backend(config[StorageConfig].url)
@@ -132,6 +135,7 @@ async def running(config: Config, *, work: bool = True) -> AsyncIterator[App]:
             gate=Gate(nhi, authz, store, clock, metrics),
             breakers=tuple(breakers),
         )
+        stack.push_async_callback(counted_refusals, parts)
         if work:
             await asyncio.to_thread(audit.start)
             stack.callback(audit.stop)
@@ -139,6 +143,11 @@ async def running(config: Config, *, work: bool = True) -> AsyncIterator[App]:
         if work:
             await stack.enter_async_context(upkeep(parts, operator))
         yield App(parts, tenant, operator)
+
+
+async def counted_refusals(parts: Parts) -> None:
+    """What was only counted goes into the log before the process ends."""
+    await parts.gate.refusals.flush(parts.clock.now(), everything=True)
 
 
 def check_offered(config: Config) -> None:

@@ -11,6 +11,7 @@ No product imports another. Each implements the Protocols that are its own and i
         def __init__(self, costs: CostTrigger) -> None: ...
 
 Events travel in `common.envelope.EventEnvelope`, signed, over the bus. Amounts are Decimal here and decimal strings on the wire.
+INVARIANT: every call names its tenant first, also where an event it takes carries one: the one who is asked compares them.
 INVARIANT: fields are only ever added, with defaults; a removed or changed field is a new version of the type.
 """
 
@@ -26,6 +27,10 @@ import msgspec
 from creto.common.ids import AgentId, EventId, MessageId, PolicyId, RequestId, SandboxId, SubscriptionId, TenantId
 from creto.common.timestamps import ConsensusTimestamp
 from creto.security.authz.types import OversightRequirement as OversightRequirement
+from creto.security.authz.types import QuotaDecision as QuotaDecision
+from creto.security.authz.types import QuotaHook as QuotaHook
+from creto.security.authz.types import QuotaOutcome as QuotaOutcome
+from creto.security.authz.types import Reservation as Reservation
 from creto.security.authz.types import TimeoutAction as TimeoutAction
 
 
@@ -161,52 +166,30 @@ class CostThresholdExceededEventV2(CostThresholdExceededEvent, frozen=True, kw_o
     forecast: CostForecast | None = None
 
 
-class QuotaOutcome(StrEnum):
-    ALLOW = "allow"
-    ALLOW_WITH_NOTIFICATION = "allow_with_notification"
-    THROTTLE = "throttle"
-    DENY = "deny"
-
-
-class QuotaDecision(Wire, frozen=True, kw_only=True):
-    """The answer of a quota, and which ancestor and window gave it."""
-
-    outcome: QuotaOutcome
-    remaining: int
-    limit: int
-    resets_at: ConsensusTimestamp | None = None
-    decided_by: AgentId | None = None
-    window: str | None = None
-    retry_after_s: Decimal | None = None
-
-    @property
-    def allowed(self) -> bool:
-        return self.outcome in (QuotaOutcome.ALLOW, QuotaOutcome.ALLOW_WITH_NOTIFICATION)
-
-
 class CostTriggerV1(Protocol):
     """Metering → oversight: does this event cross a threshold? Budget: 10 µs, so both are plain calls on memory."""
 
-    def check_cost_threshold(self, event: BillableEvent, period: BillingPeriod) -> OversightTrigger | None: ...
+    def check_cost_threshold(
+        self, tenant: TenantId, event: BillableEvent, period: BillingPeriod
+    ) -> OversightTrigger | None: ...
 
-    def get_accumulated_cost(self, agent: AgentId, period: BillingPeriod) -> AccumulatedCost: ...
+    def get_accumulated_cost(self, tenant: TenantId, agent: AgentId, period: BillingPeriod) -> AccumulatedCost: ...
 
 
 class CostTriggerV2(CostTriggerV1, Protocol):
     def check_multiple_thresholds(
-        self, event: BillableEvent, thresholds: Sequence[CostThreshold]
+        self, tenant: TenantId, event: BillableEvent, thresholds: Sequence[CostThreshold]
     ) -> list[OversightTrigger]: ...
 
-    def check_batch(self, events: Sequence[BillableEvent], period: BillingPeriod) -> list[OversightTrigger | None]: ...
+    def check_batch(
+        self, tenant: TenantId, events: Sequence[BillableEvent], period: BillingPeriod
+    ) -> list[OversightTrigger | None]: ...
 
 
 CostTrigger = CostTriggerV2
 
 
-class QuotaEnforcer(Protocol):
-    """Metering → everyone: `authz.check` asks it inline."""
-
-    def check_quota(self, tenant: TenantId, agent: AgentId, event_type: str) -> QuotaDecision: ...
+QuotaEnforcer = QuotaHook  # metering → everyone: `authz.check` reserves inline, the gate settles or releases
 
 
 class SubscriptionKeeper(Protocol):
@@ -368,12 +351,18 @@ class ApprovalGate(Protocol):
     """Oversight → runtime. A caller's time-out leaves the request pending: ask again and the same decision comes."""
 
     async def await_approval(
-        self, sandbox_id: SandboxId | None, request: OversightRequest, timeout_s: float | None = None
+        self,
+        tenant: TenantId,
+        sandbox_id: SandboxId | None,
+        request: OversightRequest,
+        timeout_s: float | None = None,
     ) -> ApprovalResult: ...
 
-    def check_approval_required(self, sandbox_id: SandboxId | None, action: SandboxAction) -> ApprovalCheckResult: ...
+    def check_approval_required(
+        self, tenant: TenantId, sandbox_id: SandboxId | None, action: SandboxAction
+    ) -> ApprovalCheckResult: ...
 
-    async def cancel_approval(self, request_id: RequestId) -> None: ...
+    async def cancel_approval(self, tenant: TenantId, request_id: RequestId) -> None: ...
 
 
 class DecisionApproved(Tagged, frozen=True, kw_only=True, tag="Approved"):
@@ -540,13 +529,17 @@ class ReceivedMessage(Wire, frozen=True, kw_only=True):
 class SandboxMessenger(Protocol):
     """Messaging → runtime. Budget: 5 ms for a send."""
 
-    async def send_from_sandbox(self, sandbox_id: SandboxId, envelope: MessageEnvelope) -> MessageId: ...
+    async def send_from_sandbox(
+        self, tenant: TenantId, sandbox_id: SandboxId, envelope: MessageEnvelope
+    ) -> MessageId: ...
 
-    async def subscribe_sandbox(self, sandbox_id: SandboxId, topic: str) -> SubscriptionId: ...
+    async def subscribe_sandbox(self, tenant: TenantId, sandbox_id: SandboxId, topic: str) -> SubscriptionId: ...
 
-    async def unsubscribe_sandbox(self, subscription_id: SubscriptionId) -> None: ...
+    async def unsubscribe_sandbox(self, tenant: TenantId, subscription_id: SubscriptionId) -> None: ...
 
-    async def receive_for_sandbox(self, sandbox_id: SandboxId, max_messages: int) -> list[ReceivedMessage]: ...
+    async def receive_for_sandbox(
+        self, tenant: TenantId, sandbox_id: SandboxId, max_messages: int
+    ) -> list[ReceivedMessage]: ...
 
 
 class Notifier(Protocol):
@@ -583,9 +576,9 @@ class MessageBillableEvent(Wire, frozen=True, kw_only=True):
 class MessageCostTracker(Protocol):
     """Metering → messaging. The quota check has a budget of 10 µs, so it is a plain call on memory."""
 
-    async def track_message_event(self, event: MessageBillableEvent) -> EventId: ...
+    async def track_message_event(self, tenant: TenantId, event: MessageBillableEvent) -> EventId: ...
 
-    def check_message_quota(self, agent: AgentId, event_type: str) -> QuotaDecision: ...
+    def check_message_quota(self, tenant: TenantId, agent: AgentId, event_type: str) -> QuotaDecision: ...
 
 
 class NotificationPayload(Wire, frozen=True, kw_only=True):

@@ -2,40 +2,64 @@
 
     operation = Operation(tenant=tenant, agent=agent, chain=chain, action="sandbox.spawn", resource="runtime:sandbox:sb-1", …)
 
-    admission = gate.admit(operation)                          # decide: identity, chain, policy, quota; memory alone
+    admission = gate.admit(operation)                          # decide: identity, chain, scopes, policy, quota; memory alone
 
     result = await gate.commit(operation, change)              # decide, then the change and its entry in one transaction
 
     async with gate.audited_operation(operation) as act:       # decide, intent before, outcome after: for effects outside
         act.note(await spawn(), SandboxSpawned(...))
 
+    async with gate.performed(operation, Effect.RECORDED):     # decide, then a service that records its own success in its transaction
+        await nhi.suspend(...)
+
 Refusals carry the product's own code: policy says no, `RT-403`; a human has to decide, `RT-202`; quota is used up, `RT-429`.
 
 INVARIANT: nothing happens before the decision and, where an effect is outside the database, before its intent is on disk.
 INVARIANT: an operation that was refused has changed nothing but the ledger, where the refusal stands.
+INVARIANT: an effect that happened is never answered with an error that invites to try again.
+INVARIANT: quota that was reserved is settled or released, whichever way the operation ends.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from enum import Enum
 from typing import Any, TypeVar
 
 import msgspec
 
 from creto.common import wire
-from creto.common.errors import EnablementError, OversightRequired, ProductId, QuotaExceeded, Unauthorized
-from creto.common.ids import AgentId, PolicyId, TenantId, new_id
-from creto.common.limits import GATE_CONTEXT_BYTES_MAX
-from creto.common.telemetry import Metrics, span, trace_id
+from creto.common.codes import ExponentialBackoff
+from creto.common.errors import AuditError, EnablementError, OversightRequired, ProductId, QuotaExceeded, Unauthorized
+from creto.common.ids import AgentId, PolicyId, TenantId
+from creto.common.limits import GATE_CONTEXT_BYTES_MAX, OUTCOME_TRIES_MAX
+from creto.common.retry import retry
+from creto.common.telemetry import Metrics, fields, span, trace_id
 from creto.common.timestamps import Clock, ConsensusTimestamp
 from creto.platform.crypto import digest
+from creto.platform.crypto.jose import b64url_encode
 from creto.platform.nhi import DelegationChain, Nhi, ValidatedChain
-from creto.security.authz import Allow, Authz, Deny, QuotaDenied, RequiresOversight, TenantAuthz
+from creto.platform.nhi.scope import any_matches
+from creto.security.authz import (
+    Allow,
+    Authz,
+    Deny,
+    Granted,
+    QuotaDenied,
+    RequiresOversight,
+    Reservation,
+)
+from creto.security.authz.attributes import with_gate_attributes
+from creto.security.refusals import Refusals
+from creto.store.entries import Acting, acting, entry
 from creto.store.types import UNRECORDED, Entry, EntryId, Grade, Outcome, Store, Tx
 
 T = TypeVar("T")
+
+log = logging.getLogger("creto.gate")
 
 PREFIX = {
     ProductId.RUNTIME: "RT",
@@ -50,6 +74,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     """Who does what to which resource.
 
     `chain` is empty only for humans and services, who act for themselves. `arguments` are what an approval is bound to: the exact bytes.
+    `scopes` are what the caller's credential is for; None where there is none. `amount` is what it takes of a quota.
     """
 
     tenant: TenantId
@@ -62,6 +87,16 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     arguments: bytes = b""
     grade: Grade = Grade.COOPERATIVE
     override_token: str | None = None
+    scopes: tuple[str, ...] | None = None
+    amount: int = 1
+
+
+class Effect(Enum):
+    """Where an operation leaves its mark, and so who records its success."""
+
+    NONE = "none"  # a question: only a refusal is recorded
+    RECORDED = "recorded"  # the body's own transaction records it; the gate records a failure
+    OUTSIDE = "outside"  # outside the database: the gate records intent and outcome
 
 
 class Admission(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,6 +106,7 @@ class Admission(msgspec.Struct, frozen=True, kw_only=True):
     chain: ValidatedChain
     at: ConsensusTimestamp
     overridden: PolicyId | None = None  # a human said yes to what this policy asks about
+    reservation: Reservation | None = None  # the quota that is held for it
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -87,10 +123,11 @@ class Event(msgspec.Struct, frozen=True):
 class Act:
     """An operation while it runs."""
 
-    def __init__(self, admission: Admission, intent_id: EntryId) -> None:
+    def __init__(self, admission: Admission) -> None:
         self.admission = admission
-        self.intent_id = intent_id
+        self.intent_id: EntryId | None = None
         self.event = Event()
+        self.amount: int | None = None  # of the quota, where it took another amount than was reserved
 
     def note(self, event: msgspec.Struct) -> None:
         """What its outcome entry will say."""
@@ -103,28 +140,48 @@ class Gate:
         self._authz = authz
         self._store = store
         self._clock = clock
+        self.refusals = Refusals(store)
         self.hits = 0  # decisions from memory, read by a scrape
-        self._tenants: dict[TenantId, TenantAuthz] = {}
         self._decisions = metrics.counter("platform_gate_decisions_total", "Decisions of the gate", "outcome", "action")
 
     def admit(self, operation: Operation) -> Admission:
-        """Decide from memory; raises the product's refusal. It records nothing: the callers below do."""
+        """Decide from memory; raises the product's refusal. It records nothing: the callers below do. Then `settle` or `release`."""
         now = self._clock.now()
+        check_scopes(operation)
         chain = self._chain(operation, now)
-        tenant = self._tenants.get(operation.tenant) or self._checks_of(operation.tenant)
         misses = self._authz.misses
-        decision = tenant.check(operation.agent, operation.action, operation.resource, operation.context)
+        decision = self._authz.tenant(operation.tenant).check(
+            operation.agent,
+            operation.action,
+            operation.resource,
+            with_gate_attributes(operation.context, chain.agents, operation.grade, now),
+            chain,
+            operation.amount,
+        )
         self.hits += self._authz.misses == misses
         if not isinstance(decision, Allow):
-            raise self._refusal(operation, decision)
-        return Admission(operation=operation, chain=chain, at=now)
+            raise refusal(operation, decision)
+        reservation = decision.reservation if isinstance(decision, Granted) else None
+        return Admission(operation=operation, chain=chain, at=now, reservation=reservation)
 
-    def _checks_of(self, tenant: TenantId) -> TenantAuthz:
-        """Kept for good: what holds for the tenant is looked up anew in each check."""
-        return self._tenants.setdefault(tenant, self._authz.tenant(tenant))
+    def settle(self, admission: Admission, amount: int | None = None) -> None:
+        """It has happened: its quota is used up."""
+        self._authz.settle(admission.reservation, amount)
+
+    def release(self, admission: Admission) -> None:
+        """It has not happened: its quota is free again."""
+        self._authz.release(admission.reservation)
+
+    async def covered(self, operation: Operation) -> None:
+        """Whether the credential reaches as far as the operation; a refusal is recorded."""
+        try:
+            check_scopes(operation)
+        except EnablementError as error:
+            await self._refused(operation, error)
+            raise
 
     async def authorized_operation(self, operation: Operation) -> Admission:
-        """Decide, use the override token if there is one, and record a refusal."""
+        """Decide, use the override token if there is one, and record a refusal. Then `settle` or `release`."""
         try:
             try:
                 admission = self.admit(operation)
@@ -133,11 +190,7 @@ class Gate:
                     raise
                 admission = await self._overridden(operation, asked)
         except EnablementError as error:
-            error.trace_id = error.trace_id or trace_id()
-            outcome = Outcome.PENDING if isinstance(error, OversightRequired) else Outcome.DENIED
-            self._decisions.labels(outcome.value, operation.action).add()
-            refused = self._entry(operation, outcome, error=error)
-            await self._store.write(lambda tx: tx.record(refused))
+            await self._refused(operation, error)
             raise
         self._decisions.labels("allow", operation.action).add()
         return admission
@@ -146,41 +199,67 @@ class Gate:
         self, operation: Operation, change: Callable[[Tx, Admission], T], event: msgspec.Struct | None = None
     ) -> T:
         """Decide, then run `change` and record its success in the same transaction."""
-        admission = await self.authorized_operation(operation)
+        async with self.performed(operation, Effect.RECORDED) as act:
 
-        def together(tx: Tx) -> T:
-            result = change(tx, admission)
-            tx.record(self._entry(operation, Outcome.SUCCESS, event=Event.of(event)))
-            return result
+            def together(tx: Tx) -> T:
+                result = change(tx, act.admission)
+                tx.record(self._entry(operation, Outcome.SUCCESS, event=Event.of(event)))
+                return result
 
-        with span(f"{operation.product}.{operation.action}"):
-            try:
-                return await self._store.write(together)
-            except EnablementError as error:
-                await self._failed(operation, error, None)
-                raise
-            except Exception:
-                await self._failed(operation, None, None)
-                raise
+            return await self._store.write(together)
+
+    def audited_operation(self, operation: Operation) -> AbstractAsyncContextManager[Act]:
+        """Decide, record the intent, run the body, record how it ended."""
+        return self.performed(operation, Effect.OUTSIDE)
 
     @asynccontextmanager
-    async def audited_operation(self, operation: Operation) -> AsyncIterator[Act]:
-        """Decide, record the intent, run the body, record how it ended."""
+    async def performed(self, operation: Operation, effect: Effect) -> AsyncIterator[Act]:
+        """Decide, run the body, record what is not recorded by the body itself, settle or release the quota."""
         admission = await self.authorized_operation(operation)
-        intent = self._entry(operation, Outcome.INTENT)
-        with span(f"{operation.product}.{operation.action}"):
-            await self._store.write(lambda tx: tx.record(intent))
-            act = Act(admission, intent.event_id)
-            try:
-                yield act
-            except EnablementError as error:
-                await self._failed(operation, error, act)
-                raise
-            except BaseException:
-                await self._failed(operation, None, act)
-                raise
-            done = self._entry(operation, Outcome.SUCCESS, event=act.event, intent_id=act.intent_id)
-            await self._store.write(lambda tx: tx.record(done))
+        act = Act(admission)
+        try:
+            with span(f"{operation.product}.{operation.action}"):
+                if effect is Effect.OUTSIDE:
+                    intent = self._entry(operation, Outcome.INTENT)
+                    await self._store.write(lambda tx: tx.record(intent))
+                    act.intent_id = intent.event_id
+                try:
+                    with acting(self._acting(operation, act)):
+                        yield act
+                except BaseException as error:
+                    if effect is not Effect.NONE:
+                        await self._failed(operation, error, act)
+                    raise
+        except BaseException:
+            self.release(admission)
+            raise
+        self.settle(admission, act.amount)
+        if act.intent_id is not None:
+            await self._succeeded(operation, act)
+
+    async def _refused(self, operation: Operation, error: EnablementError) -> None:
+        """A refusal is an answer, whether or not the log can take it down at once."""
+        error.trace_id = error.trace_id or trace_id()
+        outcome = Outcome.PENDING if isinstance(error, OversightRequired) else Outcome.DENIED
+        self._decisions.labels(outcome.value, operation.action).add()
+        try:
+            await self.refusals.record(self._entry(operation, outcome, error=error))
+        except EnablementError as fault:
+            log.exception(
+                "a refusal is not recorded: %s", fault, extra=fields(operation=operation.action, code=error.code)
+            )
+            error.with_context(f"recording the refusal ({fault.code})")
+
+    def _acting(self, operation: Operation, act: Act) -> Acting:
+        return Acting(
+            agent=operation.agent,
+            chain=act.admission.chain.agents,
+            grade=operation.grade,
+            action=operation.action,
+            resource=operation.resource,
+            context=recorded_context(operation),
+            intent_id=act.intent_id,
+        )
 
     def _chain(self, operation: Operation, now: ConsensusTimestamp) -> ValidatedChain:
         if operation.chain is None:
@@ -194,49 +273,75 @@ class Gate:
             resource=operation.resource,
         )
 
-    def _refusal(self, operation: Operation, decision: Deny | RequiresOversight | QuotaDenied) -> EnablementError:
-        prefix = PREFIX[operation.product]
-        what = f"{operation.action} on {operation.resource}"
-        if isinstance(decision, RequiresOversight):
-            return OversightRequired(
-                f"{prefix}-202",
-                f"{what} needs approval under policy {decision.policy_id}",
-                policy_id=decision.policy_id,
-                requirement=decision.requirement,
-            )
-        if isinstance(decision, QuotaDenied):
-            return QuotaExceeded(f"{prefix}-429", f"{what}: {decision.reason}", retry_after_s=decision.retry_after_s)
-        return Unauthorized(f"{prefix}-403", f"{what} is not permitted: {decision.reason}")
-
     async def _overridden(self, operation: Operation, asked: OversightRequired) -> Admission:
         """The token is spent, durably, before anything is done with it; quota first, which must not cost an approval."""
         assert operation.override_token is not None
         now = self._clock.now()
         chain = self._chain(operation, now)
-        full = self._authz.quota(operation.agent, operation.action, operation.resource, tenant=operation.tenant)
-        if full is not None:
-            raise self._refusal(operation, full)
-        await self._authz.consume_durable(
-            operation.override_token,
+        held = self._authz.reserve_approved(
+            operation.agent,
+            operation.action,
+            operation.resource,
             tenant=operation.tenant,
-            agent=operation.agent,
-            action=operation.action,
-            resource=operation.resource,
-            args_digest=digest(operation.arguments),
+            chain=chain,
+            amount=operation.amount,
         )
-        return Admission(operation=operation, chain=chain, at=now, overridden=PolicyId(asked.policy_id))
+        if held is not None and not isinstance(held, Reservation):
+            raise refusal(operation, held)
+        admission = Admission(
+            operation=operation, chain=chain, at=now, overridden=PolicyId(asked.policy_id), reservation=held
+        )
+        try:
+            with acting(self._acting(operation, Act(admission))):
+                await self._authz.consume_durable(
+                    operation.override_token,
+                    tenant=operation.tenant,
+                    agent=operation.agent,
+                    action=operation.action,
+                    resource=operation.resource,
+                    args_digest=digest(operation.arguments),
+                )
+        except BaseException:
+            self.release(admission)
+            raise
+        return admission
 
-    async def _failed(self, operation: Operation, error: EnablementError | None, act: Act | None) -> None:
-        if error is not None:
-            error.trace_id = error.trace_id or trace_id()
-        entry = self._entry(
-            operation,
-            Outcome.FAILURE,
-            error=error,
-            event=act.event if act else Event(),
-            intent_id=act.intent_id if act else None,
+    async def _succeeded(self, operation: Operation, act: Act) -> None:
+        """The effect is there: its outcome is written, or the caller is told never to repeat it (PL-611)."""
+        done = self._entry(operation, Outcome.SUCCESS, event=act.event, intent_id=act.intent_id)
+        try:
+            await self._recorded(done, OUTCOME_TRIES_MAX)
+        except EnablementError as fault:
+            log.exception("an outcome is not recorded: %s", fault, extra=fields(operation=operation.action))
+            raise AuditError(
+                "PL-611",
+                f"{operation.action} on {operation.resource} is done, but its outcome is not recorded",
+                caused_by=fault,
+                details={"intent_id": str(act.intent_id)},
+                trace_id=trace_id(),
+            ) from fault
+
+    async def _failed(self, operation: Operation, error: BaseException, act: Act) -> None:
+        """Record how it failed. If even that fails the true error stays what it is, and says so."""
+        known = error if isinstance(error, EnablementError) else None
+        if known is not None:
+            known.trace_id = known.trace_id or trace_id()
+        ended = self._entry(operation, Outcome.FAILURE, error=known, event=act.event, intent_id=act.intent_id)
+        try:
+            await self._recorded(ended, 1 if act.intent_id is None else OUTCOME_TRIES_MAX)
+        except EnablementError as fault:
+            log.exception("a failure is not recorded: %s", fault, extra=fields(operation=operation.action))
+            error.add_note(f"its failure is not recorded: {fault}")
+            if known is not None:
+                known.with_context(f"recording the failure ({fault.code})")
+
+    async def _recorded(self, ended: Entry, tries: int) -> None:
+        """Written, also when the caller is cancelled meanwhile, and tried again while the store is away for a moment."""
+        write = retry(
+            lambda: self._store.write(lambda tx: tx.record(ended)),
+            strategy=ExponentialBackoff(max_delay_s=4.0, max_attempts=tries),
         )
-        await asyncio.shield(self._store.write(lambda tx: tx.record(entry)))  # also when the caller is cancelled
+        await asyncio.shield(asyncio.ensure_future(write))
 
     def _entry(
         self,
@@ -248,11 +353,10 @@ class Gate:
         intent_id: EntryId | None = None,
     ) -> Entry:
         event = event or Event()
-        return Entry(
-            event_id=EntryId(new_id()),
+        return entry(
             tenant=operation.tenant,
             product=operation.product,
-            agent_nhi=operation.agent,
+            agent=operation.agent,
             action=operation.action,
             resource=operation.resource,
             outcome=outcome,
@@ -265,7 +369,7 @@ class Gate:
             grade=operation.grade,
             context=recorded_context(operation) if intent_id is None else UNRECORDED,
             intent_id=intent_id,
-            trace_id=trace_id(),
+            under=None,
             degraded_clock=self._clock.degraded,
         )
 
@@ -277,3 +381,41 @@ def recorded_context(operation: Operation) -> msgspec.Raw:
     except (TypeError, ValueError, OverflowError, RecursionError):
         return UNRECORDED  # the check refused it
     return msgspec.Raw(encoded) if len(encoded) <= GATE_CONTEXT_BYTES_MAX else UNRECORDED
+
+
+def check_scopes(operation: Operation) -> None:
+    """PL-109 unless the credential is for this action."""
+    if operation.scopes is not None and not any_matches(operation.scopes, operation.action):
+        raise Unauthorized(
+            "PL-109",
+            f"the token does not cover {operation.action}",
+            got=", ".join(sorted(operation.scopes)) or "no scope",
+            expected=operation.action,
+        )
+
+
+def refusal(operation: Operation, decision: Deny | RequiresOversight | QuotaDenied) -> EnablementError:
+    """A decision as the product's own error."""
+    prefix = PREFIX[operation.product]
+    what = f"{operation.action} on {operation.resource}"
+    if isinstance(decision, RequiresOversight):
+        return OversightRequired(
+            f"{prefix}-202",
+            f"{what} needs approval under policy {decision.policy_id}",
+            policy_id=decision.policy_id,
+            requirement=decision.requirement,
+            details={  # what an approval has to name
+                "action": operation.action,
+                "resource": operation.resource,
+                "args_digest": b64url_encode(digest(operation.arguments)),
+            },
+        )
+    if isinstance(decision, QuotaDenied):
+        return QuotaExceeded(
+            f"{prefix}-429",
+            f"{what}: {decision.reason}",
+            limit=decision.limit,
+            used=decision.used,
+            retry_after_s=decision.retry_after_s,
+        )
+    return Unauthorized(f"{prefix}-403", f"{what} is not permitted: {decision.reason}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from decimal import Decimal
-from typing import Any, get_type_hints
+from typing import Any, Protocol, get_type_hints
 
 import msgspec
 import pytest
@@ -95,3 +95,14 @@ def test_a_reader_of_version_1_reads_version_2() -> None:
 def test_a_quota_that_notifies_still_allows() -> None:
     decision = contracts.QuotaDecision(outcome=contracts.QuotaOutcome.ALLOW_WITH_NOTIFICATION, remaining=1, limit=2)
     assert decision.allowed
+
+
+PROTOCOLS = [p for p in vars(contracts).values() if getattr(p, "_is_protocol", False) and p is not Protocol]
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS, ids=lambda p: p.__name__)
+def test_every_call_names_its_tenant_first(protocol: type[Any]) -> None:
+    settled = {"settle", "release"}  # they name a reservation, which its keeper gave out under a tenant
+    for name, call in vars(protocol).items():
+        if inspect.isfunction(call) and not name.startswith("_") and name not in settled:
+            assert list(inspect.signature(call).parameters)[:2] == ["self", "tenant"], name

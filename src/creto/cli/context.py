@@ -14,9 +14,11 @@ import click
 from creto.cli.output import Output
 from creto.common.errors import InvalidInput
 from creto.common.ids import TenantId
+from creto.common.limits import CHAIN_BYTES_MAX, OVERRIDE_TOKEN_BYTES_MAX
 
 if TYPE_CHECKING:
     from creto.common.config import Config
+    from creto.platform.nhi import DelegationChain
 
 TOKEN_BYTES_MAX = 16 * 1024
 
@@ -30,6 +32,8 @@ class Cli:
     url: str | None = None
     tenant: str | None = None
     token_file: Path | None = None
+    chain_file: Path | None = None
+    override_file: Path | None = None
 
     def config(self) -> Config:
         from creto.common import settings  # noqa: F401 - declares the sections
@@ -50,6 +54,20 @@ class Cli:
         if self.token_file is None:
             return os.environ.get("CRETO_TOKEN") or None
         return read(self.token_file, bytes_max=TOKEN_BYTES_MAX).decode(errors="replace").strip()
+
+    def override(self) -> str | None:
+        """A human's approval of one operation, as the approver handed it out."""
+        if self.override_file is None:
+            return None
+        return read(self.override_file, bytes_max=OVERRIDE_TOKEN_BYTES_MAX).decode(errors="replace").strip()
+
+    def chain(self) -> DelegationChain | None:
+        """By what the caller acts for another."""
+        if self.chain_file is None:
+            return None
+        from creto.platform.nhi import DelegationChain
+
+        return DelegationChain.from_bytes(read(self.chain_file, bytes_max=CHAIN_BYTES_MAX).strip())
 
     def local_only(self, what: str) -> None:
         if self.url:

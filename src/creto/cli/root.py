@@ -196,6 +196,8 @@ def print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
 @click.option("--config", "files", type=click.Path(path_type=Path), multiple=True, envvar="CRETO_CONFIG", help="Read this configuration file too; later ones win. ./creto.toml is read by itself.")  # fmt: skip
 @click.option("--url", envvar="CRETO_URL", help="Work on the installation at this address instead of the local one.")
 @click.option("--token-file", type=click.Path(path_type=Path), envvar="CRETO_TOKEN_FILE", help="The bearer token for --url; or set CRETO_TOKEN.")  # fmt: skip
+@click.option("--chain", "chain_file", type=click.Path(path_type=Path), envvar="CRETO_CHAIN", help="Act as the agent at the end of this delegation chain; `creto delegate` makes them.")  # fmt: skip
+@click.option("--override", "override_file", type=click.Path(path_type=Path), envvar="CRETO_OVERRIDE", help="A file with the override token that an approval gave.")  # fmt: skip
 @click.option("--tenant", envvar="CRETO_TENANT", help="Work in this tenant instead of the configured one.")
 @click.option("--json", "json", is_flag=True, help="Print JSON: a list one object a line, else one document.")
 @click.option("-q", "--quiet", is_flag=True, help="Print results and errors only.")
@@ -206,12 +208,15 @@ def root(
     files: tuple[Path, ...],
     url: str | None,
     token_file: Path | None,
+    chain_file: Path | None,
+    override_file: Path | None,
     tenant: str | None,
     json: bool,
     quiet: bool,
 ) -> None:
     """creto: what AI agents do, metered, approved, contained and carried, with proof."""
     cli.files, cli.url, cli.token_file, cli.tenant = files, url, token_file, tenant
+    cli.chain_file, cli.override_file = chain_file, override_file
     cli.output.json, cli.output.quiet = json, quiet
 
 

@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 async def session(cli: Cli) -> AsyncIterator[AsyncCreto]:
     from creto.sdk import AsyncCreto
 
+    chain, override = cli.chain(), cli.override()
     if cli.url:
-        async with AsyncCreto.connect(cli.url, token=cli.token()) as remote:
-            yield remote
+        opened = AsyncCreto.connect(cli.url, token=cli.token(), chain=chain)
     else:
-        async with AsyncCreto.local(config=cli.config()) as local:
-            yield local
+        opened = AsyncCreto.local(config=cli.config(), chain=chain)
+    async with opened as creto:
+        yield creto.with_override(override) if override else creto
 
 
 def tenant_of(cli: Cli) -> TenantId:

@@ -170,6 +170,7 @@ ROWS: tuple[CodeRow, ...] = (
     CodeRow("PL-608", "AuditError", 400, G.INVALID_ARGUMENT, "The inclusion or consistency proof is not valid"),
     CodeRow("PL-609", "AuditError", 409, G.UNAVAILABLE, "The entry is stored but not in the tree yet", "Ask again in a moment.", FixedDelay(0.05, 40)),
     CodeRow("PL-610", "InvalidInput", 400, G.INVALID_ARGUMENT, "The checkpoint is malformed"),
+    CodeRow("PL-611", "AuditError", 500, G.DATA_LOSS, "It is done, but its outcome is not recorded", "Do not repeat it: the log has its intent, under intent_id, and no outcome."),
     # Platform: authorization
     CodeRow("PL-700", "AuthzError", 500, G.INTERNAL, "The authorization service failed"),
     CodeRow("PL-701", "InvalidInput", 400, G.INVALID_ARGUMENT, "The policy is not valid"),

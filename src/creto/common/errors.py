@@ -18,7 +18,7 @@ The class is the kind of failure, the code says exactly which one. A code belong
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from typing import Any, ClassVar, Self
 
@@ -46,6 +46,9 @@ PREFIXES: dict[str, ProductId] = {
 }
 
 
+Detail = str | int | float | bool
+
+
 class ErrorBody(msgspec.Struct, frozen=True, omit_defaults=True):
     """An error as it travels: REST bodies, gRPC trailers, dead letters, logs."""
 
@@ -61,12 +64,14 @@ class ErrorBody(msgspec.Struct, frozen=True, omit_defaults=True):
     expected: str | None = None
     context: tuple[str, ...] = ()
     caused_by: ErrorBody | None = None
+    details: dict[str, Detail] = {}  # what the class of the error says beyond its message, as `policy_id` or `limit`
 
 
 class EnablementError(Exception):
     """The base of every error this package raises on purpose."""
 
     kinds: ClassVar[dict[str, type[EnablementError]]] = {}
+    carries: ClassVar[tuple[str, ...]] = ()  # attributes that travel with it, in `details`
     default_code: ClassVar[str] = "PL-500"
 
     def __init_subclass__(cls) -> None:
@@ -86,11 +91,13 @@ class EnablementError(Exception):
         got: object = None,
         expected: object = None,
         context: tuple[str, ...] = (),
+        details: Mapping[str, Detail] | None = None,
+        **carried: Detail | None,
     ) -> None:
         self.code = code or type(self).default_code
         spec = row(self.code)
         self.message = message or spec.title
-        self.product = PREFIXES[self.code[:2]]
+        self.product = PREFIXES.get(self.code[:2], ProductId.PLATFORM)
         self.caused_by = caused_by
         self.retryable = spec.retryable
         self.retry_after_s = retry_after_s
@@ -100,6 +107,13 @@ class EnablementError(Exception):
         self.got = shown(got)
         self.expected = shown(expected)
         self.context = context
+        if unknown := carried.keys() - set(self.carries):
+            raise TypeError(f"{type(self).__name__} carries no {', '.join(sorted(unknown))}")
+        said = {name: value for name, value in carried.items() if value is not None}
+        self.details: dict[str, Detail] = {**(details or {}), **said}
+        for name in self.carries:
+            if name in self.details:
+                setattr(self, name, self.details[name])
         super().__init__(f"{self.code} {self.message}")
 
     @classmethod
@@ -145,12 +159,13 @@ class EnablementError(Exception):
             expected=self.expected,
             context=self.context,
             caused_by=self.caused_by.body() if self.caused_by else None,
+            details=self.details,
         )
 
     @staticmethod
     def from_body(body: ErrorBody) -> EnablementError:
-        """The error that another process raised, as the class it had there."""
-        return EnablementError.kinds.get(row(body.code).kind, InternalError)(
+        """The error that another process raised, as the class and of the product it had there, whatever release that was."""
+        error = EnablementError.kinds.get(row(body.code).kind, InternalError)(
             body.code,
             body.message,
             caused_by=EnablementError.from_body(body.caused_by) if body.caused_by else None,
@@ -161,7 +176,10 @@ class EnablementError(Exception):
             got=body.got,
             expected=body.expected,
             context=body.context,
+            details=body.details,
         )
+        error.product = body.product
+        return error
 
     def rendered(self) -> str:
         """For a person at a terminal: what happened, why, and what to do next."""
@@ -216,34 +234,40 @@ class ConnectionFailed(EnablementError):
 
 
 class QuotaExceeded(EnablementError):
+    """`used` of `limit` are used up, where the quota says so."""
+
     default_code = "MT-429"
+    carries = ("limit", "used")
+    limit: int | None = None
+    used: int | None = None
 
 
 class IdempotencyConflict(EnablementError):
+    """`existing_id` names what the key stands for already."""
+
     default_code = "MT-409"
+    carries = ("existing_id",)
+    existing_id: str = ""
 
 
 class OversightRequired(EnablementError):
     """The act waits for a human. `policy_id` names the policy that asks; `requirement` is authz's, if the policy says whom to ask."""
 
     default_code = "PL-202"
+    carries = ("policy_id",)
+    policy_id: str = ""
 
     def __init__(
-        self,
-        code: str | None = None,
-        message: str | None = None,
-        *,
-        policy_id: str = "",
-        requirement: object = None,
-        **rest: Any,
+        self, code: str | None = None, message: str | None = None, *, requirement: object = None, **rest: Any
     ) -> None:
-        self.policy_id = policy_id
         self.requirement = requirement
         super().__init__(code, message, **rest)
 
 
 class ApprovalDenied(EnablementError):
     default_code = "OV-451"
+    carries = ("reason",)
+    reason: str = ""
 
 
 class ApprovalTimeout(EnablementError):
@@ -263,7 +287,11 @@ class AttestationFailed(EnablementError):
 
 
 class EgressDenied(EnablementError):
+    """`destination` is where the connection would have gone."""
+
     default_code = "RT-451"
+    carries = ("destination",)
+    destination: str = ""
 
 
 class EncryptionFailed(EnablementError):
@@ -276,6 +304,8 @@ class SignatureVerificationFailed(EnablementError):
 
 class DeliveryDenied(EnablementError):
     default_code = "MS-403"
+    carries = ("reason",)
+    reason: str = ""
 
 
 class RecipientNotFound(EnablementError):

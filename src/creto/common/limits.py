@@ -241,6 +241,12 @@ OVERSIGHT_TIMER_S: Final = 0.1  # how late a deadline is noticed; votes notice i
 OVERSIGHT_WAITERS_MAX: Final = 100_000  # coroutines that wait in one process, about 2 KiB each
 OVERSIGHT_PERMITS_KEPT_MAX: Final = 10_000  # tokens handed out by this process, for who asks twice
 
+# The gate
+REFUSALS_PER_MINUTE_MAX: Final = 60  # of one caller, each as an entry; the rest of the minute is counted in one
+REFUSALS_CALLERS_MAX: Final = 10_000  # callers whose refusals are counted at once, about 1 KiB each
+REFUSAL_KINDS_MAX: Final = 32  # actions and codes of one caller that are counted apart
+OUTCOME_TRIES_MAX: Final = 8  # writes of one outcome: some ten seconds, within the caller's deadline
+
 # Processes
 CHILD_BACKOFF_S_MAX: Final = 30.0  # a role that keeps crashing is tried twice a minute
 CHILD_HEALTHY_S: Final = 60.0  # who lived so long begins anew with short pauses

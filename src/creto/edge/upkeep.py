@@ -46,6 +46,7 @@ async def tidied(parts: Parts, actor: AgentId, *, orphans: bool = True) -> list[
         "idempotency": lambda: prune_keys(parts),
         "memory": lambda: parts.memory.sweep(agent=actor),
         "storage": lambda: parts.storage.sweep(agent=actor, orphans=orphans),
+        "refusals": lambda: parts.gate.refusals.flush(parts.clock.now()),
     }
     for name, chore in chores.items():
         try:

@@ -9,13 +9,14 @@ import msgspec
 
 from creto.common import wire
 from creto.common.errors import NotFound, ProductId
-from creto.common.ids import AgentId, SubscriptionId, TenantId, new_id
+from creto.common.ids import AgentId, SubscriptionId, TenantId
 from creto.common.telemetry import Metrics
 from creto.common.timestamps import Clock, ConsensusTimestamp
 from creto.contracts import BillableEvent
 from creto.metering.periods import Period
 from creto.metering.types import Subscription
-from creto.store.types import Entry, EntryId, Outcome, ReadTx, Store, Tx
+from creto.store.entries import entry
+from creto.store.types import ReadTx, Store, Tx
 
 
 class EventSource(Protocol):
@@ -43,14 +44,12 @@ class Core:
     ) -> None:  # fmt: skip
         """One entry in the ledger, and the same facts on the bus as `metering.<act>`."""
         tx.record(
-            Entry(
-                event_id=EntryId(new_id()),
+            entry(
                 tenant=tenant,
                 product=ProductId.METERING,
-                agent_nhi=by,
+                agent=by,
                 action=f"metering.{act}",
                 resource=subject,
-                outcome=Outcome.SUCCESS,
                 timestamp=now,
                 event=event,
                 metadata=msgspec.Raw(wire.encode(fields)),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from copy import copy
 from pathlib import Path
 from types import TracebackType
 from typing import Generic, Self
@@ -23,8 +24,10 @@ class Parts(Generic[World]):
     """What both clients have."""
 
     tenant: TenantId = DEFAULT_TENANT
+    _entered: AbstractAsyncContextManager[Line]
 
     def _bind(self, world: World) -> None:
+        self._world: World = world
         self.agents: parts.Agents[World] = parts.Agents(world)
         self.delegations: parts.Delegations[World] = parts.Delegations(world)
         self.auth: parts.Auth[World] = parts.Auth(world)
@@ -35,6 +38,24 @@ class Parts(Generic[World]):
         self.bus: parts.Bus[World] = parts.Bus(world)
         self.time: parts.Time[World] = parts.Time(world)
 
+    def acting(self, chain: DelegationChain) -> Self:
+        """The same layer, on which the agent at the end of the chain acts for those before it.
+
+        Over HTTP the credential has to be that agent's. It is open as long as this one is.
+        """
+        return self._beside(self._world.line.acting(chain))
+
+    def with_override(self, token: str) -> Self:
+        """The same layer, with a human's approval: `creto.with_override(token).objects.delete(key="a")` goes through, once."""
+        return self._beside(self._world.line.with_override(token))
+
+    def _beside(self, line: Line) -> Self:
+        """A client on the same connection, which it does not close."""
+        other = copy(self)
+        other._entered = nullcontext(line)
+        other._bind(self._world.along(line))
+        return other
+
 
 class AsyncCreto(Parts[Async]):
     """The layer for asynchronous programs."""
@@ -44,9 +65,19 @@ class AsyncCreto(Parts[Async]):
         self.tenant = tenant
 
     @classmethod
-    def local(cls, path: str | Path = "creto.db", *, config: Config | None = None) -> Self:
-        """The whole layer in this process, on one SQLite file or as the configuration says. You are its operator."""
-        return cls(lambda: local_line(path, config), tenant_in(config))
+    def local(
+        cls,
+        path: str | Path = "creto.db",
+        *,
+        config: Config | None = None,
+        key: AgentKey | None = None,
+        chain: DelegationChain | None = None,
+    ) -> Self:
+        """The whole layer in this process, on one SQLite file or as the configuration says.
+
+        You are its operator; with a key, the identity whose it is, and with a chain, the agent at its end.
+        """
+        return cls(lambda: local_line(path, config, key, chain), tenant_in(config))
 
     @classmethod
     def connect(
@@ -76,8 +107,9 @@ class AsyncCreto(Parts[Async]):
         return key
 
     async def __aenter__(self) -> Self:
-        self._entered = self._opener()
-        self._bind(Async(await self._entered.__aenter__()))
+        if not isinstance(getattr(self, "_entered", None), nullcontext):
+            self._entered = self._opener()
+            self._bind(Async(await self._entered.__aenter__()))
         return self
 
     async def __aexit__(
@@ -101,9 +133,19 @@ class Creto(Parts[Sync]):
             raise
 
     @classmethod
-    def local(cls, path: str | Path = "creto.db", *, config: Config | None = None) -> Self:
-        """The whole layer in this process, on one SQLite file or as the configuration says. You are its operator."""
-        return cls(lambda: local_line(path, config), tenant_in(config))
+    def local(
+        cls,
+        path: str | Path = "creto.db",
+        *,
+        config: Config | None = None,
+        key: AgentKey | None = None,
+        chain: DelegationChain | None = None,
+    ) -> Self:
+        """The whole layer in this process, on one SQLite file or as the configuration says.
+
+        You are its operator; with a key, the identity whose it is, and with a chain, the agent at its end.
+        """
+        return cls(lambda: local_line(path, config, key, chain), tenant_in(config))
 
     @classmethod
     def connect(
@@ -133,8 +175,8 @@ class Creto(Parts[Sync]):
         return key
 
     def close(self) -> None:
-        """Finish what was accepted, then let go. Closing again does nothing."""
-        if self._portal.closed:
+        """Finish what was accepted, then let go. Closing again does nothing, nor closing what `acting` and `with_override` gave."""
+        if self._portal.closed or isinstance(self._entered, nullcontext):
             return
         try:
             self._portal.run(left(self._entered))
@@ -161,10 +203,12 @@ async def left(opened: AbstractAsyncContextManager[Line]) -> None:
 
 
 @asynccontextmanager
-async def local_line(path: str | Path, config: Config | None) -> AsyncIterator[Line]:
+async def local_line(
+    path: str | Path, config: Config | None, key: AgentKey | None, chain: DelegationChain | None
+) -> AsyncIterator[Line]:
     from creto.sdk.local import opened
 
-    async with opened(path, config) as line:
+    async with opened(path, config, key.nhi if key else None, chain) as line:
         yield line
 
 

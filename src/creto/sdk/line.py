@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, overload
 
 from creto.edge.api.endpoint import Endpoint
+from creto.platform.nhi import DelegationChain
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -24,6 +25,14 @@ T = TypeVar("T")
 
 class Line(Protocol):
     async def call(self, endpoint: Endpoint[..., R], request: Any) -> R: ...
+
+    def acting(self, chain: DelegationChain) -> Line:
+        """The same line, on which the agent at the end of the chain acts."""
+        ...
+
+    def with_override(self, token: str) -> Line:
+        """The same line, with a human's approval of one operation."""
+        ...
 
     async def close(self) -> None: ...
 
@@ -66,6 +75,9 @@ class Async:
     def run(self, work: Coroutine[Any, Any, T]) -> Awaitable[T]:
         return work
 
+    def along(self, line: Line) -> Async:
+        return Async(line)
+
 
 class Sync:
     """The world in which methods wait. It works with and without a running loop, because the line has a loop of its own."""
@@ -79,6 +91,9 @@ class Sync:
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         return self.portal.run(work)
+
+    def along(self, line: Line) -> Sync:
+        return Sync(line, self.portal)
 
 
 World = TypeVar("World", Async, Sync)

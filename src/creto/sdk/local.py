@@ -1,9 +1,10 @@
-"""The layer in this process: the same dispatcher that the edges use, asked directly as the installation's operator."""
+"""The layer in this process: the same dispatcher that the edges use, asked directly: as the installation's operator, or as whoever is named."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from copy import copy
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,19 +13,33 @@ import msgspec
 from creto.app import App, kek_beside, running
 from creto.common import wire
 from creto.common.config import Config, load
+from creto.common.ids import AgentId
 from creto.common.timestamps import HOUR, ConsensusTimestamp
 from creto.edge.api.dispatch import ALL_SCOPES, Call, Dispatcher
 from creto.edge.api.endpoint import Endpoint
-from creto.platform.nhi import Caller, PrincipalKind
+from creto.platform.nhi import Caller, DelegationChain
 from creto.store.types import Grade
 
 R = TypeVar("R")
 
 
 class LocalLine:
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: App, agent: AgentId | None = None, chain: DelegationChain | None = None) -> None:
         self.app = app
+        self._agent = agent or (chain.current().nhi if chain else app.operator)
+        self._chain = chain
+        self._override: str | None = None
         self._dispatcher = Dispatcher(app.parts)
+
+    def acting(self, chain: DelegationChain) -> LocalLine:
+        line = copy(self)
+        line._agent, line._chain = chain.current().nhi, chain
+        return line
+
+    def with_override(self, token: str) -> LocalLine:
+        line = copy(self)
+        line._override = token
+        return line
 
     async def call(self, endpoint: Endpoint[..., R], request: Any) -> R:
         """The request is checked as one from outside is: constructors do not look at limits."""
@@ -33,17 +48,21 @@ class LocalLine:
         )
         app = self.app
         expires_at = ConsensusTimestamp(app.parts.clock.now() + HOUR)
-        caller = Caller(app.tenant, app.operator, PrincipalKind.HUMAN, (ALL_SCOPES,), expires_at)
-        return await self._dispatcher(endpoint, Call(caller, app.tenant, grade=Grade.COOPERATIVE), asked)
+        kind = app.parts.nhi.get_now(app.tenant, self._agent).kind
+        caller = Caller(app.tenant, self._agent, kind, (ALL_SCOPES,), expires_at)
+        call = Call(caller, app.tenant, self._chain, self._override, grade=Grade.COOPERATIVE)
+        return await self._dispatcher(endpoint, call, asked)
 
     async def close(self) -> None:
         """The application is closed by whoever opened it."""
 
 
 @asynccontextmanager
-async def opened(path: str | Path, config: Config | None) -> AsyncIterator[LocalLine]:
+async def opened(
+    path: str | Path, config: Config | None, agent: AgentId | None = None, chain: DelegationChain | None = None
+) -> AsyncIterator[LocalLine]:
     async with running(config or beside(Path(path))) as app:
-        yield LocalLine(app)
+        yield LocalLine(app, agent, chain)
 
 
 def beside(path: Path) -> Config:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
+from copy import copy
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -44,6 +45,17 @@ class HttpLine:
         self._tenant = tenant
         self._signing = asyncio.Lock()
         self._chain = b64url_encode(chain.to_bytes()) if chain else None
+        self._override: str | None = None
+
+    def acting(self, chain: DelegationChain) -> HttpLine:
+        line = copy(self)
+        line._chain = b64url_encode(chain.to_bytes())
+        return line
+
+    def with_override(self, token: str) -> HttpLine:
+        line = copy(self)
+        line._override = token
+        return line
 
     async def call(self, endpoint: Endpoint[..., R], request: Any) -> R:
         headers = inject({})
@@ -51,6 +63,8 @@ class HttpLine:
             headers["Idempotency-Key"] = new_id()
         if self._chain is not None:
             headers["Creto-Delegation"] = self._chain
+        if self._override is not None:
+            headers["Creto-Override"] = self._override
         return await retry(lambda: self._once(endpoint, request, headers))
 
     async def _once(self, endpoint: Endpoint[..., R], request: Any, headers: dict[str, str]) -> R:

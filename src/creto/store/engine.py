@@ -9,6 +9,7 @@ import socket
 from abc import abstractmethod
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from functools import partial
 from types import CoroutineType
 from typing import Any, ClassVar, TypeVar
@@ -48,13 +49,13 @@ class EngineStore:
 
     def submit(self, fn: Callable[[Tx], T], *, isolation: Isolation = Isolation.SERIALIZABLE) -> Future[T]:
         future: Future[T] = Future()
-        self.queue.put(Job(fn, isolation, future, None))
+        self.queue.put(Job(here(fn), isolation, future, None))
         return future
 
     async def write(self, fn: Callable[[Tx], T], *, isolation: Isolation = Isolation.SERIALIZABLE) -> T:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
-        self.queue.put(Job(fn, isolation, future, loop))
+        self.queue.put(Job(here(fn), isolation, future, loop))
         return await future
 
     async def read(self, fn: Callable[[ReadTx], T]) -> T:
@@ -140,3 +141,9 @@ def checked_result(result: T) -> T:
         result.close()
         raise InternalError("PL-500", "a transaction is a plain function, not a coroutine")
     return result
+
+
+def here(fn: Callable[[Tx], T]) -> Callable[[Tx], T]:
+    """The function as if it ran where it was handed in: in the same trace, for the same caller."""
+    context = copy_context()
+    return lambda tx: context.run(fn, tx)

@@ -300,7 +300,11 @@ FIRST: Final = Seen(True)
 
 def conflict(key: str) -> IdempotencyConflict:
     return IdempotencyConflict(
-        "PL-410", f"the idempotency key {key!r} was used with another payload", field="idempotency_key", got=key
+        "PL-410",
+        f"the idempotency key {key!r} was used with another payload",
+        field="idempotency_key",
+        got=key,
+        existing_id=key,
     )
 
 

@@ -88,7 +88,8 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     code: str | None = None  # its error code
     grade: Grade | None = None
     context: msgspec.Raw = UNRECORDED  # the attributes on which the gate decided
-    intent_id: EntryId | None = None  # on an outcome: the intent it closes
+    under: tuple[str, str] | None = None  # on a part's own entry: the action and resource that the gate let through
+    intent_id: EntryId | None = None  # on what follows an intent, its outcome among it: that intent
     trace_id: str | None = None
     degraded_clock: bool = False  # the timestamp is local: the quorum was away
 

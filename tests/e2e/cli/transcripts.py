@@ -89,9 +89,10 @@ def line_matches(expected: str, printed: str) -> bool:
 def play(steps: list[Step], folder: Path) -> list[Played]:
     bin_folder = folder / ".bin"
     bin_folder.mkdir()
-    command = bin_folder / "creto"
-    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m creto "$@"\n')
-    command.chmod(0o755)
+    for name, words in (("creto", " -m creto"), ("python", "")):
+        command = bin_folder / name
+        command.write_text(f'#!/bin/sh\nexec {sys.executable}{words} "$@"\n')
+        command.chmod(0o755)
     script = PRELUDE + "".join(f"{{ {step.command}\n}} 2>&1\nprintf '\\n{SEPARATOR}%d\\n' $?\n" for step in steps)
     env = {name: value for name, value in os.environ.items() if not name.startswith("CRETO_")}
     source = Path(creto.__file__).parents[1]  # the creto of this checkout, whatever is installed

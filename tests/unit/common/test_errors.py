@@ -9,11 +9,15 @@ from hypothesis import strategies as st
 from creto.common import codes, wire
 from creto.common.codes import CODES, ExponentialBackoff, Never, RetryAfter
 from creto.common.errors import (
+    ApprovalDenied,
+    EgressDenied,
     EnablementError,
     ErrorBody,
+    IdempotencyConflict,
     InternalError,
     InvalidInput,
     NotFound,
+    OversightRequired,
     ProductId,
     QuotaExceeded,
     shown,
@@ -111,3 +115,33 @@ def test_what_was_got_is_shown_on_one_short_printable_line(text: str) -> None:
     assert shown(text) is not None
     assert str(shown(text)).isprintable() or text == ""
     assert len(str(shown(text))) <= 4 * 201 + 1
+
+
+@pytest.mark.parametrize(
+    ("error", "details"),
+    [
+        (OversightRequired("RT-202", policy_id="large-transfer"), {"policy_id": "large-transfer"}),
+        (QuotaExceeded("MT-429", limit=100, used=0), {"limit": 100, "used": 0}),
+        (IdempotencyConflict("MT-409", existing_id="e-1"), {"existing_id": "e-1"}),
+        (EgressDenied(destination="evil.com:443"), {"destination": "evil.com:443"}),
+        (ApprovalDenied(reason="too much"), {"reason": "too much"}),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_a_class_carries_travels_with_it(error: EnablementError, details: dict[str, object]) -> None:
+    back = EnablementError.from_body(wire.decode(wire.encode(error.body()), ErrorBody))
+    assert type(back) is type(error)
+    assert back.details == details
+    assert {name: getattr(back, name) for name in error.carries} == details
+
+
+def test_a_class_carries_nothing_else() -> None:
+    with pytest.raises(TypeError, match="limt"):
+        QuotaExceeded("MT-429", limt=1)
+
+
+def test_an_error_of_an_unknown_area_keeps_its_product() -> None:
+    """A newer release may have codes that begin otherwise."""
+    body = ErrorBody(code="ZZ-001", message="from afar", product=ProductId.RUNTIME)
+    back = EnablementError.from_body(body)
+    assert (type(back), back.code, back.product) == (InternalError, "ZZ-001", ProductId.RUNTIME)

@@ -42,7 +42,7 @@ def test_a_row_is_in_order(endpoint: Endpoint[..., Any]) -> None:
     assert request.__struct_config__.forbid_unknown_fields
     assert endpoint.path.startswith("/v1/")
     assert set(endpoint.path_fields) <= set(request.__struct_fields__)
-    assert endpoint.resource_field in (None, *request.__struct_fields__)
+    assert set(endpoint.about_fields) <= set(request.__struct_fields__)
     assert endpoint.raw_body in (None, *request.__struct_fields__)
     assert set(endpoint.errors) <= set(CODES)
     assert endpoint.summary[0].isupper()

@@ -125,7 +125,7 @@ async def test_an_approved_operation_can_be_repeated_under_its_key(desk: Desk) -
     await desk.parts.authz.upload_policies(desk.app.tenant, text, actor=desk.app.operator, activate=True)
     request = times.AcquireLease(name="approved", ttl_s=600)
     token = await desk.parts.authz.issue_override(
-        tenant=desk.app.tenant, agent=desk.app.operator, action="leases:write", resource=f"tenant:{desk.app.tenant}",
+        tenant=desk.app.tenant, agent=desk.app.operator, action="leases:write", resource="lease:approved",
         args_digest=digest(wire.encode(request)), actor=desk.app.operator,
     )  # fmt: skip
     first = await desk.ask(times.ACQUIRE, desk.call("k", token), request)

@@ -8,12 +8,12 @@ import msgspec
 from msgspec import Meta
 
 from creto.common import wire
-from creto.common.errors import InvalidInput, Unauthorized
+from creto.common.errors import EnablementError, InvalidInput, Unauthorized
 from creto.common.ids import AgentId, Name, SandboxId
 from creto.common.limits import PAGE_ITEMS_DEFAULT, TOKEN_TTL_S_MAX
 from creto.common.timestamps import ConsensusTimestamp
 from creto.edge.api.authentication import tenant_of
-from creto.edge.api.dispatch import Call, handles
+from creto.edge.api.dispatch import Call, concerns, handles
 from creto.edge.api.endpoint import Ask, Endpoint, View
 from creto.edge.api.fields import (
     Agent,
@@ -23,6 +23,7 @@ from creto.edge.api.fields import (
     KeyBytes,
     Limit,
     Reason,
+    Resource,
     Sandbox,
     Scopes,
     SignatureBytes,
@@ -31,6 +32,7 @@ from creto.edge.api.fields import (
     octets,
 )
 from creto.edge.api.parts import Parts
+from creto.gate import Effect
 from creto.platform.crypto import VerifyKey
 from creto.platform.nhi import (
     Challenge,
@@ -180,7 +182,7 @@ class CheckChain(Ask, frozen=True):
     chain: ChainBytes
     agent: Agent | None = None
     action: Name | None = None
-    resource: Name | None = None
+    resource: Resource | None = None
 
 
 class RevokeLink(Ask, frozen=True):
@@ -197,32 +199,42 @@ class CheckSignature(Ask, frozen=True):
     context: Annotated[bytes, octets(255)] = b""
 
 
-READ, WRITE = "agents:read", "agents:write"
+READ, WRITE, KEYS = "agents:read", "agents:write", "agents:keys"
+AGENT = "{agent}"
 NOT_THERE = ("PL-101", "PL-102")
 LIFE = ("PL-101", "PL-102", "PL-103", "PL-104", "PL-132")
 
 REGISTER = Endpoint("agents.register", "POST", "/v1/agents", RegisterAgent, Identity, WRITE, "Register an identity by its public key", status=201, errors=("PL-105", "PL-210", "PL-216"))  # fmt: skip
 LIST = Endpoint("agents.list", "GET", "/v1/agents", ListAgents, IdentityPage, READ, "List identities")
-GET = Endpoint("agents.get", "GET", "/v1/agents/{agent}", GetAgent, Identity, READ, "One identity", errors=NOT_THERE)
-ROTATE = Endpoint("agents.rotate", "POST", "/v1/agents/{agent}/rotate", RotateAgent, Identity, WRITE, "Replace the key; the successor is a new identity of the same line", errors=(*LIFE, "PL-105", "PL-210", "PL-216"))  # fmt: skip
-SUSPEND = Endpoint("agents.suspend", "POST", "/v1/agents/{agent}/suspend", ChangeAgent, Revocation, WRITE, "Stop an identity until it is resumed", errors=LIFE)  # fmt: skip
-RESUME = Endpoint("agents.resume", "POST", "/v1/agents/{agent}/resume", ChangeAgent, Identity, WRITE, "Let a suspended identity act again", errors=LIFE)  # fmt: skip
-REVOKE = Endpoint("agents.revoke", "POST", "/v1/agents/{agent}/revoke", ChangeAgent, Revocation, WRITE, "End an identity, for ever and for all who act for it", errors=LIFE)  # fmt: skip
-JWK = Endpoint("agents.jwk", "GET", "/v1/agents/{agent}/jwk", GetAgent, JwkSet, READ, "Its public keys as JWKs", errors=NOT_THERE)  # fmt: skip
-BIND = Endpoint("agents.bind_identity", "POST", "/v1/agents/{agent}/bind", BindAgent, BoundAgent, WRITE, "Bind a sandbox to the agent that it runs", errors=LIFE)  # fmt: skip
-PUBLISH_BUNDLE = Endpoint("agents.publish_bundle", "POST", "/v1/agents/{agent}/bundle", PublishBundle, BundleCounts, WRITE, "Publish the keys that others open sessions with", errors=(*LIFE, "PL-210", "PL-216"))  # fmt: skip
-GET_KEY_BUNDLE = Endpoint("agents.get_key_bundle", "POST", "/v1/agents/{agent}/bundle/claim", GetAgent, BundleView, READ, "Take a bundle; its one-time keys are handed out once", errors=(*LIFE, "PL-130"))  # fmt: skip
-CERTIFICATE = Endpoint("agents.issue_certificate", "POST", "/v1/agents/{agent}/certificate", RequestCertificate, CertificateView, WRITE, "A short-lived certificate for mutual TLS", errors=(*LIFE, "PL-131", "PL-210"))  # fmt: skip
+GET = Endpoint("agents.get", "GET", "/v1/agents/{agent}", GetAgent, Identity, READ, "One identity", errors=NOT_THERE, about=AGENT)  # fmt: skip
+ROTATE = Endpoint("agents.rotate", "POST", "/v1/agents/{agent}/rotate", RotateAgent, Identity, KEYS, "Replace the key; the successor is a new identity of the same line", errors=(*LIFE, "PL-105", "PL-210", "PL-216"), about=AGENT)  # fmt: skip
+SUSPEND = Endpoint("agents.suspend", "POST", "/v1/agents/{agent}/suspend", ChangeAgent, Revocation, WRITE, "Stop an identity until it is resumed", errors=LIFE, about=AGENT)  # fmt: skip
+RESUME = Endpoint("agents.resume", "POST", "/v1/agents/{agent}/resume", ChangeAgent, Identity, WRITE, "Let a suspended identity act again", errors=LIFE, about=AGENT)  # fmt: skip
+REVOKE = Endpoint("agents.revoke", "POST", "/v1/agents/{agent}/revoke", ChangeAgent, Revocation, WRITE, "End an identity, for ever and for all who act for it", errors=LIFE, about=AGENT)  # fmt: skip
+JWK = Endpoint("agents.jwk", "GET", "/v1/agents/{agent}/jwk", GetAgent, JwkSet, READ, "Its public keys as JWKs", errors=NOT_THERE, about=AGENT)  # fmt: skip
+BIND = Endpoint("agents.bind_identity", "POST", "/v1/agents/{agent}/bind", BindAgent, BoundAgent, WRITE, "Bind a sandbox to the agent that it runs", errors=LIFE, about=AGENT)  # fmt: skip
+PUBLISH_BUNDLE = Endpoint("agents.publish_bundle", "POST", "/v1/agents/{agent}/bundle", PublishBundle, BundleCounts, KEYS, "Publish the keys that others open sessions with", errors=(*LIFE, "PL-210", "PL-216"), about=AGENT)  # fmt: skip
+GET_KEY_BUNDLE = Endpoint("agents.get_key_bundle", "POST", "/v1/agents/{agent}/bundle/claim", GetAgent, BundleView, READ, "Take a bundle; its one-time keys are handed out once", errors=(*LIFE, "PL-130"), about=AGENT)  # fmt: skip
+CERTIFICATE = Endpoint("agents.issue_certificate", "POST", "/v1/agents/{agent}/certificate", RequestCertificate, CertificateView, KEYS, "A short-lived certificate for mutual TLS", errors=(*LIFE, "PL-131", "PL-210"), about=AGENT)  # fmt: skip
 CHALLENGE = Endpoint("auth.challenge", "POST", "/v1/auth/challenge", AskChallenge, Challenge, None, "A challenge to sign", errors=LIFE)  # fmt: skip
 TOKEN = Endpoint("auth.token", "POST", "/v1/auth/token", ExchangeChallenge, TokenView, None, "A bearer token for a signed challenge", errors=(*LIFE, "PL-106", "PL-210"))  # fmt: skip
-ISSUE = Endpoint("auth.issue", "POST", "/v1/auth/tokens", IssueToken, TokenView, "keys:write", "A bearer token for a person or a service", errors=LIFE, keyed=False)  # fmt: skip
+ISSUE = Endpoint("auth.issue", "POST", "/v1/auth/tokens", IssueToken, TokenView, "keys:write", "A bearer token for a person or a service", errors=LIFE, keyed=False, about=AGENT, effect=Effect.RECORDED)  # fmt: skip
 REVOKE_TOKEN = Endpoint("auth.revoke", "POST", "/v1/auth/tokens/revoke", RevokeToken, TokenRevocation, "keys:write", "End one bearer token and all that were narrowed from it")  # fmt: skip
 WHOAMI = Endpoint("auth.whoami", "GET", "/v1/auth/whoami", Nobody, WhoAmI, "time:read", "Who the credential says I am")  # fmt: skip
 CHECK_CHAIN = Endpoint("delegations.validate", "POST", "/v1/delegations/validate", CheckChain, ValidatedChain, READ, "Validate a delegation chain", errors=("PL-129", "PL-116"), keyed=False)  # fmt: skip
 REVOKE_LINK = Endpoint("delegations.revoke", "POST", "/v1/delegations/revoke", RevokeLink, Revocation, WRITE, "Revoke the last link of a chain", errors=("PL-129", "PL-116"))  # fmt: skip
-CHECK_SIGNATURE = Endpoint("agents.validate_signature", "POST", "/v1/agents/{agent}/signatures/validate", CheckSignature, Identity, READ, "Check an agent's signature", errors=(*LIFE, "PL-210"), keyed=False)  # fmt: skip
+CHECK_SIGNATURE = Endpoint("agents.validate_signature", "POST", "/v1/agents/{agent}/signatures/validate", CheckSignature, Identity, READ, "Check an agent's signature", errors=(*LIFE, "PL-210"), keyed=False, about=AGENT)  # fmt: skip
 
 ENDPOINTS = (REGISTER, LIST, GET, ROTATE, SUSPEND, RESUME, REVOKE, JWK, BIND, PUBLISH_BUNDLE, GET_KEY_BUNDLE, CERTIFICATE, CHALLENGE, TOKEN, ISSUE, REVOKE_TOKEN, WHOAMI, CHECK_CHAIN, REVOKE_LINK, CHECK_SIGNATURE)  # fmt: skip
+
+
+@concerns(CHECK_CHAIN, REVOKE_LINK)
+async def chain_subject(parts: Parts, call: Call, ask: CheckChain | RevokeLink) -> str | None:
+    """The agent that the chain lets act."""
+    try:
+        return DelegationChain.from_bytes(ask.chain).current().nhi
+    except EnablementError:
+        return None  # the handler says what is wrong with it
 
 
 @handles(REGISTER)
@@ -288,7 +300,8 @@ async def bind(parts: Parts, call: Call, ask: BindAgent) -> BoundAgent:
 
 @handles(PUBLISH_BUNDLE)
 async def publish_bundle(parts: Parts, call: Call, ask: PublishBundle) -> BundleCounts:
-    counts = await parts.nhi.publish_bundle(call.tenant, ask.agent, decode_upload(ask.upload))
+    upload = decode_upload(ask.upload)
+    counts = await parts.nhi.publish_bundle(call.tenant, ask.agent, upload, actor=call.known.agent)
     return BundleCounts(one_time_dh=counts.one_time_dh, one_time_kem=counts.one_time_kem)
 
 

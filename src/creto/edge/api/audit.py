@@ -10,16 +10,16 @@ from msgspec import Meta
 
 from creto.common import wire
 from creto.common.errors import InvalidInput, ProductId
-from creto.common.ids import AgentId, Name, new_id
+from creto.common.ids import AgentId, Name
 from creto.common.limits import METADATA_BYTES_MAX, PAGE_ITEMS_DEFAULT
 from creto.common.timestamps import ConsensusTimestamp
-from creto.common.tracing import trace_id
 from creto.edge.api.dispatch import Call, handles
 from creto.edge.api.endpoint import Ask, Endpoint, View
-from creto.edge.api.fields import Agent, Count, Cursor, Id, Limit, Nanos
+from creto.edge.api.fields import Agent, Count, Cursor, Id, Limit, Nanos, Resource
 from creto.edge.api.parts import Parts
 from creto.platform.audit import AuditQuery, AuditReceipt, LoggedEntry
-from creto.store.types import Entry, EntryId, Outcome
+from creto.store.entries import entry
+from creto.store.types import EntryId, Outcome
 
 
 class EntryView(View, frozen=True):
@@ -50,8 +50,8 @@ class EntryPage(View, frozen=True):
 class QueryEntries(Ask, frozen=True):
     agent: Agent | None = None
     action: Name | None = None
-    resource: Name | None = None
-    resource_prefix: Name | None = None
+    resource: Resource | None = None
+    resource_prefix: Resource | None = None
     product: ProductId | None = None
     outcome: Outcome | None = None
     event: Name | None = None
@@ -152,10 +152,10 @@ LAYER_AREAS = frozenset(
         "storage",
     }
 )  # what the parts record of themselves begins with these
-READ, WRITE = "audit:read", "audit:write"
+READ, WRITE, ENTRY = "audit:read", "audit:write", "audit:entry:{event_id}"
 QUERY = Endpoint("audit.query", "GET", "/v1/audit/entries", QueryEntries, EntryPage, READ, "Ask the log")
-GET = Endpoint("audit.get", "GET", "/v1/audit/entries/{event_id}", GetEntry, EntryView, READ, "One entry", errors=("PL-601", "PL-609"))  # fmt: skip
-PROVE = Endpoint("audit.prove", "GET", "/v1/audit/entries/{event_id}/proof", ProveEntry, ProofView, READ, "Prove that an entry is in the log", errors=("PL-601", "PL-608", "PL-609"))  # fmt: skip
+GET = Endpoint("audit.get", "GET", "/v1/audit/entries/{event_id}", GetEntry, EntryView, READ, "One entry", errors=("PL-601", "PL-609"), about=ENTRY)  # fmt: skip
+PROVE = Endpoint("audit.prove", "GET", "/v1/audit/entries/{event_id}/proof", ProveEntry, ProofView, READ, "Prove that an entry is in the log", errors=("PL-601", "PL-608", "PL-609"), about=ENTRY)  # fmt: skip
 APPEND = Endpoint("audit.append", "POST", "/v1/audit/entries", LogEvent, AuditReceipt, WRITE, "Record what the caller did", status=201)  # fmt: skip
 CHECKPOINT = Endpoint("audit.checkpoint", "GET", "/v1/audit/checkpoint", GetCheckpoint, CheckpointView, READ, "The newest signed checkpoint", errors=("PL-601",))  # fmt: skip
 CONSISTENCY = Endpoint("audit.consistency", "GET", "/v1/audit/consistency", ProveConsistency, ConsistencyView, READ, "Prove that one size of the log extends another", errors=("PL-601", "PL-608"))  # fmt: skip
@@ -220,24 +220,20 @@ async def append(parts: Parts, call: Call, ask: LogEvent) -> AuditReceipt:
     checked_own_words(ask)
     me = call.known.agent
     metadata = wire.decode(ask.metadata, dict[str, msgspec.Raw], what="metadata")
-    entry = Entry(
-        event_id=EntryId(new_id()),
+    said = entry(
         tenant=call.tenant,
         product=ask.product,
-        agent_nhi=me,
+        agent=me,
         action=ask.action,
         resource=ask.resource,
         outcome=ask.outcome,
         timestamp=parts.clock.now(),
         event=ask.event,
         metadata=msgspec.Raw(wire.encode(metadata)),
-        delegation_chain=call.chain.agents if call.chain else (me,),
         why=ask.why,
-        grade=call.grade,
-        trace_id=trace_id(),
         degraded_clock=parts.clock.degraded,
     )
-    return await parts.audit.append(entry)
+    return await parts.audit.append(said)
 
 
 @handles(CHECKPOINT)

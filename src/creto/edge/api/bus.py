@@ -10,15 +10,14 @@ from msgspec import Meta
 
 from creto.bus import DeadLetter
 from creto.common import wire
-from creto.common.errors import InvalidInput, ProductId
-from creto.common.ids import new_id
+from creto.common.errors import InvalidInput
 from creto.common.limits import PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX
-from creto.common.tracing import trace_id
 from creto.edge.api.dispatch import Call, handles
 from creto.edge.api.endpoint import Ask, Endpoint, View
 from creto.edge.api.fields import Cursor, Id, Limit
 from creto.edge.api.parts import Parts
-from creto.store.types import Entry, EntryId, Outcome, Tx
+from creto.store.entries import entry
+from creto.store.types import Tx
 
 Durable = Annotated[str, Meta(min_length=1, max_length=64)]
 Ids = Annotated[tuple[Id, ...], Meta(min_length=1, max_length=PAGE_ITEMS_MAX)]
@@ -81,12 +80,12 @@ class DeadLettersDiscarded(DeadLettersReplayed, frozen=True):
     """What the log keeps of letters that nobody will read."""
 
 
-READ, WRITE = "bus:read", "bus:write"
+READ, WRITE, DURABLE = "bus:read", "bus:write", "bus:durable:{durable}"
 
 LIST = Endpoint("bus.dead_letters", "GET", "/v1/bus/dead-letters", ListDeadLetters, DeadLetterPage, READ, "Messages that a consumer could not take, oldest first")  # fmt: skip
-GET = Endpoint("bus.dead_letter", "GET", "/v1/bus/dead-letters/{message_id}", GetDeadLetter, WholeDeadLetter, READ, "One of them, with what it says", errors=("PL-404",))  # fmt: skip
-REPLAY = Endpoint("bus.replay_dead", "POST", "/v1/bus/replay", TakeDeadLetters, DeadLettersTaken, WRITE, "Deliver dead letters again", errors=("PL-404",))  # fmt: skip
-DISCARD = Endpoint("bus.discard_dead", "POST", "/v1/bus/discard", TakeDeadLetters, DeadLettersTaken, WRITE, "Forget dead letters for good")  # fmt: skip
+GET = Endpoint("bus.dead_letter", "GET", "/v1/bus/dead-letters/{message_id}", GetDeadLetter, WholeDeadLetter, READ, "One of them, with what it says", errors=("PL-404",), about=DURABLE)  # fmt: skip
+REPLAY = Endpoint("bus.replay_dead", "POST", "/v1/bus/replay", TakeDeadLetters, DeadLettersTaken, WRITE, "Deliver dead letters again", errors=("PL-404",), about=DURABLE)  # fmt: skip
+DISCARD = Endpoint("bus.discard_dead", "POST", "/v1/bus/discard", TakeDeadLetters, DeadLettersTaken, WRITE, "Forget dead letters for good", about=DURABLE)  # fmt: skip
 
 ENDPOINTS = (LIST, GET, REPLAY, DISCARD)
 
@@ -122,22 +121,15 @@ async def discard_dead(parts: Parts, call: Call, ask: TakeDeadLetters) -> DeadLe
 
 def record(parts: Parts, call: Call, tx: Tx, action: str, event: DeadLettersReplayed) -> None:
     """Who did it to which messages, in the transaction that does it."""
-    me = call.known.agent
     tx.record(
-        Entry(
-            event_id=EntryId(new_id()),
+        entry(
             tenant=call.tenant,
-            product=ProductId.PLATFORM,
-            agent_nhi=me,
+            agent=call.known.agent,
             action=action,
             resource=f"bus:durable:{event.durable}",
-            outcome=Outcome.SUCCESS,
             timestamp=parts.clock.now(),
             event=type(event).__name__,
             metadata=msgspec.Raw(wire.encode(event)),
-            delegation_chain=call.chain.agents if call.chain else (me,),
-            grade=call.grade,
-            trace_id=trace_id(),
             degraded_clock=parts.clock.degraded,
         )
     )

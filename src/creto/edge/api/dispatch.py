@@ -21,7 +21,6 @@ from creto.edge.api.idempotency import answered_once
 from creto.edge.api.parts import Parts
 from creto.gate import Operation
 from creto.platform.nhi import Caller, DelegationChain
-from creto.platform.nhi.scope import any_matches
 from creto.store.types import Grade
 
 R = TypeVar("R")
@@ -49,6 +48,18 @@ class Call:
 Handler = Callable[[Parts, Call, Any], Awaitable[Any]]
 
 HANDLERS: dict[str, Handler] = {}
+Subject = Callable[[Parts, Call, Any], Awaitable[str | None]]
+SUBJECTS: dict[str, Subject] = {}
+
+
+def concerns(*endpoints: Endpoint[..., Any]) -> Callable[[Subject], Subject]:
+    """Register the function that looks up what a request is about, where its fields do not say; None if there is no such thing."""
+
+    def register(subject: Subject) -> Subject:
+        SUBJECTS.update({endpoint.name: subject for endpoint in endpoints})
+        return subject
+
+    return register
 
 
 def handles(endpoint: Endpoint[..., Any]) -> Callable[[Handler], Handler]:
@@ -71,15 +82,7 @@ class Dispatcher:
         started = perf_counter()
         code = "PL-500"
         try:
-            covered(endpoint, call)
-            result = await answered_once(
-                self.parts,
-                endpoint,
-                call,
-                request,
-                admit=partial(self.admit, endpoint, call, request),
-                answer=partial(self._answer, endpoint, call, request),
-            )
+            result: R = await self._perform(endpoint, call, request)
             code = "ok"
             return result
         except EnablementError as error:
@@ -92,40 +95,43 @@ class Dispatcher:
         finally:
             self.parts.requests.done(endpoint.name, code, perf_counter() - started, call)
 
+    async def _perform(self, endpoint: Endpoint[..., R], call: Call, request: Any) -> R:
+        """Through the gate, and once per Idempotency-Key. What is open to everybody goes to its handler."""
+        answer = partial(self._answer, endpoint, call, request)
+        if endpoint.action is None:
+            return await answer()
+        gate, operation = self.parts.gate, await self.operation(endpoint, call, request)
+        await gate.covered(operation)  # also for what was answered before
+        return await answered_once(
+            self.parts,
+            endpoint,
+            call,
+            request,
+            around=partial(gate.performed, operation, endpoint.leaves),
+            answer=answer,
+        )
+
     async def _answer(self, endpoint: Endpoint[..., R], call: Call, request: Any) -> R:
         answer = await HANDLERS[endpoint.name](self.parts, call, request)
         assert isinstance(answer, endpoint.response)
         return answer
 
-    async def admit(self, endpoint: Endpoint[..., Any], call: Call, request: Any) -> None:
-        """The gate, for whatever is not open to everybody."""
-        if endpoint.action is None:
-            return
+    async def operation(self, endpoint: Endpoint[..., Any], call: Call, request: Any) -> Operation:
+        """What the gate is asked."""
+        assert endpoint.action is not None
         caller = call.known
-        field = endpoint.resource_field
-        operation = Operation(
+        resource = endpoint.resource(request, caller.tenant)
+        if endpoint.name in SUBJECTS:
+            resource = await SUBJECTS[endpoint.name](self.parts, call, request) or resource
+        return Operation(
             tenant=caller.tenant,
             agent=caller.agent,
             chain=call.chain,
             action=endpoint.action,
-            resource=str(getattr(request, field)) if field else f"tenant:{caller.tenant}",
+            resource=resource,
             product=ProductId.PLATFORM,
             arguments=wire.encode(request),
             grade=call.grade,
             override_token=call.override_token,
-        )
-        await self.parts.gate.authorized_operation(operation)
-
-
-def covered(endpoint: Endpoint[..., Any], call: Call) -> None:
-    """Whether the credential reaches that far; what its holder may do is the gate's question."""
-    if endpoint.action is None:
-        return
-    scopes = call.known.scopes
-    if not any_matches(scopes, endpoint.needed_scope):
-        raise Unauthorized(
-            "PL-109",
-            f"the token does not cover {endpoint.needed_scope}",
-            got=", ".join(sorted(scopes)) or "no scope",
-            expected=endpoint.needed_scope,
+            scopes=caller.scopes,
         )

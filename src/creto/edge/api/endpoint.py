@@ -24,10 +24,13 @@ from typing import Any, Generic, ParamSpec, TypeVar, get_type_hints
 
 import msgspec
 
+from creto.gate import Effect
+
 P = ParamSpec("P")
 Q = TypeVar("Q")
 R = TypeVar("R")
 
+TENANT = "tenant:{tenant}"  # what is about no one thing
 PATH_FIELD = re.compile(r"\{(\w+)\}")
 
 
@@ -62,10 +65,11 @@ class Endpoint(Generic[P, R]):
     action: str | None  # what the gate decides about; None for what everyone may ask
     summary: str
     status: int = 200
-    resource_field: str | None = None  # the request's field that names the resource; the tenant otherwise
+    about: str = TENANT  # the resource that the gate decides about, with the request's fields in braces
     raw_body: str | None = None  # the field that takes the body as it comes
     errors: tuple[str, ...] = ()  # codes beyond those that every endpoint may answer with
     keyed: bool = True  # an Idempotency-Key counts; not for questions in a POST, nor where the answer is a secret
+    effect: Effect | None = None  # where it leaves its mark, if that is not plain: see `leaves`
 
     @property
     def part(self) -> str:
@@ -106,6 +110,17 @@ class Endpoint(Generic[P, R]):
         return self.keyed and self.action is not None and self.method != "GET"
 
     @property
-    def needed_scope(self) -> str:
-        """A token names the actions it is for, as patterns: `agents:read`, `memory:*`."""
-        return self.action or ""
+    def leaves(self) -> Effect:
+        """What it does to the world: a question nothing; everything else is recorded by the part that does it, unless it says otherwise."""
+        if self.effect is not None:
+            return self.effect
+        return Effect.RECORDED if self.takes_key else Effect.NONE
+
+    @cached_property
+    def about_fields(self) -> tuple[str, ...]:
+        """The fields of the request that name the resource."""
+        return tuple(f for f in PATH_FIELD.findall(self.about) if f != "tenant")
+
+    def resource(self, request: Any, tenant: str) -> str:
+        """What a request is about, as policies and chains name it."""
+        return self.about.format(tenant=tenant, **{name: getattr(request, name) for name in self.about_fields})

@@ -7,7 +7,14 @@ from typing import Annotated
 from msgspec import Meta
 
 from creto.common.ids import AgentId, SandboxId
-from creto.common.limits import INTEGER_MAX, OBJECT_KEY_CHARS_MAX, PAGE_ITEMS_MAX, TENANT_CHARS_MAX, TOKEN_TTL_S_MAX
+from creto.common.limits import (
+    AUTHZ_RESOURCE_CHARS_MAX,
+    INTEGER_MAX,
+    OBJECT_KEY_CHARS_MAX,
+    PAGE_ITEMS_MAX,
+    TENANT_CHARS_MAX,
+    TOKEN_TTL_S_MAX,
+)
 
 # What a pattern counts up to; a schema with larger counts is too large for the engines of some validators.
 GROUPS_COUNTED_MAX = 64
@@ -44,6 +51,7 @@ Cursor = Annotated[str, Meta(max_length=2_000)]
 Tenant = Annotated[str, Meta(min_length=1, max_length=TENANT_CHARS_MAX)]
 Reason = Annotated[str, Meta(max_length=200)]
 Id = Annotated[str, Meta(min_length=1, max_length=200)]
+Resource = Annotated[str, Meta(min_length=1, max_length=AUTHZ_RESOURCE_CHARS_MAX)]
 ObjectKey = Annotated[str, Meta(min_length=1, max_length=OBJECT_KEY_CHARS_MAX)]
 KeyBytes = Annotated[bytes, octets(4_096)]
 SignatureBytes = Annotated[bytes, octets(8_192)]

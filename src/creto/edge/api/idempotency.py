@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
+from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -147,27 +148,33 @@ class OnceStore:
 
 
 Step = Callable[[], Awaitable[R]]
+Around = Callable[[], AbstractAsyncContextManager[Any]]
 
 
 async def answered_once(
-    parts: Parts, endpoint: Endpoint[..., R], call: Call, request: Any, *, admit: Step[None], answer: Step[R]
+    parts: Parts, endpoint: Endpoint[..., R], call: Call, request: Any, *, around: Around, answer: Step[R]
 ) -> R:
-    """What was answered before needs no second decision: an approval, for one, is used up by then."""
+    """The answer, with the gate around it. What was answered before needs no second decision: an approval, for one, is used up by then."""
     key = call.idempotency_key
     if key is None or not endpoint.takes_key:
-        await admit()
-        return await answer()
+        async with around():
+            return await answer()
     claim = Claim(call.tenant, f"{endpoint.name}:{call.known.agent}"[-200:], key, wire.encode(request), parts.clock)
     before = await parts.store.read(claim.recall)
     if before is not None:
         parts.requests.repeated += 1
         return msgspec.json.decode(before, type=endpoint.response)
-    await admit()
-    token = CLAIM.set(claim)
-    try:
-        result = await answer()
-    finally:
-        CLAIM.reset(token)
+    async with around():
+        result = await claimed(claim, answer)
     data = msgspec.json.encode(result)
     await parts.store.write(lambda tx: claim.keep(tx, data))
     return result
+
+
+async def claimed(claim: Claim, answer: Step[R]) -> R:
+    """The handler's own writes carry the claim, and nobody else's."""
+    token = CLAIM.set(claim)
+    try:
+        return await answer()
+    finally:
+        CLAIM.reset(token)

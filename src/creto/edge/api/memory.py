@@ -116,18 +116,18 @@ class GetState(Ask, frozen=True):
     key: Id
 
 
-READ, WRITE, AGENT = "memory:read", "memory:write", "agent"
-STORE = Endpoint("memory.store_context", "POST", "/v1/memory/{agent}/contexts", StoreContext, Context, WRITE, "Remember something", status=201, resource_field=AGENT, errors=("PL-821",))  # fmt: skip
-RECENT = Endpoint("memory.recent", "GET", "/v1/memory/{agent}/contexts", RecentContexts, ContextPage, READ, "What was remembered, the newest first", resource_field=AGENT)  # fmt: skip
-FETCH = Endpoint("memory.fetch_reasoning_context", "GET", "/v1/memory/{agent}/reasoning", FetchReasoning, Contexts, READ, "Why the agent does what it is about to do", resource_field=AGENT)  # fmt: skip
-SEARCH = Endpoint("memory.search", "GET", "/v1/memory/{agent}/search", SearchContexts, Contexts, READ, "Full-text search in an agent's memory", resource_field=AGENT)  # fmt: skip
-NEAREST = Endpoint("memory.nearest", "POST", "/v1/memory/{agent}/nearest", NearestContexts, Matches, READ, "The memories nearest to a vector", resource_field=AGENT, errors=("PL-821",), keyed=False)  # fmt: skip
-ERASE = Endpoint("memory.erase", "DELETE", "/v1/memory/{agent}/contexts/{id}", EraseContext, Erasure, WRITE, "Erase one memory", resource_field=AGENT)  # fmt: skip
-ERASE_AGENT = Endpoint("memory.erase_agent", "DELETE", "/v1/memory/{agent}", EraseAgent, Erasure, WRITE, "Erase all that an agent remembers", resource_field=AGENT)  # fmt: skip
-APPEND = Endpoint("memory.append_turns", "POST", "/v1/memory/{agent}/conversations/{conversation}", AppendTurns, TurnPage, WRITE, "Add turns to a conversation", status=201, resource_field=AGENT)  # fmt: skip
-TURNS = Endpoint("memory.turns", "GET", "/v1/memory/{agent}/conversations/{conversation}", ReadTurns, TurnPage, READ, "Read a conversation", resource_field=AGENT)  # fmt: skip
-PUT_STATE = Endpoint("memory.put_state", "PUT", "/v1/memory/{agent}/state/{key}", PutState, StateEntry, WRITE, "Keep a value, if its version is the expected one", resource_field=AGENT)  # fmt: skip
-GET_STATE = Endpoint("memory.get_state", "GET", "/v1/memory/{agent}/state/{key}", GetState, StateEntry, READ, "A kept value", resource_field=AGENT)  # fmt: skip
+READ, WRITE, AGENT = "memory:read", "memory:write", "{agent}"
+STORE = Endpoint("memory.store_context", "POST", "/v1/memory/{agent}/contexts", StoreContext, Context, WRITE, "Remember something", status=201, about=AGENT, errors=("PL-821",))  # fmt: skip
+RECENT = Endpoint("memory.recent", "GET", "/v1/memory/{agent}/contexts", RecentContexts, ContextPage, READ, "What was remembered, the newest first", about=AGENT)  # fmt: skip
+FETCH = Endpoint("memory.fetch_reasoning_context", "GET", "/v1/memory/{agent}/reasoning", FetchReasoning, Contexts, READ, "Why the agent does what it is about to do", about=AGENT)  # fmt: skip
+SEARCH = Endpoint("memory.search", "GET", "/v1/memory/{agent}/search", SearchContexts, Contexts, READ, "Full-text search in an agent's memory", about=AGENT)  # fmt: skip
+NEAREST = Endpoint("memory.nearest", "POST", "/v1/memory/{agent}/nearest", NearestContexts, Matches, READ, "The memories nearest to a vector", about=AGENT, errors=("PL-821",), keyed=False)  # fmt: skip
+ERASE = Endpoint("memory.erase", "DELETE", "/v1/memory/{agent}/contexts/{id}", EraseContext, Erasure, WRITE, "Erase one memory", about=AGENT)  # fmt: skip
+ERASE_AGENT = Endpoint("memory.erase_agent", "DELETE", "/v1/memory/{agent}", EraseAgent, Erasure, WRITE, "Erase all that an agent remembers", about=AGENT)  # fmt: skip
+APPEND = Endpoint("memory.append_turns", "POST", "/v1/memory/{agent}/conversations/{conversation}", AppendTurns, TurnPage, WRITE, "Add turns to a conversation", status=201, about=AGENT)  # fmt: skip
+TURNS = Endpoint("memory.turns", "GET", "/v1/memory/{agent}/conversations/{conversation}", ReadTurns, TurnPage, READ, "Read a conversation", about=AGENT)  # fmt: skip
+PUT_STATE = Endpoint("memory.put_state", "PUT", "/v1/memory/{agent}/state/{key}", PutState, StateEntry, WRITE, "Keep a value, if its version is the expected one", about=AGENT)  # fmt: skip
+GET_STATE = Endpoint("memory.get_state", "GET", "/v1/memory/{agent}/state/{key}", GetState, StateEntry, READ, "A kept value", about=AGENT)  # fmt: skip
 
 ENDPOINTS = (STORE, RECENT, FETCH, SEARCH, NEAREST, ERASE, ERASE_AGENT, APPEND, TURNS, PUT_STATE, GET_STATE)
 

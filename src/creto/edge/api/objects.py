@@ -14,6 +14,7 @@ from creto.edge.api.dispatch import Call, handles
 from creto.edge.api.endpoint import Ask, Blob, Endpoint, Nothing, View
 from creto.edge.api.fields import Count, Cursor, Id, Limit, Nanos, ObjectKey, Reason
 from creto.edge.api.parts import Parts
+from creto.gate import Effect
 from creto.security.storage import ObjectInfo, ObjectStat
 
 ContentType = Annotated[str, Meta(min_length=1, max_length=200)]
@@ -82,14 +83,15 @@ class ObjectsPage(View, frozen=True):
 
 
 READ, WRITE = "objects:read", "objects:write"
+OBJECT = "object:{key}"
 KEPT = ("PL-802", "PL-803", "PL-801")
-PUT = Endpoint("objects.put", "PUT", "/v1/objects/content", PutObject, ObjectView, WRITE, "Store an object, sealed", status=201, raw_body="content", errors=KEPT)  # fmt: skip
-GET = Endpoint("objects.get", "GET", "/v1/objects/content", GetObject, Blob, READ, "Read an object or a part of it", errors=("PL-801", "PL-805"))  # fmt: skip
-STAT = Endpoint("objects.stat", "GET", "/v1/objects/stat", StatObject, ObjectView, READ, "An object without its bytes", errors=("PL-801",))  # fmt: skip
-LIST = Endpoint("objects.list", "GET", "/v1/objects", ListObjects, ObjectsPage, READ, "List objects")
-DELETE = Endpoint("objects.delete", "DELETE", "/v1/objects/content", DeleteObject, Nothing, WRITE, "Delete an object", status=204, errors=KEPT)  # fmt: skip
-RETAIN = Endpoint("objects.retain", "POST", "/v1/objects/retain", RetainObject, ObjectView, WRITE, "Keep an object until a time", errors=KEPT)  # fmt: skip
-HOLD = Endpoint("objects.hold", "POST", "/v1/objects/hold", HoldObject, ObjectView, WRITE, "Put an object under legal hold, or release it", errors=KEPT)  # fmt: skip
+PUT = Endpoint("objects.put", "PUT", "/v1/objects/content", PutObject, ObjectView, WRITE, "Store an object, sealed", status=201, raw_body="content", errors=KEPT, about=OBJECT, effect=Effect.OUTSIDE)  # fmt: skip
+GET = Endpoint("objects.get", "GET", "/v1/objects/content", GetObject, Blob, READ, "Read an object or a part of it", errors=("PL-801", "PL-805"), about=OBJECT)  # fmt: skip
+STAT = Endpoint("objects.stat", "GET", "/v1/objects/stat", StatObject, ObjectView, READ, "An object without its bytes", errors=("PL-801",), about=OBJECT)  # fmt: skip
+LIST = Endpoint("objects.list", "GET", "/v1/objects", ListObjects, ObjectsPage, READ, "List objects", about="object:{prefix}")  # fmt: skip
+DELETE = Endpoint("objects.delete", "DELETE", "/v1/objects/content", DeleteObject, Nothing, WRITE, "Delete an object", status=204, errors=KEPT, about=OBJECT, effect=Effect.OUTSIDE)  # fmt: skip
+RETAIN = Endpoint("objects.retain", "POST", "/v1/objects/retain", RetainObject, ObjectView, WRITE, "Keep an object until a time", errors=KEPT, about=OBJECT)  # fmt: skip
+HOLD = Endpoint("objects.hold", "POST", "/v1/objects/hold", HoldObject, ObjectView, WRITE, "Put an object under legal hold, or release it", errors=KEPT, about=OBJECT)  # fmt: skip
 
 ENDPOINTS = (PUT, GET, STAT, LIST, DELETE, RETAIN, HOLD)
 

@@ -13,7 +13,7 @@ from creto.common.limits import AUTHZ_DRY_RUN_MAX, INTEGER_MAX, PAGE_ITEMS_DEFAU
 from creto.common.timestamps import ConsensusTimestamp
 from creto.edge.api.dispatch import Call, handles
 from creto.edge.api.endpoint import Ask, Endpoint, View
-from creto.edge.api.fields import Agent, Id, Limit, Nanos, octets
+from creto.edge.api.fields import Agent, Id, Limit, Nanos, Resource, octets
 from creto.edge.api.parts import Parts
 from creto.security.authz import CheckRequest, Decision, Explanation, PolicyVersion, Replayed, RoleAssignment
 from creto.store.types import Outcome
@@ -28,7 +28,7 @@ class CheckAccess(Ask, frozen=True):
 
     agent: Agent
     action: Name
-    resource: Name
+    resource: Resource
     context: Context = {}
 
 
@@ -158,7 +158,7 @@ class IssueOverride(Ask, frozen=True):
 
     agent: Agent
     action: Name
-    resource: Name
+    resource: Resource
     args_digest: Annotated[bytes, octets(65, least=32)]
     ttl_s: Annotated[int, Meta(ge=1, le=3_600)] = 600
     request_id: Annotated[str, Meta(max_length=200)] = ""
@@ -169,20 +169,20 @@ class Override(View, frozen=True):
     expires_at: ConsensusTimestamp
 
 
-READ, WRITE = "authz:read", "authz:write"
-CHECK = Endpoint("policies.check", "POST", "/v1/authz/check", CheckAccess, Checked, READ, "Decide", keyed=False)  # fmt: skip
-WHY = Endpoint("policies.why", "POST", "/v1/authz/why", CheckAccess, Explanation, READ, "Decide, and say which policies decided", keyed=False)  # fmt: skip
+READ, WRITE, AGENT = "authz:read", "authz:write", "{agent}"
+CHECK = Endpoint("policies.check", "POST", "/v1/authz/check", CheckAccess, Checked, READ, "Decide", keyed=False, about=AGENT)  # fmt: skip
+WHY = Endpoint("policies.why", "POST", "/v1/authz/why", CheckAccess, Explanation, READ, "Decide, and say which policies decided", keyed=False, about=AGENT)  # fmt: skip
 LIST = Endpoint("policies.list", "GET", "/v1/policies", ListPolicies, PolicyVersions, READ, "The versions, the newest first")  # fmt: skip
 GET = Endpoint("policies.get", "GET", "/v1/policies/text", GetPolicies, PolicyVersion, READ, "The text of a version")  # fmt: skip
 UPLOAD = Endpoint("policies.upload", "POST", "/v1/policies", UploadPolicies, PolicyVersion, WRITE, "Upload a version; refused with line and reason if it does not validate", status=201, errors=("PL-701", "PL-702"))  # fmt: skip
-ACTIVATE = Endpoint("policies.activate", "POST", "/v1/policies/activate", ActivatePolicies, Activated, WRITE, "Put a version into force, also an older one", errors=("PL-701", "PL-702"))  # fmt: skip
+ACTIVATE = Endpoint("policies.activate", "POST", "/v1/policies/activate", ActivatePolicies, Activated, WRITE, "Put a version into force, also an older one", errors=("PL-701", "PL-702"), about="policies:{version}")  # fmt: skip
 DIFF = Endpoint("policies.diff", "GET", "/v1/policies/diff", DiffPolicies, Difference, READ, "What changed between two versions")  # fmt: skip
 DRY_RUN = Endpoint("policies.dry_run", "POST", "/v1/policies/dry-run", TryPolicies, TriedAll, READ, "What requests would get under other policies", errors=("PL-701", "PL-702"), keyed=False)  # fmt: skip
 DRY_RUN_RECORDED = Endpoint("policies.dry_run_recorded", "POST", "/v1/policies/dry-run/recorded", TryRecorded, RetriedAll, "audit:read", "What recorded decisions would be under other policies", errors=("PL-701", "PL-702"), keyed=False)  # fmt: skip
-ROLES = Endpoint("policies.roles", "GET", "/v1/agents/{agent}/roles", GetRoles, Roles, READ, "The roles of an identity")  # fmt: skip
-ASSIGN = Endpoint("policies.assign_role", "PUT", "/v1/agents/{agent}/roles/{role}", ChangeRole, RoleAssignment, WRITE, "Give an identity a role", errors=("PL-102",))  # fmt: skip
-UNASSIGN = Endpoint("policies.unassign_role", "DELETE", "/v1/agents/{agent}/roles/{role}", ChangeRole, RoleChanged, WRITE, "Take a role away", errors=("PL-102",))  # fmt: skip
-OVERRIDE = Endpoint("policies.issue_override", "POST", "/v1/authz/overrides", IssueOverride, Override, "oversight:decide", "Approve one operation of an agent", status=201, errors=("PL-102", "PL-103"), keyed=False)  # fmt: skip
+ROLES = Endpoint("policies.roles", "GET", "/v1/agents/{agent}/roles", GetRoles, Roles, READ, "The roles of an identity", about=AGENT)  # fmt: skip
+ASSIGN = Endpoint("policies.assign_role", "PUT", "/v1/agents/{agent}/roles/{role}", ChangeRole, RoleAssignment, WRITE, "Give an identity a role", errors=("PL-102",), about=AGENT)  # fmt: skip
+UNASSIGN = Endpoint("policies.unassign_role", "DELETE", "/v1/agents/{agent}/roles/{role}", ChangeRole, RoleChanged, WRITE, "Take a role away", errors=("PL-102",), about=AGENT)  # fmt: skip
+OVERRIDE = Endpoint("policies.issue_override", "POST", "/v1/authz/overrides", IssueOverride, Override, "oversight:decide", "Approve one operation of an agent", status=201, errors=("PL-102", "PL-103"), keyed=False, about=AGENT)  # fmt: skip
 
 ENDPOINTS = (
     CHECK,

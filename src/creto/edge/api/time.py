@@ -13,6 +13,7 @@ from creto.edge.api.dispatch import Call, handles
 from creto.edge.api.endpoint import Ask, Endpoint, Nothing, View
 from creto.edge.api.fields import Count, Id
 from creto.edge.api.parts import Parts
+from creto.gate import Effect
 from creto.platform.consensus import Lease
 
 
@@ -58,11 +59,12 @@ class LeaseView(View, frozen=True):
     expires_at: ConsensusTimestamp
 
 
+LEASE = "lease:{name}"
 TIMESTAMPS = Endpoint("time.get_timestamp", "GET", "/v1/time", GetTimestamps, Timestamps, "time:read", "Consensus timestamps", errors=("PL-301", "PL-302"))  # fmt: skip
-ACQUIRE = Endpoint("leases.acquire", "POST", "/v1/leases/{name}", AcquireLease, LeaseView, "leases:write", "Become the one holder of a name for a while", errors=("PL-303",))  # fmt: skip
-CURRENT = Endpoint("leases.current", "GET", "/v1/leases/{name}", GetLease, LeaseView, "leases:read", "Who holds a name")
-RENEW = Endpoint("leases.renew", "PUT", "/v1/leases/{name}", RenewLease, LeaseView, "leases:write", "Hold it longer", errors=("PL-303", "PL-304"))  # fmt: skip
-RELEASE = Endpoint("leases.release", "DELETE", "/v1/leases/{name}", ReleaseLease, Nothing, "leases:write", "Let it go", status=204, errors=("PL-304",))  # fmt: skip
+ACQUIRE = Endpoint("leases.acquire", "POST", "/v1/leases/{name}", AcquireLease, LeaseView, "leases:write", "Become the one holder of a name for a while", errors=("PL-303",), about=LEASE, effect=Effect.OUTSIDE)  # fmt: skip
+CURRENT = Endpoint("leases.current", "GET", "/v1/leases/{name}", GetLease, LeaseView, "leases:read", "Who holds a name", about=LEASE)  # fmt: skip
+RENEW = Endpoint("leases.renew", "PUT", "/v1/leases/{name}", RenewLease, LeaseView, "leases:write", "Hold it longer", errors=("PL-303", "PL-304"), about=LEASE, effect=Effect.OUTSIDE)  # fmt: skip
+RELEASE = Endpoint("leases.release", "DELETE", "/v1/leases/{name}", ReleaseLease, Nothing, "leases:write", "Let it go", status=204, errors=("PL-304",), about=LEASE, effect=Effect.OUTSIDE)  # fmt: skip
 
 ENDPOINTS = (TIMESTAMPS, ACQUIRE, CURRENT, RENEW, RELEASE)
 

@@ -18,11 +18,12 @@ from creto.common.ids import AgentId
 from creto.common.limits import BODY_BYTES_MAX, INTEGER_MAX, PAGE_ITEMS_DEFAULT, UPLOAD_PARTS_MAX
 from creto.common.timestamps import ConsensusTimestamp
 from creto.common.tracing import trace_id
-from creto.edge.api.dispatch import Call, handles
+from creto.edge.api.dispatch import Call, concerns, handles
 from creto.edge.api.endpoint import Ask, Endpoint, Nothing, View
 from creto.edge.api.fields import Cursor, Id, Limit, Nanos, ObjectKey, octets
-from creto.edge.api.objects import KEPT, READ, WRITE, ContentType, ObjectView, until, view
+from creto.edge.api.objects import KEPT, OBJECT, READ, WRITE, ContentType, ObjectView, until, view
 from creto.edge.api.parts import Parts
+from creto.gate import Effect
 from creto.security.storage import Part, Upload
 
 PartNumber = Annotated[int, Meta(ge=1, le=UPLOAD_PARTS_MAX)]
@@ -102,15 +103,15 @@ class PartsView(View, frozen=True):
 
 
 UPLOAD, GONE = "/v1/objects/uploads/{upload}", ("PL-804",)
-CREATE = Endpoint("objects.create_upload", "POST", "/v1/objects/uploads", CreateUpload, UploadView, WRITE, "Open an upload in parts", status=201)  # fmt: skip
+CREATE = Endpoint("objects.create_upload", "POST", "/v1/objects/uploads", CreateUpload, UploadView, WRITE, "Open an upload in parts", status=201, about=OBJECT)  # fmt: skip
 # Repeating these two is safe without a key: a part replaces itself, and completing again gives the same object.
-PUT_PART = Endpoint("objects.put_part", "PUT", UPLOAD + "/parts/{number}", PutPart, PartView, WRITE, "Send a part", raw_body="content", errors=GONE, keyed=False)  # fmt: skip
-COMPLETE = Endpoint("objects.complete_upload", "POST", UPLOAD + "/complete", CompleteUpload, ObjectView, WRITE, "Make the parts one object", status=201, errors=(*KEPT, *GONE), keyed=False)  # fmt: skip
+PUT_PART = Endpoint("objects.put_part", "PUT", UPLOAD + "/parts/{number}", PutPart, PartView, WRITE, "Send a part", raw_body="content", errors=GONE, keyed=False, effect=Effect.OUTSIDE)  # fmt: skip
+COMPLETE = Endpoint("objects.complete_upload", "POST", UPLOAD + "/complete", CompleteUpload, ObjectView, WRITE, "Make the parts one object", status=201, errors=(*KEPT, *GONE), keyed=False, effect=Effect.OUTSIDE)  # fmt: skip
 PARTS = Endpoint("objects.list_parts", "GET", UPLOAD + "/parts", ListParts, PartsView, READ, "The parts that have arrived", errors=GONE)  # fmt: skip
 LIST = Endpoint(
     "objects.list_uploads", "GET", "/v1/objects/uploads", ListUploads, UploadsPage, READ, "Uploads that are open"
 )
-ABORT = Endpoint("objects.abort_upload", "DELETE", UPLOAD, AbortUpload, Nothing, WRITE, "Give up an upload and its parts", status=204, errors=GONE)  # fmt: skip
+ABORT = Endpoint("objects.abort_upload", "DELETE", UPLOAD, AbortUpload, Nothing, WRITE, "Give up an upload and its parts", status=204, errors=GONE, effect=Effect.OUTSIDE)  # fmt: skip
 
 ENDPOINTS = (CREATE, PUT_PART, COMPLETE, PARTS, LIST, ABORT)
 
@@ -121,6 +122,15 @@ def upload_view(upload: Upload) -> UploadView:
 
 def part_view(part: Part) -> PartView:
     return PartView(number=part.number, size=part.size, root=part.root)
+
+
+@concerns(PUT_PART, COMPLETE, PARTS, ABORT)
+async def upload_subject(
+    parts: Parts, call: Call, ask: PutPart | CompleteUpload | ListParts | AbortUpload
+) -> str | None:
+    """The object that the upload becomes."""
+    key = await parts.uploads.key_of(call.known.tenant, ask.upload)
+    return None if key is None else f"object:{key}"
 
 
 @handles(CREATE)

@@ -27,9 +27,9 @@ from creto.common.ids import (
     SandboxId,
     SubscriptionId,
     TenantId,
-    new_id,
 )
 from creto.common.timestamps import ConsensusTimestamp
+from creto.store.entries import entry
 from creto.store.types import Entry, EntryId, Outcome
 
 E = TypeVar("E", bound="AuditEvent")
@@ -63,18 +63,17 @@ class AuditEvent(msgspec.Struct, frozen=True, kw_only=True, tag=True, tag_field=
         **rest: Any,
     ) -> Entry:
         """`rest` are the other fields of an Entry: delegation_chain, why, code, grade, intent_id, trace_id, degraded_clock."""
-        return Entry(
-            event_id=event_id or EntryId(new_id()),
+        return entry(
             tenant=tenant,
             product=self.product,
-            agent_nhi=agent,
+            agent=agent,
             action=rest.pop("action", self.action),
             resource=rest.pop("resource", None) or self.resource,
             outcome=outcome,
             timestamp=timestamp,
             event=type(self).__name__,
             metadata=msgspec.Raw(wire.encode(self)),
-            **rest,
+            **rest | ({"event_id": event_id} if event_id else {}),
         )
 
 

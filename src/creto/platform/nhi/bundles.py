@@ -23,7 +23,9 @@ from creto.store.types import Isolation, ReadTx, Tx
 
 
 class Bundles(Core):
-    async def publish_bundle(self, tenant: TenantId, agent: AgentId, upload: BundleUpload) -> PrekeyCounts:
+    async def publish_bundle(
+        self, tenant: TenantId, agent: AgentId, upload: BundleUpload, *, actor: AgentId | None = None
+    ) -> PrekeyCounts:
         """Add one-time keys, replace lasting ones. The first upload must bring every lasting kind."""
         tenant, now = checked_tenant(tenant), self._clock.now()
         check_upload(upload)
@@ -43,7 +45,7 @@ class Bundles(Core):
             if max(counts.one_time_dh, counts.one_time_kem) > ONE_TIME_PREKEYS_MAX:
                 raise InvalidInput.of("keys", got=f"{counts}", expected=f"at most {ONE_TIME_PREKEYS_MAX} of a kind")
             self._record(
-                tx, tenant, "bundle_published", "KeyBundlePublished", actor=agent, subject=agent, now=now,
+                tx, tenant, "bundle_published", "KeyBundlePublished", actor=actor or agent, subject=agent, now=now,
                 fields={"batch": upload.batch, "keys": len(upload.keys)},
             )  # fmt: skip
             return counts

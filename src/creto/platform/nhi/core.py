@@ -7,15 +7,16 @@ from collections import Counter
 import msgspec
 
 from creto.common import wire
-from creto.common.errors import EnablementError, InternalError, InvalidInput, ProductId
-from creto.common.ids import AgentId, TenantId, checked_tenant, new_id
+from creto.common.errors import EnablementError, InternalError, InvalidInput
+from creto.common.ids import AgentId, TenantId, checked_tenant
 from creto.common.timestamps import Clock, ConsensusTimestamp
 from creto.platform.crypto.jose import b64url_decode, b64url_encode
 from creto.platform.nhi import lifecycle
 from creto.platform.nhi.registry import Registered, Registry
 from creto.platform.nhi.secrets import Secrets
 from creto.platform.nhi.types import Identity
-from creto.store.types import Entry, EntryId, Outcome, Store, Tx
+from creto.store.entries import entry
+from creto.store.types import Store, Tx
 
 CURSOR_CHARS_MAX = 400  # a time and an agent id
 
@@ -68,14 +69,11 @@ class Core:
         """One entry in the ledger, and the same facts on the bus as `nhi.<act>`."""
         metadata = wire.encode(fields)
         tx.record(
-            Entry(
-                event_id=EntryId(new_id()),
+            entry(
                 tenant=tenant,
-                product=ProductId.PLATFORM,
-                agent_nhi=actor,
+                agent=actor,
                 action=f"nhi.{act}",
                 resource=subject,
-                outcome=Outcome.SUCCESS,
                 timestamp=now,
                 event=event,
                 metadata=msgspec.Raw(metadata),

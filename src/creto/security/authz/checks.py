@@ -1,7 +1,7 @@
 """The check: a hit from memory, a miss evaluated.
 
 INVARIANT: only decisions that no context attribute could change are kept: no policy whose scope fits the request reads `context`.
-INVARIANT: quota is asked on every check that would be allowed, hit or miss.
+INVARIANT: quota is reserved on every check that would be allowed, hit or miss; who checks settles it or releases it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from creto.common.errors import InvalidInput
 from creto.common.ids import AgentId, TenantId
 from creto.common.limits import AUTHZ_RESOURCE_CHARS_MAX, AUTHZ_TTL_S, ID_CHARS_MAX
 from creto.common.timestamps import SECOND
-from creto.platform.nhi import Standing, lifecycle
+from creto.platform.nhi import Standing, ValidatedChain, lifecycle
 from creto.security.authz import names
 from creto.security.authz.cedar.entities import context_from_json
 from creto.security.authz.cedar.expressions import Request
@@ -22,7 +22,7 @@ from creto.security.authz.cedar.values import Uid
 from creto.security.authz.directory import View, find_identity
 from creto.security.authz.hits import Shelf
 from creto.security.authz.lattice import decided
-from creto.security.authz.types import Allow, Decision, Deny, QuotaDenied
+from creto.security.authz.types import Allow, Decision, Deny, Granted, Reservation
 
 if TYPE_CHECKING:
     from creto.security.authz.core import Core, Holding
@@ -46,20 +46,29 @@ class TenantAuthz:
         self.tenant = tenant
 
     def check(
-        self, agent: AgentId, action: str, resource: str, context: Mapping[str, Any] | None = None
-    ) -> Decision:  # fmt: skip
+        self,
+        agent: AgentId,
+        action: str,
+        resource: str,
+        context: Mapping[str, Any] | None = None,
+        chain: ValidatedChain | None = None,
+        amount: int = 1,
+    ) -> Decision:
         try:
             return self._shelf.table[agent][action][resource]
         except (KeyError, TypeError):
-            return self._counted(self._miss(agent, action, resource, context), agent, action, resource)
+            decision = self._miss(agent, action, resource, context)
+            return self._metered(decision, agent, action, resource, chain, amount)
 
-    def _counted(self, decision: Decision, agent: AgentId, action: str, resource: str) -> Decision:
-        """Quota taken for what is allowed, if there is who takes it."""
+    def _metered(
+        self, decision: Decision, agent: AgentId, action: str, resource: str, chain: ValidatedChain | None, amount: int
+    ) -> Decision:
+        """With quota held for what is allowed, if there is who keeps it."""
         quota = self._core._quota
         if quota is None or type(decision) is not Allow:
             return decision
-        verdict = quota.take(self.tenant, agent, action, resource)
-        return decision if verdict.allowed else QuotaDenied(verdict.reason, verdict.retry_after_s)
+        held = quota.reserve(self.tenant, agent, chain, action, resource, amount)
+        return Granted(decision.policies, held) if isinstance(held, Reservation) else held
 
     def _miss(self, agent: AgentId, action: str, resource: str, context: Mapping[str, Any] | None) -> Decision:
         check_names(agent, action, resource)
@@ -84,18 +93,24 @@ class TenantAuthz:
 
 
 class QuotaTenantAuthz(TenantAuthz):
-    """The same, with quota taken for hits too."""
+    """The same, with quota held for hits too."""
 
     __slots__ = ()
 
     def check(
-        self, agent: AgentId, action: str, resource: str, context: Mapping[str, Any] | None = None
-    ) -> Decision:  # fmt: skip
+        self,
+        agent: AgentId,
+        action: str,
+        resource: str,
+        context: Mapping[str, Any] | None = None,
+        chain: ValidatedChain | None = None,
+        amount: int = 1,
+    ) -> Decision:
         try:
             decision = self._shelf.table[agent][action][resource]
         except (KeyError, TypeError):
             decision = self._miss(agent, action, resource, context)
-        return self._counted(decision, agent, action, resource)
+        return self._metered(decision, agent, action, resource, chain, amount)
 
 
 def check_names(agent: object, action: object, resource: object) -> None:

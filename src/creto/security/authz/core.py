@@ -10,8 +10,8 @@ import msgspec
 from msgspec.structs import replace
 
 from creto.common import wire
-from creto.common.errors import InvalidInput, ProductId
-from creto.common.ids import AgentId, TenantId, checked_tenant, new_id
+from creto.common.errors import InvalidInput
+from creto.common.ids import AgentId, TenantId, checked_tenant
 from creto.common.limits import AUTHZ_TENANTS_MAX
 from creto.common.timestamps import Clock, ConsensusTimestamp
 from creto.platform.crypto import SigningKey
@@ -27,7 +27,8 @@ from creto.security.authz.facts import Facts
 from creto.security.authz.hits import Hits, Shelf, Ticks
 from creto.security.authz.sweeper import Sweeper
 from creto.security.authz.types import PolicyVersion, QuotaHook
-from creto.store.types import Entry, EntryId, Outcome, Store, Tx
+from creto.store.entries import entry
+from creto.store.types import Outcome, Store, Tx
 
 CHANGED = "authz.changed"
 RECENT_MAX = 16  # compiled texts kept for a rollback
@@ -188,11 +189,9 @@ class Core:
     ) -> None:  # fmt: skip
         """One entry in the ledger, and the same facts on the bus as `authz.<act>`."""
         tx.record(
-            Entry(
-                event_id=EntryId(new_id()),
+            entry(
                 tenant=tenant,
-                product=ProductId.PLATFORM,
-                agent_nhi=AgentId(actor),
+                agent=AgentId(actor),
                 action=f"authz.{act}",
                 resource=subject,
                 outcome=outcome,

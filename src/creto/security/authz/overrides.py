@@ -18,7 +18,12 @@ from sys import intern
 
 from creto.common.errors import InternalError, InvalidInput, Unauthorized
 from creto.common.ids import AgentId, TenantId, checked_name, checked_tenant
-from creto.common.limits import ARGS_DIGEST_BYTES_MAX, OVERRIDE_TTL_S_MAX, OVERRIDES_ADMITTED_MAX
+from creto.common.limits import (
+    ARGS_DIGEST_BYTES_MAX,
+    AUTHZ_RESOURCE_CHARS_MAX,
+    OVERRIDE_TTL_S_MAX,
+    OVERRIDES_ADMITTED_MAX,
+)
 from creto.common.timestamps import DAY, SECOND, Clock, ConsensusTimestamp
 from creto.platform.crypto import SigningKey, random_bytes
 from creto.platform.crypto.jose import b64url_encode
@@ -33,7 +38,6 @@ from creto.store.types import ReadTx, Store, Tx
 
 KEPT_NS = DAY  # used tokens are remembered this long after they have expired
 TOKEN_ID_BYTES = 24  # 192 bits: nobody guesses one
-URI_CHARS_MAX = 1024
 Binding = tuple[str, str, str, str, bytes]  # tenant, agent, action, resource, arguments' digest
 
 
@@ -96,7 +100,7 @@ class Overrides(Core):
             tenant=tenant,
             agent=AgentId(checked_name(agent, "agent")),
             action=checked_name(action, "action"),
-            resource=checked_name(resource, "resource", chars_max=URI_CHARS_MAX),
+            resource=checked_name(resource, "resource", chars_max=AUTHZ_RESOURCE_CHARS_MAX),
             args_digest=args_digest,
             policy_version=version,
             issued_at=now,

@@ -11,16 +11,18 @@ from collections.abc import AsyncIterator
 from typing import Any, Protocol
 
 import msgspec
+from msgspec.structs import replace
 
 from creto.common.errors import InvalidInput
 from creto.common.ids import TenantId, checked_tenant
 from creto.common.limits import AUTHZ_DRY_RUN_MAX, AUTHZ_REPLAY_ENTRIES_MAX, PAGE_ITEMS_MAX
 from creto.common.timestamps import ConsensusTimestamp
 from creto.platform.audit import AuditQuery, LoggedEntry
+from creto.security.authz.attributes import GATE_ATTRIBUTES, with_gate_attributes
 from creto.security.authz.core import Holding
 from creto.security.authz.policybook import PolicyBook, tried
 from creto.security.authz.types import CheckRequest, Deny, Explanation, Replay, Replayed
-from creto.store.types import Entry
+from creto.store.types import Entry, Grade
 
 Key = tuple[str, str, str, bytes]  # agent, action, resource, context
 
@@ -45,7 +47,7 @@ class Recorded:
         if entry.grade is None or entry.intent_id is not None:
             return  # no operation, or the end of one
         self.requests += 1
-        key = (entry.agent_nhi, entry.action, entry.resource, bytes(entry.context))
+        key = (entry.agent_nhi, *asked(entry), bytes(entry.context))
         self.newest.setdefault(key, entry)
         self.times[key] = self.times.get(key, 0) + 1
 
@@ -89,8 +91,11 @@ class Replays(PolicyBook):
 
     def _decided_again(self, tenant: TenantId, entry: Entry, now: Holding, then: Holding, times: int) -> Replayed:
         context: dict[str, Any] = msgspec.json.decode(bytes(entry.context) or b"{}", type=dict)
-        request = CheckRequest(entry.agent_nhi, entry.action, entry.resource, context)
-        told = [self._told(tenant, holding, request) for holding in (now, then)]
+        request = CheckRequest(entry.agent_nhi, *asked(entry), context)
+        chain, grade = entry.delegation_chain or (entry.agent_nhi,), entry.grade or Grade.COOPERATIVE
+        own = {name: value for name, value in context.items() if name not in GATE_ATTRIBUTES}
+        seen = replace(request, context=with_gate_attributes(own, chain, grade, entry.timestamp))
+        told = [self._told(tenant, holding, seen) for holding in (now, then)]
         return Replayed(
             request=request,
             now=told[0].decision,
@@ -107,3 +112,8 @@ class Replays(PolicyBook):
             return self._explain(tenant, holding, request)
         except InvalidInput as error:  # refused before any policy was asked, and would be again
             return Explanation(Deny(error.message), holding.version)
+
+
+def asked(entry: Entry) -> tuple[str, str]:
+    """The action and the resource that the gate was asked about; a part's own entry names them beside its own words."""
+    return entry.under or (entry.action, entry.resource)

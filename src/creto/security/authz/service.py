@@ -15,13 +15,25 @@ from creto.common.errors import InvalidInput
 from creto.common.ids import AgentId, AgentIdentity, TenantId
 from creto.common.timestamps import Clock
 from creto.platform.crypto import SigningKey
-from creto.platform.nhi import Nhi
+from creto.platform.nhi import Nhi, ValidatedChain
 from creto.security.authz.checks import TenantAuthz
 from creto.security.authz.entitybook import EntityBook
 from creto.security.authz.hits import Ticks
 from creto.security.authz.overrides import Overrides
 from creto.security.authz.replays import Replays
-from creto.security.authz.types import AuthzRequest, CheckRequest, Decision, QuotaDenied, QuotaHook, QuotaVerdict
+from creto.security.authz.types import (
+    UNLIMITED,
+    Allow,
+    AuthzRequest,
+    CheckRequest,
+    Decision,
+    Granted,
+    QuotaDecision,
+    QuotaDenied,
+    QuotaHook,
+    RequiresOversight,
+    Reservation,
+)
 from creto.store.types import Store
 
 
@@ -44,16 +56,36 @@ class Authz(Replays, EntityBook, Overrides):
         """From here on decisions are remembered."""
         self._sweeper.start()
 
-    def check_quota(self, agent: AgentId, event_type: str, *, tenant: TenantId) -> QuotaVerdict:
+    def check_quota(self, agent: AgentId, event_type: str, *, tenant: TenantId) -> QuotaDecision:
         """Whether something of a quota is left; nothing is taken. Without metering everything is allowed."""
         quota = self._quota
-        return quota.check_quota(tenant, agent, event_type) if quota is not None else QuotaVerdict(True)
+        return quota.check_quota(tenant, agent, event_type) if quota is not None else UNLIMITED
 
-    def quota(self, agent: AgentId, action: str, resource: str, *, tenant: TenantId) -> QuotaDenied | None:
-        """Take quota alone, for an act that policy leaves to a human who has said yes."""
+    def reserve_approved(
+        self,
+        agent: AgentId,
+        action: str,
+        resource: str,
+        *,
+        tenant: TenantId,
+        chain: ValidatedChain | None = None,
+        amount: int = 1,
+    ) -> Reservation | QuotaDenied | RequiresOversight | None:
+        """Hold quota alone, for an act that was left to a human who has said yes; None where nobody keeps quotas."""
         quota = self._quota
-        verdict = quota.take(tenant, agent, action, resource) if quota is not None else None
-        return QuotaDenied(verdict.reason, verdict.retry_after_s) if verdict and not verdict.allowed else None
+        if quota is None:
+            return None
+        return quota.reserve(tenant, agent, chain, action, resource, amount, approved=True)
+
+    def settle(self, reservation: Reservation | None, amount: int | None = None) -> None:
+        """The act that was allowed has happened."""
+        if reservation is not None and self._quota is not None:
+            self._quota.settle(reservation, amount)
+
+    def release(self, reservation: Reservation | None) -> None:
+        """The act that was allowed has not happened."""
+        if reservation is not None and self._quota is not None:
+            self._quota.release(reservation)
 
     def remembered(self) -> int:
         """How many decisions are kept."""
@@ -89,7 +121,10 @@ class Authz(Replays, EntityBook, Overrides):
         *,
         tenant: TenantId,
     ) -> Decision:
-        """Allow, Deny, RequiresOversight or QuotaDenied. Context are attributes of this one request, in Cedar's JSON."""
+        """Allow, Deny, RequiresOversight or QuotaDenied. Context are attributes of this one request, in Cedar's JSON.
+
+        A question: what it would take of a quota is given back. Who goes on to act asks `tenant(t).check` and settles.
+        """
         shelf = self._shelves.get(tenant)
         if shelf is not None:  # a hit without a further call
             try:
@@ -98,7 +133,12 @@ class Authz(Replays, EntityBook, Overrides):
                 pass
         if action is None:
             return self._check_request(agent, tenant)
-        return (self._views.get(tenant) or self._open(tenant)).check(agent, action, resource, context)  # type: ignore[arg-type]  # a miss looks at what it is given
+        decision = (self._views.get(tenant) or self._open(tenant)).check(agent, action, resource, context)  # type: ignore[arg-type]  # a miss looks at what it is given
+        return decision if type(decision) is not Granted else self._given_back(decision)
+
+    def _given_back(self, granted: Granted) -> Allow:
+        self.release(granted.reservation)
+        return Allow(granted.policies)
 
     def _check_request(self, request: object, tenant: TenantId) -> Decision:
         """A request as one value, as the client writes it."""

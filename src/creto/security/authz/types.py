@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
 from creto.common.ids import AgentId, AgentIdentity, TenantId
+from creto.common.limits import INTEGER_MAX
 from creto.common.timestamps import ConsensusTimestamp
 from creto.store.types import Outcome
+
+if TYPE_CHECKING:
+    from creto.platform.nhi import ValidatedChain
 
 
 class Allow(msgspec.Struct, frozen=True, tag="allow", omit_defaults=True):
@@ -50,8 +55,12 @@ class RequiresOversight(msgspec.Struct, frozen=True, tag="requires_oversight", o
 
 
 class QuotaDenied(msgspec.Struct, frozen=True, tag="quota_denied", omit_defaults=True):
+    """`limit` and `used` are those of the quota that ran out, of the caller or of one above it in the chain."""
+
     reason: str
     retry_after_s: float | None = None
+    limit: int | None = None
+    used: int | None = None
 
 
 Decision = Allow | Deny | RequiresOversight | QuotaDenied
@@ -84,23 +93,85 @@ class AuthzRequest(msgspec.Struct, frozen=True, omit_defaults=True):
         return self.principal
 
 
-class QuotaVerdict(msgspec.Struct, frozen=True):
-    allowed: bool
-    reason: str = ""
-    retry_after_s: float | None = None
+class QuotaOutcome(StrEnum):
+    """What a quota does with an act. Beyond its limit: block, throttle, ask a human, allow and tell, top up, charge."""
+
+    ALLOW = "allow"
+    ALLOW_WITH_NOTIFICATION = "allow_with_notification"
+    TOP_UP = "top_up"
+    CHARGE = "charge"
+    THROTTLE = "throttle"
+    REQUIRE_APPROVAL = "require_approval"
+    DENY = "deny"
+
+    @property
+    def allowed(self) -> bool:
+        return self in (self.ALLOW, self.ALLOW_WITH_NOTIFICATION, self.TOP_UP, self.CHARGE)
+
+
+class Reservation(msgspec.Struct, frozen=True, kw_only=True):
+    """Quota that is held for one act until it is settled or released. `outcome` says on which terms."""
+
+    reservation_id: str
+    amount: int
+    outcome: QuotaOutcome = QuotaOutcome.ALLOW
+
+
+class Granted(Allow, frozen=True, tag="allow"):
+    """An Allow for which quota is held."""
+
+    reservation: Reservation | None = None
+
+
+class QuotaDecision(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer of a quota, and which ancestor and window gave it."""
+
+    outcome: QuotaOutcome
+    remaining: int
+    limit: int
+    resets_at: ConsensusTimestamp | None = None
+    decided_by: AgentId | None = None
+    window: str | None = None
+    retry_after_s: Decimal | None = None
+
+    @property
+    def allowed(self) -> bool:
+        return self.outcome.allowed
+
+
+UNLIMITED = QuotaDecision(outcome=QuotaOutcome.ALLOW, remaining=INTEGER_MAX, limit=INTEGER_MAX)
 
 
 class QuotaHook(Protocol):
-    """What takes quota inside a check: metering. Hand it to `Authz.use_quota`.
+    """Who keeps the quotas: metering. Hand it to `Authz.use_quota`.
 
-    Both are called on any thread, many at once, on the path of every allowed check: memory alone, no lock that is held for long, no waiting.
-    An exception refuses the act: it passes through `check`, and nothing is allowed.
+    All are called on any thread, many at once, on the path of every allowed check: memory alone, no lock that is held for long, no waiting.
+    An exception of `reserve` refuses the act: it passes through `check`, and nothing is allowed. `settle` and `release` do not fail.
     """
 
-    def take(self, tenant: TenantId, agent: AgentId, action: str, resource: str) -> QuotaVerdict:
-        """One act that policy allows and that is about to happen: count it, or say no. It is asked once for each check, also a remembered one."""
+    def reserve(
+        self,
+        tenant: TenantId,
+        agent: AgentId,
+        chain: ValidatedChain | None,
+        action: str,
+        resource: str,
+        amount: int,
+        *,
+        approved: bool = False,
+    ) -> Reservation | QuotaDenied | RequiresOversight:
+        """Hold quota of the agent and of everybody above it in the chain, within each link's budget, for an act that policy allows.
 
-    def check_quota(self, tenant: TenantId, agent: AgentId, event_type: str) -> QuotaVerdict:
+        All of it or nothing. Without a chain the agent acts for itself. `approved`: a human has agreed to this very act.
+        """
+
+    def settle(self, reservation: Reservation, amount: int | None = None) -> None:
+        """The act has happened; it took what was reserved, or this."""
+
+    def release(self, reservation: Reservation) -> None:
+        """The act has not happened."""
+
+    def check_quota(self, tenant: TenantId, agent: AgentId, event_type: str) -> QuotaDecision:
         """Whether there is something left; nothing is taken."""
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 
 from creto.common import wire
-from creto.common.errors import InvalidInput, ProductId
-from creto.common.ids import AgentId, ResourceId, TenantId, checked_name, checked_tenant, new_id
+from creto.common.errors import InvalidInput
+from creto.common.ids import AgentId, ResourceId, TenantId, checked_name, checked_tenant
 from creto.common.limits import CONTEXT_BYTES_MAX, CONTEXT_TTL_S_MAX, PAGE_ITEMS_MAX
 from creto.common.timestamps import SECOND, Clock, ConsensusTimestamp
 from creto.platform.crypto import mac
@@ -16,7 +16,8 @@ from creto.security.memory.agentkeys import AgentKey, AgentKeys
 from creto.security.memory.store import Partition
 from creto.security.memory.types import Origin
 from creto.security.tenantkeys import TenantKeys
-from creto.store.types import Entry, EntryId, Outcome, Store
+from creto.store.entries import entry
+from creto.store.types import Entry, Store
 
 
 class Act(msgspec.Struct, frozen=True):
@@ -46,14 +47,11 @@ class Core:
         return Act(by or agent, now, trace_id, now + int(ttl_s * SECOND))
 
     def entry(self, tenant: TenantId, agent: AgentId, act: Act, event: str, action: str, **metadata: Any) -> Entry:
-        return Entry(
-            event_id=EntryId(new_id()),
+        return entry(
             tenant=tenant,
-            product=ProductId.PLATFORM,
-            agent_nhi=act.by,
+            agent=act.by,
             action=action,
             resource=ResourceId("memory", "agent", agent).to_uri(),
-            outcome=Outcome.SUCCESS,
             timestamp=act.now,
             event=event,
             metadata=msgspec.Raw(wire.encode(metadata)),

@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 
 from creto.common import wire
-from creto.common.errors import NotFound, ProductId, Timeout
-from creto.common.ids import AgentId, ResourceId, TenantId, new_id
+from creto.common.errors import NotFound, Timeout
+from creto.common.ids import AgentId, ResourceId, TenantId
 from creto.common.limits import BLOB_GRACE_S, PUT_S_MAX
 from creto.common.timestamps import SECOND, Clock, ConsensusTimestamp
 from creto.security.storage import envelope, rules
@@ -19,7 +19,8 @@ from creto.security.storage.envelope import Binding, Secret
 from creto.security.storage.segments import SegmentReader, discard
 from creto.security.storage.types import Attributes, ObjectInfo, ObjectStat, Segment
 from creto.security.tenantkeys import TenantKeys
-from creto.store.types import Entry, EntryId, Outcome, Store, Tx
+from creto.store.entries import entry
+from creto.store.types import Entry, Store, Tx
 
 BLOB_GRACE_NS = BLOB_GRACE_S * SECOND
 
@@ -39,14 +40,11 @@ class Core:
         self.clock = clock
 
     def entry(self, tenant: TenantId, act: Act, event: str, action: str, key: str, **metadata: Any) -> Entry:
-        return Entry(
-            event_id=EntryId(new_id()),
+        return entry(
             tenant=tenant,
-            product=ProductId.PLATFORM,
-            agent_nhi=act.agent,
+            agent=act.agent,
             action=action,
             resource=ResourceId("storage", "object", key).to_uri(),
-            outcome=Outcome.SUCCESS,
             timestamp=self.clock.now(),
             event=event,
             metadata=msgspec.Raw(wire.encode(metadata)),

@@ -69,6 +69,11 @@ class Uploads:
         await core.store.write(fn)
         return row.upload
 
+    async def key_of(self, tenant: TenantId, upload: str) -> str | None:
+        """The key under which an open upload becomes an object."""
+        row = await self._core.store.read(lambda tx: rows.find_upload(tx, checked_tenant(tenant), upload))
+        return None if row is None else row.upload.key
+
     async def put_part(self, tenant: TenantId, upload: str, number: int, content: Content) -> Part:
         """Store a part, 1 to 10,000; a part sent again replaces the one before."""
         core, tenant = self._core, checked_tenant(tenant)

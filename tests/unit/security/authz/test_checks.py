@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -15,13 +16,14 @@ from creto.security.authz import (
     CheckRequest,
     Decision,
     Deny,
+    Granted,
     OversightRequirement,
     QuotaDenied,
-    QuotaVerdict,
     RequiresOversight,
 )
 from creto.security.authz.cedar import Uid
 from creto.store import open_store
+from tests.quotas import Quota
 from tests.unit.platform.nhi.town import TENANT
 from tests.unit.security.authz.office import PARTS, READ, SANDBOX, Office, Ticks
 
@@ -177,54 +179,57 @@ async def test_a_request_as_one_value(office: Office) -> None:
         office.authz.check(ada.nhi, tenant=TENANT)  # type: ignore[call-overload]
 
 
-class OneADay:
-    def __init__(self) -> None:
-        self.left = 2
-
-    def take(self, tenant: str, agent: str, action: str, resource: str) -> QuotaVerdict:
-        self.left -= 1
-        return QuotaVerdict(self.left >= 0, "spent", 60.0)
-
-    def check_quota(self, tenant: str, agent: str, event_type: str) -> QuotaVerdict:
-        return QuotaVerdict(self.left > 0, "spent", 60.0)
-
-
-async def test_quota_is_taken_on_every_check_that_would_be_allowed(office: Office, ticks: Ticks) -> None:
+async def test_quota_is_asked_on_every_check_that_would_be_allowed(office: Office, ticks: Ticks) -> None:
     ada = await office.hire("Ada", "operator")
-    quota = OneADay()
+    quota = Quota(limit=2)
     metered = Office(office.store, ticks=ticks, quota=quota)
-    assert isinstance(metered.check(ada), Allow)
-    assert isinstance(metered.check(ada), Allow)  # a hit
-    assert metered.check(ada) == QuotaDenied("spent", 60.0)
-    assert isinstance(metered.check("agent:nhi:ed25519:nobody"), Deny)  # type: ignore[arg-type]
-    assert quota.left == -1
+    check = metered.authz.tenant(TENANT).check
+    for _ in range(2):  # the second is a hit
+        assert isinstance(check(ada.nhi, READ, SANDBOX), Granted)
+    assert check(ada.nhi, READ, SANDBOX) == QuotaDenied("spent", 60.0, limit=2, used=2)
+    assert isinstance(check("agent:nhi:ed25519:nobody", READ, SANDBOX), Deny)  # type: ignore[arg-type]
+    assert len(quota.asked) == 3
+
+
+async def test_what_is_granted_is_settled_or_released(office: Office) -> None:
+    ada = await office.hire("Ada", "operator")
+    quota = Quota(limit=10)
+    office.authz.use_quota(quota)
+    first, second = (office.authz.tenant(TENANT).check(ada.nhi, READ, SANDBOX, amount=3) for _ in range(2))
+    assert isinstance(first, Granted)
+    assert isinstance(second, Granted)
+    office.authz.settle(first.reservation, 2)
+    office.authz.release(second.reservation)
+    assert (quota.settled, quota.released, quota.held) == ([2], [3], {})
+
+
+async def test_a_question_takes_nothing(office: Office) -> None:
+    ada = await office.hire("Ada", "operator")
+    quota = Quota(limit=1)
+    office.authz.use_quota(quota)
+    for _ in range(5):
+        assert type(office.check(ada)) is Allow
+    assert (quota.used, len(quota.asked)) == (0, 5)
 
 
 async def test_quota_that_comes_later_is_taken_through_what_is_held_already(office: Office) -> None:
     ada = await office.hire("Ada", "operator")
     held = office.authz.tenant(TENANT).check
-    assert isinstance(held(ada.nhi, READ, SANDBOX), Allow)
+    assert type(held(ada.nhi, READ, SANDBOX)) is Allow
     assert office.authz.check_quota(ada.nhi, "api_calls", tenant=TENANT).allowed
-    quota = OneADay()
+    quota = Quota(limit=1)
     office.authz.use_quota(quota)
-    assert isinstance(held(ada.nhi, READ, SANDBOX), Allow)
     assert office.authz.check_quota(ada.nhi, "api_calls", tenant=TENANT).allowed
-    assert isinstance(office.check(ada), Allow)
+    assert type(held(ada.nhi, READ, SANDBOX)) is Granted
     assert not office.authz.check_quota(ada.nhi, "api_calls", tenant=TENANT).allowed  # and nothing is taken
-    assert held(ada.nhi, READ, SANDBOX) == office.check(ada) == QuotaDenied("spent", 60.0)
-    assert quota.left == -2
+    assert held(ada.nhi, READ, SANDBOX) == office.check(ada) == QuotaDenied("spent", 60.0, limit=1, used=1)
     office.authz.use_quota(None)
-    assert isinstance(held(ada.nhi, READ, SANDBOX), Allow)
-    assert isinstance(office.check(ada), Allow)
+    assert type(held(ada.nhi, READ, SANDBOX)) is Allow
 
 
 async def test_no_check_that_begins_after_the_quota_came_goes_uncounted(office: Office) -> None:
     """Threads that check through one held handle while the quota comes."""
     ada = await office.hire("Ada", "operator")
-
-    class Full(OneADay):
-        def take(self, *_: str) -> QuotaVerdict:
-            return QuotaVerdict(False, "full")
 
     held = office.authz.tenant(TENANT).check
     for _ in range(20):
@@ -245,7 +250,7 @@ async def test_no_check_that_begins_after_the_quota_came_goes_uncounted(office: 
         for thread in threads:
             thread.start()
         asked.wait(10)
-        office.authz.use_quota(Full())
+        office.authz.use_quota(Quota(limit=0))
         in_force.set()
         for thread in threads:
             thread.join()
@@ -255,8 +260,8 @@ async def test_no_check_that_begins_after_the_quota_came_goes_uncounted(office: 
 async def test_a_quota_that_fails_allows_nothing(office: Office) -> None:
     ada = await office.hire("Ada", "operator")
 
-    class Broken(OneADay):
-        def take(self, *_: str) -> QuotaVerdict:
+    class Broken(Quota):
+        def reserve(self, *_: Any, **__: Any) -> Any:
             raise InternalError("PL-500")
 
     office.authz.use_quota(Broken())
@@ -325,15 +330,8 @@ BAD: list[tuple[object, object]] = [([], SANDBOX), (None, SANDBOX), ("x" * 201, 
 @pytest.mark.parametrize(("action", "resource"), BAD)
 @pytest.mark.parametrize("counted", [False, True])
 async def test_what_is_no_name_is_refused(tmp_path: Path, action: object, resource: object, counted: bool) -> None:
-    class Generous:
-        def take(self, *_: object) -> QuotaVerdict:
-            return QuotaVerdict(True)
-
-        def check_quota(self, *_: object) -> QuotaVerdict:
-            return QuotaVerdict(True)
-
     store = open_store(f"sqlite:///{tmp_path}/office.db", parts=PARTS)
-    office = Office(store, quota=Generous() if counted else None)
+    office = Office(store, quota=Quota(limit=9) if counted else None)
     ada = await office.hire("Ada", "operator")
     with pytest.raises(InvalidInput, match="PL-400"):
         office.authz.check(ada.nhi, action, resource, tenant=TENANT)  # type: ignore[arg-type]

@@ -52,7 +52,10 @@ async def test_two_names_of_one_act_are_one_act(office: Office) -> None:
         ("finance", {"metering"}),
         ("approver", set()),
         ("auditor", {"platform:read"}),
-        ("operator", {"runtime", "messaging", "memory", "metering", "oversight", "platform:read", "platform:write", "business"}),
+        (
+            "operator",
+            {"runtime", "messaging", "memory", "metering", "oversight", "platform:read", "platform:write", "agents:write", "business"},
+        ),
     ],
 )  # fmt: skip
 async def test_roles_reach_whole_groups_of_acts(office: Office, role: str, groups: set[str]) -> None:
