@@ -20,7 +20,7 @@ def story(folder: Path) -> None:
         stored = creto.objects.put(key=KEY, content=CONTRACT, content_type="text/plain")
         print(f"stored {stored.key}, {stored.size} bytes")
 
-        blobs = [p for p in (folder / "creto.db.objects").rglob("*") if p.is_file()]
+        blobs = [p for p in (folder / "creto-objects").rglob("*") if p.is_file()]
         print("readable on disk:", any(b"parties" in blob.read_bytes() for blob in blobs))
 
         part = creto.objects.get(key=KEY, start=4, length=7)  # opens one chunk of 64 KiB, not the object

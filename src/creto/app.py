@@ -15,12 +15,12 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
 from creto.bus import Bus, EmbeddedBus
+from creto.common.breaker import CircuitBreaker
 from creto.common.config import Config
-from creto.common.errors import AlreadyExists, ConnectionFailed, InternalError, InvalidInput, NotFound
+from creto.common.errors import AlreadyExists, ConnectionFailed, CryptoError, InternalError, InvalidInput, NotFound
 from creto.common.ids import AgentId, KeyId, TenantId, checked_tenant
 from creto.common.settings import (
     AuditConfig,
@@ -70,14 +70,6 @@ OPERATOR_KEY = KeyId("operator")
 OPERATOR_NAME = "operator"
 
 
-class Role(StrEnum):
-    """What a process of `creto serve` does."""
-
-    HTTP = "http"
-    GRPC = "grpc"
-    WORKER = "worker"
-
-
 @dataclass(frozen=True)
 class App:
     parts: Parts
@@ -102,12 +94,14 @@ async def running(config: Config, *, work: bool = True) -> AsyncIterator[App]:
         layer_key = await ensured_key(keystore, PLATFORM_TENANT, LAYER_KEY)
         nhi = Nhi(store, clock, keystore)
         await nhi.start()
+        witnesses = witnesses_of(config[AuditConfig])
+        breakers = [witness.breaker for witness in witnesses]
         audit = await open_log(
             opened,
             clock,
             keystore,
             config[AuditConfig].origin,
-            witnesses=witnesses_of(config[AuditConfig]),
+            witnesses=witnesses,
             witnesses_required=config[AuditConfig].witnesses_min,
         )
         authz = Authz(store, clock, nhi, signer=layer_key)
@@ -121,7 +115,7 @@ async def running(config: Config, *, work: bool = True) -> AsyncIterator[App]:
             metrics=metrics,
             requests=Requests(metrics),
             store=store,
-            guard=guard_for(config, opened, stack),
+            guard=guard_for(config, opened, stack, breakers),
             clock=clock,
             keystore=keystore,
             nhi=nhi,
@@ -133,6 +127,7 @@ async def running(config: Config, *, work: bool = True) -> AsyncIterator[App]:
             uploads=storage.uploads,
             bus=bus,
             gate=Gate(nhi, authz, store, clock, metrics),
+            breakers=tuple(breakers),
         )
         if work:
             await asyncio.to_thread(audit.start)
@@ -157,16 +152,17 @@ def check_offered(config: Config) -> None:
 
 def open_configured_store(config: Config) -> Store:
     wanted = config[StoreConfig]
-    return open_store(wanted.url, parts=MIGRATED, queue_max=wanted.queue_max)
+    return open_store(wanted.url, parts=MIGRATED, queue_max=wanted.queue_max, pool_size=wanted.pool_size)
 
 
-def guard_for(config: Config, store: Store, stack: AsyncExitStack) -> CachedGuard:
+def guard_for(config: Config, store: Store, stack: AsyncExitStack, breakers: list[CircuitBreaker]) -> CachedGuard:
     """Exact by itself; with Redis a repetition costs a read instead of a transaction."""
     url = config[RedisConfig].url
     if url is None:
         return CachedGuard(store)
     hints = RedisHints(url.reveal())
     stack.push_async_callback(hints.close)
+    breakers.append(hints.breaker)
     return CachedGuard(store, hints)
 
 
@@ -207,7 +203,9 @@ async def bus_for(config: Config, store: Store) -> AsyncIterator[Bus]:
         from creto.bus.nats import NatsBus
 
         token = wanted.token.reveal() if wanted.token else None
-        bus = await NatsBus.connect(store, wanted.url, token=token, buffer_max=wanted.buffer_max)
+        bus = await NatsBus.connect(
+            store, wanted.url, token=token, buffer_max=wanted.buffer_max, retention_s=wanted.retention_seconds
+        )
     try:
         yield bus
     finally:
@@ -245,6 +243,26 @@ async def ensured_operator(parts: Parts, tenant: TenantId) -> AgentId:
     if "operator" not in await parts.authz.roles(tenant, agent):
         await parts.authz.assign_role(tenant, agent, "operator", actor=agent)
     return agent
+
+
+def kek_beside(database: Path) -> Path:
+    """The key-encryption key of a database file: `<name>.kek` or `creto.kek` beside it, made with a new database only."""
+    own, common = database.with_suffix(".kek"), database.with_name("creto.kek")
+    found = next((path for path in (own, common) if path.exists()), None)
+    if found is None:
+        refuse_second_key(database, own)
+        create_kek(own)
+    return found or own
+
+
+def refuse_second_key(database: Path, kek: Path) -> None:
+    """INVARIANT: no key is made for a database that exists: it was sealed with another one, which must be found."""
+    if database.exists():
+        raise CryptoError(
+            "PL-215",
+            f"{database} exists, its key-encryption key {kek} does not",
+            hint=f"Put the key back, or name it in crypto.kek. If the database is empty, `openssl rand -hex 32 > {kek}` makes one.",
+        )
 
 
 def create_kek(path: Path) -> bool:

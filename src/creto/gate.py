@@ -103,15 +103,18 @@ class Gate:
         self._authz = authz
         self._store = store
         self._clock = clock
+        self.hits = 0  # decisions from memory, read by a scrape
         self._decisions = metrics.counter("platform_gate_decisions_total", "Decisions of the gate", "outcome", "action")
 
     def admit(self, operation: Operation) -> Admission:
         """Decide from memory; raises the product's refusal. It records nothing: the callers below do."""
         now = self._clock.now()
         chain = self._chain(operation, now)
+        misses = self._authz.misses
         decision = self._authz.check(
             operation.agent, operation.action, operation.resource, operation.context, tenant=operation.tenant
         )
+        self.hits += self._authz.misses == misses
         if not isinstance(decision, Allow):
             raise self._refusal(operation, decision)
         return Admission(operation=operation, chain=chain, at=now)

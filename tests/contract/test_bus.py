@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
 from creto.bus import Message, Start
 from creto.common.errors import AlreadyExists, ConnectionFailed, InvalidInput, NotFound
+from creto.common.limits import BUS_HEADER_BYTES_MAX, BUS_PAYLOAD_BYTES_MAX
 from creto.common.tracing import SpanContext, continued, trace_id
 from creto.store import Position, Tx
 from tests.contract.buses import Inbox, T, World, broker, eventually, send, world
@@ -140,13 +143,76 @@ async def test_a_dead_letter_is_replayed_or_discarded(world: World) -> None:
     await bus.subscribe("test.>", "d", inbox)
     one, two = await send(bus, "1", "2")
     await eventually(lambda: later(bus, 2))
-    assert await bus.discard_dead(T, "d", [one]) == 1
-    assert await bus.replay_dead("another-tenant", "d", [two]) == 0
+    assert await bus.discard_dead(T, "d", [one]) == [one]
+    assert await bus.replay_dead("another-tenant", "d", [two]) == []
     healed.set()
-    assert await bus.replay_dead(T, "d", [two, one]) == 1
+    assert await bus.replay_dead(T, "d", [two, one]) == [two]
     assert await inbox.has(1) == ["2"]
     assert inbox.messages[0].deliveries == 1
     assert await bus.dead_letters(T) == []
+
+
+async def test_dead_letters_of_two_durables_page_without_a_gap(world: World) -> None:
+    bus = world.bus()
+    for durable in ("d", "e"):
+        await bus.subscribe("test.>", durable, Inbox(lambda m: "ill"))
+    await send(bus, "1", "2", "3")
+    await eventually(lambda: later(bus, 6))
+    seen: list[tuple[str, str]] = []
+    while page := await bus.dead_letters(T, after=seen[-1] if seen else ("", ""), limit=1):
+        seen += [(letter.id, letter.durable) for letter in page]
+    assert len(set(seen)) == len(seen) == 6
+    found = await bus.dead_letter(T, seen[0][1], seen[0][0])
+    assert (found.id, found.durable, found.reason.message) == (*seen[0], "ValueError: ill")
+    for tenant, durable in (("another-tenant", "d"), (T, "f")):
+        with pytest.raises(NotFound, match="PL-404"):
+            await bus.dead_letter(tenant, durable, seen[0][0])  # type: ignore[arg-type]
+
+
+async def test_what_else_belongs_to_a_replay_fails_with_it(world: World) -> None:
+    bus = world.bus()
+    await bus.subscribe("test.>", "d", Inbox(lambda m: "ill"))
+    [one] = await send(bus, "1")
+    await eventually(lambda: later(bus, 1))
+
+    def also(tx: Tx, taken: Sequence[str]) -> None:
+        assert taken == [one]
+        raise InvalidInput("PL-400", "not recorded")
+
+    for act in (bus.replay_dead, bus.discard_dead):
+        with pytest.raises(InvalidInput, match="not recorded"):
+            await act(T, "d", [one], also=also)
+    assert [letter.id for letter in await bus.dead_letters(T)] == [one]
+    with pytest.raises(NotFound, match="no durable"):
+        await bus.replay_dead(T, "dropped", [one])
+
+
+async def test_a_message_of_a_transaction_carries_its_trace_and_keeps_the_limits(world: World) -> None:
+    """given `tx.publish` / then it carries the trace of whoever asked, and one over a limit changes nothing."""
+    bus, inbox = world.bus(), Inbox()
+    store = world.store()
+    await bus.subscribe("test.>", "d", inbox)
+    with continued(HERE):
+        await store.write(lambda tx: tx.publish("test.traced", b"1", tenant=T, agent="a"))
+    for wrong in (
+        {"subject": "no subject"},
+        {"agent": ""},
+        {"headers": {"h": "x" * BUS_HEADER_BYTES_MAX}},
+        {"payload": bytes(BUS_PAYLOAD_BYTES_MAX + 1)},
+    ):
+        message = {"subject": "test.wrong", "payload": b"", "tenant": T, "agent": "a", **wrong}
+
+        def publish(tx: Tx, message: dict[str, Any] = message) -> None:
+            tx.publish("test.before", b"2", tenant=T, agent="a")
+            tx.publish(**message)
+
+        with pytest.raises(InvalidInput):
+            await store.write(publish)
+    await store.write(lambda tx: tx.publish("test.last", b"3", tenant=T, agent="a"))
+    assert await inbox.has(2) == ["1", "3"]
+    traced, last = inbox.messages
+    assert HERE.trace_id in traced.headers["traceparent"]
+    assert "traceparent" not in last.headers
 
 
 async def later(bus: object, count: int) -> bool:

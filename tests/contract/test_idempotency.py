@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from creto.common.breaker import CircuitState
 from creto.common.errors import EnablementError, IdempotencyConflict, InvalidInput, ProductId
 from creto.common.ids import DEFAULT_TENANT, TenantId, new_id
 from creto.common.limits import IDEMPOTENCY_LOCK_S
@@ -296,5 +297,25 @@ async def test_without_redis_everything_works(store: Store) -> None:
     call = (DEFAULT_TENANT, RUNTIME, "spawn", "k", b"p", SPAWN_WINDOW_NS, NOW, lambda tx: tx.record(entry()).encode())
     try:
         assert [(await guard.once(*call)).first for _ in range(2)] == [True, False]
+    finally:
+        await hints.close()
+
+
+async def test_a_redis_that_is_away_is_spared(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    """given a Redis that does not answer / when it has failed five times / then it is not asked, and every answer is exact."""
+    hints = RedisHints("redis://127.0.0.1:1")
+    guard = CachedGuard(store, hints)
+
+    async def once() -> Once:
+        return await guard.once(
+            TenantId("acme"), ProductId.RUNTIME, "spawn", "k", b"p", SECOND, NOW, lambda tx: b"done"
+        )
+
+    try:
+        assert [(await once()).first for _ in range(4)] == [True, False, False, False]
+        assert (hints.breaker.state, hints.breaker.openings) == (CircuitState.OPEN, 1)
+        assert hints.breaker.refusals == 3
+        assert guard.hits == 3
+        assert "The circuit of redis is open" in caplog.text
     finally:
         await hints.close()

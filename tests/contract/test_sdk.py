@@ -34,6 +34,7 @@ from creto.platform.nhi import (
     rotation_proofs,
     seal_bundle,
 )
+from creto.platform.nhi.tokens import Token
 from creto.sdk import AgentKey, AsyncCreto, Creto
 from creto.security.authz import Allow, Deny
 from creto.security.memory import NewTurn, Role
@@ -101,7 +102,7 @@ async def identities(creto: Any, world: str) -> None:
     assert (found.nhi, found.name, found.kind) == (bot.nhi, f"bot-{world}", PrincipalKind.AGENT)
     assert bot.nhi in {a.nhi for a in (await done(creto.agents.list(kind=PrincipalKind.AGENT))).items}
     await refused(AlreadyExists, "PL-105", lambda: creto.register("again", key=bot))
-    await refused(NotFound, "PL-102", lambda: creto.agents.get(agent="agent:nhi:ed25519:0"))
+    await refused(InvalidInput, "PL-101", lambda: creto.agents.get(agent="agent:nhi:ed25519:0"))
     await refused(NotFound, "PL-102", lambda: creto.agents.get(agent=AgentKey.generate().nhi))
     error = await refused(InvalidInput, "PL-400", lambda: creto.agents.list(limit=0))
     assert "limit" in str(error.field)
@@ -190,6 +191,9 @@ async def authentication(creto: Any, world: str) -> None:
     assert me.kind is PrincipalKind.HUMAN
     ada = await done(creto.register(f"ada-{world}", kind=PrincipalKind.HUMAN))
     assert (await done(creto.auth.issue(agent=ada.nhi, scopes=("audit:read",)))).agent == ada.nhi
+    issued = await done(creto.auth.issue(agent=ada.nhi, scopes=("*",)))
+    held = Token.from_text(issued.token).head.id
+    assert [(await done(creto.auth.revoke(token_id=held))).first for _ in range(2)] == [True, False]
     await refused(InvalidInput, "PL-400", lambda: creto.auth.issue(agent=bot.nhi, scopes=("*",)))
 
 
@@ -328,6 +332,15 @@ async def time_and_leases(creto: Any, world: str) -> None:
     assert system.readiness.ready
 
 
+async def dead_letters(creto: Any, world: str) -> None:
+    """None died here: `tests/integration/edge/test_bus.py` has some."""
+    assert (await done(creto.bus.dead_letters(durable="none"))).items == ()
+    await refused(NotFound, "PL-404", lambda: creto.bus.dead_letter(message_id="none", durable="none"))
+    await refused(NotFound, "PL-404", lambda: creto.bus.replay_dead(durable="none", ids=("none",)))
+    assert (await done(creto.bus.discard_dead(durable="none", ids=("none",)))).ids == ()
+
+
 STORIES: list[Callable[[Any, str], Awaitable[None]]] = [
     identities, bundles_and_certificates, delegations, authentication, policies, log, memories, objects, time_and_leases,
+    dead_letters,
 ]  # fmt: skip

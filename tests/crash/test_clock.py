@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -44,13 +43,12 @@ def life(url: str, shift_ns: int, boot: str, timestamps: int) -> list[int]:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_time_never_goes_back_over_kills_and_steps(tmp_path: Path, seed: int, deep: bool) -> None:
+def test_time_never_goes_back_over_kills_and_steps(store_url: str, seed: int, deep: bool) -> None:
     chance = random.Random(seed)
-    url = f"sqlite:///{tmp_path}/creto.db"
     last = 0
     for n in range(40 if deep else 4):
         boot = chance.choice(["boot-1", f"boot-{n}"])
-        given = life(url, chance.choice([0, HOUR, -HOUR]), boot, chance.randrange(1, 20_000))
+        given = life(store_url, chance.choice([0, HOUR, -HOUR]), boot, chance.randrange(1, 20_000))
         assert given == sorted(given)
         assert given[0] > last, f"process {n} of seed {seed} began {last - given[0]} ns too early"
         last = given[-1]

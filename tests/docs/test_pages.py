@@ -137,15 +137,35 @@ def test_python_in_the_pages_is_python() -> None:
 
 def test_every_metric_is_documented(tmp_path: Path) -> None:
     from creto.app import running
+    from creto.edge.gathering import merged
+    from creto.edge.measures import Measures
     from creto.sdk.local import beside
 
     async def names() -> tuple[str, ...]:
         async with running(beside(tmp_path / "creto.db")) as app:
-            return app.parts.metrics.names()
+            Measures(app.parts)
+            return (*app.parts.metrics.names(), *re.findall(r"^# TYPE (\S+)", merged((), {}), re.MULTILINE))
 
     page = (DOCS / "operations" / "monitoring.md").read_text()
     told = set(re.findall(r"^\| `([a-z_]+)` \| ", page.partition("<!-- metrics -->")[2], re.MULTILINE))
     assert told == set(asyncio.run(names()))
+
+
+def test_every_degraded_mode_has_its_metric_its_log_line_and_its_test() -> None:
+    page = (DOCS / "concepts" / "degraded-modes.md").read_text().partition("<!-- shown -->")[2]
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line.startswith("| ")
+    ][1:]
+    assert len(rows) >= 8
+    source = "".join(p.read_text() for p in (ROOT / "src").rglob("*.py"))
+    tests = "".join(p.read_text() for p in (ROOT / "tests").rglob("test_*.py"))
+    wrong = []
+    for _, _, metrics, said, shown in rows:
+        wrong += [name for name in re.findall(r"`(\w+)`", metrics) if f'"{name}"' not in source]
+        line = re.sub(r"witness NAME|redis", "%s", said.strip("`")).replace("is open", "is %s")
+        wrong += [said] if said != "–" and line not in source else []
+        wrong += [name for name in re.findall(r"`(\w+)`", shown) if f"def {name}(" not in tests]
+    assert wrong == []
 
 
 def test_prose_is_plain() -> None:

@@ -19,8 +19,9 @@ from typing import Any
 
 from creto.bus.embedded import EmbeddedBus
 from creto.bus.redelivery import Redelivery
-from creto.bus.subjects import checked_pattern, checked_subject, matches
+from creto.bus.subjects import checked_pattern, matches
 from creto.bus.types import Bus, Consumer, DeadLetter, DurableInfo, DurableName, Message, Start, Subscription
+from creto.common.subjects import checked_subject
 from creto.store.types import Store
 
 __all__ = [

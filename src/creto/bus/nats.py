@@ -149,6 +149,10 @@ class NatsBus(OutboxBus):
             self.link.start()
             self._loops = [asyncio.create_task(loop) for loop in (self.relay.run(), self._keep(), self._count())]
 
+    def configure(self, *, retention_s: float, buffer_max: int) -> None:
+        super().configure(retention_s=retention_s, buffer_max=buffer_max)
+        self.relay.retention_s, self._buffer_max = retention_s, buffer_max
+
     def admit(self) -> None:
         super().admit()
         self.start()
@@ -157,6 +161,10 @@ class NatsBus(OutboxBus):
                 "PL-503", f"the broker is away and {self._waiting} messages wait already", retry_after_s=1.0
             )
         self._waiting += 1
+
+    @property
+    def connected(self) -> bool:
+        return self.link.connected
 
     def wake(self) -> None:
         self.relay.wake()

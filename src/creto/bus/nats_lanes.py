@@ -21,8 +21,8 @@ from creto.bus.nats_link import Link, failures
 from creto.bus.nats_relay import ensure_stream, epoch_of
 from creto.bus.nats_wire import unpacked, wire_subject
 from creto.bus.redelivery import Redelivery, reason_of
-from creto.bus.types import Consumer, DurableName, Message, Start
-from creto.bus.worker import Counts, consumed
+from creto.bus.types import Consumer, Counts, DurableName, Message, Start
+from creto.bus.worker import consumed
 from creto.common.errors import ConnectionFailed, ErrorBody, InvalidInput, NotFound
 from creto.common.limits import BUS_FETCH_MAX
 from creto.common.logs import fields

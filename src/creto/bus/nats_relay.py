@@ -78,7 +78,7 @@ class Relay:
         self._lanes = lanes
         self._kind = kind
         self._now = now
-        self._retention_s = retention_s
+        self.retention_s = retention_s
         self._owner = new_id()
         self._wake = asyncio.Event()
         self._mark = Mark()
@@ -235,7 +235,7 @@ class Relay:
         state = (await self._link.js._jsm.stream_info(self._stream)).state
         floors = await consumer_floors(self._link, self._stream, int(state.last_seq))
         done = min(floors.values(), default=0)
-        keep_from = self._now() - int(self._retention_s * SECOND)
+        keep_from = self._now() - int(self.retention_s * SECOND)
         low = await seq_at(self._link, self._stream, keep_from, int(state.first_seq), done + 1)
         if low > int(state.first_seq):
             await self._link.js.purge_stream(self._stream, seq=low)

@@ -16,11 +16,11 @@ import msgspec
 
 from creto.bus.redelivery import Redelivery, reason_of
 from creto.bus.subjects import dead_subject, matches
-from creto.bus.types import DeadLetter, DurableInfo, DurableName, Message
+from creto.bus.types import BusStanding, DeadLetter, DurableInfo, DurableName, Message
 from creto.common.errors import AlreadyExists, ErrorBody, NotFound
 from creto.common.ids import TenantId
-from creto.common.limits import BUS_FETCH_MAX, BUS_OUTSTANDING_MAX
-from creto.store.types import OutboxRow, Position, ReadTx, Row, Tx
+from creto.common.limits import BUS_FETCH_MAX, BUS_OUTSTANDING_MAX, COUNTED_MAX
+from creto.store.types import EngineName, OutboxRow, Position, ReadTx, Row, Tx
 
 MAKE: LiteralString = (
     "INSERT INTO bus_durable (name, pattern, kind, epoch, seq, created_at) VALUES (?, ?, ?, ?, ?, ?)"
@@ -78,6 +78,11 @@ BURY: LiteralString = (
 )
 DEAD_COLUMNS: LiteralString = "message_id, durable, tenant, agent, body, deliveries, reason, died_at, epoch, seq"
 
+
+BEHIND: dict[EngineName, LiteralString] = {
+    EngineName.SQLITE: "SELECT count(*) FROM (SELECT 1 FROM store_outbox WHERE ? = 0 AND seq > ? LIMIT ?) AS behind",
+    EngineName.POSTGRES: "SELECT count(*) FROM (SELECT 1 FROM store_outbox WHERE (epoch, seq) > (?, ?) LIMIT ?) AS behind",
+}
 
 Agent = tuple[str, str]  # tenant and agent: whose messages keep their order
 
@@ -358,13 +363,42 @@ def header_text(text: str) -> str:
     return "".join(c if c.isprintable() else " " for c in text)[:500].strip()
 
 
-def dead_letters(tx: ReadTx, tenant: TenantId, durable: str | None, after: str, limit: int) -> list[DeadLetter]:
+def standing(tx: ReadTx, kind: str) -> BusStanding:
+    """What waits. A broker's durables read from its stream; before them the outbox waits for the relay."""
+    known = durables(tx, kind)
+    places = {str(info.name): info.cursor for info in known}
+    relays = tx.all("SELECT stream, epoch, seq FROM bus_relay")
+    if relays:
+        places = {f"relay {stream}": Position(epoch, seq) for stream, epoch, seq in relays}
+    return BusStanding(
+        behind={
+            name: int(tx.value(BEHIND[tx.engine], place.epoch, place.seq, COUNTED_MAX))
+            for name, place in places.items()
+        },
+        outstanding={str(info.name): info.outstanding for info in known},
+        dead=dict(tx.all("SELECT durable, count(*) FROM bus_dead_letter GROUP BY durable")),
+    )
+
+
+def dead_letters(
+    tx: ReadTx, tenant: TenantId, durable: str | None, after: tuple[str, str], limit: int
+) -> list[DeadLetter]:
     rows = tx.all(
-        f"SELECT {DEAD_COLUMNS} FROM bus_dead_letter WHERE tenant = ? AND message_id > ?"
+        f"SELECT {DEAD_COLUMNS} FROM bus_dead_letter WHERE tenant = ? AND (message_id, durable) > (?, ?)"
         " AND (durable = ? OR ? = '') ORDER BY message_id, durable LIMIT ?",
-        tenant, after, durable or "", durable or "", limit,
+        tenant, *after, durable or "", durable or "", limit,
     )  # fmt: skip
     return [dead_letter(row) for row in rows]
+
+
+def find_dead(tx: ReadTx, tenant: TenantId, durable: str, message_id: str) -> DeadLetter:
+    row = tx.one(
+        f"SELECT {DEAD_COLUMNS} FROM bus_dead_letter WHERE tenant = ? AND message_id = ? AND durable = ?",
+        tenant, message_id, durable,
+    )  # fmt: skip
+    if row is None:
+        raise NotFound("PL-404", f"{durable} has no dead letter {message_id}", field="message_id", got=message_id)
+    return dead_letter(row)
 
 
 def dead_letter(row: Row) -> DeadLetter:
@@ -377,9 +411,11 @@ def dead_letter(row: Row) -> DeadLetter:
     )  # fmt: skip
 
 
-def take_dead(tx: Tx, tenant: TenantId, durable: str, ids: Iterable[str], *, again: bool) -> int:
-    """Remove dead letters; with `again`, hand them back to the durable with a fresh count."""
-    count = 0
+def take_dead(tx: Tx, tenant: TenantId, durable: str, ids: Iterable[str], *, again: bool) -> list[str]:
+    """Remove dead letters, and say which there were; with `again`, hand them back to the durable with a fresh count."""
+    if again:
+        cursor(tx, DurableName(durable))  # one that was dropped takes nothing any more
+    taken = []
     for message_id in ids:
         key = (tenant, message_id, durable)
         row = tx.one(
@@ -388,9 +424,10 @@ def take_dead(tx: Tx, tenant: TenantId, durable: str, ids: Iterable[str], *, aga
         )
         if row is None:
             continue
-        count += tx.run("DELETE FROM bus_dead_letter WHERE tenant = ? AND message_id = ? AND durable = ?", *key)
+        taken.append(message_id)
+        tx.run("DELETE FROM bus_dead_letter WHERE tenant = ? AND message_id = ? AND durable = ?", *key)
         if again:
             epoch, seq, agent, body = row
             tx.run("DELETE FROM bus_delivery WHERE durable = ? AND epoch = ? AND seq = ?", durable, epoch, seq)
             tx.run(ADD, durable, epoch, seq, tenant, agent, 0, "", 0, None, body)
-    return count
+    return taken

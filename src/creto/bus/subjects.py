@@ -15,22 +15,10 @@ from functools import lru_cache
 
 from creto.bus.types import DurableName
 from creto.common.errors import InvalidInput
-from creto.common.ids import checked_name
-from creto.common.limits import BUS_SUBJECT_TOKENS_MAX, ID_CHARS_MAX
+from creto.common.subjects import TOKEN, bounded, refused
 
 DEAD = "dead"
-TOKEN = re.compile(r"[A-Za-z0-9_\-:=@+/~]+")
 DURABLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_\-]{0,63}")
-FORBIDDEN = ("$SYS", "$JS", "$KV", "_INBOX")
-
-
-@lru_cache(maxsize=4096)
-def checked_subject(subject: str) -> str:
-    """A subject as it is published: every token plain."""
-    tokens = bounded(subject, "subject")
-    if not all(TOKEN.fullmatch(word) for word in tokens):
-        raise refused("subject", subject)
-    return subject
 
 
 @lru_cache(maxsize=4096)
@@ -43,27 +31,10 @@ def checked_pattern(pattern: str) -> str:
     return pattern
 
 
-def bounded(text: str, field: str) -> list[str]:
-    tokens = text.split(".") if len(text) <= ID_CHARS_MAX else []
-    if not 1 <= len(tokens) <= BUS_SUBJECT_TOKENS_MAX or tokens[0] in FORBIDDEN:
-        raise refused(field, text)
-    return tokens
-
-
-def refused(field: str, got: str) -> InvalidInput:
-    wild = ", with * for one token or a last > for the rest" if field == "pattern" else ""
-    expected = f"up to {BUS_SUBJECT_TOKENS_MAX} tokens of letters, digits and _-:=@+/~ separated by dots{wild}"
-    return InvalidInput.of(field, got=got, expected=expected, code="PL-901")
-
-
 def checked_durable(name: str) -> DurableName:
     if DURABLE.fullmatch(name) is None:
         raise InvalidInput.of("durable", got=name, expected="up to 64 letters, digits, _ and -", code="PL-901")
     return DurableName(name)
-
-
-def checked_agent(agent: str) -> str:
-    return checked_name(agent, "agent")
 
 
 @lru_cache(maxsize=65_536)

@@ -21,7 +21,7 @@ import msgspec
 from creto.common.errors import ErrorBody
 from creto.common.ids import TenantId
 from creto.common.limits import PAGE_ITEMS_DEFAULT
-from creto.store.types import Position
+from creto.store.types import Position, Tx
 
 DurableName = NewType("DurableName", str)
 
@@ -40,6 +40,7 @@ class Message(msgspec.Struct, frozen=True):
 
 
 Consumer = Callable[[Message], Awaitable[None]]
+Also = Callable[[Tx, Sequence[str]], None]  # what else belongs into the transaction that took these dead letters
 
 
 class DeadLetter(msgspec.Struct, frozen=True):
@@ -73,6 +74,21 @@ class DurableInfo(msgspec.Struct, frozen=True):
     cursor: Position  # everything up to here was handed out or is of no concern to it
     outstanding: int  # handed out or waiting for their next delivery
     created_at: int
+
+
+class Counts:
+    """Plain ints, read by a scrape."""
+
+    def __init__(self) -> None:
+        self.published = self.delivered = self.acked = self.nacked = self.given_back = 0
+
+
+class BusStanding(msgspec.Struct, frozen=True):
+    """What waits on a bus, over all tenants. `behind` counts rows of the outbox that a durable (or the relay) has not looked at."""
+
+    behind: dict[str, int]
+    outstanding: dict[str, int]
+    dead: dict[str, int]
 
 
 class Subscription(Protocol):
@@ -112,7 +128,23 @@ class Bus(Protocol):
         """Join the durable, making it if it is new. All who join share its messages; its pattern never changes."""
         ...
 
+    def configure(self, *, retention_s: float, buffer_max: int) -> None:
+        """What may change while it runs: how long messages can be replayed, and how many wait for a broker that is away."""
+        ...
+
     async def durables(self) -> list[DurableInfo]: ...
+
+    async def standing(self) -> BusStanding: ...
+
+    @property
+    def counts(self) -> Counts:
+        """What went through this process."""
+        ...
+
+    @property
+    def connected(self) -> bool:
+        """Whether messages flow; False while they wait for a broker."""
+        ...
 
     async def drop(self, durable: str) -> None:
         """Forget the durable: nothing is kept for it any more."""
@@ -123,15 +155,28 @@ class Bus(Protocol):
         ...
 
     async def dead_letters(
-        self, tenant: TenantId, *, durable: str | None = None, after: str = "", limit: int = PAGE_ITEMS_DEFAULT
+        self,
+        tenant: TenantId,
+        *,
+        durable: str | None = None,
+        after: tuple[str, str] = ("", ""),
+        limit: int = PAGE_ITEMS_DEFAULT,
     ) -> list[DeadLetter]:
-        """Oldest first; `after` is the id of the last one already seen."""
+        """Oldest first; `after` is the id and the durable of the last one already seen."""
         ...
 
-    async def replay_dead(self, tenant: TenantId, durable: str, ids: Sequence[str]) -> int:
-        """Deliver dead letters again, with a fresh count; how many there were."""
+    async def dead_letter(self, tenant: TenantId, durable: str, message_id: str) -> DeadLetter: ...
+
+    async def replay_dead(
+        self, tenant: TenantId, durable: str, ids: Sequence[str], *, also: Also | None = None
+    ) -> list[str]:
+        """Deliver dead letters again, with a fresh count; which there were."""
         ...
 
-    async def discard_dead(self, tenant: TenantId, durable: str, ids: Sequence[str]) -> int: ...
+    async def discard_dead(
+        self, tenant: TenantId, durable: str, ids: Sequence[str], *, also: Also | None = None
+    ) -> list[str]:
+        """Forget dead letters for good; which there were."""
+        ...
 
     async def close(self) -> None: ...

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from creto.bus import store as rows
 from creto.bus.redelivery import Redelivery, reason_of
 from creto.bus.store import Durable, Result, Taken
-from creto.bus.types import Consumer, DurableName, Message
+from creto.bus.types import Consumer, Counts, DurableName, Message
 from creto.common.errors import ConnectionFailed, EnablementError, InvalidInput
 from creto.common.ids import new_id
 from creto.common.limits import BUS_FETCH_MAX, BUS_LEASE_S, BUS_PARALLEL_MAX
@@ -29,13 +29,6 @@ log = logging.getLogger("creto.bus")
 
 STORE_AWAY_S = 0.1
 RECHECK_S = 1.0  # a lease that another process let run out is noticed at the latest after this
-
-
-class Counts:
-    """Plain ints, read by a scrape."""
-
-    def __init__(self) -> None:
-        self.published = self.delivered = self.acked = self.nacked = self.given_back = 0
 
 
 async def ended(*tasks: asyncio.Task[None]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from creto.cli.context import Cli, Command, pass_cli
-from creto.cli.local import new_kek
+from creto.cli.local import new_kek, refuse_second_key
 from creto.common.config import Config, Field, declared
 from creto.common.errors import AlreadyExists
 
@@ -52,11 +52,16 @@ def init(cli: Cli, folder: Path) -> None:
 
 
 def ensure_kek(config: Config) -> Path | None:
-    """For `creto dev` in a new folder: the configured file, if it had to be made."""
-    from creto.common.settings import CryptoConfig
+    """For `creto dev` in a new folder: the configured file, if it had to be made. Raises PL-215 if a database is there without it."""
+    from creto.common.settings import CryptoConfig, StoreConfig
 
     scheme, _, path = config[CryptoConfig].kek.partition(":")
-    return Path(path) if scheme == "file" and new_kek(Path(path)) else None
+    if scheme != "file" or Path(path).exists():
+        return None
+    engine, _, database = config[StoreConfig].url.partition(":///")
+    if engine == "sqlite":
+        refuse_second_key(Path(database), Path(path))
+    return Path(path) if new_kek(Path(path)) else None
 
 
 def template() -> str:

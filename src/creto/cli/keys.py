@@ -8,10 +8,19 @@ from pathlib import Path
 import click
 import msgspec
 
-from creto.cli.choices import DURATION, confirmed, file_path, key_file_option, out_option, seconds, yes_option
-from creto.cli.context import Cli, group, pass_cli, write
+from creto.cli.choices import (
+    DURATION,
+    confirmed,
+    file_path,
+    key_file_option,
+    out_option,
+    reason_option,
+    seconds,
+    yes_option,
+)
+from creto.cli.context import TOKEN_BYTES_MAX, Cli, group, pass_cli, read, write
 from creto.cli.keyfiles import SUITES, public_text, save_key, signing_key
-from creto.cli.local import keystore_of
+from creto.cli.local import keystore_of, running_here
 from creto.cli.output import Column, when
 from creto.cli.progress import progress
 from creto.cli.session import session
@@ -31,6 +40,7 @@ from creto.platform.crypto import (
 )
 from creto.platform.crypto.jose import to_jwks
 from creto.platform.nhi import answer, nhi_of
+from creto.platform.nhi.tokens import Token
 
 keys = group("keys", "Keys in the sealed keystore, and bearer tokens. A private key is never printed.")
 
@@ -104,6 +114,26 @@ async def rotate(cli: Cli, key_id: str) -> None:
     cli.output.say(record, f"Made {shown(record)}.")
 
 
+@keys.command("rotate-log")
+@out_option
+@pass_cli
+async def rotate_log(cli: Cli, out: Path | None) -> None:
+    """A new key signs the audit log from here on, in every process at once. What the old one has signed stays verifiable.
+
+    Prints the trust file with the keys of every generation: hand it to whoever verifies, and to your witnesses.
+    """
+    from creto.platform.audit import rotate_log_key
+
+    async with running_here(cli, "the log's key is rotated") as app:
+        audit = app.parts.audit
+        await rotate_log_key(audit, app.parts.keystore)
+        await audit.sequence_once()
+        signed = await audit.checkpoint()
+        trust = await audit.trust()
+    cli.output.note(f"The log's key has changed. Generation {len(trust.logs)} has signed at size {signed.size}.")
+    write(out, trust.encode() + b"\n")
+
+
 @keys.command()
 @click.argument("key_id", metavar="ID")
 @click.option("--version", "number", type=click.IntRange(min=1), help="Only this version.")
@@ -175,3 +205,25 @@ async def token(
         write(out, msgspec.json.encode(issued) + b"\n", mode=0o600)
     else:
         write(out, issued.token.encode() + b"\n", mode=0o600)
+
+
+@keys.command("revoke-token")
+@click.argument("token_id", metavar="ID", required=False)
+@click.option("--file", "file", type=file_path, help="The file that holds the token, instead of its ID; it is not sent anywhere.")  # fmt: skip
+@reason_option
+@pass_cli
+async def revoke_token(cli: Cli, token_id: str | None, file: Path | None, reason: str | None) -> None:
+    """End one bearer token before its time, with all that were narrowed from it.
+
+    ID is the token's name, tok-…, as the entry nhi.token_issued in the audit log has it.
+    """
+    if (token_id is None) == (file is None):
+        raise InvalidInput.of("ID", got="both or neither", expected="an ID or a --file")
+    if file is not None:
+        text = read(file, bytes_max=TOKEN_BYTES_MAX).decode(errors="replace").strip()
+        token_id = Token.from_text(text).head.id
+    assert token_id is not None
+    async with session(cli) as creto:
+        done = await creto.auth.revoke(token_id=token_id, reason=reason)
+    where = "everywhere" if done.everywhere else "here; a node that did not answer distrusts its memory within seconds"
+    cli.output.say(done, f"{token_id} is revoked {where}." if done.first else f"{token_id} was revoked already.")

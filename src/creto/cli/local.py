@@ -24,6 +24,13 @@ def new_kek(path: Path) -> bool:
     return create_kek(path)
 
 
+def refuse_second_key(database: Path, kek: Path) -> None:
+    """PL-215 if the database exists: a key that is made now would not open it."""
+    from creto import app
+
+    app.refuse_second_key(database, kek)
+
+
 def time_nodes(config: Config) -> list[tuple[str, VerifyKey]]:
     """Where the configured time nodes are, and the keys they sign with."""
     from creto.app import time_node

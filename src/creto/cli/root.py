@@ -112,6 +112,12 @@ def objects() -> click.Command:
     return objects.objects
 
 
+def bus() -> click.Command:
+    from creto.cli import bus
+
+    return bus.bus
+
+
 def time_node() -> click.Command:
     from creto.cli import timenode
 
@@ -148,6 +154,7 @@ COMMANDS: dict[str, Lazy] = {
     "serve": Lazy(RUN, "Run the layer as supervised processes.", serve),
     "config": Lazy(RUN, "Show or check the configuration.", config),
     "migrate": Lazy(RUN, "Bring the database up to this release.", migrate),
+    "bus": Lazy(RUN, "Look at dead letters, deliver them again, or give them up.", bus),
     "time-node": Lazy(RUN, "Run a node of the time quorum.", time_node),
     "completion": Lazy(RUN, "Print the completion script for a shell.", completion),
 }

@@ -11,7 +11,16 @@ import msgspec
 
 from creto.cli.context import Cli, Command, pass_cli
 from creto.cli.init import ensure_kek
-from creto.cli.serving import ROLES, Ready, addresses_of, ended_with_parent, logging_started, login_secret, served
+from creto.cli.serving import (
+    ROLES,
+    Ready,
+    addresses_of,
+    ended_with_parent,
+    gathered,
+    logging_started,
+    login_secret,
+    served,
+)
 from creto.cli.stopping import stopping
 from creto.cli.supervisor import Supervisor
 
@@ -77,10 +86,12 @@ async def serve(cli: Cli, role: str | None, http: int, grpc: int, worker: int) -
         supervisor = Supervisor(
             lambda name: child_command(cli, name),
             {"http": http, "grpc": grpc, "worker": worker},
-            ready=lambda ready: started(cli, ready),
+            ready=lambda ready: started(cli, answering(ready)),
         )
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, supervisor.send, signal.SIGHUP)
-        code = await supervisor.run(stop)
+        async with gathered(config, supervisor) as addresses:
+            started(cli, Ready("all", addresses_of(addresses)))
+            code = await supervisor.run(stop)
     raise click.exceptions.Exit(code)
 
 
@@ -92,6 +103,11 @@ async def serve_role(cli: Cli, role: str) -> None:
             click.echo(msgspec.json.encode(Ready(role, addresses_of(addresses))))
             sys.stdout.flush()
             await stop.wait()
+
+
+def answering(ready: Ready) -> Ready:
+    """Where others ask it; its own metrics and health go into everybody's."""
+    return Ready(ready.role, {name: at for name, at in ready.addresses.items() if name not in PATHS})
 
 
 def child_command(cli: Cli, role: str) -> list[str]:

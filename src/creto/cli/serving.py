@@ -9,7 +9,7 @@ import asyncio
 import logging
 import os
 import threading
-from collections.abc import AsyncIterator, Collection, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
@@ -19,10 +19,11 @@ from creto.cli.context import Cli
 from creto.common.config import Config, Reload, Reloader
 from creto.common.errors import InternalError
 from creto.common.logs import fields
-from creto.common.settings import LogConfig
+from creto.common.settings import ServerConfig
 
 if TYPE_CHECKING:
     from creto.app import App
+    from creto.cli.supervisor import Supervisor
     from creto.edge.servers import Addresses
 
 log = logging.getLogger("creto.serving")
@@ -44,13 +45,31 @@ async def served(
     """These roles in this process: `http` and `grpc` answer, `worker` keeps the log. `shared` lets others take the same ports."""
     with server_libraries():
         from creto.app import running
+        from creto.edge.live import following
         from creto.edge.servers import serving
     async with (
         running(config, work=WORKER in roles) as app,
         serving(app.parts, app.tenant, http=HTTP in roles, grpc=GRPC in roles, shared=shared) as addresses,
     ):
-        reloading(cli, config)
+        reloading(cli, config, following(app.parts, for_people=not shared))
         yield app, addresses
+
+
+@asynccontextmanager
+async def gathered(config: Config, supervisor: Supervisor) -> AsyncIterator[Addresses]:
+    """Metrics and health of all children on the configured ports."""
+    with server_libraries():
+        from creto.edge.gathering import Process
+        from creto.edge.servers import gathering
+
+    def processes() -> list[Process]:
+        return [
+            Process(name, child.addresses.get("metrics"), child.addresses.get("health"), child.restarts)
+            for name, child in supervisor.children.items()
+        ]
+
+    async with gathering(config[ServerConfig], processes) as addresses:
+        yield addresses
 
 
 def logging_started(config: Config, *, for_people: bool = False) -> None:
@@ -68,10 +87,10 @@ def server_libraries() -> Iterator[None]:
         raise InternalError("PL-501", f"{error.name} is not installed; serving needs it", hint=hint) from error
 
 
-def reloading(cli: Cli, config: Config) -> None:
+def reloading(cli: Cli, config: Config, follow: Callable[[Config], None]) -> None:
     """SIGHUP reads the configuration again and applies what may change live."""
     reloader = Reloader(config, cli.config, reported)
-    reloader.on_change(lambda fresh: logging.getLogger("creto").setLevel(fresh[LogConfig].level.upper()))
+    reloader.on_change(follow)
     reloader.listen(asyncio.get_running_loop())
 
 

@@ -14,8 +14,11 @@ import asyncio
 import logging
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+
+import msgspec
 
 from creto.cli.serving import Ready
 from creto.common import wire
@@ -31,6 +34,11 @@ FIRST_BACKOFF_S = 0.5
 def backoff_s(failures: int) -> float:
     """How long to wait after so many ends in a row."""
     return float(min(CHILD_BACKOFF_S_MAX, FIRST_BACKOFF_S * 2 ** min(failures, 16)))
+
+
+class Child(msgspec.Struct, frozen=True):
+    addresses: dict[str, str]
+    restarts: int
 
 
 class Supervisor:
@@ -50,12 +58,25 @@ class Supervisor:
         self._pause_s = pause_s
         self._children: dict[tuple[str, int], asyncio.subprocess.Process] = {}
         self._served: set[tuple[str, int]] = set()
+        self._ready_now: dict[tuple[str, int], Ready] = {}
+        self._lives: Counter[tuple[str, int]] = Counter()
         self._stop = asyncio.Event()
         self._code = 0
 
     @property
     def pids(self) -> dict[str, int]:
         return {f"{role}-{number}": child.pid for (role, number), child in self._children.items()}
+
+    @property
+    def children(self) -> dict[str, Child]:
+        """Every child that there should be; one that does not serve has no addresses."""
+        return {
+            f"{role}-{number}": Child(
+                self._ready_now[seat].addresses if (seat := (role, number)) in self._ready_now else {},
+                max(0, self._lives[role, number] - 1),
+            )
+            for role, number in self._seats
+        }
 
     async def run(self, stop: asyncio.Event) -> int:
         """Until `stop` is set or a child cannot even start; the exit code."""
@@ -107,6 +128,7 @@ class Supervisor:
             start_new_session=True,  # Ctrl-C in the terminal is for us; the children drain when we say so
         )
         self._children[seat] = child
+        self._lives[seat] += 1
         if self._stop.is_set():
             with suppress(ProcessLookupError):
                 child.send_signal(signal.SIGTERM)
@@ -115,6 +137,7 @@ class Supervisor:
             return await child.wait()
         finally:
             del self._children[seat]
+            self._ready_now.pop(seat, None)
 
     async def _listen(self, seat: tuple[str, int], child: asyncio.subprocess.Process) -> None:
         """The child's first line says that it serves; it says nothing after that."""
@@ -123,4 +146,5 @@ class Supervisor:
             with suppress(InvalidInput):
                 ready = wire.decode(line, Ready, what="ready")
                 self._served.add(seat)
+                self._ready_now[seat] = ready
                 self._ready(ready)

@@ -11,6 +11,7 @@ INVARIANT: the outcome of a call counts only in the period in which the call beg
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Awaitable, Callable
@@ -19,7 +20,9 @@ from typing import TypeVar
 
 from creto.common.codes import row
 from creto.common.errors import ConnectionFailed, EnablementError
+from creto.common.logs import fields
 
+log = logging.getLogger("creto.breaker")
 T = TypeVar("T")
 
 
@@ -42,6 +45,14 @@ def is_outage(error: BaseException) -> bool:
     return isinstance(error, Exception)
 
 
+def log_change(name: str, before: CircuitState, after: CircuitState) -> None:
+    """The line that a person finds: something is failing and is spared, or it is back."""
+    level = logging.INFO if after is CircuitState.CLOSED else logging.WARNING
+    log.log(
+        level, "The circuit of %s is %s", name, after, extra=fields(operation="circuit", breaker=name, before=before)
+    )
+
+
 class CircuitBreaker:
     """Counters are plain ints, read by a scrape."""
 
@@ -54,7 +65,7 @@ class CircuitBreaker:
         probes_max: int = 1,
         clock: Callable[[], float] = time.monotonic,
         counts: Callable[[BaseException], bool] = is_outage,
-        on_change: Callable[[str, CircuitState, CircuitState], None] | None = None,
+        on_change: Callable[[str, CircuitState, CircuitState], None] | None = log_change,
     ) -> None:
         self.name = name
         self.successes = self.failures = self.refusals = self.openings = 0

@@ -11,7 +11,7 @@
 The class is the kind of failure, the code says exactly which one. A code belongs to one kind; `creto.common.codes` is the table.
 
     try:
-        await creto.agents.get("agent:nhi:ed25519:unknown")
+        await creto.agents.get(agent=agent)
     except NotFound as error:
         print(error.code, error.message, error.hint)
 """

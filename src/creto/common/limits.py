@@ -15,6 +15,7 @@ IDENTITIES_CACHED_MAX: Final = 16_384  # identities in memory, about 6 KiB each 
 DEPENDENTS_MAX: Final = 262_144  # (ancestor, agent) pairs that a revocation must reach in this process
 TOKEN_BYTES_MAX: Final = 8 * 1024  # a bearer token travels in a header; servers cut headers at 8 KiB
 TOKEN_TTL_S_MAX: Final = 3600  # a leaked bearer token is worth an hour at most
+TOKENS_CACHED_MAX: Final = 65_536  # tokens known not to be revoked, about 200 bytes each
 TOKEN_CAVEATS_MAX: Final = 16  # each costs one HMAC to check
 LOGIN_TTL_S: Final = 600  # a one-time login link is opened at once or not at all
 CERTIFICATE_TTL_S_MAX: Final = 7 * 86_400  # short-lived: nobody needs to publish revocation lists
@@ -56,6 +57,7 @@ UPKEEP_S: Final = 300.0  # between two rounds of tidying: what is swept has wait
 
 # Configuration and telemetry
 CONFIG_FILE_BYTES_MAX: Final = 1024 * 1024  # people write these by hand
+COUNTED_MAX: Final = 100_000  # rows that wait, as a scrape counts them: some 10 ms; more is told as this many
 METRIC_LABEL_SETS_MAX: Final = 1_000  # label values of one metric; what comes after is counted under "other"
 
 # Retries
@@ -64,7 +66,8 @@ RETRY_DELAY_S_MAX: Final = 3600.0  # nobody waits longer inside one call
 # Store and bus
 STORE_QUEUE_MAX: Final = 10_000  # transactions waiting for the writer: the spec's local buffer; beyond it PL-503
 STORE_GROUP_MAX: Final = 512  # transactions in one commit: a few milliseconds of work
-STORE_POOL_SIZE: Final = 10  # PostgreSQL connections of a process
+STORE_POOL_SIZE: Final = 10  # PostgreSQL connections of a process that write, and as many that read
+STORE_POOL_SIZE_MAX: Final = 200  # each is a thread here and a process at the server, which takes 100 by default
 STORE_RETRIES_MAX: Final = 10  # serialization failures of one transaction
 STORE_READERS_MAX: Final = 4  # threads that answer `Store.read`: a core's worth of queries each
 STORE_BUSY_S_MAX: Final = 10.0  # waiting for another process that writes to the same SQLite file
@@ -197,4 +200,5 @@ OVERRIDES_ADMITTED_MAX: Final = 10_000  # tokens that wait to be consumed in one
 # Processes
 CHILD_BACKOFF_S_MAX: Final = 30.0  # a role that keeps crashing is tried twice a minute
 CHILD_HEALTHY_S: Final = 60.0  # who lived so long begins anew with short pauses
+GATHER_S_MAX: Final = 3.0  # a process answers for its health within READY_S_MAX, and a second for the way
 CHILD_DRAIN_S_MAX: Final = 20.0  # twice what a server takes to answer what it has accepted

@@ -146,6 +146,11 @@ class Metrics:
         self._declare(name, lambda: written(family, "histogram", histogram_lines))
         return family
 
+    def show(self, name: str, help: str, histogram: Histogram) -> None:
+        """A histogram that somebody else keeps."""
+        checked(name, "seconds")
+        self._declare(name, lambda: iter([*head(name, help, "histogram"), *histogram_lines(name, "", histogram)]))
+
     def read(self, name: str, help: str, value: Callable[[], float]) -> None:
         """A number that somebody else keeps, read when scraped: a counter if its name ends in `_total`."""
         kind = "counter" if checked(name).endswith("_total") else "gauge"
@@ -203,6 +208,15 @@ def histogram_lines(name: str, labels: str, instrument: Histogram) -> Iterator[s
         yield f'{name}_bucket{{{prefix}le="{number(bound)}"}} {seen}'
     yield f"{name}_sum{suffix} {number(instrument.sum)}"
     yield f"{name}_count{suffix} {seen}"
+
+
+def labelled(line: str, label: str, value: str) -> str:
+    """A sample with one more label in front of its own."""
+    name, brace, rest = line.partition("{")
+    if brace:
+        return f'{name}{{{label}="{escaped(value)}",{rest}'
+    name, _, number_text = line.partition(" ")
+    return f'{name}{{{label}="{escaped(value)}"}} {number_text}'
 
 
 def escaped(value: str) -> str:

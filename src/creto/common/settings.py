@@ -21,7 +21,13 @@ from msgspec import Meta
 from creto.common.config import LIVE, Secret, section
 from creto.common.errors import InvalidInput
 from creto.common.ids import DEFAULT_TENANT, checked_tenant
-from creto.common.limits import BUS_PAYLOAD_BYTES_MAX, BUS_RETENTION_S, STORE_POOL_SIZE, STORE_QUEUE_MAX
+from creto.common.limits import (
+    BUS_PAYLOAD_BYTES_MAX,
+    BUS_RETENTION_S,
+    STORE_POOL_SIZE,
+    STORE_POOL_SIZE_MAX,
+    STORE_QUEUE_MAX,
+)
 from creto.common.redact import redacted_text
 
 Port = Annotated[int, Meta(ge=0, le=65535)]  # 0 takes a free one
@@ -66,8 +72,10 @@ class CommonConfig(msgspec.Struct, frozen=True):
 @section("store")
 class StoreConfig(msgspec.Struct, frozen=True):
     url: str = "sqlite:///creto.db"
-    pool_size: Positive = STORE_POOL_SIZE
-    queue_max: Positive = STORE_QUEUE_MAX
+    pool_size: Annotated[int, Meta(ge=1, le=STORE_POOL_SIZE_MAX)] = (
+        STORE_POOL_SIZE  # PostgreSQL connections that write, and as many that read
+    )
+    queue_max: Annotated[Positive, LIVE] = STORE_QUEUE_MAX
 
     def validate(self) -> None:
         checked_scheme("store.url", self.url, "sqlite", "postgresql", "postgres")
@@ -79,7 +87,7 @@ class BusConfig(msgspec.Struct, frozen=True):
 
     url: str = "embedded"
     token: Secret | None = None
-    buffer_max: Positive = STORE_QUEUE_MAX  # messages that wait while the broker is away
+    buffer_max: Annotated[Positive, LIVE] = STORE_QUEUE_MAX  # messages that wait while the broker is away
     retention_seconds: Annotated[int, Meta(ge=0), LIVE] = BUS_RETENTION_S  # how long delivered messages can be replayed
 
     def validate(self) -> None:
@@ -166,7 +174,7 @@ class TelemetryConfig(msgspec.Struct, frozen=True):
 @section("log")
 class LogConfig(msgspec.Struct, frozen=True):
     level: Annotated[LogLevel, LIVE] = LogLevel.INFO
-    format: LogFormat = LogFormat.JSON
+    format: Annotated[LogFormat, LIVE] = LogFormat.JSON
 
 
 @section("metering")

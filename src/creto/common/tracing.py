@@ -119,9 +119,9 @@ def extract(headers: Mapping[str, str]) -> SpanContext | None:
     return parse_traceparent(parent, headers.get(TRACESTATE) or headers.get("Tracestate") or "") if parent else None
 
 
-def inject(headers: Mapping[str, str]) -> dict[str, str]:
-    """The headers with our place in the trace; what the caller set itself stays."""
-    here = _current.get()
+def inject(headers: Mapping[str, str], here: SpanContext | None = None) -> dict[str, str]:
+    """The headers with our place in the trace, or with the one given; what the caller set itself stays."""
+    here = here or _current.get()
     if here is None or TRACEPARENT in headers:
         return dict(headers)
     state = {TRACESTATE: here.state} if here.state else {}

@@ -14,7 +14,7 @@ import os
 import socket
 import ssl
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from creto.common.settings import CommonConfig, ServerConfig
 from creto.edge.api import ENDPOINTS, Authenticator, Dispatcher
 from creto.edge.api.parts import Parts
 from creto.edge.console import console_routes
+from creto.edge.gathering import Process, gathering_apps
 from creto.edge.operations import health_app, metrics_app
 from creto.edge.rest import rest_app
 from creto.edge.rest.protocol import BoundedHttp
@@ -35,6 +36,7 @@ from creto.edge.telemetry import traces_as_configured
 from creto.version import VERSION
 
 DRAIN_S = 10
+LOOPBACK = "127.0.0.1"
 
 
 class Addresses(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,6 +74,7 @@ class HttpServer:
         )
         self._socket = bound(config.host, port, shared)
         self.port: int = self._socket.getsockname()[1]
+        self.address = f"{self.scheme}://{config.host}:{self.port}"
 
     async def start(self) -> None:
         self._task = asyncio.create_task(self._server._serve([self._socket]))
@@ -169,8 +172,13 @@ def authenticator(parts: Parts, tenant: TenantId) -> Authenticator:
 async def serving(
     parts: Parts, tenant: TenantId, *, http: bool = True, grpc: bool = True, shared: bool = False
 ) -> AsyncIterator[Addresses]:
-    """Serve until the block ends, then drain: what was accepted is answered. `shared` lets several processes take one port."""
+    """Serve until the block ends, then drain: what was accepted is answered.
+
+    `shared` is for one of several processes: others may take the same ports, and what it says of itself is on free ports of this
+    machine alone, for whoever gathers it.
+    """
     config = parts.config[ServerConfig]
+    apart = msgspec.structs.replace(config, host=LOOPBACK, metrics_port=0, health_port=0) if shared else config
     async with AsyncExitStack() as stack:
         stack.enter_context(traces_as_configured(parts.config))
         found: dict[str, str] = {}
@@ -179,6 +187,7 @@ async def serving(
             await grpc_server.start()
             stack.push_async_callback(grpc_server.stop)
             found["grpc"] = f"{config.host}:{grpc_server.port}"
+        servers: list[tuple[str, HttpServer]] = []
         if http:
             dispatcher, who = Dispatcher(parts), authenticator(parts, tenant)
             rest = rest_app(
@@ -188,16 +197,31 @@ async def serving(
                 version=VERSION,
                 extra_routes=console_routes(dispatcher, who),
             )
-            for name, app, port, tls in (
-                ("rest", rest, config.rest_port, True),
-                ("metrics", metrics_app(parts), config.metrics_port, False),
-                ("health", health_app(parts), config.health_port, False),
-            ):
-                server = HttpServer(app, config, port, tls=tls, shared=shared)
-                await server.start()
-                stack.push_async_callback(server.stop)
-                found[name] = f"{server.scheme}://{config.host}:{server.port}"
+            servers.append(("rest", HttpServer(rest, config, config.rest_port, tls=True, shared=shared)))
+        servers.append(("metrics", HttpServer(metrics_app(parts), apart, apart.metrics_port, tls=False)))
+        servers.append(("health", HttpServer(health_app(parts), apart, apart.health_port, tls=False)))
+        for name, server in servers:
+            await server.start()
+            stack.push_async_callback(server.stop)
+            found[name] = server.address
         settle()
+        yield Addresses(**found)
+
+
+@asynccontextmanager
+async def gathering(config: ServerConfig, processes: Callable[[], Sequence[Process]]) -> AsyncIterator[Addresses]:
+    """The health and the metrics of all processes of this machine, on the ports that the configuration names."""
+    apps = gathering_apps(processes)
+    async with AsyncExitStack() as stack:
+        found = {}
+        for name, app, port in (
+            ("metrics", apps.metrics, config.metrics_port),
+            ("health", apps.health, config.health_port),
+        ):
+            server = HttpServer(app, config, port, tls=False)
+            await server.start()
+            stack.push_async_callback(server.stop)
+            found[name] = server.address
         yield Addresses(**found)
 
 

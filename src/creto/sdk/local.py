@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from creto.app import App, create_kek, running
+from creto.app import App, kek_beside, running
 from creto.common import wire
 from creto.common.config import Config, load
 from creto.common.timestamps import HOUR, ConsensusTimestamp
@@ -47,15 +47,14 @@ async def opened(path: str | Path, config: Config | None) -> AsyncIterator[Local
 
 
 def beside(path: Path) -> Config:
-    """The configuration of a layer in one place: database, key-encryption key and objects side by side."""
+    """The configuration of a layer in one place: `creto.db`, `creto.kek` and `creto-objects`, where `creto dev` has them too."""
     home = path.absolute().parent
-    kek = home / f"{path.name}.kek"
-    create_kek(kek)
+    kek = kek_beside(path.absolute())
     return load(
         defaults=(),
         env={
             "CRETO_STORE__URL": f"sqlite:///{path.absolute()}",
             "CRETO_CRYPTO__KEK": f"file:{kek}",
-            "CRETO_STORAGE__URL": f"file://{home / f'{path.name}.objects'}",
+            "CRETO_STORAGE__URL": f"file://{home / f'{path.stem}-objects'}",
         },
     )

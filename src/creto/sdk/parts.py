@@ -5,7 +5,7 @@ A part is the same class in both worlds: `Agents[Sync]` has methods that return,
 
 from __future__ import annotations
 
-from creto.edge.api import agents, audit, memory, objects, policies, system, time
+from creto.edge.api import agents, audit, bus, memory, objects, policies, system, time
 from creto.sdk.line import Method, Part, World
 
 
@@ -40,6 +40,7 @@ class Auth(Part[World]):
     challenge = Method(agents.CHALLENGE)
     token = Method(agents.TOKEN)
     issue = Method(agents.ISSUE)
+    revoke = Method(agents.REVOKE_TOKEN)
     whoami = Method(agents.WHOAMI)
 
 
@@ -99,6 +100,15 @@ class Objects(Part[World]):
     delete = Method(objects.DELETE)
     retain = Method(objects.RETAIN)
     hold = Method(objects.HOLD)
+
+
+class Bus(Part[World]):
+    """What consumers of the bus could not take."""
+
+    dead_letters = Method(bus.LIST)
+    dead_letter = Method(bus.GET)
+    replay_dead = Method(bus.REPLAY)
+    discard_dead = Method(bus.DISCARD)
 
 
 class Time(Part[World]):

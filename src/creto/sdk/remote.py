@@ -57,9 +57,9 @@ class HttpLine:
         try:
             return await self._send(endpoint, request, headers | await self._authorization(endpoint))
         except Unauthorized as error:
-            if self._key is None or error.code not in ("PL-107", "PL-108") or endpoint.action is None:
+            if self._key is None or error.code not in ("PL-107", "PL-108", "PL-136") or endpoint.action is None:
                 raise
-            self._token = None  # it has expired: sign a new challenge, once
+            self._token = None  # it has ended: sign a new challenge, once
             return await self._send(endpoint, request, headers | await self._authorization(endpoint))
 
     async def _authorization(self, endpoint: Endpoint[..., Any]) -> dict[str, str]:

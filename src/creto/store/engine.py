@@ -15,6 +15,7 @@ from typing import Any, ClassVar, TypeVar
 from creto.common.errors import ConnectionFailed, InternalError
 from creto.common.ids import new_id
 from creto.common.limits import STORE_NODE_DEAD_S, STORE_READERS_MAX
+from creto.common.metrics import Histogram
 from creto.store.jobs import Job, JobQueue, closed
 from creto.store.signals import ACK, BARRIER, Signals
 from creto.store.types import EngineName, Isolation, ReadTx, Tx
@@ -38,6 +39,8 @@ class EngineStore:
         self.signals = Signals(self.instance, self._acknowledge)
         self._readers = ThreadPoolExecutor(STORE_READERS_MAX, thread_name_prefix="creto-store-read")
         self._closed = False
+        self.commit_times = Histogram()  # of groups, read by a scrape
+        self.commits = 0  # transactions
 
     def submit(self, fn: Callable[[Tx], T], *, isolation: Isolation = Isolation.SERIALIZABLE) -> Future[T]:
         future: Future[T] = Future()

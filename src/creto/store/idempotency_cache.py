@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
+from creto.common.breaker import CircuitBreaker
 from creto.common.errors import InternalError, ProductId
 from creto.common.ids import TenantId
 from creto.common.timestamps import MILLISECOND
@@ -42,9 +43,12 @@ class NoHints:
 
 
 class RedisHints:
-    """Names of finished operations in Redis, as the specification writes them: `idem:{product}:{operation}:{key}`."""
+    """Names of finished operations in Redis, as the specification writes them: `idem:{product}:{operation}:{key}`.
 
-    def __init__(self, url: str) -> None:
+    A Redis that keeps failing is spared for a while, so that nobody waits for it: the store answers, exactly as before.
+    """
+
+    def __init__(self, url: str, breaker: CircuitBreaker | None = None) -> None:
         try:
             from redis import asyncio as redis
         except ModuleNotFoundError as error:
@@ -52,21 +56,26 @@ class RedisHints:
                 "PL-501", "the Redis client is not installed", hint="pip install 'creto[redis]'"
             ) from error
         self._redis: Any = redis.Redis.from_url(url)
+        self.breaker = breaker or CircuitBreaker("redis")
 
     async def seen(self, name: str) -> bool:
         try:
-            async with asyncio.timeout(HINT_TIMEOUT_S):
-                return bool(await self._redis.exists(name))
+            return bool(await self.breaker.call(lambda: self._in_time(self._redis.exists(name))))
         except Exception as error:  # noqa: BLE001 - whatever happens to the cache, the store decides
             log.debug("no hint: %s", type(error).__name__)
             return False
 
     async def remember(self, name: str, window_ns: int) -> None:
         try:
-            async with asyncio.timeout(HINT_TIMEOUT_S):
-                await self._redis.set(name, b"1", px=max(1, window_ns // MILLISECOND))
+            await self.breaker.call(
+                lambda: self._in_time(self._redis.set(name, b"1", px=max(1, window_ns // MILLISECOND)))
+            )
         except Exception as error:  # noqa: BLE001 - whatever happens to the cache, the store decides
             log.debug("hint not kept: %s", type(error).__name__)
+
+    async def _in_time(self, question: Awaitable[Any]) -> Any:
+        async with asyncio.timeout(HINT_TIMEOUT_S):
+            return await question
 
     async def close(self) -> None:
         await self._redis.aclose()
@@ -79,6 +88,7 @@ class CachedGuard:
         self._store = store
         self._hints = hints or NoHints()
         self._guard = guard or IdempotencyGuard()
+        self.hits = 0  # repetitions that got the first result, read by a scrape
 
     async def once(
         self,
@@ -99,10 +109,12 @@ class CachedGuard:
                 lambda tx: self._guard.recall(tx, tenant, product, operation, key, payload, now)
             )
             if found is not None:
+                self.hits += 1
                 return found
         once = await self._store.write(
             lambda tx: self._guard.once(tx, tenant, product, operation, key, payload, window_ns, now, effect),
             isolation=isolation,
         )
+        self.hits += not once.first
         await self._hints.remember(name, window_ns)
         return once

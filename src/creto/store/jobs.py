@@ -13,13 +13,14 @@ from concurrent.futures import Future
 from typing import Any
 
 from creto.common.errors import ConnectionFailed
+from creto.common.tracing import current
 from creto.store.types import Isolation
 
 
 class Job:
     """A transaction on its way; `loop` is None when a thread waits for it."""
 
-    __slots__ = ("error", "fn", "future", "isolation", "loop", "result")
+    __slots__ = ("error", "fn", "future", "isolation", "loop", "result", "span")
 
     def __init__(
         self,
@@ -34,13 +35,14 @@ class Job:
         self.loop = loop
         self.result: Any = None
         self.error: BaseException | None = None
+        self.span = current()
 
 
 class JobQueue:
     """First in, first out, between any number of threads."""
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
+        self.limit = limit  # may change while it runs
         self._jobs: deque[Job] = deque()
         self._change = threading.Condition(threading.Lock())
         self._closed = False
@@ -52,10 +54,10 @@ class JobQueue:
         with self._change:
             if self._closed:
                 raise closed()
-            if len(self._jobs) >= self._limit:
+            if len(self._jobs) >= self.limit:
                 raise ConnectionFailed(
                     "PL-503",
-                    f"the store's queue is full: {self._limit} transactions wait already",
+                    f"the store's queue is full: {self.limit} transactions wait already",
                     retry_after_s=0.1,
                     hint="Nothing was changed; slow down and try again shortly.",
                 )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from creto.common.errors import InternalError, InvalidInput
-from creto.common.limits import STORE_QUEUE_MAX
+from creto.common.limits import STORE_POOL_SIZE, STORE_QUEUE_MAX
 from creto.store import schema, sqlite
 from creto.store.types import Store
 
@@ -20,8 +20,12 @@ def open_store(
     node: str | None = None,
     migrate: bool = True,
     queue_max: int = STORE_QUEUE_MAX,
+    pool_size: int = STORE_POOL_SIZE,
 ) -> Store:
-    """Open the store at `url` for these parts; `migrate=False` demands that their migrations are applied already."""
+    """Open the store at `url` for these parts; `migrate=False` demands that their migrations are applied already.
+
+    `pool_size` is PostgreSQL's: SQLite has one writer.
+    """
     parts = _with_own(parts)
     wanted = schema.load(parts)
     if _is_sqlite(url):
@@ -34,7 +38,7 @@ def open_store(
     if migrate:
         postgres.migrate(url, wanted, parts)
     schema.check(postgres.migration_statuses(url, wanted, parts), pending_allowed=False)
-    store: Store = postgres.PostgresStore(url, node, queue_max)
+    store: Store = postgres.PostgresStore(url, node, queue_max, pool_size)
     return store
 
 

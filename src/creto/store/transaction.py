@@ -13,8 +13,10 @@ from typing import Any, ClassVar, LiteralString
 import msgspec
 
 from creto.common.errors import InvalidInput
-from creto.common.ids import TenantId, checked_tenant, new_id
-from creto.common.limits import BUS_PAYLOAD_BYTES_MAX, METADATA_BYTES_MAX, STORE_SIGNAL_BYTES_MAX
+from creto.common.ids import TenantId, checked_name, checked_tenant, new_id
+from creto.common.limits import BUS_HEADER_BYTES_MAX, BUS_PAYLOAD_BYTES_MAX, METADATA_BYTES_MAX, STORE_SIGNAL_BYTES_MAX
+from creto.common.subjects import checked_subject
+from creto.common.tracing import SpanContext, inject
 from creto.store.types import EngineName, Entry, EntryId, LedgerRow, OutboxRow, Position, Row
 
 RECORD: LiteralString = "INSERT INTO store_ledger (agent, tenant, event_id, body) VALUES (?, ?, ?, ?)"
@@ -38,6 +40,9 @@ class SqlTx:
     def __init__(self) -> None:
         self.signals: list[tuple[str, str]] = []
         self.failed: Exception | None = None
+        self.span: SpanContext | None = (
+            None  # of whoever asked for the transaction, which runs on a thread of the store
+        )
 
     @abstractmethod
     def all(self, sql: LiteralString, *params: Any) -> list[Row]: ...
@@ -71,12 +76,17 @@ class SqlTx:
     def publish(
         self, subject: str, payload: bytes, *, tenant: TenantId, agent: str, headers: dict[str, str] | None = None
     ) -> str:
+        checked_subject(subject)
+        checked_name(agent, "agent")
+        size = sum(len(name) + len(value) for name, value in headers.items()) if headers else 0
+        if size > BUS_HEADER_BYTES_MAX:
+            raise InvalidInput.of("headers", got=f"{size} characters", expected=f"at most {BUS_HEADER_BYTES_MAX}")
         if len(payload) > BUS_PAYLOAD_BYTES_MAX:
             raise InvalidInput.of(
                 "payload", got=f"{len(payload)} bytes", expected=f"at most {BUS_PAYLOAD_BYTES_MAX} bytes"
             )
         message_id = new_id()
-        packed = msgspec.json.encode(headers or {}).decode()
+        packed = msgspec.json.encode(inject(headers or {}, self.span)).decode()
         self.push(PUBLISH, agent, checked_tenant(tenant), message_id, subject, payload, packed)
         return message_id
 

@@ -19,7 +19,7 @@ SQL is portable: `?` for parameters, `RETURNING` and `ON CONFLICT` as both engin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Sized
 from concurrent.futures import Future
 from enum import StrEnum
 from typing import Any, LiteralString, NewType, Protocol, TypeVar
@@ -29,6 +29,7 @@ import msgspec
 from creto.common import wire
 from creto.common.errors import ProductId
 from creto.common.ids import AgentId, TenantId
+from creto.common.metrics import Histogram
 from creto.common.timestamps import ConsensusTimestamp
 
 T = TypeVar("T")
@@ -161,7 +162,10 @@ class Tx(ReadTx, Protocol):
     def publish(
         self, subject: str, payload: bytes, *, tenant: TenantId, agent: str, headers: dict[str, str] | None = None
     ) -> str:
-        """Append to the outbox; the id of the message."""
+        """Append to the outbox, with the trace of whoever asked for the transaction; the id of the message.
+
+        A message over a limit, or with a subject that is none, is refused here: before the commit.
+        """
         ...
 
     def outbox_forget(self, positions: Sequence[Position]) -> None:
@@ -186,9 +190,28 @@ class Isolation(StrEnum):
     READ_COMMITTED = "read_committed"  # for bulk paths that lock what they depend on
 
 
+class Queue(Sized, Protocol):
+    limit: int
+
+
 class Store(Protocol):
     @property
     def engine(self) -> EngineName: ...
+
+    @property
+    def queue(self) -> Queue:
+        """The transactions that wait, up to its `limit`."""
+        ...
+
+    @property
+    def commits(self) -> int:
+        """How many transactions this process has brought to disk."""
+        ...
+
+    @property
+    def commit_times(self) -> Histogram:
+        """How long groups of them took."""
+        ...
 
     @property
     def node(self) -> str:

@@ -66,7 +66,12 @@ async def test_unary_calls_answer_and_refuse(served: Layer) -> None:
         found = await asked(channel, agents.GET, agents.GetAgent(agent=served.key.nhi), metadata=me)
         assert (found.nhi, found.kind) == (served.key.nhi, PrincipalKind.HUMAN)
         with pytest.raises(EnablementError, match="PL-102") as caught:
-            await asked(channel, agents.GET, agents.GetAgent(agent="agent:nhi:ed25519:nobody"), metadata=me)
+            await asked(
+                channel,
+                agents.GET,
+                agents.GetAgent(agent="agent:nhi:ed25519:11111111111111111111111111111111"),
+                metadata=me,
+            )
         assert caught.value.trace_id
         for metadata, code in (((), "PL-401"), (bearer("creto1.x"), "PL-107")):
             with pytest.raises(EnablementError, match=code):

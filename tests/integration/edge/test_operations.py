@@ -60,12 +60,44 @@ def test_metrics_can_be_scraped(served: Layer) -> None:
     assert float(values["platform_audit_log_count"]) >= 0
     for name in (
         "platform_store_queue_count",
+        "platform_store_commits_total",
+        "platform_store_commit_seconds_count",
+        "platform_audit_unsequenced_count",
+        "platform_authz_misses_total",
+        "platform_authz_hits_total",
+        "platform_consensus_offset_seconds",
+        "platform_idempotency_hits_total",
+        'platform_bus_messages_total{act="published"}',
         "platform_authz_cached_count",
         "platform_consensus_degraded_ratio",
         "platform_store_signals_ratio",
         "platform_audit_signed_count",
     ):
         assert name in values
+
+
+def test_what_goes_wrong_is_counted(served: Layer) -> None:
+    """given numbers before / when a token does not hold, a request is repeated, a decision is asked again / then they have grown."""
+
+    def values() -> dict[str, float]:
+        text = httpx2.get(f"{served.addresses.metrics}/metrics").text
+        return {
+            name: float(value) for name, value in (line.rsplit(" ", 1) for line in text.splitlines() if line[0] != "#")
+        }
+
+    before = values()
+    assert httpx2.get(f"{served.rest}/v1/time", headers={"Authorization": "Bearer creto1.x"}).status_code == 401
+    mine = {"Authorization": f"Bearer {served.token}"}
+    for _ in range(3):
+        kept = {**mine, "Idempotency-Key": "counted-once"}
+        httpx2.post(f"{served.rest}/v1/leases/counted", json={"ttl_s": 60}, headers=kept)
+    after = values()
+    grown = {name: value - before.get(name, 0) for name, value in after.items()}
+    assert grown['platform_nhi_failures_total{code="PL-107"}'] == 1
+    assert grown["platform_idempotency_hits_total"] == 2
+    assert grown["platform_store_commits_total"] >= 1
+    assert grown["platform_authz_hits_total"] + grown["platform_authz_misses_total"] >= 1
+    assert abs(after["platform_consensus_offset_seconds"]) < 5
 
 
 def test_shutting_down_answers_what_was_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

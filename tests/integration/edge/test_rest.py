@@ -202,7 +202,9 @@ def test_a_long_chain_fits_in_the_headers(served: Layer, creto: Creto) -> None:
 
 def test_a_trace_goes_on(http: httpx2.Client) -> None:
     parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-    response = http.get("/v1/agents/agent:nhi:ed25519:nobody", headers={"Traceparent": parent})
+    response = http.get(
+        "/v1/agents/agent:nhi:ed25519:11111111111111111111111111111111", headers={"Traceparent": parent}
+    )
     assert response.headers["traceparent"].split("-")[1] == parent.split("-")[1]
     assert response.json()["error"]["trace_id"] == parent.split("-")[1]
 

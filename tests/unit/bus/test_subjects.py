@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from creto.bus.subjects import checked_durable, checked_pattern, checked_subject, dead_subject, lane, matches
+from creto.bus.subjects import checked_durable, checked_pattern, dead_subject, lane, matches
 from creto.common.errors import InvalidInput
+from creto.common.subjects import checked_subject
 
 TOKENS = st.sampled_from(["a", "b", "slack", "x-1"])
 SUBJECTS = st.lists(TOKENS, min_size=1, max_size=5).map(".".join)

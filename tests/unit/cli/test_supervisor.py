@@ -37,6 +37,35 @@ async def test_a_child_that_ends_is_started_again_and_all_drain() -> None:
     assert supervisor.pids == {}
 
 
+async def test_a_child_that_does_not_serve_has_no_address() -> None:
+    """given one of two children / when it is killed / then it stands there without an address until it serves again."""
+    stop, both, gone, back = asyncio.Event(), asyncio.Event(), asyncio.Event(), asyncio.Event()
+    addressed = SERVES.replace('"addresses":{}', '"addresses":{"metrics":"http://m"}')
+    served: list[str] = []
+
+    def ready(said: Ready) -> None:
+        served.append(said.role)
+        (both if len(served) == 2 else back).set() if len(served) > 1 else None
+
+    def pause(failures: int) -> float:
+        assert supervisor.children["http-0"].addresses == {}
+        gone.set()
+        return 0.0
+
+    supervisor = Supervisor(lambda role: child(role, addressed), {"http": 1, "grpc": 1}, ready=ready, pause_s=pause)
+    assert {name: c.addresses for name, c in supervisor.children.items()} == {"http-0": {}, "grpc-0": {}}
+    running = asyncio.create_task(supervisor.run(stop))
+    await asyncio.wait_for(both.wait(), 30)
+    assert supervisor.children["http-0"].addresses == {"metrics": "http://m"}
+    os.kill(supervisor.pids["http-0"], signal.SIGKILL)
+    await asyncio.wait_for(gone.wait(), 30)
+    await asyncio.wait_for(back.wait(), 30)
+    assert supervisor.children["http-0"].addresses == {"metrics": "http://m"}
+    assert (supervisor.children["http-0"].restarts, supervisor.children["grpc-0"].restarts) == (1, 0)
+    stop.set()
+    await asyncio.wait_for(running, 30)
+
+
 async def test_a_child_that_never_served_ends_everything_with_its_code() -> None:
     supervisor = Supervisor(
         lambda role: child(role, "raise SystemExit(2)" if role == "grpc" else SERVES),

@@ -109,7 +109,7 @@ async def test_a_crash_between_effect_and_answer_is_told(desk: Desk, monkeypatch
 
 
 async def test_a_request_that_failed_has_not_used_its_key(desk: Desk) -> None:
-    unknown = agents.ChangeAgent(agent="agent:nhi:ed25519:nobody")  # type: ignore[arg-type]
+    unknown = agents.ChangeAgent(agent="agent:nhi:ed25519:11111111111111111111111111111111")  # type: ignore[arg-type]
     for _ in range(2):
         with pytest.raises(NotFound):
             await desk.ask(agents.SUSPEND, desk.call("k"), unknown)

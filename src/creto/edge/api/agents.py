@@ -19,6 +19,7 @@ from creto.edge.api.fields import (
     Agent,
     ChainBytes,
     Cursor,
+    Id,
     KeyBytes,
     Limit,
     Reason,
@@ -38,6 +39,7 @@ from creto.platform.nhi import (
     IdentityState,
     PrincipalKind,
     Revocation,
+    TokenRevocation,
     ValidatedChain,
     decode_upload,
     scope,
@@ -147,6 +149,13 @@ class IssueToken(Ask, frozen=True):
     ttl_s: TokenSeconds = TOKEN_TTL_S_MAX
 
 
+class RevokeToken(Ask, frozen=True):
+    """`token_id` is the token's name, which the log knows from `nhi.token_issued`; the token itself is not asked for."""
+
+    token_id: Id
+    reason: Reason | None = None
+
+
 class TokenView(View, frozen=True):
     token: str
     agent: AgentId
@@ -188,8 +197,8 @@ class CheckSignature(Ask, frozen=True):
 
 
 READ, WRITE = "agents:read", "agents:write"
-NOT_THERE = ("PL-102",)
-LIFE = ("PL-102", "PL-103", "PL-104", "PL-132")
+NOT_THERE = ("PL-101", "PL-102")
+LIFE = ("PL-101", "PL-102", "PL-103", "PL-104", "PL-132")
 
 REGISTER = Endpoint("agents.register", "POST", "/v1/agents", RegisterAgent, Identity, WRITE, "Register an identity by its public key", status=201, errors=("PL-105", "PL-210", "PL-216"))  # fmt: skip
 LIST = Endpoint("agents.list", "GET", "/v1/agents", ListAgents, IdentityPage, READ, "List identities")
@@ -206,12 +215,13 @@ CERTIFICATE = Endpoint("agents.issue_certificate", "POST", "/v1/agents/{agent}/c
 CHALLENGE = Endpoint("auth.challenge", "POST", "/v1/auth/challenge", AskChallenge, Challenge, None, "A challenge to sign", errors=LIFE)  # fmt: skip
 TOKEN = Endpoint("auth.token", "POST", "/v1/auth/token", ExchangeChallenge, TokenView, None, "A bearer token for a signed challenge", errors=(*LIFE, "PL-106", "PL-210"))  # fmt: skip
 ISSUE = Endpoint("auth.issue", "POST", "/v1/auth/tokens", IssueToken, TokenView, "keys:write", "A bearer token for a person or a service", errors=LIFE, keyed=False)  # fmt: skip
+REVOKE_TOKEN = Endpoint("auth.revoke", "POST", "/v1/auth/tokens/revoke", RevokeToken, TokenRevocation, "keys:write", "End one bearer token and all that were narrowed from it")  # fmt: skip
 WHOAMI = Endpoint("auth.whoami", "GET", "/v1/auth/whoami", Nobody, WhoAmI, "time:read", "Who the credential says I am")  # fmt: skip
 CHECK_CHAIN = Endpoint("delegations.validate", "POST", "/v1/delegations/validate", CheckChain, ValidatedChain, READ, "Validate a delegation chain", errors=("PL-129", "PL-116"), keyed=False)  # fmt: skip
 REVOKE_LINK = Endpoint("delegations.revoke", "POST", "/v1/delegations/revoke", RevokeLink, Revocation, WRITE, "Revoke the last link of a chain", errors=("PL-129", "PL-116"))  # fmt: skip
 CHECK_SIGNATURE = Endpoint("agents.validate_signature", "POST", "/v1/agents/{agent}/signatures/validate", CheckSignature, Identity, READ, "Check an agent's signature", errors=(*LIFE, "PL-210"), keyed=False)  # fmt: skip
 
-ENDPOINTS = (REGISTER, LIST, GET, ROTATE, SUSPEND, RESUME, REVOKE, JWK, BIND, PUBLISH_BUNDLE, GET_KEY_BUNDLE, CERTIFICATE, CHALLENGE, TOKEN, ISSUE, WHOAMI, CHECK_CHAIN, REVOKE_LINK, CHECK_SIGNATURE)  # fmt: skip
+ENDPOINTS = (REGISTER, LIST, GET, ROTATE, SUSPEND, RESUME, REVOKE, JWK, BIND, PUBLISH_BUNDLE, GET_KEY_BUNDLE, CERTIFICATE, CHALLENGE, TOKEN, ISSUE, REVOKE_TOKEN, WHOAMI, CHECK_CHAIN, REVOKE_LINK, CHECK_SIGNATURE)  # fmt: skip
 
 
 @handles(REGISTER)
@@ -330,6 +340,11 @@ async def issue(parts: Parts, call: Call, ask: IssueToken) -> TokenView:
         call.tenant, ask.agent, scopes=ask.scopes, ttl_s=ask.ttl_s, actor=call.known.agent
     )
     return token_view(issued.token, issued.caller.agent, issued.caller.scopes, issued.caller.expires_at)
+
+
+@handles(REVOKE_TOKEN)
+async def revoke_token(parts: Parts, call: Call, ask: RevokeToken) -> TokenRevocation:
+    return await parts.nhi.revoke_token(call.tenant, ask.token_id, reason=ask.reason, actor=call.known.agent)
 
 
 def token_view(token: str, agent: AgentId, scopes: tuple[str, ...], expires_at: ConsensusTimestamp) -> TokenView:

@@ -160,6 +160,7 @@ async def answered_once(
     claim = Claim(call.tenant, f"{endpoint.name}:{call.known.agent}"[-200:], key, wire.encode(request), parts.clock)
     before = await parts.store.read(claim.recall)
     if before is not None:
+        parts.requests.repeated += 1
         return msgspec.json.decode(before, type=endpoint.response)
     await admit()
     token = CLAIM.set(claim)

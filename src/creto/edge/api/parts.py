@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from creto.bus import Bus
+from creto.common.breaker import CircuitBreaker
 from creto.common.config import Config
 from creto.common.telemetry import Metrics
 from creto.edge.api.requests import Requests
@@ -40,3 +41,4 @@ class Parts:
     uploads: Uploads
     bus: Bus
     gate: Gate
+    breakers: tuple[CircuitBreaker, ...] = ()  # of what is elsewhere

@@ -16,6 +16,7 @@ log = logging.getLogger("creto.requests")
 class Requests:
     def __init__(self, metrics: Metrics) -> None:
         self._count = metrics.counter("platform_api_requests_total", "Requests by their end", "endpoint", "code")
+        self.repeated = 0  # requests that got the answer of the first with their key
         self._time = metrics.histogram("platform_api_request_seconds", "Time from request to answer", "endpoint")
 
     def done(self, endpoint: str, code: str, seconds: float, call: Call) -> None:

@@ -4,6 +4,7 @@ A step reads the tail of the ledger, hashes and folds it outside of any transact
 state at once, provided that nobody else has moved the state in between. Checkpoints are signed beside it, never by a quiet log.
 
 INVARIANT: `audit_log` says exactly which ledger rows are in the tree; a crash at any moment leaves it and the tree in agreement.
+INVARIANT: a key signs nothing once another has taken over, in whichever process: each checkpoint is written only under the newest keys.
 INVARIANT: a root is signed only if it extends the last one signed: a database that was put back makes the sequencer stop (PL-604).
 """
 
@@ -35,6 +36,9 @@ log = logging.getLogger("creto.audit")
 
 FINAL_ROUNDS_MAX = 100  # on stopping: others may go on writing for ever
 PLATFORM_TENANT = TenantId("platform")  # whose the log's own entries are
+
+
+Renew = Callable[[], Sequence[NoteSigner]]  # the log's newest key, read anew
 
 
 class Cadence(msgspec.Struct, frozen=True):
@@ -75,13 +79,15 @@ class Sequencer:
     """Steps by hand with `step`, or on its own thread between `start` and `stop`."""
 
     def __init__(
-        self, store: Store, clock: Clock, origin: str, signers: Sequence[NoteSigner], cadence: Cadence | None = None
-    ) -> None:
+        self, store: Store, clock: Clock, origin: str, signers: Sequence[NoteSigner], cadence: Cadence | None = None,
+        renew: Renew | None = None,
+    ) -> None:  # fmt: skip
         self.origin = origin
         self.cadence = cadence or Cadence()
         self._store = store
         self._clock = clock
         self._signers = tuple(signers)
+        self._renew = renew
         self._state: LogState | None = None
         self._growth = TileGrowth()
         self._signed: Checkpoint | None = None
@@ -130,12 +136,19 @@ class Sequencer:
 
     def _loaded(self) -> tuple[LogState, TileGrowth]:
         if not self._introduced:
-            introduce(self._store, self.origin, self._signers, self._clock.now())
-            self._introduced = True
+            self._introduce()
         if self._state is None:
             self._store.read_now(self._load)
         assert self._state is not None
         return self._state, self._growth
+
+    def _introduce(self) -> None:
+        """Note our keys as the log's; if another process has put newer ones in their place, take up those."""
+        if not introduce(self._store, self.origin, self._signers, self._clock.now()):
+            self._signers = tuple(self._renew()) if self._renew is not None else self._signers
+            if not introduce(self._store, self.origin, self._signers, self._clock.now()):
+                raise rotated_away(self._signers)
+        self._introduced = True
 
     def _next(self, state: LogState, growth: TileGrowth, limit: int) -> Batch | None:
         tail = self._store.read_now(lambda tx: tx.ledger_tail(state.position, limit))
@@ -186,12 +199,30 @@ class Sequencer:
             self._check_extends(size, root)
             now = self._clock.now()
             head = Checkpoint(self.origin, size, root)
-            signed = head.signed(*(signer.sign(head, now) for signer in self._signers))
-            self._store.submit(lambda tx: rows.put_checkpoint(tx, signed, now)).result()
+            signed = self._signed_by_ours(head, now)
+            if signed is None:  # another process has rotated the key meanwhile
+                self._introduce()
+                signed = self._signed_by_ours(head, now)
+            if signed is None:
+                raise rotated_away(self._signers)
             self._signed, self._signed_at = signed, now
         for listener in self._listeners:
             listener(signed)
         return signed
+
+    def _signed_by_ours(self, head: Checkpoint, now: ConsensusTimestamp) -> Checkpoint | None:
+        """The checkpoint, signed and on disk; None if our keys are not the log's any more."""
+        signers = self._signers
+        signed = head.signed(*(signer.sign(head, now) for signer in signers))
+
+        def put(tx: Tx) -> bool:
+            tx.lock(rows.LOCK)
+            if rows.key_rows(tx)[-1].vkeys != vkeys_of(signers):
+                return False
+            rows.put_checkpoint(tx, signed, now)
+            return True
+
+        return signed if self._store.submit(put).result() else None
 
     def on_checkpoint(self, listener: Callable[[Checkpoint], None]) -> None:
         """Call `listener` with each checkpoint that is signed here, on the thread that signed it."""
@@ -294,24 +325,37 @@ def write(tx: Tx, origin: str, batch: Batch) -> bool:
     return True
 
 
-def introduce(store: Store, origin: str, signers: Sequence[NoteSigner], now: ConsensusTimestamp) -> None:
-    """Note the keys that sign from here on. Other keys than the last ones begin a new generation, and the log itself says so."""
-    vkeys = tuple(signer.key.vkey for signer in signers)
+def introduce(store: Store, origin: str, signers: Sequence[NoteSigner], now: ConsensusTimestamp) -> bool:
+    """Note the keys that sign from here on. New keys begin a new generation, and the log itself says so; False for rotated ones."""
+    vkeys = vkeys_of(signers)
 
-    def note(tx: Tx) -> None:
+    def note(tx: Tx) -> bool:
         tx.lock(rows.LOCK)
         known = rows.key_rows(tx)
-        if known and known[-1].vkeys == vkeys:
-            return
+        if any(row.vkeys == vkeys for row in known):
+            return known[-1].vkeys == vkeys
         size = rows.log_state(tx, origin).size
         rows.put_key(tx, KeyRow(len(known), vkeys, size))
         if known:
             event = LogKeyRotated(origin=origin, old_vkeys=known[-1].vkeys, new_vkeys=vkeys, size=size)
             tx.record(event.entry(tenant=PLATFORM_TENANT, agent=agent_id(signers[0].key.public), timestamp=now))
+        return True
 
     known = store.read_now(rows.key_rows)
-    if not known or known[-1].vkeys != vkeys:
-        store.submit(note).result()
+    return True if known and known[-1].vkeys == vkeys else store.submit(note).result()
+
+
+def vkeys_of(signers: Sequence[NoteSigner]) -> tuple[str, ...]:
+    return tuple(signer.key.vkey for signer in signers)
+
+
+def rotated_away(signers: Sequence[NoteSigner]) -> AuditError:
+    return AuditError(
+        "PL-600",
+        "the log's key was rotated; this process still has an old one and signs nothing with it",
+        got=signers[0].key.vkey[:80],
+        expected="the newest key",
+    )
 
 
 def size_of(checkpoint: Checkpoint) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -21,10 +21,19 @@ from creto.platform.audit.sequencer import PLATFORM_TENANT, Cadence, Sequencer
 from creto.platform.audit.store import CheckpointRow, KeyRow
 from creto.platform.audit.tiles import TileCache, TileTree
 from creto.platform.audit.trust import LogKeys, Trust
-from creto.platform.audit.types import AuditQuery, AuditReceipt, ConsistencyProof, LoggedEntry, LogStatus, Page
+from creto.platform.audit.types import (
+    AuditQuery,
+    AuditReceipt,
+    ConsistencyProof,
+    LoggedEntry,
+    LogStanding,
+    LogStatus,
+    Page,
+)
 from creto.platform.audit.witness_client import ConsistencyPath, WitnessClient
 from creto.platform.audit.witnessing import Witnessing
 from creto.platform.crypto import Keystore, SigningKey, merkle
+from creto.platform.crypto.service import of_kind
 from creto.store.types import Entry, EntryId, ReadTx, Store
 
 
@@ -45,6 +54,7 @@ class Audit:
         cadence: Cadence | None = None,
         witnesses: Sequence[WitnessClient] = (),
         witnesses_required: int = 0,
+        renew: Callable[[], SigningKey] | None = None,
     ) -> None:
         self.origin = origin
         self._store = store
@@ -53,13 +63,20 @@ class Audit:
         self._witnesses = tuple(witnesses)
         self._required = witnesses_required
         self._full = TileCache()
-        self.sequencer = Sequencer(store, clock, origin, self._signers, cadence)
+        self._newest = renew
+        self.sequencer = Sequencer(store, clock, origin, self._signers, cadence, self._renewed if renew else None)
         self.witnessing = Witnessing(self.witness_once)
         self.sequencer.on_checkpoint(self.witnessing.notice)
         if not 0 <= witnesses_required <= len(self._witnesses):
             raise InvalidInput.of(
                 "witnesses_required", got=witnesses_required, expected=f"0 to {len(self._witnesses)} witnesses"
             )
+
+    def _renewed(self) -> tuple[NoteSigner, ...]:
+        """Another process has rotated the log's key: sign with its successor."""
+        assert self._newest is not None
+        self._signers = log_signers(self.origin, self._newest())
+        return self._signers
 
     # Writing
 
@@ -203,6 +220,21 @@ class Audit:
         """How many entries are in the tree, whoever sequences them."""
         return await self._store.read(lambda tx: rows.log_state(tx, self.origin).size)
 
+    async def standing(self) -> LogStanding:
+        """How the log stands on disk, whoever sequences and signs it."""
+
+        def read(tx: ReadTx) -> LogStanding:
+            state, newest = rows.log_state(tx, self.origin), rows.latest_checkpoint(tx)
+            witnessed = rows.latest_checkpoint(tx, witnessed=True) if self._witnesses else None
+            return LogStanding(
+                size=state.size,
+                signed_size=newest.checkpoint.size if newest else 0,
+                witnessed_size=witnessed.checkpoint.size if witnessed else 0,
+                waiting=rows.waiting(tx, state.position),
+            )
+
+        return await self._store.read(read)
+
     def status(self) -> LogStatus:
         """How the log stands in this process: plain numbers for health and metrics."""
         failure = self.sequencer.failure or self.witnessing.failure
@@ -227,12 +259,20 @@ class Audit:
 
 
 async def open_log(store: Store, clock: Clock, keystore: Keystore, origin: str, **options: Any) -> Audit:
-    """The log with its key from the keystore; the first time, with a new one."""
-    return Audit(store, clock, await log_key(keystore, origin), origin, **options)
+    """The log with its key from the keystore; the first time, with a new one. A rotation elsewhere is noticed at the next signature."""
+
+    def newest() -> SigningKey:
+        return of_kind(keystore.get_now(PLATFORM_TENANT, key_name(origin), fresh=True), SigningKey, key_name(origin))
+
+    return Audit(store, clock, await log_key(keystore, origin), origin, renew=newest, **options)
+
+
+def key_name(origin: str) -> str:
+    return f"audit/{origin}"
 
 
 async def log_key(keystore: Keystore, origin: str) -> SigningKey:
-    key_id = f"audit/{origin}"
+    key_id = key_name(origin)
     try:
         return await keystore.signing_key(PLATFORM_TENANT, key_id)
     except NotFound:
@@ -243,6 +283,9 @@ async def log_key(keystore: Keystore, origin: str) -> SigningKey:
 
 
 async def rotate_log_key(audit: Audit, keystore: Keystore) -> None:
-    """A new version of the log's key, used at once. Other processes take it up when they open the log again."""
-    await keystore.rotate(PLATFORM_TENANT, f"audit/{audit.origin}")
+    """A new version of the log's key, used at once and from then on by every process.
+
+    A crash on the way leaves the old key signing, or the new one in the keystore: then whoever opens the log next takes it up.
+    """
+    await keystore.rotate(PLATFORM_TENANT, key_name(audit.origin))
     await audit.rotate(await log_key(keystore, audit.origin))

@@ -11,6 +11,7 @@ import msgspec
 from creto.common import wire
 from creto.common.errors import AuditError, NotFound
 from creto.common.ids import TenantId
+from creto.common.limits import COUNTED_MAX
 from creto.platform.audit.checkpoint import Checkpoint
 from creto.platform.audit.tiles import WIDTH, Tile, TileReader, TilesReader
 from creto.platform.audit.types import LoggedEntry, decoded_entry
@@ -72,6 +73,17 @@ def log_state(tx: ReadTx, origin: str) -> LogState:
             "PL-604", "the database holds another log", got=row[0], expected=origin, hint="Check audit.origin."
         )
     return LogState(row[1], Position(row[2], row[3]))
+
+
+WAITING: dict[EngineName, LiteralString] = {
+    EngineName.SQLITE: "SELECT count(*) FROM (SELECT 1 FROM store_ledger WHERE ? = 0 AND seq > ? LIMIT ?) AS waiting",
+    EngineName.POSTGRES: "SELECT count(*) FROM (SELECT 1 FROM store_ledger WHERE (epoch, seq) > (?, ?) LIMIT ?) AS waiting",
+}
+
+
+def waiting(tx: ReadTx, after: Position) -> int:
+    """Ledger rows that are not in the tree yet; counted up to a limit, beyond which the number says enough."""
+    return int(tx.value(WAITING[tx.engine], after.epoch, after.seq, COUNTED_MAX))
 
 
 def put_log_state(tx: Tx, origin: str, state: LogState) -> None:

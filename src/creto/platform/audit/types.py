@@ -156,6 +156,15 @@ class Page(msgspec.Struct, frozen=True):
     cursor: str | None = None
 
 
+class LogStanding(msgspec.Struct, frozen=True, kw_only=True):
+    """The log on disk: entries in the tree, under the newest checkpoints, and in the ledger but not in the tree."""
+
+    size: int
+    signed_size: int
+    witnessed_size: int
+    waiting: int
+
+
 class LogStatus(msgspec.Struct, frozen=True):
     """How far this process knows the log to be, and what went wrong last, until it goes right again."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+from creto.common.breaker import CircuitBreaker
 from creto.common.errors import AuditError, ConnectionFailed, EnablementError
 from creto.platform.audit.checkpoint import Checkpoint
 from creto.platform.audit.keys import NoteKey
@@ -22,10 +23,14 @@ ANSWER_BYTES_MAX = 64 * 1024
 
 
 class WitnessClient:
-    """One witness, known by the key it must sign with. It remembers how far the witness is, to spare a round trip."""
+    """One witness, known by the key it must sign with. It remembers how far the witness is, to spare a round trip.
 
-    def __init__(self, key: NoteKey, transport: Transport) -> None:
+    One that keeps failing is not asked for a while, so that the others do not wait for it.
+    """
+
+    def __init__(self, key: NoteKey, transport: Transport, breaker: CircuitBreaker | None = None) -> None:
         self.key = key
+        self.breaker = breaker or CircuitBreaker(f"witness {key.name}")
         self._transport = transport
         self._seen_size = 0
 
@@ -48,7 +53,7 @@ class WitnessClient:
 
     async def _send(self, request: AddCheckpoint) -> tuple[int, bytes]:
         try:
-            status, body = await self._transport(request.encode())
+            status, body = await self.breaker.call(lambda: self._transport(request.encode()))
         except (OSError, TimeoutError) as error:
             raise ConnectionFailed("PL-503", f"the witness {self.key.name} cannot be reached") from error
         if len(body) > ANSWER_BYTES_MAX:

@@ -15,6 +15,7 @@ from typing import cast
 from creto.common.errors import ConnectionFailed, InvalidInput
 from creto.common.limits import CLOCK_SKEW_MS_MAX, TIMESTAMPS_MAX
 from creto.common.timestamps import MILLISECOND, ConsensusTimestamp
+from creto.platform.consensus.types import ClockState
 
 SKEW_NS_MAX = CLOCK_SKEW_MS_MAX * MILLISECOND
 
@@ -30,6 +31,10 @@ class ConsensusClient(ABC):
     @abstractmethod
     def degraded(self) -> bool:
         """Whether time is local for now, so that it must be marked."""
+
+    @abstractmethod
+    def state(self) -> ClockState:
+        """What the clock knows of its own time."""
 
     @abstractmethod
     def _physical(self) -> int:

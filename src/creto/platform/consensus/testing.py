@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from creto.common.timestamps import ConsensusTimestamp
 from creto.platform.consensus.client import ConsensusClient
+from creto.platform.consensus.types import ClockState
 
 MANUAL_START = ConsensusTimestamp(1_767_225_600_000_000_000)  # 2026-01-01T00:00:00Z
 
@@ -30,6 +31,9 @@ class ManualClock(ConsensusClient):
     @degraded.setter
     def degraded(self, value: bool) -> None:
         self._degraded = value
+
+    def state(self) -> ClockState:
+        return ClockState(ConsensusTimestamp(self._reading), self._degraded, 0, 0)
 
     def _physical(self) -> int:
         return self._reading

@@ -81,6 +81,7 @@ class Keystore:
         self._cache: OrderedDict[Name, StoredKey] = OrderedDict()
         self._generation = 0
         store.on_signal(CHANGED, self._forget)
+        store.on_signal_lost(self._forget_all)
 
     async def check(self) -> None:
         """Whether every stored key can be opened here: for start-up and `doctor`. Raises PL-215."""
@@ -111,10 +112,10 @@ class Keystore:
             name, self._open(key_id, await self._store.read(lambda tx: rows.latest(tx, *name))), generation
         )
 
-    def get_now(self, tenant: str, key_id: str) -> StoredKey:
-        """As `get`, on the calling thread."""
+    def get_now(self, tenant: str, key_id: str, *, fresh: bool = False) -> StoredKey:
+        """As `get`, on the calling thread; `fresh` reads the row also if we remember a key."""
         name = checked(tenant, key_id)
-        cached = self._cached(name)
+        cached = None if fresh else self._cached(name)
         if cached is not None:
             return cached
         generation = self._generation
@@ -240,6 +241,11 @@ class Keystore:
                 if len(self._cache) > KEYS_CACHED_MAX:
                     self._cache.popitem(last=False)
         return key
+
+    def _forget_all(self) -> None:
+        with self._lock:
+            self._generation += 1
+            self._cache.clear()
 
     def _forget(self, payload: str) -> None:
         tenant, key_id = wire.decode(payload, tuple[str, str], what="signal")

@@ -39,6 +39,7 @@ from creto.platform.nhi.types import (
     PrincipalKind,
     Revocation,
     Standing,
+    TokenRevocation,
 )
 from creto.platform.nhi.validation import ValidatedChain
 
@@ -67,6 +68,7 @@ __all__ = [
     "Revocation",
     "SealedPrekey",
     "Standing",
+    "TokenRevocation",
     "ValidatedChain",
     "answer",
     "attenuate",

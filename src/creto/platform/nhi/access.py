@@ -21,7 +21,8 @@ from creto.platform.crypto.jose import b64url_encode
 from creto.platform.nhi import lifecycle, scope, statements, tokens
 from creto.platform.nhi import store as sql
 from creto.platform.nhi.core import Core
-from creto.platform.nhi.types import Caller, Challenge, IssuedToken, PrincipalKind
+from creto.platform.nhi.registry import Change, announce
+from creto.platform.nhi.types import Caller, Challenge, IssuedToken, PrincipalKind, TokenRevocation
 from creto.store.types import Tx
 
 CHALLENGE_LABEL = b"creto/challenge-mac/v1"
@@ -42,9 +43,13 @@ class Access(Core):
         self, challenge: Challenge, signature: bytes, *, scopes: Sequence[str] = ("*",), ttl_s: int = TOKEN_TTL_S_MAX
     ) -> IssuedToken:
         """A bearer token for the signer of a challenge. A challenge is good once, on all nodes together: PL-106."""
+        with self._counted:
+            return await self._exchange(challenge, signature, scopes, ttl_s)
+
+    async def _exchange(self, challenge: Challenge, signature: bytes, scopes: Sequence[str], ttl_s: int) -> IssuedToken:
         now = self._clock.now()
-        checked_grant(scopes, ttl_s)  # before the challenge is used up
-        _, root = await self._secrets.token_root()
+        checked = checked_grant(scopes, ttl_s)  # before the challenge is used up
+        root_id, root = await self._secrets.token_root()
         if not equal(challenge_mac(root, challenge), challenge.mac) or now >= challenge.expires_at:
             raise Unauthorized("PL-106", field="challenge", expected="a challenge of ours, in its minute")
         registered = self._in_force(challenge.tenant, challenge.agent, now)
@@ -53,12 +58,12 @@ class Access(Core):
         except EnablementError as error:
             raise Unauthorized("PL-106", "the challenge was not answered by this agent", caused_by=error) from error
 
-        def use(tx: Tx) -> None:
+        def redeem(tx: Tx) -> tokens.TokenHead:
             if not sql.use_once(tx, challenge.tenant, challenge.nonce, challenge.expires_at, now):
                 raise Unauthorized("PL-106", "the challenge was answered already", field="challenge")
+            return self._granted(tx, challenge.tenant, challenge.agent, checked, ttl_s, root_id, now)
 
-        await self._store.write(use)
-        return await self.issue_token(challenge.tenant, challenge.agent, scopes=scopes, ttl_s=ttl_s)
+        return issued(root, await self._store.write(redeem))
 
     async def issue_token(
         self,
@@ -72,38 +77,72 @@ class Access(Core):
         """A token without a challenge: the caller of this method has made sure of who asks."""
         tenant, now = checked_tenant(tenant), self._clock.now()
         checked = checked_grant(scopes, ttl_s)
-        identity = self._in_force(tenant, principal, now).identity
+        self._in_force(tenant, principal, now)
         root_id, root = await self._secrets.token_root()
+        head = await self._store.write(
+            lambda tx: self._granted(tx, tenant, principal, checked, ttl_s, root_id, now, actor)
+        )
+        return issued(root, head)
+
+    def _granted(
+        self, tx: Tx, tenant: TenantId, principal: AgentId, scopes: tuple[str, ...], ttl_s: int, root_id: str,
+        now: ConsensusTimestamp, actor: AgentId | None = None,
+    ) -> tokens.TokenHead:  # fmt: skip
+        """The head of a new token, and its entry in the ledger: in one transaction with whatever was given for it."""
+        identity = sql.get(tx, tenant, principal)
+        lifecycle.check_in_force(identity, now)
         head = tokens.TokenHead(
-            id=new_id("tok-"),
+            id=new_id(tokens.ID_PREFIX),
             key=root_id,
             tenant=tenant,
             agent=principal,
             kind=identity.kind,
-            scopes=checked,
+            scopes=scopes,
             issued_at=now,
             expires_at=ConsensusTimestamp(now + ttl_s * SECOND),
         )
+        self._record(
+            tx, tenant, "token_issued", "TokenIssued", actor=actor or principal, subject=principal, now=now,
+            fields={"token_id": head.id, "scopes": scopes, "expires_at": head.expires_at},
+        )  # fmt: skip
+        return head
 
-        def note(tx: Tx) -> None:
-            lifecycle.check_in_force(sql.get(tx, tenant, principal), now)
-            self._record(
-                tx, tenant, "token_issued", "TokenIssued", actor=actor or principal, subject=principal, now=now,
-                fields={"token_id": head.id, "scopes": checked, "expires_at": head.expires_at},
-            )  # fmt: skip
+    async def revoke_token(
+        self, tenant: TenantId, token_id: str, *, reason: str | None = None, actor: AgentId
+    ) -> TokenRevocation:
+        """End one bearer token, with all that was narrowed from it. Its holder may get another: to stop them, suspend them."""
+        tenant, now = checked_tenant(tenant), self._clock.now()
+        if tokens.ID.fullmatch(token_id) is None:
+            raise InvalidInput.of("token_id", got=token_id, expected=f"{tokens.ID_PREFIX}<id>, as `token_issued` in the log names it")  # fmt: skip
+        ends = now + TOKEN_TTL_S_MAX * SECOND  # no token that exists now lives longer
 
-        await self._store.write(note)
-        return IssuedToken(tokens.mint(root, head), caller_of(head, checked, head.expires_at))
+        def revoke(tx: Tx) -> bool:
+            first = sql.revoke_token(tx, tenant, token_id, ends, now)
+            if first:
+                self._record(
+                    tx, tenant, "token_revoked", "TokenRevoked", actor=actor, subject=token_id, now=now,
+                    fields={"token_id": token_id, "reason": reason},
+                )  # fmt: skip
+                announce(tx, Change(tenant=tenant, tokens=(token_id,)))
+            return first
+
+        first = await self._store.write(revoke)
+        return TokenRevocation(token_id=token_id, first=first, everywhere=await self._store.settled())
 
     def verify_token(self, token: str, now: ConsensusTimestamp | None = None) -> Caller:
-        """Who calls; PL-107 not ours or changed, PL-108 expired, PL-102 to PL-104 and PL-133 for what became of the holder since."""
-        now = self._clock.now() if now is None else now
+        """Who calls; PL-107 not ours or changed, PL-108 expired, PL-136 revoked, PL-102 to PL-104 and PL-133 for what became of the holder since."""
+        with self._counted:
+            return self._caller_with(token, self._clock.now() if now is None else now)
+
+    def _caller_with(self, token: str, now: ConsensusTimestamp) -> Caller:
         read = tokens.Token.from_text(token)
         root = self._secrets.token_root_of(read.head.key)
         if root is None:
             raise tokens.invalid("a token of another deployment, or of an older root")
         tokens.check_mac(read, root)
         tokens.check_time(read, now)
+        if self._registry.token_revoked(read.head.tenant, read.head.id):
+            raise Unauthorized("PL-136", field="token", got=read.head.id, expected="a token that was not revoked")
         self._in_force(read.head.tenant, read.head.agent, now)
         return caller_of(read.head, read.scopes(), read.expires_at())
 
@@ -136,12 +175,21 @@ class Access(Core):
 
     async def exchange_login(self, secret: str) -> IssuedToken:
         """The token behind a login secret; a second try gets PL-106, also when both come at once."""
+        with self._counted:
+            return await self._exchange_login(secret)
+
+    async def _exchange_login(self, secret: str) -> IssuedToken:
         now = self._clock.now()
-        taken = await self._store.write(lambda tx: sql.take_login(tx, digest_of(secret), now))
-        if taken is None:
-            raise Unauthorized("PL-106", "the login is unknown, used or expired", hint="Ask for a new login link.")
-        tenant, human, packed, ttl_s = taken
-        return await self.issue_token(tenant, human, scopes=wire.decode(packed, tuple[str, ...]), ttl_s=ttl_s)
+        root_id, root = await self._secrets.token_root()
+
+        def redeem(tx: Tx) -> tokens.TokenHead:
+            taken = sql.take_login(tx, digest_of(secret), now)
+            if taken is None:
+                raise Unauthorized("PL-106", "the login is unknown, used or expired", hint="Ask for a new login link.")
+            tenant, human, packed, ttl_s = taken
+            return self._granted(tx, tenant, human, wire.decode(packed, tuple[str, ...]), ttl_s, root_id, now)
+
+        return issued(root, await self._store.write(redeem))
 
 
 def checked_grant(scopes: Sequence[str], ttl_s: int) -> tuple[str, ...]:
@@ -157,6 +205,10 @@ def challenge_mac(root: bytes, challenge: Challenge) -> bytes:
 def digest_of(secret: str) -> bytes:
     """What is stored of a login secret: it has 256 random bits, so a plain digest hides it."""
     return tagged_digest(secret.encode())
+
+
+def issued(root: bytes, head: tokens.TokenHead) -> IssuedToken:
+    return IssuedToken(tokens.mint(root, head), caller_of(head, head.scopes, head.expires_at))
 
 
 def caller_of(head: tokens.TokenHead, scopes: tuple[str, ...], expires_at: ConsensusTimestamp) -> Caller:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import msgspec
 
 from creto.common import wire
-from creto.common.errors import InternalError, InvalidInput, ProductId
+from creto.common.errors import EnablementError, InternalError, InvalidInput, ProductId
 from creto.common.ids import AgentId, TenantId, checked_tenant, new_id
 from creto.common.timestamps import Clock, ConsensusTimestamp
 from creto.platform.crypto.jose import b64url_decode, b64url_encode
@@ -18,12 +20,30 @@ from creto.store.types import Entry, EntryId, Outcome, Store, Tx
 CURSOR_CHARS_MAX = 400  # a time and an agent id
 
 
+class Counted:
+    """Counts the errors that come through a `with` block, by code."""
+
+    __slots__ = ("_into",)
+
+    def __init__(self, into: Counter[str]) -> None:
+        self._into = into
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, EnablementError):
+            self._into[error.code] += 1
+
+
 class Core:
     def __init__(self, store: Store, clock: Clock, secrets: Secrets | None) -> None:
         self._store = store
         self._clock = clock
         self._registry = Registry(store)
         self._secrets_or_none = secrets
+        self.failures: Counter[str] = Counter()  # credentials that did not hold, by code; read by a scrape
+        self._counted = Counted(self.failures)
 
     @property
     def _secrets(self) -> Secrets:

@@ -216,7 +216,7 @@ class Identities(Core):
         try:
             found = self.get_now(tenant, AgentId(str(agent)))
         except EnablementError as error:
-            if error.code == "PL-102":
+            if error.code in ("PL-101", "PL-102"):
                 return False
             raise
         claimed = agent.public_key_ml_dsa if isinstance(agent, AgentIdentity) else None

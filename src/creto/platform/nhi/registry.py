@@ -18,7 +18,7 @@ import msgspec
 from creto.common import wire
 from creto.common.errors import InvalidInput
 from creto.common.ids import AgentId, TenantId
-from creto.common.limits import CHAINS_CACHED_MAX, IDENTITIES_CACHED_MAX
+from creto.common.limits import CHAINS_CACHED_MAX, IDENTITIES_CACHED_MAX, TOKENS_CACHED_MAX
 from creto.platform.crypto import VerifyKey
 from creto.platform.nhi import store as sql
 from creto.platform.nhi.bounded import Bounded
@@ -38,6 +38,7 @@ class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tenant: TenantId
     agents: tuple[AgentId, ...] = ()
     links: tuple[bytes, ...] = ()
+    tokens: tuple[str, ...] = ()
     lost: bool = False
 
 
@@ -57,6 +58,7 @@ class Registry:
         self._store = store
         self._known: Bounded[tuple[TenantId, AgentId], Registered] = Bounded(entries_max)
         self._live_links: Bounded[tuple[TenantId, bytes], bool] = Bounded(CHAINS_CACHED_MAX)
+        self._live_tokens: Bounded[tuple[TenantId, str], bool] = Bounded(TOKENS_CACHED_MAX)
         self._changes = 0
         self._losses = 0
         self._lock = threading.Lock()
@@ -112,6 +114,16 @@ class Registry:
                 self._keep(self._live_links, (tenant, link), True, changes)
         return next((link for link in missing if link in revoked), None)
 
+    def token_revoked(self, tenant: TenantId, token: str) -> bool:
+        """Whether this token was revoked; a token seen before costs a look-up in memory."""
+        if self._store.signals_alive and self._live_tokens.get((tenant, token)) is not None:
+            return False
+        changes = self._changes
+        revoked = self._store.read_now(lambda tx: sql.token_revoked(tx, tenant, token))
+        if not revoked:
+            self._keep(self._live_tokens, (tenant, token), True, changes)
+        return revoked
+
     def _keep(self, cache: Bounded[K, V], key: K, value: V, changes: int) -> None:
         """Unless something changed since it was read."""
         with self._lock:
@@ -129,6 +141,8 @@ class Registry:
                 self._known.drop((change.tenant, agent))
             for link in change.links:
                 self._live_links.drop((change.tenant, link))
+            for token in change.tokens:
+                self._live_tokens.drop((change.tenant, token))
             self._losses += change.lost
         if change.lost:
             self._tell(change.tenant, (*change.agents, *change.links))
@@ -148,6 +162,7 @@ class Registry:
             self._losses += 1
             self._known.clear()
             self._live_links.clear()
+            self._live_tokens.clear()
         for tenant, agent in self.dependents.drain():
             for listener in self._listeners:
                 listener(tenant, agent)

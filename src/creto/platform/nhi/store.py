@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, LiteralString
 
 from creto.common.errors import AlreadyExists, NotFound
-from creto.common.ids import AgentId, SandboxId, TenantId
+from creto.common.ids import AgentId, SandboxId, TenantId, agent_key
 from creto.common.limits import CHAIN_LINKS_MAX
 from creto.platform.nhi.types import Binding, Identity, IdentityState, PrincipalKind
 from creto.store.types import ReadTx, Row, Tx
@@ -164,6 +164,20 @@ def use_once(tx: Tx, tenant: TenantId, nonce: bytes, expires_at: int, now: int) 
     )  # fmt: skip
 
 
+def revoke_token(tx: Tx, tenant: TenantId, token: str, expires_at: int, now: int) -> bool:
+    """Whether it was not revoked before. What has expired is forgotten on the way."""
+    tx.run("DELETE FROM nhi_revoked_token WHERE expires_at <= ?", now)
+    added = tx.run(
+        "INSERT INTO nhi_revoked_token (tenant, token, expires_at) VALUES (?, ?, ?) ON CONFLICT (tenant, token) DO NOTHING",
+        tenant, token, expires_at,
+    )  # fmt: skip
+    return added > 0
+
+
+def token_revoked(tx: ReadTx, tenant: TenantId, token: str) -> bool:
+    return tx.one("SELECT 1 FROM nhi_revoked_token WHERE tenant = ? AND token = ?", tenant, token) is not None
+
+
 def add_login(
     tx: Tx, tenant: TenantId, secret_digest: bytes, agent: AgentId, scopes: str, ttl_s: int, expires_at: int
 ) -> None:
@@ -181,4 +195,6 @@ def take_login(tx: Tx, secret_digest: bytes, now: int) -> tuple[TenantId, AgentI
 
 
 def not_registered(agent: str) -> NotFound:
+    """PL-102; for what is no agent id at all, PL-101 is raised instead: the caller made a mistake, nobody is missing."""
+    agent_key(agent)
     return NotFound("PL-102", field="agent_nhi", got=agent, expected="a registered identity")

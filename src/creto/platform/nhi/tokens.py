@@ -11,6 +11,8 @@ INVARIANT: a token has one spelling, at most TOKEN_BYTES_MAX bytes and TOKEN_CAV
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 from msgspec.structs import replace
 
@@ -25,6 +27,8 @@ from creto.platform.nhi import scope
 from creto.platform.nhi.types import PrincipalKind
 
 PREFIX = "creto1."
+ID_PREFIX = "tok-"
+ID = re.compile(rf"{ID_PREFIX}[0-9a-f]{{8}}(?:-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}}")
 
 
 class TokenHead(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

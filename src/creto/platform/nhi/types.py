@@ -107,6 +107,14 @@ class IssuedToken(msgspec.Struct, frozen=True):
     caller: Caller
 
 
+class TokenRevocation(msgspec.Struct, frozen=True, kw_only=True):
+    """In this process it holds when the call returns; `everywhere` says that each live node confirmed it."""
+
+    token_id: str
+    first: bool  # False: it was revoked before
+    everywhere: bool = True
+
+
 class IssuedCertificate(msgspec.Struct, frozen=True):
     """A short-lived certificate and the authority that vouches for it, both PEM."""
 

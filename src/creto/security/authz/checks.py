@@ -64,6 +64,7 @@ class TenantAuthz:
     def _miss(self, agent: AgentId, action: str, resource: str, context: Mapping[str, Any] | None) -> Decision:
         check_names(agent, action, resource)
         core, tenant = self._core, self.tenant
+        core.misses += 1
         epoch = core._hits.epoch
         identity = find_identity(core._nhi, tenant, agent)
         if identity is None:

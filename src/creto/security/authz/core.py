@@ -73,6 +73,7 @@ class Core:
         self._facts: dict[str, Facts] = {}
         self._holdings: dict[str, Holding] = {}
         self._recent: dict[bytes, Holding] = {}
+        self.misses = 0  # decisions that were evaluated, read by a scrape
         self._changes = 0
         self._lock = threading.Lock()
         nhi.on_revoked(self._hits.drop)

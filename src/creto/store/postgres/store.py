@@ -61,18 +61,20 @@ class PostgresStore(EngineStore):
 
     engine: ClassVar[EngineName] = EngineName.POSTGRES
 
-    def __init__(self, url: str, node: str | None = None, queue_max: int = STORE_QUEUE_MAX) -> None:
+    def __init__(
+        self, url: str, node: str | None = None, queue_max: int = STORE_QUEUE_MAX, pool_size: int = STORE_POOL_SIZE
+    ) -> None:
         super().__init__(node, queue_max)
         self.url = url
         self._down_until = 0.0
         self._idle_readers: deque[Connection] = deque()
-        self._reading = threading.Semaphore(STORE_POOL_SIZE)
+        self._reading = threading.Semaphore(pool_size)
         self._need_snapshot: set[CodeType] = set()
         self._listener = PostgresListener(partial(connect, url), self.signals, self.instance, self.node)
         self._listener.start()
         self._writers = [
             threading.Thread(target=self._write_all, name=f"creto-store-write-{i}", daemon=True)
-            for i in range(STORE_POOL_SIZE)
+            for i in range(pool_size)
         ]
         for writer in self._writers:
             writer.start()
@@ -162,6 +164,7 @@ class PostgresStore(EngineStore):
         tx: PostgresTx | None = None
         signals: list[tuple[str, str]] = []
         committing = False
+        started = time.perf_counter()
         try:
             with Piped(db) as piped:
                 db.execute(BEGIN[jobs[0].isolation])
@@ -169,6 +172,7 @@ class PostgresStore(EngineStore):
                     db.execute(IMPATIENT)
                 for job in jobs:
                     tx = PostgresTx(db, piped, self.instance)
+                    tx.span = job.span
                     job.result = checked_result(job.fn(tx))
                     if tx.failed is not None:
                         raise tx.failed
@@ -184,6 +188,8 @@ class PostgresStore(EngineStore):
             again = _again(db, cause)
             cleared(db)
             return Ended.AGAIN if again else Ended.FAILED
+        self.commit_times.observe(time.perf_counter() - started)
+        self.commits += len(jobs)
         for job in jobs:
             job.error = None
         if signals:

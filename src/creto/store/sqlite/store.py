@@ -14,6 +14,7 @@ import os
 import threading
 from collections import defaultdict, deque
 from collections.abc import Callable
+from time import perf_counter
 from typing import Any, ClassVar, TypeVar
 
 import apsw
@@ -84,6 +85,7 @@ class SqliteStore(EngineStore):
 
     def _commit(self, jobs: list[Job]) -> None:
         signals: list[tuple[str, str]] = []
+        started = perf_counter()
         try:
             with self._lock:
                 self._db.execute("BEGIN IMMEDIATE")
@@ -98,6 +100,8 @@ class SqliteStore(EngineStore):
             for job in jobs:
                 job.result, job.error = None, job.error or failure
         else:
+            self.commit_times.observe(perf_counter() - started)
+            self.commits += len(jobs)
             if signals:
                 self.signals.handle(signals)
         resolve(jobs)
@@ -107,6 +111,7 @@ class SqliteStore(EngineStore):
         db = self._db
         db.execute("SAVEPOINT job")
         tx = SqliteTx(db, self.instance)
+        tx.span = job.span
         try:
             job.result = checked_result(job.fn(tx))
             if tx.failed is not None:

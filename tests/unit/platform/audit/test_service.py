@@ -385,3 +385,82 @@ async def test_checkpoints_follow_the_cadence(store: Store) -> None:
     assert not audit.sequencer.due()
     clock.advance(SECOND)
     assert audit.sequencer.due()
+
+
+async def test_a_rotation_in_one_process_is_followed_by_the_others(make_store: MakeStore) -> None:
+    """given two processes with the log open / when one rotates its key / then the other signs with the new one, never with the old."""
+    parts = (*PARTS, "creto.platform.crypto")
+    stores = [make_store(parts=parts), make_store(parts=parts)]
+    keystores = [Keystore(store, Kek(bytes(32))) for store in stores]
+    here, there = [
+        await open_log(store, ManualClock(START), keystore, ORIGIN)
+        for store, keystore in zip(stores, keystores, strict=True)
+    ]
+    await fill(stores[0], [entry(1)])
+    for audit in (here, there):
+        await audit.sequence_once()
+    old = await there.checkpoint()
+
+    await rotate_log_key(here, keystores[0])
+    await fill(stores[0], [entry(2)])
+    await there.sequence_once()
+    new = await there.checkpoint()
+
+    trust = Trust.parse((await there.trust()).encode())
+    assert len(trust.logs) == 2
+    for checkpoint in (old, new):
+        trust.check(checkpoint)
+    assert {s.key_id for s in new.signatures}.isdisjoint(s.key_id for s in old.signatures)
+    alone = Trust(trust.logs[:1])
+    with pytest.raises(EnablementError):
+        alone.check(new)
+    rotations = (await there.query(AuditQuery(tenant=TenantId("platform"), event="LogKeyRotated"))).items
+    assert len(rotations) == 1
+    verify_database_holds = await stores[1].read(lambda tx: verify_database(tx, trust, [old]))
+    assert verify_database_holds.shows
+
+
+async def test_a_rotation_that_was_cut_off_is_finished_by_whoever_opens_the_log(make_store: MakeStore) -> None:
+    """given a crash between the new key in the keystore and its first use / then the old one signs on until the next start."""
+    store = make_store(parts=(*PARTS, "creto.platform.crypto"))
+    keystore = Keystore(store, Kek(bytes(32)))
+    running = await open_log(store, ManualClock(START), keystore, ORIGIN)
+    await fill(store, [entry(1)])
+    await running.sequence_once()
+    await running.checkpoint()
+    await keystore.rotate("platform", f"audit/{ORIGIN}")
+    await fill(store, [entry(2)])
+    await running.sequence_once()
+    between = await running.checkpoint()
+    assert len((await running.trust()).logs) == 1
+
+    restarted = await open_log(store, ManualClock(START), keystore, ORIGIN)
+    await fill(store, [entry(3)])
+    await restarted.sequence_once()
+    after = await restarted.checkpoint()
+    trust = await restarted.trust()
+    assert len(trust.logs) == 2
+    for checkpoint in (between, after):
+        trust.check(checkpoint)
+
+    await fill(store, [entry(4)])  # the one that still runs finds the new key at its next signature
+    await running.sequence_once()
+    (await running.trust()).check(await running.checkpoint())
+
+
+async def test_a_key_that_was_rotated_away_signs_nothing(make_store: MakeStore) -> None:
+    """A process that cannot learn of the new key stops signing; nothing is lost, and its status says why."""
+    store = make_store(parts=PARTS)
+    stale = log(store)
+    await fill(store, [entry(1)])
+    await stale.sequence_once()
+    await stale.checkpoint()
+    newer = log(store, SigningKey.generate())
+    await newer.sequence_once()
+    await fill(store, [entry(2)])
+    await stale.sequence_once()
+    with pytest.raises(AuditError, match="rotated"):
+        await stale.checkpoint()
+    with pytest.raises(AuditError, match="rotated"):
+        await log(store).sequence_once()
+    (await newer.trust()).check(await newer.checkpoint())

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from creto.common.breaker import CircuitState
 from creto.common.errors import AuditError, ConnectionFailed, EnablementError, InvalidInput
 from creto.platform.audit import Checkpoint, CosignerEd25519, CosignerMlDsa44, NoteKey, Trust, Witness, WitnessClient
 from creto.platform.audit.keys import Ed25519Signer, log_signers
@@ -21,7 +22,7 @@ from creto.platform.audit.witnessing import Witnessing
 from creto.platform.crypto import SignatureSuite, SigningKey, merkle
 from creto.store import Store, open_store
 from tests.contract.stores import MakeStore
-from tests.unit.platform.audit.logs import KEY, ORIGIN, PARTS, START, TENANT, entry, fill, log, witness
+from tests.unit.platform.audit.logs import KEY, ORIGIN, PARTS, START, TENANT, entry, fill, filled, log, witness
 
 LEAVES = [merkle.leaf_hash(bytes([n])) for n in range(64)]
 FORK = [merkle.leaf_hash(bytes([n, n])) for n in range(64)]
@@ -310,3 +311,34 @@ def test_no_fault_of_a_witness_ends_the_witnessing() -> None:
     witnessing.stop()
     assert witnessing.failure is not None
     assert witnessing.failure.code == "PL-500"
+
+
+async def test_a_witness_that_keeps_failing_is_spared(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    """given a witness that is away / when it has failed five times / then it is not asked again at once, and the log says so."""
+    asked = 0
+
+    async def away(body: bytes) -> tuple[int, bytes]:
+        nonlocal asked
+        asked += 1
+        raise ConnectionFailed("PL-503", "nobody there")
+
+    client = WitnessClient(CosignerEd25519("w.example/1", SigningKey.generate()).key, away)
+    audit, _ = await filled(store, 1, witnesses=[client], witnesses_required=1)
+    for _ in range(8):
+        with pytest.raises(ConnectionFailed, match="PL-503"):
+            await audit.witness_once()
+    assert asked == 5
+    assert (client.breaker.state, client.breaker.refusals) == (CircuitState.OPEN, 3)
+    assert "The circuit of witness w.example/1 is open" in caplog.text
+
+
+async def test_entries_wait_while_nobody_sequences(store: Store) -> None:
+    """given a log whose sequencer stands still / when entries are committed / then they wait, are counted, and none is lost."""
+    audit, _ = await filled(store, 3)
+    await fill(store, [entry(number) for number in range(3, 8)])
+    standing = await audit.standing()
+    assert (standing.size, standing.signed_size, standing.waiting) == (3, 3, 5)
+    await audit.sequence_once()
+    await audit.checkpoint()
+    standing = await audit.standing()
+    assert (standing.size, standing.signed_size, standing.waiting) == (8, 8, 0)

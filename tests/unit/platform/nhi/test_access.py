@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
-from creto.common.errors import EnablementError
+from creto.common.errors import ConnectionFailed, EnablementError
 from creto.common.ids import TenantId
 from creto.common.limits import CHALLENGE_TTL_S, LOGIN_TTL_S, TOKEN_CAVEATS_MAX, TOKEN_TTL_S_MAX
 from creto.common.timestamps import SECOND, ConsensusTimestamp
@@ -13,6 +14,7 @@ from creto.platform.crypto import Kek, Keystore
 from creto.platform.nhi import Nhi, PrincipalKind, answer, attenuate
 from creto.platform.nhi.secrets import PLATFORM, TOKEN_ROOT
 from creto.platform.nhi.tokens import Token
+from creto.store import Position
 from tests.unit.platform.nhi.town import START, TENANT, Town
 
 
@@ -139,6 +141,62 @@ async def test_a_login_is_exchanged_once(town: Town) -> None:
     for secret_text in (late, "creto-login.AAAA", ""):
         with pytest.raises(EnablementError, match="PL-106"):
             await town.nhi.exchange_login(secret_text)
+
+
+async def test_a_revoked_token_and_what_was_narrowed_from_it_end_at_once(town: Town) -> None:
+    bot = await town.agent()
+    first, second = [await town.nhi.issue_token(TENANT, bot.nhi, scopes=("*",)) for _ in range(2)]
+    narrow = attenuate(first.token, scopes=("runtime:exec",))
+    for token in (first.token, narrow, second.token):
+        assert town.nhi.verify_token(token).agent == bot.nhi
+    done = await town.nhi.revoke_token(TENANT, first.caller.credential, reason="leaked", actor=bot.nhi)
+    assert (done.first, done.everywhere) == (True, True)
+    for token in (first.token, narrow):
+        with pytest.raises(EnablementError, match="PL-136"):
+            town.nhi.verify_token(token)
+    assert town.nhi.verify_token(second.token).agent == bot.nhi
+
+    assert not (await town.nhi.revoke_token(TENANT, first.caller.credential, actor=bot.nhi)).first
+    restarted = Nhi(town.store, town.clock, Keystore(town.store, Kek(bytes(32)), town.clock))
+    await restarted.start()
+    with pytest.raises(EnablementError, match="PL-136"):
+        restarted.verify_token(narrow)
+    recorded = [
+        row for row in town.store.read_now(lambda tx: tx.ledger_tail(Position(), 100)) if b"TokenRevoked" in row.body
+    ]
+    assert len(recorded) == 1
+
+
+async def test_another_tenant_revokes_no_token_of_ours(town: Town) -> None:
+    bot = await town.agent()
+    issued = await town.nhi.issue_token(TENANT, bot.nhi, scopes=("*",))
+    await town.nhi.revoke_token(TenantId("other"), issued.caller.credential, actor=bot.nhi)
+    assert town.nhi.verify_token(issued.token).agent == bot.nhi
+    for wrong in ("", "tok-", issued.token, f"{issued.caller.credential}x"):
+        with pytest.raises(EnablementError, match="token_id"):
+            await town.nhi.revoke_token(TENANT, wrong, actor=bot.nhi)
+
+
+async def test_a_challenge_is_spent_and_its_token_recorded_in_one_transaction(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """given a redemption that fails at its last statement / when it is tried again / then the challenge is still good, once."""
+    bot, ada = await town.agent(), await town.human()
+    challenge = await town.nhi.challenge(TENANT, bot.nhi)
+    secret = await town.nhi.login_token(TENANT, ada.nhi, scopes=("*",))
+
+    def away(*_: Any, **__: Any) -> None:
+        raise ConnectionFailed("PL-503", "the disk is gone")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(town.nhi, "_record", away)
+        for attempt in (town.nhi.exchange(challenge, answer(bot.key, challenge)), town.nhi.exchange_login(secret)):
+            with pytest.raises(ConnectionFailed):
+                await attempt
+    assert (await town.nhi.exchange(challenge, answer(bot.key, challenge))).caller.agent == bot.nhi
+    assert (await town.nhi.exchange_login(secret)).caller.agent == ada.nhi
+    with pytest.raises(EnablementError, match="PL-106"):
+        await town.nhi.exchange(challenge, answer(bot.key, challenge))
 
 
 async def test_tokens_outlive_a_restart_and_one_rotation_of_the_root(town: Town) -> None:

@@ -1,0 +1,128 @@
+"""`creto bus`: the messages that no consumer could take."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from creto.cli.choices import collected, confirmed, limit_option, yes_option
+from creto.cli.context import Cli, group, pass_cli
+from creto.cli.output import Column, size, when
+from creto.cli.session import session
+from creto.common.errors import InvalidInput
+from creto.common.limits import PAGE_ITEMS_MAX
+
+if TYPE_CHECKING:
+    from creto.edge.api.bus import DeadLetterView
+    from creto.sdk import AsyncCreto
+
+bus = group("bus", "The bus: what its consumers could not take.")
+dead_letters = group("dead-letters", "Messages that were delivered in vain, each with the reason of its last failure.")
+bus.add_command(dead_letters)
+
+COLUMNS: Sequence[Column[DeadLetterView]] = (
+    Column("MESSAGE", lambda d: d.id),
+    Column("DURABLE", lambda d: d.durable),
+    Column("SUBJECT", lambda d: d.subject),
+    Column("TRIES", lambda d: d.deliveries, right=True),
+    Column("DIED", lambda d: when(d.died_at)),
+    Column("REASON", lambda d: f"{d.code} {d.reason}"),
+)
+SHOWN_CHARS_MAX = 4_000
+
+durable_argument = click.argument("durable")
+ids_argument = click.argument("ids", metavar="[MESSAGE]...", nargs=-1)
+all_option = click.option("--all", "every", is_flag=True, help="All that the durable has.")
+
+
+@dead_letters.command("list")
+@click.option("--durable", help="Only those of this consumer.")
+@limit_option
+@pass_cli
+async def list_(cli: Cli, durable: str | None, limit: int) -> None:
+    """Dead letters, oldest first."""
+    async with session(cli) as creto:
+        found = await collected(creto.bus.dead_letters, limit, cli.output.note, durable=durable)
+    cli.output.items(found, COLUMNS, nothing="No dead letters.")
+
+
+@dead_letters.command()
+@durable_argument
+@click.argument("message")
+@pass_cli
+async def show(cli: Cli, durable: str, message: str) -> None:
+    """One dead letter, with what it says."""
+    async with session(cli) as creto:
+        found = await creto.bus.dead_letter(message_id=message, durable=durable)
+    letter = found.letter
+    lines: list[tuple[str, object]] = [
+        ("message", letter.id),
+        ("durable", letter.durable),
+        ("subject", letter.subject),
+        ("agent", letter.agent),
+        ("tries", letter.deliveries),
+        ("died", when(letter.died_at)),
+        ("reason", f"{letter.code} {letter.reason}"),
+        *((f"header {name}", value) for name, value in sorted(found.headers.items())),
+        ("size", size(len(found.payload))),
+        ("payload", readable(found.payload)),
+    ]
+    cli.output.thing(found, lines)
+
+
+def readable(payload: bytes) -> str:
+    text = payload[:SHOWN_CHARS_MAX].decode(errors="replace")
+    return text if len(payload) <= SHOWN_CHARS_MAX else f"{text}… (--json has all of it)"
+
+
+@dead_letters.command()
+@durable_argument
+@ids_argument
+@all_option
+@pass_cli
+async def replay(cli: Cli, durable: str, ids: tuple[str, ...], every: bool) -> None:
+    """Deliver dead letters of a durable again, with a fresh count. Repair its consumer first."""
+    async with session(cli) as creto:
+        taken: list[str] = []
+        for some in chunks(await wanted(creto, durable, ids, every)):
+            taken += (await creto.bus.replay_dead(durable=durable, ids=some)).ids
+    cli.output.say({"replayed": taken}, f"{len(taken)} go to {durable} again.")
+
+
+@dead_letters.command()
+@durable_argument
+@ids_argument
+@all_option
+@yes_option
+@pass_cli
+async def discard(cli: Cli, durable: str, ids: tuple[str, ...], every: bool, yes: bool) -> None:
+    """Forget dead letters of a durable for good. The audit log keeps their ids and who did it."""
+    async with session(cli) as creto:
+        letters = await wanted(creto, durable, ids, every)
+        confirmed(f"Discard {len(letters)} dead letters of {durable} for good?", yes)
+        taken: list[str] = []
+        for some in chunks(letters):
+            taken += (await creto.bus.discard_dead(durable=durable, ids=some)).ids
+    cli.output.say({"discarded": taken}, f"{len(taken)} are gone.")
+
+
+async def wanted(creto: AsyncCreto, durable: str, ids: tuple[str, ...], every: bool) -> list[str]:
+    """Those named, or all that are there now: what dies meanwhile is for another time."""
+    if bool(ids) == every:
+        raise InvalidInput.of("MESSAGE", got="both or neither", expected="messages or --all")
+    if ids:
+        return list(ids)
+    found: list[str] = []
+    cursor: str | None = None
+    while True:
+        page = await creto.bus.dead_letters(durable=durable, limit=PAGE_ITEMS_MAX, cursor=cursor)
+        found += [letter.id for letter in page.items]
+        cursor = page.cursor
+        if cursor is None:
+            return found
+
+
+def chunks(ids: list[str]) -> list[tuple[str, ...]]:
+    return [tuple(ids[n : n + PAGE_ITEMS_MAX]) for n in range(0, len(ids), PAGE_ITEMS_MAX)]
