@@ -12,15 +12,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from creto.bus import Bus, EmbeddedBus
 from creto.common.breaker import CircuitBreaker
 from creto.common.config import Config
-from creto.common.errors import AlreadyExists, ConnectionFailed, CryptoError, InternalError, InvalidInput, NotFound
+from creto.common.errors import ConnectionFailed, CryptoError, InternalError, InvalidInput
 from creto.common.ids import AgentId, KeyId, TenantId, checked_tenant
 from creto.common.settings import (
     AuditConfig,
@@ -85,13 +85,12 @@ async def running(config: Config, *, work: bool = True) -> AsyncIterator[App]:
     metrics = Metrics()
     async with AsyncExitStack() as stack:
         opened = await asyncio.to_thread(open_configured_store, config)
-        stack.callback(opened.close)
+        stack.push_async_callback(asyncio.to_thread, opened.close)
         store: Store = OnceStore(opened)
         clock = await stack.enter_async_context(clock_for(config, store))
-        kek = await asyncio.to_thread(KekSource.parse(config[CryptoConfig].kek).load)
-        keystore = Keystore(store, kek, clock)
+        keystore = await open_keystore(config, store, clock)
         await keystore.check()
-        layer_key = await ensured_key(keystore, PLATFORM_TENANT, LAYER_KEY)
+        layer_key = await keystore.ensure(PLATFORM_TENANT, LAYER_KEY, SigningKey)
         nhi = Nhi(store, clock, keystore)
         await nhi.start()
         witnesses = witnesses_of(config[AuditConfig])
@@ -107,7 +106,7 @@ async def running(config: Config, *, work: bool = True) -> AsyncIterator[App]:
         authz = Authz(store, clock, nhi, signer=layer_key)
         await authz.start()
         stack.callback(authz.close)
-        backend = open_backend(config[StorageConfig].url)
+        backend = await asyncio.to_thread(open_backend, config[StorageConfig].url)
         storage = Storage(backend, TenantKeys(keystore, "storage"), store, clock)
         bus = await stack.enter_async_context(bus_for(config, opened))
         parts = Parts(
@@ -131,7 +130,7 @@ async def running(config: Config, *, work: bool = True) -> AsyncIterator[App]:
         )
         if work:
             await asyncio.to_thread(audit.start)
-            stack.callback(audit.stop)
+            stack.push_async_callback(asyncio.to_thread, audit.stop)
         operator = await ensured_operator(parts, tenant)
         if work:
             await stack.enter_async_context(upkeep(parts, operator))
@@ -153,6 +152,14 @@ def check_offered(config: Config) -> None:
 def open_configured_store(config: Config) -> Store:
     wanted = config[StoreConfig]
     return open_store(wanted.url, parts=MIGRATED, queue_max=wanted.queue_max, pool_size=wanted.pool_size)
+
+
+async def open_keystore(config: Config, store: Store, clock: ConsensusClient, previous: Sequence[str] = ()) -> Keystore:
+    """The keystore under the configured key-encryption key; what is still sealed with a previous one opens too."""
+    wanted = config[CryptoConfig]
+    sources = [KekSource.parse(uri) for uri in (wanted.kek, *wanted.kek_previous, *previous)]
+    kek, *older = await asyncio.to_thread(lambda: [source.load() for source in sources])
+    return Keystore(store, kek, clock, previous=older)
 
 
 def guard_for(config: Config, store: Store, stack: AsyncExitStack, breakers: list[CircuitBreaker]) -> CachedGuard:
@@ -223,19 +230,9 @@ def witnesses_of(config: AuditConfig) -> list[WitnessClient]:
     return found
 
 
-async def ensured_key(keystore: Keystore, tenant: TenantId, key_id: KeyId) -> SigningKey:
-    """The key of that name, made on first use. Two processes that start together agree on one."""
-    try:
-        return await keystore.signing_key(tenant, key_id)
-    except NotFound:
-        with suppress(AlreadyExists):  # the other process was first
-            await keystore.put(tenant, key_id, SigningKey.generate())
-        return await keystore.signing_key(tenant, key_id)
-
-
 async def ensured_operator(parts: Parts, tenant: TenantId) -> AgentId:
     """The first human of an installation, who may do everything; the one-time login link is theirs."""
-    key = await ensured_key(parts.keystore, tenant, OPERATOR_KEY)
+    key = await parts.keystore.ensure(tenant, OPERATOR_KEY, SigningKey)
     agent = nhi_of(key.public)
     if not parts.nhi.is_registered(agent, tenant=tenant):
         proof = registration_proof(key, tenant=tenant, kind=PrincipalKind.HUMAN, name=OPERATOR_NAME)

@@ -152,7 +152,7 @@ def store(config: Config) -> dict[str, Any]:
 def kek(config: Config) -> dict[str, Any]:
     from creto.platform.crypto import KekSource
 
-    source = config[CryptoConfig].kek
+    source, previous = config[CryptoConfig].kek, config[CryptoConfig].kek_previous
     scheme, _, name = source.partition(":")
     exists = scheme != "file" or Path(name).exists()
     found: dict[str, Any] = {"kek_source": source if scheme == "file" else f"{scheme}:…", "kek_exists": exists}
@@ -161,7 +161,8 @@ def kek(config: Config) -> dict[str, Any]:
     if scheme == "file":
         found["kek_mode"] = stat.S_IMODE(Path(name).stat().st_mode)
     try:
-        KekSource.parse(source).load()
+        for uri in (source, *previous):
+            KekSource.parse(uri).load()
     except EnablementError as error:
         found["kek_error"] = error.message
     return found

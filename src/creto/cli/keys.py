@@ -27,7 +27,6 @@ from creto.cli.session import session
 from creto.common.errors import InvalidInput
 from creto.common.limits import PAGE_ITEMS_MAX
 from creto.platform.crypto import (
-    KekSource,
     KemPrivateKey,
     KeyKind,
     KeyRecord,
@@ -148,12 +147,14 @@ async def remove(cli: Cli, key_id: str, number: int | None, yes: bool) -> None:
 
 
 @keys.command()
-@click.option("--previous", metavar="SOURCE", multiple=True, required=True, help="Where the old key-encryption key comes from: file:PATH, env:NAME or command:LINE.")  # fmt: skip
+@click.option("--previous", metavar="SOURCE", multiple=True, help="Where an old key-encryption key comes from, beside crypto.kek_previous: file:PATH, env:NAME or command:LINE.")  # fmt: skip
 @pass_cli
 async def rewrap(cli: Cli, previous: tuple[str, ...]) -> None:
-    """Seal every key with the key-encryption key that is configured now. May be stopped and started again."""
-    keks = [KekSource.parse(source).load() for source in previous]
-    async with keystore_of(cli, keks) as keystore:
+    """Seal every key with the key-encryption key that is configured now. May be stopped and started again.
+
+    Servers go on meanwhile if they know both keys: restart them first with the old one in crypto.kek_previous.
+    """
+    async with keystore_of(cli, previous) as keystore:
         with progress(cli.output, "sealing keys again"):
             done = await keystore.rewrap()
     cli.output.say({"rewrapped": done}, f"Sealed {done} keys again; the old key-encryption key can go.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from creto.app import App
     from creto.common.config import Config
     from creto.platform.consensus import ConsensusClient
-    from creto.platform.crypto import Kek, Keystore, VerifyKey
+    from creto.platform.crypto import Keystore, VerifyKey
     from creto.store import Store
 
 
@@ -50,24 +51,22 @@ async def opened(config: Config) -> AsyncIterator[tuple[Store, ConsensusClient]]
     """The store and the clock."""
     from creto.app import clock_for, open_configured_store
 
-    store = open_configured_store(config)
+    store = await asyncio.to_thread(open_configured_store, config)
     try:
         async with clock_for(config, store) as clock:
             yield store, clock
     finally:
-        store.close()
+        await asyncio.to_thread(store.close)
 
 
 @asynccontextmanager
-async def keystore_of(cli: Cli, previous: Sequence[Kek] = ()) -> AsyncIterator[Keystore]:
-    """The sealed keystore; a key never leaves it but to sign."""
-    from creto.common.settings import CryptoConfig
-    from creto.platform.crypto import KekSource, Keystore
+async def keystore_of(cli: Cli, previous: Sequence[str] = ()) -> AsyncIterator[Keystore]:
+    """The sealed keystore; a key never leaves it but to sign. `previous` are sources of key-encryption keys beside the configured ones."""
+    from creto.app import open_keystore
 
     config = cli.config()
-    kek = KekSource.parse(config[CryptoConfig].kek).load()
     async with opened(config) as (store, clock):
-        yield Keystore(store, kek, clock, previous=previous)
+        yield await open_keystore(config, store, clock, previous)
 
 
 @asynccontextmanager

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import suppress
 from typing import Any
 
 import msgspec
 
-from creto.common.errors import AlreadyExists, AuditError, InvalidInput, NotFound
+from creto.common.errors import AuditError, InvalidInput, NotFound
 from creto.common.ids import TenantId, checked_tenant
 from creto.common.timestamps import Clock
 from creto.platform.audit import store as rows
@@ -272,14 +271,7 @@ def key_name(origin: str) -> str:
 
 
 async def log_key(keystore: Keystore, origin: str) -> SigningKey:
-    key_id = key_name(origin)
-    try:
-        return await keystore.signing_key(PLATFORM_TENANT, key_id)
-    except NotFound:
-        pass
-    with suppress(AlreadyExists):  # another process was faster
-        await keystore.put(PLATFORM_TENANT, key_id, SigningKey.generate())
-    return await keystore.signing_key(PLATFORM_TENANT, key_id)
+    return await keystore.ensure(PLATFORM_TENANT, key_name(origin), SigningKey)
 
 
 async def rotate_log_key(audit: Audit, keystore: Keystore) -> None:
