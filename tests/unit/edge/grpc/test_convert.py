@@ -10,7 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from creto.common.errors import EnablementError
+from creto.common.ids import agent_id
 from creto.edge.api import ENDPOINTS
+from creto.edge.api.fields import Agent
 from creto.edge.grpc.convert import hints_of, to_message, to_struct
 from creto.edge.grpc.schema import Schema, bare, is_struct, is_union, item_type, present
 from creto.edge.grpc.server import parsed
@@ -26,6 +28,8 @@ JSON = st.recursive(
 
 def values(hint: Any) -> st.SearchStrategy[Any]:
     """Builtins that msgspec makes this type of, within its limits."""
+    if hint == Agent:
+        return st.binary(min_size=32, max_size=32).map(agent_id)
     limits: list[msgspec.Meta] = []
     while get_origin(hint) is not None and hasattr(hint, "__metadata__"):
         limits += [m for m in hint.__metadata__ if isinstance(m, msgspec.Meta)]
