@@ -102,7 +102,7 @@ def test_any_bytes_give_a_request_or_a_documented_error(struct: Any, data: bytes
     try:
         assert isinstance(to_struct(parsed(SCHEMA.message_class(struct), data), struct), struct)
     except EnablementError as error:
-        assert error.code == "PL-400"
+        assert error.code in ("PL-400", "PL-101")
 
 
 def test_a_message_names_the_field_that_does_not_fit() -> None:

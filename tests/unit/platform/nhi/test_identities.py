@@ -320,6 +320,6 @@ async def test_a_state_that_nobody_kept_is_refused(town: Town) -> None:
         town.clock.move(SECOND)
         await step(TENANT, ada.nhi)
     await town.store.write(lambda tx: tx.run("DELETE FROM nhi_state WHERE version < 3"))
-    with pytest.raises(Unauthorized, match="PL-103.*nobody kept"):
+    with pytest.raises(Unauthorized, match="nobody kept"):
         town.nhi.validate_signature(ada.nhi, b"yes", signature, b"test/v1", tenant=TENANT, at=then)
     town.nhi.validate_signature(ada.nhi, b"yes", signature, b"test/v1", tenant=TENANT, at=town.clock.now())
