@@ -312,8 +312,6 @@ def test_fifty_at_once_with_one_key_have_one_effect(served: Layer, creto: Creto)
         ("GET", "/v1/agents?owner=not-an-agent"),
     ],
 )
-def test_what_cannot_be_an_agent_is_refused_before_anything_is_looked_up(
-    served: Layer, method: str, path: str
-) -> None:
+def test_what_cannot_be_an_agent_is_refused_before_anything_is_looked_up(served: Layer, method: str, path: str) -> None:
     answer = httpx2.request(method, served.rest + path, headers={"Authorization": f"Bearer {served.token}"})
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "PL-101")

@@ -12,10 +12,11 @@ from creto.common.ids import AgentId, TenantId, checked_tenant, new_id
 from creto.common.timestamps import Clock, ConsensusTimestamp
 from creto.platform.crypto.jose import b64url_decode, b64url_encode
 from creto.platform.nhi import lifecycle
+from creto.platform.nhi import store as sql
 from creto.platform.nhi.registry import Registered, Registry
 from creto.platform.nhi.secrets import Secrets
 from creto.platform.nhi.types import Identity
-from creto.store.types import Entry, EntryId, Outcome, Store, Tx
+from creto.store.types import Entry, EntryId, Outcome, ReadTx, Store, Tx
 
 CURSOR_CHARS_MAX = 400  # a time and an agent id
 
@@ -54,6 +55,14 @@ class Core:
     def get_now(self, tenant: TenantId, agent: AgentId) -> Identity:
         """The identity, from memory or read through on this thread; PL-102 if the tenant has none."""
         return self._registry.get(checked_tenant(tenant), agent).identity
+
+    def line(self, tx: Tx, tenant: TenantId, agent: AgentId) -> list[Identity]:
+        """Every key of the identity's line as a transaction sees them, the first at the front; PL-102 if the tenant has none."""
+        return sql.line(tx, tenant, self.origin(tx, tenant, agent))
+
+    def origin(self, tx: ReadTx, tenant: TenantId, agent: AgentId) -> AgentId:
+        """The first key of its line."""
+        return sql.get(tx, checked_tenant(tenant), agent).origin
 
     def _in_force(self, tenant: TenantId, agent: AgentId, now: ConsensusTimestamp) -> Registered:
         """PL-102 unknown, PL-103 revoked, PL-104 suspended, PL-133 retired."""

@@ -34,11 +34,12 @@ RECENT_MAX = 16  # compiled texts kept for a rollback
 
 
 class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """The signal: what to look up again. `roles_of` is an identity, `entity` a stored entity."""
+    """The signal: what to look up again. `roles_of` is the origin of `line`, `entity` a stored entity."""
 
     tenant: TenantId
     policies: bool = False
     roles_of: str = ""
+    line: tuple[str, ...] = ()
     entity: tuple[str, str] | None = None
 
 
@@ -153,7 +154,8 @@ class Core:
         if facts is not None and change.roles_of:
             facts.changed(change.roles_of)
         if change.roles_of and not change.policies and change.entity is None:
-            self._hits.drop(change.tenant, change.roles_of)
+            for agent in change.line:
+                self._hits.drop(change.tenant, agent)
         else:
             self._hits.swap(change.tenant)
 
