@@ -43,12 +43,13 @@ from creto.platform.consensus import ConsensusClient, EmbeddedClock, Leases, Quo
 from creto.platform.crypto import Keystore, SigningKey, VerifyKey, random_bytes
 from creto.platform.crypto.jose import b64url_decode
 from creto.platform.crypto.kek import KekSource
-from creto.platform.nhi import Nhi, PrincipalKind, nhi_of, registration_proof
+from creto.platform.nhi import Nhi
 from creto.security.authz import Authz
 from creto.security.memory import Memory
 from creto.security.storage import Storage, TenantKeys, open_backend
 from creto.store import Store, open_store
 from creto.store.idempotency_cache import CachedGuard, RedisHints
+from creto.tenants import Tenants
 
 log = logging.getLogger("creto.app")
 
@@ -66,8 +67,6 @@ MIGRATED = (
 
 PLATFORM_TENANT = TenantId("platform")
 LAYER_KEY = KeyId("layer")  # signs override tokens and what the layer itself attests
-OPERATOR_KEY = KeyId("operator")
-OPERATOR_NAME = "operator"
 
 
 @dataclass(frozen=True)
@@ -75,6 +74,7 @@ class App:
     parts: Parts
     tenant: TenantId
     operator: AgentId
+    tenants: Tenants
 
 
 @asynccontextmanager
@@ -131,10 +131,11 @@ async def running(config: Config, *, work: bool = True) -> AsyncIterator[App]:
         if work:
             await asyncio.to_thread(audit.start)
             stack.push_async_callback(asyncio.to_thread, audit.stop)
-        operator = await ensured_operator(parts, tenant)
+        tenants = Tenants(keystore, nhi, authz)
+        operator = await tenants.ensure(tenant)
         if work:
             await stack.enter_async_context(upkeep(parts, operator))
-        yield App(parts, tenant, operator)
+        yield App(parts, tenant, operator, tenants)
 
 
 def check_offered(config: Config) -> None:
@@ -228,18 +229,6 @@ def witnesses_of(config: AuditConfig) -> list[WitnessClient]:
         url, _, vkey = text.partition("=")
         found.append(WitnessClient(NoteKey.parse(vkey), http_transport(url)))
     return found
-
-
-async def ensured_operator(parts: Parts, tenant: TenantId) -> AgentId:
-    """The first human of an installation, who may do everything; the one-time login link is theirs."""
-    key = await parts.keystore.ensure(tenant, OPERATOR_KEY, SigningKey)
-    agent = nhi_of(key.public)
-    if not parts.nhi.is_registered(agent, tenant=tenant):
-        proof = registration_proof(key, tenant=tenant, kind=PrincipalKind.HUMAN, name=OPERATOR_NAME)
-        await parts.nhi.register(tenant, PrincipalKind.HUMAN, key.public, OPERATOR_NAME, proof=proof)
-    if "operator" not in await parts.authz.roles(tenant, agent):
-        await parts.authz.assign_role(tenant, agent, "operator", actor=agent)
-    return agent
 
 
 def kek_beside(database: Path) -> Path:

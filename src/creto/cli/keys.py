@@ -25,6 +25,7 @@ from creto.cli.output import Column, when
 from creto.cli.progress import progress
 from creto.cli.session import session
 from creto.common.errors import InvalidInput
+from creto.common.ids import AGENT_PREFIX
 from creto.common.limits import PAGE_ITEMS_MAX
 from creto.platform.crypto import (
     KemPrivateKey,
@@ -40,6 +41,7 @@ from creto.platform.crypto import (
 from creto.platform.crypto.jose import to_jwks
 from creto.platform.nhi import answer, nhi_of
 from creto.platform.nhi.tokens import Token
+from creto.tenants import OPERATOR_KEY
 
 keys = group("keys", "Keys in the sealed keystore, and bearer tokens. A private key is never printed.")
 
@@ -107,10 +109,24 @@ def fresh(kind: KeyKind, suite: str) -> StoredKey:
 @click.argument("key_id", metavar="ID")
 @pass_cli
 async def rotate(cli: Cli, key_id: str) -> None:
-    """A new version of a key; the old ones still open and verify. An agent's identity is rotated with `creto agents rotate`."""
+    """A new version of a key; the old ones still open and verify. An identity's key is rotated with `creto agents rotate`."""
+    refuse_identity(key_id, "rotated")
     async with keystore_of(cli) as keystore:
         record = await keystore.rotate(cli.configured_tenant(), key_id)
     cli.output.say(record, f"Made {shown(record)}.")
+
+
+def refuse_identity(key_id: str, act: str) -> None:
+    """A version of which nobody knows would stand for nobody: the key of an identity changes with it."""
+    if key_id == OPERATOR_KEY or key_id.startswith(AGENT_PREFIX):
+        whose = "the operator" if key_id == OPERATOR_KEY else key_id
+        raise InvalidInput(
+            "PL-132",
+            f"the key of {whose} is not {act} alone: it is an identity",
+            field="key_id",
+            got=key_id,
+            hint="`creto agents rotate AGENT` gives an identity a new key; `creto agents list --kind human` shows the operator.",
+        )
 
 
 @keys.command("rotate-log")
@@ -140,6 +156,8 @@ async def rotate_log(cli: Cli, out: Path | None) -> None:
 @pass_cli
 async def remove(cli: Cli, key_id: str, number: int | None, yes: bool) -> None:
     """Forget a key, or one version of it, for good: what only it could open is lost."""
+    if key_id == OPERATOR_KEY:
+        refuse_identity(key_id, "removed")
     confirmed(f"Remove {key_id}{f' version {number}' if number else ''} for good?", yes)
     async with keystore_of(cli) as keystore:
         removed = await keystore.remove(cli.configured_tenant(), key_id, number)

@@ -12,11 +12,13 @@ import msgspec
 from creto.app import App, kek_beside, running
 from creto.common import wire
 from creto.common.config import Config, load
+from creto.common.errors import EnablementError
 from creto.common.timestamps import HOUR, ConsensusTimestamp
 from creto.edge.api.dispatch import ALL_SCOPES, Call, Dispatcher
 from creto.edge.api.endpoint import Endpoint
-from creto.platform.nhi import Caller, PrincipalKind
+from creto.platform.nhi import Caller, PrincipalKind, Standing
 from creto.store.types import Grade
+from creto.tenants import with_way_out
 
 R = TypeVar("R")
 
@@ -34,7 +36,12 @@ class LocalLine:
         app = self.app
         expires_at = ConsensusTimestamp(app.parts.clock.now() + HOUR)
         caller = Caller(app.tenant, app.operator, PrincipalKind.HUMAN, (ALL_SCOPES,), expires_at)
-        return await self._dispatcher(endpoint, Call(caller, app.tenant, grade=Grade.COOPERATIVE), asked)
+        try:
+            return await self._dispatcher(endpoint, Call(caller, app.tenant, grade=Grade.COOPERATIVE), asked)
+        except EnablementError as error:
+            if app.parts.nhi.standing(app.operator, tenant=app.tenant) is Standing.IN_FORCE:
+                raise
+            raise with_way_out(error) from None
 
     async def close(self) -> None:
         """The application is closed by whoever opened it."""

@@ -12,11 +12,12 @@ from typing import Any
 import httpx2
 import pytest
 
-from creto.app import OPERATOR_KEY, running
+from creto.app import running
 from creto.common.errors import EnablementError, InvalidInput, Unauthorized
 from creto.platform.crypto import SigningKey
 from creto.platform.crypto.jose import b64url_encode
 from creto.sdk import AgentKey, Creto
+from creto.tenants import OPERATOR_KEY
 from tests.layers import Layer, layer, settings
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 
 import msgspec
 
@@ -19,6 +20,9 @@ from creto.platform.nhi.types import Identity
 from creto.store.types import Entry, EntryId, Outcome, ReadTx, Store, Tx
 
 CURSOR_CHARS_MAX = 400  # a time and an agent id
+
+
+Protector = Callable[[Tx, TenantId, AgentId], None]
 
 
 class Counted:
@@ -45,6 +49,15 @@ class Core:
         self._secrets_or_none = secrets
         self.failures: Counter[str] = Counter()  # credentials that did not hold, by code; read by a scrape
         self._counted = Counted(self.failures)
+        self._protectors: list[Protector] = []
+
+    def protect(self, protector: Protector) -> None:
+        """Call `protector(tx, tenant, origin)` in the transaction that has just ended or stopped keys of this line; it raises to refuse."""
+        self._protectors.append(protector)
+
+    def _protected(self, tx: Tx, tenant: TenantId, origin: AgentId) -> None:
+        for protector in self._protectors:
+            protector(tx, tenant, origin)
 
     @property
     def _secrets(self) -> Secrets:

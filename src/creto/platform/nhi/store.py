@@ -102,6 +102,15 @@ def line(tx: ReadTx, tenant: TenantId, origin: AgentId) -> list[Identity]:
     return [from_row(row) for row in tx.all(sql, tenant, origin)]
 
 
+def speaks(tx: ReadTx, tenant: TenantId, origin: AgentId) -> bool:
+    """Whether a line can act on its own account: its newest key is active, and no agent's."""
+    found = tx.value(
+        "SELECT 1 FROM nhi_identity WHERE tenant = ? AND origin = ? AND successor IS NULL AND state = ? AND kind <> ?",
+        tenant, origin, IdentityState.ACTIVE.value, PrincipalKind.AGENT.value,
+    )  # fmt: skip
+    return found is not None
+
+
 def line_length(tx: ReadTx, tenant: TenantId, origin: AgentId) -> int:
     return int(tx.value("SELECT COUNT(*) FROM nhi_identity WHERE tenant = ? AND origin = ?", tenant, origin))
 

@@ -15,6 +15,7 @@ Who checks often holds `check = authz.tenant(t).check`. Metering hands its Quota
 """
 
 from creto.security.authz.checks import TenantAuthz
+from creto.security.authz.core import OPERATOR_ROLE, operators
 from creto.security.authz.service import Authz, AuthzClient
 from creto.security.authz.types import (
     Allow,
@@ -39,6 +40,7 @@ from creto.security.authz.types import (
 )
 
 __all__ = [
+    "OPERATOR_ROLE",
     "Allow",
     "Authz",
     "AuthzClient",
@@ -61,4 +63,5 @@ __all__ = [
     "RoleAssignment",
     "TenantAuthz",
     "TimeoutAction",
+    "operators",
 ]

@@ -14,7 +14,7 @@ from creto.security.authz import names
 from creto.security.authz import store as sql
 from creto.security.authz.cedar.entities import record_from_json
 from creto.security.authz.cedar.values import Uid
-from creto.security.authz.core import Change, Core, announce
+from creto.security.authz.core import OPERATOR_ROLE, Change, Core, announce, operators
 from creto.security.authz.directory import find_identity
 from creto.security.authz.types import RoleAssignment
 from creto.store.types import Tx
@@ -52,6 +52,8 @@ class EntityBook(Core):
             self._record(
                 tx, tenant, "role_unassigned", "RoleUnassigned", actor=actor, subject=agent, now=now, fields={"role": role}
             )  # fmt: skip
+            if role == OPERATOR_ROLE:
+                self._keep_an_operator(tx, tenant, line[0].origin)
             announce_roles(tx, line)
             return True
 
@@ -63,6 +65,11 @@ class EntityBook(Core):
         """The roles of its line. PL-102 if nobody knows it."""
         tenant = checked_tenant(tenant)
         return await self._store.read(lambda tx: sql.roles(tx, tenant, self._nhi.origin(tx, tenant, agent)))
+
+    async def operators(self, tenant: TenantId) -> int:
+        """How many hold the role operator and can act."""
+        tenant = checked_tenant(tenant)
+        return await self._store.read(lambda tx: operators(tx, tenant))
 
     async def members(
         self, tenant: TenantId, role: str, *, after: str = "", limit: int = PAGE_ITEMS_DEFAULT

@@ -34,6 +34,7 @@ NEVER = '@id("never") forbid (principal, action == Action::"funds.transfer", res
 
 
 async def test_everything_is_denied_until_something_permits_it(office: Office) -> None:
+    await office.hire("Olive", "operator")
     ada = await office.hire("Ada")
     assert isinstance(office.check(ada), Deny)
     await office.authz.assign_role(TENANT, ada.nhi, "operator", actor=ada.nhi)
@@ -152,6 +153,7 @@ async def test_an_agent_is_in_its_owner_but_in_none_of_the_owners_roles(office: 
 
 
 async def test_revoked_suspended_and_resumed(office: Office) -> None:
+    await office.hire("Olive", "operator")
     ada = await office.hire("Ada", "operator")
     assert isinstance(office.check(ada), Allow)
     await office.town.nhi.suspend(TENANT, ada.nhi)
