@@ -48,6 +48,7 @@ def test_all_is_well() -> None:
         (replace(GOOD, sqlite=(3, 40, 1)), "SQLite"),
         (replace(GOOD, config_error="PL-920 unknown key"), "configuration"),
         (replace(GOOD, store_error="PL-841 newer"), "store"),
+        (replace(GOOD, operators=0), "operator"),
         (replace(GOOD, kek_mode=0o644), "key-encryption key"),
         (replace(GOOD, kek_exists=False), "key-encryption key"),
         (replace(GOOD, kek_error="it has 3 bytes"), "key-encryption key"),
