@@ -21,7 +21,7 @@ from creto.bus import Bus, EmbeddedBus
 from creto.common.breaker import CircuitBreaker
 from creto.common.config import Config
 from creto.common.errors import ConnectionFailed, CryptoError, InternalError, InvalidInput
-from creto.common.ids import AgentId, KeyId, TenantId, checked_tenant
+from creto.common.ids import PLATFORM_TENANT, AgentId, KeyId, TenantId, customer_tenant
 from creto.common.settings import (
     AuditConfig,
     BusConfig,
@@ -65,7 +65,6 @@ MIGRATED = (
     "creto.security.storage",
 )
 
-PLATFORM_TENANT = TenantId("platform")
 LAYER_KEY = KeyId("layer")  # signs override tokens and what the layer itself attests
 
 
@@ -80,7 +79,7 @@ class App:
 @asynccontextmanager
 async def running(config: Config, *, work: bool = True) -> AsyncIterator[App]:
     """All parts, started in the order of their floors and stopped in reverse. `work` also runs what only one process should."""
-    tenant = checked_tenant(config[CommonConfig].tenant)
+    tenant = customer_tenant(config[CommonConfig].tenant)
     check_offered(config)
     metrics = Metrics()
     async with AsyncExitStack() as stack:

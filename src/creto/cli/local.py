@@ -66,14 +66,34 @@ async def keystore_of(cli: Cli, previous: Sequence[str] = ()) -> AsyncIterator[K
 
     config = cli.config()
     async with opened(config) as (store, clock):
-        yield await open_keystore(config, store, clock, previous)
+        keystore = await open_keystore(config, store, clock, previous)
+        await check_tenant(cli, keystore)
+        yield keystore
+
+
+async def check_tenant(cli: Cli, keystore: Keystore) -> None:
+    """PL-404 for a --tenant that nobody made."""
+    from creto.tenants import exists, no_tenant
+
+    other = cli.other_tenant()
+    if other is not None and not await exists(keystore, other):
+        raise no_tenant(other)
+
+
+async def check_tenant_first(cli: Cli) -> None:
+    """The same, before all parts are opened in it."""
+    if cli.other_tenant() is not None:
+        async with keystore_of(cli):
+            pass
 
 
 @asynccontextmanager
-async def running_here(cli: Cli, what: str) -> AsyncIterator[App]:
+async def running_here(cli: Cli, what: str, *, new_tenant: bool = False) -> AsyncIterator[App]:
     """All parts of the configured installation, beside whatever else runs on it; the log stays with the worker."""
     from creto.app import running
 
     cli.local_only(what)
+    if not new_tenant:
+        await check_tenant_first(cli)
     async with running(cli.config(), work=False) as app:
         yield app

@@ -20,7 +20,7 @@ from msgspec import Meta
 
 from creto.common.config import LIVE, Secret, section
 from creto.common.errors import InvalidInput
-from creto.common.ids import DEFAULT_TENANT, checked_tenant
+from creto.common.ids import DEFAULT_TENANT, customer_tenant
 from creto.common.limits import (
     BUS_PAYLOAD_BYTES_MAX,
     BUS_RETENTION_S,
@@ -66,7 +66,7 @@ class CommonConfig(msgspec.Struct, frozen=True):
     tenant_mode: TenantMode = TenantMode.SINGLE
 
     def validate(self) -> None:
-        checked_tenant(self.tenant)
+        customer_tenant(self.tenant)
 
 
 @section("store")

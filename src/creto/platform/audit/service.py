@@ -9,14 +9,14 @@ from typing import Any
 import msgspec
 
 from creto.common.errors import AuditError, InvalidInput, NotFound
-from creto.common.ids import TenantId, checked_tenant
+from creto.common.ids import PLATFORM_TENANT, TenantId, checked_tenant
 from creto.common.timestamps import Clock
 from creto.platform.audit import store as rows
 from creto.platform.audit.checkpoint import Checkpoint
 from creto.platform.audit.keys import NoteSigner, log_signers
 from creto.platform.audit.proof import InclusionProof
 from creto.platform.audit.query import page
-from creto.platform.audit.sequencer import PLATFORM_TENANT, Cadence, Sequencer
+from creto.platform.audit.sequencer import Cadence, Sequencer
 from creto.platform.audit.store import CheckpointRow, KeyRow
 from creto.platform.audit.tiles import TileCache, TileTree
 from creto.platform.audit.trust import LogKeys, Trust

@@ -10,14 +10,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from creto.common.errors import NotFound
-from creto.common.ids import TenantId
+from creto.common.ids import PLATFORM_TENANT
 from creto.platform.crypto import Keystore, SecretKey, SignatureSuite, SigningKey, mac
 from creto.platform.crypto.service import of_kind
 
 if TYPE_CHECKING:
     from creto.platform.crypto.x509 import Authority
 
-PLATFORM = TenantId("creto:platform")  # the keys of the deployment itself belong to no customer
 TOKEN_ROOT = "nhi-token-root"
 AUTHORITY = "nhi-certificate-authority"
 TOKEN_ROOTS_KEPT = 2  # tokens of the root before the last rotation still end by themselves
@@ -31,28 +30,28 @@ class Secrets:
 
     async def load(self) -> None:
         """Make or find all keys, so that nothing waits for them later; also the token roots before the newest."""
-        await self._keystore.ensure(PLATFORM, TOKEN_ROOT, SecretKey)
-        version = (await self._keystore.record(PLATFORM, TOKEN_ROOT)).version
+        await self._keystore.ensure(PLATFORM_TENANT, TOKEN_ROOT, SecretKey)
+        version = (await self._keystore.record(PLATFORM_TENANT, TOKEN_ROOT)).version
         for older in range(max(1, version - TOKEN_ROOTS_KEPT + 1), version + 1):
-            self._keep(await self._keystore.secret_key(PLATFORM, TOKEN_ROOT, older))
+            self._keep(await self._keystore.secret_key(PLATFORM_TENANT, TOKEN_ROOT, older))
         await self.authority()
 
     async def token_root(self) -> tuple[str, bytes]:
         """The newest root and its id."""
-        return self._keep(await self._keystore.ensure(PLATFORM, TOKEN_ROOT, SecretKey))
+        return self._keep(await self._keystore.ensure(PLATFORM_TENANT, TOKEN_ROOT, SecretKey))
 
     def token_root_of(self, root_id: str) -> bytes | None:
         """The root with this id; from memory but for the first time after a rotation elsewhere."""
         if root_id not in self._token_roots:
             try:
-                self._keep(of_kind(self._keystore.get_now(PLATFORM, TOKEN_ROOT), SecretKey, TOKEN_ROOT))
+                self._keep(of_kind(self._keystore.get_now(PLATFORM_TENANT, TOKEN_ROOT), SecretKey, TOKEN_ROOT))
             except NotFound:
                 return None
         return self._token_roots.get(root_id)
 
     async def authority(self) -> Authority:
         await self._keystore.ensure(
-            PLATFORM, AUTHORITY, SigningKey, lambda: SigningKey.generate(SignatureSuite.ED25519)
+            PLATFORM_TENANT, AUTHORITY, SigningKey, lambda: SigningKey.generate(SignatureSuite.ED25519)
         )
         return await asyncio.to_thread(lambda: self.authority_now)  # loads X.509
 
@@ -61,7 +60,7 @@ class Secrets:
         """Raises NotFound PL-214 if no node has issued a certificate yet."""
         from creto.platform.crypto.x509 import Authority  # X.509 takes 60 ms to load, and few processes need it
 
-        key = of_kind(self._keystore.get_now(PLATFORM, AUTHORITY), SigningKey, AUTHORITY)
+        key = of_kind(self._keystore.get_now(PLATFORM_TENANT, AUTHORITY), SigningKey, AUTHORITY)
         return Authority(key, f"{self.trust_domain} NHI authority")
 
     def _keep(self, key: SecretKey) -> tuple[str, bytes]:
