@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 import os
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests import engines
+from tests import engines, fuzz
 from tests.contract.stores import make_store, store, store_url  # noqa: F401 - fixtures for every suite
+
+DEEP_TEST_S = 1800  # four times what the longest takes alone on four cores
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--deep", action="store_true", help="fuzz, crash and soak suites at full counts")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    fuzz.is_deep = bool(config.getoption("--deep"))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--deep"):
+        for item in items:
+            if "deep" in getattr(item, "fixturenames", ()):
+                item.add_marker(pytest.mark.timeout(DEEP_TEST_S))
+
+
 @pytest.fixture(scope="session")
 def deep(request: pytest.FixtureRequest) -> bool:
-    """Whether the full counts are wanted; `count(sample, full)` below reads better in most tests."""
+    """Whether the full counts are wanted. A test that asks has the time for them."""
     return bool(request.config.getoption("--deep"))
 
 
@@ -41,14 +53,8 @@ def postgres_server() -> Iterator[str]:
 @pytest.fixture
 def postgres_url(postgres_server: str) -> Iterator[str]:
     """A fresh, empty database on the session's server."""
-    import psycopg
-
-    name = f"t{uuid.uuid4().hex}"
-    with psycopg.connect(postgres_server, autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}"')
-    yield postgres_server.rsplit("/", 1)[0] + "/" + name
-    with psycopg.connect(postgres_server, autocommit=True) as connection:
-        connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+    with engines.database(postgres_server) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

@@ -29,12 +29,14 @@ from creto.common.settings import (
     ConsensusConfig,
     CryptoConfig,
     RedisConfig,
+    ServerConfig,
     StorageConfig,
     StoreConfig,
 )
 from creto.common.telemetry import Metrics
 from creto.edge.api.idempotency import OnceStore
 from creto.edge.api.parts import Parts
+from creto.edge.api.rate import CallerRate
 from creto.edge.api.requests import Requests
 from creto.edge.upkeep import upkeep
 from creto.gate import Gate
@@ -112,6 +114,7 @@ async def running(config: Config, *, work: bool = True) -> AsyncIterator[App]:
             config=config,
             metrics=metrics,
             requests=Requests(metrics),
+            rate=CallerRate(config[ServerConfig].requests_per_second_max, metrics),
             store=store,
             guard=guard_for(config, opened, stack, breakers),
             clock=clock,

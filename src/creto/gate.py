@@ -32,7 +32,7 @@ from creto.common.telemetry import Metrics, span, trace_id
 from creto.common.timestamps import Clock, ConsensusTimestamp
 from creto.platform.crypto import digest
 from creto.platform.nhi import DelegationChain, Nhi, ValidatedChain
-from creto.security.authz import Allow, Authz, Deny, QuotaDenied, RequiresOversight
+from creto.security.authz import Allow, Authz, Deny, QuotaDenied, RequiresOversight, TenantAuthz
 from creto.store.types import UNRECORDED, Entry, EntryId, Grade, Outcome, Store, Tx
 
 T = TypeVar("T")
@@ -104,20 +104,24 @@ class Gate:
         self._store = store
         self._clock = clock
         self.hits = 0  # decisions from memory, read by a scrape
+        self._tenants: dict[TenantId, TenantAuthz] = {}
         self._decisions = metrics.counter("platform_gate_decisions_total", "Decisions of the gate", "outcome", "action")
 
     def admit(self, operation: Operation) -> Admission:
         """Decide from memory; raises the product's refusal. It records nothing: the callers below do."""
         now = self._clock.now()
         chain = self._chain(operation, now)
+        tenant = self._tenants.get(operation.tenant) or self._checks_of(operation.tenant)
         misses = self._authz.misses
-        decision = self._authz.check(
-            operation.agent, operation.action, operation.resource, operation.context, tenant=operation.tenant
-        )
+        decision = tenant.check(operation.agent, operation.action, operation.resource, operation.context)
         self.hits += self._authz.misses == misses
         if not isinstance(decision, Allow):
             raise self._refusal(operation, decision)
         return Admission(operation=operation, chain=chain, at=now)
+
+    def _checks_of(self, tenant: TenantId) -> TenantAuthz:
+        """Kept for good: what holds for the tenant is looked up anew in each check."""
+        return self._tenants.setdefault(tenant, self._authz.tenant(tenant))
 
     async def authorized_operation(self, operation: Operation) -> Admission:
         """Decide, use the override token if there is one, and record a refusal."""

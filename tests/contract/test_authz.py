@@ -25,26 +25,38 @@ def make_office(make_store: MakeStore) -> MakeOffice:
     return lambda: Office(make_store(parts=PARTS))
 
 
+async def known_everywhere(office: Office) -> None:
+    """A use case waits 50 ms for the other nodes; a test on a busy machine waits longer."""
+    assert await office.town.store.settled(5)
+
+
 async def test_policies_roles_and_entities_hold_on_every_node(make_office: MakeOffice) -> None:
     here, there = make_office(), make_office()
     olive = await here.hire("Olive", "operator")
     ada = await here.hire("Ada")
+    await known_everywhere(here)
     assert isinstance(there.check(ada), Deny)
     version = await here.authz.upload_policies(TENANT, OPEN, actor=ada.nhi)
-    assert await here.authz.activate(TENANT, version.version, actor=ada.nhi)
+    await here.authz.activate(TENANT, version.version, actor=ada.nhi)
+    await known_everywhere(here)
     assert there.check(ada) == Allow(("open",))
     await here.authz.activate(TENANT, 0, actor=ada.nhi)
+    await known_everywhere(here)
     assert isinstance(there.check(ada), Deny)
     await here.authz.assign_role(TENANT, ada.nhi, "operator", actor=ada.nhi)
+    await known_everywhere(here)
     assert await there.authz.roles(TENANT, ada.nhi) == ("operator",)
     assert {m.agent for m in await there.authz.members(TENANT, "operator")} == {ada.nhi, olive.nhi}
     assert isinstance(there.check(ada), Allow)
     await here.authz.unassign_role(TENANT, ada.nhi, "operator", actor=ada.nhi)
+    await known_everywhere(here)
     assert isinstance(there.check(ada), Deny)
     text = 'permit (principal, action, resource in Group::"shared");'
     await there.authz.upload_policies(TENANT, text, actor=ada.nhi, activate=True)
+    await known_everywhere(there)
     assert isinstance(here.check(ada), Deny)
     await there.authz.put_entity(TENANT, SANDBOX, {"level": 3}, [Uid("Group", "shared")], actor=ada.nhi)
+    await known_everywhere(there)
     assert isinstance(here.check(ada), Allow)
 
 
@@ -60,8 +72,8 @@ async def test_a_revocation_here_ends_what_is_remembered_there(make_office: Make
     ada = await here.hire("Ada", "operator")
     assert isinstance(there.check(ada), Allow)
     assert len(there.authz._hits) == 1
-    revocation = await here.town.nhi.revoke(TENANT, ada.nhi)
-    assert revocation.everywhere
+    await here.town.nhi.revoke(TENANT, ada.nhi)
+    await known_everywhere(here)
     assert there.check(ada) == Deny("the identity is revoked")
 
 

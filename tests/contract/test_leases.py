@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from creto.common.errors import AlreadyExists, EnablementError, InvalidInput, Un
 from creto.common.ids import TenantId
 from creto.common.limits import LEASE_TTL_S_MAX
 from creto.common.timestamps import HOUR, SECOND
-from creto.platform.consensus import KvLeases, LeaseKeeper, Leases
+from creto.platform.consensus import KvLeases, Lease, LeaseKeeper, Leases
 from creto.platform.consensus.testing import ManualClock
 from creto.store import open_store
 from tests import engines
@@ -213,3 +214,64 @@ async def test_waiting_until_it_is_free(leases: Leases | KvLeases, clock: Manual
     await leases.release(lease)
     await pauses.finish_one()
     assert await asyncio.wait_for(waiting, 10) == 2
+
+
+class Course:
+    """What a cluster has done to one lease, and so what the rules allow next."""
+
+    def __init__(self, leases: LeaseKeeper, clock: ManualClock, name: str) -> None:
+        self.leases = leases
+        self.clock = clock
+        self.name = name
+        self.taken: list[Lease] = []  # one for each token, as last renewed
+        self.free = True  # never taken, or given back
+
+    async def step(self, dice: random.Random) -> None:
+        lease = dice.choice(self.taken[-3:]) if self.taken else None  # the holder, or a stale one
+        match dice.randrange(5):
+            case 0:
+                self.clock.advance(dice.randrange(1, 2 * TTL))
+            case 1 | 2:
+                await self.take()
+            case 3 if lease is not None:
+                await self.renew(lease)
+            case 4 if lease is not None:
+                held = self.holds(lease)
+                assert await self.leases.release(lease) == held
+                self.free = self.free or held
+        current = await self.leases.current(self.name)
+        assert (current.token if current else None) == (self.taken[-1].token if self.busy else None)
+
+    @property
+    def busy(self) -> bool:
+        return not self.free and self.taken[-1].expires_at > self.clock.now()
+
+    def holds(self, lease: Lease) -> bool:
+        return not self.free and lease.token == self.taken[-1].token
+
+    async def take(self) -> None:
+        if self.busy:
+            await refused("PL-303", self.leases.acquire(self.name, TTL))
+            return
+        lease = await self.leases.acquire(self.name, TTL)
+        assert lease.token == len(self.taken) + 1
+        self.taken.append(lease)
+        self.free = False
+
+    async def renew(self, lease: Lease) -> None:
+        if self.holds(lease):
+            self.taken[-1] = await self.leases.renew(lease, TTL)
+        else:
+            await refused("PL-304", self.leases.renew(lease, TTL))
+
+
+async def test_whatever_a_cluster_does_from_a_seed_the_rules_hold(
+    leases: LeaseKeeper, clock: ManualClock, deep: bool
+) -> None:
+    tokens = 0
+    for seed in range(200 if deep else 5):
+        dice, course = random.Random(seed), Course(leases, clock, f"lease-{seed}")
+        for _ in range(60):
+            await course.step(dice)
+        tokens += len(course.taken)
+    assert tokens > (200 if deep else 5) * 5

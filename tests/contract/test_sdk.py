@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import io
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,9 +21,11 @@ from creto.common.errors import (
     SignatureVerificationFailed,
     Unauthorized,
 )
+from creto.common.limits import STORAGE_PART_BYTES
 from creto.common.timestamps import HOUR, SECOND
 from creto.edge.api import ENDPOINTS
 from creto.edge.api.policies import CheckAccess
+from creto.edge.api.uploads import SentPart
 from creto.platform.crypto import KemPrivateKey, KemSuite, digest
 from creto.platform.crypto.merkle import leaf_hash, verify_inclusion
 from creto.platform.crypto.x509 import new_request
@@ -256,13 +259,21 @@ async def policies(creto: Any, world: str) -> None:
 async def log(creto: Any, world: str) -> None:
     receipt = await done(
         creto.audit.append(
-            action="code.deploy", resource=f"app:{world}", outcome=Outcome.SUCCESS, event="Deployed", metadata='{"n":1}'
+            action="code.deploy",
+            resource=f"app:{world}",
+            outcome=Outcome.SUCCESS,
+            event="acme.Deployed",
+            metadata='{"n":1}',
         )
     )
     await refused(
         InvalidInput, "PL-400",
         lambda: creto.audit.append(action="a", resource="b", outcome=Outcome.SUCCESS, metadata="no json"),
     )  # fmt: skip
+    for posing in ({"action": "nhi.revoked"}, {"action": "runtime:spawn"}, {"action": "a", "event": "OverrideUsed"}):
+        await refused(
+            InvalidInput, "PL-400", lambda p=posing: creto.audit.append(resource="b", outcome=Outcome.SUCCESS, **p)
+        )
     await done(creto.audit.checkpoint())
     proof = await done(creto.audit.prove(event_id=receipt.event_id, fresh=True))
     entry = await done(creto.audit.get(event_id=receipt.event_id))
@@ -330,9 +341,36 @@ async def objects(creto: Any, world: str) -> None:
     kept = await done(creto.objects.retain(key=key, until=now + HOUR))
     assert kept.retain_until is not None
     await refused(Unauthorized, "PL-802", lambda: creto.objects.delete(key=key))
+    await in_parts(creto, key + ".parts")
     await done(creto.objects.put(key=key + ".draft", content=b"draft"))
     await done(creto.objects.delete(key=key + ".draft"))
     await refused(NotFound, "PL-404", lambda: creto.objects.get(key=key + ".draft"))
+
+
+async def in_parts(creto: Any, key: str) -> None:
+    upload = (await done(creto.objects.create_upload(key=key, content_type="text/plain", if_absent=True))).upload
+    second = await done(creto.objects.put_part(upload=upload, number=2, content=b"two"))
+    await done(creto.objects.put_part(upload=upload, number=1, content=b"none"))
+    first = await done(creto.objects.put_part(upload=upload, number=1, content=b"one, "))
+    assert (await done(creto.objects.list_parts(upload=upload))).items == (first, second)
+    sent = tuple(SentPart(number=part.number, size=part.size, root=part.root) for part in (first, second))
+    await refused(InvalidInput, "PL-400", lambda: creto.objects.complete_upload(upload=upload, parts=sent[:1]))
+    await refused(NotFound, "PL-404", lambda: creto.objects.get(key=key))
+    made = await done(creto.objects.complete_upload(upload=upload, parts=sent))
+    assert (made.version, made.size) == (upload, 8)
+    assert await done(creto.objects.complete_upload(upload=upload)) == made
+    assert (await done(creto.objects.get(key=key))).data == b"one, two"
+    await refused(NotFound, "PL-804", lambda: creto.objects.put_part(upload=upload, number=1, content=b""))
+    given_up = (await done(creto.objects.create_upload(key=key))).upload
+    assert given_up in [found.upload for found in (await done(creto.objects.list_uploads())).items]
+    await done(creto.objects.abort_upload(upload=given_up))
+    await refused(NotFound, "PL-804", lambda: creto.objects.abort_upload(upload=given_up))
+    large = bytes(range(256)) * (STORAGE_PART_BYTES * 2 // 256) + b"and the rest"
+    arrived: list[int] = []
+    put = await done(creto.objects.put(key=key, content=io.BytesIO(large), advance=arrived.append))
+    assert (put.size, sum(arrived), len(arrived)) == (len(large), len(large), 3)
+    assert (await done(creto.objects.get(key=key, start=len(large) - 8))).data == b"the rest"
+    await done(creto.objects.delete(key=key))
 
 
 async def time_and_leases(creto: Any, world: str) -> None:

@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 
 from creto.common.ids import DEFAULT_TENANT
-from creto.store import Entry, EntryId, Isolation, LedgerRow, Position, ReadTx, Store, Tx
+from creto.store import Entry, EntryId, Isolation, LedgerRow, Position, ReadTx, Store, Tail, Tx
 from tests.contract.store_examples import entry, eventually
 from tests.contract.stores import MakeStore
 
@@ -89,3 +89,18 @@ async def test_a_tail_is_read_in_pages(store: Store) -> None:
     everything = store.read_now(lambda tx: tx.ledger_tail(Position(), 100))
     page = store.read_now(lambda tx: tx.ledger_tail(everything[3].position, 3))
     assert page == everything[4:7]
+
+
+async def test_whoever_follows_a_tail_hears_of_each_commit_that_made_it_longer(store: Store) -> None:
+    heard: list[Tail] = []
+    store.on_appended(Tail.LEDGER, lambda: 1 // 0)  # it is told in the log and harms nobody
+    for tail in Tail:
+        store.on_appended(tail, partial(heard.append, tail))
+    await store.write(lambda tx: tx.record(entry()))
+    assert heard == [Tail.LEDGER], "told before `write` returns"
+    await store.write(lambda tx: tx.publish("s", b"", tenant=DEFAULT_TENANT, agent="agent:1"))
+    assert heard == [Tail.LEDGER, Tail.OUTBOX]
+    await store.write(lambda tx: tx.signal("channel", "nothing that stays"))
+    with pytest.raises(ZeroDivisionError):
+        await store.write(lambda tx: (tx.record(entry()), 1 // 0))
+    assert heard == [Tail.LEDGER, Tail.OUTBOX], "nothing was appended"

@@ -24,7 +24,7 @@ def tell(line: str) -> None:
 def main(url: str) -> None:
     store = open_store(url, parts=PARTS)
     clock = ManualClock(START)
-    audit = Audit(store, clock, KEY, ORIGIN, cadence=Cadence(poll_ns=MILLISECOND, checkpoint_ns=0))
+    audit = Audit(store, clock, KEY, ORIGIN, cadence=Cadence(rest_ns=MILLISECOND, poll_ns=MILLISECOND, checkpoint_ns=0))
 
     def signed(checkpoint: Checkpoint) -> None:
         tell(f"signed {checkpoint.size} {checkpoint.root.hex()}")

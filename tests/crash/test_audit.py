@@ -5,8 +5,6 @@ from __future__ import annotations
 import random
 from functools import partial
 
-import pytest
-
 from creto.platform.audit import Checkpoint, Trust, verify_database
 from creto.platform.audit.keys import log_signers
 from creto.platform.audit.store import leaf_rows
@@ -18,7 +16,6 @@ TRUST = Trust.of(*(signer.key for signer in log_signers(ORIGIN, KEY)))
 SEEDS, SEEDS_DEEP = 4, 200
 
 
-@pytest.mark.timeout(3600)
 async def test_killed_at_any_moment_the_log_is_whole(store_url: str, deep: bool) -> None:
     moments = random.Random(20260131)
     seeds = SEEDS_DEEP if deep else SEEDS

@@ -9,8 +9,6 @@ import sys
 import threading
 from pathlib import Path
 
-import pytest
-
 from creto.common.errors import NotFound
 from creto.common.limits import BLOB_GRACE_S, BLOB_ORPHAN_S
 from creto.common.timestamps import SECOND
@@ -84,7 +82,6 @@ def files(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file()]
 
 
-@pytest.mark.timeout(3600)  # the full counts
 async def test_killed_at_any_moment(tmp_path: Path, deep: bool) -> None:
     for seed in range(200 if deep else 4):
         folder = tmp_path / str(seed)

@@ -163,11 +163,13 @@ class Server:
 
 def test_postgres_survives_the_death_of_its_client_and_of_itself(seeds: range) -> None:
     with engines.postgres() as url:
-        server, acknowledged = Server(url), Acknowledged()
+        server = Server(url)
         try:
-            for seed in seeds:
+            for number, seed in enumerate(seeds):
+                if number % 10 == 0:  # ten deaths of one database, then a new one
+                    database, acknowledged = fresh(url, f"from_{seed}"), Acknowledged()
                 chance = random.Random(seed)
-                with python_module("tests.crash.store_writer", url, str(seed)) as writer:
+                with python_module("tests.crash.store_writer", database, str(seed)) as writer:
                     assert line(writer) == "ready"
                     acknowledged.take(writer, chance.randint(1, 200))
                     if seed % 3 == 2:
@@ -176,9 +178,15 @@ def test_postgres_survives_the_death_of_its_client_and_of_itself(seeds: range) -
                         acknowledged.take(writer, 100)  # some were in the pipe; the rest needs the server
                     writer.kill()
                     acknowledged.rest(writer)
-                check_postgres(url, acknowledged)
+                check_postgres(database, acknowledged)
         finally:
             server.stop()
+
+
+def fresh(url: str, name: str) -> str:
+    with psycopg.connect(url, autocommit=True) as db:
+        db.execute(f"CREATE DATABASE {name}".encode())
+    return url.rsplit("/", 1)[0] + f"/{name}"
 
 
 def check_postgres(url: str, acknowledged: Acknowledged) -> None:

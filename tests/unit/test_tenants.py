@@ -61,14 +61,14 @@ async def test_the_operator_is_followed_along_rotations(app: App) -> None:
 
 
 async def test_the_last_operator_cannot_be_lost(app: App) -> None:
-    """given one operator / when it is revoked, suspended or stripped of its role / then PL-136, and nothing has changed."""
+    """given one operator / when it is revoked, suspended or stripped of its role / then PL-137, and nothing has changed."""
     nhi, authz = app.parts.nhi, app.parts.authz
     for act in (
         lambda: nhi.revoke(app.tenant, app.operator),
         lambda: nhi.suspend(app.tenant, app.operator),
         lambda: authz.unassign_role(app.tenant, app.operator, "operator", actor=app.operator),
     ):
-        with pytest.raises(InvalidInput, match="PL-136"):
+        with pytest.raises(InvalidInput, match="PL-137"):
             await act()
     assert (await nhi.get(app.tenant, app.operator)).state is IdentityState.ACTIVE
     assert await authz.roles(app.tenant, app.operator) == ("operator",)
@@ -80,7 +80,7 @@ async def test_one_of_two_can_go_and_then_is_the_last_kept(app: App) -> None:
     await app.parts.authz.unassign_role(app.tenant, app.operator, "operator", actor=ada)
     assert await again(app) == app.operator
     assert await app.parts.authz.roles(app.tenant, app.operator) == ()
-    with pytest.raises(InvalidInput, match="PL-136"):
+    with pytest.raises(InvalidInput, match="PL-137"):
         await app.parts.nhi.revoke(app.tenant, ada)
     await app.parts.nhi.revoke(app.tenant, app.operator)  # holds no role any more
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from scripts.bench.foundation import audit, authz, bus, commands, consensus, edges, memory, nhi, storage, stores
-from scripts.bench.measure import FULL, Row, Scale
+from scripts.bench.measure import FULL, Row, Scale, settle
 
 MODULES = (commands, authz, nhi, consensus, stores, bus, storage, memory, edges, audit)
 
 
 def rows(scale: Scale = FULL) -> Iterator[Row]:
     for module in MODULES:
+        settle()
         yield from module.rows(scale)

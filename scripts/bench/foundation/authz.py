@@ -8,16 +8,24 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
+from typing import Any
 
-from tests.unit.platform.nhi.town import PARTS, TENANT, Town
+from tests.unit.platform.nhi.town import PARTS, TENANT, Town, chain_of
 
+from creto.common.errors import ProductId
 from creto.common.ids import AgentId
+from creto.common.telemetry import Metrics
+from creto.gate import Gate, Operation
+from creto.platform.consensus import EmbeddedClock
 from creto.platform.crypto import SigningKey
+from creto.platform.nhi import DelegationChain
 from creto.security.authz import Allow, Authz, TenantAuthz
 from creto.store import open_store
 from scripts.bench.beside import beside
 from scripts.bench.measure import Row, Scale, amortised, each, latency
 
+LENGTH = 8
+TERMS: dict[str, Any] = {"actions": ("sandbox.*",), "resources": ("runtime:*",), "not_before": 0, "not_after": 2**62}
 HOT = 64  # agents whose decisions are asked again and again
 MS = 1_000.0
 DIGEST = bytes(32)
@@ -30,12 +38,18 @@ def rows(scale: Scale) -> Iterator[Row]:
 
 async def measured(scale: Scale) -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
-        store = open_store(f"sqlite:///{Path(folder)}/bench.db", parts=(*PARTS, "creto.security.authz"))
+        store = open_store(
+            f"sqlite:///{Path(folder)}/bench.db", parts=(*PARTS, "creto.platform.consensus", "creto.security.authz")
+        )
         town = await Town.open(store)
         authz = Authz(store, town.clock, town.nhi, signer=SigningKey.generate())
         await authz.start()
         try:
-            return [*await decisions(authz, town, scale), await overrides(authz, town, scale)]
+            return [
+                *await decisions(authz, town, scale),
+                *await gated(authz, town, scale),
+                await overrides(authz, town, scale),
+            ]
         finally:
             authz.close()
             store.close()
@@ -104,10 +118,38 @@ def hits(authz: Authz, agents: list[AgentId], scale: Scale) -> list[Row]:
     ]  # fmt: skip
 
 
+async def gated(authz: Authz, town: Town, scale: Scale) -> list[Row]:
+    """Identity or chain, policy, count: all that stands before an operation that needs no write of its own."""
+    people = await town.line(LENGTH)
+    with EmbeddedClock(town.store) as clock:
+        gate = Gate(town.nhi, authz, town.store, clock, Metrics())
+        operations = {
+            "for oneself": operation(people[0].nhi),
+            f"chain of {LENGTH}": operation(people[-1].nhi, chain_of(people, **TERMS)),
+        }
+        found = []
+        for who, asked in operations.items():
+            taken = []
+            for _ in range(7):
+                started = time.perf_counter_ns()
+                for _ in range(count := scale.count(10_000)):
+                    await gate.authorized_operation(asked)
+                taken.append((time.perf_counter_ns() - started) / 1000 / count)
+            value = median(taken)
+            found.append(Row(name=f"gate: operation allowed, cached, {who}", value=value, p50=value, rate=1e6 / value))
+        return found
+
+
+def operation(agent: AgentId, chain: DelegationChain | None = None) -> Operation:
+    return Operation(
+        tenant=TENANT, agent=agent, chain=chain, action=ACTION, resource="runtime:sandbox:x", product=ProductId.RUNTIME
+    )
+
+
 async def overrides(authz: Authz, town: Town, scale: Scale) -> Row:
     """Signed and admitted beforehand; consumed with agent, action, resource and arguments bound."""
     human, agent = (await town.human("Eve")).nhi, (await town.agent("spender")).nhi
-    rounds, per_round = 20, scale.count(50, 4)
+    rounds, per_round = 7, scale.count(400, 4)
 
     async def admitted() -> str:
         text = await authz.issue_override(

@@ -1,6 +1,6 @@
-"""The whole layer with its gRPC edge in a process of its own: python -m scripts.bench.foundation.serving FOLDER
+"""The whole layer with its edges in a process of its own: python -m scripts.bench.foundation.serving FOLDER
 
-It prints one JSON line with its address, a token and the operator's id, and serves until its input ends.
+It prints one JSON line with its addresses, a token and the operator's id, and serves until its input ends.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ async def main(folder: Path) -> None:
         "CRETO_STORE__URL": f"sqlite:///{folder / 'layer.db'}",
         "CRETO_CRYPTO__KEK": f"file:{kek}",
         "CRETO_STORAGE__URL": f"file://{folder / 'objects'}",
-        "CRETO_SERVER__GRPC_PORT": str(free_port()),
+        **{f"CRETO_SERVER__{name}_PORT": str(free_port()) for name in ("GRPC", "REST", "METRICS", "HEALTH")},
     }
     async with running(load(defaults=(), env=env)) as app:
         nhi = app.parts.nhi
         issued = await nhi.issue_token(app.tenant, app.operator, scopes=("*",))
-        async with serving(app.parts, app.tenant, http=False) as addresses:
-            told = {"address": addresses.grpc, "token": issued.token, "operator": app.operator}
+        async with serving(app.parts, app.tenant) as addresses:
+            told = {"grpc": addresses.grpc, "rest": addresses.rest, "token": issued.token, "operator": app.operator}
             print(msgspec.json.encode(told).decode(), flush=True)
             await asyncio.to_thread(sys.stdin.read)
 

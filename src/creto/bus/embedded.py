@@ -68,11 +68,11 @@ class EmbeddedBus(OutboxBus):
         self._workers = [w for w in self._workers if not w.closed] + [worker]
         worker.start()
         if not self._loops:
+            self.listen()
             self._loops = [asyncio.create_task(self._watch()), asyncio.create_task(self._sweep())]
         return worker
 
     def wake(self) -> None:
-        """Look at once: something was published in this process."""
         for worker in self._workers:
             worker.wake()
 

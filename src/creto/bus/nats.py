@@ -147,6 +147,7 @@ class NatsBus(OutboxBus):
         if not self._loops:
             self.link.on_up(self._kick)
             self.link.start()
+            self.listen()
             self._loops = [asyncio.create_task(loop) for loop in (self.relay.run(), self._keep(), self._count())]
 
     def configure(self, *, retention_s: float, buffer_max: int) -> None:

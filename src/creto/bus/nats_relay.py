@@ -4,7 +4,8 @@ One process relays at a time (a lease in the store). Each message names the sequ
 when some of a batch are refused; its id lets the broker drop what it has already.
 
 INVARIANT: a row leaves the outbox only when every durable of this bus has acked it. A broker's ack means queued, not stored: if the
-stream is lost, or its tail is, what is still in the outbox is published again.
+stream is lost, or its tail is, or an operator takes messages out of it, what is still in the outbox is published again. A consumer counts
+what was taken out as done, so its floor is believed only if the stream is seen whole afterwards.
 """
 
 from __future__ import annotations
@@ -13,44 +14,31 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, LiteralString
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from creto.bus import store as rows
 from creto.bus.nats_link import Link, failures
+from creto.bus.nats_standing import ENROL, LEAD, Found, Mark, Standing, forget, reconciled, save
 from creto.bus.nats_wire import EXPECTED_SEQ, packed, stream_subjects
 from creto.common.errors import ConnectionFailed
 from creto.common.ids import new_id
 from creto.common.limits import BUS_FETCH_MAX, BUS_POLL_S
 from creto.common.logs import fields
 from creto.common.timestamps import SECOND
-from creto.store.types import Isolation, OutboxRow, Position, Store, Tx
+from creto.store.types import Isolation, OutboxRow, Store, Tx
 
 if TYPE_CHECKING:
     from nats.js.api import PubAck, StreamInfo
 
 log = logging.getLogger("creto.bus")
 
-ENROL: LiteralString = (
-    "INSERT INTO bus_relay (stream, owner, lease_until, identity, stream_seq, epoch, seq)"
-    " VALUES (?, '', 0, '', 0, 0, 0) ON CONFLICT (stream) DO NOTHING"
-)
-LEAD: LiteralString = (
-    "UPDATE bus_relay SET owner = ?, lease_until = ? WHERE stream = ? AND (owner = ? OR lease_until < ?)"
-)
 LEASE_S = 3.0
 REAP_S = 0.5
 ACK_S = 3.0
 PURGE_S = 60.0
 DUPLICATE_WINDOW_S = 120.0
-
-
-class Mark(msgspec.Struct, frozen=True):
-    """How far the relay is: this sequence of the stream holds the row at this position."""
-
-    stream_seq: int = 0
-    position: Position = Position()
 
 
 class Lost(Exception):
@@ -81,7 +69,7 @@ class Relay:
         self.retention_s = retention_s
         self._owner = new_id()
         self._wake = asyncio.Event()
-        self._mark = Mark()
+        self._standing = Standing()
         self._last_seq = 0
         self._sure = False  # the stream ends where our mark says
 
@@ -116,7 +104,7 @@ class Relay:
                 if not await self._lead():
                     return
                 lead_at = now + LEASE_S / 3
-            if now >= reap_at and not sent:
+            if now >= reap_at:
                 await self._reap()
                 reap_at = now + REAP_S
             if now >= purge_at:
@@ -151,26 +139,26 @@ class Relay:
 
     async def _sync(self) -> None:
         """Compare our mark with the stream; go back where the stream has lost what we relayed."""
-        info = await ensure_stream(self._link, self._stream, self._namespace)
-        identity, last_seq = identity_of(info), int(info.state.last_seq)
+        await ensure_stream(self._link, self._stream, self._namespace)
+        found = await found_in(self._link, self._stream)
         before, after = await self._store.write(
-            lambda tx: reconciled(tx, self._stream, identity, last_seq), isolation=Isolation.READ_COMMITTED
+            lambda tx: reconciled(tx, self._stream, found), isolation=Isolation.READ_COMMITTED
         )
-        if after.position < before.position:
+        if after.mark.position < before.mark.position:
             log.warning(
                 "The stream lost messages: what is not acked is published again",
                 extra=fields(
-                    operation="relay", stream=self._stream, stream_seq=after.stream_seq, was=before.stream_seq
+                    operation="relay", stream=self._stream, stream_seq=after.mark.stream_seq, was=before.mark.stream_seq
                 ),
             )
             self.republished += 1
-        self._mark, self._last_seq = after, last_seq
-        self._sure = after.stream_seq == last_seq
+        self._standing, self._last_seq = after, found.last_seq
+        self._sure = after.mark.stream_seq == found.last_seq
 
     # --- forward ---
 
     async def _relay_page(self) -> int:
-        page = await self._store.read(lambda tx: tx.outbox_tail(self._mark.position, BUS_FETCH_MAX))
+        page = await self._store.read(lambda tx: tx.outbox_tail(self._standing.mark.position, BUS_FETCH_MAX))
         if not page:
             return 0
         seq = await self._publish_all(page) if self._sure else await self._publish_one_by_one(page)
@@ -178,7 +166,7 @@ class Relay:
         await self._store.write(
             lambda tx: save(tx, self._stream, self._owner, mark), isolation=Isolation.READ_COMMITTED
         )
-        self._mark, self._last_seq = mark, seq
+        self._standing, self._last_seq = msgspec.structs.replace(self._standing, mark=mark), seq
         self.relayed += len(page)
         return len(page)
 
@@ -202,7 +190,7 @@ class Relay:
 
     async def _publish_one_by_one(self, page: list[OutboxRow]) -> int:
         """After a restart some may be in the stream already: the broker tells them by their id."""
-        highest = self._mark.stream_seq
+        highest = self._standing.mark.stream_seq
         for row in page:
             subject, payload, headers = self._packed(row)
             ack: PubAck = await self._link.js.publish(subject, payload, headers=headers, timeout=ACK_S)
@@ -211,30 +199,29 @@ class Relay:
         return highest
 
     def _packed(self, row: OutboxRow) -> tuple[str, bytes, dict[str, Any]]:
-        return packed(row, self._namespace, self._lanes, self._link.client.max_payload)
+        return packed(row, self._namespace, self._lanes, self._link.client.max_payload, self._standing.round)
 
     # --- out of the outbox ---
 
     async def _reap(self) -> None:
         """Forget what every durable has acked."""
         names = [info.name for info in await self._store.read(lambda tx: rows.durables(tx, self._kind))]
-        last_seq = int((await self._link.js._jsm.stream_info(self._stream)).state.last_seq)
-        if names:
-            floors = await consumer_floors(self._link, self._stream, last_seq)
-            wanted = {f"{name}-{number}" for name in names for number in range(self._lanes)}
-            floor = min((floors.get(name, 0) for name in wanted), default=0)
-        else:
-            floor = 0
+        floors = await consumer_floors(self._link, self._stream, self._last_seq)
+        if not (await found_in(self._link, self._stream)).holds(self._standing):
+            raise Lost("the stream is not what it was")
+        floor = min((floors.get(f"{name}-{number}", 0) for name in names for number in range(self._lanes)), default=0)
         if floor > 0:
-            self.forgotten += await self._store.write(
-                lambda tx: forget(tx, self._stream, floor), isolation=Isolation.READ_COMMITTED
+            count, needed_after = await self._store.write(
+                lambda tx: forget(tx, self._stream, self._owner, floor), isolation=Isolation.READ_COMMITTED
             )
+            self.forgotten += count
+            self._standing = msgspec.structs.replace(self._standing, needed_after=needed_after)
 
     async def _purge(self) -> None:
         """Let the stream go of what every durable has acked and nobody may replay any more."""
         state = (await self._link.js._jsm.stream_info(self._stream)).state
         floors = await consumer_floors(self._link, self._stream, int(state.last_seq))
-        done = min(floors.values(), default=0)
+        done = min([self._standing.needed_after, *floors.values()])
         keep_from = self._now() - int(self.retention_s * SECOND)
         low = await seq_at(self._link, self._stream, keep_from, int(state.first_seq), done + 1)
         if low > int(state.first_seq):
@@ -273,6 +260,15 @@ async def ensure_stream(link: Link, stream: str, namespace: str) -> StreamInfo:
         return await link.js.add_stream(config)
 
 
+async def found_in(link: Link, stream: str) -> Found:
+    info = await link.js.stream_info(stream)
+    deleted: list[int] = []
+    if info.state.num_deleted:
+        details = await link.request(f"$JS.API.STREAM.INFO.{stream}", {"deleted_details": True})
+        deleted = details["state"].get("deleted") or []
+    return Found(identity_of(info), int(info.state.first_seq), int(info.state.last_seq), tuple(deleted))
+
+
 def identity_of(info: StreamInfo) -> str:
     """Which stream of that name it is: one that was made again is another."""
     assert info.created is not None
@@ -298,52 +294,3 @@ async def consumer_floors(link: Link, stream: str, last_seq: int) -> dict[str, i
         offset += len(found)
         if not found or offset >= int(answer.get("total", 0)):
             return floors
-
-
-def reconciled(tx: Tx, stream: str, identity: str, last_seq: int) -> tuple[Mark, Mark]:
-    row = tx.one("SELECT identity, stream_seq, epoch, seq FROM bus_relay WHERE stream = ?", stream)
-    assert row is not None
-    before = Mark(row[1], Position(row[2], row[3]))
-    if row[0] == identity and last_seq >= before.stream_seq:
-        return before, before
-    if row[0] != identity:
-        tx.run("DELETE FROM bus_relayed WHERE stream = ?", stream)
-    tx.run("DELETE FROM bus_relayed WHERE stream = ? AND stream_seq > ?", stream, last_seq)
-    kept = tx.one(
-        "SELECT stream_seq, epoch, seq FROM bus_relayed WHERE stream = ? ORDER BY stream_seq DESC LIMIT 1", stream
-    )
-    after = Mark(kept[0], Position(kept[1], kept[2])) if kept is not None else Mark()
-    tx.run(
-        "UPDATE bus_relay SET identity = ?, stream_seq = ?, epoch = ?, seq = ? WHERE stream = ?",
-        identity, after.stream_seq, after.position.epoch, after.position.seq, stream,
-    )  # fmt: skip
-    return (before if row[0] else after), after
-
-
-def save(tx: Tx, stream: str, owner: str, mark: Mark) -> None:
-    place = (mark.stream_seq, mark.position.epoch, mark.position.seq)
-    if not tx.run(
-        "UPDATE bus_relay SET stream_seq = ?, epoch = ?, seq = ? WHERE stream = ? AND owner = ?", *place, stream, owner
-    ):
-        raise ConnectionFailed("PL-304", "another process relays now")
-    tx.run(
-        "INSERT INTO bus_relayed (stream, stream_seq, epoch, seq) VALUES (?, ?, ?, ?)"
-        " ON CONFLICT (stream, stream_seq) DO UPDATE SET epoch = excluded.epoch, seq = excluded.seq",
-        stream, *place,
-    )  # fmt: skip
-
-
-def forget(tx: Tx, stream: str, floor: int) -> int:
-    row = tx.one(
-        "SELECT stream_seq, epoch, seq FROM bus_relayed WHERE stream = ? AND stream_seq <= ?"
-        " ORDER BY stream_seq DESC LIMIT 1",
-        stream, floor,
-    )  # fmt: skip
-    if row is None:
-        return 0
-    position = Position(row[1], row[2])
-    others = rows.low_water(tx, "embedded")  # durables from before the broker still need their rows
-    if others is not None and others < position:
-        return 0
-    tx.run("DELETE FROM bus_relayed WHERE stream = ? AND stream_seq <= ?", stream, row[0])
-    return tx.outbox_forget_upto(position)

@@ -20,6 +20,7 @@ from creto.common.tracing import TRACEPARENT, TRACESTATE
 from creto.store.types import OutboxRow, Position
 
 MESSAGE_ID = "Nats-Msg-Id"  # JetStream drops what it has seen within its window
+ROUND = "/"
 EXPECTED_SEQ = "Nats-Expected-Last-Sequence"
 ENVELOPE = "Creto-Envelope"
 FRAME_BYTES = 2048  # what the protocol and our own headers take of a server's max_payload
@@ -45,8 +46,13 @@ def stream_subjects(namespace: str) -> list[str]:
     return [f"{namespace}.>", f"{namespace}_dead.>"]
 
 
-def packed(row: OutboxRow, namespace: str, lanes: int, payload_max: int) -> tuple[str, bytes, dict[str, str]]:
-    """Subject, payload and headers of a row. W3C trace headers stand openly, so that other programs can follow."""
+def packed(
+    row: OutboxRow, namespace: str, lanes: int, payload_max: int, round_number: int = 0
+) -> tuple[str, bytes, dict[str, str]]:
+    """Subject, payload and headers of a row. W3C trace headers stand openly, so that other programs can follow.
+
+    What is published again because it was taken out of the stream has the round behind its id: the broker still knows the id alone.
+    """
     envelope = Envelope(row.tenant, row.agent, row.subject, row.headers)
     text = ascii_json(envelope)
     payload = row.payload
@@ -54,7 +60,8 @@ def packed(row: OutboxRow, namespace: str, lanes: int, payload_max: int) -> tupl
         payload, text = b"", ascii_json(msgspec.structs.replace(envelope, outbox=row.position))
     trace: dict[str, str] = {name: row.headers[name] for name in (TRACEPARENT, TRACESTATE) if name in row.headers}
     subject = wire_subject(namespace, lane(row.tenant, row.agent, lanes), row.subject)
-    return subject, payload, {MESSAGE_ID: row.message_id, ENVELOPE: text, **trace}
+    once = f"{row.message_id}{ROUND}{round_number}" if round_number else row.message_id
+    return subject, payload, {MESSAGE_ID: once, ENVELOPE: text, **trace}
 
 
 def ascii_json(envelope: Envelope) -> str:
@@ -74,7 +81,7 @@ def unpacked(
     """The message, and where in the outbox its payload lies if it was too large to travel."""
     try:
         envelope = msgspec.json.decode(headers[ENVELOPE], type=Envelope)
-        message_id = headers[MESSAGE_ID]
+        message_id = headers[MESSAGE_ID].partition(ROUND)[0]
     except (KeyError, msgspec.DecodeError) as error:
         raise InvalidInput.of("message", got="foreign headers", expected="a message of this bus") from error
     message = Message(

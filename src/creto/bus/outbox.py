@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
 from typing import ClassVar
 
 from creto.bus import store as rows
@@ -19,7 +22,7 @@ from creto.common.limits import (
     PAGE_ITEMS_MAX,
 )
 from creto.common.timestamps import MILLISECOND
-from creto.store.types import Isolation, Store, Tx
+from creto.store.types import Isolation, Store, Tail, Tx
 
 
 def published_at(message_id: str) -> int:
@@ -60,7 +63,6 @@ class OutboxBus:
             isolation=Isolation.READ_COMMITTED,
         )
         self._counts.published += 1
-        self.wake()
         return message_id
 
     def admit(self) -> None:
@@ -72,8 +74,17 @@ class OutboxBus:
         if self._closed:
             raise ConnectionFailed("PL-503", "the bus is closed")
 
+    def listen(self) -> None:
+        """From here on, wake this loop after each commit of this process that published, whoever made it."""
+        self._store.on_appended(Tail.OUTBOX, partial(self._published, asyncio.get_running_loop()))
+
+    def _published(self, loop: asyncio.AbstractEventLoop) -> None:
+        if not self._closed:
+            with suppress(RuntimeError):  # the loop was closed before the bus
+                loop.call_soon_threadsafe(self.wake)
+
     def wake(self) -> None:
-        """Look at once: something was published in this process."""
+        """Look at once: there is something to hand out."""
         raise NotImplementedError
 
     @property

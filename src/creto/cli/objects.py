@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, BinaryIO
+from typing import IO, TYPE_CHECKING
 
 import click
 
 from creto.cli.choices import MOMENT, collected, confirmed, file_path, limit_option, reason_option, yes_option
-from creto.cli.context import Cli, group, pass_cli, read
-from creto.cli.local import running_here
+from creto.cli.context import Cli, group, pass_cli
 from creto.cli.output import Column, size, when
-from creto.cli.progress import Advance, progress
+from creto.cli.progress import progress
 from creto.cli.session import session
 from creto.common.errors import AlreadyExists, InvalidInput
-from creto.common.limits import BODY_BYTES_MAX, STORAGE_PART_BYTES
-from creto.common.timestamps import ConsensusTimestamp
+from creto.common.limits import STORAGE_PART_BYTES
 
 if TYPE_CHECKING:
     from creto.edge.api.objects import ObjectView
@@ -85,56 +84,34 @@ async def put(
     if_match: str | None,
     retain_until: int | None,
 ) -> None:
-    """Store FILE (- is standard input) under KEY, sealed."""
-    if str(file) != "-" and file.is_file() and file.stat().st_size > BODY_BYTES_MAX:
-        await put_large(cli, file, key, content_type, if_absent, if_match, retain_until)
-        return
-    content = read(file, bytes_max=BODY_BYTES_MAX)
-    async with session(cli) as creto:
-        made = await creto.objects.put(
-            key=key,
-            content=content,
-            content_type=content_type,
-            if_absent=if_absent,
-            if_match=if_match,
-            retain_until=retain_until,
-        )
+    """Store FILE (- is standard input) under KEY, sealed. What is large goes in parts."""
+    with source(file) as content, progress(cli.output, key, length(file), as_bytes=True) as advance:
+        async with session(cli) as creto:
+            made = await creto.objects.put(
+                key=key,
+                content=content,
+                content_type=content_type,
+                if_absent=if_absent,
+                if_match=if_match,
+                retain_until=retain_until,
+                advance=advance,
+            )
     cli.output.say(made, f"Stored {key}, {size(made.size)}, version {made.version}.")
 
 
-async def put_large(
-    cli: Cli,
-    file: Path,
-    key: str,
-    content_type: str,
-    if_absent: bool,
-    if_match: str | None,
-    retain_until: int | None,
-) -> None:
-    """As a stream, which only the installation itself can take: one request holds no more than BODY_BYTES_MAX."""
-    from creto.edge.api.objects import view
-
-    until = ConsensusTimestamp(retain_until) if retain_until is not None else None
-    async with running_here(cli, f"files over {size(BODY_BYTES_MAX)} are stored") as app:
-        with file.open("rb") as source, progress(cli.output, key, file.stat().st_size, as_bytes=True) as advance:
-            if if_absent:
-                stat = await app.parts.storage.put_if_absent(
-                    app.tenant, key, pieces(source, advance), agent=app.operator, content_type=content_type,
-                    retain_until=until,
-                )  # fmt: skip
-            else:
-                stat = await app.parts.storage.put(
-                    app.tenant, key, pieces(source, advance), agent=app.operator, content_type=content_type,
-                    if_match=if_match, retain_until=until,
-                )  # fmt: skip
-    made = view(stat)
-    cli.output.say(made, f"Stored {key}, {size(made.size)}, version {made.version}.")
+@contextmanager
+def source(file: Path) -> Iterator[IO[bytes]]:
+    try:
+        opened = click.open_file(str(file), "rb")
+    except OSError as error:
+        raise InvalidInput("PL-400", f"{file} cannot be read: {error.strerror}", field=str(file)) from error
+    with opened as content:
+        yield content
 
 
-async def pieces(source: BinaryIO, advance: Advance) -> AsyncIterator[bytes]:
-    while piece := source.read(STORAGE_PART_BYTES):
-        yield piece
-        advance(len(piece))
+def length(file: Path) -> int | None:
+    """What the bar runs to; nobody knows how much a pipe holds."""
+    return file.stat().st_size if file.is_file() else None
 
 
 @objects.command()

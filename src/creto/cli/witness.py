@@ -76,7 +76,9 @@ def bound(host: str, port: int) -> Any:
     import socket
 
     try:
-        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+        listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # its connections inherit it
+        return listening
     except OSError as error:
         raise InvalidInput.of("--port", got=f"{host}:{port}", expected=f"a free port ({error.strerror})") from error
 

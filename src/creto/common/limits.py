@@ -52,6 +52,7 @@ BATCH_ITEMS_MAX: Final = 1_000  # one batch call: decoding holds the loop for a 
 PAGE_ITEMS_MAX: Final = 1_000  # a page is one answer of a few hundred KiB
 PAGE_ITEMS_DEFAULT: Final = 100  # what fits a person's screen a few times over
 READY_S_MAX: Final = 2.0  # one probe of a dependency, as the deployment's readiness probe allows
+CALLERS_RATED_MAX: Final = 16_384  # callers whose rate is kept in memory, some 200 bytes each
 DEADLINE_S_DEFAULT: Final = 30.0  # a call without a deadline gets this one
 UPKEEP_S: Final = 300.0  # between two rounds of tidying: what is swept has waited for hours anyway
 
@@ -88,7 +89,7 @@ BUS_OUTSTANDING_MAX: Final = 5_000  # messages of one durable between hand-out a
 BUS_PARALLEL_MAX: Final = 16  # agents whose messages one subscription works on at a time
 BUS_LEASE_S: Final = 10.0  # a consumer that died is noticed after this; a living one renews
 BUS_RETENTION_S: Final = 7 * 86_400  # a week in which a message can be replayed
-BUS_POLL_S: Final = 0.01  # how late a publication of another process is seen
+BUS_POLL_S: Final = 0.02  # how late a publication of another process is seen; our own commits wake us
 BUS_BACKOFF_S_INITIAL: Final = 0.1  # a hiccup is over by then
 BUS_BACKOFF_S_MAX: Final = 30.0  # nobody's next try is further away than half a minute
 BUS_HEADER_BYTES_MAX: Final = 16 * 1024  # names and values of one message
@@ -126,6 +127,7 @@ SEGMENT_BYTES_MAX: Final = 64 * 1024**3  # one blob: 8,192 parts of 8 MiB, withi
 STORAGE_PART_BYTES: Final = 8 * 1024**2  # one request to the backend; S3 wants at least 5 MiB
 STORAGE_PARTS_IN_FLIGHT: Final = 4  # a stream holds about 32 MiB
 UPLOAD_PARTS_MAX: Final = 10_000  # what S3 takes
+UPLOADS_OPEN_MAX: Final = 1_000  # of one tenant at a time: who forgets theirs does not fill the disk for a week
 UPLOAD_TTL_S: Final = 7 * 86_400  # an upload nobody finished
 BLOB_GRACE_S: Final = 3_600  # a replaced blob may still have readers
 PUT_S_MAX: Final = 86_400  # 5 TiB at 60 MiB/s; a put that takes longer is refused
@@ -147,7 +149,16 @@ PROOF_TILES_CACHED_MAX: Final = 512  # unfolded full tiles in memory, 33 KiB eac
 SEQUENCE_STEP: Final = (
     128  # leaves of one step while the log keeps up: a millisecond of the writer and of Python's lock
 )
-SEQUENCE_BATCH_MAX: Final = 1_024  # leaves of one sequencing transaction: about 10 ms of the writer
+SEQUENCE_BATCH_MAX: Final = 512  # leaves of one sequencing transaction: about 5 ms of the writer
+SEQUENCE_AHEAD_MAX: Final = (
+    3  # batches on their way to the writer: while the disk syncs one, the next are there to be written
+)
+WORD_MERGE_PAGES: Final = (
+    24  # of the index of words, merged with one batch: a millisecond or two, where its own merges take twenty
+)
+WORD_MERGE_LEAVES: Final = (
+    4  # a larger batch merges a page for so many leaves: it keeps up, with some ten segments at any size
+)
 QUERY_WINDOW: Final = 1_000_000  # places of the log that one page of an indexed query looks at
 QUERY_WINDOW_COMBINED: Final = 100_000  # where one index is walked and other fields compared
 QUERY_WINDOW_UNINDEXED: Final = 20_000  # where each entry in the window has to be compared: some 20 ms
@@ -180,6 +191,8 @@ AUTHZ_RESOURCE_CHARS_MAX: Final = (
 AUTHZ_PATHS_MAX: Final = 500  # dots in one policy: a presence test of a path grows with its square
 AUTHZ_POLICY_BYTES_MAX: Final = 4 * 1024 * 1024  # one tenant's policies: some 10,000
 AUTHZ_CONTEXT_BYTES_MAX: Final = 64 * 1024  # attributes of one request or entity
+ARGS_DIGEST_BYTES_MIN: Final = 32  # of an operation's arguments, over the wire: no shorter hash is a suite of ours
+ARGS_DIGEST_BYTES_MAX: Final = 65  # a suite's byte and the longest hash
 AUTHZ_TTL_S: Final = 10.0  # a decision is remembered this long: the shortest of the spec's cache times
 AUTHZ_DECISIONS_MAX: Final = 200_000  # remembered decisions of a process; the oldest makes room
 AUTHZ_AGENT_DECISIONS_MAX: Final = 20_000  # of one agent: none crowds out the others
@@ -197,8 +210,52 @@ OVERRIDE_TTL_S_MAX: Final = 3_600  # an approval is acted on within the hour or 
 OVERRIDE_TOKEN_BYTES_MAX: Final = 16 * 1024  # ours take 5 KiB, with the longest resource names 11
 OVERRIDES_ADMITTED_MAX: Final = 10_000  # tokens that wait to be consumed in one process
 
+# Oversight
+OVERSIGHT_ARGUMENTS_BYTES_MAX: Final = 64 * 1024  # all of it is shown to a human; larger things are named by a digest
+OVERSIGHT_ARGUMENTS_DEPTH_MAX: Final = 32  # deeper structures nobody reads
+OVERSIGHT_REASONING_CHARS_MAX: Final = 8_000  # of what the agent says: four pages, then a mark that there is more
+OVERSIGHT_REASONING_ITEMS: Final = 10  # the spec's limit on memories fetched for one request
+OVERSIGHT_REASONING_S_MAX: Final = 2.0  # an approver rather sees the request without the agent's reasons than late
+OVERSIGHT_BRIEF_CHARS: Final = 240  # of one argument on a channel with little room
+OVERSIGHT_ITEMS_MAX: Final = 100  # acts in one request: more nobody judges one by one
+OVERSIGHT_TEXT_CHARS_MAX: Final = 4_000  # a reason, comment, question or answer
+OVERSIGHT_NOTES_MAX: Final = 200  # comments, questions and answers of one request
+OVERSIGHT_VOTES_MAX: Final = 500  # votes of one request, changed ones too
+OVERSIGHT_ROUNDS_MAX: Final = 20  # edits of one request
+OVERSIGHT_TIERS_MAX: Final = 16  # a chain of an hour each is most of a day
+OVERSIGHT_APPROVERS_MAX: Final = 256  # names in one tier or group
+OVERSIGHT_GROUPS_MAX: Final = 10_000  # groups, addresses and delegations of a tenant, held in memory
+OVERSIGHT_TIMEOUT_S_MAX: Final = 30 * 86_400  # a month: who waits longer has forgotten
+OVERSIGHT_CLAIM_S_MAX: Final = 3_600  # a claim holds the escalation back for an hour at most
+OVERSIGHT_EXTENSION_S_MAX: Final = 3_600  # by which one tier can be made longer in all
+OVERSIGHT_SNOOZE_S_MAX: Final = 86_400  # a request that sleeps longer is not on its way to a decision
+OVERSIGHT_DELEGATION_STEPS_MAX: Final = 4  # who stands in for whom who stands in for whom
+OVERSIGHT_DELEGATION_S_MAX: Final = 90 * 86_400  # a quarter: a longer absence is a change of the group
+OVERSIGHT_GRANT_S_MAX: Final = 7 * 86_400  # an approval in advance is renewed every week
+OVERSIGHT_GRANT_USES_MAX: Final = 10_000  # beyond it the policy is wrong, not the asking
+OVERSIGHT_BREAK_GLASS_S_MAX: Final = 3_600  # an emergency longer than this has time for an approval
+OVERSIGHT_KEY_GRACE_S_MAX: Final = 300  # a signed vote is not longer on its way
+OVERSIGHT_DECISION_BYTES_MAX: Final = 4 * 1024 * 1024  # 500 hybrid-signed votes in base64
+OVERSIGHT_TIMER_BATCH: Final = 200  # requests that one step of the timer moves
+OVERSIGHT_TIMER_S: Final = 0.1  # how late a deadline is noticed; votes notice it themselves
+OVERSIGHT_WAITERS_MAX: Final = 100_000  # coroutines that wait in one process, about 2 KiB each
+OVERSIGHT_PERMITS_KEPT_MAX: Final = 10_000  # tokens handed out by this process, for who asks twice
+
 # Processes
 CHILD_BACKOFF_S_MAX: Final = 30.0  # a role that keeps crashing is tried twice a minute
 CHILD_HEALTHY_S: Final = 60.0  # who lived so long begins anew with short pauses
 GATHER_S_MAX: Final = 3.0  # a process answers for its health within READY_S_MAX, and a second for the way
 CHILD_DRAIN_S_MAX: Final = 20.0  # twice what a server takes to answer what it has accepted
+
+# Metering
+DECIMAL_DIGITS_MAX: Final = 60  # of an exact amount: a quantity of 27 digits times a price of 27, and room to sum
+CURRENCY_DIGITS_MAX: Final = 12  # decimals of a currency of one's own: a millionth of a millionth
+TIERS_MAX: Final = 100  # of one price; people write five
+PERIODS_MAX: Final = (
+    10_000  # billing periods looked at in one question: eleven hundred years of months, a year of hours
+)
+CROSSINGS_MAX: Final = 10_000  # thresholds passed in one step: beyond it the distance between them is a mistake
+TOKEN_PRICES_MAX: Final = 10_000  # models of one price table; the public lists have three thousand
+SUBSCRIBE_KEY_S: Final = 7 * 86_400  # a saga that was interrupted is resumed within the week, as ingestion is
+INVOICES_REBOOKED_MAX: Final = 12  # final invoices that late events are looked for in: a year of months
+PLAN_CHARGES_MAX: Final = 200  # fees and charges of one plan; each is a line of every invoice

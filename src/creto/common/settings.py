@@ -124,6 +124,8 @@ class ServerConfig(msgspec.Struct, frozen=True):
     tls_cert: str | None = None
     tls_key: str | None = None
     tls_client_ca: str | None = None
+    # Of one caller in one process; 0 is no limit. A gateway that carries everybody's calls is one caller, so only the installation knows.
+    requests_per_second_max: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
 
     def validate(self) -> None:
         if (self.tls_cert is None) != (self.tls_key is None):

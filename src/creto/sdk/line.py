@@ -12,7 +12,8 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
+from functools import partial
+from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, overload
 
 from creto.edge.api.endpoint import Endpoint
 
@@ -62,6 +63,9 @@ class Async:
     def call(self, endpoint: Endpoint[..., R], request: Any) -> Awaitable[R]:
         return self.line.call(endpoint, request)
 
+    def run(self, work: Coroutine[Any, Any, T]) -> Awaitable[T]:
+        return work
+
 
 class Sync:
     """The world in which methods wait. It works with and without a running loop, because the line has a loop of its own."""
@@ -72,6 +76,9 @@ class Sync:
 
     def call(self, endpoint: Endpoint[..., R], request: Any) -> R:
         return self.portal.run(self.line.call(endpoint, request))
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        return self.portal.run(work)
 
 
 World = TypeVar("World", Async, Sync)
@@ -110,4 +117,35 @@ class Method(Generic[P, R]):
             return world.call(endpoint, endpoint.request(*args, **kwargs))
 
         method.__name__, method.__qualname__, method.__doc__ = endpoint.verb, endpoint.name, endpoint.summary
+        return method
+
+
+class Composed(Generic[P, R]):
+    """A method of a part that asks several endpoints; `endpoint` is the one that it stands for."""
+
+    def __init__(
+        self, endpoint: Endpoint[..., R], work: Callable[Concatenate[Line, P], Coroutine[Any, Any, R]]
+    ) -> None:
+        self.endpoint = endpoint
+        self._work = work
+        self.__doc__ = work.__doc__
+
+    @overload
+    def __get__(self, part: Part[Async], owner: type) -> Callable[P, Awaitable[R]]: ...
+
+    @overload
+    def __get__(self, part: Part[Sync], owner: type) -> Callable[P, R]: ...
+
+    @overload
+    def __get__(self, part: None, owner: type) -> Composed[P, R]: ...
+
+    def __get__(self, part: Part[Any] | None, owner: type) -> Any:
+        if part is None:
+            return self
+        world, work = part._world, partial(self._work, part._world.line)
+
+        def method(*args: P.args, **kwargs: P.kwargs) -> Any:
+            return world.run(work(*args, **kwargs))
+
+        method.__name__, method.__qualname__, method.__doc__ = self.endpoint.verb, self.endpoint.name, self.__doc__
         return method

@@ -5,8 +5,9 @@ A part is the same class in both worlds: `Agents[Sync]` has methods that return,
 
 from __future__ import annotations
 
-from creto.edge.api import agents, audit, bus, memory, objects, policies, system, time
-from creto.sdk.line import Method, Part, World
+from creto.edge.api import agents, audit, bus, memory, objects, policies, system, time, uploads
+from creto.sdk.line import Composed, Method, Part, World
+from creto.sdk.uploading import put
 
 
 class Agents(Part[World]):
@@ -91,15 +92,21 @@ class Memories(Part[World]):
 
 
 class Objects(Part[World]):
-    """Objects, sealed before they leave the layer."""
+    """Objects, sealed before they leave the layer. `put` takes any length; the uploads below are for who sends parts by themselves."""
 
-    put = Method(objects.PUT)
+    put = Composed(objects.PUT, put)
     get = Method(objects.GET)
     stat = Method(objects.STAT)
     list = Method(objects.LIST)
     delete = Method(objects.DELETE)
     retain = Method(objects.RETAIN)
     hold = Method(objects.HOLD)
+    create_upload = Method(uploads.CREATE)
+    put_part = Method(uploads.PUT_PART)
+    complete_upload = Method(uploads.COMPLETE)
+    list_parts = Method(uploads.PARTS)
+    list_uploads = Method(uploads.LIST)
+    abort_upload = Method(uploads.ABORT)
 
 
 class Bus(Part[World]):

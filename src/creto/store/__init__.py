@@ -31,6 +31,7 @@ from creto.store.types import (
     ReadTx,
     Row,
     Store,
+    Tail,
     Tx,
 )
 
@@ -56,6 +57,7 @@ __all__ = [
     "Retry",
     "Row",
     "Store",
+    "Tail",
     "Tx",
     "migration_status",
     "open_store",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import socket
 from abc import abstractmethod
@@ -18,7 +19,9 @@ from creto.common.limits import STORE_NODE_DEAD_S, STORE_READERS_MAX
 from creto.common.metrics import Histogram
 from creto.store.jobs import Job, JobQueue, closed
 from creto.store.signals import ACK, BARRIER, Signals
-from creto.store.types import EngineName, Isolation, ReadTx, Tx
+from creto.store.types import EngineName, Isolation, ReadTx, Tail, Tx
+
+log = logging.getLogger("creto.store")
 
 T = TypeVar("T")
 
@@ -37,6 +40,7 @@ class EngineStore:
         self.instance = new_id()
         self.queue = JobQueue(queue_max)
         self.signals = Signals(self.instance, self._acknowledge)
+        self._appended: dict[Tail, tuple[Callable[[], None], ...]] = {}
         self._readers = ThreadPoolExecutor(STORE_READERS_MAX, thread_name_prefix="creto-store-read")
         self._closed = False
         self.commit_times = Histogram()  # of groups, read by a scrape
@@ -66,6 +70,20 @@ class EngineStore:
 
     def on_signal_lost(self, fn: Callable[[], None]) -> None:
         self.signals.on_lost(fn)
+
+    def on_appended(self, tail: Tail, fn: Callable[[], None]) -> None:
+        self._appended[tail] = (*self._appended.get(tail, ()), fn)
+
+    def _tell_committed(self, signals: list[tuple[str, str]], appended: set[Tail]) -> None:
+        """What follows a commit in this process."""
+        if signals:
+            self.signals.handle(signals)
+        for tail in appended:
+            for fn in self._appended.get(tail, ()):
+                try:
+                    fn()
+                except Exception:
+                    log.exception("who waits for the %s could not be told", tail)
 
     @property
     def signals_alive(self) -> bool:

@@ -17,7 +17,7 @@ from creto.common.ids import TenantId, checked_name, checked_tenant, new_id
 from creto.common.limits import BUS_HEADER_BYTES_MAX, BUS_PAYLOAD_BYTES_MAX, METADATA_BYTES_MAX, STORE_SIGNAL_BYTES_MAX
 from creto.common.subjects import checked_subject
 from creto.common.tracing import SpanContext, inject
-from creto.store.types import EngineName, Entry, EntryId, LedgerRow, OutboxRow, Position, Row
+from creto.store.types import EngineName, Entry, EntryId, LedgerRow, OutboxRow, Position, Row, Tail
 
 RECORD: LiteralString = "INSERT INTO store_ledger (agent, tenant, event_id, body) VALUES (?, ?, ?, ?)"
 PUBLISH: LiteralString = (
@@ -39,6 +39,7 @@ class SqlTx:
 
     def __init__(self) -> None:
         self.signals: list[tuple[str, str]] = []
+        self.appended: set[Tail] = set()
         self.failed: Exception | None = None
         self.span: SpanContext | None = (
             None  # of whoever asked for the transaction, which runs on a thread of the store
@@ -71,6 +72,7 @@ class SqlTx:
                 "metadata", got=f"{len(bytes(entry.metadata))} bytes", expected=f"at most {METADATA_BYTES_MAX} bytes"
             )
         self.push(RECORD, entry.agent_nhi, checked_tenant(entry.tenant), entry.event_id, entry.body())
+        self.appended.add(Tail.LEDGER)
         return entry.event_id
 
     def publish(
@@ -88,6 +90,7 @@ class SqlTx:
         message_id = new_id()
         packed = msgspec.json.encode(inject(headers or {}, self.span)).decode()
         self.push(PUBLISH, agent, checked_tenant(tenant), message_id, subject, payload, packed)
+        self.appended.add(Tail.OUTBOX)
         return message_id
 
     def signal(self, channel: str, payload: str) -> None:

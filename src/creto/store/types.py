@@ -42,6 +42,13 @@ class EngineName(StrEnum):
     POSTGRES = "postgres"
 
 
+class Tail(StrEnum):
+    """What grows at its end and is read from there."""
+
+    LEDGER = "ledger"
+    OUTBOX = "outbox"
+
+
 class Outcome(StrEnum):
     """How an act ended. An act with effects outside the database has an INTENT entry before, and another after it."""
 
@@ -89,14 +96,14 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
         return wire.encode(self)
 
 
-class Position(msgspec.Struct, frozen=True, order=True):
+class Position(msgspec.Struct, frozen=True, order=True, gc=False):
     """A place in the ledger or the outbox. Nothing ever appears before a position that was read."""
 
     epoch: int = 0
     seq: int = 0
 
 
-class LedgerRow(msgspec.Struct, frozen=True):
+class LedgerRow(msgspec.Struct, frozen=True, gc=False):
     position: Position
     event_id: EntryId
     body: bytes
@@ -239,6 +246,13 @@ class Store(Protocol):
 
     def on_signal_lost(self, fn: Callable[[], None]) -> None:
         """Call `fn` when signals may have been missed, and again when they flow: drop what you cached: fail closed."""
+        ...
+
+    def on_appended(self, tail: Tail, fn: Callable[[], None]) -> None:
+        """Call `fn` after each commit of this process that appended to the tail, on a thread of the store; it must not wait.
+
+        What other processes append is seen by looking.
+        """
         ...
 
     @property

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 import pytest
-from tests.contract.buses import Inbox, T, World, broker, eventually, nats_world, send
+from tests.contract.buses import PATIENCE_S, Inbox, T, World, broker, eventually, nats_world, send
 
 from creto.bus import Start
 from creto.bus.nats import NatsBus
+from creto.bus.nats_relay import ensure_stream
 from creto.common.errors import ConnectionFailed
 from creto.store import Position, Tx
 
 __all__ = ["broker", "nats_world"]  # fixtures
+
+STREAM = "CRETO_BUS"
 
 
 def outbox_rows(bus: NatsBus) -> int:
@@ -158,3 +163,92 @@ async def test_a_message_whose_consumer_dies_each_time_becomes_a_dead_letter(nat
     letters = await eventually(lambda: bus.dead_letters(T))
     assert letters[0].reason.message == "its consumer ended without an answer"
     assert message.payload == b"deadly"
+
+
+async def test_rows_leave_the_outbox_also_while_messages_keep_coming(nats_world: World) -> None:
+    bus = nats_world.bus()
+    await bus.subscribe("test.>", "d", Inbox())
+
+    async def keep_sending(agent: str) -> None:
+        while True:
+            await send(bus, "x", agent=agent)
+
+    async with asyncio.timeout(PATIENCE_S):
+        senders = [asyncio.create_task(keep_sending(f"a{n}")) for n in range(16)]
+        try:
+            await eventually(lambda: bus.relay.forgotten > 0)
+        finally:
+            for sender in senders:
+                sender.cancel()
+            await asyncio.gather(*senders, return_exceptions=True)
+
+
+Harm = Callable[[NatsBus], Awaitable[object]]
+
+
+async def purge(bus: NatsBus) -> None:
+    await bus.link.js.purge_stream(STREAM)
+
+
+async def purge_all_but_the_last(bus: NatsBus) -> None:
+    await bus.link.js.purge_stream(STREAM, keep=1)
+
+
+async def delete_one_message(bus: NatsBus) -> None:
+    last = (await bus.link.js.stream_info(STREAM)).state.last_seq
+    await bus.link.js.delete_msg(STREAM, last - 1)
+
+
+async def delete_the_stream(bus: NatsBus) -> None:
+    await bus.link.js.delete_stream(STREAM)
+
+
+async def delete_the_stream_and_make_it_again(bus: NatsBus) -> None:
+    await bus.link.js.delete_stream(STREAM)
+    await ensure_stream(bus.link, STREAM, "creto")
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        purge,
+        purge_all_but_the_last,
+        delete_one_message,
+        delete_the_stream,
+        delete_the_stream_and_make_it_again,
+    ],
+)
+async def test_what_an_operator_takes_out_of_the_stream_before_its_ack_comes_again(
+    nats_world: World, harm: Harm
+) -> None:
+    """Nobody publishes afterwards: the relay has to notice by itself."""
+    bus = nats_world.bus()
+    held = await bus.subscribe("test.>", "late")
+    await send(bus, "0")
+    [first] = await eventually(lambda: held.fetch(1, wait_s=1))
+    await held.ack(first)
+    await eventually(lambda: outbox_rows(bus) == 0)
+    await send(bus, *(str(n) for n in range(1, 6)))
+    await eventually(lambda: bus.relay.relayed == 6)
+    await harm(bus)
+    got: list[str] = []
+    async with asyncio.timeout(PATIENCE_S):
+        while got[-5:] != ["1", "2", "3", "4", "5"]:  # what was left in the stream may come before
+            for message in await held.fetch(5, wait_s=1):
+                got.append(message.payload.decode())
+                await held.ack(message)
+    assert bus.relay.republished == 1
+    await eventually(lambda: outbox_rows(bus) == 0)
+
+
+async def test_an_operator_may_purge_what_every_durable_has_acked(nats_world: World) -> None:
+    bus = nats_world.bus()
+    inbox = Inbox()
+    await bus.subscribe("test.>", "d", inbox)
+    await send(bus, "1", "2", "3")
+    await inbox.has(3)
+    await eventually(lambda: outbox_rows(bus) == 0)
+    await purge(bus)
+    await send(bus, "4")
+    assert await inbox.has(4) == ["1", "2", "3", "4"]
+    assert bus.relay.republished == 0

@@ -7,6 +7,9 @@ import pytest
 
 from tests.layers import Layer
 
+# Pages look alike on every engine.
+pytestmark = pytest.mark.parametrize("served", ["sqlite"], indirect=True, scope="module")
+
 
 def link(served: Layer) -> str:
     app = served.app

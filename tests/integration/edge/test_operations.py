@@ -9,13 +9,18 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
+import grpc
 import httpx2
 import pytest
 
 from creto.app import running
 from creto.common.errors import EnablementError, InvalidInput, Unauthorized
+from creto.common.limits import UPLOAD_TTL_S
+from creto.common.timestamps import SECOND, ConsensusTimestamp
+from creto.edge.upkeep import tidied
 from creto.platform.crypto import SigningKey
 from creto.platform.crypto.jose import b64url_encode
+from creto.platform.nhi import PrincipalKind
 from creto.sdk import AgentKey, Creto
 from creto.tenants import OPERATOR_KEY
 from tests.layers import Layer, layer, settings
@@ -128,6 +133,62 @@ def test_shutting_down_answers_what_was_accepted(tmp_path: Path, monkeypatch: py
         assert creto.time.current_lease(name="drained").token >= 1
 
 
+def test_an_upload_that_nobody_finishes_is_tidied_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """given a part of an upload / when its time is over and upkeep goes round / then upload and part are gone."""
+    with layer(tmp_path) as served, Creto.connect(served.rest, token=served.token) as creto:
+        upload = creto.objects.create_upload(key="half").upload
+        creto.objects.put_part(upload=upload, number=1, content=b"half")
+        parts = served.app.parts
+        served.run(tidied(parts, served.app.operator))
+        assert len(creto.objects.list_parts(upload=upload).items) == 1
+        later = ConsensusTimestamp(parts.clock.now() + (UPLOAD_TTL_S + 1) * SECOND)
+        monkeypatch.setattr(type(parts.clock), "now", lambda _: later)
+        served.run(parts.storage.sweep(agent=served.app.operator))
+        monkeypatch.undo()
+        assert creto.objects.list_uploads().items == ()
+        served.run(parts.audit.sequence_once())
+        assert creto.audit.query(action="storage.abort").items[0].event == "UploadAborted"
+
+
+def test_who_asks_too_often_is_told_when_to_come_back(tmp_path: Path) -> None:
+    """given one request a second for each caller / when one comes often / then it is refused, by REST and gRPC alike, and others are not."""
+    with layer(tmp_path, {"CRETO_SERVER__REQUESTS_PER_SECOND_MAX": "1"}) as served:
+        url, me = f"{served.rest}/v1/time", {"Authorization": f"Bearer {served.token}"}
+        answers = [httpx2.get(url, headers=me) for _ in range(20)]
+        late = [answer for answer in answers if answer.status_code == 429]
+        assert answers[0].status_code == 200
+        assert late[0].headers["retry-after"] == "1"
+        assert late[0].json()["error"]["code"] == "PL-429"
+        other = served.token_for(served.run(registered(served)))
+        assert httpx2.get(url, headers={"Authorization": f"Bearer {other}"}).status_code == 200
+        strangers = [httpx2.get(url, headers={"Authorization": "Bearer creto1.x"}).status_code for _ in range(20)]
+        assert set(strangers) == {401, 429}
+        with grpc.insecure_channel(served.grpc) as channel:
+            ask = channel.unary_unary("/creto.v1.Time/GetTimestamp")
+            codes = {code_of(ask, me["Authorization"]) for _ in range(20)}
+        assert grpc.StatusCode.RESOURCE_EXHAUSTED in codes
+        scraped = httpx2.get(f"{served.addresses.metrics}/metrics").text
+        count = next(line for line in scraped.splitlines() if line.startswith("platform_api_throttled_total"))
+        assert int(count.rsplit(" ", 1)[1]) >= len(late) + strangers.count(429)
+
+
+def code_of(ask: Any, authorization: str) -> Any:
+    try:
+        ask(b"", metadata=(("authorization", authorization),))
+    except grpc.RpcError as error:
+        return error.code()
+    return grpc.StatusCode.OK
+
+
+async def registered(served: Layer) -> str:
+    key = AgentKey.generate()
+    proof = key.registration(served.app.tenant, PrincipalKind.SERVICE, "other", None)
+    made = await served.app.parts.nhi.register(
+        served.app.tenant, PrincipalKind.SERVICE, key.public, "other", proof=proof
+    )
+    return str(made.nhi)
+
+
 def test_a_token_of_one_tenant_never_sees_another(tmp_path: Path) -> None:
     """given two tenants on one store / when the one asks for what is the other's / then it is not there."""
     multi = {"CRETO_COMMON__TENANT_MODE": "multi"}
@@ -139,6 +200,7 @@ def test_a_token_of_one_tenant_never_sees_another(tmp_path: Path) -> None:
             acme.objects.put(key="plan", content=b"x")
             acme.memory.put_state(agent=secret.nhi, key="k", value=b"v")
             acme.time.acquire_lease(name="shared", ttl_s=600)
+            first.run(first.app.parts.audit.sequence_once())
             entry = acme.audit.query(action="memory.store").items[0]
 
     with layer(tmp_path, {**multi, "CRETO_COMMON__TENANT": "beta"}) as served:

@@ -12,6 +12,9 @@ from creto.sdk import Creto
 from tests.browser import Page, browser
 from tests.layers import Layer
 
+# Pages look alike on every engine.
+pytestmark = pytest.mark.parametrize("served", ["sqlite"], indirect=True, scope="module")
+
 
 @pytest.fixture(scope="module")
 def page() -> Iterator[Page]:

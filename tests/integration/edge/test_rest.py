@@ -253,6 +253,7 @@ def test_headers_without_end_are_cut_off(served: Layer, http: httpx2.Client) -> 
     assert http.get("/v1/time").status_code == 200
 
 
+@pytest.mark.parametrize("served", ["sqlite"], indirect=True, scope="module")  # no engine is asked
 def test_headers_that_do_not_come_are_not_waited_for(served: Layer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("creto.edge.rest.protocol.HEAD_S_MAX", 0.3)
     host, port = served.rest.removeprefix("http://").split(":")

@@ -33,6 +33,16 @@ def test_a_large_payload_stays_in_the_outbox() -> None:
     assert unpacked(wire, body, 1, Position())[1] == Position(1, 2)
 
 
+def test_what_is_published_again_is_no_duplicate_to_the_broker_and_the_same_message_to_us() -> None:
+    row = OutboxRow(Position(1, 2), "id-1", TenantId("t"), "a.b", "a", b"x", {})
+    ids = []
+    for round_number in range(3):
+        _, body, wire = packed(row, "creto", 8, 1 << 20, round_number)
+        assert unpacked(wire, body, 1, Position())[0].id == "id-1"
+        ids.append(wire[MESSAGE_ID])
+    assert len(set(ids)) == 3
+
+
 @given(st.dictionaries(st.sampled_from([ENVELOPE, MESSAGE_ID, "x"]), st.text(max_size=50)))
 def test_foreign_headers_are_refused(headers: dict[str, str]) -> None:
     with pytest.raises(InvalidInput):

@@ -6,8 +6,9 @@ from decimal import Decimal
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.fuzz import examples, spoiled
 
 from creto.common import wire
 from creto.common.envelope import ENVELOPE_CONTEXT, EventEnvelope
@@ -89,6 +90,7 @@ def test_misfits_name_their_field(data: bytes, field: str, got: str) -> None:
     assert (caught.value.field, caught.value.got) == (field, got)
 
 
+@settings(max_examples=examples(100), deadline=None)
 @given(st.binary(max_size=200))
 def test_any_bytes_decode_or_are_refused(data: bytes) -> None:
     try:
@@ -125,6 +127,18 @@ def test_an_envelope_is_signed_over_everything_but_its_signature() -> None:
     for change in ({"payload": {"n": 2}}, {"tenant": TenantId("other")}, {"timestamp": ConsensusTimestamp(2)}):
         with pytest.raises(SignatureVerificationFailed):
             msgspec.structs.replace(signed, **change).verify(Echo())
+
+
+def test_a_spoiled_envelope_is_refused_or_not_verified() -> None:
+    """given a signed envelope / when its bytes are spoiled / then they do not decode, do not verify, or are another spelling of the same."""
+    signed = envelope().signed(Echo())
+    for data in spoiled(wire.encode(signed), 500, seed="envelope"):
+        try:
+            read = wire.decode(data, EventEnvelope[dict[str, int]])
+            read.verify(Echo())
+        except (InvalidInput, SignatureVerificationFailed):
+            continue
+        assert read == signed
 
 
 def test_an_unsigned_envelope_does_not_verify() -> None:

@@ -22,6 +22,7 @@ from creto.edge.api import readiness as ready
 from creto.edge.api.authentication import Authenticator
 from creto.edge.rest.problem import MEDIA_TYPE, Problem, problem
 from creto.edge.rest.reading import read, stated
+from tests.fuzz import examples
 from tests.layers import Layer, layer, settings
 
 
@@ -54,7 +55,7 @@ def test_a_problem_says_when_to_come_back_and_how_to_sign_in() -> None:
     assert problem(EnablementError("PL-107")).headers["www-authenticate"] == "Bearer"
 
 
-@sampled(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@sampled(max_examples=examples(300), deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     authorization=st.text(max_size=60) | st.text(max_size=60).map(lambda t: f"Bearer creto1.{t}"),
     delegation=st.text(max_size=80),
@@ -70,7 +71,7 @@ def test_any_headers_give_a_call_or_a_documented_error(served: Layer, certificat
     names = {"authorization": "authorization", "delegation": "creto-delegation", "override": "creto-override", "key": "idempotency-key", "traceparent": "traceparent"}  # fmt: skip
     headers = {names[name]: value for name, value in texts.items() if value}
 
-    who = Authenticator(served.app.parts.nhi, served.app.tenant)
+    who = Authenticator(served.app.parts.nhi, served.app.parts.rate, served.app.tenant)
     for chosen in ({}, headers, *({name: value} for name, value in headers.items())):
         try:
             who.call(chosen, certificate, session)
@@ -83,10 +84,10 @@ def test_any_headers_give_a_call_or_a_documented_error(served: Layer, certificat
 async def test_a_credential_of_another_tenant_counts_only_where_there_are_many(app: App) -> None:
     issued = await app.parts.nhi.issue_token(app.tenant, app.operator, scopes=("*",))
     header = {"authorization": f"Bearer {issued.token}"}
-    others = Authenticator(app.parts.nhi, "beta")  # type: ignore[arg-type]
+    others = Authenticator(app.parts.nhi, app.parts.rate, "beta")  # type: ignore[arg-type]
     with pytest.raises(EnablementError, match="PL-401"):
         others.call(header)
-    many = Authenticator(app.parts.nhi, "beta", TenantMode.MULTI)  # type: ignore[arg-type]
+    many = Authenticator(app.parts.nhi, app.parts.rate, "beta", TenantMode.MULTI)  # type: ignore[arg-type]
     assert many.call(header).tenant == app.tenant
 
 

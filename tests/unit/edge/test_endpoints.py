@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import enum
 from collections.abc import Iterator
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
@@ -15,9 +16,10 @@ from creto.common.limits import INTEGER_MAX
 from creto.edge.api import ENDPOINTS
 from creto.edge.api.dispatch import HANDLERS
 from creto.edge.api.endpoint import Ask, Blob, Endpoint, Nothing
+from creto.edge.api.fields import GROUPS_COUNTED_MAX, octets
 from creto.edge.rest.openapi import openapi
 from creto.sdk import client, parts
-from creto.sdk.line import Method
+from creto.sdk.line import Composed, Method
 from creto.security.authz import texts
 
 DOCUMENT = openapi(ENDPOINTS, version="1")
@@ -96,15 +98,17 @@ def test_secrets_and_questions_take_no_idempotency_key() -> None:
     assert keyed.isdisjoint({"auth.challenge", "auth.token", "auth.issue", "policies.check", "memory.nearest"})
     assert {"agents.register", "agents.get_key_bundle", "objects.put", "leases.acquire"} <= keyed
     for endpoint in ENDPOINTS:
-        if endpoint.method in ("PUT", "DELETE"):
+        if endpoint.method in ("PUT", "DELETE") and endpoint.name != "objects.put_part":  # a part replaces itself
             assert endpoint.takes_key
 
 
-def methods() -> Iterator[tuple[str, Method[..., Any]]]:
+def methods() -> Iterator[tuple[str, Method[..., Any] | Composed[..., Any]]]:
     for name in dir(parts):
         part = getattr(parts, name)
         if isinstance(part, type) and issubclass(part, parts.Part) and part is not parts.Part:
-            yield from ((f"{name}.{key}", value) for key, value in vars(part).items() if isinstance(value, Method))
+            yield from (
+                (f"{name}.{key}", value) for key, value in vars(part).items() if isinstance(value, Method | Composed)
+            )
 
 
 def test_the_sdk_offers_every_endpoint_exactly_once() -> None:
@@ -132,6 +136,26 @@ def test_every_reference_of_the_document_resolves_and_every_schema_is_valid() ->
         assert ref.removeprefix("#/components/schemas/") in schemas
     for schema in schemas.values():
         jsonschema_rs.meta.validate({"$schema": "https://json-schema.org/draft/2020-12/schema", **schema})
+
+
+@pytest.mark.parametrize(
+    ("most", "least"), [(65, 32), (32, 32), (1, 0), (2, 1), (0, 0), (192, 3), (193, 0), (8_192, 0)]
+)
+def test_the_document_knows_the_length_of_bytes(most: int, least: int) -> None:
+    """given limits of bytes / when lengths round them are written in base64 / then schema and reader agree on each."""
+    type_: Any = Annotated[bytes, octets(most, least)]
+    schema = jsonschema_rs.validator_for(msgspec.json.schema(type_))
+    kept = most if most <= 3 * GROUPS_COUNTED_MAX else most - most % 3
+    for length in {*range(least - 4, least + 5), *range(kept - 4, kept + 5)} - set(range(-4, 0)):
+        text = base64.b64encode(bytes(length)).decode()
+        try:
+            msgspec.convert(text, type_)
+            taken = True
+        except msgspec.ValidationError:
+            taken = False
+        assert (schema.is_valid(text), taken) == (least <= length <= kept,) * 2, length
+    for odd in ("A", "AA", "AAA", "AA=A", "====", "AAAA====", "A A=", "AA==\n", "_-_-"):
+        assert not schema.is_valid("AAAA" * (least // 3) + odd)
 
 
 def references(node: Any) -> Iterator[str]:

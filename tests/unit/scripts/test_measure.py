@@ -69,10 +69,13 @@ def test_a_figure_in_another_unit_keeps_it() -> None:
 
 
 def test_json_holds_what_the_line_says() -> None:
-    told = msgspec.json.decode(as_json("foundation", latency("x", [4.0], must=3.0, peers=(Peer("p", 8.0),))))
+    told = msgspec.json.decode(
+        as_json("foundation", latency("x", [4.0], must=3.0, peers=(Peer("q", 12.0), Peer("p", 8.0))))
+    )
     assert told["part"] == "foundation"
     assert told["met"] is False
-    assert told["ratios"] == {"p": 2.0}
+    assert told["ratios"] == {"q": 3.0, "p": 2.0}
+    assert (told["peer"], told["ratio"]) == ("p", 2.0), "the closest"
     assert told["value"] == told["p99"] == 4.0
 
 

@@ -6,7 +6,7 @@ for endpoint in ENDPOINTS:
     print(endpoint.method, endpoint.path, endpoint.summary)
 """
 
-from creto.edge.api import agents, audit, bus, memory, objects, policies, system, time
+from creto.edge.api import agents, audit, bus, memory, objects, policies, system, time, uploads
 from creto.edge.api.authentication import Authenticator
 from creto.edge.api.dispatch import Call, Dispatcher
 from creto.edge.api.endpoint import Blob, Endpoint, Nothing
@@ -18,6 +18,7 @@ ENDPOINTS = (
     *audit.ENDPOINTS,
     *memory.ENDPOINTS,
     *objects.ENDPOINTS,
+    *uploads.ENDPOINTS,
     *bus.ENDPOINTS,
     *time.ENDPOINTS,
     *system.ENDPOINTS,

@@ -28,6 +28,7 @@ from creto.edge.api.fields import (
     SignatureBytes,
     Tenant,
     TokenSeconds,
+    octets,
 )
 from creto.edge.api.parts import Parts
 from creto.platform.crypto import VerifyKey
@@ -101,7 +102,7 @@ class BoundAgent(View, frozen=True):
 
 class PublishBundle(Ask, frozen=True):
     agent: Agent
-    upload: Annotated[bytes, Meta(max_length=2 * 1024 * 1024)]
+    upload: Annotated[bytes, octets(1024 * 1024)]
 
 
 class BundleCounts(View, frozen=True):
@@ -115,7 +116,7 @@ class BundleView(View, frozen=True):
 
 class RequestCertificate(Ask, frozen=True):
     agent: Agent
-    request_der: Annotated[bytes, Meta(max_length=16 * 1024)]
+    request_der: Annotated[bytes, octets(16 * 1024)]
     proof: SignatureBytes
     hosts: Annotated[tuple[Annotated[str, Meta(min_length=1, max_length=253)], ...], Meta(max_length=16)] = ()
     ttl_s: Annotated[int, Meta(ge=60, le=7 * 86_400)] = 86_400
@@ -192,9 +193,9 @@ class RevokeLink(Ask, frozen=True):
 
 class CheckSignature(Ask, frozen=True):
     agent: Agent
-    message: Annotated[bytes, Meta(max_length=1024 * 1024)]
+    message: Annotated[bytes, octets(1024 * 1024)]
     signature: SignatureBytes
-    context: Annotated[bytes, Meta(max_length=255)] = b""
+    context: Annotated[bytes, octets(255)] = b""
 
 
 READ, WRITE = "agents:read", "agents:write"

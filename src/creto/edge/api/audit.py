@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 import msgspec
 from msgspec import Meta
 
 from creto.common import wire
-from creto.common.errors import ProductId
+from creto.common.errors import InvalidInput, ProductId
 from creto.common.ids import AgentId, Name, new_id
 from creto.common.limits import METADATA_BYTES_MAX, PAGE_ITEMS_DEFAULT
 from creto.common.timestamps import ConsensusTimestamp
@@ -85,6 +86,10 @@ class ProofView(View, frozen=True):
     file: bytes
 
 
+# The layer's own events have no dot: a caller's has its prefix, as acme.PaymentApproved.
+OwnEvent = Annotated[str, Meta(max_length=200, pattern=r"^([A-Za-z0-9_-]+\.[A-Za-z0-9_.-]+)?(?!\n)$")]
+
+
 class LogEvent(Ask, frozen=True):
     """What the caller did, in its own words; who it was comes from its credential."""
 
@@ -92,7 +97,7 @@ class LogEvent(Ask, frozen=True):
     resource: Name
     outcome: Outcome
     product: ProductId = ProductId.PLATFORM
-    event: Annotated[str, Meta(max_length=200)] = ""
+    event: OwnEvent = ""
     metadata: Annotated[str, Meta(max_length=METADATA_BYTES_MAX)] = "{}"
     why: Annotated[str, Meta(max_length=1_000)] | None = None
 
@@ -130,6 +135,23 @@ class TrustView(View, frozen=True):
     trust: bytes = b""  # the same with its generations and witnesses, as `creto verify --keys` reads it
 
 
+AREA = re.compile(r"[a-z_]+(?=[.:])")
+LAYER_AREAS = frozenset(
+    {
+        "audit",
+        "authz",
+        "bus",
+        "consensus",
+        "crypto",
+        "memory",
+        "messaging",
+        "metering",
+        "nhi",
+        "oversight",
+        "runtime",
+        "storage",
+    }
+)  # what the parts record of themselves begins with these
 READ, WRITE = "audit:read", "audit:write"
 QUERY = Endpoint("audit.query", "GET", "/v1/audit/entries", QueryEntries, EntryPage, READ, "Ask the log")
 GET = Endpoint("audit.get", "GET", "/v1/audit/entries/{event_id}", GetEntry, EntryView, READ, "One entry", errors=("PL-601", "PL-609"))  # fmt: skip
@@ -184,8 +206,18 @@ async def prove(parts: Parts, call: Call, ask: ProveEntry) -> ProofView:
     )
 
 
+def checked_own_words(ask: LogEvent) -> None:
+    """INVARIANT: what a caller records can never be read as an entry of the layer's own."""
+    area = AREA.match(ask.action)
+    if area is not None and area[0] in LAYER_AREAS:
+        raise InvalidInput.of(
+            "action", got=ask.action, expected=f"an action outside the layer's own, as those of {area[0]}"
+        )
+
+
 @handles(APPEND)
 async def append(parts: Parts, call: Call, ask: LogEvent) -> AuditReceipt:
+    checked_own_words(ask)
     me = call.known.agent
     metadata = wire.decode(ask.metadata, dict[str, msgspec.Raw], what="metadata")
     entry = Entry(

@@ -11,10 +11,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from creto.common.config import Config
-from creto.common.errors import InvalidInput, Unauthorized
+from creto.common.errors import EnablementError, InvalidInput, Unauthorized
 from creto.common.ids import TenantId, checked_name, customer_tenant
 from creto.common.settings import CommonConfig, TenantMode
 from creto.edge.api.dispatch import Call
+from creto.edge.api.rate import CallerRate
 from creto.platform.crypto.jose import b64url_decode
 from creto.platform.nhi import Caller, DelegationChain, Nhi
 from creto.store.types import Grade
@@ -28,14 +29,26 @@ SESSION_COOKIE = "creto_session"
 class Authenticator:
     """INVARIANT: the tenant is the credential's. Where one tenant owns the installation, no other's credential holds."""
 
-    def __init__(self, nhi: Nhi, tenant: TenantId, mode: TenantMode = TenantMode.SINGLE) -> None:
+    def __init__(self, nhi: Nhi, rate: CallerRate, tenant: TenantId, mode: TenantMode = TenantMode.SINGLE) -> None:
         self._nhi = nhi
+        self._rate = rate
         self._tenant = tenant
         self._single = mode is TenantMode.SINGLE
 
-    def call(self, headers: Mapping[str, str], certificate: bytes | None = None, session: str | None = None) -> Call:
-        """The call that these headers make; raises PL-401 and its kin for a credential that does not hold."""
-        caller = self.caller(headers, certificate, session)
+    def call(
+        self,
+        headers: Mapping[str, str],
+        certificate: bytes | None = None,
+        session: str | None = None,
+        peer: str | None = None,
+    ) -> Call:
+        """The call that these headers make; raises PL-401 and its kin for a credential that does not hold, PL-429 for who asks too often."""
+        try:
+            caller = self.caller(headers, certificate, session)
+        except EnablementError:
+            self._rate.admit(f"{peer}")
+            raise
+        self._rate.admit(f"{caller.tenant}/{caller.agent}" if caller else f"{peer}")
         if caller is not None and self._single and caller.tenant != self._tenant:
             raise Unauthorized(
                 "PL-401", "the credential belongs to another tenant", got=caller.tenant, expected=self._tenant

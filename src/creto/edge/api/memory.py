@@ -11,7 +11,7 @@ from creto.common.limits import CONTEXT_BYTES_MAX, CONTEXT_TTL_S_MAX, PAGE_ITEMS
 from creto.common.tracing import trace_id
 from creto.edge.api.dispatch import Call, handles
 from creto.edge.api.endpoint import Ask, Endpoint, View
-from creto.edge.api.fields import Agent, Count, Cursor, Id, Limit, Reason
+from creto.edge.api.fields import Agent, Count, Cursor, Id, Limit, Reason, octets
 from creto.edge.api.parts import Parts
 from creto.security.memory import (
     Context,
@@ -106,7 +106,7 @@ class PutState(Ask, frozen=True):
 
     agent: Agent
     key: Id
-    value: Annotated[bytes, Meta(max_length=CONTEXT_BYTES_MAX)]
+    value: Annotated[bytes, octets(CONTEXT_BYTES_MAX)]
     expected: Count | None = None
     ttl_s: Ttl | None = None
 

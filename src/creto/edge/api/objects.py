@@ -16,13 +16,15 @@ from creto.edge.api.fields import Count, Cursor, Id, Limit, Nanos, ObjectKey, Re
 from creto.edge.api.parts import Parts
 from creto.security.storage import ObjectInfo, ObjectStat
 
+ContentType = Annotated[str, Meta(min_length=1, max_length=200)]
+
 
 class PutObject(Ask, frozen=True):
     """`if_match` puts only over that version, `if_absent` only where nothing is."""
 
     key: ObjectKey
     content: bytes
-    content_type: Annotated[str, Meta(min_length=1, max_length=200)] = "application/octet-stream"
+    content_type: ContentType = "application/octet-stream"
     if_match: Id | None = None
     if_absent: bool = False
     retain_until: Nanos | None = None
@@ -106,9 +108,13 @@ def view(info: ObjectInfo) -> ObjectView:
     )
 
 
+def until(nanos: int | None) -> ConsensusTimestamp | None:
+    return None if nanos is None else ConsensusTimestamp(nanos)
+
+
 @handles(PUT)
 async def put(parts: Parts, call: Call, ask: PutObject) -> ObjectView:
-    me, until = call.known.agent, ConsensusTimestamp(ask.retain_until) if ask.retain_until is not None else None
+    me, kept = call.known.agent, until(ask.retain_until)
     if ask.if_absent:
         return view(
             await parts.storage.put_if_absent(
@@ -117,7 +123,7 @@ async def put(parts: Parts, call: Call, ask: PutObject) -> ObjectView:
                 ask.content,
                 agent=me,
                 content_type=ask.content_type,
-                retain_until=until,
+                retain_until=kept,
                 trace_id=trace_id(),
             )
         )
@@ -129,7 +135,7 @@ async def put(parts: Parts, call: Call, ask: PutObject) -> ObjectView:
             agent=me,
             if_match=ask.if_match,
             content_type=ask.content_type,
-            retain_until=until,
+            retain_until=kept,
             trace_id=trace_id(),
         )
     )
@@ -163,8 +169,8 @@ async def delete(parts: Parts, call: Call, ask: DeleteObject) -> Nothing:
 
 @handles(RETAIN)
 async def retain(parts: Parts, call: Call, ask: RetainObject) -> ObjectView:
-    until = ConsensusTimestamp(ask.until)
-    return view(await parts.storage.retain(call.tenant, ask.key, until, agent=call.known.agent, trace_id=trace_id()))
+    kept = ConsensusTimestamp(ask.until)
+    return view(await parts.storage.retain(call.tenant, ask.key, kept, agent=call.known.agent, trace_id=trace_id()))
 
 
 @handles(HOLD)

@@ -8,6 +8,7 @@ from creto.bus import Bus
 from creto.common.breaker import CircuitBreaker
 from creto.common.config import Config
 from creto.common.telemetry import Metrics
+from creto.edge.api.rate import CallerRate
 from creto.edge.api.requests import Requests
 from creto.gate import Gate
 from creto.platform.audit import Audit
@@ -28,6 +29,7 @@ class Parts:
     config: Config
     metrics: Metrics
     requests: Requests
+    rate: CallerRate
     store: Store
     guard: CachedGuard  # idempotency for operations that are one transaction
     clock: ConsensusClient

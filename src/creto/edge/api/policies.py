@@ -13,7 +13,7 @@ from creto.common.limits import AUTHZ_DRY_RUN_MAX, INTEGER_MAX, PAGE_ITEMS_DEFAU
 from creto.common.timestamps import ConsensusTimestamp
 from creto.edge.api.dispatch import Call, handles
 from creto.edge.api.endpoint import Ask, Endpoint, View
-from creto.edge.api.fields import Agent, Id, Limit, Nanos
+from creto.edge.api.fields import Agent, Id, Limit, Nanos, octets
 from creto.edge.api.parts import Parts
 from creto.security.authz import CheckRequest, Decision, Explanation, PolicyVersion, Replayed, RoleAssignment
 from creto.store.types import Outcome
@@ -159,7 +159,7 @@ class IssueOverride(Ask, frozen=True):
     agent: Agent
     action: Name
     resource: Name
-    args_digest: Annotated[bytes, Meta(min_length=32, max_length=65)]
+    args_digest: Annotated[bytes, octets(65, least=32)]
     ttl_s: Annotated[int, Meta(ge=1, le=3_600)] = 600
     request_id: Annotated[str, Meta(max_length=200)] = ""
 

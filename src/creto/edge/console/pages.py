@@ -14,12 +14,12 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from creto.common.codes import row
-from creto.common.errors import EnablementError, InvalidInput
+from creto.common.errors import EnablementError, InvalidInput, QuotaExceeded
 from creto.common.timestamps import SECOND
 from creto.edge.api import agents, audit, system
 from creto.edge.api.authentication import SESSION_COOKIE, Authenticator
 from creto.edge.api.dispatch import Call, Dispatcher
-from creto.edge.rest.reading import body_of
+from creto.edge.rest.reading import body_of, peer_of
 from creto.version import VERSION
 
 HERE = Path(__file__).parent
@@ -57,21 +57,23 @@ class Pages:
 
     def call(self, request: Request) -> Call | None:
         try:
-            return self._who.call({}, session=request.cookies.get(SESSION_COOKIE))
+            return self._who.call({}, session=request.cookies.get(SESSION_COOKIE), peer=peer_of(request))
+        except QuotaExceeded:
+            raise
         except EnablementError:  # a cookie of an older installation, an identity that is gone
             return None
 
     async def home(self, request: Request) -> Response:
-        call = self.call(request)
-        if call is None or call.caller is None:
-            return RedirectResponse("/login", 303, HEADERS)
         try:
+            call = self.call(request)
+            if call is None or call.caller is None:
+                return RedirectResponse("/login", 303, HEADERS)
             state = await self._ask(system.SYSTEM, call, system.GetSystem())
             entries = await self._ask(audit.QUERY, call, audit.QueryEntries(limit=12, newest_first=True))
             people = await self._ask(agents.LIST, call, agents.ListAgents(limit=100))
             me = await self._ask(agents.GET, call, agents.GetAgent(agent=call.caller.agent))
         except EnablementError as error:
-            return self.page("problem.html", 403, error=error)
+            return self.page("problem.html", row(error.code).http, error=error)
         return self.page("home.html", me=me, state=state, entries=entries.items, agents=people.items)
 
     async def login_page(self, request: Request) -> Response:

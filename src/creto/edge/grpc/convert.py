@@ -15,8 +15,10 @@ from creto.edge.grpc.schema import Schema, bare, is_struct, is_union, item_type,
 
 
 @lru_cache(maxsize=1_024)
-def hints_of(struct: Any) -> dict[str, Any]:
-    return get_type_hints(struct, include_extras=True)
+def fields_of(struct: Any) -> tuple[tuple[str, Any, bool], ...]:
+    """Each field's name, its type without None, and whether it may be absent. Kept by struct: equal unions may differ in their order."""
+    hints = get_type_hints(struct, include_extras=True)
+    return tuple((name, *present(hint)) for name, hint in hints.items())
 
 
 def to_struct(message: Message, struct: Any) -> Any:
@@ -26,8 +28,7 @@ def to_struct(message: Message, struct: Any) -> Any:
 
 def plain(message: Message, struct: Any) -> dict[str, Any]:
     values: dict[str, Any] = {}
-    for name, hint in hints_of(struct).items():
-        type_, absent = present(hint)
+    for name, type_, absent in fields_of(struct):
         field = message.DESCRIPTOR.fields_by_name[name]
         if field.has_presence and not message.HasField(name):
             if absent and required(struct, name):
@@ -79,11 +80,10 @@ def to_message(value: Any, schema: Schema) -> Message:
 
 def fill(message: Message, value: Any) -> None:
     struct: Any = type(value)
-    for name, hint in hints_of(struct).items():
+    for name, type_, _ in fields_of(struct):
         found = getattr(value, name)
         if found is None:
             continue
-        type_ = present(hint)[0]
         item = item_type(type_)
         if item is not None:
             write_all(getattr(message, name), found, *present(item))

@@ -22,7 +22,7 @@ from creto.edge.api.dispatch import Dispatcher
 from creto.edge.api.endpoint import Blob, Endpoint, Nothing
 from creto.edge.rest.openapi import openapi
 from creto.edge.rest.problem import problem
-from creto.edge.rest.reading import question
+from creto.edge.rest.reading import peer_of, question
 
 log = logging.getLogger(__name__)
 Answer = Callable[[Request], Awaitable[Response]]
@@ -73,7 +73,7 @@ def answering(endpoint: Endpoint[..., Any], dispatcher: Dispatcher, authenticato
             try:
                 async with asyncio.timeout(DEADLINE_S_DEFAULT):
                     accepts(request, endpoint)
-                    call = authenticator.call(request.headers, session=session_of(request))
+                    call = authenticator.call(request.headers, session=session_of(request), peer=peer_of(request))
                     asked = await question(endpoint, request)
                     response = rendered(endpoint, await dispatcher(endpoint, call, asked))
             except EnablementError as error:

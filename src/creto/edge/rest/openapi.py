@@ -9,7 +9,7 @@ import msgspec
 
 from creto.common.codes import row
 from creto.edge.api.endpoint import Blob, Endpoint, Nothing
-from creto.edge.api.fields import agent_fields
+from creto.edge.api.fields import BASE64, agent_fields
 from creto.edge.rest.problem import MEDIA_TYPE, Problem
 
 COMMON_CODES = ("PL-400", "PL-401", "PL-403", "PL-404", "PL-406", "PL-408", "PL-409", "PL-411", "PL-412", "PL-413", "PL-415", "PL-429", "PL-202", "PL-503", "PL-504")  # fmt: skip
@@ -19,7 +19,6 @@ IDEMPOTENCY_KEY = {
     "required": False,
     "schema": {"type": "string", "minLength": 1, "maxLength": 200, "pattern": "^[!-~]+$"},
 }
-BASE64 = "^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
 REF = "#/components/schemas/{name}"
 
 
@@ -53,7 +52,7 @@ def spell_bytes(schema: Any) -> None:
     """Bytes travel as base64; `contentEncoding` alone is a remark that validators ignore, a pattern is not."""
     if isinstance(schema, dict):
         if schema.get("contentEncoding") == "base64":
-            schema["pattern"] = BASE64
+            schema.setdefault("pattern", BASE64)
         for part in schema.values():
             spell_bytes(part)
     elif isinstance(schema, list):
@@ -92,7 +91,8 @@ def described(op: Endpoint[..., Any], named: Mapping[str, Any], components: Mapp
     if op.action is None:
         result["security"] = []
     if op.raw_body:
-        result["requestBody"] = {"required": True, "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}  # fmt: skip
+        # No bytes are bytes too: an empty object, an empty part.
+        result["requestBody"] = {"required": False, "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}  # fmt: skip
     elif op.body_fields:
         schema = body_schema(op, components)
         result["requestBody"] = {

@@ -16,6 +16,10 @@ from creto.common.limits import BODY_BYTES_MAX, BODY_S_MAX
 from creto.edge.api.endpoint import Endpoint
 
 
+def peer_of(request: Request) -> str | None:
+    return request.client.host if request.client else None
+
+
 async def question(op: Endpoint[..., Any], request: Request) -> Any:
     values: dict[str, Any] = {}
     hints = op.hints

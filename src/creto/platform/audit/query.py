@@ -38,8 +38,8 @@ class Cursor(msgspec.Struct, frozen=True, array_like=True):
     def decode(text: str, query: AuditQuery) -> Cursor:
         try:
             data = base64.urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4))
-            cursor = msgspec.json.decode(data, type=Cursor)
-        except (binascii.Error, UnicodeError, msgspec.DecodeError) as error:
+            cursor = wire.decode(data, Cursor, what="cursor")
+        except (binascii.Error, UnicodeError, InvalidInput) as error:
             raise InvalidInput.of("cursor", got=text, expected="the cursor of the page before") from error
         if cursor.mark != mark_of(query) or cursor.place < 0:
             raise InvalidInput.of("cursor", got=text, expected="the cursor of a page of this very query")

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
@@ -20,7 +21,7 @@ import msgspec
 
 from creto.common.errors import AuditError, CryptoError, EnablementError
 from creto.common.ids import PLATFORM_TENANT, agent_id
-from creto.common.limits import SEQUENCE_BATCH_MAX, SEQUENCE_STEP
+from creto.common.limits import SEQUENCE_AHEAD_MAX, SEQUENCE_BATCH_MAX, SEQUENCE_STEP
 from creto.common.timestamps import MILLISECOND, SECOND, Clock, ConsensusTimestamp
 from creto.platform.audit import store as rows
 from creto.platform.audit.checkpoint import Checkpoint
@@ -28,9 +29,9 @@ from creto.platform.audit.events import LogKeyRotated
 from creto.platform.audit.index import indexed
 from creto.platform.audit.keys import NoteSigner
 from creto.platform.audit.store import KeyRow, LogState
-from creto.platform.audit.tiles import TileGrowth, TileTree
+from creto.platform.audit.tiles import WIDTH, TileGrowth, TileTree
 from creto.platform.crypto import merkle
-from creto.store.types import EngineName, Isolation, LedgerRow, ReadTx, Store, Tx
+from creto.store.types import EngineName, Isolation, LedgerRow, ReadTx, Store, Tail, Tx
 
 log = logging.getLogger("creto.audit")
 
@@ -43,9 +44,10 @@ Renew = Callable[[], Sequence[NoteSigner]]  # the log's newest key, read anew
 class Cadence(msgspec.Struct, frozen=True):
     """How often. A log that did not grow signs nothing."""
 
-    rest_ns: int = 2 * MILLISECOND  # after a step, so that the next one gathers a few entries and the writer stays free
-    poll_ns: int = 5 * MILLISECOND  # between two looks at a busy ledger, when nobody wakes the sequencer
-    poll_quiet_ns: int = 50 * MILLISECOND  # once it has been quiet for a while
+    rest_ns: int = (
+        50 * MILLISECOND
+    )  # after a step, so that the next one gathers entries: each step costs the writer a commit
+    poll_ns: int = 50 * MILLISECOND  # between two looks at a quiet ledger: other processes wake nobody here
     checkpoint_ns: int = SECOND  # between two checkpoints of a growing log
 
 
@@ -58,20 +60,24 @@ class Batch(msgspec.Struct, frozen=True):
     tiles: dict[tuple[int, int], bytes]
     leaves: list[tuple[Any, ...]]
     texts: list[tuple[int, str]]
-    times: list[tuple[int, int]]
+    spans: dict[int, tuple[int, int]]
 
 
 def prepared(state: LogState, growth: TileGrowth, tail: Sequence[LedgerRow], *, terms: bool) -> Batch:
     """Grow the tree by these rows. Pure but for `growth`, which it moves on."""
-    leaves, texts, times = [], [], []
+    leaves, texts = [], []
+    spans: dict[int, tuple[int, int]] = {}
     for index, row in enumerate(tail, state.size):
         position, entry = row.position, indexed(row.body)
         leaves.append((index, position.epoch, position.seq, row.event_id, *entry.columns()))
         texts.append((index, entry.text(terms=terms)))
-        times.append((index, entry.timestamp))
+        time, tile = entry.timestamp, index // WIDTH
+        low, high = spans.get(tile, (time, time))
+        if not low < time < high:
+            spans[tile] = min(low, time), max(high, time)
     leaf_hash = merkle.leaf_hash
     tiles = growth.append([leaf_hash(row.body) for row in tail])
-    return Batch(state, LogState(state.size + len(tail), tail[-1].position), growth, tiles, leaves, texts, times)
+    return Batch(state, LogState(state.size + len(tail), tail[-1].position), growth, tiles, leaves, texts, spans)
 
 
 class Sequencer:
@@ -98,6 +104,7 @@ class Sequencer:
         self._thread: threading.Thread | None = None
         self.failure: Exception | None = None
         self._listeners: list[Callable[[Checkpoint], None]] = []
+        store.on_appended(Tail.LEDGER, self._wake.set)
 
     def step(self, limit: int = SEQUENCE_BATCH_MAX) -> int:
         """Sequence one batch; how many leaves it had. 0 also when another process was faster."""
@@ -108,7 +115,7 @@ class Sequencer:
             return self._settled(batch, self._submitted(batch))
 
     def drain(self, limit: int = SEQUENCE_BATCH_MAX) -> int:
-        """Sequence all that waits: while one batch is written, the next is prepared. How many leaves there were."""
+        """Sequence all that waits: while some batches are written, the next is prepared. How many leaves there were."""
         with self._step:
             total = 0
             while True:
@@ -119,18 +126,19 @@ class Sequencer:
 
     def _stream(self, limit: int) -> tuple[int, bool]:
         """How many leaves were added, and whether another process came in between."""
-        total, writing = 0, None
+        total = 0
+        writing: deque[tuple[Batch, Future[bool]]] = deque()
         state, growth = self._loaded()
         while True:
             batch = self._next(state, growth, limit)
-            if writing is not None:
-                added = self._settled(*writing)
+            while writing and (batch is None or len(writing) >= SEQUENCE_AHEAD_MAX):
+                added = self._settled(*writing.popleft())
                 total += added
-                if not added:
+                if not added:  # what was prepared on top of it finds another state, too, and changes nothing
                     return total, True
             if batch is None:
                 return total, False
-            writing = batch, self._submitted(batch)
+            writing.append((batch, self._submitted(batch)))
             state, growth = batch.after, batch.growth
 
     def _loaded(self) -> tuple[LogState, TileGrowth]:
@@ -266,10 +274,6 @@ class Sequencer:
             self._thread = threading.Thread(target=self._run, name="creto-audit-sequence", daemon=True)
             self._thread.start()
 
-    def wake(self) -> None:
-        """Something was committed: look now."""
-        self._wake.set()
-
     def stop(self) -> None:
         """Finish the step at hand, sequence what waits, sign it."""
         if self._thread is None:
@@ -280,15 +284,12 @@ class Sequencer:
         self._thread = None
 
     def _run(self) -> None:
-        quiet = 0
         while not self._stopping.is_set():
-            quiet = 0 if self._attempt() else quiet + 1
-            wait_ns = self.cadence.poll_ns if quiet < 100 else self.cadence.poll_quiet_ns
-            if quiet:
-                self._wake.wait(wait_ns / SECOND)
-                self._wake.clear()
-            else:
+            self._wake.clear()  # before looking: what is committed from here on wakes us again
+            if self._attempt():
                 self._stopping.wait(self.cadence.rest_ns / SECOND)
+            else:
+                self._wake.wait(self.cadence.poll_ns / SECOND)
         for _ in range(FINAL_ROUNDS_MAX):
             if not self._attempt():
                 break
@@ -319,7 +320,7 @@ def write(tx: Tx, origin: str, batch: Batch) -> bool:
         return False
     rows.put_leaves(tx, batch.leaves, batch.texts)
     rows.put_tiles(tx, batch.tiles)
-    rows.put_spans(tx, batch.times)
+    rows.put_spans(tx, batch.spans)
     rows.put_log_state(tx, origin, batch.after)
     return True
 

@@ -89,14 +89,9 @@ class Audit:
         self.sequencer.stop()
         self.witnessing.stop()
 
-    def wake(self) -> None:
-        """Whoever committed ledger entries may say so; else the sequencer finds them a few milliseconds later."""
-        self.sequencer.wake()
-
     async def append(self, entry: Entry) -> AuditReceipt:
         """Make one entry durable. Within a transaction of your own, `tx.record(entry)` does the same."""
         await self._store.write(lambda tx: tx.record(entry))
-        self.sequencer.wake()
         return AuditReceipt(entry.event_id, entry.tenant, merkle.leaf_hash(entry.body()), entry.timestamp)
 
     async def sequence_once(self) -> int:

@@ -11,9 +11,9 @@ import msgspec
 from creto.common import wire
 from creto.common.errors import AuditError, NotFound
 from creto.common.ids import TenantId
-from creto.common.limits import COUNTED_MAX
+from creto.common.limits import COUNTED_MAX, WORD_MERGE_LEAVES, WORD_MERGE_PAGES
 from creto.platform.audit.checkpoint import Checkpoint
-from creto.platform.audit.tiles import WIDTH, Tile, TileReader, TilesReader
+from creto.platform.audit.tiles import Tile, TileReader, TilesReader
 from creto.platform.audit.types import LoggedEntry, decoded_entry
 from creto.store.types import EngineName, EntryId, Position, ReadTx, Row, Tx
 
@@ -130,12 +130,8 @@ def tiles_reader(tx: ReadTx) -> TilesReader:
     return read
 
 
-def put_spans(tx: Tx, leaves: Sequence[tuple[int, int]]) -> None:
-    """Widen the spans of the tiles that these leaves (index, time) stand in."""
-    spans: dict[int, tuple[int, int]] = {}
-    for index, time in leaves:
-        low, high = spans.get(index // WIDTH, (time, time))
-        spans[index // WIDTH] = (min(low, time), max(high, time))
+def put_spans(tx: Tx, spans: dict[int, tuple[int, int]]) -> None:
+    """Widen the spans (first and last time) of these tiles."""
     tx.many(
         "INSERT INTO audit_span (tile, time_min, time_max) VALUES (?, ?, ?) ON CONFLICT (tile) DO UPDATE SET"
         " time_min = CASE WHEN excluded.time_min < audit_span.time_min THEN excluded.time_min ELSE audit_span.time_min END,"
@@ -149,6 +145,8 @@ def put_leaves(tx: Tx, rows: Sequence[Row], texts: Sequence[Row]) -> None:
         # Hundreds of rows in a statement: SQLite then works without Python's lock, and whoever computes meanwhile does not slow it down.
         put_rows(tx, "INSERT INTO audit_leaf (" + ", ".join(LEAF_COLUMNS) + ") VALUES ", rows)
         put_rows(tx, "INSERT INTO audit_text (rowid, words) VALUES ", texts)
+        pages = max(WORD_MERGE_PAGES, len(texts) // WORD_MERGE_LEAVES)
+        tx.run("INSERT INTO audit_text (audit_text, rank) VALUES ('merge', ?)", pages)
     else:
         tx.bulk("audit_leaf", LEAF_COLUMNS, rows)
         tx.bulk("audit_text", ("log_index", "words"), texts)

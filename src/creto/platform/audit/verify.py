@@ -274,8 +274,11 @@ class DatabaseSource:
 
 def verify_database(tx: ReadTx, trust: Trust, trusted: Sequence[Checkpoint] = ()) -> Verdict:
     """The log as the database holds it: tree, signatures, and that index and ledger say the same as the tree."""
-    verdict = verify_log(DatabaseSource(tx), trust, trusted)
-    compare_ledger(tx, verdict.details["size"])
+    try:
+        verdict = verify_log(DatabaseSource(tx), trust, trusted)
+        compare_ledger(tx, verdict.details["size"])
+    except (TypeError, ValueError) as error:  # SQLite takes any value in any column
+        raise AuditError("PL-602", "a row holds a value of another type than the log wrote", got=str(error)) from error
     return verdict
 
 

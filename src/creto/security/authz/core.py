@@ -25,7 +25,7 @@ from creto.security.authz.cedar.policies import Policies, compile_policies
 from creto.security.authz.cedar.values import Entity, Uid
 from creto.security.authz.checks import QuotaTenantAuthz, TenantAuthz
 from creto.security.authz.facts import Facts
-from creto.security.authz.hits import Hits, Ticks
+from creto.security.authz.hits import Hits, Shelf, Ticks
 from creto.security.authz.sweeper import Sweeper
 from creto.security.authz.types import PolicyVersion, QuotaHook
 from creto.store.types import Entry, EntryId, Outcome, ReadTx, Store, Tx
@@ -73,6 +73,7 @@ class Core:
         self._hits = Hits(ticks=ticks)
         self._sweeper = Sweeper(self._hits)
         self._views: dict[str, TenantAuthz] = {}
+        self._shelves: dict[str, Shelf] = {}  # of tenants whose hits take no quota
         self._facts: dict[str, Facts] = {}
         self._holdings: dict[str, Holding] = {}
         self._recent: dict[bytes, Holding] = {}
@@ -92,13 +93,15 @@ class Core:
                 shelf = self._hits.shelf(known)
                 view = TenantAuthz if self._quota is None else QuotaTenantAuthz
                 self._views[known] = view(self, known, shelf)
+                if self._quota is None:
+                    self._shelves[known] = shelf
             return self._views[known]
 
     def use_quota(self, quota: QuotaHook | None) -> None:
         """From when this returns every allowed check takes quota there, also through `TenantAuthz` and bound methods that are held already."""
         with self._lock:
             self._quota = quota
-            self._views = {}
+            self._views, self._shelves = {}, {}
             self._hits.retire()  # a view that is held without quota finds nothing any more, and what it decides anew is counted
 
     def holding(self, tenant: TenantId) -> Holding:
@@ -167,10 +170,10 @@ class Core:
             self._keep_an_operator(tx, tenant, origin)
 
     def _keep_an_operator(self, tx: Tx, tenant: TenantId, lost: AgentId) -> None:
-        """PL-136 if nobody is left who could give the role back."""
+        """PL-137 if nobody is left who could give the role back."""
         if not operators(tx, tenant):
             raise InvalidInput(
-                "PL-136", field="agent", got=f"{lost}, the last operator", expected="another active operator"
+                "PL-137", field="agent", got=f"{lost}, the last operator", expected="another active operator"
             )
 
     def _policies_changed(self, tenant: TenantId) -> None:

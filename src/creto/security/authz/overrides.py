@@ -4,7 +4,7 @@
 
     token = await authz.consume_durable(text, tenant=…, agent=…, action=…, resource=…, args_digest=…)      # one write, then act
 or  admitted = await authz.admit(text, tenant=…)                                                           # one write ahead of time
-    authz.consume(admitted.token_id, agent, action, resource, args_digest, tenant=…)                       # one dict.pop when acting
+    authz.consume(admitted.token_id, agent, action, resource, args_digest, tenant=…)                       # one look into memory when acting
 
 INVARIANT: the mark that a token is used is on disk before anybody may act on it, and its key is unique: so exactly once over all threads and
 processes. A process that dies between mark and act has used the token up: it fails closed.
@@ -14,10 +14,11 @@ INVARIANT: a token binds tenant, agent, action, resource, arguments, policy vers
 from __future__ import annotations
 
 import threading
+from sys import intern
 
 from creto.common.errors import InternalError, InvalidInput, Unauthorized
 from creto.common.ids import AgentId, TenantId, checked_name, checked_tenant
-from creto.common.limits import OVERRIDE_TTL_S_MAX, OVERRIDES_ADMITTED_MAX
+from creto.common.limits import ARGS_DIGEST_BYTES_MAX, OVERRIDE_TTL_S_MAX, OVERRIDES_ADMITTED_MAX
 from creto.common.timestamps import DAY, SECOND, Clock, ConsensusTimestamp
 from creto.platform.crypto import SigningKey, random_bytes
 from creto.platform.crypto.jose import b64url_encode
@@ -27,21 +28,20 @@ from creto.security.authz import tokens
 from creto.security.authz.core import Core
 from creto.security.authz.directory import find_identity
 from creto.security.authz.hits import Ticks
-from creto.security.authz.types import OverrideToken, QuotaHook
-from creto.store.types import Store, Tx
+from creto.security.authz.types import OverrideDraft, OverrideToken, QuotaHook
+from creto.store.types import ReadTx, Store, Tx
 
 KEPT_NS = DAY  # used tokens are remembered this long after they have expired
 TOKEN_ID_BYTES = 24  # 192 bits: nobody guesses one
-ARGS_DIGEST_BYTES_MAX = 64
 URI_CHARS_MAX = 1024
-Binding = tuple[str, str, str, str, str, bytes]  # tenant, token id, agent, action, resource, arguments' digest
+Binding = tuple[str, str, str, str, bytes]  # tenant, agent, action, resource, arguments' digest
 
 
 class Overrides(Core):
     def __init__(
         self, store: Store, clock: Clock, nhi: Nhi, signer: SigningKey | None, quota: QuotaHook | None, ticks: Ticks
     ) -> None:
-        self._admitted: dict[Binding, int] = {}  # until when, in ticks
+        self._admitted: dict[str, tuple[Binding, int]] = {}  # by token id; until when, in ticks
         self._admitting = threading.Lock()
         self._losses = 0
         super().__init__(store, clock, nhi, signer, quota, ticks)
@@ -66,6 +66,25 @@ class Overrides(Core):
         actor: str,
     ) -> str:
         """A token for one act that was approved. `args_digest` is the digest of the arguments that the human saw."""
+        draft = await self.draft_override(
+            tenant=tenant, agent=agent, action=action, resource=resource, args_digest=args_digest, ttl_s=ttl_s,
+            request_id=request_id,
+        )  # fmt: skip
+        await self._store.write(lambda tx: self.issue_draft(tx, draft, actor=actor))
+        return draft.text
+
+    async def draft_override(
+        self,
+        *,
+        tenant: TenantId,
+        agent: AgentId,
+        action: str,
+        resource: str,
+        args_digest: bytes,
+        ttl_s: int = OVERRIDE_TTL_S_MAX,
+        request_id: str = "",
+    ) -> OverrideDraft:
+        """A signed token that is worth nothing until `issue_draft` has committed: for who issues it together with a change of their own."""
         tenant, now = checked_tenant(tenant), self._clock.now()
         if not 1 <= ttl_s <= OVERRIDE_TTL_S_MAX:
             raise InvalidInput.of("ttl_s", got=ttl_s, expected=f"1 to {OVERRIDE_TTL_S_MAX}")
@@ -84,19 +103,29 @@ class Overrides(Core):
             expires_at=ConsensusTimestamp(now + ttl_s * SECOND),
             request_id=request_id,
         )
-        text = tokens.signed(token, self._key)
+        return OverrideDraft(token, tokens.signed(token, self._key))
 
-        def issue(tx: Tx) -> None:
-            sql.prune_overrides(tx, tenant, now - KEPT_NS)
-            sql.add_override(tx, tenant, token.token_id, token.agent, token.expires_at)
-            self._record(
-                tx, tenant, "override_issued", "OverrideIssued", actor=actor, subject=token.agent, now=now,
-                fields={"token_id": token.token_id, "action": action, "resource": resource, "request_id": request_id,
-                        "args_digest": args_digest, "policy_version": version, "expires_at": token.expires_at},
-            )  # fmt: skip
+    def issue_draft(self, tx: Tx, draft: OverrideDraft, *, actor: str) -> None:
+        token = draft.token
+        sql.prune_overrides(tx, token.tenant, token.issued_at - KEPT_NS)
+        sql.add_override(tx, token.tenant, token.token_id, token.agent, token.expires_at)
+        self._record(
+            tx, token.tenant, "override_issued", "OverrideIssued", actor=actor, subject=token.agent, now=token.issued_at,
+            fields={"token_id": token.token_id, "action": token.action, "resource": token.resource,
+                    "request_id": token.request_id, "args_digest": token.args_digest,
+                    "policy_version": token.policy_version, "expires_at": token.expires_at},
+        )  # fmt: skip
 
-        await self._store.write(issue)
-        return text
+    def withdraw_override(self, tx: Tx, token_id: str, *, tenant: TenantId) -> bool:
+        """Take an issued token back within the caller's transaction; False if it was used or admitted: then it has had its effect, or will."""
+        sql.override(tx, tenant, token_id)  # its row is held, as a use holds it
+        if sql.is_used(tx, tenant, token_id):
+            return False
+        sql.revoke_override(tx, tenant, token_id, self._clock.now())
+        return True
+
+    def override_used(self, tx: ReadTx, token_id: str, *, tenant: TenantId) -> bool:
+        return sql.is_used(tx, tenant, token_id)
 
     def validate_override_token(self, token: str, *, tenant: TenantId) -> OverrideToken:
         """Whether it is ours, of this tenant and in time; using it is another matter. PL-703, PL-705, PL-706."""
@@ -122,17 +151,19 @@ class Overrides(Core):
             if losses != self._losses:  # somebody was revoked or the policies changed: it is used up
                 self._check_in_force(opened)
                 self._check_policies(opened)
-            self._admitted[bound(opened)] = self._ticks() + left_ns
+            self._admitted[opened.token_id] = bound(opened), self._ticks() + left_ns
         return opened
 
     def consume(
         self, token_id: str, agent: str, action: str, resource: str, args_digest: bytes, *, tenant: str
     ) -> None:  # fmt: skip
         """Use an admitted token: returns once for each token, raises for every other try."""
-        until = self._admitted.pop((tenant, token_id, agent, action, resource, args_digest), None)
-        if until is None:
+        held = self._admitted.get(token_id)
+        if held is None or held[0] != (tenant, agent, action, resource, args_digest):
             raise self._refusal(tenant, token_id)
-        if self._ticks() >= until:
+        if self._admitted.pop(token_id, None) is not held:  # another thread was faster
+            raise self._refusal(tenant, token_id)
+        if self._ticks() >= held[1]:
             raise Unauthorized("PL-705")
 
     async def consume_durable(
@@ -140,7 +171,7 @@ class Overrides(Core):
     ) -> OverrideToken:
         """Check the token against this act and use it up, on disk, before this returns. PL-703 … PL-706."""
         opened = self.validate_override_token(token, tenant=tenant)
-        if bound(opened) != (tenant, opened.token_id, agent, action, resource, args_digest):
+        if bound(opened) != (tenant, agent, action, resource, args_digest):
             raise Unauthorized("PL-706")
         self._check_in_force(opened)
         await self._mark(opened, agent)
@@ -190,24 +221,25 @@ class Overrides(Core):
             raise policies_changed()
 
     def _refusal(self, tenant: str, token_id: str) -> Unauthorized:
-        if any(key[0] == tenant and key[1] == token_id for key in tuple(self._admitted)):
+        held = self._admitted.get(token_id)
+        if held is not None and held[0][0] == tenant:
             return Unauthorized("PL-706")
         known = self._store.read_now(lambda tx: sql.is_used(tx, TenantId(tenant), token_id))
         return Unauthorized("PL-704" if known else "PL-703")
 
     def _forget_expired(self) -> None:
         now = self._ticks()
-        for key, until in tuple(self._admitted.items()):
+        for token_id, (_, until) in tuple(self._admitted.items()):
             if now >= until:
-                self._admitted.pop(key, None)
+                self._admitted.pop(token_id, None)
 
     def _disown(self, tenant: str, agent: str | None = None) -> None:
         """Admitted tokens of who was revoked, or of a tenant whose policies changed, are void."""
         with self._admitting:
             self._losses += 1
-            for key in tuple(self._admitted):
-                if key[0] == tenant and agent in (None, key[2]):
-                    self._admitted.pop(key, None)
+            for token_id, (binding, _) in tuple(self._admitted.items()):
+                if binding[0] == tenant and agent in (None, binding[1]):
+                    self._admitted.pop(token_id, None)
 
     def _policies_changed(self, tenant: TenantId) -> None:
         self._disown(tenant)
@@ -220,7 +252,8 @@ class Overrides(Core):
 
 
 def bound(token: OverrideToken) -> Binding:
-    return (token.tenant, token.token_id, token.agent, token.action, token.resource, token.args_digest)
+    """What a token is for. Interned, names that are the same for many tokens are compared without being read."""
+    return (intern(token.tenant), intern(token.agent), intern(token.action), intern(token.resource), token.args_digest)
 
 
 def policies_changed() -> Unauthorized:

@@ -90,10 +90,15 @@ class Authz(Replays, EntityBook, Overrides):
         tenant: TenantId,
     ) -> Decision:
         """Allow, Deny, RequiresOversight or QuotaDenied. Context are attributes of this one request, in Cedar's JSON."""
-        view = self._views.get(tenant) or self._open(tenant)
-        if action is not None:
-            return view.check(agent, action, resource, context)  # type: ignore[arg-type]  # a miss looks at what it is given
-        return self._check_request(agent, tenant)
+        shelf = self._shelves.get(tenant)
+        if shelf is not None:  # a hit without a further call
+            try:
+                return shelf.table[agent][action][resource]  # type: ignore[index]
+            except (KeyError, TypeError):
+                pass
+        if action is None:
+            return self._check_request(agent, tenant)
+        return (self._views.get(tenant) or self._open(tenant)).check(agent, action, resource, context)  # type: ignore[arg-type]  # a miss looks at what it is given
 
     def _check_request(self, request: object, tenant: TenantId) -> Decision:
         """A request as one value, as the client writes it."""

@@ -200,6 +200,12 @@ def lock_upload(tx: Tx, tenant: TenantId, upload: str) -> UploadRow | None:
     return find_upload(tx, tenant, upload)
 
 
+def count_uploads(tx: ReadTx, tenant: TenantId, limit: int) -> int:
+    """How many are open; nobody counts beyond the limit."""
+    sql = "SELECT COUNT(*) FROM (SELECT upload FROM storage_upload WHERE tenant = ? LIMIT ?) AS found"
+    return int(tx.value(sql, tenant, limit) or 0)
+
+
 def upload_page(tx: ReadTx, tenant: TenantId, after: str, limit: int) -> list[UploadRow]:
     rows = tx.all(
         "SELECT tenant, upload, object_key, condition, retain_until, key_version, envelope, created_at, created_by"

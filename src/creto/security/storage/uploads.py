@@ -15,9 +15,9 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from creto.common.errors import InvalidInput, NotFound
+from creto.common.errors import InvalidInput, NotFound, QuotaExceeded
 from creto.common.ids import AgentId, TenantId, checked_tenant, new_id
-from creto.common.limits import OBJECT_BYTES_MAX, PAGE_ITEMS_DEFAULT, UPLOAD_PARTS_MAX
+from creto.common.limits import OBJECT_BYTES_MAX, PAGE_ITEMS_DEFAULT, UPLOAD_PARTS_MAX, UPLOADS_OPEN_MAX
 from creto.common.timestamps import ConsensusTimestamp
 from creto.platform.crypto import random_bytes
 from creto.security.storage import envelope, rules
@@ -56,7 +56,17 @@ class Uploads:
         key_version, wrapping = await core.keys.current(tenant)
         row = rows.UploadRow(Upload(tenant, new_id(), key, now, agent), condition, kept, key_version, b"")
         row = msgspec.structs.replace(row, envelope=envelope.wrapped(wrapping, secret, row.binding()))
-        await core.store.write(lambda tx: rows.save_upload(tx, row))
+
+        def fn(tx: Tx) -> None:
+            if rows.count_uploads(tx, tenant, UPLOADS_OPEN_MAX) == UPLOADS_OPEN_MAX:
+                raise QuotaExceeded(
+                    "PL-429",
+                    f"{UPLOADS_OPEN_MAX} uploads are open",
+                    hint="Complete or abort some; what nobody finishes is removed after a week.",
+                )
+            rows.save_upload(tx, row)
+
+        await core.store.write(fn)
         return row.upload
 
     async def put_part(self, tenant: TenantId, upload: str, number: int, content: Content) -> Part:

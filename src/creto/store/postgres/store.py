@@ -29,7 +29,7 @@ from creto.store.jobs import Job, closed, resolve
 from creto.store.postgres.connection import Connection, cleared, connect, fault
 from creto.store.postgres.signals import LEFT, PostgresListener
 from creto.store.postgres.tx import MoreThanOne, Piped, PostgresTx
-from creto.store.types import EngineName, Isolation, ReadTx
+from creto.store.types import EngineName, Isolation, ReadTx, Tail
 
 T = TypeVar("T")
 
@@ -163,6 +163,7 @@ class PostgresStore(EngineStore):
         """Run these functions once, as one transaction; each has its result then, or all have the error."""
         tx: PostgresTx | None = None
         signals: list[tuple[str, str]] = []
+        appended: set[Tail] = set()
         committing = False
         started = time.perf_counter()
         try:
@@ -177,6 +178,7 @@ class PostgresStore(EngineStore):
                     if tx.failed is not None:
                         raise tx.failed
                     signals += tx.signals
+                    appended |= tx.appended
                 committing = True
                 db.execute("COMMIT")
         except BaseException as error:  # noqa: BLE001 - it belongs to the caller
@@ -192,8 +194,7 @@ class PostgresStore(EngineStore):
         self.commits += len(jobs)
         for job in jobs:
             job.error = None
-        if signals:
-            self.signals.handle(signals)
+        self._tell_committed(signals, appended)
         return Ended.DONE
 
     def close(self) -> None:

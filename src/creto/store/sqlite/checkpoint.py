@@ -11,7 +11,7 @@ from creto.store.sqlite.connection import connect
 
 
 class Checkpointer:
-    """Copies the write-ahead log into the file, beside the writer.
+    """Copies the write-ahead log into the file, beside the writer, each time it has grown by STORE_WAL_PAGES.
 
     A checkpoint that runs beside a busy writer never quite reaches the end of the log, and only then can the log start
     anew. So past STORE_WAL_PAGES_MAX the writer waits once for the last few pages.
@@ -21,7 +21,8 @@ class Checkpointer:
         self._db = connect(path)
         self._writer = writer
         self._due = threading.Event()
-        self._pages = 0
+        self._pages = 0  # of the log
+        self._copied = 0  # how many it had when the last checkpoint began
         self._stopped = False
         self._thread = threading.Thread(target=self._run, name="creto-store-checkpoint", daemon=True)
 
@@ -30,7 +31,9 @@ class Checkpointer:
 
     def after_commit(self, db: apsw.Connection, name: str, pages: int) -> int:
         self._pages = pages
-        if pages >= STORE_WAL_PAGES:
+        if pages < self._copied:  # the log has started anew
+            self._copied = 0
+        if pages - self._copied >= STORE_WAL_PAGES:
             self._due.set()
         return apsw.SQLITE_OK
 
@@ -40,6 +43,7 @@ class Checkpointer:
             if self._stopped:
                 return
             self._due.clear()
+            self._copied = self._pages
             long = self._pages >= STORE_WAL_PAGES_MAX
             self._checkpoint()
             if long:

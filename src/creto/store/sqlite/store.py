@@ -27,7 +27,7 @@ from creto.store.sqlite.checkpoint import Checkpointer
 from creto.store.sqlite.connection import FAULTS, connect, fault, wall_ms
 from creto.store.sqlite.signals import SqliteWatcher
 from creto.store.sqlite.tx import SqliteTx
-from creto.store.types import EngineName, ReadTx
+from creto.store.types import EngineName, ReadTx, Tail
 
 T = TypeVar("T")
 
@@ -86,11 +86,12 @@ class SqliteStore(EngineStore):
     def _commit(self, jobs: list[Job]) -> None:
         signals: list[tuple[str, str]] = []
         started = perf_counter()
+        appended: set[Tail] = set()
         try:
             with self._lock:
                 self._db.execute("BEGIN IMMEDIATE")
                 for job in jobs:
-                    self._attempt(job, signals)
+                    self._attempt(job, signals, appended)
                 self._db.execute("COMMIT")
         except (*FAULTS, GroupLost) as error:
             if self._db.in_transaction:
@@ -102,11 +103,10 @@ class SqliteStore(EngineStore):
         else:
             self.commit_times.observe(perf_counter() - started)
             self.commits += len(jobs)
-            if signals:
-                self.signals.handle(signals)
+            self._tell_committed(signals, appended)
         resolve(jobs)
 
-    def _attempt(self, job: Job, signals: list[tuple[str, str]]) -> None:
+    def _attempt(self, job: Job, signals: list[tuple[str, str]], appended: set[Tail]) -> None:
         """Run one function of the group. Raises only if the whole group is lost with it, as when the disk is full."""
         db = self._db
         db.execute("SAVEPOINT job")
@@ -117,6 +117,7 @@ class SqliteStore(EngineStore):
             if tx.failed is not None:
                 raise tx.failed
             signals += tx.signals
+            appended |= tx.appended
         except BaseException as error:
             job.result, job.error = None, error
             if not db.in_transaction:

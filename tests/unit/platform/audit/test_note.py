@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from creto.common.errors import EnablementError, InvalidInput, SignatureVerificationFailed
@@ -11,6 +11,7 @@ from creto.platform.audit import Checkpoint, CosignerEd25519, CosignerMlDsa44, N
 from creto.platform.audit.keys import Ed25519Signer, HybridSigner, NoteSigner, NoteType, log_signers
 from creto.platform.audit.note import to_base64
 from creto.platform.crypto import SignatureSuite, SigningKey
+from tests.fuzz import examples
 from tests.unit.platform.audit.logs import KEY, ORIGIN, START
 
 ED = SigningKey.from_seed(SignatureSuite.ED25519, bytes(32))
@@ -112,6 +113,7 @@ def test_a_hybrid_key_signs_twice_so_that_standard_tools_can_read_it() -> None:
     assert [s.key.type for s in log_signers(ORIGIN, ED)] == [NoteType.ED25519]
 
 
+@settings(max_examples=examples(100), deadline=None)
 @given(st.binary(max_size=300))
 def test_any_bytes_are_a_checkpoint_or_a_documented_error(data: bytes) -> None:
     try:
@@ -122,6 +124,7 @@ def test_any_bytes_are_a_checkpoint_or_a_documented_error(data: bytes) -> None:
         assert checkpoint.encode() == data
 
 
+@settings(max_examples=examples(100), deadline=None)
 @given(st.data())
 def test_a_mutated_checkpoint_is_read_as_itself_or_refused(data: st.DataObject) -> None:
     good = bytearray(HEAD.signed(SIGNERS[0].sign(HEAD, START)).encode())
@@ -130,6 +133,7 @@ def test_a_mutated_checkpoint_is_read_as_itself_or_refused(data: st.DataObject) 
     test_any_bytes_are_a_checkpoint_or_a_documented_error.hypothesis.inner_test(bytes(good))  # type: ignore[attr-defined]
 
 
+@settings(max_examples=examples(100), deadline=None)
 @given(st.text(max_size=200))
 def test_any_text_is_a_vkey_or_a_documented_error(text: str) -> None:
     try:

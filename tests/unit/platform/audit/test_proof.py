@@ -31,6 +31,7 @@ from creto.platform.audit.keys import log_signers
 from creto.platform.audit.verify_file import KINDS
 from creto.platform.crypto import SigningKey, merkle
 from creto.store import Entry
+from tests.fuzz import examples
 from tests.unit.platform.audit.logs import AGENT, KEY, ORIGIN, START, TENANT, entry
 
 SCRIPT = Path(__file__).parents[4] / "examples" / "verify_audit_proof.py"
@@ -102,7 +103,7 @@ def test_a_checkpoint_that_contradicts_a_trusted_one_is_refused() -> None:
 
 
 @given(st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_a_mutated_proof_says_the_same_or_is_refused(data: st.DataObject) -> None:
     good = data.draw(st.sampled_from([JSON, TLOG]))
     bad = bytearray(good)
@@ -116,6 +117,7 @@ def test_a_mutated_proof_says_the_same_or_is_refused(data: st.DataObject) -> Non
         assert parse_proof(bytes(bad)).body == PROOF.body
 
 
+@settings(max_examples=examples(100), deadline=None)
 @given(st.binary(max_size=200) | st.binary(max_size=200).map(lambda tail: b"c2sp.org/tlog-proof@v1\n" + tail))
 def test_any_bytes_are_a_documented_error(data: bytes) -> None:
     with pytest.raises(EnablementError):

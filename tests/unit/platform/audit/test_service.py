@@ -15,7 +15,8 @@ from creto.platform.audit import AuditQuery, LogStatus, Trust, event_of, open_lo
 from creto.platform.audit.keys import log_signers
 from creto.platform.consensus.testing import ManualClock
 from creto.platform.crypto import Kek, Keystore, SigningKey, merkle
-from creto.store import Outcome, Store
+from creto.store import EngineName, Outcome, Store
+from tests.contract.store_examples import eventually
 from tests.contract.stores import MakeStore
 from tests.unit.platform.audit.logs import AGENT, KEY, ORIGIN, PARTS, START, TENANT, entry, fill, filled, log
 
@@ -121,6 +122,18 @@ async def test_the_thread_sequences_and_signs_what_is_committed(store: Store) ->
     finally:
         audit.stop()
     assert (await audit.checkpoints())[-1].checkpoint.size == 2
+
+
+async def test_small_batches_leave_no_trail_of_segments_in_the_index_of_words(store: Store) -> None:
+    audit = log(store)
+    for number in range(150):
+        await fill(store, [entry(number, metadata={"said": f"word{number} often"})])
+        await asyncio.to_thread(eventually, audit.sequencer.drain)
+    if store.engine is EngineName.SQLITE:
+        segments = store.read_now(lambda tx: tx.value("SELECT COUNT(DISTINCT segid) FROM audit_text_idx"))
+        assert segments < 20, "each batch is a segment at first; who searches reads all of them"
+    assert await indexes(audit, text="word17") == [17]
+    assert len(await indexes(audit, text="often")) == 150
 
 
 async def test_tenants_do_not_see_one_another(store: Store) -> None:

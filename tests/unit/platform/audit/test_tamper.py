@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import LiteralString
 
 import msgspec
 import pytest
@@ -26,7 +27,7 @@ from creto.platform.audit.export import packed, unpacked
 from creto.platform.audit.keys import log_signers
 from creto.platform.audit.verify import compare_checkpoints
 from creto.platform.crypto import SigningKey
-from creto.store import Store
+from creto.store import Store, open_store
 from tests.contract.stores import MakeStore
 from tests.unit.platform.audit.logs import KEY, ORIGIN, PARTS, THIEF, entry, fill, filled, log, witness
 
@@ -182,8 +183,6 @@ async def test_replace_the_whole_without_the_key(store: Store, make_store: MakeS
 
 
 async def test_replace_the_whole_with_the_key(store: Store, tmp_path: Path) -> None:
-    from creto.store import open_store
-
     audit, _ = await filled(store, COUNT)
     seen = await audit.checkpoint()
     other = open_store(f"sqlite:///{tmp_path}/other.db", parts=PARTS)
@@ -197,8 +196,6 @@ async def test_replace_the_whole_with_the_key(store: Store, tmp_path: Path) -> N
 
 async def test_split_view(store: Store, tmp_path: Path) -> None:
     """Alice and Bob are shown two logs of one size; either's checkpoint convicts the other's log."""
-    from creto.store import open_store
-
     alice, _ = await filled(store, COUNT)
     other = open_store(f"sqlite:///{tmp_path}/bob.db", parts=PARTS)
     try:
@@ -216,8 +213,6 @@ async def test_split_view(store: Store, tmp_path: Path) -> None:
 
 async def test_stolen_signer_key_with_a_witness(store: Store, tmp_path: Path) -> None:
     """A thief signs a fork with the log's own key. The witness does not cosign it, so no verifier that asks for one believes it."""
-    from creto.store import open_store
-
     watched = open_store(f"sqlite:///{tmp_path}/witness.db", parts=PARTS)
     fork = open_store(f"sqlite:///{tmp_path}/fork.db", parts=PARTS)
     try:
@@ -317,3 +312,26 @@ async def test_an_export_goes_on_where_the_last_one_ended(store: Store, tmp_path
     assert verify_folder(folder, TRUST).details["size"] == 602
     assert (folder / "tile/0/000").stat().st_mtime_ns == first[folder / "tile/0/000"]
     assert (folder / "tile/entries32/001").is_file()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE store_ledger SET body = CAST(body AS TEXT) WHERE seq = 300",
+        "UPDATE store_ledger SET event_id = CAST(event_id AS BLOB) WHERE seq = 300",
+        "UPDATE audit_tile SET hashes = CAST(hex(hashes) AS TEXT) WHERE level = 0 AND tile = 1",
+        "UPDATE audit_tile SET hashes = 7 WHERE level = 0 AND tile = 1",
+        "UPDATE audit_leaf SET resource = CAST(resource AS BLOB) WHERE log_index = 300",
+        "UPDATE audit_leaf SET seq = 'x' WHERE log_index = 300",
+        "UPDATE audit_checkpoint SET note = CAST(note AS TEXT)",
+    ],
+)
+async def test_a_value_of_another_type(change: LiteralString, tmp_path: Path) -> None:
+    """SQLite takes any value in any column."""
+    store = open_store(f"sqlite:///{tmp_path}/log.db", parts=PARTS)
+    try:
+        await filled(store, COUNT)
+        assert await store.write(lambda tx: tx.run(change)) >= 1
+        await refused(store, "PL-602")
+    finally:
+        store.close()

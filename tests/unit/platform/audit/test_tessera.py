@@ -38,8 +38,9 @@ def checkpoints(folder: Path) -> list[Checkpoint]:
     return list(Tessera(folder).history())
 
 
-def test_every_checkpoint_is_signed(checkpoints: list[Checkpoint]) -> None:
+def test_every_checkpoint_is_signed(folder: Path, checkpoints: list[Checkpoint]) -> None:
     assert [c.size for c in checkpoints] == list(SIZES)
+    assert {path.name for path in folder.glob("checkpoint*")} == {"checkpoint", *(f"checkpoint.{n}" for n in SIZES)}
     for checkpoint in checkpoints:
         assert TRUST.check(checkpoint) == frozenset()
 

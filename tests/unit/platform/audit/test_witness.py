@@ -22,6 +22,7 @@ from creto.platform.audit.witnessing import Witnessing
 from creto.platform.crypto import SignatureSuite, SigningKey, merkle
 from creto.store import Store, open_store
 from tests.contract.stores import MakeStore
+from tests.fuzz import examples
 from tests.unit.platform.audit.logs import KEY, ORIGIN, PARTS, START, TENANT, entry, fill, filled, log, witness
 
 LEAVES = [merkle.leaf_hash(bytes([n])) for n in range(64)]
@@ -97,6 +98,7 @@ async def test_of_two_at_once_one_is_cosigned(seen: Witness) -> None:
     assert sorted(status for status, _ in answers) == [200, 409, 409, 409]
 
 
+@settings(max_examples=examples(100), deadline=None)
 @given(st.binary(max_size=400))
 def test_any_request_is_admitted_or_refused(data: bytes) -> None:
     with pytest.raises(Refused) as found:
@@ -105,7 +107,7 @@ def test_any_request_is_admitted_or_refused(data: bytes) -> None:
 
 
 @given(st.data())
-@settings(suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(100), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_a_mutated_request_is_never_admitted_as_another(data: st.DataObject) -> None:
     good = request(5, 9)
     bad = bytearray(good)
@@ -277,6 +279,7 @@ def test_a_policy_that_makes_no_sense_is_refused(change: dict[str, object]) -> N
         msgspec.structs.replace(TRUST, **change).checked()
 
 
+@settings(max_examples=examples(100), deadline=None)
 @given(st.binary(max_size=200) | st.text(alphabet='{}":,[]log witnesquorup123 \n', max_size=200).map(str.encode))
 def test_any_bytes_are_a_policy_or_a_documented_error(data: bytes) -> None:
     with pytest.raises(EnablementError) as found:

@@ -9,6 +9,7 @@ from contextlib import suppress
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.fuzz import examples
 from tests.unit.platform.consensus.fakes import ToyKey
 from tests.unit.platform.consensus.quorums import cluster
 from tests.unit.platform.consensus.test_certificate import TRUST, VALID
@@ -45,6 +46,7 @@ def almost_valid(draw: st.DrawFn) -> bytes:
 anything = st.one_of(st.binary(max_size=300), almost_valid())
 
 
+@settings(max_examples=examples(100), deadline=None)
 @given(anything)
 def test_certificate(data: bytes) -> None:
     with suppress(EnablementError):
@@ -54,6 +56,7 @@ def test_certificate(data: bytes) -> None:
         assert data == VALID.encode(), "changed, and still valid"
 
 
+@settings(max_examples=examples(100), deadline=None)
 @given(anything)
 def test_question_and_reading(data: bytes) -> None:
     for decode in (decode_question, decode_reading, NODE.answer):
@@ -61,6 +64,7 @@ def test_question_and_reading(data: bytes) -> None:
             decode(data)
 
 
+@settings(max_examples=examples(100), deadline=None)
 @given(anything)
 def test_an_answer_of_any_bytes_only_costs_the_node_its_voice(data: bytes) -> None:
     round = asked()
@@ -69,7 +73,7 @@ def test_an_answer_of_any_bytes_only_costs_the_node_its_voice(data: bytes) -> No
     assert round.states(None)[0].node == round.peers[0].node
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50), deadline=None)
 @given(st.binary(max_size=64))
 def test_frame(data: bytes) -> None:
     async def read() -> bytes:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -420,6 +421,20 @@ def test_a_spelling_that_two_readers_may_read_differently(vectors: Path, id: str
     again = data.replace(b'"tenant":"vectors"', b'"tenant":"other","tenant":"vectors"', 1)
     with pytest.raises(EnablementError, match="spelling"):
         DecisionCertificate.decode(again)
+
+
+def test_every_suite_has_its_tests_or_its_reason(vectors: Path) -> None:
+    files = {path.name: set(cases(vectors, path.name)) for path in (vectors / "quorum").glob("*.json")}
+    assert files.keys() == {
+        "quorum.v1.json", "signoffs.v1.json", "witness.v1.json", "time-attestation.v1.json", "canonicalization.v1.json",
+        "revocation.exec.v1.json", "consumption-proof.v1.json",
+    }  # fmt: skip
+    assert files["time-attestation.v1.json"] == {*TIMES, "reject_out_of_bounds_time"}
+    others = {id for id in files["canonicalization.v1.json"] if id not in SPELLINGS}
+    patterns = [
+        p for rule in NOT_OURS if rule.startswith("canonicalization ") for p in rule.split(" ", 1)[1].split(", ")
+    ]
+    assert [id for id in others if not any(fnmatch(id, pattern) for pattern in patterns)] == []
 
 
 def test_time_nodes_are_named_by_their_keys() -> None:

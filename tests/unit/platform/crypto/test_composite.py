@@ -169,13 +169,22 @@ def test_where_the_table_of_labels_is_of_another_revision(vectors: Path) -> None
     assert all("ECDSA" in name for name in other)
 
 
-def test_the_message_representative_of_the_draft(vectors: Path) -> None:
-    """The draft's sample of M' (its label there is spelled in full)."""
-    sample = (vectors / "composite-signatures" / "messageFormatSample_ctx.md").read_text()
+@pytest.mark.parametrize(("name", "context"), [("noctx", ""), ("ctx", "0813061205162623")])
+def test_the_message_representative_of_the_draft(vectors: Path, name: str, context: str) -> None:
+    """The draft's samples of M' (its label there is spelled in full)."""
+    sample = (vectors / "composite-signatures" / f"messageFormatSample_{name}.md").read_text()
     shown = "".join(sample.split("# Outputs:")[1].split("M':")[1].split())
-    message, context = bytes(range(10)), bytes.fromhex("0813061205162623")
-    ours = composite.representative(message, context).replace(composite.LABEL, b"COMPSIG-MLDSA65-ECDSA-P256-SHA512")
+    message = bytes(range(10))
+    ours = composite.representative(message, bytes.fromhex(context)).replace(
+        composite.LABEL, b"COMPSIG-MLDSA65-ECDSA-P256-SHA512"
+    )
     assert ours == bytes.fromhex(shown)
+
+
+def test_no_file_of_the_draft_is_left_unread(vectors: Path) -> None:
+    samples = {f"messageFormatSample_{name}.md" for name in ("noctx", "ctx")}
+    found = {path.name for path in (vectors / "composite-signatures").iterdir()}
+    assert found == {"testvectors.json", "labelsTable.md", *samples}
 
 
 def test_both_halves_must_verify() -> None:

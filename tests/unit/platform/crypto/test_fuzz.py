@@ -26,6 +26,7 @@ from creto.platform.crypto import (
     verify_digest,
     verify_seal,
 )
+from tests.fuzz import mutated
 
 DOCUMENTED = {"PL-220", "PL-210", "PL-211", "PL-213", "PL-216", "PL-217", "PL-218", "PL-219", "PL-400", "PL-413"}
 
@@ -71,29 +72,6 @@ DECODERS: dict[str, tuple[bytes, Callable[[bytes], object], object]] = {
         "unchanged",
     ),
 }
-
-
-def mutated(data: bytes, dice: random.Random) -> bytes:
-    """One to three of: flip, cut, insert, copy a piece over another, another length, all ones."""
-    out = bytearray(data)
-    for _ in range(dice.randint(1, 3)):
-        at, size = dice.randrange(len(out) + 1), dice.choice((1, 1, 2, 8, 32, 64))
-        match dice.randrange(7):
-            case 0 | 1:
-                if at < len(out):
-                    out[at] ^= 1 << dice.randrange(8)
-            case 2:
-                del out[at : at + size]
-            case 3:
-                out[at:at] = dice.randbytes(size)
-            case 4:
-                start = dice.randrange(len(out) + 1)
-                out[at : at + size] = out[start : start + size]
-            case 5:
-                out = out[:at]
-            case _:
-                out[at : at + size] = dice.choice((b"\0", b"\xff", b'"', b"{", b"=")) * size
-    return bytes(out)
 
 
 @pytest.mark.parametrize("name", list(DECODERS))

@@ -70,6 +70,15 @@ def test_the_compact_fixtures(tokens: Path, verify_keys: dict[str, VerifyKey]) -
     assert ran == 5
 
 
+def test_no_fixture_is_left_unread(tokens: Path) -> None:
+    """What the tests of compact and general fixtures do not name is the claims of a compact one, or the keys."""
+    compact = {path.stem for path in tokens.glob("*.jwt")}
+    read = {f"{stem}{end}" for stem in compact for end in (".jwt", ".claims.json")}
+    assert {path.name for path in tokens.iterdir()} == {
+        *read, "test-keys.json", "cgt-v1.general.json", "cgt-v1.hybrid.general.json",
+    }  # fmt: skip
+
+
 def test_the_general_fixtures(tokens: Path, verify_keys: dict[str, VerifyKey]) -> None:
     claims = json.loads((tokens / "cgt-v1.claims.json").read_text())
     hybrid = (tokens / "cgt-v1.hybrid.general.json").read_bytes()

@@ -84,6 +84,13 @@ def test_all_proofs_of_transparency_dev(vectors: Path) -> None:
         assert ok != case["wantErr"], path
         consistency += 1
     assert inclusion + consistency == 196
+    # Beside them lie the proofs of subtrees (draft-ietf-plants-merkle-tree-certs): nothing here makes or reads those.
+    assert {path.name for path in folder.iterdir()} == {
+        "inclusion",
+        "consistency",
+        "subtreeinclusion",
+        "subtreeconsistency",
+    }
 
 
 def test_proofs_of_every_small_tree() -> None:

@@ -15,7 +15,13 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM, AESGCMSIV
 
 from creto.common.errors import CryptoError, InvalidInput
 from creto.platform.crypto import Aead, AeadSuite, HashSuite, MacSuite, hkdf, mac, verify_mac
-from tests.unit.platform.crypto.wycheproof import Case, cases, raw
+from tests.unit.platform.crypto.wycheproof import Case, cases, files_read_by, raw
+
+
+def test_no_file_is_left_unread(vectors: Path) -> None:
+    ours = Path(__file__)
+    read = files_read_by(ours, ours.with_name("test_wycheproof_asymmetric.py"))
+    assert {path.name for path in (vectors / "wycheproof").glob("*.json")} == read
 
 
 def opens(suite: AeadSuite, case: Case) -> bool:

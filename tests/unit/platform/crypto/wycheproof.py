@@ -1,8 +1,9 @@
-"""The Wycheproof files: every case of a file, and no fewer than it says."""
+"""The Wycheproof files: every file that is there, every case of a file, and no fewer than it says."""
 
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,11 @@ def cases(vectors: Path, name: str, count: int) -> list[tuple[Case, Case]]:
     found = [(group, case) for group in document["testGroups"] for case in group["tests"]]
     assert len(found) == document["numberOfTests"] == count
     return found
+
+
+def files_read_by(*modules: Path) -> set[str]:
+    """The files that these test modules name."""
+    return {name for module in modules for name in re.findall(r'"(\w+_test\.json)"', module.read_text())}
 
 
 def raw(case: Case, *names: str) -> tuple[bytes, ...]:

@@ -200,7 +200,6 @@ class StorageMachine(RuleBasedStateMachine):
             assert [item.key for item in page.items] == expected
 
 
-@pytest.mark.timeout(3600)  # the full counts
 def test_storage_behaves_like_a_dictionary(deep: bool) -> None:
     run_state_machine_as_test(
         StorageMachine,

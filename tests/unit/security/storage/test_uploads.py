@@ -113,3 +113,14 @@ async def test_parts_swapped_within_an_object_are_refused(world: World) -> None:
         await world.backend.put(name, data)
 
     await refused("PL-801", world.storage.get(TENANT, "o"))
+
+
+async def test_a_tenant_has_so_many_uploads_open(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """given a tenant at its limit / when it opens another / then it is told to finish one; other tenants are not concerned."""
+    monkeypatch.setattr("creto.security.storage.uploads.UPLOADS_OPEN_MAX", 2)
+    uploads = world.storage.uploads
+    first, _ = await uploads.create(TENANT, "a", agent=AGENT), await uploads.create(TENANT, "b", agent=AGENT)
+    await refused("PL-429", uploads.create(TENANT, "c", agent=AGENT))
+    await uploads.create(OTHER, "c", agent=AGENT)
+    await uploads.abort(TENANT, first.upload, agent=AGENT)
+    await uploads.create(TENANT, "c", agent=AGENT)

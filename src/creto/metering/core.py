@@ -1,0 +1,67 @@
+"""What the use cases of billing share: the store, the clock, where events are, and the record of every act."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from creto.common import wire
+from creto.common.errors import NotFound, ProductId
+from creto.common.ids import AgentId, SubscriptionId, TenantId, new_id
+from creto.common.telemetry import Metrics
+from creto.common.timestamps import Clock, ConsensusTimestamp
+from creto.contracts import BillableEvent
+from creto.metering.periods import Period
+from creto.metering.types import Subscription
+from creto.store.types import Entry, EntryId, Outcome, ReadTx, Store, Tx
+
+
+class EventSource(Protocol):
+    """Where the events of a subscription are kept. What it gives counts: voided events are left out, corrected ones corrected."""
+
+    def events(self, tx: ReadTx, subscription: Subscription, period: Period) -> Sequence[BillableEvent]: ...
+
+    def changed(self, tx: ReadTx, subscription: Subscription, period: Period, since: int) -> bool:
+        """Whether an event of the period came, was corrected or was voided after an instant."""
+        ...
+
+
+class Core:
+    def __init__(self, store: Store, clock: Clock, source: EventSource, metrics: Metrics | None = None) -> None:
+        self._store = store
+        self._clock = clock
+        self._source = source
+        self._generated = (metrics or Metrics()).counter(
+            "metering_invoices_generated_total", "Invoices that became final", "currency"
+        )
+
+    def _record(
+        self, tx: Tx, tenant: TenantId, act: str, event: str, *, by: AgentId, subject: str, now: ConsensusTimestamp,
+        fields: dict[str, object],
+    ) -> None:  # fmt: skip
+        """One entry in the ledger, and the same facts on the bus as `metering.<act>`."""
+        tx.record(
+            Entry(
+                event_id=EntryId(new_id()),
+                tenant=tenant,
+                product=ProductId.METERING,
+                agent_nhi=by,
+                action=f"metering.{act}",
+                resource=subject,
+                outcome=Outcome.SUCCESS,
+                timestamp=now,
+                event=event,
+                metadata=msgspec.Raw(wire.encode(fields)),
+                degraded_clock=self._clock.degraded,
+            )
+        )
+        body = wire.encode({"subject": subject, "actor": by, "at": now, **fields})
+        tx.publish(f"metering.{act}", body, tenant=tenant, agent=subject)
+
+
+def known(subscription: Subscription | None, subscription_id: SubscriptionId) -> Subscription:
+    if subscription is None:
+        raise NotFound("MT-404", f"subscription {subscription_id} does not exist")
+    return subscription

@@ -1,0 +1,254 @@
+"""Invoices: from lines to a bill, and from a bill to its numbers, its voiding and its credit notes.
+
+    PREVIEW;  DRAFT → GRACE → FINAL → VOID;  DRAFT → FINAL;  DRAFT, GRACE → VOID
+
+Each line is rounded to the currency; everything below the lines is a sum of rounded numbers. The canonical form of an invoice is one
+byte string, the same wherever and whenever it is made, so its digest names it.
+
+INVARIANT: subtotal, discount, tax and total are the sums over the lines.
+INVARIANT: an invoice that is FINAL never changes; only its status may, to VOID. It keeps its number then: numbers have no gaps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from decimal import Decimal
+
+import msgspec
+from msgspec.structs import replace
+
+from creto.common import wire
+from creto.common.errors import AlreadyExists, InvalidInput
+from creto.common.ids import AgentId, SubscriptionId, TenantId
+from creto.metering.coupons import discounted
+from creto.metering.credits import BURN_ORDER, BurnKey, Grant, Owed, cover
+from creto.metering.currencies import Currency, iso
+from creto.metering.periods import Period, prorated
+from creto.metering.plans import capped_credit
+from creto.metering.rounding import HUNDRED, ZERO, precise
+from creto.metering.taxes import TaxRounding, by_code, taxed
+from creto.metering.types import (
+    ChargeId,
+    Coupon,
+    CreditUse,
+    GrantId,
+    Invoice,
+    InvoiceId,
+    InvoiceKind,
+    InvoiceStatus,
+    Line,
+    LineKind,
+    Tax,
+    TaxAmount,
+)
+from creto.platform.crypto import digest
+
+NEXT = {
+    InvoiceStatus.PREVIEW: (),
+    InvoiceStatus.DRAFT: (InvoiceStatus.GRACE, InvoiceStatus.FINAL, InvoiceStatus.VOID),
+    InvoiceStatus.GRACE: (InvoiceStatus.FINAL, InvoiceStatus.VOID),
+    InvoiceStatus.FINAL: (InvoiceStatus.VOID,),
+    InvoiceStatus.VOID: (),
+}
+
+
+class Heading(msgspec.Struct, frozen=True, kw_only=True):
+    """What an invoice is about."""
+
+    invoice_id: InvoiceId
+    tenant: TenantId
+    subscription_id: SubscriptionId
+    currency: str
+    period: Period
+    plan: str = ""
+
+
+class Terms(msgspec.Struct, frozen=True, kw_only=True):
+    """What holds for the whole invoice: coupons, taxes, credits, who has a wallet, the switches of rounding and order."""
+
+    coupons: tuple[Coupon, ...] = ()
+    taxes: tuple[Tax, ...] = ()
+    grants: tuple[Grant, ...] = ()
+    remaining: dict[GrantId, Decimal] = {}
+    wallets: frozenset[AgentId] = frozenset()
+    percent_first: bool = True
+    tax_rounding: TaxRounding = TaxRounding.LINE
+    burn_order: tuple[BurnKey, ...] = BURN_ORDER
+
+
+NO_TERMS = Terms()
+
+
+@precise
+def draft(heading: Heading, lines: Sequence[Line], terms: Terms = NO_TERMS) -> Invoice:
+    """Coupons come off the lines, taxes go on what is left, credits pay what is due.
+
+    Corrections bring their discount and tax with them: those of the invoice that they correct.
+    """
+    currency = iso(heading.currency)
+    fresh = [line for line in lines if line.corrects is None]
+    off = discounted(
+        [(line.charge_id, line.amount) for line in fresh], terms.coupons, currency, percent_first=terms.percent_first
+    )
+    cheaper = [replace(line, discount=part) for line, part in zip(fresh, off.per_line, strict=True)]
+    taxes = taxed([line.taxable for line in cheaper], terms.taxes, currency, terms.tax_rounding)
+    ready = (
+        *(replace(line, taxes=tax) for line, tax in zip(cheaper, taxes, strict=True)),
+        *(line for line in lines if line.corrects is not None),
+    )
+    owed = [Owed(line.line_id, frozenset({line.charge_id, line.kind}), with_tax(line)) for line in ready]
+    uses = cover(terms.grants, terms.remaining, owed, currency.code, heading.period.end - 1, terms.burn_order)
+    return settled(summed(heading, ready), uses)
+
+
+def with_tax(line: Line) -> Decimal:
+    return line.taxable + sum((tax.amount for tax in line.taxes), ZERO)
+
+
+@precise
+def summed(heading: Heading, lines: tuple[Line, ...], kind: InvoiceKind = InvoiceKind.INVOICE) -> Invoice:
+    subtotal = sum((line.amount for line in lines), ZERO)
+    discount = sum((line.discount for line in lines), ZERO)
+    taxes = by_code(tax for line in lines for tax in line.taxes)
+    tax = sum((t.amount for t in taxes), ZERO)
+    total = subtotal - discount + tax
+    return Invoice(
+        invoice_id=heading.invoice_id,
+        tenant=heading.tenant,
+        subscription_id=heading.subscription_id,
+        currency=heading.currency,
+        period=heading.period,
+        plan=heading.plan,
+        lines=lines,
+        subtotal=subtotal,
+        discount=discount,
+        taxes=taxes,
+        tax=tax,
+        total=total,
+        due=total,
+        kind=kind,
+    )
+
+
+@precise
+def settled(invoice: Invoice, uses: tuple[CreditUse, ...]) -> Invoice:
+    """Paid from credits. They pay no more than the total: negative lines make it less than its parts."""
+    left, taken = max(invoice.total, ZERO), []
+    for use in uses:
+        part = min(use.amount, left)
+        if part > 0:
+            taken.append(replace(use, amount=part))
+            left -= part
+    return replace(invoice, credits=tuple(taken), due=invoice.total - sum((u.amount for u in taken), ZERO))
+
+
+def moved(invoice: Invoice, status: InvoiceStatus) -> Invoice:
+    if status not in NEXT[invoice.status]:
+        raise AlreadyExists(
+            "MT-412",
+            f"{invoice.invoice_id} is {invoice.status} and cannot become {status}",
+            got=invoice.status,
+            expected=", ".join(NEXT[invoice.status]) or "no further change",
+        )
+    return replace(invoice, status=status)
+
+
+def finalized(invoice: Invoice, series: str, last: int, now: int) -> tuple[Invoice, int]:
+    """Final, with the next number of its series; the caller commits both in one transaction, so there is no gap."""
+    final = replace(moved(invoice, InvoiceStatus.FINAL), number=number(series, last + 1), finalized_at=now)
+    return final, last + 1
+
+
+def number(series: str, sequence: int) -> str:
+    if sequence < 1:
+        raise InvalidInput.of("sequence", got=sequence, expected="1 or above", code="MT-400")
+    return f"{series}-{sequence:06d}"
+
+
+def voided(invoice: Invoice) -> Invoice:
+    return moved(invoice, InvoiceStatus.VOID)
+
+
+@precise
+def credit_note(
+    heading: Heading,
+    invoice: Invoice,
+    credits: Sequence[tuple[str, Decimal]],
+    credited: Iterable[Invoice] = (),
+) -> Invoice:
+    """Give back parts of a final invoice's lines. Amounts are exact: the line and its tax are each rounded once.
+
+    `credited` are the credit notes before this one; together they never give more than the line was paid with.
+    """
+    if invoice.status is not InvoiceStatus.FINAL:
+        raise AlreadyExists("MT-412", f"{invoice.invoice_id} is {invoice.status}", got=invoice.status, expected="final")
+    currency = iso(invoice.currency)
+    by_id = {line.line_id: line for line in invoice.lines}
+    before: dict[str, Decimal] = {}
+    for note in credited:
+        for line in note.lines:
+            before[line.line_id] = before.get(line.line_id, ZERO) + line.amount
+    lines = []
+    for line_id, wanted in credits:
+        if line_id not in by_id:
+            raise InvalidInput.of("line_id", got=line_id, expected=f"a line of {invoice.number}", code="MT-400")
+        line = by_id[line_id]
+        exact = capped_credit(wanted, line.taxable, before.get(line_id, ZERO))
+        lines.append(credited_line(line, exact, invoice.invoice_id, currency))
+    note = summed(heading, tuple(lines), InvoiceKind.CREDIT_NOTE)
+    return replace(note, corrects=invoice.invoice_id)
+
+
+def credited_line(line: Line, exact: Decimal, corrects: InvoiceId, currency: Currency) -> Line:
+    taxes = tuple(
+        TaxAmount(tax.code, tax.percent, exact, currency.rounded(exact * tax.percent / HUNDRED)) for tax in line.taxes
+    )
+    return replace(
+        line,
+        exact=exact,
+        amount=currency.rounded(exact),
+        discount=ZERO,
+        taxes=taxes,
+        steps=(),
+        shares=(),
+        corrects=corrects,
+    )
+
+
+@precise
+def unused(line: Line, part: int, whole: int) -> Decimal:
+    """What of a line that was paid in advance is left, exact."""
+    return prorated(line.taxable, part, whole)
+
+
+@precise
+def canonical(invoice: Invoice) -> bytes:
+    """The invoice as one byte string. Numbers have one spelling, keys are sorted; the status is no part of it."""
+    final = replace(invoice, status=InvoiceStatus.FINAL)
+    return wire.encode(spelled(msgspec.to_builtins(final, builtin_types=(Decimal,))))
+
+
+def spelled(value: object) -> object:
+    match value:
+        case Decimal():
+            return f"{value.normalize():f}" if value else "0"
+        case dict():
+            return {key: spelled(part) for key, part in value.items()}
+        case list() | tuple():
+            return [spelled(part) for part in value]
+    return value
+
+
+def invoice_digest(invoice: Invoice) -> str:
+    return digest(canonical(invoice)).hex()
+
+
+LINE_ORDER = {kind: place for place, kind in enumerate(LineKind)}
+
+
+def in_order(lines: Iterable[Line], charges: Sequence[ChargeId]) -> list[Line]:
+    """As people read it: fees, usage, true-ups, corrections; within them as the plan lists its charges."""
+    place = {charge: i for i, charge in enumerate(charges)}
+    return sorted(
+        lines, key=lambda x: (LINE_ORDER[x.kind], place.get(x.charge_id, len(place)), x.period.start, x.line_id)
+    )

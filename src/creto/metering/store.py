@@ -1,0 +1,127 @@
+"""The rows of plans, subscriptions and invoices. Bodies are the structs as JSON; what is looked up stands in columns beside them."""
+
+from __future__ import annotations
+
+from typing import LiteralString
+
+from creto.common import wire
+from creto.common.ids import AgentId, SubscriptionId, TenantId
+from creto.metering.invoices import Terms
+from creto.metering.types import Invoice, InvoiceId, Plan, PlanId, Subscription
+from creto.store.types import ReadTx, Tx
+
+INVOICE: LiteralString = "SELECT body, terms FROM metering_invoice WHERE tenant = ?"
+
+
+def add_plan(tx: Tx, tenant: TenantId, plan: Plan, now: int) -> None:
+    tx.run(
+        "INSERT INTO metering_plan (tenant, plan_id, version, created_at, body) VALUES (?, ?, ?, ?, ?)",
+        tenant, plan.plan_id, plan.version, now, wire.encode(plan),
+    )  # fmt: skip
+
+
+def versions(tx: ReadTx, tenant: TenantId, plan_id: PlanId) -> list[Plan]:
+    """All versions of a plan, the oldest first."""
+    sql: LiteralString = "SELECT body FROM metering_plan WHERE tenant = ? AND plan_id = ? ORDER BY version"
+    return [wire.decode(body, Plan, what="plan") for (body,) in tx.all(sql, tenant, plan_id)]
+
+
+def newest_plans(tx: ReadTx, tenant: TenantId, after: str, limit: int) -> list[Plan]:
+    rows = tx.all(
+        "SELECT p.body FROM metering_plan p WHERE p.tenant = ? AND p.plan_id > ? AND p.version = "
+        "(SELECT MAX(v.version) FROM metering_plan v WHERE v.tenant = p.tenant AND v.plan_id = p.plan_id) "
+        "ORDER BY p.plan_id LIMIT ?",
+        tenant, after, limit,
+    )  # fmt: skip
+    return [wire.decode(body, Plan, what="plan") for (body,) in rows]
+
+
+def put_subscription(tx: Tx, subscription: Subscription, now: int) -> None:
+    tx.run(
+        "INSERT INTO metering_subscription (tenant, subscription_id, agent, status, changed_at, body) "
+        "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (tenant, subscription_id) DO UPDATE SET status = excluded.status, "
+        "changed_at = excluded.changed_at, body = excluded.body",
+        subscription.tenant, subscription.subscription_id, subscription.agent, subscription.status, now,
+        wire.encode(subscription),
+    )  # fmt: skip
+
+
+def find_subscription(tx: ReadTx, tenant: TenantId, subscription_id: SubscriptionId) -> Subscription | None:
+    body = tx.value(
+        "SELECT body FROM metering_subscription WHERE tenant = ? AND subscription_id = ?", tenant, subscription_id
+    )
+    return None if body is None else wire.decode(body, Subscription, what="subscription")
+
+
+def locked_subscription(tx: Tx, tenant: TenantId, subscription_id: SubscriptionId) -> Subscription | None:
+    """As it is and stays until the transaction ends; so do its invoices, which are changed under the same lock."""
+    tx.lock(f"metering.subscription/{tenant}/{subscription_id}")
+    return find_subscription(tx, tenant, subscription_id)
+
+
+def subscriptions_of(tx: ReadTx, tenant: TenantId, agent: AgentId | None, after: str, limit: int) -> list[Subscription]:
+    if agent is None:
+        rows = tx.all(
+            "SELECT body FROM metering_subscription WHERE tenant = ? AND subscription_id > ? "
+            "ORDER BY subscription_id LIMIT ?",
+            tenant, after, limit,
+        )  # fmt: skip
+    else:
+        rows = tx.all(
+            "SELECT body FROM metering_subscription WHERE tenant = ? AND agent = ? AND subscription_id > ? "
+            "ORDER BY subscription_id LIMIT ?",
+            tenant, agent, after, limit,
+        )  # fmt: skip
+    return [wire.decode(body, Subscription, what="subscription") for (body,) in rows]
+
+
+def forget_subscription(tx: Tx, tenant: TenantId, subscription_id: SubscriptionId) -> None:
+    tx.run("DELETE FROM metering_invoice WHERE tenant = ? AND subscription_id = ?", tenant, subscription_id)
+    tx.run("DELETE FROM metering_subscription WHERE tenant = ? AND subscription_id = ?", tenant, subscription_id)
+
+
+def add_invoice(tx: Tx, invoice: Invoice, terms: Terms, now: int) -> None:
+    """A second invoice for the same period is AlreadyExists (PL-409), unless the first is void."""
+    tx.run(
+        "INSERT INTO metering_invoice (tenant, invoice_id, subscription_id, kind, status, period_start, number, "
+        "changed_at, terms, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        invoice.tenant, invoice.invoice_id, invoice.subscription_id, invoice.kind, invoice.status,
+        invoice.period.start, invoice.number, now, wire.encode(terms), wire.encode(invoice),
+    )  # fmt: skip
+
+
+def put_invoice(tx: Tx, invoice: Invoice, now: int) -> None:
+    tx.run(
+        "UPDATE metering_invoice SET status = ?, number = ?, changed_at = ?, body = ? WHERE tenant = ? AND invoice_id = ?",
+        invoice.status, invoice.number, now, wire.encode(invoice), invoice.tenant, invoice.invoice_id,
+    )  # fmt: skip
+
+
+def find_invoice(tx: ReadTx, tenant: TenantId, invoice_id: InvoiceId) -> tuple[Invoice, Terms] | None:
+    row = tx.one(INVOICE + " AND invoice_id = ?", tenant, invoice_id)
+    return None if row is None else read_invoice(*row)
+
+
+def invoices_of(tx: ReadTx, tenant: TenantId, subscription_id: SubscriptionId) -> list[tuple[Invoice, Terms]]:
+    """All invoices and credit notes of a subscription, by period."""
+    sql: LiteralString = INVOICE + " AND subscription_id = ? ORDER BY period_start, invoice_id"
+    return [read_invoice(*row) for row in tx.all(sql, tenant, subscription_id)]
+
+
+def read_invoice(body: bytes, terms: bytes) -> tuple[Invoice, Terms]:
+    return wire.decode(body, Invoice, what="invoice"), wire.decode(terms, Terms, what="terms")
+
+
+def last_number(tx: Tx, tenant: TenantId, series: str) -> int:
+    """The last number given; nobody else takes the next one until the transaction ends."""
+    tx.lock(f"metering.series/{tenant}/{series}")
+    last = tx.value("SELECT last FROM metering_series WHERE tenant = ? AND series = ?", tenant, series)
+    return 0 if last is None else int(last)
+
+
+def put_number(tx: Tx, tenant: TenantId, series: str, last: int) -> None:
+    tx.run(
+        "INSERT INTO metering_series (tenant, series, last) VALUES (?, ?, ?) "
+        "ON CONFLICT (tenant, series) DO UPDATE SET last = excluded.last",
+        tenant, series, last,
+    )  # fmt: skip

@@ -1,0 +1,4 @@
+-- The index of words is merged by the sequencer, a bounded portion with each batch. FTS5's own merges come in bursts that hold the
+-- writer for tens of milliseconds.
+--sqlite INSERT INTO audit_text (audit_text, rank) VALUES ('automerge', 0);
+--sqlite INSERT INTO audit_text (audit_text, rank) VALUES ('crisismerge', 64);
