@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from creto.app import OPERATOR_KEY, App, create_kek, running
+from creto.app import App, create_kek, running
 from creto.common.config import Config, load
 from creto.edge.servers import Addresses, serving
 from creto.sdk import AgentKey
+from creto.tenants import OPERATOR_KEY
 
 T = TypeVar("T")
 

@@ -12,16 +12,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from creto.bus import Bus, EmbeddedBus
 from creto.common.breaker import CircuitBreaker
 from creto.common.config import Config
-from creto.common.errors import AlreadyExists, ConnectionFailed, CryptoError, InternalError, InvalidInput, NotFound
-from creto.common.ids import AgentId, KeyId, TenantId, checked_tenant
+from creto.common.errors import ConnectionFailed, CryptoError, InternalError, InvalidInput
+from creto.common.ids import PLATFORM_TENANT, AgentId, KeyId, TenantId, customer_tenant
 from creto.common.settings import (
     AuditConfig,
     BusConfig,
@@ -45,12 +45,13 @@ from creto.platform.consensus import ConsensusClient, EmbeddedClock, Leases, Quo
 from creto.platform.crypto import Keystore, SigningKey, VerifyKey, random_bytes
 from creto.platform.crypto.jose import b64url_decode
 from creto.platform.crypto.kek import KekSource
-from creto.platform.nhi import Nhi, PrincipalKind, nhi_of, registration_proof
+from creto.platform.nhi import Nhi
 from creto.security.authz import Authz, QuotaHook
 from creto.security.memory import Memory
 from creto.security.storage import Storage, TenantKeys, open_backend
 from creto.store import Store, open_store
 from creto.store.idempotency_cache import CachedGuard, RedisHints
+from creto.tenants import Tenants
 
 log = logging.getLogger("creto.app")
 
@@ -66,10 +67,7 @@ MIGRATED = (
     "creto.security.storage",
 )
 
-PLATFORM_TENANT = TenantId("platform")
 LAYER_KEY = KeyId("layer")  # signs override tokens and what the layer itself attests
-OPERATOR_KEY = KeyId("operator")
-OPERATOR_NAME = "operator"
 
 
 @dataclass(frozen=True)
@@ -77,6 +75,7 @@ class App:
     parts: Parts
     tenant: TenantId
     operator: AgentId
+    tenants: Tenants
 
 
 @asynccontextmanager
@@ -85,18 +84,17 @@ async def running(config: Config, *, work: bool = True, quota: QuotaHook | None 
 
     `quota` is who keeps the quotas; without, everything that policy allows is within them.
     """
-    tenant = checked_tenant(config[CommonConfig].tenant)
+    tenant = customer_tenant(config[CommonConfig].tenant)
     check_offered(config)
     metrics = Metrics()
     async with AsyncExitStack() as stack:
         opened = await asyncio.to_thread(open_configured_store, config)
-        stack.callback(opened.close)
+        stack.push_async_callback(asyncio.to_thread, opened.close)
         store: Store = OnceStore(opened)
         clock = await stack.enter_async_context(clock_for(config, store))
-        kek = await asyncio.to_thread(KekSource.parse(config[CryptoConfig].kek).load)
-        keystore = Keystore(store, kek, clock)
+        keystore = await open_keystore(config, store, clock)
         await keystore.check()
-        layer_key = await ensured_key(keystore, PLATFORM_TENANT, LAYER_KEY)
+        layer_key = await keystore.ensure(PLATFORM_TENANT, LAYER_KEY, SigningKey)
         nhi = Nhi(store, clock, keystore)
         await nhi.start()
         witnesses = witnesses_of(config[AuditConfig])
@@ -112,7 +110,7 @@ async def running(config: Config, *, work: bool = True, quota: QuotaHook | None 
         authz = Authz(store, clock, nhi, signer=layer_key, quota=quota)
         await authz.start()
         stack.callback(authz.close)
-        backend = open_backend(config[StorageConfig].url)
+        backend = await asyncio.to_thread(open_backend, config[StorageConfig].url)
         storage = Storage(backend, TenantKeys(keystore, "storage"), store, clock)
         bus = await stack.enter_async_context(bus_for(config, opened))
         parts = Parts(
@@ -138,11 +136,12 @@ async def running(config: Config, *, work: bool = True, quota: QuotaHook | None 
         stack.push_async_callback(counted_refusals, parts)
         if work:
             await asyncio.to_thread(audit.start)
-            stack.callback(audit.stop)
-        operator = await ensured_operator(parts, tenant)
+            stack.push_async_callback(asyncio.to_thread, audit.stop)
+        tenants = Tenants(keystore, nhi, authz)
+        operator = await tenants.ensure(tenant)
         if work:
             await stack.enter_async_context(upkeep(parts, operator))
-        yield App(parts, tenant, operator)
+        yield App(parts, tenant, operator, tenants)
 
 
 async def counted_refusals(parts: Parts) -> None:
@@ -165,6 +164,14 @@ def check_offered(config: Config) -> None:
 def open_configured_store(config: Config) -> Store:
     wanted = config[StoreConfig]
     return open_store(wanted.url, parts=MIGRATED, queue_max=wanted.queue_max, pool_size=wanted.pool_size)
+
+
+async def open_keystore(config: Config, store: Store, clock: ConsensusClient, previous: Sequence[str] = ()) -> Keystore:
+    """The keystore under the configured key-encryption key; what is still sealed with a previous one opens too."""
+    wanted = config[CryptoConfig]
+    sources = [KekSource.parse(uri) for uri in (wanted.kek, *wanted.kek_previous, *previous)]
+    kek, *older = await asyncio.to_thread(lambda: [source.load() for source in sources])
+    return Keystore(store, kek, clock, previous=older)
 
 
 def guard_for(config: Config, store: Store, stack: AsyncExitStack, breakers: list[CircuitBreaker]) -> CachedGuard:
@@ -233,28 +240,6 @@ def witnesses_of(config: AuditConfig) -> list[WitnessClient]:
         url, _, vkey = text.partition("=")
         found.append(WitnessClient(NoteKey.parse(vkey), http_transport(url)))
     return found
-
-
-async def ensured_key(keystore: Keystore, tenant: TenantId, key_id: KeyId) -> SigningKey:
-    """The key of that name, made on first use. Two processes that start together agree on one."""
-    try:
-        return await keystore.signing_key(tenant, key_id)
-    except NotFound:
-        with suppress(AlreadyExists):  # the other process was first
-            await keystore.put(tenant, key_id, SigningKey.generate())
-        return await keystore.signing_key(tenant, key_id)
-
-
-async def ensured_operator(parts: Parts, tenant: TenantId) -> AgentId:
-    """The first human of an installation, who may do everything; the one-time login link is theirs."""
-    key = await ensured_key(parts.keystore, tenant, OPERATOR_KEY)
-    agent = nhi_of(key.public)
-    if not parts.nhi.is_registered(agent, tenant=tenant):
-        proof = registration_proof(key, tenant=tenant, kind=PrincipalKind.HUMAN, name=OPERATOR_NAME)
-        await parts.nhi.register(tenant, PrincipalKind.HUMAN, key.public, OPERATOR_NAME, proof=proof)
-    if "operator" not in await parts.authz.roles(tenant, agent):
-        await parts.authz.assign_role(tenant, agent, "operator", actor=agent)
-    return agent
 
 
 def kek_beside(database: Path) -> Path:

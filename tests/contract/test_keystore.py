@@ -80,6 +80,16 @@ async def test_the_kind_asked_for_is_the_kind_given(keystore: Keystore) -> None:
     assert caught.value.code == "PL-216"
 
 
+async def test_whoever_needs_a_key_first_makes_it(store: Store) -> None:
+    stores = [again(store) for _ in range(4)]
+    found = await asyncio.gather(*(one.ensure("t1", "sign", SigningKey) for one in stores))
+    assert len({key.public.to_bytes() for key in found}) == 1
+    small = await stores[0].ensure("t1", "small", SigningKey, lambda: SigningKey.generate(ED))
+    assert small.public.suite is ED
+    with pytest.raises(InvalidInput, match="PL-216"):
+        await stores[0].ensure("t1", "sign", SecretKey)
+
+
 async def test_put_replaces_nothing(keystore: Keystore) -> None:
     first = SigningKey.generate(ED)
     await keystore.put("t1", "k", first)

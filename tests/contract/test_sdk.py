@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from creto.common import wire
 from creto.common.errors import (
@@ -29,6 +30,7 @@ from creto.platform.crypto import KemPrivateKey, KemSuite, digest
 from creto.platform.crypto.merkle import leaf_hash, verify_inclusion
 from creto.platform.crypto.x509 import new_request
 from creto.platform.nhi import (
+    DelegationChain,
     Prekey,
     PrekeyKind,
     PrincipalKind,
@@ -180,6 +182,24 @@ async def delegations(creto: Any, world: str) -> None:
     withdrawn = await done(creto.delegations.revoke(chain=chain, reason="done"))
     assert len(withdrawn.links) == 1
     await refused(Unauthorized, "PL-124", lambda: creto.delegations.validate(chain=chain))
+    again = await done(creto.delegations.revoke(chain=chain))
+    assert again.links == withdrawn.links
+    await withdrawn_before_it_holds(creto, owner, bot, now)
+
+
+async def withdrawn_before_it_holds(creto: Any, owner: AgentKey, bot: AgentKey, now: int) -> None:
+    """A link that begins tomorrow, by a parent who is suspended; a link that its parent did not sign is none."""
+    terms: dict[str, Any] = {"actions": ("memory:*",), "not_before": now + HOUR, "not_after": now + 2 * HOUR}
+    chain = owner.delegate(bot.nhi, tenant=creto.tenant, **terms)
+    forged = DelegationChain((replace(chain.links[0], signature=bytes(64)),)).to_bytes()
+    await refused(SignatureVerificationFailed, "PL-116", lambda: creto.delegations.revoke(chain=forged))
+    foreign = owner.delegate(bot.nhi, tenant="elsewhere", **terms).to_bytes()
+    await refused(Unauthorized, "PL-115", lambda: creto.delegations.revoke(chain=foreign))
+    await refused(Unauthorized, "PL-110", lambda: creto.delegations.revoke(chain=DelegationChain(()).to_bytes()))
+    await done(creto.agents.suspend(agent=owner.nhi))
+    for _ in range(2):
+        assert (await done(creto.delegations.revoke(chain=chain.to_bytes()))).links == (chain.links[0].hash,)
+    await done(creto.agents.resume(agent=owner.nhi))
 
 
 async def authentication(creto: Any, world: str) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from creto.app import create_kek
 from creto.cli.init import ensure_kek
 from creto.common.config import load
 from creto.common.errors import CryptoError
@@ -31,6 +32,25 @@ def test_a_key_of_its_own_name_wins_and_a_common_one_is_accepted(tmp_path: Path)
     (tmp_path / "creto.kek").write_text((tmp_path / "a.kek").read_text())
     assert beside(tmp_path / "a.db").get("crypto.kek") == f"file:{tmp_path}/a.kek"
     assert beside(tmp_path / "b.db").get("crypto.kek") == f"file:{tmp_path}/creto.kek"
+
+
+def test_a_server_runs_with_the_old_key_and_the_new_one_while_keys_are_sealed_again(tmp_path: Path) -> None:
+    """given keys sealed with one key / when the configuration names another and the one before / then all of them open, and new ones too."""
+    with Creto.local(tmp_path / "creto.db") as creto:
+        creto.objects.put(key="plan", content=b"x")
+    both = {
+        "CRETO_STORE__URL": f"sqlite:///{tmp_path}/creto.db",
+        "CRETO_STORAGE__URL": f"file://{tmp_path}/creto-objects",
+        "CRETO_CRYPTO__KEK": f"file:{tmp_path}/new.kek",
+        "CRETO_CRYPTO__KEK_PREVIOUS": f"file:{tmp_path}/creto.kek",
+    }
+    create_kek(tmp_path / "new.kek")
+    with Creto.local(config=load(defaults=(), env=both)) as creto:
+        assert creto.objects.get(key="plan").data == b"x"
+        creto.register("planner")
+    del both["CRETO_CRYPTO__KEK_PREVIOUS"]
+    with pytest.raises(CryptoError, match="PL-215"), Creto.local(config=load(defaults=(), env=both)):
+        pass
 
 
 def test_a_database_whose_key_is_lost_gets_no_second_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

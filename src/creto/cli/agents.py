@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -27,7 +28,7 @@ from creto.cli.keyfiles import load_public, signing_key
 from creto.cli.local import keystore_of, running_here
 from creto.cli.output import Column, when
 from creto.cli.session import session, tenant_of
-from creto.common.errors import EnablementError, InvalidInput
+from creto.common.errors import EnablementError, InvalidInput, NotFound
 from creto.common.ids import AgentId, agent_key
 from creto.platform.crypto import SigningKey, VerifyKey
 from creto.platform.crypto.jose import b64url_decode, b64url_encode
@@ -41,6 +42,7 @@ from creto.platform.nhi import (
     request_proof,
     rotation_proofs,
 )
+from creto.tenants import OPERATOR_KEY, with_way_out
 
 PROOF_BYTES_MAX = 16 * 1024
 
@@ -238,7 +240,18 @@ async def rotate(
         if new_key_file is None:
             await forgotten_key(cli, new)
         raise
+    if new_key_file is None:
+        await kept_as_operator(cli, old, new)
     cli.output.say(made, made.nhi)
+
+
+async def kept_as_operator(cli: Cli, old: SigningKey, new: SigningKey) -> None:
+    """The operator's key has a name of its own in the keystore; who is operator follows the line even without it."""
+    tenant = cli.configured_tenant()
+    async with keystore_of(cli) as keystore:
+        with suppress(NotFound):
+            if (await keystore.signing_key(tenant, OPERATOR_KEY)).public == old.public:
+                await keystore.rotate(tenant, OPERATOR_KEY, new)
 
 
 def revocation_said(cli: Cli, what: str, agent: str, done: Revocation) -> None:
@@ -356,7 +369,10 @@ async def login(cli: Cli, human: str | None) -> None:
     server = cli.config()[ServerConfig]
     async with running_here(cli, "a login link is made") as app:
         who = AgentId(human) if human else app.operator
-        secret = await app.parts.nhi.login_token(app.tenant, who, scopes=("*",), actor=app.operator)
+        try:
+            secret = await app.parts.nhi.login_token(app.tenant, who, scopes=("*",), actor=app.operator)
+        except EnablementError as error:
+            raise with_way_out(error) if who == app.operator else error from None
     scheme = "https" if server.tls_cert else "http"
     link = f"{scheme}://{server.host}:{server.rest_port}/login?link={secret}"
     cli.output.say({"login": link}, link)

@@ -16,7 +16,7 @@ from creto.cli.output import Column, size, when
 from creto.cli.progress import progress
 from creto.cli.session import session
 from creto.common.errors import ProductId
-from creto.common.ids import AgentId
+from creto.common.ids import PLATFORM_TENANT, AgentId
 from creto.common.limits import NOTE_BYTES_MAX
 from creto.store.types import Outcome
 
@@ -97,10 +97,11 @@ async def follow(cli: Cli, creto: AsyncCreto, after: int, asked: dict[str, Any])
 @click.option("--until", type=MOMENT)
 @click.option("--text", help="Words that all stand in the metadata; a word that ends in * is a beginning.")
 @click.option("--newest-first", is_flag=True)
+@click.option("--layer", is_flag=True, help="The layer's own entries, as of its log's keys, instead of a tenant's; where the installation is.")  # fmt: skip
 @limit_option
 @pass_cli
 async def query(
-    cli: Cli, /, agent: str | None, product: str | None, outcome: str | None, limit: int, **asked: Any
+    cli: Cli, /, agent: str | None, product: str | None, outcome: str | None, limit: int, layer: bool, **asked: Any
 ) -> None:
     """Entries that fit every condition."""
     asked |= {
@@ -108,9 +109,26 @@ async def query(
         "product": ProductId(product) if product else None,
         "outcome": Outcome(outcome) if outcome else None,
     }
-    async with session(cli) as creto:
-        found = await collected(creto.audit.query, limit, cli.output.note, **asked)
+    if layer:
+        found = await entries_of_layer(cli, limit, **asked)
+    else:
+        async with session(cli) as creto:
+            found = await collected(creto.audit.query, limit, cli.output.note, **asked)
     cli.output.items(found, COLUMNS, nothing="No entries.")
+
+
+async def entries_of_layer(cli: Cli, limit: int, **asked: Any) -> list[EntryView]:
+    """They belong to no tenant that a credential could name."""
+    from creto.edge.api.audit import view
+    from creto.platform.audit import AuditQuery, Page
+
+    async with running_here(cli, "the layer's own entries are") as app:
+
+        async def query(**page: Any) -> Page:
+            return await app.parts.audit.query(AuditQuery(tenant=PLATFORM_TENANT, **page))
+
+        found = await collected(query, limit, cli.output.note, **asked)
+    return [view(entry) for entry in found]
 
 
 @audit.command()

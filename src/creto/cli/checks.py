@@ -59,7 +59,7 @@ def missing(name: str, found: str, remedy: str) -> Check:
 def checks(facts: Facts) -> list[Check]:
     found = [*versions(facts), *engines(facts), configuration(facts)]
     if facts.config_error is None:
-        found += [store(facts), kek(facts), *ports(facts), *disk(facts)]
+        found += [store(facts), kek(facts), *operator(facts), *ports(facts), *disk(facts)]
     return [*found, *clock(facts), *sandbox(facts)]
 
 
@@ -114,6 +114,14 @@ def store(facts: Facts) -> Check:
     if facts.pending:
         return note("store", f"{engine}, {facts.pending} migrations pending", "creto migrate, or the next start.")
     return ok("store", f"{engine}, reachable and migrated")
+
+
+def operator(facts: Facts) -> Iterator[Check]:
+    """Who may do everything. Without one nobody can give roles any more."""
+    if facts.operators:
+        yield ok("operator", f"{facts.operators} active")
+    elif facts.tenant_made:
+        yield missing("operator", "nobody active has the role", "creto init --recover-operator makes a new one.")
 
 
 def kek(facts: Facts) -> Check:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +48,11 @@ class Cli:
         from creto.common.settings import CommonConfig
 
         return TenantId(self.config()[CommonConfig].tenant)
+
+    def other_tenant(self) -> TenantId | None:
+        """The tenant of --tenant, if it is not the configured one: it must exist, a slip of the pen makes none."""
+        asked = self.configured_tenant() if self.tenant else None
+        return asked if asked and asked != replace(self, tenant=None).configured_tenant() else None
 
     def token(self) -> str | None:
         """From --token-file or CRETO_TOKEN. Never an argument: every user of a machine can read those."""

@@ -21,7 +21,9 @@ from creto.cli.context import Cli
 from creto.cli.local import migrated_parts, time_nodes
 from creto.common.config import Config
 from creto.common.errors import EnablementError
+from creto.common.ids import TenantId
 from creto.common.settings import (
+    CommonConfig,
     CryptoConfig,
     ServerConfig,
     StorageConfig,
@@ -61,6 +63,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     store_made: bool = False
     store_error: str | None = None
     pending: int = 0
+    tenant_made: bool = False
+    operators: int = 0  # who can act
     kek_source: str = ""
     kek_exists: bool = False
     kek_mode: int = 0
@@ -146,13 +150,26 @@ def store(config: Config) -> dict[str, Any]:
     except EnablementError as error:
         return {"store_url": url, "store_made": True, "store_error": f"{error.code} {error.message}"}
     pending = sum(status.state is MigrationState.PENDING for status in statuses)
-    return {"store_url": url, "store_made": True, "pending": pending}
+    found: dict[str, Any] = {"store_url": url, "store_made": True, "pending": pending}
+    return found if pending else {**found, **operators(config)}
+
+
+def operators(config: Config) -> dict[str, Any]:
+    from creto import tenants
+    from creto.store import open_store
+
+    store = open_store(config[StoreConfig].url, parts=migrated_parts(), migrate=False)
+    try:
+        made, count = store.read_now(lambda tx: tenants.found(tx, TenantId(config[CommonConfig].tenant)))
+    finally:
+        store.close()
+    return {"tenant_made": made, "operators": count}
 
 
 def kek(config: Config) -> dict[str, Any]:
     from creto.platform.crypto import KekSource
 
-    source = config[CryptoConfig].kek
+    source, previous = config[CryptoConfig].kek, config[CryptoConfig].kek_previous
     scheme, _, name = source.partition(":")
     exists = scheme != "file" or Path(name).exists()
     found: dict[str, Any] = {"kek_source": source if scheme == "file" else f"{scheme}:…", "kek_exists": exists}
@@ -161,7 +178,8 @@ def kek(config: Config) -> dict[str, Any]:
     if scheme == "file":
         found["kek_mode"] = stat.S_IMODE(Path(name).stat().st_mode)
     try:
-        KekSource.parse(source).load()
+        for uri in (source, *previous):
+            KekSource.parse(uri).load()
     except EnablementError as error:
         found["kek_error"] = error.message
     return found

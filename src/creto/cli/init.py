@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from enum import Enum
 from itertools import groupby
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import click
 
 from creto.cli.context import Cli, Command, pass_cli
-from creto.cli.local import new_kek, refuse_second_key
+from creto.cli.local import new_kek, refuse_second_key, running_here
 from creto.common.config import Config, Field, declared
 from creto.common.errors import AlreadyExists
 
@@ -32,13 +33,16 @@ HEAD = """\
 
 @click.command(cls=Command)
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path), default=Path())
+@click.option("--recover-operator", is_flag=True, help="Make a new operator where the present one is revoked, suspended or without the role.")  # fmt: skip
 @pass_cli
-def init(cli: Cli, folder: Path) -> None:
+def init(cli: Cli, folder: Path, recover_operator: bool) -> Coroutine[Any, Any, None] | None:
     """Make creto.toml, a key-encryption key and the data folder in FOLDER (here, if not given).
 
     Nothing that exists is overwritten. Keep a copy of creto.kek in another place: without it the keystore, the memories and the objects
     cannot be opened any more.
     """
+    if recover_operator:
+        return recovered(cli)
     for name in (CONFIG, KEK):
         if (folder / name).exists():
             hint = "Go on with `creto dev`, or choose another folder."
@@ -49,6 +53,14 @@ def init(cli: Cli, folder: Path) -> None:
     made = [str(folder / name) for name in (CONFIG, KEK, DATA)]
     cli.output.say({"made": made}, f"Made {', '.join(made)}.")
     cli.output.note(f"Keep a copy of {folder / KEK} elsewhere: it opens everything that is sealed. Next: creto dev")
+    return None
+
+
+async def recovered(cli: Cli) -> None:
+    """Whoever has the database and its key-encryption key owns the installation; the log keeps what they do."""
+    async with running_here(cli, "an operator is recovered") as app:
+        agent = await app.tenants.recover(app.tenant)
+    cli.output.say({"operator": agent}, f"{agent} is the operator of {app.tenant} now.")
 
 
 def ensure_kek(config: Config) -> Path | None:

@@ -10,10 +10,13 @@ from pathlib import Path
 
 from creto.cli.context import Cli, read
 from creto.cli.local import keystore_of
-from creto.common.errors import InvalidInput
+from creto.common.errors import InvalidInput, NotFound
+from creto.common.ids import AGENT_PREFIX
 from creto.platform.crypto import SignatureSuite, SigningKey, VerifyKey
 from creto.platform.crypto.jose import b64url_decode, b64url_encode
+from creto.platform.nhi import nhi_of
 from creto.sdk import AgentKey
+from creto.tenants import OPERATOR_KEY
 
 KEY_FILE_BYTES_MAX = 16 * 1024
 SUITES = {"hybrid": SignatureSuite.HYBRID, "ed25519": SignatureSuite.ED25519, "ml-dsa-65": SignatureSuite.ML_DSA_65}
@@ -52,4 +55,11 @@ async def signing_key(cli: Cli, key_id: str | None, key_file: Path | None) -> Si
         return load_key(key_file)
     assert key_id is not None
     async with keystore_of(cli) as keystore:
-        return await keystore.signing_key(cli.configured_tenant(), key_id)
+        tenant = cli.configured_tenant()
+        try:
+            return await keystore.signing_key(tenant, key_id)
+        except NotFound:  # the operator's key has a name of its own
+            operator = await keystore.signing_key(tenant, OPERATOR_KEY) if key_id.startswith(AGENT_PREFIX) else None
+            if operator is None or nhi_of(operator.public) != key_id:
+                raise
+            return operator

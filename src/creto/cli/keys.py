@@ -25,9 +25,9 @@ from creto.cli.output import Column, when
 from creto.cli.progress import progress
 from creto.cli.session import session
 from creto.common.errors import InvalidInput
+from creto.common.ids import AGENT_PREFIX
 from creto.common.limits import PAGE_ITEMS_MAX
 from creto.platform.crypto import (
-    KekSource,
     KemPrivateKey,
     KeyKind,
     KeyRecord,
@@ -41,6 +41,7 @@ from creto.platform.crypto import (
 from creto.platform.crypto.jose import to_jwks
 from creto.platform.nhi import answer, nhi_of
 from creto.platform.nhi.tokens import Token
+from creto.tenants import OPERATOR_KEY
 
 keys = group("keys", "Keys in the sealed keystore, and bearer tokens. A private key is never printed.")
 
@@ -108,10 +109,24 @@ def fresh(kind: KeyKind, suite: str) -> StoredKey:
 @click.argument("key_id", metavar="ID")
 @pass_cli
 async def rotate(cli: Cli, key_id: str) -> None:
-    """A new version of a key; the old ones still open and verify. An agent's identity is rotated with `creto agents rotate`."""
+    """A new version of a key; the old ones still open and verify. An identity's key is rotated with `creto agents rotate`."""
+    refuse_identity(key_id, "rotated")
     async with keystore_of(cli) as keystore:
         record = await keystore.rotate(cli.configured_tenant(), key_id)
     cli.output.say(record, f"Made {shown(record)}.")
+
+
+def refuse_identity(key_id: str, act: str) -> None:
+    """A version of which nobody knows would stand for nobody: the key of an identity changes with it."""
+    if key_id == OPERATOR_KEY or key_id.startswith(AGENT_PREFIX):
+        whose = "the operator" if key_id == OPERATOR_KEY else key_id
+        raise InvalidInput(
+            "PL-132",
+            f"the key of {whose} is not {act} alone: it is an identity",
+            field="key_id",
+            got=key_id,
+            hint="`creto agents rotate AGENT` gives an identity a new key; `creto agents list --kind human` shows the operator.",
+        )
 
 
 @keys.command("rotate-log")
@@ -141,6 +156,8 @@ async def rotate_log(cli: Cli, out: Path | None) -> None:
 @pass_cli
 async def remove(cli: Cli, key_id: str, number: int | None, yes: bool) -> None:
     """Forget a key, or one version of it, for good: what only it could open is lost."""
+    if key_id == OPERATOR_KEY:
+        refuse_identity(key_id, "removed")
     confirmed(f"Remove {key_id}{f' version {number}' if number else ''} for good?", yes)
     async with keystore_of(cli) as keystore:
         removed = await keystore.remove(cli.configured_tenant(), key_id, number)
@@ -148,12 +165,14 @@ async def remove(cli: Cli, key_id: str, number: int | None, yes: bool) -> None:
 
 
 @keys.command()
-@click.option("--previous", metavar="SOURCE", multiple=True, required=True, help="Where the old key-encryption key comes from: file:PATH, env:NAME or command:LINE.")  # fmt: skip
+@click.option("--previous", metavar="SOURCE", multiple=True, help="Where an old key-encryption key comes from, beside crypto.kek_previous: file:PATH, env:NAME or command:LINE.")  # fmt: skip
 @pass_cli
 async def rewrap(cli: Cli, previous: tuple[str, ...]) -> None:
-    """Seal every key with the key-encryption key that is configured now. May be stopped and started again."""
-    keks = [KekSource.parse(source).load() for source in previous]
-    async with keystore_of(cli, keks) as keystore:
+    """Seal every key with the key-encryption key that is configured now. May be stopped and started again.
+
+    Servers go on meanwhile if they know both keys: restart them first with the old one in crypto.kek_previous.
+    """
+    async with keystore_of(cli, previous) as keystore:
         with progress(cli.output, "sealing keys again"):
             done = await keystore.rewrap()
     cli.output.say({"rewrapped": done}, f"Sealed {done} keys again; the old key-encryption key can go.")

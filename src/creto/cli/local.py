@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from creto.app import App
     from creto.common.config import Config
     from creto.platform.consensus import ConsensusClient
-    from creto.platform.crypto import Kek, Keystore, VerifyKey
+    from creto.platform.crypto import Keystore, VerifyKey
     from creto.store import Store
 
 
@@ -50,31 +51,49 @@ async def opened(config: Config) -> AsyncIterator[tuple[Store, ConsensusClient]]
     """The store and the clock."""
     from creto.app import clock_for, open_configured_store
 
-    store = open_configured_store(config)
+    store = await asyncio.to_thread(open_configured_store, config)
     try:
         async with clock_for(config, store) as clock:
             yield store, clock
     finally:
-        store.close()
+        await asyncio.to_thread(store.close)
 
 
 @asynccontextmanager
-async def keystore_of(cli: Cli, previous: Sequence[Kek] = ()) -> AsyncIterator[Keystore]:
-    """The sealed keystore; a key never leaves it but to sign."""
-    from creto.common.settings import CryptoConfig
-    from creto.platform.crypto import KekSource, Keystore
+async def keystore_of(cli: Cli, previous: Sequence[str] = ()) -> AsyncIterator[Keystore]:
+    """The sealed keystore; a key never leaves it but to sign. `previous` are sources of key-encryption keys beside the configured ones."""
+    from creto.app import open_keystore
 
     config = cli.config()
-    kek = KekSource.parse(config[CryptoConfig].kek).load()
     async with opened(config) as (store, clock):
-        yield Keystore(store, kek, clock, previous=previous)
+        keystore = await open_keystore(config, store, clock, previous)
+        await check_tenant(cli, keystore)
+        yield keystore
+
+
+async def check_tenant(cli: Cli, keystore: Keystore) -> None:
+    """PL-404 for a --tenant that nobody made."""
+    from creto.tenants import exists, no_tenant
+
+    other = cli.other_tenant()
+    if other is not None and not await exists(keystore, other):
+        raise no_tenant(other)
+
+
+async def check_tenant_first(cli: Cli) -> None:
+    """The same, before all parts are opened in it."""
+    if cli.other_tenant() is not None:
+        async with keystore_of(cli):
+            pass
 
 
 @asynccontextmanager
-async def running_here(cli: Cli, what: str) -> AsyncIterator[App]:
+async def running_here(cli: Cli, what: str, *, new_tenant: bool = False) -> AsyncIterator[App]:
     """All parts of the configured installation, beside whatever else runs on it; the log stays with the worker."""
     from creto.app import running
 
     cli.local_only(what)
+    if not new_tenant:
+        await check_tenant_first(cli)
     async with running(cli.config(), work=False) as app:
         yield app

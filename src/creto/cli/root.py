@@ -70,6 +70,12 @@ def keys() -> click.Command:
     return keys.keys
 
 
+def tenants() -> click.Command:
+    from creto.cli import tenants
+
+    return tenants.tenants
+
+
 def agents() -> click.Command:
     from creto.cli import agents
 
@@ -152,6 +158,7 @@ COMMANDS: dict[str, Lazy] = {
     "memory": Lazy(DATA, "What agents remember: read, search, erase.", memory),
     "objects": Lazy(DATA, "Sealed objects: put, get, list, hold, retain.", objects),
     "serve": Lazy(RUN, "Run the layer as supervised processes.", serve),
+    "tenants": Lazy(RUN, "Make a tenant.", tenants),
     "config": Lazy(RUN, "Show or check the configuration.", config),
     "migrate": Lazy(RUN, "Bring the database up to this release.", migrate),
     "bus": Lazy(RUN, "Look at dead letters, deliver them again, or give them up.", bus),

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from creto.cli.context import Cli
+from creto.cli.local import check_tenant_first
 from creto.common.ids import TenantId
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ async def session(cli: Cli) -> AsyncIterator[AsyncCreto]:
     if cli.url:
         opened = AsyncCreto.connect(cli.url, token=cli.token(), chain=chain)
     else:
+        await check_tenant_first(cli)
         opened = AsyncCreto.local(config=cli.config(), chain=chain)
     async with opened as creto:
         yield creto.with_override(override) if override else creto

@@ -137,6 +137,7 @@ ROWS: tuple[CodeRow, ...] = (
     CodeRow("PL-134", "Unauthorized", 403, G.PERMISSION_DENIED, "The delegation does not cover this action"),
     CodeRow("PL-135", "Unauthorized", 403, G.PERMISSION_DENIED, "The delegation does not cover this resource"),
     CodeRow("PL-136", "Unauthorized", 401, G.UNAUTHENTICATED, "The bearer token was revoked", "Sign a new challenge for a new token."),
+    CodeRow("PL-137", "InvalidInput", 409, G.FAILED_PRECONDITION, "The tenant would have no operator left", "Give another person the role operator first: `creto policies roles give AGENT operator`."),
     # Platform: crypto
     CodeRow("PL-200", "CryptoError", 500, G.INTERNAL, "A cryptographic operation failed"),
     CodeRow("PL-210", "SignatureVerificationFailed", 400, G.INVALID_ARGUMENT, "The signature is not valid"),

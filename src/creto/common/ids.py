@@ -29,6 +29,9 @@ SubscriptionId = NewType("SubscriptionId", str)
 KeyId = NewType("KeyId", str)
 
 DEFAULT_TENANT = TenantId("default")
+PLATFORM_TENANT = TenantId(
+    "platform"
+)  # the layer's own keys and the log's own entries: no customer's, and open to none
 AGENT_PREFIX = "agent:nhi:ed25519:"
 
 BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
@@ -176,3 +179,11 @@ def checked_tenant(value: str | None) -> TenantId:
     if not value:
         raise InvalidInput.of("tenant", got=value, expected="a tenant id on every call")
     return TenantId(checked_name(value, "tenant", chars_max=TENANT_CHARS_MAX))
+
+
+def customer_tenant(value: str | None) -> TenantId:
+    """A tenant that somebody outside names: the layer's own is not theirs."""
+    tenant = checked_tenant(value)
+    if tenant == PLATFORM_TENANT:
+        raise InvalidInput.of("tenant", got=tenant, expected="another name: this one is the layer's own")
+    return tenant

@@ -20,7 +20,7 @@ from msgspec import Meta
 
 from creto.common.config import LIVE, Secret, section
 from creto.common.errors import InvalidInput
-from creto.common.ids import DEFAULT_TENANT, checked_tenant
+from creto.common.ids import DEFAULT_TENANT, customer_tenant
 from creto.common.limits import (
     BUS_PAYLOAD_BYTES_MAX,
     BUS_RETENTION_S,
@@ -66,7 +66,7 @@ class CommonConfig(msgspec.Struct, frozen=True):
     tenant_mode: TenantMode = TenantMode.SINGLE
 
     def validate(self) -> None:
-        checked_tenant(self.tenant)
+        customer_tenant(self.tenant)
 
 
 @section("store")
@@ -103,12 +103,15 @@ class RedisConfig(msgspec.Struct, frozen=True):
 @section("crypto")
 class CryptoConfig(msgspec.Struct, frozen=True):
     kek: str = "file:creto.kek"  # where the key-encryption key comes from: file:PATH, env:NAME or command:LINE
+    kek_previous: tuple[str, ...] = ()  # those that it replaces, until `creto keys rewrap` has sealed every key again
 
     def validate(self) -> None:
-        if self.kek.partition(":")[0] not in ("file", "env", "command"):
-            raise InvalidInput.of(
-                "crypto.kek", got=self.kek, expected="file:PATH, env:NAME or command:LINE", code="PL-921"
-            )
+        for name, sources in (("crypto.kek", (self.kek,)), ("crypto.kek_previous", self.kek_previous)):
+            for source in sources:
+                if source.partition(":")[0] not in ("file", "env", "command"):
+                    raise InvalidInput.of(
+                        name, got=source, expected="file:PATH, env:NAME or command:LINE", code="PL-921"
+                    )
 
 
 @section("server")

@@ -13,12 +13,14 @@ import msgspec
 from creto.app import App, kek_beside, running
 from creto.common import wire
 from creto.common.config import Config, load
+from creto.common.errors import EnablementError
 from creto.common.ids import AgentId
 from creto.common.timestamps import HOUR, ConsensusTimestamp
 from creto.edge.api.dispatch import ALL_SCOPES, Call, Dispatcher
 from creto.edge.api.endpoint import Endpoint
-from creto.platform.nhi import Caller, DelegationChain
+from creto.platform.nhi import Caller, DelegationChain, Standing
 from creto.store.types import Grade
+from creto.tenants import with_way_out
 
 R = TypeVar("R")
 
@@ -26,7 +28,7 @@ R = TypeVar("R")
 class LocalLine:
     def __init__(self, app: App, agent: AgentId | None = None, chain: DelegationChain | None = None) -> None:
         self.app = app
-        self._agent = agent or (chain.current().nhi if chain else app.operator)
+        self._agent = agent or (chain.current().nhi if chain else None)
         self._chain = chain
         self._override: str | None = None
         self._dispatcher = Dispatcher(app.parts)
@@ -48,10 +50,16 @@ class LocalLine:
         )
         app = self.app
         expires_at = ConsensusTimestamp(app.parts.clock.now() + HOUR)
-        kind = app.parts.nhi.get_now(app.tenant, self._agent).kind
-        caller = Caller(app.tenant, self._agent, kind, (ALL_SCOPES,), expires_at)
+        agent = self._agent or app.operator
+        kind = app.parts.nhi.get_now(app.tenant, agent).kind
+        caller = Caller(app.tenant, agent, kind, (ALL_SCOPES,), expires_at)
         call = Call(caller, app.tenant, self._chain, self._override, grade=Grade.COOPERATIVE)
-        return await self._dispatcher(endpoint, call, asked)
+        try:
+            return await self._dispatcher(endpoint, call, asked)
+        except EnablementError as error:
+            if agent != app.operator or app.parts.nhi.standing(agent, tenant=app.tenant) is Standing.IN_FORCE:
+                raise
+            raise with_way_out(error) from None
 
     async def close(self) -> None:
         """The application is closed by whoever opened it."""

@@ -10,9 +10,7 @@ INVARIANT: a version never changes its bytes, so what is cached under a version 
 from __future__ import annotations
 
 from collections import OrderedDict
-from contextlib import suppress
 
-from creto.common.errors import AlreadyExists, NotFound
 from creto.common.ids import TenantId
 from creto.platform.crypto import Keystore, SecretKey
 
@@ -28,10 +26,7 @@ class TenantKeys:
 
     async def current(self, tenant: TenantId) -> tuple[int, bytes]:
         """The version to wrap with."""
-        try:
-            newest = await self._keystore.secret_key(tenant, self._purpose)
-        except NotFound:
-            newest = await self._made(tenant)
+        newest = await self._keystore.ensure(tenant, self._purpose, SecretKey)
         known = self._newest.get(tenant)
         # The keystore hands out one object until the key is rotated anywhere: while it is the same, so is the version.
         if known is not None and known[0] is newest:
@@ -58,8 +53,3 @@ class TenantKeys:
         """Put a fresh version in use."""
         await self.current(tenant)
         return (await self._keystore.rotate(tenant, self._purpose)).version
-
-    async def _made(self, tenant: TenantId) -> SecretKey:
-        with suppress(AlreadyExists):  # another caller was first; its key is the one
-            await self._keystore.put(tenant, self._purpose, SecretKey.generate())
-        return await self._keystore.secret_key(tenant, self._purpose)

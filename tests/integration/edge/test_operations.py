@@ -13,7 +13,7 @@ import grpc
 import httpx2
 import pytest
 
-from creto.app import OPERATOR_KEY, running
+from creto.app import running
 from creto.common.errors import EnablementError, InvalidInput, Unauthorized
 from creto.common.limits import UPLOAD_TTL_S
 from creto.common.timestamps import SECOND, ConsensusTimestamp
@@ -22,6 +22,7 @@ from creto.platform.crypto import SigningKey
 from creto.platform.crypto.jose import b64url_encode
 from creto.platform.nhi import PrincipalKind
 from creto.sdk import AgentKey, Creto
+from creto.tenants import OPERATOR_KEY
 from tests.layers import Layer, layer, settings
 
 

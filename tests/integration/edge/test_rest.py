@@ -301,3 +301,18 @@ def test_fifty_at_once_with_one_key_have_one_effect(served: Layer, creto: Creto)
         f"{served.rest}/v1/agents", content=msgspec.json.encode(body | {"name": "other"}), headers=headers
     )
     assert problem(changed)["code"] == "PL-410"
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/v1/memory/not-an-agent/contexts"),
+        ("GET", "/v1/audit/entries?agent=not-an-agent"),
+        ("PUT", "/v1/agents/not-an-agent/roles/operator"),
+        ("GET", "/v1/agents/not-an-agent/roles"),
+        ("GET", "/v1/agents?owner=not-an-agent"),
+    ],
+)
+def test_what_cannot_be_an_agent_is_refused_before_anything_is_looked_up(served: Layer, method: str, path: str) -> None:
+    answer = httpx2.request(method, served.rest + path, headers={"Authorization": f"Bearer {served.token}"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "PL-101")

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from creto.common.config import Config
 from creto.common.errors import EnablementError, InvalidInput, Unauthorized
-from creto.common.ids import TenantId, checked_name, checked_tenant
+from creto.common.ids import TenantId, checked_name, customer_tenant
 from creto.common.settings import CommonConfig, TenantMode
 from creto.edge.api.dispatch import Call
 from creto.edge.api.rate import CallerRate
@@ -83,7 +83,7 @@ def tenant_of(config: Config, named: str | None) -> TenantId:
         if named not in (None, own.tenant):
             raise InvalidInput.of("tenant", got=named, expected=own.tenant)
         return TenantId(own.tenant)
-    return checked_tenant(named)
+    return customer_tenant(named)
 
 
 def decoded(text: str) -> bytes:

@@ -24,6 +24,7 @@ from typing import Any, Generic, ParamSpec, TypeVar, get_type_hints
 
 import msgspec
 
+from creto.edge.api.fields import check_agents
 from creto.gate import Effect
 
 P = ParamSpec("P")
@@ -39,7 +40,10 @@ class Nothing(msgspec.Struct, frozen=True):
 
 
 class Ask(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The base of every request: unknown fields are refused, so that a misspelt option is not silently ignored."""
+    """The base of every request: unknown fields are refused, so that a misspelt option is not silently ignored; so are malformed agent ids."""
+
+    def __post_init__(self) -> None:
+        check_agents(self)
 
 
 class View(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from functools import cache
+from typing import Annotated, get_args, get_type_hints
 
+import msgspec
 from msgspec import Meta
 
-from creto.common.ids import AgentId, SandboxId
+from creto.common.ids import AGENT_PREFIX, BASE58, AgentId, SandboxId, agent_key
 from creto.common.limits import (
     AUTHZ_RESOURCE_CHARS_MAX,
     INTEGER_MAX,
@@ -44,7 +46,10 @@ def base64_of(most: int, least: int) -> str:
     return f"^(?:{'|'.join(forms)})$"
 
 
-Agent = Annotated[AgentId, Meta(min_length=1, max_length=64, pattern="^[!-~]+$")]
+# What the document says of an agent id; whether it is one is checked by `check_agents`, with a code of its own.
+AGENT_FORM = {"pattern": f"^{AGENT_PREFIX}[{BASE58}]{{32,44}}$"}
+
+Agent = Annotated[AgentId, Meta(max_length=64, extra_json_schema=AGENT_FORM)]
 Sandbox = Annotated[SandboxId, Meta(min_length=1, max_length=200)]
 Limit = Annotated[int, Meta(ge=1, le=PAGE_ITEMS_MAX)]
 Cursor = Annotated[str, Meta(max_length=2_000)]
@@ -60,3 +65,18 @@ Scopes = Annotated[tuple[Annotated[str, Meta(min_length=1, max_length=100)], ...
 TokenSeconds = Annotated[int, Meta(ge=1, le=TOKEN_TTL_S_MAX)]
 Count = Annotated[int, Meta(ge=0, le=INTEGER_MAX)]
 Nanos = Annotated[int, Meta(ge=0, le=INTEGER_MAX)]
+
+
+@cache
+def agent_fields(request: type[msgspec.Struct]) -> tuple[str, ...]:
+    """The fields that hold an agent id."""
+    hints = get_type_hints(request, include_extras=True)
+    return tuple(name for name, hint in hints.items() if hint == Agent or Agent in get_args(hint))
+
+
+def check_agents(request: msgspec.Struct) -> None:
+    """PL-101 for what cannot be an agent id: nobody has anything under it, and to say "nothing found" would hide the slip."""
+    for name in agent_fields(type(request)):
+        agent = getattr(request, name)
+        if agent is not None:
+            agent_key(agent)

@@ -179,7 +179,7 @@ ACTIVATE = Endpoint("policies.activate", "POST", "/v1/policies/activate", Activa
 DIFF = Endpoint("policies.diff", "GET", "/v1/policies/diff", DiffPolicies, Difference, READ, "What changed between two versions")  # fmt: skip
 DRY_RUN = Endpoint("policies.dry_run", "POST", "/v1/policies/dry-run", TryPolicies, TriedAll, READ, "What requests would get under other policies", errors=("PL-701", "PL-702"), keyed=False)  # fmt: skip
 DRY_RUN_RECORDED = Endpoint("policies.dry_run_recorded", "POST", "/v1/policies/dry-run/recorded", TryRecorded, RetriedAll, "audit:read", "What recorded decisions would be under other policies", errors=("PL-701", "PL-702"), keyed=False)  # fmt: skip
-ROLES = Endpoint("policies.roles", "GET", "/v1/agents/{agent}/roles", GetRoles, Roles, READ, "The roles of an identity", about=AGENT)  # fmt: skip
+ROLES = Endpoint("policies.roles", "GET", "/v1/agents/{agent}/roles", GetRoles, Roles, READ, "The roles of an identity, whichever key of its line it uses", errors=("PL-102",), about=AGENT)  # fmt: skip
 ASSIGN = Endpoint("policies.assign_role", "PUT", "/v1/agents/{agent}/roles/{role}", ChangeRole, RoleAssignment, WRITE, "Give an identity a role", errors=("PL-102",), about=AGENT)  # fmt: skip
 UNASSIGN = Endpoint("policies.unassign_role", "DELETE", "/v1/agents/{agent}/roles/{role}", ChangeRole, RoleChanged, WRITE, "Take a role away", errors=("PL-102",), about=AGENT)  # fmt: skip
 OVERRIDE = Endpoint("policies.issue_override", "POST", "/v1/authz/overrides", IssueOverride, Override, "oversight:decide", "Approve one operation of an agent", status=201, errors=("PL-102", "PL-103"), keyed=False, about=AGENT)  # fmt: skip

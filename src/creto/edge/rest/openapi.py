@@ -9,7 +9,7 @@ import msgspec
 
 from creto.common.codes import row
 from creto.edge.api.endpoint import Blob, Endpoint, Nothing
-from creto.edge.api.fields import BASE64
+from creto.edge.api.fields import BASE64, agent_fields
 from creto.edge.rest.problem import MEDIA_TYPE, Problem
 
 COMMON_CODES = ("PL-400", "PL-401", "PL-403", "PL-404", "PL-406", "PL-408", "PL-409", "PL-411", "PL-412", "PL-413", "PL-415", "PL-429", "PL-202", "PL-503", "PL-504")  # fmt: skip
@@ -138,7 +138,8 @@ def answer(op: Endpoint[..., Any], named: Mapping[str, Any]) -> dict[str, Any]:
 def refusals(op: Endpoint[..., Any]) -> dict[str, Any]:
     """Every status that an error of this endpoint can have, with the codes behind it."""
     by_status: dict[int, list[str]] = {}
-    for code in dict.fromkeys((*COMMON_CODES, *op.errors)):
+    malformed = ("PL-101",) if agent_fields(op.request_type) else ()
+    for code in dict.fromkeys((*COMMON_CODES, *malformed, *op.errors)):
         by_status.setdefault(row(code).http, []).append(code)
     return {
         str(status): {

@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 
 from creto.common.errors import AuditError, CryptoError, EnablementError
-from creto.common.ids import TenantId, agent_id
+from creto.common.ids import PLATFORM_TENANT, agent_id
 from creto.common.limits import SEQUENCE_AHEAD_MAX, SEQUENCE_BATCH_MAX, SEQUENCE_STEP
 from creto.common.timestamps import MILLISECOND, SECOND, Clock, ConsensusTimestamp
 from creto.platform.audit import store as rows
@@ -36,7 +36,6 @@ from creto.store.types import EngineName, Isolation, LedgerRow, ReadTx, Store, T
 log = logging.getLogger("creto.audit")
 
 FINAL_ROUNDS_MAX = 100  # on stopping: others may go on writing for ever
-PLATFORM_TENANT = TenantId("platform")  # whose the log's own entries are
 
 
 Renew = Callable[[], Sequence[NoteSigner]]  # the log's newest key, read anew

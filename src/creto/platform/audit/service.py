@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import suppress
 from typing import Any
 
 import msgspec
 
-from creto.common.errors import AlreadyExists, AuditError, InvalidInput, NotFound
-from creto.common.ids import TenantId, checked_tenant
+from creto.common.errors import AuditError, InvalidInput, NotFound
+from creto.common.ids import PLATFORM_TENANT, TenantId, checked_tenant
 from creto.common.timestamps import Clock
 from creto.platform.audit import store as rows
 from creto.platform.audit.checkpoint import Checkpoint
 from creto.platform.audit.keys import NoteSigner, log_signers
 from creto.platform.audit.proof import InclusionProof
 from creto.platform.audit.query import page
-from creto.platform.audit.sequencer import PLATFORM_TENANT, Cadence, Sequencer
+from creto.platform.audit.sequencer import Cadence, Sequencer
 from creto.platform.audit.store import CheckpointRow, KeyRow
 from creto.platform.audit.tiles import TileCache, TileTree
 from creto.platform.audit.trust import LogKeys, Trust
@@ -267,14 +266,7 @@ def key_name(origin: str) -> str:
 
 
 async def log_key(keystore: Keystore, origin: str) -> SigningKey:
-    key_id = key_name(origin)
-    try:
-        return await keystore.signing_key(PLATFORM_TENANT, key_id)
-    except NotFound:
-        pass
-    with suppress(AlreadyExists):  # another process was faster
-        await keystore.put(PLATFORM_TENANT, key_id, SigningKey.generate())
-    return await keystore.signing_key(PLATFORM_TENANT, key_id)
+    return await keystore.ensure(PLATFORM_TENANT, key_name(origin), SigningKey)
 
 
 async def rotate_log_key(audit: Audit, keystore: Keystore) -> None:

@@ -27,7 +27,7 @@ from creto.platform.crypto.hashes import (
     verify_digest,
     verify_mac,
 )
-from creto.platform.crypto.kek import Kek, KekConfig, KekSource
+from creto.platform.crypto.kek import Kek, KekSource
 from creto.platform.crypto.kem import KemPrivateKey, KemPublicKey
 from creto.platform.crypto.keys import SigningKey, VerifyKey
 from creto.platform.crypto.policy import Era, SignedSuiteList, SuiteList, SuitePolicy, agreed, check_offered
@@ -57,7 +57,6 @@ __all__ = [
     "Era",
     "HashSuite",
     "Kek",
-    "KekConfig",
     "KekSource",
     "KemPrivateKey",
     "KemPublicKey",

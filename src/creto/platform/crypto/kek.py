@@ -20,8 +20,6 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import NoReturn
 
-import msgspec
-
 from creto.common.errors import CryptoError
 from creto.common.limits import KEK_BYTES_MAX, KEK_COMMAND_TIMEOUT_S
 from creto.platform.crypto.aead import KEY_BYTES, open_sealed, seal
@@ -146,16 +144,6 @@ SCHEMES: dict[str, type[FileKek] | type[EnvKek] | type[CommandKek]] = {
     "env": EnvKek,
     "command": CommandKek,
 }
-
-
-class KekConfig(msgspec.Struct, frozen=True):
-    """The configuration's words for it: the key in use, and those it replaces until every key is re-wrapped."""
-
-    current: str
-    previous: tuple[str, ...] = ()
-
-    def load(self) -> tuple[Kek, tuple[Kek, ...]]:
-        return KekSource.parse(self.current).load(), tuple(KekSource.parse(uri).load() for uri in self.previous)
 
 
 def end(process: subprocess.Popen[bytes]) -> None:

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import NoReturn, TypeVar, assert_never
 
 from creto.common import wire
@@ -66,6 +67,7 @@ class SecretKey:
 
 
 StoredKey = SigningKey | KemPrivateKey | SecretKey
+Made = TypeVar("Made", SigningKey, KemPrivateKey, SecretKey)
 Name = tuple[str, str]
 
 
@@ -98,6 +100,16 @@ class Keystore:
             return self._insert(tx, *name, 1, key)
 
         return await self._store.write(insert)
+
+    async def ensure(self, tenant: str, key_id: str, kind: type[Made], make: Callable[[], Made] | None = None) -> Made:
+        """The key of that name, made on first use. Processes that start together agree on one."""
+        try:
+            found = await self.get(tenant, key_id)
+        except NotFound:
+            with suppress(AlreadyExists):  # another was first; its key is the one
+                await self.put(tenant, key_id, make() if make else kind.generate())
+            found = await self.get(tenant, key_id)
+        return of_kind(found, kind, key_id)
 
     async def get(self, tenant: str, key_id: str, version: int | None = None) -> StoredKey:
         """The newest version, or the one asked for. Raises NotFound PL-214, or CryptoError PL-215 under another key-encryption key."""

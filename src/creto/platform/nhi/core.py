@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 
 import msgspec
 
@@ -12,13 +13,17 @@ from creto.common.ids import AgentId, TenantId, checked_tenant
 from creto.common.timestamps import Clock, ConsensusTimestamp
 from creto.platform.crypto.jose import b64url_decode, b64url_encode
 from creto.platform.nhi import lifecycle
+from creto.platform.nhi import store as sql
 from creto.platform.nhi.registry import Registered, Registry
 from creto.platform.nhi.secrets import Secrets
 from creto.platform.nhi.types import Identity
 from creto.store.entries import entry
-from creto.store.types import Store, Tx
+from creto.store.types import ReadTx, Store, Tx
 
 CURSOR_CHARS_MAX = 400  # a time and an agent id
+
+
+Protector = Callable[[Tx, TenantId, AgentId], None]
 
 
 class Counted:
@@ -45,6 +50,15 @@ class Core:
         self._secrets_or_none = secrets
         self.failures: Counter[str] = Counter()  # credentials that did not hold, by code; read by a scrape
         self._counted = Counted(self.failures)
+        self._protectors: list[Protector] = []
+
+    def protect(self, protector: Protector) -> None:
+        """Call `protector(tx, tenant, origin)` in the transaction that has just ended or stopped keys of this line; it raises to refuse."""
+        self._protectors.append(protector)
+
+    def _protected(self, tx: Tx, tenant: TenantId, origin: AgentId) -> None:
+        for protector in self._protectors:
+            protector(tx, tenant, origin)
 
     @property
     def _secrets(self) -> Secrets:
@@ -55,6 +69,14 @@ class Core:
     def get_now(self, tenant: TenantId, agent: AgentId) -> Identity:
         """The identity, from memory or read through on this thread; PL-102 if the tenant has none."""
         return self._registry.get(checked_tenant(tenant), agent).identity
+
+    def line(self, tx: Tx, tenant: TenantId, agent: AgentId) -> list[Identity]:
+        """Every key of the identity's line as a transaction sees them, the first at the front; PL-102 if the tenant has none."""
+        return sql.line(tx, tenant, self.origin(tx, tenant, agent))
+
+    def origin(self, tx: ReadTx, tenant: TenantId, agent: AgentId) -> AgentId:
+        """The first key of its line."""
+        return sql.get(tx, checked_tenant(tenant), agent).origin
 
     def _in_force(self, tenant: TenantId, agent: AgentId, now: ConsensusTimestamp) -> Registered:
         """PL-102 unknown, PL-103 revoked, PL-104 suspended, PL-133 retired."""

@@ -143,8 +143,14 @@ class Delegations(Core):
         if at is None:
             lifecycle.check_in_force(found.identity, self._clock.now())
         else:
-            check_in_force_at(found.identity, at)
+            check_in_force_at(found.identity, self._state_at(found.identity, at), at)
         return found.identity
+
+    def _state_at(self, identity: Identity, at: ConsensusTimestamp) -> IdentityState | None:
+        """An identity that never changed needs no look into its past."""
+        if identity.version == 1 and at >= identity.registered_at:
+            return identity.state
+        return self._store.read_now(lambda tx: sql.state_at(tx, identity.tenant, identity.nhi, at))
 
     def verifier(self, tenant: TenantId) -> Verifier:
         """For event envelopes of one tenant."""
@@ -160,9 +166,10 @@ class TenantVerifier:
         self._nhi.validate_signature(agent, message, signature, context, tenant=self._tenant)
 
 
-def check_in_force_at(identity: Identity, at: int) -> None:
-    """In the past: registered by then, and not yet revoked, suspended or retired."""
+def check_in_force_at(identity: Identity, state: IdentityState | None, at: int) -> None:
+    """In the past: registered by then, and neither revoked, suspended nor retired. `state` is what it was in; what nobody knows is refused."""
     if at < identity.registered_at:
         raise Unauthorized("PL-103", "the identity was not registered yet", got=at, expected=identity.registered_at)
-    ended_later = identity.state is not IdentityState.ACTIVE and at < identity.changed_at
-    lifecycle.check_in_force(replace(identity, state=IdentityState.ACTIVE) if ended_later else identity, at)
+    if state is None:
+        raise Unauthorized("PL-103", "nobody kept what the identity was then", got=at, expected=identity.changed_at)
+    lifecycle.check_in_force(replace(identity, state=state), at)

@@ -180,6 +180,8 @@ class Identities(Core):
                     tx, tenant, "revoked", "IdentityRevoked", actor=actor or agent, subject=identity.nhi, now=now,
                     fields={"reason": why},
                 )  # fmt: skip
+            if ended:
+                self._protected(tx, tenant, asked.origin)
             for start in range(0, len(ended), 32):  # a signal holds about 50 names
                 announce(tx, Change(tenant, tuple(i.nhi for i in ended[start : start + 32]), lost=True))
             return tuple(ended) or (asked,)
@@ -197,6 +199,8 @@ class Identities(Core):
         def change(tx: Tx) -> Identity:
             changed = step(sql.get(tx, tenant, agent, lock=True), now, why)
             sql.update(tx, changed)
+            if changed.state is not IdentityState.ACTIVE:
+                self._protected(tx, tenant, changed.origin)
             self._record(tx, tenant, act, event, actor=actor or agent, subject=agent, now=now, fields={"reason": why})
             announce(tx, Change(tenant, (agent,), lost=changed.state is not IdentityState.ACTIVE))
             return changed

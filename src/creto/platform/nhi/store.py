@@ -52,6 +52,7 @@ def insert(tx: Tx, identity: Identity) -> None:
     )  # fmt: skip
     if not added:
         raise AlreadyExists("PL-105", field="agent_nhi", got=identity.nhi, expected="a key that is not registered")
+    note_state(tx, identity)
 
 
 def update(tx: Tx, identity: Identity) -> None:
@@ -61,6 +62,24 @@ def update(tx: Tx, identity: Identity) -> None:
         identity.state.value, identity.changed_at, identity.retires_at, identity.successor, identity.reason,
         identity.version, identity.tenant, identity.nhi,
     )  # fmt: skip
+    note_state(tx, identity)
+
+
+def note_state(tx: Tx, i: Identity) -> None:
+    """From now on this is its state."""
+    tx.run(
+        "INSERT INTO nhi_state (tenant, agent, version, since, state) VALUES (?, ?, ?, ?, ?)",
+        i.tenant, i.nhi, i.version, i.changed_at, i.state.value,
+    )  # fmt: skip
+
+
+def state_at(tx: ReadTx, tenant: TenantId, agent: AgentId, at: int) -> IdentityState | None:
+    """What it was in then; None before it was registered, or before states were kept."""
+    found: str | None = tx.value(
+        "SELECT state FROM nhi_state WHERE tenant = ? AND agent = ? AND since <= ? ORDER BY version DESC LIMIT 1",
+        tenant, agent, at,
+    )  # fmt: skip
+    return IdentityState(found) if found is not None else None
 
 
 def find(tx: ReadTx, tenant: TenantId, agents: Sequence[AgentId]) -> dict[AgentId, Identity]:
@@ -81,6 +100,15 @@ def line(tx: ReadTx, tenant: TenantId, origin: AgentId) -> list[Identity]:
     """Every key of one line of rotations, oldest first."""
     sql = SELECT + " AND origin = ? ORDER BY registered_at" + tx.for_update
     return [from_row(row) for row in tx.all(sql, tenant, origin)]
+
+
+def speaks(tx: ReadTx, tenant: TenantId, origin: AgentId) -> bool:
+    """Whether a line can act on its own account: its newest key is active, and no agent's."""
+    found = tx.value(
+        "SELECT 1 FROM nhi_identity WHERE tenant = ? AND origin = ? AND successor IS NULL AND state = ? AND kind <> ?",
+        tenant, origin, IdentityState.ACTIVE.value, PrincipalKind.AGENT.value,
+    )  # fmt: skip
+    return found is not None
 
 
 def line_length(tx: ReadTx, tenant: TenantId, origin: AgentId) -> int:

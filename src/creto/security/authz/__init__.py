@@ -15,6 +15,7 @@ Who checks often holds `check = authz.tenant(t).check`. Metering hands its Quota
 """
 
 from creto.security.authz.checks import TenantAuthz
+from creto.security.authz.core import OPERATOR_ROLE, operators
 from creto.security.authz.service import Authz, AuthzClient
 from creto.security.authz.types import (
     Allow,
@@ -43,6 +44,7 @@ from creto.security.authz.types import (
 )
 
 __all__ = [
+    "OPERATOR_ROLE",
     "Allow",
     "Authz",
     "AuthzClient",
@@ -69,4 +71,5 @@ __all__ = [
     "RoleAssignment",
     "TenantAuthz",
     "TimeoutAction",
+    "operators",
 ]

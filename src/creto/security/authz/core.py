@@ -16,6 +16,7 @@ from creto.common.limits import AUTHZ_TENANTS_MAX
 from creto.common.timestamps import Clock, ConsensusTimestamp
 from creto.platform.crypto import SigningKey
 from creto.platform.nhi import Nhi
+from creto.platform.nhi import store as identities
 from creto.platform.nhi.registry import CHANGED as NHI_CHANGED
 from creto.platform.nhi.registry import Change as NhiChange
 from creto.security.authz import store as sql
@@ -28,18 +29,20 @@ from creto.security.authz.hits import Hits, Shelf, Ticks
 from creto.security.authz.sweeper import Sweeper
 from creto.security.authz.types import PolicyVersion, QuotaHook
 from creto.store.entries import entry
-from creto.store.types import Outcome, Store, Tx
+from creto.store.types import Outcome, ReadTx, Store, Tx
 
 CHANGED = "authz.changed"
+OPERATOR_ROLE = "operator"  # may do everything, also give roles: a tenant always keeps one who can act
 RECENT_MAX = 16  # compiled texts kept for a rollback
 
 
 class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """The signal: what to look up again. `roles_of` is an identity, `entity` a stored entity."""
+    """The signal: what to look up again. `roles_of` is the origin of `line`, `entity` a stored entity."""
 
     tenant: TenantId
     policies: bool = False
     roles_of: str = ""
+    line: tuple[str, ...] = ()
     entity: tuple[str, str] | None = None
 
 
@@ -79,6 +82,7 @@ class Core:
         self._changes = 0
         self._lock = threading.Lock()
         nhi.on_revoked(self._hits.drop)
+        nhi.protect(self._keep_an_operator_of)
         store.on_signal(NHI_CHANGED, self._on_identity)
         store.on_signal(CHANGED, self._on_change)
         store.on_signal_lost(self.forget_all)
@@ -157,9 +161,21 @@ class Core:
         if facts is not None and change.roles_of:
             facts.changed(change.roles_of)
         if change.roles_of and not change.policies and change.entity is None:
-            self._hits.drop(change.tenant, change.roles_of)
+            for agent in change.line:
+                self._hits.drop(change.tenant, agent)
         else:
             self._hits.swap(change.tenant)
+
+    def _keep_an_operator_of(self, tx: Tx, tenant: TenantId, origin: AgentId) -> None:
+        if OPERATOR_ROLE in sql.roles(tx, tenant, origin):
+            self._keep_an_operator(tx, tenant, origin)
+
+    def _keep_an_operator(self, tx: Tx, tenant: TenantId, lost: AgentId) -> None:
+        """PL-137 if nobody is left who could give the role back."""
+        if not operators(tx, tenant):
+            raise InvalidInput(
+                "PL-137", field="agent", got=f"{lost}, the last operator", expected="another active operator"
+            )
 
     def _policies_changed(self, tenant: TenantId) -> None:
         """Other policies hold for this tenant now."""
@@ -203,6 +219,11 @@ class Core:
         )
         body = wire.encode({"subject": subject, "actor": actor, "at": now, **fields})
         tx.publish(f"authz.{act}", body, tenant=tenant, agent=subject)
+
+
+def operators(tx: ReadTx, tenant: TenantId) -> int:
+    """How many lines hold the role operator and can act on their own account."""
+    return sum(identities.speaks(tx, tenant, origin) for origin in sql.holders(tx, tenant, OPERATOR_ROLE))
 
 
 def announce(tx: Tx, change: Change) -> None:

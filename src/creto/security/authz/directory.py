@@ -3,6 +3,7 @@
     Agent, Human, Service   attributes nhi, name, kind, owner (if any) and what was stored; in their roles, tenant, owner and stored groups
     resources               attributes uri, for a network host and port, and what was stored; in their tenant and stored groups
 
+INVARIANT: roles, and what was stored of an identity, belong to its line: a rotation changes neither.
 INVARIANT: who is owned is in its owner, and in nothing that the owner is in: roles and groups of a human do not pass to their agents.
 INVARIANT: a `View` reads each entity once, so one decision sees one state; what it read of other identities is told by `others`.
 """
@@ -103,7 +104,8 @@ class View(Mapping[Uid, Entity]):
         return self._entity(uid, known.attrs, known.parents)
 
     def _principal(self, uid: Uid, identity: Identity) -> Entity:
-        known, roles = self._facts.entity(uid), self._facts.roles(identity.nhi)
+        known = self._facts.entity(names.principal_uid(identity.kind, identity.origin))
+        roles = self._facts.roles(identity.origin)
         attrs = known.attrs | {"nhi": identity.nhi, "name": identity.name, "kind": str(identity.kind)}
         attrs.pop("owner", None)  # registered, never stored here
         parents = (*map(names.role_uid, roles), names.tenant_uid(self._tenant), *known.parents)

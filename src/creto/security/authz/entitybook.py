@@ -9,44 +9,52 @@ from creto.common import wire
 from creto.common.errors import InvalidInput
 from creto.common.ids import AgentId, TenantId, checked_name, checked_tenant
 from creto.common.limits import AUTHZ_CONTEXT_BYTES_MAX, AUTHZ_PARENTS_MAX, PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX
+from creto.platform.nhi import Identity
 from creto.security.authz import names
 from creto.security.authz import store as sql
 from creto.security.authz.cedar.entities import record_from_json
 from creto.security.authz.cedar.values import Uid
-from creto.security.authz.core import Change, Core, announce
+from creto.security.authz.core import OPERATOR_ROLE, Change, Core, announce, operators
 from creto.security.authz.directory import find_identity
 from creto.security.authz.types import RoleAssignment
 from creto.store.types import Tx
 
+LINE_NAMES_MAX = 32
+
 
 class EntityBook(Core):
     async def assign_role(self, tenant: TenantId, agent: AgentId, role: str, *, actor: str) -> RoleAssignment:
-        """Make the identity a member of Role::"…". Asking again changes nothing."""
+        """Make the identity a member of Role::"…", whichever key of its line it uses. Asking again changes nothing. PL-102 if nobody knows it."""
         tenant, role, now = checked_tenant(tenant), checked_name(role, "role"), self._clock.now()
-        assignment = RoleAssignment(tenant, AgentId(checked_name(agent, "agent")), role, actor, now)
 
-        def assign(tx: Tx) -> None:
+        def assign(tx: Tx) -> RoleAssignment:
+            line = self._nhi.line(tx, tenant, agent)
+            assignment = RoleAssignment(tenant, line[0].origin, role, actor, now)
             if sql.assign(tx, assignment):
                 self._record(
                     tx, tenant, "role_assigned", "RoleAssigned", actor=actor, subject=agent, now=now, fields={"role": role}
                 )  # fmt: skip
-                announce(tx, Change(tenant, roles_of=agent))
+                announce_roles(tx, line)
+            return assignment
 
-        await self._store.write(assign)
+        assignment = await self._store.write(assign)
         await self._store.settled()
         return assignment
 
     async def unassign_role(self, tenant: TenantId, agent: AgentId, role: str, *, actor: str) -> bool:
-        """Whether it had the role. When this returns no thread of this process grants what the role granted."""
+        """Whether it had the role. When this returns no thread of this process grants what the role granted. PL-102 if nobody knows it."""
         tenant, now = checked_tenant(tenant), self._clock.now()
 
         def unassign(tx: Tx) -> bool:
-            if not sql.unassign(tx, tenant, agent, role):
+            line = self._nhi.line(tx, tenant, agent)
+            if not sql.unassign(tx, tenant, line[0].origin, role):
                 return False
             self._record(
                 tx, tenant, "role_unassigned", "RoleUnassigned", actor=actor, subject=agent, now=now, fields={"role": role}
             )  # fmt: skip
-            announce(tx, Change(tenant, roles_of=agent))
+            if role == OPERATOR_ROLE:
+                self._keep_an_operator(tx, tenant, line[0].origin)
+            announce_roles(tx, line)
             return True
 
         done = await self._store.write(unassign)
@@ -54,23 +62,30 @@ class EntityBook(Core):
         return done
 
     async def roles(self, tenant: TenantId, agent: AgentId) -> tuple[str, ...]:
-        return await self._store.read(lambda tx: sql.roles(tx, checked_tenant(tenant), agent))
+        """The roles of its line. PL-102 if nobody knows it."""
+        tenant = checked_tenant(tenant)
+        return await self._store.read(lambda tx: sql.roles(tx, tenant, self._nhi.origin(tx, tenant, agent)))
+
+    async def operators(self, tenant: TenantId) -> int:
+        """How many hold the role operator and can act."""
+        tenant = checked_tenant(tenant)
+        return await self._store.read(lambda tx: operators(tx, tenant))
 
     async def members(
         self, tenant: TenantId, role: str, *, after: str = "", limit: int = PAGE_ITEMS_DEFAULT
     ) -> tuple[RoleAssignment, ...]:
-        """Who has a role, in order of their ids, from behind `after`."""
+        """Who has a role, each under the first id of their line, in order, from behind `after`."""
         if not 1 <= limit <= PAGE_ITEMS_MAX:
             raise InvalidInput.of("limit", got=limit, expected=f"1 to {PAGE_ITEMS_MAX}")
         return tuple(await self._store.read(lambda tx: sql.members(tx, checked_tenant(tenant), role, after, limit)))
 
     def uid_of(self, tenant: TenantId, uri: str) -> Uid:
-        """The entity that a resource string or an identity means."""
+        """The entity that a resource string or an identity means: of an identity its line."""
         agent = names.named_agent(uri)
         if agent is None:
             return names.resource_uid(uri)
         identity = find_identity(self._nhi, tenant, agent)
-        return Uid("Agent", agent) if identity is None else names.principal_uid(identity.kind, agent)
+        return Uid("Agent", agent) if identity is None else names.principal_uid(identity.kind, identity.origin)
 
     async def put_entity(
         self, tenant: TenantId, uri: str, attrs: Mapping[str, Any], parents: Sequence[Uid] = (), *, actor: str
@@ -116,3 +131,11 @@ class EntityBook(Core):
         done = await self._store.write(drop)
         await self._store.settled()
         return done
+
+
+def announce_roles(tx: Tx, line: Sequence[Identity]) -> None:
+    """Whoever speaks for the line has other roles now. A signal holds about 50 names."""
+    tenant, origin = line[0].tenant, line[0].origin
+    for start in range(0, len(line), LINE_NAMES_MAX):
+        names = tuple(i.nhi for i in line[start : start + LINE_NAMES_MAX])
+        announce(tx, Change(tenant, roles_of=origin, line=names))

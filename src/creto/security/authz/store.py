@@ -106,6 +106,10 @@ def members(tx: ReadTx, tenant: TenantId, role: str, after: str, limit: int) -> 
     return [RoleAssignment(*row) for row in rows]
 
 
+def holders(tx: ReadTx, tenant: TenantId, role: str) -> list[AgentId]:
+    return [row[0] for row in tx.all("SELECT agent FROM authz_role WHERE tenant = ? AND role = ?", tenant, role)]
+
+
 def put_entity(tx: Tx, tenant: TenantId, uid: Uid, attrs: bytes, parents: bytes, now: int) -> None:
     tx.run(
         "INSERT INTO authz_entity (tenant, type, id, attrs, parents, changed_at) VALUES (?, ?, ?, ?, ?, ?) "

@@ -252,6 +252,8 @@ class PolicyVersion(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
 
 
 class RoleAssignment(msgspec.Struct, frozen=True):
+    """`agent` is the origin of the line that holds the role: the first key that a person or program ever had here."""
+
     tenant: TenantId
     agent: AgentId
     role: str

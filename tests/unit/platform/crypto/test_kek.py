@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from creto.common.errors import CryptoError
-from creto.platform.crypto import Kek, KekConfig, KekSource
+from creto.platform.crypto import Kek, KekSource
 from creto.platform.crypto.kek import CommandKek, decoded
 
 VALUE = bytes(range(32))
@@ -95,13 +95,6 @@ def test_a_command_that_hangs_is_ended_with_what_it_started() -> None:
 @pytest.mark.parametrize("uri", ["", "file:", "vault:x", "/etc/kek", "command:", "env:"])
 def test_a_source_that_is_none(uri: str) -> None:
     assert "file:…" in why(uri)
-
-
-def test_the_configuration_s_words(kek_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CRETO_OLD_KEK", bytes(32).hex())
-    current, previous = KekConfig(f"file:{kek_file}", ("env:CRETO_OLD_KEK",)).load()
-    assert current.id == ID
-    assert [kek.id for kek in previous] == [Kek(bytes(32)).id]
 
 
 def test_it_shows_nowhere() -> None:

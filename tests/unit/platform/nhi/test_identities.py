@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from creto.common import wire
-from creto.common.errors import EnablementError
+from creto.common.errors import EnablementError, Unauthorized
 from creto.common.ids import AgentId, AgentIdentity, SandboxId, TenantId
 from creto.common.timestamps import DAY, SECOND, ConsensusTimestamp
 from creto.platform.crypto import SignatureSuite, SigningKey, VerifyKey, jose
@@ -279,3 +279,47 @@ async def test_a_root_acts_on_its_own_account_and_an_agent_does_not(town: Town) 
         town.nhi.recheck(own)
     with pytest.raises(EnablementError, match="PL-103"):
         town.nhi.rooted(ada.nhi, tenant=TENANT)
+
+
+@pytest.mark.parametrize("ending", ["resume", "revoke"])
+async def test_what_was_signed_while_suspended_is_never_accepted(town: Town, ending: str) -> None:
+    """given a signature made while suspended / when the signer is resumed, or revoked / then it does not hold, and what was signed before does."""
+    ada = await town.human()
+    signature = ada.key.sign(b"yes", b"test/v1")
+    before = town.clock.now()
+    town.clock.move(SECOND)
+    suspended = town.clock.now()
+    await town.nhi.suspend(TENANT, ada.nhi)
+    town.clock.move(SECOND)
+    during = town.clock.now()
+    town.clock.move(SECOND)
+    await (town.nhi.resume if ending == "resume" else town.nhi.revoke)(TENANT, ada.nhi)
+
+    def accepted(at: int) -> bool:
+        try:
+            town.nhi.validate_signature(
+                ada.nhi, b"yes", signature, b"test/v1", tenant=TENANT, at=ConsensusTimestamp(at)
+            )
+        except Unauthorized as error:
+            assert error.code in ("PL-103", "PL-104")
+            return False
+        return True
+
+    assert accepted(before)
+    assert accepted(suspended - 1)
+    assert not accepted(suspended)
+    assert not accepted(during)
+    assert accepted(town.clock.now()) is (ending == "resume")
+
+
+async def test_a_state_that_nobody_kept_is_refused(town: Town) -> None:
+    """given an identity whose earlier states are not on record / when its past is asked / then the answer is no, and for what is known yes."""
+    ada = await town.human()
+    signature, then = ada.key.sign(b"yes", b"test/v1"), town.clock.now()
+    for step in (town.nhi.suspend, town.nhi.resume):
+        town.clock.move(SECOND)
+        await step(TENANT, ada.nhi)
+    await town.store.write(lambda tx: tx.run("DELETE FROM nhi_state WHERE version < 3"))
+    with pytest.raises(Unauthorized, match="nobody kept"):
+        town.nhi.validate_signature(ada.nhi, b"yes", signature, b"test/v1", tenant=TENANT, at=then)
+    town.nhi.validate_signature(ada.nhi, b"yes", signature, b"test/v1", tenant=TENANT, at=town.clock.now())

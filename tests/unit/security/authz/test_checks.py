@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from creto.common.errors import InternalError, InvalidInput
+from creto.common.errors import InternalError, InvalidInput, NotFound
+from creto.platform.nhi import rotation_proofs
 from creto.security.authz import (
     Allow,
     AuthzRequest,
@@ -24,7 +25,7 @@ from creto.security.authz import (
 from creto.security.authz.cedar import Uid
 from creto.store import open_store
 from tests.quotas import Quota
-from tests.unit.platform.nhi.town import TENANT
+from tests.unit.platform.nhi.town import TENANT, Person, key
 from tests.unit.security.authz.office import PARTS, READ, SANDBOX, Office, Ticks
 
 BIG = """
@@ -35,6 +36,7 @@ NEVER = '@id("never") forbid (principal, action == Action::"funds.transfer", res
 
 
 async def test_everything_is_denied_until_something_permits_it(office: Office) -> None:
+    await office.hire("Olive", "operator")
     ada = await office.hire("Ada")
     assert isinstance(office.check(ada), Deny)
     await office.authz.assign_role(TENANT, ada.nhi, "operator", actor=ada.nhi)
@@ -153,6 +155,7 @@ async def test_an_agent_is_in_its_owner_but_in_none_of_the_owners_roles(office: 
 
 
 async def test_revoked_suspended_and_resumed(office: Office) -> None:
+    await office.hire("Olive", "operator")
     ada = await office.hire("Ada", "operator")
     assert isinstance(office.check(ada), Allow)
     await office.town.nhi.suspend(TENANT, ada.nhi)
@@ -336,3 +339,37 @@ async def test_what_is_no_name_is_refused(tmp_path: Path, action: object, resour
     with pytest.raises(InvalidInput, match="PL-400"):
         office.authz.check(ada.nhi, action, resource, tenant=TENANT)  # type: ignore[arg-type]
     store.close()
+
+
+async def test_roles_and_attributes_follow_the_line(office: Office) -> None:
+    """given a role and a group of an identity / when its key is rotated / then the successor has both, and loses them by either key's name."""
+    ada = await office.hire("Ada", "developer")
+    heir = Person(key(4_000_001))
+    old_proof, new_proof = rotation_proofs(ada.key, heir.key, tenant=TENANT)
+    proofs = {"old_proof": old_proof, "new_proof": new_proof}
+    await office.town.nhi.rotate(TENANT, ada.nhi, heir.key.public, **proofs)
+    assert isinstance(office.check(heir, "sandbox.spawn"), Allow)
+    assert await office.authz.roles(TENANT, heir.nhi) == ("developer",)
+    assert [m.agent for m in await office.authz.members(TENANT, "developer")] == [ada.nhi]
+
+    await office.authz.unassign_role(TENANT, ada.nhi, "developer", actor=ada.nhi)
+    assert isinstance(office.check(heir, "sandbox.spawn"), Deny)
+    await office.authz.assign_role(TENANT, heir.nhi, "developer", actor=ada.nhi)
+    assert isinstance(office.check(ada, "sandbox.spawn"), Allow)
+    assert isinstance(office.check(heir, "sandbox.spawn"), Allow)
+    await office.authz.unassign_role(TENANT, heir.nhi, "developer", actor=ada.nhi)
+    assert isinstance(office.check(ada, "sandbox.spawn"), Deny)
+
+    text = 'permit (principal in Group::"night", action, resource);'
+    await office.authz.upload_policies(TENANT, text, actor=ada.nhi, activate=True)
+    await office.authz.put_entity(TENANT, ada.nhi, {}, [Uid("Group", "night")], actor=ada.nhi)
+    assert isinstance(office.check(heir), Allow)
+
+
+async def test_nobody_unknown_gets_a_role(office: Office) -> None:
+    stranger = Person(key(4_000_002)).nhi
+    for act in (office.authz.assign_role, office.authz.unassign_role):
+        with pytest.raises(NotFound, match="PL-102"):
+            await act(TENANT, stranger, "operator", actor=stranger)
+    with pytest.raises(NotFound, match="PL-102"):
+        await office.authz.roles(TENANT, stranger)

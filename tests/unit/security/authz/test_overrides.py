@@ -67,6 +67,7 @@ async def test_other_policies_void_it(office: Office, ada: Person) -> None:
 
 
 async def test_a_revoked_agent_has_no_override(office: Office, ada: Person) -> None:
+    await office.hire("Olive", "operator")
     text, admitted = await token(office, ada), await office.authz.admit(await token(office, ada), tenant=TENANT)
     await office.town.nhi.revoke(TENANT, ada.nhi)
     with pytest.raises(Unauthorized, match="PL-703"):

@@ -113,9 +113,9 @@ async def test_why(office: Office, ada: Person) -> None:
 
 async def test_every_change_is_in_the_ledger(office: Office, ada: Person) -> None:
     await office.authz.upload_policies(TENANT, OPEN, actor=ada.nhi, activate=True)
-    await office.authz.assign_role(TENANT, ada.nhi, "operator", actor=ada.nhi)
-    await office.authz.assign_role(TENANT, ada.nhi, "operator", actor=ada.nhi)  # no change
-    await office.authz.unassign_role(TENANT, ada.nhi, "operator", actor=ada.nhi)
+    await office.authz.assign_role(TENANT, ada.nhi, "developer", actor=ada.nhi)
+    await office.authz.assign_role(TENANT, ada.nhi, "developer", actor=ada.nhi)  # no change
+    await office.authz.unassign_role(TENANT, ada.nhi, "developer", actor=ada.nhi)
     await office.authz.put_entity(TENANT, SANDBOX, {"a": 1}, actor=ada.nhi)
     rows = await office.store.read(lambda tx: tx.ledger_tail(Position(), 100))
     events = [decode(row.body, Entry).event for row in rows]
