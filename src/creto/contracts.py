@@ -253,12 +253,24 @@ class HumanIdentity(Wire, frozen=True, kw_only=True):
     email: str | None = None
 
 
+class ArgumentBound(Wire, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """A limit on one argument, named by its place: equal to a JSON value, or a number not above another."""
+
+    path: str
+    equal: str | None = None
+    at_most: str | None = None
+
+
 class Approved(Tagged, frozen=True, kw_only=True):
+    """`arguments` are what may be done, where a human changed what was asked or approved a part of it."""
+
     approver: HumanIdentity
     signature: bytes
     timestamp: ConsensusTimestamp
     notes: str | None = None
     override_token: str | None = None
+    arguments: bytes | None = None
+    approved_items: tuple[str, ...] = ()
 
 
 class Denied(Tagged, frozen=True, kw_only=True):
@@ -266,10 +278,12 @@ class Denied(Tagged, frozen=True, kw_only=True):
     signature: bytes
     timestamp: ConsensusTimestamp
     reason: str
+    counter: tuple[ArgumentBound, ...] = ()  # not this, but a call within these bounds
 
 
 class TimedOut(Tagged, frozen=True, kw_only=True):
     timeout_action: TimeoutAction
+    override_token: str | None = None  # with auto_approve
 
 
 ApprovalResult = Approved | Denied | TimedOut

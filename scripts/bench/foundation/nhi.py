@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -32,7 +34,7 @@ async def measured(scale: Scale) -> list[Row]:
         store = open_store(f"sqlite:///{Path(folder)}/bench.db", parts=PARTS)
         try:
             town = await Town.open(store)
-            alone = await keys(town, scale)
+            alone = [*await keys(town, scale), await elsewhere(town, f"sqlite:///{Path(folder)}/bench.db", scale)]
             return [*await chains(town, scale), *alone]  # chains last: their many services all hear each revocation
         finally:
             store.close()
@@ -63,6 +65,29 @@ async def chains(town: Town, scale: Scale) -> list[Row]:
         ),
         beside(latency(f"chain of {LENGTH} hybrid links from bytes, warm", warm, aim=100.0), scale, "biscuit", "agt delegation"),
     ]  # fmt: skip
+
+
+async def elsewhere(town: Town, url: str, scale: Scale) -> Row:
+    """From the call of a revocation to the refusal in another process that asks without pause."""
+    people = await town.line(1)
+    node = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.integration.platform.nhi.validating_node", url,
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    assert node.stdin
+    assert node.stdout
+    reached: list[float] = []
+    await node.stdout.readline()
+    for number in range(scale.count(100, 10)):
+        leaf = await town.agent(f"leaf {number}")
+        node.stdin.write(chain_of([*people, leaf]).to_bytes().hex().encode() + b"\n")
+        await node.stdout.readline()
+        began = time.monotonic_ns()
+        await town.nhi.revoke(TENANT, leaf.nhi)
+        reached.append((int((await node.stdout.readline()).split()[2]) - began) / 1_000)
+    node.stdin.close()
+    await node.wait()
+    return latency("revocation, refused in another process", reached, must=50 * MS)
 
 
 async def keys(town: Town, scale: Scale) -> list[Row]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 import msgspec
 
+import creto.oversight.decisions  # noqa: F401 - makes its kind of file known
 from creto.cli.choices import file_path
 from creto.cli.context import Cli, Command, pass_cli, read
 from creto.cli.exits import Exit
@@ -50,7 +51,7 @@ def verify(
     people_file: Path | None,
     seen_files: tuple[Path, ...],
 ) -> None:
-    """Verify proofs, checkpoints, exported logs (a folder), delegation chains and decision certificates.
+    """Verify proofs, checkpoints, exported logs (a folder), delegation chains, decision certificates and oversight decisions.
 
     The file says what it is; the keys say whom to believe, and have to come from elsewhere than the file. Exit code 7 if any does not
     hold.

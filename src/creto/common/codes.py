@@ -216,11 +216,15 @@ ROWS: tuple[CodeRow, ...] = (
     # Oversight
     CodeRow("OV-202", "OversightRequired", 202, G.FAILED_PRECONDITION, "The notification is queued", None, BACKOFF),
     CodeRow("OV-400", "InvalidInput", 400, G.INVALID_ARGUMENT, "The request is not valid"),
+    CodeRow("OV-401", "SignatureVerificationFailed", 401, G.UNAUTHENTICATED, "The decision's signature is not valid"),
     CodeRow("OV-403", "Unauthorized", 403, G.PERMISSION_DENIED, "The approver is not eligible"),
     CodeRow("OV-404", "NotFound", 404, G.NOT_FOUND, "No such approval request"),
     CodeRow("OV-408", "ApprovalTimeout", 408, G.DEADLINE_EXCEEDED, "Nobody decided in time"),
     CodeRow("OV-409", "IdempotencyConflict", 409, G.ABORTED, "The request was decided or changed already"),
+    CodeRow("OV-410", "AlreadyExists", 409, G.FAILED_PRECONDITION, "The approval was taken back or can no longer be used", "Ask for a new approval."),
+    CodeRow("OV-424", "Unauthorized", 409, G.FAILED_PRECONDITION, "Nobody could approve this", "Name approvers who are registered and are not the agent's owner or ancestors."),
     CodeRow("OV-451", "ApprovalDenied", 403, G.PERMISSION_DENIED, "The request was denied"),
+    CodeRow("OV-504", "Timeout", 504, G.DEADLINE_EXCEEDED, "The wait has ended, the request stays open", "Ask again with the same request: the decision is kept.", BACKOFF),
     CodeRow("OV-503", "ConnectionFailed", 503, G.UNAVAILABLE, "No reasoning context is available", None, BACKOFF),
     # Messaging
     CodeRow("MS-001", "SignatureVerificationFailed", 400, G.INVALID_ARGUMENT, "The message's signature is not valid"),

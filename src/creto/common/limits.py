@@ -216,6 +216,37 @@ REFUSALS_CALLERS_MAX: Final = 10_000  # callers whose refusals are counted at on
 REFUSAL_KINDS_MAX: Final = 32  # actions and codes of one caller that are counted apart
 OUTCOME_TRIES_MAX: Final = 8  # writes of one outcome: some ten seconds, within the caller's deadline
 
+# Oversight
+OVERSIGHT_ARGUMENTS_BYTES_MAX: Final = 64 * 1024  # all of it is shown to a human; larger things are named by a digest
+OVERSIGHT_ARGUMENTS_DEPTH_MAX: Final = 32  # deeper structures nobody reads
+OVERSIGHT_REASONING_CHARS_MAX: Final = 8_000  # of what the agent says: four pages, then a mark that there is more
+OVERSIGHT_REASONING_ITEMS: Final = 10  # the spec's limit on memories fetched for one request
+OVERSIGHT_REASONING_S_MAX: Final = 2.0  # an approver rather sees the request without the agent's reasons than late
+OVERSIGHT_BRIEF_CHARS: Final = 240  # of one argument on a channel with little room
+OVERSIGHT_ITEMS_MAX: Final = 100  # acts in one request: more nobody judges one by one
+OVERSIGHT_TEXT_CHARS_MAX: Final = 4_000  # a reason, comment, question or answer
+OVERSIGHT_NOTES_MAX: Final = 200  # comments, questions and answers of one request
+OVERSIGHT_VOTES_MAX: Final = 500  # votes of one request, changed ones too
+OVERSIGHT_ROUNDS_MAX: Final = 20  # edits of one request
+OVERSIGHT_TIERS_MAX: Final = 16  # a chain of an hour each is most of a day
+OVERSIGHT_APPROVERS_MAX: Final = 256  # names in one tier or group
+OVERSIGHT_GROUPS_MAX: Final = 10_000  # groups, addresses and delegations of a tenant, held in memory
+OVERSIGHT_TIMEOUT_S_MAX: Final = 30 * 86_400  # a month: who waits longer has forgotten
+OVERSIGHT_CLAIM_S_MAX: Final = 3_600  # a claim holds the escalation back for an hour at most
+OVERSIGHT_EXTENSION_S_MAX: Final = 3_600  # by which one tier can be made longer in all
+OVERSIGHT_SNOOZE_S_MAX: Final = 86_400  # a request that sleeps longer is not on its way to a decision
+OVERSIGHT_DELEGATION_STEPS_MAX: Final = 4  # who stands in for whom who stands in for whom
+OVERSIGHT_DELEGATION_S_MAX: Final = 90 * 86_400  # a quarter: a longer absence is a change of the group
+OVERSIGHT_GRANT_S_MAX: Final = 7 * 86_400  # an approval in advance is renewed every week
+OVERSIGHT_GRANT_USES_MAX: Final = 10_000  # beyond it the policy is wrong, not the asking
+OVERSIGHT_BREAK_GLASS_S_MAX: Final = 3_600  # an emergency longer than this has time for an approval
+OVERSIGHT_KEY_GRACE_S_MAX: Final = 300  # a signed vote is not longer on its way
+OVERSIGHT_DECISION_BYTES_MAX: Final = 4 * 1024 * 1024  # 500 hybrid-signed votes in base64
+OVERSIGHT_TIMER_BATCH: Final = 200  # requests that one step of the timer moves
+OVERSIGHT_TIMER_S: Final = 0.1  # how late a deadline is noticed; votes notice it themselves
+OVERSIGHT_WAITERS_MAX: Final = 100_000  # coroutines that wait in one process, about 2 KiB each
+OVERSIGHT_PERMITS_KEPT_MAX: Final = 10_000  # tokens handed out by this process, for who asks twice
+
 # Processes
 CHILD_BACKOFF_S_MAX: Final = 30.0  # a role that keeps crashing is tried twice a minute
 CHILD_HEALTHY_S: Final = 60.0  # who lived so long begins anew with short pauses

@@ -33,8 +33,8 @@ from creto.security.authz import tokens
 from creto.security.authz.core import Core
 from creto.security.authz.directory import find_identity
 from creto.security.authz.hits import Ticks
-from creto.security.authz.types import OverrideToken, QuotaHook
-from creto.store.types import Store, Tx
+from creto.security.authz.types import OverrideDraft, OverrideToken, QuotaHook
+from creto.store.types import ReadTx, Store, Tx
 
 KEPT_NS = DAY  # used tokens are remembered this long after they have expired
 TOKEN_ID_BYTES = 24  # 192 bits: nobody guesses one
@@ -70,6 +70,25 @@ class Overrides(Core):
         actor: str,
     ) -> str:
         """A token for one act that was approved. `args_digest` is the digest of the arguments that the human saw."""
+        draft = await self.draft_override(
+            tenant=tenant, agent=agent, action=action, resource=resource, args_digest=args_digest, ttl_s=ttl_s,
+            request_id=request_id,
+        )  # fmt: skip
+        await self._store.write(lambda tx: self.issue_draft(tx, draft, actor=actor))
+        return draft.text
+
+    async def draft_override(
+        self,
+        *,
+        tenant: TenantId,
+        agent: AgentId,
+        action: str,
+        resource: str,
+        args_digest: bytes,
+        ttl_s: int = OVERRIDE_TTL_S_MAX,
+        request_id: str = "",
+    ) -> OverrideDraft:
+        """A signed token that is worth nothing until `issue_draft` has committed: for who issues it together with a change of their own."""
         tenant, now = checked_tenant(tenant), self._clock.now()
         if not 1 <= ttl_s <= OVERRIDE_TTL_S_MAX:
             raise InvalidInput.of("ttl_s", got=ttl_s, expected=f"1 to {OVERRIDE_TTL_S_MAX}")
@@ -88,19 +107,29 @@ class Overrides(Core):
             expires_at=ConsensusTimestamp(now + ttl_s * SECOND),
             request_id=request_id,
         )
-        text = tokens.signed(token, self._key)
+        return OverrideDraft(token, tokens.signed(token, self._key))
 
-        def issue(tx: Tx) -> None:
-            sql.prune_overrides(tx, tenant, now - KEPT_NS)
-            sql.add_override(tx, tenant, token.token_id, token.agent, token.expires_at)
-            self._record(
-                tx, tenant, "override_issued", "OverrideIssued", actor=actor, subject=token.agent, now=now,
-                fields={"token_id": token.token_id, "action": action, "resource": resource, "request_id": request_id,
-                        "args_digest": args_digest, "policy_version": version, "expires_at": token.expires_at},
-            )  # fmt: skip
+    def issue_draft(self, tx: Tx, draft: OverrideDraft, *, actor: str) -> None:
+        token = draft.token
+        sql.prune_overrides(tx, token.tenant, token.issued_at - KEPT_NS)
+        sql.add_override(tx, token.tenant, token.token_id, token.agent, token.expires_at)
+        self._record(
+            tx, token.tenant, "override_issued", "OverrideIssued", actor=actor, subject=token.agent, now=token.issued_at,
+            fields={"token_id": token.token_id, "action": token.action, "resource": token.resource,
+                    "request_id": token.request_id, "args_digest": token.args_digest,
+                    "policy_version": token.policy_version, "expires_at": token.expires_at},
+        )  # fmt: skip
 
-        await self._store.write(issue)
-        return text
+    def withdraw_override(self, tx: Tx, token_id: str, *, tenant: TenantId) -> bool:
+        """Take an issued token back within the caller's transaction; False if it was used or admitted: then it has had its effect, or will."""
+        sql.override(tx, tenant, token_id)  # its row is held, as a use holds it
+        if sql.is_used(tx, tenant, token_id):
+            return False
+        sql.revoke_override(tx, tenant, token_id, self._clock.now())
+        return True
+
+    def override_used(self, tx: ReadTx, token_id: str, *, tenant: TenantId) -> bool:
+        return sql.is_used(tx, tenant, token_id)
 
     def validate_override_token(self, token: str, *, tenant: TenantId) -> OverrideToken:
         """Whether it is ours, of this tenant and in time; using it is another matter. PL-703, PL-705, PL-706."""

@@ -272,3 +272,10 @@ class OverrideToken(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     issued_at: ConsensusTimestamp
     expires_at: ConsensusTimestamp
     request_id: str = ""  # the oversight request that was approved
+
+
+class OverrideDraft(msgspec.Struct, frozen=True):
+    """A token and its text, not issued yet."""
+
+    token: OverrideToken
+    text: str

@@ -1,0 +1,150 @@
+"""What makes a ballot count, and what the votes of a request amount to: rules on values, without a store.
+
+check_bound(record, ballot)          # OV-401, OV-409: it is about exactly what stands here now
+verdict, items = outcome(ask, cast)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+
+import msgspec
+
+from creto.common.errors import IdempotencyConflict, SignatureVerificationFailed
+from creto.common.ids import RequestId
+from creto.common.limits import CLOCK_SKEW_MS_MAX, OVERSIGHT_VOTES_MAX
+from creto.common.timestamps import MILLISECOND, SECOND, ConsensusTimestamp, iso
+from creto.oversight import edits, grants
+from creto.oversight.decisions import Ballot, CastVote, Evidence, SignedBallot
+from creto.oversight.policies import policy_hash, refusal
+from creto.oversight.quorum import Tally, tally
+from creto.oversight.store import Record
+from creto.oversight.types import Ask, RequestState, Verdict
+from creto.platform.audit.events import ApprovalReceived, DenialReceived
+from creto.platform.crypto import digest
+
+
+class Counted(StrEnum):
+    VOTE = "vote"  # a vote that was not there before
+    REPEATED = "repeated"  # the same click, delivery or ballot again: nothing changed
+
+
+class Receipt(msgspec.Struct, frozen=True):
+    """What the approver is told, the same however often they send it."""
+
+    request_id: RequestId
+    state: RequestState
+    round: int
+    approvals: int
+    denials: int
+    missing: int
+    missing_groups: tuple[str, ...] = ()
+    counted: Counted = Counted.VOTE
+
+
+def repeated(cast: Sequence[CastVote], ballot: Ballot) -> bool:
+    """The same ballot, or the same human saying the same in the same round: nothing new."""
+    ballots = [vote.signed.ballot for vote in cast]
+    mine = [one for one in ballots if one.person == ballot.person]
+    return any(one.nonce == ballot.nonce for one in ballots) or bool(mine and said(mine[-1]) == said(ballot))
+
+
+def said(ballot: Ballot) -> tuple[object, ...]:
+    """What makes two votes of one human the same."""
+    return (ballot.round, ballot.verdict, ballot.items, ballot.wish, ballot.counter, ballot.on_behalf_of)
+
+
+def outcome(ask: Ask, cast: Sequence[CastVote]) -> tuple[Verdict | None, tuple[str, ...]]:
+    """The decision, and of a batch the items that may be executed. A batch is decided when each of its items is."""
+    votes = [vote.vote() for vote in cast]
+    if not ask.items:
+        return tally(ask.policy.quorum, votes, round=ask.round).verdict, ()
+    each = {
+        item.item_id: tally(ask.policy.quorum, votes, round=ask.round, item=item.item_id).verdict for item in ask.items
+    }
+    if None in each.values():
+        return None, ()
+    kept = edits.kept_items(ask.items, [item_id for item_id, verdict in each.items() if verdict is Verdict.APPROVE])
+    return (Verdict.APPROVE, kept) if kept else (Verdict.DENY, ())
+
+
+def check_bound(record: Record, ballot: Ballot) -> None:
+    """The ballot is about exactly what stands here now."""
+    ask = record.ask
+    if ballot.round != ask.round:
+        raise changed(ask)
+    bound = {
+        "request_id": ask.request_id, "agent": ask.agent, "action": ask.action, "resource": ask.resource,
+        "args_hash": record.args_hash, "display_hash": record.display_hash, "policy_id": ask.policy.policy_id,
+        "policy_version": ask.policy.version, "policy_hash": policy_hash(ask.policy),
+    }  # fmt: skip
+    for field, value in bound.items():
+        if getattr(ballot, field) != value:
+            raise not_ours(field, getattr(ballot, field))
+    if not 0 <= ballot.tier <= record.progress.tier:
+        raise not_ours("tier", ballot.tier)
+
+
+def check_time(ask: Ask, signed: SignedBallot, now: ConsensusTimestamp) -> None:
+    skew = CLOCK_SKEW_MS_MAX * MILLISECOND
+    if not ask.created_at - skew <= signed.ballot.signed_at <= now + skew:
+        raise not_ours("signed_at", iso(signed.ballot.signed_at))
+
+
+def in_grace(ask: Ask, ballot: Ballot, revoked_at: int, now: ConsensusTimestamp) -> bool:
+    return ballot.signed_at < revoked_at and now - revoked_at <= ask.policy.key_grace_s * SECOND
+
+
+def check_content(ask: Ask, ballot: Ballot, cast: Sequence[CastVote]) -> None:
+    if len(cast) >= OVERSIGHT_VOTES_MAX:
+        raise refusal("votes", len(cast), f"{OVERSIGHT_VOTES_MAX} at most")
+    if ask.policy.reason_required and ballot.verdict is Verdict.DENY and not ballot.reason.strip():
+        raise refusal("reason", "no reason", "why it is denied")
+    voted = [
+        vote for vote in cast if vote.signed.ballot.person == ballot.person and vote.signed.ballot.round == ask.round
+    ]
+    if voted and not ask.policy.vote_change:
+        raise IdempotencyConflict(
+            "OV-409", "the policy lets nobody change their vote", field="verdict", got=str(ballot.verdict)
+        )
+    if ballot.counter and ballot.verdict is not Verdict.DENY:
+        raise refusal(
+            "counter", str(ballot.verdict), "a denial: a counter-proposal says what would be approved instead"
+        )
+    edits.check_bounds(ballot.counter)
+    edits.check_verdicts(ask, ballot.items)
+    grants.check_wish(ask, ballot.wish)
+
+
+def said_event(ask: Ask, ballot: Ballot) -> ApprovalReceived | DenialReceived:
+    if ballot.verdict is Verdict.APPROVE:
+        return ApprovalReceived(request_id=ask.request_id, approver=ballot.person)
+    return DenialReceived(request_id=ask.request_id, approver=ballot.person, reason=ballot.reason or None)
+
+
+def receipt(record: Record, cast: Sequence[CastVote], what: Counted) -> Receipt:
+    ask = record.ask
+    now: Tally = tally(ask.policy.quorum, [vote.vote() for vote in cast], round=ask.round)
+    return Receipt(
+        ask.request_id, record.progress.state, ask.round, len(now.approvals), len(now.denials), now.missing,
+        now.missing_groups, what,
+    )  # fmt: skip
+
+
+def delivery_nonce(request_id: RequestId, evidence: Evidence) -> str:
+    """One delivery of one channel is one ballot, however often it is sent."""
+    return digest(f"{evidence.channel}\n{request_id}\n{evidence.delivery}".encode()).hex()
+
+
+def changed(ask: Ask) -> IdempotencyConflict:
+    return IdempotencyConflict(
+        "OV-409",
+        "SUPERSEDED: the request was edited since this was shown",
+        field="round",
+        expected=f"round {ask.round}",
+    )
+
+
+def not_ours(field: str, got: object) -> SignatureVerificationFailed:
+    return SignatureVerificationFailed.of(field, got=got, expected="what was shown for this request", code="OV-401")

@@ -1,0 +1,267 @@
+"""What the approver sees, made by us from facts, the same on every channel; its hash is in what they sign.
+
+    shown = render(ask)
+    shown.hash          # display_hash
+    shown.text()        # for a terminal or a mail; a page and a card lay the same fields out
+
+In this order: the effect in plain words, risk and policy, every argument, what differs from the last similar approved call, how far it reaches,
+what was found hidden in the text. What the agent says comes last, fenced, and is nowhere else: an agent writes no field of ours.
+
+INVARIANT: every argument is shown, whole; what is masked as a secret is shown as masked. Nothing is cut here: what is too large to be shown
+is not accepted as a request.
+INVARIANT: the same request gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from decimal import Decimal
+
+import msgspec
+
+from creto.common import wire
+from creto.common.limits import OVERSIGHT_BRIEF_CHARS, OVERSIGHT_REASONING_CHARS_MAX
+from creto.common.redact import MASK, is_secret_name, redacted_text
+from creto.oversight.arguments import PLAIN_KEY, Number, Value, keys, leaves, parsed, text
+from creto.oversight.edits import number
+from creto.oversight.hostile import Trick, visible
+from creto.oversight.types import Ask, Assurance
+from creto.platform.crypto import tagged_digest
+
+TEMPLATE = "creto/oversight/display/v1"
+SAYS = "The agent says (not verified):"
+EFFECTS: dict[str, str] = {
+    "sandbox.spawn": "start a sandbox",
+    "sandbox.exec": "run a program in a sandbox",
+    "sandbox.write": "write into a sandbox",
+    "sandbox.privileged": "do a privileged operation",
+    "network.egress": "connect to the outside",
+    "secret.read": "read a secret",
+    "secret.write": "change a secret",
+    "funds.transfer": "transfer money",
+    "payment.approve": "approve a payment",
+    "data.export": "export data",
+    "data.delete": "delete data",
+    "code.deploy": "deploy code",
+    "email.send": "send a mail",
+    "tool.call": "call a tool",
+    "cost_threshold": "go on although a cost limit is crossed",
+    "quota_breach": "go on although a quota is nearly or wholly used up",
+    "break_glass_review": "have its use of break-glass reviewed",
+}
+AMOUNTS = ("amount", "value", "price", "cost", "total", "limit")
+
+
+class Line(msgspec.Struct, frozen=True):
+    """A name and a value, both made visible."""
+
+    name: str
+    value: str
+
+    def __str__(self) -> str:
+        return f"{self.name} = {self.value}" if self.name else self.value
+
+
+class Display(msgspec.Struct, frozen=True, kw_only=True):
+    """Every field is ready to be shown as plain text; a channel only escapes its own markup."""
+
+    template: str = TEMPLATE
+    request_id: str
+    round: int
+    effect: str
+    agent: str
+    acts_for: str
+    action: str
+    resource: str
+    risk: str
+    risks: tuple[str, ...]
+    policy: str
+    arguments: tuple[Line, ...]
+    changes: tuple[str, ...]
+    reach: tuple[str, ...]
+    facts: tuple[str, ...]
+    warnings: tuple[str, ...]
+    says: tuple[str, ...]
+    says_note: str = ""
+
+    @property
+    def hash(self) -> bytes:
+        return tagged_digest(wire.encode(self))
+
+    def text(self) -> str:
+        """The whole, for a terminal, a mail, a screen reader."""
+        blocks = [
+            (
+                self.effect,
+                [f"Agent: {self.agent}", f"For: {self.acts_for}", f"Action: {self.action} on {self.resource}"],
+            ),
+            (f"Risk: {self.risk}", [*self.risks, f"Asked because: {self.policy}"]),
+            ("Arguments:", [str(line) for line in self.arguments] or ["none"]),
+            ("Since the last similar approved call:", [*self.changes]),
+            ("Reach:", [*self.reach]),
+            ("Known:", [*self.facts]),
+            ("Take care:", [*self.warnings]),
+            (SAYS, [*(f"| {line}" for line in self.says), self.says_note]),
+        ]
+        return "\n\n".join(
+            "\n".join([head, *(f"  {line}" for line in lines if line)]) for head, lines in blocks if any(lines)
+        )
+
+    def brief(self) -> tuple[str, ...]:
+        """The arguments for a channel with little room: each with its head and its tail, and a mark where the middle was left out."""
+        return tuple(shortened(str(line)) for line in self.arguments)
+
+
+def render(ask: Ask) -> Display:
+    found: set[Trick] = set()
+    value = parsed(ask.arguments)
+    masked = sum(is_masked(path, leaf) for path, leaf in leaves(value))
+    arguments = lines_of(value, found)
+    says, note = said(ask, found)
+    name = shown(ask.agent_name, found)
+    return Display(
+        request_id=ask.request_id,
+        round=ask.round,
+        effect=f"{name} wants to {EFFECTS.get(ask.action, 'do ' + shown(ask.action, found))}: {shown(ask.resource, found)}",
+        agent=f"{name} ({ask.agent})",
+        acts_for=ask.chain[0] if ask.chain else ask.agent,
+        action=shown(ask.action, found),
+        resource=shown(ask.resource, found),
+        risk=str(ask.risk),
+        risks=tuple(
+            f"{one.level}: {shown(one.name, found)} {shown(one.description, found)}".rstrip()
+            for one in ask.risk_factors
+        ),
+        policy=f"{shown(ask.policy.title or ask.policy.policy_id, found)} ({ask.policy.policy_id} version {ask.policy.version})",
+        arguments=arguments,
+        changes=changes(ask.before, value, found),
+        reach=reach(ask, value),
+        facts=ask.facts,
+        warnings=tuple(f"The text holds {trick}." for trick in Trick if trick in found)
+        + ((f"{masked} values are masked as secrets, in whole or in part.",) if masked else ()),
+        says=says,
+        says_note=note,
+    )
+
+
+def lines_of(value: Value, found: set[Trick]) -> tuple[Line, ...]:
+    if value == {}:
+        return ()
+    for key in keys(value):
+        found.update(visible(key).tricks)
+    return tuple(Line(shown(path, found), leaf_shown(path, leaf, found)) for path, leaf in leaves(value))
+
+
+def leaf_shown(path: str, leaf: Value, found: set[Trick]) -> str:
+    """As JSON spells it, so that a text ends where its quotes do."""
+    if isinstance(leaf, Number):
+        return shown(leaf, found)
+    masked = redacted_leaf(path, leaf)
+    if isinstance(masked, str):
+        found.update(visible(masked).tricks)  # what JSON's own escapes make visible is named too
+    return shown(text(masked), found)
+
+
+def redacted_leaf(path: str, leaf: Value) -> Value:
+    if is_secret_place(path):
+        return MASK
+    return redacted_text(leaf) if isinstance(leaf, str) and not isinstance(leaf, Number) else leaf
+
+
+def is_masked(path: str, leaf: Value) -> bool:
+    return redacted_leaf(path, leaf) != leaf
+
+
+def is_secret_place(path: str) -> bool:
+    """Whether the last name on the way, list places aside, is that of a secret."""
+    name = path.split("[")[0].rpartition(".")[2] if path.endswith("]") and '"' not in path else path.rpartition(".")[2]
+    quoted = path.rpartition('["')[2].removesuffix('"]')
+    return is_secret_name(name if PLAIN_KEY.fullmatch(name) else quoted)
+
+
+def changes(before: bytes | None, value: Value, found: set[Trick]) -> tuple[str, ...]:
+    """What differs from the last similar approved call."""
+    if before is None:
+        return ("There was none.",)
+    old, new = dict(leaves(parsed(before))), dict(leaves(value))
+    lines = []
+    for path in sorted(old.keys() | new.keys()):
+        name = shown(path, found) or "arguments"
+        if path not in old:
+            lines.append(f"added {name} = {leaf_shown(path, new[path], found)}")
+        elif path not in new:
+            lines.append(f"removed {name}, it was {leaf_shown(path, old[path], found)}")
+        elif text(old[path]) != text(new[path]) or type(old[path]) is not type(new[path]):
+            lines.append(f"changed {name}: {leaf_shown(path, old[path], found)} → {leaf_shown(path, new[path], found)}")
+    return tuple(lines) or ("Nothing differs.",)
+
+
+def reach(ask: Ask, value: Value) -> tuple[str, ...]:
+    """How far it goes, as far as the arguments tell."""
+    lines = []
+    if ask.items:
+        lines.append(f"{len(ask.items)} acts in one request")
+    if "*" in ask.resource:
+        lines.append("the resource is a pattern: it may mean many")
+    found: set[Trick] = set()
+    for path, count in lists(value):
+        lines.append(f"{shown(path, found) or 'arguments'} names {count}")
+    for path, leaf in leaves(value):
+        amount = number(leaf)
+        if amount is not None and path.rpartition(".")[2] in AMOUNTS and abs(amount) >= Decimal(1):
+            lines.append(f"{shown(path, found)} is {leaf}")
+        if isinstance(leaf, str) and leaf.strip() in ("*", "/", "all", "~", "**", "%"):
+            lines.append(f"{shown(path, found)} means everything")
+    return tuple(lines)
+
+
+def lists(value: Value, path: str = "") -> list[tuple[str, int]]:
+    if isinstance(value, list):
+        return [(path, len(value))] if len(value) > 1 else []
+    if isinstance(value, dict):
+        return [one for key in sorted(value) for one in lists(value[key], f"{path}.{key}" if path else key)]
+    return []
+
+
+def said(ask: Ask, found: set[Trick]) -> tuple[tuple[str, ...], str]:
+    """The agent's own words, each line by itself, bounded with a mark."""
+    lines = [line for part in (ask.description, *ask.reasoning) if part for line in part.split("\n")]
+    room, out, left = OVERSIGHT_REASONING_CHARS_MAX, [], 0
+    for line in lines:
+        if room > 0:
+            out.append(shown(redacted_text(line[:room]), found, prose=True))
+        left += max(0, len(line) - max(0, room))
+        room -= len(line)
+    note = f"({left} characters more are not shown.)" if left else ""
+    if ask.reasoning_code:
+        note = f"(Its reasoning is not available: {ask.reasoning_code}.) {note}".rstrip()
+    return tuple(out), note
+
+
+def shown(words: str, found: set[Trick], *, prose: bool = False) -> str:
+    made = visible(words, prose=prose)
+    found.update(made.tricks)
+    return made.text
+
+
+def shortened(line: str) -> str:
+    if len(line) <= OVERSIGHT_BRIEF_CHARS:
+        return line
+    half = OVERSIGHT_BRIEF_CHARS // 2
+    return f"{line[:half]}⟦{len(line) - 2 * half} characters left out: open the request⟧{line[-half:]}"
+
+
+def summary(says: tuple[str, ...]) -> tuple[str, ...]:
+    """Three lines of what the agent says, and how many there are."""
+    lines = [textwrap.shorten(line, 200, placeholder="⟦…⟧") for line in says[:3]]
+    return (*lines[:2], f"{lines[2]} ⟦{len(says) - 3} lines more⟧") if len(says) > 3 else tuple(lines)
+
+
+def assurance_label(assurance: Assurance, channel: str) -> str:
+    """How a decision is labelled wherever it is shown: who vouches that it was this human."""
+    return {
+        Assurance.BEARER: f"bearer:{channel}",
+        Assurance.RELAYED: f"relayed:{channel}",
+        Assurance.SESSION: f"session:{channel}",
+        Assurance.OWN_KEY: "own key",
+    }[assurance]

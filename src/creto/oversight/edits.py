@@ -1,0 +1,138 @@
+"""Edits: a human approves something other than what was asked: changed arguments, bounds, or a part of a batch.
+
+    edited(ask, b'{"amount": 40}')                   # the next round: earlier votes are stale
+    within((Bound(path="amount", at_most="40"),), b'{"amount": 39}')
+    composed(ask, approved_items)                    # the batch with the approved items alone
+
+INVARIANT: after an edit nobody's earlier vote counts, and what is executed is what the last round showed.
+INVARIANT: decisions on a batch are matched by item id, never by place; an item is left out with what it is pointless without.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal, InvalidOperation
+
+from msgspec.structs import replace
+
+from creto.common.errors import InvalidInput
+from creto.common.limits import INTEGER_MAX, OVERSIGHT_ITEMS_MAX
+from creto.oversight.arguments import Number, Value, leaves, parsed, spelled
+from creto.oversight.types import Ask, BatchItem, Bound
+
+WHOLE = re.compile(r"-?\d{1,19}")
+
+
+def edited(ask: Ask, arguments: bytes) -> Ask:
+    """The request with other arguments."""
+    if ask.items:
+        raise InvalidInput.of("arguments", got="an edit of a batch", expected="a decision on each item", code="OV-400")
+    if spelled(parsed(arguments)) == spelled(parsed(ask.arguments)):
+        raise InvalidInput.of("arguments", got="the same arguments", expected="changed ones", code="OV-400")
+    return replace(ask, arguments=arguments, round=ask.round + 1)
+
+
+def within(bounds: Sequence[Bound], arguments: bytes) -> bool:
+    """Whether the arguments keep every bound; a bounded argument that is missing does not."""
+    found = dict(leaves(parsed(arguments)))
+    return all(bound.path in found and kept(bound, found[bound.path]) for bound in bounds)
+
+
+def kept(bound: Bound, value: Value) -> bool:
+    if bound.equal is not None and spelled(value) != spelled(parsed(bound.equal.encode())):
+        return False
+    if bound.at_most is None:
+        return True
+    amount, limit = number(value), number(Number(bound.at_most))
+    return amount is not None and limit is not None and amount <= limit
+
+
+def check_bounds(bounds: Sequence[Bound]) -> None:
+    for bound in bounds:
+        if bound.equal is None and bound.at_most is None:
+            raise InvalidInput.of(f"bounds.{bound.path}", got="no limit", expected="equal or at_most", code="OV-400")
+        if bound.equal is not None:
+            parsed(bound.equal.encode())
+        if bound.at_most is not None and number(Number(bound.at_most)) is None:
+            raise InvalidInput.of(f"bounds.{bound.path}", got=bound.at_most, expected="a number", code="OV-400")
+
+
+def number(value: Value) -> Decimal | None:
+    """A JSON number, exactly."""
+    if not isinstance(value, Number):
+        return None
+    try:
+        amount = Decimal(value)
+    except InvalidOperation:
+        return None
+    return amount if amount.is_finite() else None
+
+
+def as_context(arguments: bytes) -> dict[str, object]:
+    """The arguments as policies see them. Cedar knows no fractions and no null: a policy that needs such an argument does not let it through."""
+    value = parsed(arguments)
+    return {key: plain(item) for key, item in value.items() if is_plain(item)} if isinstance(value, dict) else {}
+
+
+def is_plain(value: Value) -> bool:
+    if isinstance(value, Number):
+        return WHOLE.fullmatch(value) is not None and abs(int(value)) <= INTEGER_MAX
+    if isinstance(value, list):
+        return all(is_plain(item) for item in value)
+    if isinstance(value, dict):
+        return all(is_plain(item) for item in value.values())
+    return value is not None
+
+
+def plain(value: Value) -> object:
+    if isinstance(value, Number):
+        return int(value)
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    return {key: plain(item) for key, item in value.items()} if isinstance(value, dict) else value
+
+
+def check_items(items: Sequence[BatchItem]) -> None:
+    """Distinct ids, and what an item comes after stands before it: so there is no circle."""
+    if len(items) > OVERSIGHT_ITEMS_MAX:
+        raise InvalidInput.of("items", got=len(items), expected=f"{OVERSIGHT_ITEMS_MAX} at most", code="OV-400")
+    seen: set[str] = set()
+    for item in items:
+        if not item.item_id or item.item_id in seen:
+            raise InvalidInput.of("items", got=f"the item id {item.item_id!r} twice or empty", expected="distinct ids", code="OV-400")  # fmt: skip
+        unknown = [other for other in item.after if other not in seen]
+        if unknown:
+            raise InvalidInput.of(
+                f"items.{item.item_id}.after", got=unknown[0], expected="an item before it", code="OV-400"
+            )
+        parsed(item.arguments)
+        seen.add(item.item_id)
+
+
+def batch_arguments(items: Sequence[BatchItem]) -> bytes:
+    """The whole batch as the arguments of one act."""
+    return spelled({"items": [{"id": item.item_id, "arguments": parsed(item.arguments)} for item in items]})
+
+
+def kept_items(items: Sequence[BatchItem], approved: Iterable[str]) -> tuple[str, ...]:
+    """The approved items that are not pointless: in the order of the batch."""
+    wanted, left = set(approved), []
+    for item in items:
+        if item.item_id in wanted and all(other in left for other in item.after):
+            left.append(item.item_id)
+    return tuple(left)
+
+
+def composed(ask: Ask, approved: Sequence[str]) -> bytes:
+    """The arguments that may be executed."""
+    if not ask.items:
+        return ask.arguments
+    return batch_arguments([item for item in ask.items if item.item_id in approved])
+
+
+def check_verdicts(ask: Ask, items: Mapping[str, object]) -> None:
+    known = {item.item_id for item in ask.items}
+    for item_id in items:
+        if item_id not in known:
+            raise InvalidInput.of("items", got=item_id, expected="an item of this request", code="OV-400")

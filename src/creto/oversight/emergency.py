@@ -1,0 +1,128 @@
+"""Grants in force, and break-glass: act now, have it reviewed after.
+
+    grant = await oversight.break_glass("acme", policy_id, agent=bot, action="code.deploy", resource="service:web", by=ann, reason="outage 7")
+
+Arming makes the review in the same transaction: a request that humans other than the armer decide, and that escalates like any other.
+"""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from creto.common import wire
+from creto.common.errors import NotFound
+from creto.common.ids import AgentId, PolicyId, RequestId, TenantId, checked_name, new_id
+from creto.common.limits import PAGE_ITEMS_DEFAULT
+from creto.contracts import RiskFactor, RiskLevel
+from creto.oversight import grants
+from creto.oversight import store as sql
+from creto.oversight.core import checked_text
+from creto.oversight.eligibility import ineligible
+from creto.oversight.requests import RESOURCE_CHARS_MAX, paged
+from creto.oversight.types import Ask, Grant, GrantKind, NotificationKind
+from creto.oversight.waiting import Waiting
+from creto.store.types import Tx
+
+REVIEW = "break_glass_review"
+
+
+class Emergency(Waiting):
+    async def break_glass(
+        self,
+        tenant: TenantId,
+        policy_id: PolicyId,
+        *,
+        agent: AgentId,
+        action: str,
+        resource: str,
+        by: AgentId,
+        reason: str,
+        ttl_s: int | None = None,
+    ) -> Grant:
+        """Arm it: the agent's calls are approved at once, for minutes, counted, with an alarm to everybody who may approve."""
+        policy, armer = self.policy(tenant, policy_id), self.approver(tenant, by)
+        terms = grants.break_glass_terms(policy)
+        if (
+            not armer.human
+            or not armer.in_force
+            or armer.person not in self.directory(tenant, policy).seats(terms.armers)
+        ):
+            raise ineligible("NOT_ELIGIBLE", "the policy does not let this human break the glass")
+        now, review_id = self.clock.now(), RequestId(new_id("req-"))
+        grant = grants.armed(
+            policy, tenant=tenant, agent=agent, action=checked_name(action, "action"),
+            resource=checked_name(resource, "resource", chars_max=RESOURCE_CHARS_MAX), by=armer.person,
+            reason=checked_text(reason, "reason"), ttl_s=terms.ttl_s_max if ttl_s is None else ttl_s, review=review_id, now=now,
+            grant_id=new_id("grant-"),
+        )  # fmt: skip
+        identity = self.nhi.get_now(tenant, agent)
+        behind = {*self.lineage(tenant, (agent,)), armer.person}
+        ask = Ask(
+            request_id=review_id, tenant=tenant, agent=agent, agent_name=identity.name, chain=(agent,),
+            excluded=tuple(sorted(behind)), action=REVIEW, resource=f"oversight:grant:{grant.grant_id}",
+            arguments=wire.encode({"action": action, "resource": resource, "reason": reason, "armed_by": armer.person}),
+            policy=policy, created_at=now, blocking=False, break_glass=True,
+            risk_factors=(RiskFactor(name="break-glass", level=RiskLevel.HIGH, description="acts before it was approved"),),
+        )  # fmt: skip
+        draft = self.drafted(ask, grant.grant_id)
+
+        def arm(tx: Tx) -> Grant:
+            sql.put_grant(tx, grant)
+            review = self._add(tx, draft, None)
+            self._note_grant(tx, grant, "BreakGlassArmed", by)
+            people = self._reachable(review, draft.directory, self.clock.now())
+            self.tell(tx, review, people, NotificationKind.ALARM, self.clock.now())
+            return grant
+
+        return await self.write(arm)
+
+    async def end_grant(self, tenant: TenantId, grant_id: str, *, by: AgentId) -> Grant:
+        """Disarm, or take back what was approved in advance: by who granted it, or who could have. Ending twice is once."""
+        approver = self.approver(tenant, by)
+
+        def end(tx: Tx) -> Grant:
+            grant, now = sql.locked_grant(tx, tenant, grant_id), self.clock.now()
+            if grant is None:
+                raise NotFound("OV-404", "there is no such grant", field="grant_id", got=grant_id)
+            policy = self.policy(tenant, grant.policy_id)
+            named = [name for tier in policy.tiers for name in tier.approvers]
+            if approver.person != grant.granted_by and approver.person not in self.directory(tenant, policy).seats(
+                named
+            ):
+                raise ineligible("NOT_ELIGIBLE", "only who granted it, or could have, ends a grant")
+            if grant.ended_at is not None:
+                return grant
+            ended = replace(grant, ended_at=now, ended_by=approver.person)
+            sql.put_grant(tx, ended)
+            self._note_grant(
+                tx, ended, "BreakGlassDisarmed" if grant.kind is GrantKind.BREAK_GLASS else "GrantEnded", by
+            )
+            return ended
+
+        return await self.write(end)
+
+    async def grants(self, tenant: TenantId, *, after: str = "", limit: int = PAGE_ITEMS_DEFAULT) -> list[Grant]:
+        return await self.store.read(lambda tx: sql.grants(tx, tenant, after, paged(limit)))
+
+    async def expire_grant(self, tenant: TenantId, grant_id: str) -> bool:
+        """Its time is over: on record, whoever used it or nobody."""
+
+        def expire(tx: Tx) -> bool:
+            grant, now = sql.locked_grant(tx, tenant, grant_id), self.clock.now()
+            if grant is None or grant.ended_at is not None or now < grant.expires_at:
+                return False
+            ended = replace(grant, ended_at=grant.expires_at)
+            sql.put_grant(tx, ended)
+            event = "BreakGlassExpired" if grant.kind is GrantKind.BREAK_GLASS else "GrantExpired"
+            self._note_grant(tx, ended, event, self.service_id)
+            return True
+
+        return await self.write(expire)
+
+    def _note_grant(self, tx: Tx, grant: Grant, event: str, by: AgentId) -> None:
+        self.note(
+            tx, grant.tenant, "oversight:grant", f"oversight:grant:{grant.grant_id}", event, by,
+            {"grant_id": grant.grant_id, "kind": grant.kind, "agent": grant.agent, "action": grant.action,
+             "resource": grant.resource, "reason": grant.reason, "uses": grant.uses, "uses_max": grant.uses_max,
+             "expires_at": grant.expires_at},
+        )  # fmt: skip

@@ -1,0 +1,123 @@
+"""Grants: calls that a human approved in advance, within bounds, a number of times, for a while.
+
+    grant = granted(ask, wishes, by=person, now=now, grant_id=…)     # "Approve for an hour, 10 times"
+    covers(grant, ask, now)
+
+INVARIANT: what is asked beyond the policy's cap is refused, never cut down in silence.
+INVARIANT: what is always asked about (critical risk, or the policy says so) is covered by no standing grant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from creto.common.errors import InvalidInput
+from creto.common.ids import AgentId, RequestId, TenantId
+from creto.common.timestamps import SECOND, ConsensusTimestamp
+from creto.oversight.arguments import args_hash
+from creto.oversight.edits import within
+from creto.oversight.policies import between
+from creto.oversight.types import (
+    Ask,
+    Bound,
+    BreakGlassTerms,
+    Grant,
+    GrantKind,
+    GrantWish,
+    OversightPolicy,
+)
+from creto.platform.consensus import PersonId
+
+COUNTER_TTL_S = 3_600  # a counter-proposal is taken up soon or asked about again
+
+
+def offered(ask: Ask) -> bool:
+    """Whether an approver may say "approve for …"."""
+    return ask.policy.grants is not None and not ask.always_ask and not ask.items
+
+
+def check_wish(ask: Ask, wish: GrantWish | None) -> None:
+    if wish is None:
+        return
+    if not offered(ask) or ask.policy.grants is None:
+        raise InvalidInput.of(
+            "wish", got="approve for …", expected="approve once: the policy allows no grant here", code="OV-400"
+        )
+    between("wish.ttl_s", wish.ttl_s, 1, ask.policy.grants.ttl_s_max)
+    between("wish.uses", wish.uses, 1, ask.policy.grants.uses_max)
+
+
+def agreed(wishes: Sequence[GrantWish | None]) -> GrantWish | None:
+    """What all who approved agree to: the narrowest; one who approved once only makes it once only."""
+    given = [wish for wish in wishes if wish is not None]
+    if not given or len(given) != len(wishes):
+        return None
+    return GrantWish(ttl_s=min(wish.ttl_s for wish in given), uses=min(wish.uses for wish in given))
+
+
+def granted(ask: Ask, wish: GrantWish, *, by: PersonId, now: ConsensusTimestamp, grant_id: str) -> Grant:
+    """For the same agent, act, resource and arguments as the request that was approved."""
+    return Grant(
+        grant_id=grant_id, tenant=ask.tenant, kind=GrantKind.STANDING, agent=ask.agent, action=ask.action,
+        resource=ask.resource, policy_id=ask.policy.policy_id, policy_version=ask.policy.version, granted_by=by,
+        request_id=ask.request_id, starts_at=now, expires_at=ConsensusTimestamp(now + wish.ttl_s * SECOND),
+        uses_max=wish.uses, args_hash=args_hash(ask.action, ask.resource, ask.arguments),
+    )  # fmt: skip
+
+
+def countered(
+    ask: Ask, bounds: tuple[Bound, ...], *, by: PersonId, now: ConsensusTimestamp, grant_id: str
+) -> Grant | None:
+    """One call within the bounds of a counter-proposal; None where one human alone cannot approve: then it is advice."""
+    if ask.always_ask or ask.policy.quorum.approvals > 1 or len(ask.policy.quorum.groups) > 1:
+        return None
+    return Grant(
+        grant_id=grant_id, tenant=ask.tenant, kind=GrantKind.COUNTER, agent=ask.agent, action=ask.action,
+        resource=ask.resource, policy_id=ask.policy.policy_id, policy_version=ask.policy.version, granted_by=by,
+        request_id=ask.request_id, starts_at=now, expires_at=ConsensusTimestamp(now + COUNTER_TTL_S * SECOND),
+        uses_max=1, bounds=bounds,
+    )  # fmt: skip
+
+
+def armed(
+    policy: OversightPolicy, *, tenant: TenantId, agent: AgentId, action: str, resource: str, by: PersonId, reason: str,
+    ttl_s: int, review: RequestId, now: ConsensusTimestamp, grant_id: str,
+) -> Grant:  # fmt: skip
+    """Break-glass: act now, answer for it later in the review."""
+    terms = break_glass_terms(policy)
+    between("ttl_s", ttl_s, 1, terms.ttl_s_max)
+    if not reason.strip():
+        raise InvalidInput.of("reason", got="no reason", expected="why the glass is broken", code="OV-400")
+    return Grant(
+        grant_id=grant_id, tenant=tenant, kind=GrantKind.BREAK_GLASS, agent=agent, action=action, resource=resource,
+        policy_id=policy.policy_id, policy_version=policy.version, granted_by=by, request_id=review, starts_at=now,
+        expires_at=ConsensusTimestamp(now + ttl_s * SECOND), uses_max=terms.uses_max, reason=reason,
+    )  # fmt: skip
+
+
+def break_glass_terms(policy: OversightPolicy) -> BreakGlassTerms:
+    if policy.break_glass is None:
+        raise InvalidInput.of("break_glass", got=policy.policy_id, expected="a policy that allows it", code="OV-400")
+    return policy.break_glass
+
+
+def covers(grant: Grant, ask: Ask, now: ConsensusTimestamp) -> bool:
+    """Whether this call was approved in advance."""
+    same = (grant.tenant, grant.agent, grant.action, grant.resource) == (
+        ask.tenant,
+        ask.agent,
+        ask.action,
+        ask.resource,
+    )
+    policy = (grant.policy_id, grant.policy_version) == (ask.policy.policy_id, ask.policy.version)
+    if not same or not policy or not live(grant, now) or ask.items:
+        return False
+    if ask.always_ask and grant.kind is not GrantKind.BREAK_GLASS:
+        return False
+    if grant.args_hash is not None and grant.args_hash != args_hash(ask.action, ask.resource, ask.arguments):
+        return False
+    return within(grant.bounds, ask.arguments)
+
+
+def live(grant: Grant, now: ConsensusTimestamp) -> bool:
+    return grant.ended_at is None and grant.uses < grant.uses_max and grant.starts_at <= now < grant.expires_at

@@ -1,0 +1,197 @@
+"""What a decision is worth: the token that lets the approved act happen once, and the file that proves the decision.
+
+INVARIANT: of all tokens ever made for one approval at most one can be used: making another takes the one before back, in the transaction that
+makes it, or fails because that one was used.
+INVARIANT: no token is stored; who lost theirs asks again.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from msgspec.structs import replace
+
+from creto.common.errors import AlreadyExists, ApprovalDenied, EnablementError, NotFound
+from creto.common.ids import AgentId, RequestId, TenantId
+from creto.common.limits import OVERSIGHT_PERMITS_KEPT_MAX
+from creto.common.timestamps import SECOND, ConsensusTimestamp
+from creto.contracts import ApprovalResult, Approved, Denied, HumanIdentity, TimedOut, TimeoutAction
+from creto.oversight import edits, eligibility
+from creto.oversight import store as sql
+from creto.oversight.arguments import args_hash
+from creto.oversight.core import SERVICE, no_such
+from creto.oversight.decisions import CastVote, DecisionFile
+from creto.oversight.desk import Desk, spent
+from creto.oversight.eligibility import Directory
+from creto.oversight.states import already
+from creto.oversight.store import Record
+from creto.oversight.types import Permit, RequestState, Verdict
+from creto.platform.crypto import digest
+from creto.security.authz import OverrideDraft
+from creto.store.types import Outcome, ReadTx, Tx
+
+
+class Permits:
+    """Tokens that this process handed out, so that who asks twice gets the same one. Memory alone."""
+
+    def __init__(self) -> None:
+        self._held: OrderedDict[str, OverrideDraft] = OrderedDict()
+
+    def find(self, token_id: str, policy_version: int) -> OverrideDraft | None:
+        """Not once the policies have changed: that token is void."""
+        held = self._held.get(token_id)
+        return held if held is not None and held.token.policy_version == policy_version else None
+
+    def keep(self, draft: OverrideDraft) -> None:
+        self._held[draft.token.token_id] = draft
+        while len(self._held) > OVERSIGHT_PERMITS_KEPT_MAX:
+            self._held.popitem(last=False)
+
+
+class Outcomes(Desk):
+    _permits: Permits
+
+    async def result(self, record: Record, *, permit: bool = True) -> ApprovalResult:
+        """What who waited gets. OV-410 if the approval was used, taken back or is too old; OV-409 if the request was cancelled."""
+        progress = record.progress
+        if progress.state.open or progress.state is RequestState.CANCELLED or progress.decided_at is None:
+            raise already(progress)
+        votes = await self.store.read(lambda tx: sql.votes(tx, record.ask.tenant, record.ask.request_id))
+        if progress.state is RequestState.TIMED_OUT:
+            action = progress.final_action or TimeoutAction.AUTO_DENY
+            approved = permit and action is TimeoutAction.AUTO_APPROVE
+            return TimedOut(timeout_action=action, override_token=await self._permit(record) if approved else None)
+        last = votes[-1].signed if votes else None
+        human = self._who(record)
+        signature = last.signature if last else b""
+        if progress.state is RequestState.DENIED:
+            counter = last.ballot.counter if last else ()
+            return Denied(
+                approver=human,
+                signature=signature,
+                timestamp=progress.decided_at,
+                reason=progress.reason,
+                counter=counter,
+            )
+        changed = record.ask.round > 1 or bool(record.ask.items)
+        return Approved(
+            approver=human, signature=signature, timestamp=progress.decided_at, notes=progress.reason or None,
+            override_token=await self._permit(record) if permit else None,
+            arguments=approved_arguments(record) if changed else None, approved_items=progress.approved_items,
+        )  # fmt: skip
+
+    def _who(self, record: Record) -> HumanIdentity:
+        person = record.progress.decided_by
+        if person is None:
+            return HumanIdentity(nhi=self.service_id, display_name=SERVICE)
+        return HumanIdentity(nhi=AgentId(person), display_name=self.approver(record.ask.tenant, AgentId(person)).name)
+
+    async def _permit(self, record: Record) -> str:
+        """A token for exactly what was approved, bound to the bytes that may be executed."""
+        ask, decided_at = record.ask, record.progress.decided_at or 0
+        left_s = (decided_at + ask.policy.execution_s * SECOND - self.clock.now()) // SECOND
+        draft = await self.authz.draft_override(
+            tenant=ask.tenant, agent=ask.agent, action=ask.action, resource=ask.resource,
+            args_digest=digest(approved_arguments(record)), ttl_s=max(1, left_s), request_id=ask.request_id,
+        )  # fmt: skip
+        directory = self.directory(ask.tenant, ask.policy)
+        issued = await self.write(lambda tx: self._issue(tx, record, draft, directory))
+        if isinstance(issued, EnablementError):
+            raise issued
+        self._permits.keep(issued)
+        return issued.text
+
+    def _issue(
+        self, tx: Tx, record: Record, draft: OverrideDraft, directory: Directory
+    ) -> OverrideDraft | EnablementError:
+        ask = record.ask
+        fresh, now = self.locked(tx, ask.tenant, ask.request_id), self.clock.now()
+        error = self._forbidden(tx, fresh, directory, now)
+        if error is not None:
+            self.note(
+                tx, ask.tenant, "oversight:permit", f"oversight:request:{ask.request_id}", "PermitRefused", ask.agent,
+                {"request_id": ask.request_id, "why": error.message}, Outcome.DENIED,
+            )  # fmt: skip
+            return error
+        token_id = fresh.progress.permit.token_id
+        if token_id is not None:
+            if self.authz.override_used(tx, token_id, tenant=ask.tenant):
+                return spent()
+            held = self._permits.find(token_id, draft.token.policy_version)
+            if held is not None:
+                return held
+            if not self.authz.withdraw_override(tx, token_id, tenant=ask.tenant):
+                return spent()
+        self.authz.issue_draft(tx, draft, actor=fresh.progress.decided_by or self.service_id)
+        permit = Permit(token_id=draft.token.token_id)
+        self.save(tx, fresh, replace(fresh.progress, permit=permit, version=fresh.progress.version + 1), now=now)
+        return draft
+
+    def _forbidden(
+        self, tx: ReadTx, record: Record, directory: Directory, now: ConsensusTimestamp
+    ) -> EnablementError | None:
+        """Why what was approved may not begin any more."""
+        ask, progress = record.ask, record.progress
+        if progress.permit.revoked_at is not None:
+            return AlreadyExists(
+                "OV-410", f"REVOKED: {progress.permit.revoked_by} took the approval back", field="permit"
+            )
+        if progress.decided_at is None or now >= progress.decided_at + ask.policy.execution_s * SECOND:
+            return AlreadyExists("OV-410", f"EXPIRED: the approval held for {ask.policy.execution_s} s", field="permit")
+        if progress.grant_id is not None or progress.state is RequestState.TIMED_OUT or not ask.policy.revalidate:
+            return None
+        for vote in sql.votes(tx, ask.tenant, ask.request_id):
+            ballot = vote.signed.ballot
+            if ballot.round != ask.round or ballot.verdict is not Verdict.APPROVE:
+                continue
+            try:
+                eligibility.seat_of(
+                    ask, tier=progress.tier, directory=directory, approver=self.approver(ask.tenant, ballot.approver),
+                    assurance=vote.signed.assurance, now=ballot.signed_at, on_behalf_of=ballot.on_behalf_of,
+                )  # fmt: skip
+            except EnablementError as error:
+                return ApprovalDenied(
+                    "OV-451",
+                    f"who approved could not do so any more: {error.message}",
+                    caused_by=error,
+                    field="approver",
+                )
+        return None
+
+    async def decision_file(self, tenant: TenantId, request_id: RequestId) -> bytes:
+        """The decision as a file that anybody can verify; everybody gets the same bytes."""
+        known, record, votes = await self.store.read(
+            lambda tx: (
+                sql.decision(tx, tenant, request_id),
+                sql.find(tx, tenant, request_id),
+                sql.votes(tx, tenant, request_id),
+            )
+        )
+        if known is not None:
+            return known
+        if record is None:
+            raise no_such(request_id)
+        if record.progress.state.open:
+            raise NotFound("OV-404", "the request is not decided yet", field="state", got=str(record.progress.state))
+        data = self._file(record, votes).sealed(self._signer).encode()
+        return await self.write(lambda tx: sql.put_decision(tx, tenant, request_id, data))
+
+    def _file(self, record: Record, votes: list[CastVote]) -> DecisionFile:
+        ask, progress = record.ask, record.progress
+        approved = progress.state is RequestState.APPROVED
+        assert progress.decided_at is not None
+        return DecisionFile(
+            installation=self.installation, tenant=ask.tenant, request_id=ask.request_id, round=ask.round,
+            agent=ask.agent, action=ask.action, resource=ask.resource, args_hash=record.args_hash,
+            display_hash=record.display_hash,
+            approved_hash=args_hash(ask.action, ask.resource, approved_arguments(record)) if approved else None,
+            policy=ask.policy, items=tuple(item.item_id for item in ask.items), approved_items=progress.approved_items,
+            excluded=ask.excluded, state=progress.state, created_at=ask.created_at, decided_at=progress.decided_at,
+            decided_by=progress.decided_by, final_action=progress.final_action, grant_id=progress.grant_id,
+            reason=progress.reason, votes=tuple(votes), service_key=self._signer.public.to_bytes(),
+        )  # fmt: skip
+
+
+def approved_arguments(record: Record) -> bytes:
+    """The bytes that may be executed: what was asked, as edited, or the approved part of a batch."""
+    return edits.composed(record.ask, record.progress.approved_items) if record.ask.items else record.ask.arguments

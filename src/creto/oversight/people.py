@@ -1,0 +1,296 @@
+"""A tenant's policies, groups, addresses and delegations: kept, held in memory, changed on record.
+
+await oversight.put_policy("acme", policy, by=operator)
+await oversight.put_group("acme", ApproverGroup(name="finance", members=(fay, "group:controllers")), by=operator)
+await oversight.link("acme", Contact(channel=Channel.SLACK, address="U024BE7LH", person=fay), by=operator)
+await oversight.delegate("acme", of=fay, to=sam, starts_at=monday, ends_at=friday, by=fay)
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+import msgspec
+
+from creto.common.errors import EnablementError, InvalidInput, NotFound, Unauthorized
+from creto.common.ids import AgentId, PolicyId, TenantId, checked_name, checked_tenant, new_id
+from creto.common.limits import AUTHZ_TENANTS_MAX, OVERSIGHT_APPROVERS_MAX, OVERSIGHT_DELEGATION_S_MAX
+from creto.common.timestamps import SECOND, ConsensusTimestamp
+from creto.oversight import policies
+from creto.oversight import store as sql
+from creto.oversight.core import Core
+from creto.oversight.eligibility import GROUP, Approver, Directory
+from creto.oversight.types import (
+    ApproverGroup,
+    Assurance,
+    Channel,
+    Contact,
+    Delegation,
+    OversightPolicy,
+)
+from creto.platform.consensus import PersonId
+from creto.platform.nhi import PrincipalKind, Standing
+from creto.store.types import ReadTx, Tx
+
+T = TypeVar("T")
+CHANGED = "oversight.directory"
+
+
+class Book(msgspec.Struct, frozen=True):
+    """What a tenant's tables say, in memory."""
+
+    groups: dict[str, tuple[str, ...]]
+    contacts: tuple[Contact, ...]
+    delegations: tuple[Delegation, ...]
+    policies: dict[PolicyId, OversightPolicy]
+
+
+def read_book(tx: ReadTx, tenant: TenantId) -> Book:
+    return Book(
+        {group.name: group.members for group in sql.groups(tx, tenant)},
+        tuple(sql.contacts(tx, tenant)),
+        sql.delegations(tx, tenant),
+        sql.policies(tx, tenant),
+    )
+
+
+class Books:
+    """The books of the tenants in use; dropped when they change anywhere, read through while signals are lost."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._held: dict[TenantId, Book] = {}
+        self._changes = 0
+        self._lock = threading.Lock()
+        core.store.on_signal(CHANGED, self._forget)
+        core.store.on_signal_lost(lambda: self._forget(""))
+
+    def of(self, tenant: TenantId) -> Book:
+        found = self._held.get(tenant)
+        if found is not None and self._core.store.signals_alive:
+            return found
+        changes = self._changes
+        found = self._core.store.read_now(lambda tx: read_book(tx, tenant))
+        with self._lock:
+            if changes == self._changes:
+                if len(self._held) >= AUTHZ_TENANTS_MAX:
+                    self._held.clear()
+                self._held[tenant] = found
+        return found
+
+    def _forget(self, tenant: str) -> None:
+        with self._lock:
+            self._changes += 1
+            if tenant:
+                self._held.pop(TenantId(tenant), None)
+            else:
+                self._held.clear()
+
+
+class People(Core):
+    _books: Books
+
+    async def put_policy(self, tenant: TenantId, policy: OversightPolicy, *, by: AgentId) -> OversightPolicy:
+        """The next version of a policy; requests that are open keep theirs."""
+        tenant, now = checked_tenant(tenant), self.clock.now()
+        policies.checked(policy)
+
+        def put(tx: Tx) -> OversightPolicy:
+            tx.lock(f"oversight.policy/{tenant}/{policy.policy_id}")
+            known = sql.policy(tx, tenant, policy.policy_id)
+            stored = policies.as_stored(policy, known.version + 1 if known else 1)
+            sql.add_policy(tx, tenant, stored, by, now)
+            self._changed(tx, tenant, by, "policy", policy.policy_id, {"version": stored.version})
+            return stored
+
+        return await self._change(put)
+
+    def policy(self, tenant: TenantId, policy_id: PolicyId) -> OversightPolicy:
+        found = self._books.of(checked_tenant(tenant)).policies.get(policy_id)
+        if found is None:
+            raise NotFound("OV-404", f"there is no oversight policy {policy_id}", field="policy_id", got=policy_id)
+        return found
+
+    def policies(self, tenant: TenantId) -> tuple[OversightPolicy, ...]:
+        return tuple(self._books.of(checked_tenant(tenant)).policies.values())
+
+    async def put_group(self, tenant: TenantId, group: ApproverGroup, *, by: AgentId) -> None:
+        tenant = checked_tenant(tenant)
+        checked_name(group.name, "group")
+        if len(group.members) > OVERSIGHT_APPROVERS_MAX:
+            raise InvalidInput.of(
+                "members", got=len(group.members), expected=f"{OVERSIGHT_APPROVERS_MAX} at most", code="OV-400"
+            )
+        for member in group.members:
+            checked_name(member, "members")
+
+        def put(tx: Tx) -> None:
+            sql.put_group(tx, tenant, group)
+            self._changed(tx, tenant, by, "group", group.name, {"members": group.members})
+
+        await self._change(put)
+
+    def groups(self, tenant: TenantId) -> tuple[ApproverGroup, ...]:
+        book = self._books.of(checked_tenant(tenant))
+        return tuple(ApproverGroup(name=name, members=members) for name, members in book.groups.items())
+
+    async def link(self, tenant: TenantId, contact: Contact, *, by: AgentId) -> None:
+        """This address is this human's; an address is one human's at a time."""
+        tenant = checked_tenant(tenant)
+        checked_name(contact.address, "address")
+        person = self.human(tenant, contact.person)
+
+        def put(tx: Tx) -> None:
+            sql.put_contact(tx, tenant, contact)
+            self._changed(tx, tenant, by, "contact", contact.address, {"channel": contact.channel, "person": person})
+
+        await self._change(put)
+
+    async def unlink(self, tenant: TenantId, channel: Channel, address: str, *, by: AgentId) -> bool:
+        tenant = checked_tenant(tenant)
+
+        def drop(tx: Tx) -> bool:
+            found = sql.drop_contact(tx, tenant, channel, address)
+            self._changed(tx, tenant, by, "contact", address, {"channel": channel, "person": None})
+            return found
+
+        return await self._change(drop)
+
+    def who(self, tenant: TenantId, channel: Channel, address: str) -> AgentId:
+        """The identity behind an address of a channel; OV-403 if nobody is linked to it."""
+        for contact in self._books.of(checked_tenant(tenant)).contacts:
+            if (contact.channel, contact.address) == (channel, address):
+                return contact.person
+        raise Unauthorized(
+            "OV-403", "NOT_ELIGIBLE: this account is linked to nobody", field="approver", got=f"{channel} {address}"
+        )
+
+    async def delegate(
+        self,
+        tenant: TenantId,
+        *,
+        of: AgentId,
+        to: AgentId,
+        starts_at: ConsensusTimestamp,
+        ends_at: ConsensusTimestamp,
+        policies: Iterable[PolicyId] = (),
+        by: AgentId,
+    ) -> Delegation:
+        """Out of office: `to` sits in the seats of `of` from `starts_at` until just before `ends_at`. Open requests go with them."""
+        tenant = checked_tenant(tenant)
+        if not starts_at < ends_at <= starts_at + OVERSIGHT_DELEGATION_S_MAX * SECOND:
+            raise InvalidInput.of("ends_at", got=ends_at, expected=f"after the start, within {OVERSIGHT_DELEGATION_S_MAX} s", code="OV-400")  # fmt: skip
+        delegation = Delegation(
+            delegation_id=new_id("del-"), of=self.human(tenant, of), to=self.human(tenant, to), starts_at=starts_at,
+            ends_at=ends_at, policies=tuple(policies),
+        )  # fmt: skip
+        if delegation.of == delegation.to:
+            raise InvalidInput.of("to", got=to, expected="somebody else", code="OV-400")
+
+        def put(tx: Tx) -> None:
+            sql.put_delegation(tx, tenant, delegation)
+            self._changed(
+                tx, tenant, by, "delegation", delegation.delegation_id,
+                {"of": delegation.of, "to": delegation.to, "starts_at": starts_at, "ends_at": ends_at},
+            )  # fmt: skip
+
+        await self._change(put)
+        return delegation
+
+    async def end_delegation(self, tenant: TenantId, delegation_id: str, *, by: AgentId) -> bool:
+        tenant = checked_tenant(tenant)
+
+        def drop(tx: Tx) -> bool:
+            found = sql.drop_delegation(tx, tenant, delegation_id)
+            self._changed(tx, tenant, by, "delegation", delegation_id, {"ended": found})
+            return found
+
+        return await self._change(drop)
+
+    def delegations(self, tenant: TenantId) -> tuple[Delegation, ...]:
+        return self._books.of(checked_tenant(tenant)).delegations
+
+    # What the other use cases ask
+
+    def approver(self, tenant: TenantId, nhi: AgentId) -> Approver:
+        """Who wants to decide; OV-403 for a stranger."""
+        try:
+            found = self.nhi.get_now(tenant, nhi)
+        except EnablementError as error:
+            raise Unauthorized("OV-403", "NOT_ELIGIBLE: nobody of this name is registered", field="approver", got=nhi, caused_by=error) from error  # fmt: skip
+        in_force = self.nhi.standing(nhi, tenant=tenant) is Standing.IN_FORCE
+        return Approver(found.nhi, PersonId(found.origin), found.name, found.kind is PrincipalKind.HUMAN, in_force)
+
+    def human(self, tenant: TenantId, nhi: AgentId) -> PersonId:
+        """The human behind an identity; OV-400 for anything else."""
+        found = self.approver(tenant, nhi)
+        if not found.human:
+            raise InvalidInput.of("person", got=nhi, expected="a registered human", code="OV-400")
+        return found.person
+
+    def directory(self, tenant: TenantId, policy: OversightPolicy) -> Directory:
+        """Everybody whom the policy can mean, as the registry knows them now."""
+        book = self._books.of(tenant)
+        addresses = {contact.address: contact.person for contact in book.contacts}
+        people: dict[str, PersonId] = {}
+        out: set[PersonId] = set()
+        pending = [name for tier in policy.tiers for name in tier.approvers]
+        pending += policy.break_glass.armers if policy.break_glass else ()
+        seen: set[str] = set()
+        while pending:
+            name = pending.pop()
+            if name in seen:
+                continue
+            seen.add(name)
+            if name.startswith(GROUP):
+                pending += book.groups.get(name.removeprefix(GROUP), ())
+                continue
+            try:
+                found = self.approver(tenant, addresses.get(name, AgentId(name)))
+            except Unauthorized:
+                continue  # a policy may name somebody who is not registered yet: they have no seat
+            if found.human:
+                people[name] = found.person
+            if not found.in_force:
+                out.add(found.person)
+        return Directory(book.groups, people, book.delegations, frozenset(out))
+
+    def contacts(self, tenant: TenantId) -> dict[PersonId, list[Contact]]:
+        """How people are reached."""
+        found: dict[PersonId, list[Contact]] = {}
+        for contact in self._books.of(tenant).contacts:
+            try:
+                found.setdefault(self.approver(tenant, contact.person).person, []).append(contact)
+            except Unauthorized:
+                continue
+        return found
+
+    def unreachable(self, tenant: TenantId) -> dict[PolicyId, tuple[str, ...]]:
+        """The tiers of each policy in which nobody could be told, known before they are needed."""
+        tenant = checked_tenant(tenant)
+        contacts, found = self.contacts(tenant), {}
+        for policy in self.policies(tenant):
+            directory = self.directory(tenant, policy)
+            dead = tuple(
+                tier.name for tier in policy.tiers if not any(p in contacts for p in directory.seats(tier.approvers))
+            )
+            if dead:
+                found[policy.policy_id] = dead
+        return found
+
+    async def _change(self, fn: Callable[[Tx], T]) -> T:
+        """When it returns, this process knows, and every live node that answers in time; the others follow with the signal."""
+        result = await self.write(fn)
+        await self.store.settled()
+        return result
+
+    def _changed(self, tx: Tx, tenant: TenantId, by: AgentId, what: str, name: str, fields: dict[str, object]) -> None:
+        self.note(tx, tenant, f"oversight:{what}", f"oversight:{what}:{name}", "DirectoryChanged", by, fields)
+        tx.signal(CHANGED, tenant)
+
+
+def channel_assurance(channel: Channel) -> Assurance:
+    """What a channel can vouch for at most."""
+    return Assurance.SESSION if channel in (Channel.WEB, Channel.API) else Assurance.RELAYED

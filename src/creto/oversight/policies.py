@@ -1,0 +1,112 @@
+"""Policies: what makes one valid, and the policy that a requirement stands for.
+
+    checked(policy)                      # the policy, or OV-400 with the field that does not fit
+    of_requirement(policy_id, requirement)
+
+INVARIANT: no policy can be met by nobody: every quorum is at least one human, and no more than its tiers could ever hold.
+"""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from creto.common import wire
+from creto.common.errors import InvalidInput
+from creto.common.ids import PolicyId, checked_name
+from creto.common.limits import (
+    OVERRIDE_TTL_S_MAX,
+    OVERSIGHT_APPROVERS_MAX,
+    OVERSIGHT_BREAK_GLASS_S_MAX,
+    OVERSIGHT_GRANT_S_MAX,
+    OVERSIGHT_GRANT_USES_MAX,
+    OVERSIGHT_KEY_GRACE_S_MAX,
+    OVERSIGHT_TIERS_MAX,
+    OVERSIGHT_TIMEOUT_S_MAX,
+)
+from creto.contracts import OversightRequirement, RiskLevel, TimeoutAction
+from creto.oversight.quorum import needed
+from creto.oversight.types import Assurance, EscalationTier, OversightPolicy, Quorum
+from creto.platform.crypto import tagged_digest
+
+POLICY_LABEL = b"creto/oversight/policy/v1\n"
+
+
+def policy_hash(policy: OversightPolicy) -> bytes:
+    """Which text of the policy was in force."""
+    return tagged_digest(POLICY_LABEL + wire.encode(policy))
+
+
+def checked(policy: OversightPolicy) -> OversightPolicy:
+    checked_name(policy.policy_id, "policy_id")
+    between("tiers", len(policy.tiers), 1, OVERSIGHT_TIERS_MAX)
+    for number, tier in enumerate(policy.tiers):
+        checked_name(tier.name, f"tiers[{number}].name")
+        between(f"tiers[{number}].approvers", len(tier.approvers), 1, OVERSIGHT_APPROVERS_MAX)
+        between(f"tiers[{number}].timeout_s", tier.timeout_s, 1, OVERSIGHT_TIMEOUT_S_MAX)
+        for approver in tier.approvers:
+            checked_name(approver, f"tiers[{number}].approvers")
+    check_quorum(policy)
+    between("warn_percent", policy.warn_percent, 0, 90)
+    between("execution_s", policy.execution_s, 1, OVERRIDE_TTL_S_MAX)
+    between("key_grace_s", policy.key_grace_s, 0, OVERSIGHT_KEY_GRACE_S_MAX)
+    if policy.final_action is TimeoutAction.ESCALATE:
+        raise refusal(
+            "final_action", "escalate", "auto_deny or auto_approve: after the last tier there is nobody to escalate to"
+        )
+    if policy.grants is not None:
+        between("grants.ttl_s_max", policy.grants.ttl_s_max, 1, OVERSIGHT_GRANT_S_MAX)
+        between("grants.uses_max", policy.grants.uses_max, 1, OVERSIGHT_GRANT_USES_MAX)
+    if policy.break_glass is not None:
+        between("break_glass.armers", len(policy.break_glass.armers), 1, OVERSIGHT_APPROVERS_MAX)
+        between("break_glass.ttl_s_max", policy.break_glass.ttl_s_max, 1, OVERSIGHT_BREAK_GLASS_S_MAX)
+        between("break_glass.uses_max", policy.break_glass.uses_max, 1, OVERSIGHT_GRANT_USES_MAX)
+    return policy
+
+
+def check_quorum(policy: OversightPolicy) -> None:
+    """An approval that needs nobody would be none: zero is refused, not read as one."""
+    quorum = policy.quorum
+    between("quorum.approvals", quorum.approvals, 1, OVERSIGHT_APPROVERS_MAX)
+    between("quorum.denials", quorum.denials, 1, OVERSIGHT_APPROVERS_MAX)
+    for need in quorum.groups:
+        checked_name(need.group, "quorum.groups")
+        between(f"quorum.groups.{need.group}", need.approvals, 1, OVERSIGHT_APPROVERS_MAX)
+    if len({need.group for need in quorum.groups}) != len(quorum.groups):
+        raise refusal("quorum.groups", "a group twice", "each group once")
+    named = [approver for tier in policy.tiers for approver in tier.approvers]
+    if not any(name.startswith("group:") for name in named) and len(set(named)) < needed(quorum):
+        raise refusal(
+            "quorum", f"{needed(quorum)} approvals of {len(set(named))} approvers", "as many approvers at least"
+        )
+
+
+def of_requirement(policy_id: PolicyId, requirement: OversightRequirement, title: str = "") -> OversightPolicy:
+    """The policy that a product's requirement stands for, where none is stored under the id."""
+    action = requirement.timeout_action
+    return checked(
+        OversightPolicy(
+            policy_id=policy_id,
+            title=title or requirement.reason,
+            tiers=(EscalationTier(name="approvers", approvers=requirement.approvers, timeout_s=requirement.timeout_s),),
+            quorum=Quorum(approvals=requirement.quorum),
+            final_action=TimeoutAction.AUTO_DENY if action is TimeoutAction.ESCALATE else action,
+        )
+    )
+
+
+def as_stored(policy: OversightPolicy, version: int) -> OversightPolicy:
+    return replace(checked(policy), version=version)
+
+
+def assurance_needed(policy: OversightPolicy, risk: RiskLevel) -> Assurance:
+    """The higher of the policy's own and that of the risk."""
+    return max(policy.assurance, policy.assurance_by_risk.get(risk, policy.assurance))
+
+
+def between(field: str, value: int, low: int, high: int) -> None:
+    if not low <= value <= high:
+        raise refusal(field, value, f"{low} to {high}")
+
+
+def refusal(field: str, got: object, expected: object) -> InvalidInput:
+    return InvalidInput.of(field, got=got, expected=expected, code="OV-400")

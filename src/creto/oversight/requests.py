@@ -1,0 +1,345 @@
+"""Requests: asked once, found again, cancelled, replaced.
+
+    record = await oversight.create(OversightRequest(…))     # the same request again: the same record, for 24 hours
+    await oversight.cancel("acme", request_id, by=bot)
+
+INVARIANT: a key (agent, action, resource, arguments and policy, or the agent's own) names one request while that is open and for 24 hours from its
+creation; with another payload it is a conflict. An approval that was used is not used twice: asking again asks the humans again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import msgspec
+from msgspec.structs import replace
+
+from creto.common import wire
+from creto.common.breaker import CircuitBreaker
+from creto.common.errors import EnablementError, IdempotencyConflict, Unauthorized
+from creto.common.ids import AgentId, PolicyId, RequestId, TenantId, checked_name, checked_tenant, new_id
+from creto.common.limits import (
+    OVERSIGHT_REASONING_CHARS_MAX,
+    OVERSIGHT_REASONING_ITEMS,
+    OVERSIGHT_REASONING_S_MAX,
+    PAGE_ITEMS_DEFAULT,
+    PAGE_ITEMS_MAX,
+)
+from creto.common.telemetry import trace_id
+from creto.common.timestamps import SECOND, ConsensusTimestamp, iso
+from creto.contracts import OversightRequest, RuntimeOversightRequest, TimeoutAction
+from creto.oversight import edits, eligibility, escalation, grants, states
+from creto.oversight import store as sql
+from creto.oversight.arguments import args_hash, parsed
+from creto.oversight.core import checked_text
+from creto.oversight.display import render
+from creto.oversight.eligibility import Directory
+from creto.oversight.people import People
+from creto.oversight.policies import between, of_requirement, refusal
+from creto.oversight.states import Event
+from creto.oversight.store import Record
+from creto.oversight.types import (
+    Ask,
+    BatchItem,
+    Contact,
+    Grant,
+    NotificationKind,
+    OversightPolicy,
+    Progress,
+    RequestState,
+)
+from creto.platform.audit.events import RequestCreated
+from creto.platform.consensus import PersonId
+from creto.platform.crypto import digest
+from creto.security.memory import Memory
+from creto.store.idempotency import APPROVAL_WINDOW_NS
+from creto.store.types import Tx
+
+RESOURCE_CHARS_MAX = 1_024
+LAST = "\x7f"  # after every request id
+
+
+class Draft(msgspec.Struct, frozen=True):
+    """A request before it is written, with what its transaction needs."""
+
+    record: Record
+    ask_key: str
+    payload: bytes
+    directory: Directory
+    skipped: tuple[str, ...] = ()
+
+
+class Requests(People):
+    _memory: Memory | None
+    _breaker: CircuitBreaker
+
+    async def create(
+        self,
+        request: OversightRequest,
+        *,
+        idempotency_key: str | None = None,
+        supersedes: RequestId | None = None,
+        items: Sequence[BatchItem] = (),
+    ) -> Record:
+        """Ask. The same request gives the same record; a live grant approves at once; OV-424 if nobody could ever approve."""
+        draft = await self._draft(request, idempotency_key, tuple(items))
+        tenant = draft.record.ask.tenant
+
+        def ask(tx: Tx) -> tuple[Record, bool]:
+            known = sql.latest_of_key(tx, tenant, draft.ask_key)
+            if known is not None and reusable(known[0], self.clock.now(), self._used(tx, known[0])):
+                if known[1] != draft.payload:
+                    raise IdempotencyConflict("PL-410", field="idempotency_key", got=idempotency_key or "the same call")
+                return known[0], False
+            if supersedes is not None:
+                self._supersede(tx, tenant, supersedes, draft.record.ask)
+            return self._add(tx, draft, known[0] if known else None), True
+
+        record, first = await self.write(ask)
+        if first:
+            self.counted(None, record)
+        return record
+
+    def _used(self, tx: Tx, record: Record) -> bool:
+        """Whether the approval's token was spent."""
+        token_id = record.progress.permit.token_id
+        return token_id is not None and self.authz.override_used(tx, token_id, tenant=record.ask.tenant)
+
+    def _add(self, tx: Tx, draft: Draft, before: Record | None) -> Record:
+        now = self.clock.now()
+        ask = replace(draft.record.ask, created_at=now, before=sql.last_approved(tx, draft.record.ask.tenant, draft.record.ask.agent, draft.record.ask.action))  # fmt: skip
+        if before is not None and before.progress.state is RequestState.APPROVED and self._used(tx, before):
+            ask = replace(ask, facts=(*ask.facts, repeated(before)))
+        progress = escalation.begun(ask, draft.record.progress.tier, now)
+        record = hashed(ask, progress)
+        due_at = escalation.looks_at(ask.policy, progress)
+        sql.add(tx, record, ask_key=draft.ask_key, payload=draft.payload, due_at=due_at)
+        self.record(
+            tx, record, now=now,
+            event=RequestCreated(
+                request_id=ask.request_id, agent_nhi=ask.agent, action_requested=ask.action, policy_id=ask.policy.policy_id
+            ),
+        )  # fmt: skip
+        for reason in draft.skipped:
+            self.note_skip(tx, record, reason)
+        given = [
+            one for one in sql.grants_for(tx, ask) if one.granted_by not in draft.directory.out
+        ]  # by who may still give
+        grant = next((one for one in given if grants.covers(one, ask, now)), None)
+        if grant is not None:
+            return self._approved_by(tx, record, grant, now)
+        self.tell(tx, record, self._reachable(record, draft.directory, now), NotificationKind.ASKED, now)
+        return record
+
+    def _approved_by(self, tx: Tx, record: Record, grant: Grant, now: ConsensusTimestamp) -> Record:
+        """A human said yes in advance: this use is counted, and it is recorded that it was theirs."""
+        sql.put_grant(tx, replace(grant, uses=grant.uses + 1))
+        reason = f"approved in advance by the {grant.kind} grant {grant.grant_id}"
+        progress = states.ended(record.progress, Event.APPROVE, now=now, by=grant.granted_by, reason=reason)
+        return self.save(tx, record, replace(progress, grant_id=grant.grant_id), now=now, by=AgentId(grant.granted_by))
+
+    def note_skip(self, tx: Tx, record: Record, reason: str) -> None:
+        ask = record.ask
+        self.note(
+            tx, ask.tenant, "oversight:skip_tier", f"oversight:request:{ask.request_id}", "TierSkipped", self.service_id,
+            {"request_id": ask.request_id, "reason": reason},
+        )  # fmt: skip
+
+    def _reachable(
+        self, record: Record, directory: Directory, now: ConsensusTimestamp
+    ) -> dict[PersonId, list[Contact]]:
+        contacts = self.contacts(record.ask.tenant)
+        told = eligibility.told(record.ask, record.progress.tier, directory, now)
+        return {person: contacts.get(person, []) for person in told}
+
+    def _supersede(self, tx: Tx, tenant: TenantId, old_id: RequestId, new: Ask) -> None:
+        """The agent wants something else instead: the old card decides nothing any more."""
+        old, now = self.locked(tx, tenant, old_id), self.clock.now()
+        if old.ask.agent != new.agent:
+            raise Unauthorized(
+                "OV-403", "only the agent that asked can replace its request", field="supersedes", got=old_id
+            )
+        progress = states.ended(old.progress, Event.CANCEL, now=now, by=None, reason="superseded by the agent")
+        self.save(tx, old, replace(progress, superseded_by=new.request_id), now=now, by=new.agent)
+
+    async def cancel(self, tenant: TenantId, request_id: RequestId, *, by: AgentId, reason: str = "") -> Record:
+        """Nobody needs to decide any more. Cancelling twice is once; OV-409 if it was decided."""
+        said = checked_text(reason, "reason") or "cancelled by the requester"
+
+        def end(tx: Tx) -> tuple[Record, Record]:
+            record, now = self.locked(tx, tenant, request_id), self.clock.now()
+            if record.progress.state is RequestState.CANCELLED:
+                return record, record
+            progress = states.ended(record.progress, Event.CANCEL, now=now, by=None, reason=said)
+            return record, self.save(tx, record, progress, now=now, by=by)
+
+        before, after = await self.write(end)
+        if before is not after:
+            self.counted(before.progress, after)
+        return after
+
+    # Reading
+
+    async def list_pending_requests(
+        self, tenant: TenantId, *, after: str = "", limit: int = PAGE_ITEMS_DEFAULT
+    ) -> list[Record]:
+        return await self.store.read(lambda tx: sql.open_requests(tx, tenant, after, paged(limit)))
+
+    async def inbox(self, tenant: TenantId, approver: AgentId, *, limit: int = PAGE_ITEMS_DEFAULT) -> list[Record]:
+        """What this human can decide now and has not put to sleep."""
+        person, now = self.approver(tenant, approver).person, self.clock.now()
+        hidden, records = await self.store.read(
+            lambda tx: (sql.snoozed(tx, tenant, person, now), sql.open_requests(tx, tenant, "", PAGE_ITEMS_MAX))
+        )
+        directories: dict[tuple[PolicyId, int], Directory] = {}
+        mine = []
+        for one in records:
+            policy = one.ask.policy
+            key = (policy.policy_id, policy.version)
+            directory = directories.get(key) or directories.setdefault(key, self.directory(tenant, policy))
+            reached = range(one.progress.tier + 1)
+            sees = any(person in eligibility.told(one.ask, tier, directory, now) for tier in reached)
+            if sees and one.ask.request_id not in hidden:
+                mine.append(one)
+        return mine[: paged(limit)]
+
+    async def history(
+        self,
+        tenant: TenantId,
+        *,
+        agent: AgentId | None = None,
+        approver: AgentId | None = None,
+        start: int = 0,
+        end: int = 2**63 - 1,
+        before: str = LAST,
+        limit: int = PAGE_ITEMS_DEFAULT,
+    ) -> list[Record]:
+        """By who asked, by who decided, or by time; newest first; decided ones stay for ever."""
+        count = paged(limit)
+        if agent is not None:
+            return await self.store.read(lambda tx: sql.of_agent(tx, tenant, agent, before, count))
+        if approver is not None:
+            person = self.approver(tenant, approver).person
+            return await self.store.read(lambda tx: sql.of_approver(tx, tenant, person, before, count))
+        return await self.store.read(lambda tx: sql.created_between(tx, tenant, start, end, before, count))
+
+    # Drafting: everything that needs no lock
+
+    async def _draft(self, request: OversightRequest, key: str | None, items: tuple[BatchItem, ...]) -> Draft:
+        tenant, now = checked_tenant(request.tenant), self.clock.now()
+        edits.check_items(items)
+        arguments = edits.batch_arguments(items) if items else bytes(request.action.parameters)
+        parsed(arguments)
+        checked_text(request.action_description, "action_description")
+        policy = self.policy_for(tenant, request)
+        chain = tuple(request.delegation_chain) or (request.agent_nhi,)
+        reasoning, code = await self._reasoning(tenant, request.agent_nhi, request.action.name)
+        ask = Ask(
+            request_id=RequestId(new_id("req-")), tenant=tenant, agent=request.agent_nhi, agent_name=self.nhi.get_now(tenant, request.agent_nhi).name, chain=chain,
+            excluded=self.lineage(tenant, (*chain, request.agent_nhi)), action=checked_name(request.action.name, "action"), resource=resource_of(request),
+            arguments=arguments, policy=policy, created_at=now, description=request.action_description,
+            risk_factors=request.risk_factors, reasoning=reasoning, reasoning_code=code, items=items,
+            blocking=request.blocking, trace_id=trace_id(),
+            sandbox_id=request.sandbox_id if isinstance(request, RuntimeOversightRequest) else None,
+        )  # fmt: skip
+        return self.drafted(ask, key)
+
+    def drafted(self, ask: Ask, key: str | None) -> Draft:
+        """The request at the first tier in which anybody can decide; OV-424 if all of them together could not."""
+        now = self.clock.now()
+        directory = self.directory(ask.tenant, ask.policy)
+        if not eligibility.attainable(ask, directory, now):
+            raise Unauthorized("OV-424", f"the policy {ask.policy.policy_id} could never be met for this agent", field="policy_id", got=ask.policy.policy_id)  # fmt: skip
+        tier, skipped = 0, []
+        while not eligibility.told(ask, tier, directory, now):
+            skipped.append(f"tier {ask.policy.tiers[tier].name}: {eligibility.why_nobody(ask, tier, directory, now)}")
+            tier += 1
+        hash, policy_id = args_hash(ask.action, ask.resource, ask.arguments), ask.policy.policy_id
+        own = (
+            wire.encode(["key", ask.agent, key])
+            if key is not None
+            else wire.encode([ask.agent, ask.action, ask.resource, hash, policy_id])
+        )
+        payload = digest(wire.encode([ask.agent, ask.resource, hash, policy_id]))
+        return Draft(
+            hashed(ask, escalation.begun(ask, tier, now)), digest(own).hex(), payload, directory, tuple(skipped)
+        )
+
+    def policy_for(self, tenant: TenantId, request: OversightRequest) -> OversightPolicy:
+        """The stored policy; where there is none, what the product that asks requires."""
+        stored = self._books.of(tenant).policies.get(request.policy_id)
+        if stored is not None:
+            return stored
+        if request.requirement is None:
+            raise refusal("policy_id", request.policy_id, "a stored oversight policy, or a requirement")
+        return of_requirement(PolicyId(checked_name(request.policy_id, "policy_id")), request.requirement)
+
+    def lineage(self, tenant: TenantId, chain: Sequence[AgentId]) -> tuple[PersonId, ...]:
+        """Everybody who stands behind the agents of a chain, and they themselves: none of them can approve."""
+        found: set[PersonId] = set()
+        for nhi in chain:
+            at: AgentId | None = nhi
+            while at is not None:
+                identity = self.nhi.get_now(tenant, at)
+                if PersonId(identity.origin) in found:
+                    break
+                found.add(PersonId(identity.origin))
+                at = identity.owner
+        return tuple(sorted(found))
+
+    async def _reasoning(self, tenant: TenantId, agent: AgentId, action: str) -> tuple[tuple[str, ...], str | None]:
+        """What the agent thought about it. Without memory the request goes on, and says that this is missing."""
+        memory = self._memory
+        if memory is None:
+            return (), None
+        try:
+            async with asyncio.timeout(OVERSIGHT_REASONING_S_MAX):
+                found = await self._breaker.call(
+                    lambda: memory.fetch_reasoning_context(tenant, agent, action, OVERSIGHT_REASONING_ITEMS)
+                )
+        except (EnablementError, TimeoutError, OSError):
+            return (), "OV-503"
+        texts, room = [], OVERSIGHT_REASONING_CHARS_MAX
+        for one in found:
+            texts.append(one.text[: room + 1])
+            room -= len(one.text)
+            if room < 0:
+                break
+        return tuple(texts), None
+
+
+def hashed(ask: Ask, progress: Progress) -> Record:
+    return Record(ask, progress, args_hash(ask.action, ask.resource, ask.arguments), render(ask).hash)
+
+
+def reusable(record: Record, now: ConsensusTimestamp, used: bool) -> bool:
+    """Whether who asks the same again gets this one."""
+    progress = record.progress
+    if progress.state.open:
+        return True
+    if used or progress.state is RequestState.CANCELLED or progress.permit.revoked_at is not None:
+        return False
+    ends_at = (progress.decided_at or now) + record.ask.policy.execution_s * SECOND
+    permits = progress.state is RequestState.APPROVED or progress.final_action is TimeoutAction.AUTO_APPROVE
+    if permits and now >= ends_at:
+        return False
+    return now < record.ask.created_at + APPROVAL_WINDOW_NS
+
+
+def repeated(before: Record) -> str:
+    at = iso(before.progress.decided_at or before.ask.created_at)
+    return f"The same call was approved at {at} and its approval was used; whether it took effect is not known here."
+
+
+def resource_of(request: OversightRequest) -> str:
+    """`<type>:<id>`, or the id alone where it names its type itself."""
+    kind, id = request.resource.resource_type, request.resource.resource_id
+    return checked_name(
+        id if not kind or id.startswith(f"{kind}:") else f"{kind}:{id}", "resource", chars_max=RESOURCE_CHARS_MAX
+    )
+
+
+def paged(limit: int) -> int:
+    between("limit", limit, 1, PAGE_ITEMS_MAX)
+    return limit

@@ -1,0 +1,54 @@
+"""Oversight in one object: policies and people, requests, votes, the desk, outcomes, waiting, grants, delivery.
+
+INVARIANT: every transition of a request is one transaction that holds the request's row: time, eligibility, vote, quorum, state, ledger entry,
+outbox and dedupe are in it, or none of them happened.
+"""
+
+from __future__ import annotations
+
+from creto.common.breaker import CircuitBreaker
+from creto.common.telemetry import Metrics
+from creto.common.timestamps import Clock
+from creto.oversight.delivery import Delivery
+from creto.oversight.outcome import Permits
+from creto.oversight.people import Books
+from creto.oversight.voting import CheckArguments
+from creto.oversight.waiting import Waiters
+from creto.platform.crypto import SigningKey
+from creto.platform.nhi import Nhi
+from creto.security.authz import Authz
+from creto.security.memory import Memory
+from creto.store.types import Store
+
+INSTALLATION = "creto"
+
+
+class Oversight(Delivery):
+    """`signer` attests relayed votes and seals decision files; `installation` is in every ballot, so that none counts elsewhere."""
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        nhi: Nhi,
+        authz: Authz,
+        *,
+        signer: SigningKey,
+        memory: Memory | None = None,
+        metrics: Metrics | None = None,
+        installation: str = INSTALLATION,
+        link_base: str = "",
+        check_arguments: CheckArguments | None = None,
+        breaker: CircuitBreaker | None = None,
+    ) -> None:
+        super().__init__(store, clock, nhi, authz, signer, metrics or Metrics(), installation, link_base)
+        self._memory = memory
+        self._breaker = breaker or CircuitBreaker("memory")
+        self._check_arguments = check_arguments
+        self._books = Books(self)
+        self._permits = Permits()
+        self._waiters = Waiters(store)
+
+    def waiting(self) -> int:
+        """How many coroutines wait here."""
+        return len(self._waiters)

@@ -1,0 +1,73 @@
+"""The states of a request and what leads from one to the next.
+
+    PENDING ──approve──▶ APPROVED     ESCALATED is pending at a higher tier: every event of PENDING holds there too
+       │  ├───deny─────▶ DENIED
+       │  ├───expire───▶ TIMED_OUT
+       │  ├───cancel───▶ CANCELLED
+       └──escalate──▶ ESCALATED
+
+INVARIANT: the four at the end are final; who comes later is told what was decided, by whom and when.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from msgspec.structs import replace
+
+from creto.common.errors import IdempotencyConflict
+from creto.common.timestamps import ConsensusTimestamp, iso
+from creto.oversight.types import Progress, RequestState
+from creto.platform.consensus import PersonId
+
+
+class Event(StrEnum):
+    APPROVE = "approve"
+    DENY = "deny"
+    ESCALATE = "escalate"
+    EXPIRE = "expire"
+    CANCEL = "cancel"
+
+
+NEXT: dict[Event, RequestState] = {
+    Event.APPROVE: RequestState.APPROVED,
+    Event.DENY: RequestState.DENIED,
+    Event.ESCALATE: RequestState.ESCALATED,
+    Event.EXPIRE: RequestState.TIMED_OUT,
+    Event.CANCEL: RequestState.CANCELLED,
+}
+
+
+def next_state(progress: Progress, event: Event) -> RequestState:
+    """OV-409 if it is decided."""
+    check_open(progress)
+    return NEXT[event]
+
+
+def check_open(progress: Progress) -> None:
+    if not progress.state.open:
+        raise already(progress)
+
+
+def ended(
+    progress: Progress, event: Event, *, now: ConsensusTimestamp, by: PersonId | None, reason: str = ""
+) -> Progress:
+    """The request decided, once."""
+    state = next_state(progress, event)
+    return replace(
+        progress, state=state, version=progress.version + 1, decided_at=now, decided_by=by, reason=reason, claim=None
+    )
+
+
+def already(progress: Progress) -> IdempotencyConflict:
+    """What the loser of a race, a late click and a stale card are told."""
+    what = str(progress.state).replace("_", " ")
+    if progress.permit.revoked_at is not None:
+        what += " and revoked"
+    by = f" by {progress.decided_by}" if progress.decided_by else ""
+    at = f" at {iso(progress.decided_at)}" if progress.decided_at is not None else ""
+    instead = f"; superseded by {progress.superseded_by}" if progress.superseded_by else ""
+    return IdempotencyConflict(
+        "OV-409", f"the request is already {what}{by}{at}{instead}", field="state", got=str(progress.state),
+        expected="an open request",
+    )  # fmt: skip

@@ -1,0 +1,408 @@
+"""The rows of oversight. Every statement names the tenant, but for the two that look for what is due."""
+
+from __future__ import annotations
+
+from typing import Any, LiteralString, TypeVar
+
+import msgspec
+
+from creto.common import wire
+from creto.common.ids import AgentId, PolicyId, RequestId, TenantId
+from creto.common.limits import OVERSIGHT_GROUPS_MAX, OVERSIGHT_NOTES_MAX, OVERSIGHT_VOTES_MAX
+from creto.common.timestamps import ConsensusTimestamp
+from creto.oversight.decisions import CastVote
+from creto.oversight.types import (
+    ApproverGroup,
+    Ask,
+    Channel,
+    Contact,
+    Delegation,
+    Grant,
+    Note,
+    Notification,
+    OversightPolicy,
+    Progress,
+    RequestState,
+)
+from creto.platform.consensus import PersonId
+from creto.store.types import ReadTx, Row, Tx
+
+T = TypeVar("T")
+
+
+class Record(msgspec.Struct, frozen=True):
+    """A request as it is stored, with the two hashes that votes are bound to."""
+
+    ask: Ask
+    progress: Progress
+    args_hash: bytes
+    display_hash: bytes
+
+
+RECORD: LiteralString = "SELECT ask, progress, args_hash, display_hash FROM oversight_request"
+_decoders: dict[type[Any], msgspec.json.Decoder[Any]] = {}
+
+
+def decoded(data: bytes, type: type[T]) -> T:
+    """What this part wrote itself."""
+    if type not in _decoders:
+        _decoders[type] = msgspec.json.Decoder(type)
+    found: T = _decoders[type].decode(data)
+    return found
+
+
+def record(row: Row) -> Record:
+    ask, progress, args_hash, display_hash = row
+    return Record(decoded(ask, Ask), decoded(progress, Progress), bytes(args_hash), bytes(display_hash))
+
+
+# Requests
+
+
+def find(tx: ReadTx, tenant: TenantId, request_id: RequestId) -> Record | None:
+    row = tx.one(RECORD + " WHERE tenant = ? AND request_id = ?", tenant, request_id)
+    return record(row) if row else None
+
+
+def locked(tx: Tx, tenant: TenantId, request_id: RequestId) -> Record | None:
+    """The request, held until the transaction ends; votes are counted only by who holds it."""
+    row = tx.one(RECORD + " WHERE tenant = ? AND request_id = ?" + tx.for_update, tenant, request_id)
+    return record(row) if row else None
+
+
+def latest_of_key(tx: Tx, tenant: TenantId, ask_key: str) -> tuple[Record, bytes] | None:
+    """The last request of an idempotency key, and the digest of its payload; the key is held until the transaction ends."""
+    tx.lock(f"oversight.ask/{tenant}/{ask_key}")
+    row = tx.one(
+        "SELECT ask, progress, args_hash, display_hash, payload FROM oversight_request"
+        " WHERE tenant = ? AND ask_key = ? ORDER BY request_id DESC LIMIT 1",
+        tenant, ask_key,
+    )  # fmt: skip
+    return (record(row[:4]), bytes(row[4])) if row else None
+
+
+def add(tx: Tx, new: Record, *, ask_key: str, payload: bytes, due_at: int | None) -> None:
+    ask, progress = new.ask, new.progress
+    tx.run(
+        "INSERT INTO oversight_request (tenant, request_id, agent, action, resource, policy_id, ask_key, payload, state, due_at,"
+        " created_at, decided_at, args_hash, display_hash, ask, progress) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        ask.tenant, ask.request_id, ask.agent, ask.action, ask.resource, ask.policy.policy_id, ask_key, payload,
+        str(progress.state), due_at, ask.created_at, progress.decided_at, new.args_hash, new.display_hash,
+        wire.encode(ask), wire.encode(progress),
+    )  # fmt: skip
+
+
+def save(tx: Tx, ask: Ask, progress: Progress, due_at: int | None) -> None:
+    tx.run(
+        "UPDATE oversight_request SET state = ?, due_at = ?, decided_at = ?, progress = ? WHERE tenant = ? AND request_id = ?",
+        str(progress.state), due_at, progress.decided_at, wire.encode(progress), ask.tenant, ask.request_id,
+    )  # fmt: skip
+
+
+def save_round(tx: Tx, new: Record) -> None:
+    tx.run(
+        "UPDATE oversight_request SET ask = ?, args_hash = ?, display_hash = ? WHERE tenant = ? AND request_id = ?",
+        wire.encode(new.ask), new.args_hash, new.display_hash, new.ask.tenant, new.ask.request_id,
+    )  # fmt: skip
+
+
+def due(tx: ReadTx, now: int, limit: int) -> list[tuple[TenantId, RequestId]]:
+    rows = tx.all(
+        "SELECT tenant, request_id FROM oversight_request WHERE due_at IS NOT NULL AND due_at <= ? ORDER BY due_at LIMIT ?",
+        now, limit,
+    )  # fmt: skip
+    return [(TenantId(tenant), RequestId(request_id)) for tenant, request_id in rows]
+
+
+def open_requests(tx: ReadTx, tenant: TenantId, after: str, limit: int) -> list[Record]:
+    sql = " WHERE tenant = ? AND due_at IS NOT NULL AND request_id > ? ORDER BY request_id LIMIT ?"
+    return [record(row) for row in tx.all(RECORD + sql, tenant, after, limit)]
+
+
+def of_agent(tx: ReadTx, tenant: TenantId, agent: AgentId, before: str, limit: int) -> list[Record]:
+    sql = " WHERE tenant = ? AND agent = ? AND request_id < ? ORDER BY request_id DESC LIMIT ?"
+    return [record(row) for row in tx.all(RECORD + sql, tenant, agent, before, limit)]
+
+
+def of_approver(tx: ReadTx, tenant: TenantId, person: PersonId, before: str, limit: int) -> list[Record]:
+    sql = (
+        " WHERE tenant = ? AND request_id IN (SELECT request_id FROM oversight_vote WHERE tenant = ? AND person = ?"
+        " AND request_id < ?) ORDER BY request_id DESC LIMIT ?"
+    )
+    return [record(row) for row in tx.all(RECORD + sql, tenant, tenant, person, before, limit)]
+
+
+def created_between(tx: ReadTx, tenant: TenantId, start: int, end: int, before: str, limit: int) -> list[Record]:
+    sql = " WHERE tenant = ? AND created_at >= ? AND created_at < ? AND request_id < ? ORDER BY request_id DESC LIMIT ?"
+    return [record(row) for row in tx.all(RECORD + sql, tenant, start, end, before, limit)]
+
+
+def last_approved(tx: ReadTx, tenant: TenantId, agent: AgentId, action: str) -> bytes | None:
+    """The arguments of the last similar call that was approved."""
+    row = tx.one(
+        "SELECT ask FROM oversight_request WHERE tenant = ? AND agent = ? AND action = ? AND state = 'approved'"
+        " ORDER BY decided_at DESC LIMIT 1",
+        tenant, agent, action,
+    )  # fmt: skip
+    return decoded(row[0], Ask).arguments if row else None
+
+
+def decision(tx: ReadTx, tenant: TenantId, request_id: RequestId) -> bytes | None:
+    found = tx.value("SELECT decision FROM oversight_request WHERE tenant = ? AND request_id = ?", tenant, request_id)
+    return bytes(found) if found is not None else None
+
+
+def put_decision(tx: Tx, tenant: TenantId, request_id: RequestId, data: bytes) -> bytes:
+    """The first file stands: everybody gets the same bytes."""
+    tx.run(
+        "UPDATE oversight_request SET decision = ? WHERE tenant = ? AND request_id = ? AND decision IS NULL",
+        data, tenant, request_id,
+    )  # fmt: skip
+    return decision(tx, tenant, request_id) or data
+
+
+# Votes and notes
+
+
+def votes(tx: ReadTx, tenant: TenantId, request_id: RequestId) -> list[CastVote]:
+    rows = tx.all(
+        "SELECT body FROM oversight_vote WHERE tenant = ? AND request_id = ? ORDER BY seq LIMIT ?",
+        tenant, request_id, OVERSIGHT_VOTES_MAX,
+    )  # fmt: skip
+    return [decoded(row[0], CastVote) for row in rows]
+
+
+def add_vote(tx: Tx, seq: int, vote: CastVote, at: int) -> None:
+    ballot = vote.signed.ballot
+    tx.run(
+        "INSERT INTO oversight_vote (tenant, request_id, seq, person, nonce, at, body) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        ballot.tenant, ballot.request_id, seq, ballot.person, ballot.nonce, at, wire.encode(vote),
+    )  # fmt: skip
+
+
+def notes(tx: ReadTx, tenant: TenantId, request_id: RequestId) -> list[Note]:
+    rows = tx.all(
+        "SELECT body FROM oversight_note WHERE tenant = ? AND request_id = ? ORDER BY seq LIMIT ?",
+        tenant, request_id, OVERSIGHT_NOTES_MAX,
+    )  # fmt: skip
+    return [decoded(row[0], Note) for row in rows]
+
+
+def add_note(tx: Tx, tenant: TenantId, request_id: RequestId, seq: int, note: Note) -> None:
+    tx.run(
+        "INSERT INTO oversight_note (tenant, request_id, seq, body) VALUES (?, ?, ?, ?)",
+        tenant, request_id, seq, wire.encode(note),
+    )  # fmt: skip
+
+
+def snooze(tx: Tx, tenant: TenantId, request_id: RequestId, person: PersonId, until: int) -> None:
+    tx.run(
+        "INSERT INTO oversight_snooze (tenant, request_id, person, until) VALUES (?, ?, ?, ?)"
+        " ON CONFLICT (tenant, request_id, person) DO UPDATE SET until = excluded.until",
+        tenant, request_id, person, until,
+    )  # fmt: skip
+
+
+def snoozed(tx: ReadTx, tenant: TenantId, person: PersonId, now: int) -> set[RequestId]:
+    rows = tx.all(
+        "SELECT request_id FROM oversight_snooze WHERE tenant = ? AND person = ? AND until > ?", tenant, person, now
+    )
+    return {RequestId(row[0]) for row in rows}
+
+
+# Policies and people
+
+
+def add_policy(tx: Tx, tenant: TenantId, policy: OversightPolicy, by: AgentId, now: int) -> None:
+    tx.run(
+        "INSERT INTO oversight_policy (tenant, policy_id, version, body, uploaded_by, uploaded_at) VALUES (?, ?, ?, ?, ?, ?)",
+        tenant, policy.policy_id, policy.version, wire.encode(policy), by, now,
+    )  # fmt: skip
+
+
+def policy(tx: ReadTx, tenant: TenantId, policy_id: PolicyId) -> OversightPolicy | None:
+    row = tx.one(
+        "SELECT body FROM oversight_policy WHERE tenant = ? AND policy_id = ? ORDER BY version DESC LIMIT 1",
+        tenant,
+        policy_id,
+    )
+    return decoded(row[0], OversightPolicy) if row else None
+
+
+def policies(tx: ReadTx, tenant: TenantId) -> dict[PolicyId, OversightPolicy]:
+    rows = tx.all(
+        "SELECT body FROM oversight_policy WHERE tenant = ? ORDER BY policy_id, version LIMIT ?",
+        tenant,
+        OVERSIGHT_GROUPS_MAX,
+    )
+    return {one.policy_id: one for one in (decoded(row[0], OversightPolicy) for row in rows)}
+
+
+def put_group(tx: Tx, tenant: TenantId, group: ApproverGroup) -> None:
+    tx.run(
+        "INSERT INTO oversight_group (tenant, name, body) VALUES (?, ?, ?)"
+        " ON CONFLICT (tenant, name) DO UPDATE SET body = excluded.body",
+        tenant, group.name, wire.encode(group),
+    )  # fmt: skip
+
+
+def groups(tx: ReadTx, tenant: TenantId) -> list[ApproverGroup]:
+    rows = tx.all(
+        "SELECT body FROM oversight_group WHERE tenant = ? ORDER BY name LIMIT ?", tenant, OVERSIGHT_GROUPS_MAX
+    )
+    return [decoded(row[0], ApproverGroup) for row in rows]
+
+
+def put_contact(tx: Tx, tenant: TenantId, contact: Contact) -> None:
+    tx.run(
+        "INSERT INTO oversight_contact (tenant, channel, address, person) VALUES (?, ?, ?, ?)"
+        " ON CONFLICT (tenant, channel, address) DO UPDATE SET person = excluded.person",
+        tenant, str(contact.channel), contact.address, contact.person,
+    )  # fmt: skip
+
+
+def drop_contact(tx: Tx, tenant: TenantId, channel: Channel, address: str) -> bool:
+    sql: LiteralString = "DELETE FROM oversight_contact WHERE tenant = ? AND channel = ? AND address = ?"
+    return tx.run(sql, tenant, str(channel), address) > 0
+
+
+def contacts(tx: ReadTx, tenant: TenantId) -> list[Contact]:
+    rows = tx.all(
+        "SELECT channel, address, person FROM oversight_contact WHERE tenant = ? ORDER BY channel, address LIMIT ?",
+        tenant, OVERSIGHT_GROUPS_MAX,
+    )  # fmt: skip
+    return [Contact(channel=Channel(c), address=address, person=AgentId(person)) for c, address, person in rows]
+
+
+def put_delegation(tx: Tx, tenant: TenantId, delegation: Delegation) -> None:
+    tx.run(
+        "INSERT INTO oversight_delegation (tenant, delegation_id, ends_at, body) VALUES (?, ?, ?, ?)",
+        tenant, delegation.delegation_id, delegation.ends_at, wire.encode(delegation),
+    )  # fmt: skip
+
+
+def drop_delegation(tx: Tx, tenant: TenantId, delegation_id: str) -> bool:
+    sql: LiteralString = "DELETE FROM oversight_delegation WHERE tenant = ? AND delegation_id = ?"
+    return tx.run(sql, tenant, delegation_id) > 0
+
+
+def delegations(tx: ReadTx, tenant: TenantId) -> tuple[Delegation, ...]:
+    rows = tx.all(
+        "SELECT body FROM oversight_delegation WHERE tenant = ? ORDER BY delegation_id LIMIT ?",
+        tenant,
+        OVERSIGHT_GROUPS_MAX,
+    )
+    return tuple(decoded(row[0], Delegation) for row in rows)
+
+
+# Grants
+
+
+def put_grant(tx: Tx, grant: Grant) -> None:
+    """An ended grant has no expiry in its row: nobody looks for it any more."""
+    expires_at = grant.expires_at if grant.ended_at is None else None
+    tx.run(
+        "INSERT INTO oversight_grant (tenant, grant_id, agent, action, resource, expires_at, body) VALUES (?, ?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT (tenant, grant_id) DO UPDATE SET expires_at = excluded.expires_at, body = excluded.body",
+        grant.tenant, grant.grant_id, grant.agent, grant.action, grant.resource, expires_at, wire.encode(grant),
+    )  # fmt: skip
+
+
+def grants_for(tx: Tx, ask: Ask) -> list[Grant]:
+    """The live grants of this agent for this act, held until the transaction ends: a use is counted once."""
+    sql: LiteralString = (
+        "SELECT body FROM oversight_grant WHERE tenant = ? AND agent = ? AND action = ? AND resource = ?"
+        " AND expires_at IS NOT NULL ORDER BY grant_id LIMIT 100"
+    )
+    rows = tx.all(sql + tx.for_update, ask.tenant, ask.agent, ask.action, ask.resource)
+    return [decoded(row[0], Grant) for row in rows]
+
+
+def locked_grant(tx: Tx, tenant: TenantId, grant_id: str) -> Grant | None:
+    sql: LiteralString = "SELECT body FROM oversight_grant WHERE tenant = ? AND grant_id = ?"
+    row = tx.one(sql + tx.for_update, tenant, grant_id)
+    return decoded(row[0], Grant) if row else None
+
+
+def grants(tx: ReadTx, tenant: TenantId, after: str, limit: int) -> list[Grant]:
+    rows = tx.all(
+        "SELECT body FROM oversight_grant WHERE tenant = ? AND grant_id > ? ORDER BY grant_id LIMIT ?",
+        tenant,
+        after,
+        limit,
+    )
+    return [decoded(row[0], Grant) for row in rows]
+
+
+def expired_grants(tx: ReadTx, now: int, limit: int) -> list[tuple[TenantId, str]]:
+    rows = tx.all(
+        "SELECT tenant, grant_id FROM oversight_grant WHERE expires_at IS NOT NULL AND expires_at <= ? ORDER BY expires_at LIMIT ?",
+        now, limit,
+    )  # fmt: skip
+    return [(TenantId(tenant), grant_id) for tenant, grant_id in rows]
+
+
+# Notifications
+
+
+def put_notification(tx: Tx, one: Notification) -> None:
+    next_at = one.next_at if one.state == "queued" else None
+    tx.run(
+        "INSERT INTO oversight_notification (tenant, notification_id, request_id, person, channel, state, next_at, reference, body)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (tenant, notification_id) DO UPDATE SET state = excluded.state,"
+        " next_at = excluded.next_at, reference = excluded.reference, body = excluded.body",
+        one.tenant, one.notification_id, one.request_id, one.person, str(one.channel), str(one.state), next_at,
+        one.reference, wire.encode(one),
+    )  # fmt: skip
+
+
+def notifications(tx: ReadTx, tenant: TenantId, request_id: RequestId) -> list[Notification]:
+    rows = tx.all(
+        "SELECT body FROM oversight_notification WHERE tenant = ? AND request_id = ? ORDER BY notification_id",
+        tenant, request_id,
+    )  # fmt: skip
+    return [decoded(row[0], Notification) for row in rows]
+
+
+def locked_notification(tx: Tx, tenant: TenantId, notification_id: str) -> Notification | None:
+    sql: LiteralString = "SELECT body FROM oversight_notification WHERE tenant = ? AND notification_id = ?"
+    row = tx.one(sql + tx.for_update, tenant, notification_id)
+    return decoded(row[0], Notification) if row else None
+
+
+def due_notifications(tx: ReadTx, channel: Channel, now: int, limit: int) -> list[Notification]:
+    rows = tx.all(
+        "SELECT body FROM oversight_notification WHERE channel = ? AND next_at IS NOT NULL AND next_at <= ?"
+        " ORDER BY next_at LIMIT ?",
+        str(channel), now, limit,
+    )  # fmt: skip
+    return [decoded(row[0], Notification) for row in rows]
+
+
+def by_reference(tx: ReadTx, tenant: TenantId, channel: Channel, reference: str) -> Notification | None:
+    row = tx.one(
+        "SELECT body FROM oversight_notification WHERE tenant = ? AND channel = ? AND reference = ? LIMIT 1",
+        tenant, str(channel), reference,
+    )  # fmt: skip
+    return decoded(row[0], Notification) if row else None
+
+
+def undelivered(tx: ReadTx, tenant: TenantId, limit: int) -> list[Notification]:
+    rows = tx.all(
+        "SELECT body FROM oversight_notification WHERE tenant = ? AND state <> 'sent' ORDER BY notification_id LIMIT ?",
+        tenant, limit,
+    )  # fmt: skip
+    return [decoded(row[0], Notification) for row in rows]
+
+
+def count_open(tx: ReadTx, tenant: TenantId) -> tuple[int, ConsensusTimestamp | None]:
+    """How many wait, and since when the oldest does."""
+    row = tx.one(
+        "SELECT COUNT(*), MIN(created_at) FROM oversight_request WHERE tenant = ? AND due_at IS NOT NULL", tenant
+    )
+    return (int(row[0]), row[1]) if row else (0, None)
+
+
+def state_of(tx: ReadTx, tenant: TenantId, request_id: RequestId) -> RequestState | None:
+    found = tx.value("SELECT state FROM oversight_request WHERE tenant = ? AND request_id = ?", tenant, request_id)
+    return RequestState(found) if found is not None else None

@@ -1,0 +1,336 @@
+"""What oversight is made of: policies, requests and where they stand, votes, grants, people and how they are reached.
+
+The client's names that other parts need too (OversightRequest, RuntimeOversightRequest, SandboxAction, OversightDecision,
+OversightDecisionEvent, ApprovalResult …) are in `creto.contracts`.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum, StrEnum
+
+import msgspec
+
+from creto.common.ids import AgentId, PolicyId, RequestId, SandboxId, TenantId
+from creto.common.timestamps import ConsensusTimestamp
+from creto.contracts import ArgumentBound, RiskFactor, RiskLevel, TimeoutAction
+from creto.platform.consensus import PersonId
+
+
+class Strict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """The base of what is kept: frozen, named fields, no unknown ones."""
+
+
+class RequestState(StrEnum):
+    PENDING = "pending"
+    ESCALATED = "escalated"  # pending at a higher tier: the tiers reached so far can decide
+    APPROVED = "approved"
+    DENIED = "denied"
+    TIMED_OUT = "timed_out"
+    CANCELLED = "cancelled"
+
+    @property
+    def open(self) -> bool:
+        return self in (RequestState.PENDING, RequestState.ESCALATED)
+
+
+class Verdict(StrEnum):
+    APPROVE = "approve"
+    DENY = "deny"
+
+
+class Assurance(IntEnum):
+    """How sure it is that this human decided."""
+
+    BEARER = 0  # A0: somebody who held the link
+    RELAYED = 1  # A1: a channel says who clicked
+    SESSION = 2  # A2: a session after login
+    OWN_KEY = 3  # A3: a signature by the human's own key
+
+
+class Channel(StrEnum):
+    SLACK = "slack"
+    EMAIL = "email"
+    WEBHOOK = "webhook"
+    MESSAGING = "messaging"
+    WEB = "web"
+    API = "api"
+
+
+# Policies
+
+
+class GroupNeed(Strict, frozen=True, kw_only=True):
+    """So many distinct humans of this group, whoever else agrees."""
+
+    group: str
+    approvals: int = 1
+
+
+class Quorum(Strict, frozen=True, kw_only=True):
+    """How many distinct humans: in all, and of each group; and how many denials deny."""
+
+    approvals: int = 1
+    groups: tuple[GroupNeed, ...] = ()
+    denials: int = 1
+
+
+class NotificationChannel(Strict, frozen=True, kw_only=True):
+    """Where a tier is told. `full_arguments`: the channel may show more than the summary and the digest."""
+
+    channel: Channel
+    full_arguments: bool = False
+
+
+class EscalationTier(Strict, frozen=True, kw_only=True):
+    """Who is asked, and for how long before the next tier is asked too. Approvers: `agent:nhi:…`, `group:<name>` or an address."""
+
+    name: str
+    approvers: tuple[str, ...]
+    timeout_s: int = 3_600
+    channels: tuple[NotificationChannel, ...] = ()
+
+
+class GrantTerms(Strict, frozen=True, kw_only=True):
+    """How far "Approve for …" may go."""
+
+    ttl_s_max: int
+    uses_max: int
+
+
+class BreakGlassTerms(Strict, frozen=True, kw_only=True):
+    """Who may act first and answer later, and for how long."""
+
+    armers: tuple[str, ...]
+    ttl_s_max: int = 900
+    uses_max: int = 10
+
+
+class OversightPolicy(Strict, frozen=True, kw_only=True):
+    """Who decides about an act, how many of them, how sure, and by when."""
+
+    policy_id: PolicyId
+    tiers: tuple[EscalationTier, ...]
+    version: int = 1
+    title: str = ""
+    quorum: Quorum = Quorum()
+    assurance: Assurance = Assurance.RELAYED
+    assurance_by_risk: dict[RiskLevel, Assurance] = {}
+    final_action: TimeoutAction = TimeoutAction.AUTO_DENY
+    vote_change: bool = True
+    reason_required: bool = False
+    revocable: bool = True
+    revalidate: bool = True  # who approved must still be in force and eligible when the act begins
+    key_grace_s: int = 0  # how long a vote signed before its key was revoked may be on its way
+    warn_percent: int = 20  # of a tier's time left when its people are warned; 0: never
+    execution_s: int = 3_600  # how long an approval may be acted upon
+    grants: GrantTerms | None = None
+    break_glass: BreakGlassTerms | None = None
+    always_ask: bool = False
+
+
+class ApproverGroup(Strict, frozen=True, kw_only=True):
+    """A named set of humans; members are written as approvers are, so groups may hold groups."""
+
+    name: str
+    members: tuple[str, ...]
+
+
+class Delegation(Strict, frozen=True, kw_only=True):
+    """Out of office: `to` sits in the seats of `of` from `starts_at` until just before `ends_at`; for some policies, or for all."""
+
+    delegation_id: str
+    of: PersonId
+    to: PersonId
+    starts_at: ConsensusTimestamp
+    ends_at: ConsensusTimestamp
+    policies: tuple[PolicyId, ...] = ()
+
+
+class Contact(Strict, frozen=True, kw_only=True):
+    """An address of a human on a channel, by the channel's own immutable id; several addresses are still one human."""
+
+    channel: Channel
+    address: str
+    person: AgentId
+
+
+# A request
+
+
+class BatchItem(Strict, frozen=True, kw_only=True):
+    """One of several acts in one request, decided by its id; `after` are items it is pointless without."""
+
+    item_id: str
+    arguments: bytes
+    after: tuple[str, ...] = ()
+
+
+class Ask(Strict, frozen=True, kw_only=True):
+    """What is asked: fixed, but for an edit, which makes the next round."""
+
+    request_id: RequestId
+    tenant: TenantId
+    agent: AgentId
+    agent_name: str
+    chain: tuple[AgentId, ...]  # from the root to the agent
+    excluded: tuple[PersonId, ...]  # the agent, its owner and its ancestors: they cannot approve
+    action: str
+    resource: str
+    arguments: bytes  # the exact bytes that an approval is for
+    policy: OversightPolicy
+    created_at: ConsensusTimestamp
+    description: str = ""
+    risk_factors: tuple[RiskFactor, ...] = ()
+    reasoning: tuple[str, ...] = ()
+    reasoning_code: str | None = None  # OV-503: it could not be fetched
+    items: tuple[BatchItem, ...] = ()
+    blocking: bool = True
+    sandbox_id: SandboxId | None = None
+    round: int = 1
+    before: bytes | None = None  # the arguments of the last similar approved call
+    facts: tuple[str, ...] = ()  # what else we know and an approver should
+    break_glass: bool = False
+    trace_id: str | None = None
+
+    @property
+    def risk(self) -> RiskLevel:
+        return max((factor.level for factor in self.risk_factors), key=RISKS.index, default=RiskLevel.LOW)
+
+    @property
+    def always_ask(self) -> bool:
+        return self.policy.always_ask or self.risk is RiskLevel.CRITICAL
+
+
+RISKS = list(RiskLevel)
+
+
+class Claim(Strict, frozen=True, kw_only=True):
+    """Somebody is looking into it: no escalation until then."""
+
+    person: PersonId
+    until: ConsensusTimestamp
+
+
+class GrantWish(Strict, frozen=True, kw_only=True):
+    """Approve for so long and so many times."""
+
+    ttl_s: int
+    uses: int
+
+
+Bound = ArgumentBound
+
+
+class Permit(Strict, frozen=True, kw_only=True):
+    """What became of an approval: the token that stands for it, or that it was taken back."""
+
+    token_id: str | None = None
+    revoked_at: ConsensusTimestamp | None = None
+    revoked_by: PersonId | None = None
+
+
+class Progress(Strict, frozen=True, kw_only=True):
+    """Where a request stands: what transitions change."""
+
+    state: RequestState = RequestState.PENDING
+    version: int = 1
+    tier: int = 0
+    tier_started_at: ConsensusTimestamp
+    deadline_at: ConsensusTimestamp
+    warned: bool = False
+    claim: Claim | None = None
+    claimed: tuple[PersonId, ...] = ()  # who claimed at this tier: once each
+    extended_s: int = 0  # at this tier
+    decided_at: ConsensusTimestamp | None = None
+    decided_by: PersonId | None = None
+    reason: str = ""
+    final_action: TimeoutAction | None = None
+    approved_items: tuple[str, ...] = ()
+    superseded_by: RequestId | None = None
+    grant_id: str | None = None  # the grant that approved it
+    permit: Permit = Permit()
+
+
+class NoteKind(StrEnum):
+    COMMENT = "comment"
+    QUESTION = "question"  # to the agent; the clock goes on
+    ANSWER = "answer"
+
+
+class Note(Strict, frozen=True, kw_only=True):
+    kind: NoteKind
+    author: AgentId
+    text: str
+    at: ConsensusTimestamp
+
+
+# Grants
+
+
+class GrantKind(StrEnum):
+    STANDING = "standing"
+    COUNTER = "counter"  # one call within the bounds of a counter-proposal
+    BREAK_GLASS = "break_glass"
+
+
+class Grant(Strict, frozen=True, kw_only=True):
+    """Calls that are approved in advance: this agent, action and resource, within bounds, so many, until then."""
+
+    grant_id: str
+    tenant: TenantId
+    kind: GrantKind
+    agent: AgentId
+    action: str
+    resource: str
+    policy_id: PolicyId
+    policy_version: int
+    granted_by: PersonId
+    request_id: RequestId  # the approved request, the denied one, or for break-glass its review
+    starts_at: ConsensusTimestamp
+    expires_at: ConsensusTimestamp
+    uses_max: int
+    args_hash: bytes | None = None  # these arguments alone
+    bounds: tuple[Bound, ...] = ()
+    reason: str = ""
+    uses: int = 0
+    ended_at: ConsensusTimestamp | None = None
+    ended_by: PersonId | None = None  # None: it expired
+
+
+# Notifications
+
+
+class NotificationKind(StrEnum):
+    ASKED = "asked"
+    ESCALATED = "escalated"
+    WARNED = "warned"  # little time is left; it can be extended
+    EDITED = "edited"  # a new round: earlier votes are stale
+    CLOSED = "closed"
+    QUESTION = "question"
+    ANSWERED = "answered"
+    ALARM = "alarm"  # break-glass was armed
+
+
+class DeliveryState(StrEnum):
+    QUEUED = "queued"
+    SENT = "sent"
+    FAILED = "failed"  # for good: the next channel is tried
+
+
+class Notification(Strict, frozen=True, kw_only=True):
+    """One message to one human on one channel, and how far it got. `reference` is the provider's own name of it."""
+
+    notification_id: str
+    tenant: TenantId
+    request_id: RequestId
+    person: PersonId
+    channel: Channel
+    address: str
+    kind: NotificationKind
+    round: int
+    state: DeliveryState = DeliveryState.QUEUED
+    attempts: int = 0
+    next_at: ConsensusTimestamp
+    reference: str | None = None
+    seen_at: ConsensusTimestamp | None = None
+    error: str | None = None

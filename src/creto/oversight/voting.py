@@ -1,0 +1,337 @@
+"""Votes: what a human says, from the ballot to the decision.
+
+    ballot = await oversight.ballot("acme", request_id, approver=ann, verdict=Verdict.APPROVE)
+    receipt = await oversight.submit_response("acme", sign(ballot, ann_key))              # the human's own key
+    receipt = await oversight.relay_response("acme", request_id, approver=ann, verdict=Verdict.APPROVE, evidence=…)   # a channel's word
+
+Signatures are checked before the transaction; inside it, with the request's row held: time, seat, vote, quorum, state, ledger, outbox.
+
+INVARIANT: of votes, cancellations and deadlines at one moment exactly one ends the request; the others are told which one did.
+INVARIANT: a ballot counts once: its nonce is unique, and a relayed ballot's nonce is its delivery.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import msgspec
+from msgspec.structs import replace
+
+from creto.common.errors import EnablementError, SignatureVerificationFailed, Unauthorized
+from creto.common.ids import AgentId, RequestId, TenantId, checked_tenant, new_id
+from creto.common.limits import OVERSIGHT_ROUNDS_MAX
+from creto.common.timestamps import ConsensusTimestamp
+from creto.oversight import edits, eligibility, escalation, grants, states
+from creto.oversight import store as sql
+from creto.oversight.ballots import (
+    Counted,
+    Receipt,
+    changed,
+    check_bound,
+    check_content,
+    check_time,
+    delivery_nonce,
+    in_grace,
+    not_ours,
+    outcome,
+    receipt,
+    repeated,
+    said_event,
+)
+from creto.oversight.core import checked_text
+from creto.oversight.decisions import Attested, Ballot, CastVote, Evidence, SignedBallot, attest
+from creto.oversight.eligibility import Approver, Directory
+from creto.oversight.people import channel_assurance
+from creto.oversight.policies import policy_hash, refusal
+from creto.oversight.quorum import counted
+from creto.oversight.requests import Requests, hashed
+from creto.oversight.states import Event
+from creto.oversight.store import Record
+from creto.oversight.types import (
+    Ask,
+    Assurance,
+    Bound,
+    GrantWish,
+    NotificationKind,
+    Verdict,
+)
+from creto.platform.audit.events import Escalated
+from creto.platform.consensus import PersonId
+from creto.platform.crypto import random_bytes
+from creto.platform.nhi import IdentityState
+from creto.security.authz import Deny
+from creto.store.types import Outcome, Tx
+
+CheckArguments = Callable[[str, bytes], None]  # action, arguments: raises InvalidInput for what its schema refuses
+
+
+class Result(msgspec.Struct, frozen=True):
+    """Of one transaction: the request before and after it, and the receipt or the refusal."""
+
+    before: Record
+    after: Record
+    receipt: Receipt | None = None
+    refused: EnablementError | None = None
+
+
+class Voting(Requests):
+    _check_arguments: CheckArguments | None
+
+    async def ballot(
+        self,
+        tenant: TenantId,
+        request_id: RequestId,
+        *,
+        approver: AgentId,
+        verdict: Verdict,
+        reason: str = "",
+        on_behalf_of: PersonId | None = None,
+        items: Mapping[str, Verdict] | None = None,
+        wish: GrantWish | None = None,
+        counter: Sequence[Bound] = (),
+        arguments: bytes | None = None,
+        nonce: str | None = None,
+    ) -> Ballot:
+        """Everything a vote is bound to, for the approver to sign. With `arguments`: edit and approve, as the next round."""
+        record = await self.get(tenant, request_id)
+        if arguments is not None:
+            record = hashed(edits.edited(record.ask, arguments), record.progress)
+        ask = record.ask
+        return Ballot(
+            installation=self.installation, tenant=tenant, request_id=request_id, round=ask.round,
+            tier=record.progress.tier, agent=ask.agent, action=ask.action, resource=ask.resource,
+            args_hash=record.args_hash, display_hash=record.display_hash, policy_id=ask.policy.policy_id,
+            policy_version=ask.policy.version, policy_hash=policy_hash(ask.policy), verdict=verdict,
+            person=self.approver(tenant, approver).person, approver=approver, on_behalf_of=on_behalf_of,
+            reason=checked_text(reason, "reason"), items=dict(items or {}), wish=wish, counter=tuple(counter),
+            nonce=nonce or random_bytes(16).hex(), signed_at=self.clock.now(),
+        )  # fmt: skip
+
+    async def relay_response(
+        self,
+        tenant: TenantId,
+        request_id: RequestId,
+        *,
+        approver: AgentId,
+        verdict: Verdict,
+        evidence: Evidence,
+        assurance: Assurance | None = None,
+        reason: str = "",
+        on_behalf_of: PersonId | None = None,
+        items: Mapping[str, Verdict] | None = None,
+        wish: GrantWish | None = None,
+        counter: Sequence[Bound] = (),
+        arguments: bytes | None = None,
+    ) -> Receipt:
+        """A vote that came through a channel: the service signs what the channel proved, and no more than it can prove."""
+        sure = channel_assurance(evidence.channel) if assurance is None else assurance
+        if sure > channel_assurance(evidence.channel):
+            raise refusal(
+                "assurance", f"A{sure} of {evidence.channel}", f"A{channel_assurance(evidence.channel)} at most"
+            )
+        nonce = delivery_nonce(request_id, evidence) if evidence.delivery else None
+        ballot = await self.ballot(
+            tenant, request_id, approver=approver, verdict=verdict, reason=reason, on_behalf_of=on_behalf_of, items=items,
+            wish=wish, counter=counter, arguments=arguments, nonce=nonce,
+        )  # fmt: skip
+        signed = attest(ballot, self._signer, evidence, sure)
+        return await self.submit_response(tenant, signed, arguments=arguments)
+
+    async def submit_response(
+        self, tenant: TenantId, signed: SignedBallot, *, arguments: bytes | None = None
+    ) -> Receipt:
+        """Count a signed vote. OV-401 a signature that does not hold, OV-403 nobody to decide this, OV-409 decided or changed already."""
+        tenant, ballot = checked_tenant(tenant), signed.ballot
+        record = await self.get(tenant, ballot.request_id)
+        approver = self.approver(tenant, ballot.approver)
+        try:
+            self._check_signed(tenant, signed, approver)
+            edited = await self._edited(record, ballot, arguments) if arguments is not None else None
+            directory = self.directory(tenant, record.ask.policy)
+        except EnablementError as error:
+            await self._refused(record, approver, signed, error)
+            raise
+        result = await self.write(lambda tx: self._vote(tx, signed, approver, directory, edited))
+        if result.before is not result.after:
+            self.counted(result.before.progress, result.after)
+        if result.receipt is None:
+            refusal = result.refused or states.already(result.after.progress)
+            await self._refused(result.after, approver, signed, refusal)
+            raise refusal
+        return result.receipt
+
+    # Before the transaction
+
+    def _check_signed(self, tenant: TenantId, signed: SignedBallot, approver: Approver) -> None:
+        """The signature, by a key that may sign now: a revoked key's last votes have the policy's grace to arrive, none by default."""
+        ballot = signed.ballot
+        if (ballot.tenant, ballot.installation, ballot.person) != (tenant, self.installation, approver.person):
+            raise not_ours("ballot", ballot.person)
+        key = (
+            self._signer.public
+            if isinstance(signed.proof, Attested)
+            else self.nhi.verify_key(ballot.approver, tenant=tenant)
+        )
+        try:
+            signed.verify(key)
+        except SignatureVerificationFailed as error:
+            raise SignatureVerificationFailed("OV-401", caused_by=error, field="signature") from error
+
+    async def _edited(self, record: Record, ballot: Ballot, arguments: bytes) -> Record:
+        """The request as the edit makes it, if schema and policy take the new arguments."""
+        if record.ask.round + 1 > OVERSIGHT_ROUNDS_MAX:
+            raise refusal("arguments", f"edit {record.ask.round}", f"{OVERSIGHT_ROUNDS_MAX} rounds at most")
+        edited = hashed(edits.edited(record.ask, arguments), record.progress)
+        if ballot.verdict is not Verdict.APPROVE:
+            raise refusal("verdict", str(ballot.verdict), "approve: an edit is an approval of something else")
+        await self._revalidate(edited.ask)
+        return edited
+
+    async def _refused(self, record: Record, approver: Approver, signed: SignedBallot, error: EnablementError) -> None:
+        """A vote that does not count is still on record."""
+        ballot = signed.ballot
+        event = said_event(record.ask, ballot)
+        await self.write(
+            lambda tx: self.record(
+                tx, record, event, by=approver.nhi, now=self.clock.now(), outcome=Outcome.DENIED, why=error.message,
+                code=error.code,
+            )
+        )  # fmt: skip
+
+    # Inside it
+
+    def _vote(
+        self, tx: Tx, signed: SignedBallot, approver: Approver, directory: Directory, edited: Record | None
+    ) -> Result:
+        ballot = signed.ballot
+        record, now = self.locked(tx, ballot.tenant, ballot.request_id), self.clock.now()
+        cast = sql.votes(tx, ballot.tenant, ballot.request_id)
+        if repeated(cast, ballot):
+            return Result(record, record, receipt(record, cast, Counted.REPEATED))
+        before = record
+        record = self.overdue(tx, record, directory, now)
+        if not record.progress.state.open:
+            return Result(before, record)
+        try:
+            return self._accept(tx, before, record, signed, approver, directory, edited, cast, now)
+        except EnablementError as error:
+            return Result(before, record, refused=error)  # time may have moved the request: that stands
+
+    def _accept(
+        self, tx: Tx, before: Record, record: Record, signed: SignedBallot, approver: Approver, directory: Directory,
+        edited: Record | None, cast: list[CastVote], now: ConsensusTimestamp,
+    ) -> Result:  # fmt: skip
+        """Check everything, then write."""
+        ballot = signed.ballot
+        target = msgspec.structs.replace(edited, progress=record.progress) if edited is not None else record
+        if edited is not None and edited.ask.round != record.ask.round + 1:
+            raise changed(record.ask)
+        check_bound(target, ballot)
+        check_time(target.ask, signed, now)
+        approver = self._with_grace(target.ask, signed, approver, now)
+        seat = eligibility.seat_of(
+            target.ask, tier=record.progress.tier, directory=directory, approver=approver, assurance=signed.assurance,
+            now=now, on_behalf_of=ballot.on_behalf_of,
+        )  # fmt: skip
+        check_content(target.ask, ballot, cast)
+        vote = CastVote(seat=seat.holder, groups=seat.groups, signed=signed)
+        sql.add_vote(tx, len(cast) + 1, vote, now)
+        if edited is not None:
+            sql.save_round(tx, target)
+            self.tell(tx, target, self._reachable(target, directory, now), NotificationKind.EDITED, now)
+        self.record(tx, target, said_event(target.ask, ballot), by=approver.nhi, now=now)
+        cast = [*cast, vote]
+        after = self._decide(tx, target, cast, approver, now)
+        return Result(before, after, receipt(after, cast, Counted.VOTE))
+
+    def _with_grace(self, ask: Ask, signed: SignedBallot, approver: Approver, now: ConsensusTimestamp) -> Approver:
+        """A vote that its human signed before the key was revoked has the policy's grace to arrive."""
+        if approver.in_force or isinstance(signed.proof, Attested):
+            return approver
+        identity = self.nhi.get_now(ask.tenant, approver.nhi)
+        revoked = identity.state is IdentityState.REVOKED
+        return msgspec.structs.replace(
+            approver, in_force=revoked and in_grace(ask, signed.ballot, identity.changed_at, now)
+        )
+
+    def _decide(
+        self, tx: Tx, record: Record, cast: list[CastVote], approver: Approver, now: ConsensusTimestamp
+    ) -> Record:
+        """Whether the votes are enough now, and what follows from it."""
+        ask, ballot = record.ask, cast[-1].signed.ballot
+        verdict, approved = outcome(ask, cast)
+        if verdict is None:
+            progress = replace(record.progress, version=record.progress.version + 1)
+            return self.save(tx, record, progress, now=now)
+        event = Event.APPROVE if verdict is Verdict.APPROVE else Event.DENY
+        progress = states.ended(record.progress, event, now=now, by=approver.person, reason=ballot.reason)
+        progress = replace(progress, approved_items=approved)
+        self._grant(tx, record, cast, verdict, approver, now)
+        return self.save(
+            tx, record, progress, now=now, by=approver.nhi, signature=cast[-1].signed.signature, name=approver.name
+        )
+
+    def _grant(
+        self,
+        tx: Tx,
+        record: Record,
+        cast: list[CastVote],
+        verdict: Verdict,
+        approver: Approver,
+        now: ConsensusTimestamp,
+    ) -> None:
+        """What was approved in advance by the way: "approve for …", or the bounds of a counter-proposal."""
+        ask, ballot = record.ask, cast[-1].signed.ballot
+        votes = [vote.vote() for vote in cast]
+        yes = {vote.person for vote in counted(votes, ask.round) if vote.verdict is Verdict.APPROVE}
+        wishes = {v.signed.ballot.person: v.signed.ballot.wish for v in cast if v.signed.ballot.round == ask.round}
+        grant = None
+        if verdict is Verdict.APPROVE:
+            wish = grants.agreed([wishes[person] for person in yes])
+            grant = grants.granted(ask, wish, by=approver.person, now=now, grant_id=new_id("grant-")) if wish else None
+        elif ballot.counter:
+            grant = grants.countered(ask, ballot.counter, by=approver.person, now=now, grant_id=new_id("grant-"))
+        if grant is not None:
+            sql.put_grant(tx, grant)
+            self.note(
+                tx, ask.tenant, "oversight:grant", f"oversight:grant:{grant.grant_id}", "GrantIssued", approver.nhi,
+                {"grant_id": grant.grant_id, "kind": grant.kind, "request_id": ask.request_id, "agent": ask.agent,
+                 "expires_at": grant.expires_at, "uses_max": grant.uses_max},
+            )  # fmt: skip
+
+    # Time
+
+    def overdue(self, tx: Tx, record: Record, directory: Directory, now: ConsensusTimestamp) -> Record:
+        """What time has done to the request by now, whoever notices: the timer, a vote, who waits."""
+        ask = record.ask
+        step = escalation.due(ask, record.progress, now, lambda tier: bool(eligibility.told(ask, tier, directory, now)))
+        if step is None:
+            return record
+        progress = escalation.applied(ask, record.progress, step, now)
+        after = self.save(tx, record, progress, now=now)
+        if isinstance(step, escalation.Escalate):
+            reason = "the time of the tier is over"
+            for tier in step.skipped:
+                self.note_skip(
+                    tx,
+                    record,
+                    f"tier {ask.policy.tiers[tier].name}: {eligibility.why_nobody(ask, tier, directory, now)}",
+                )
+            event = Escalated(request_id=ask.request_id, from_tier=record.progress.tier, to_tier=step.to, reason=reason)
+            self.record(tx, after, event, by=self.service_id, now=now)
+            self.tell(tx, after, self._reachable(after, directory, now), NotificationKind.ESCALATED, now)
+        if isinstance(step, escalation.Warn):
+            self.tell(tx, after, self._reachable(after, directory, now), NotificationKind.WARNED, now)
+        return after
+
+    async def _revalidate(self, ask: Ask) -> None:
+        """Edited arguments pass the schema check that was handed in, and the policies must not deny them."""
+        if self._check_arguments is not None:
+            self._check_arguments(ask.action, ask.arguments)
+        decision = self.authz.check(
+            ask.agent, ask.action, ask.resource, edits.as_context(ask.arguments) or None, tenant=ask.tenant
+        )
+        if isinstance(decision, Deny):
+            raise Unauthorized(
+                "OV-403", f"POLICY: the edited act is not permitted: {decision.reason}", field="arguments"
+            )

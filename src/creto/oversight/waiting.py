@@ -1,0 +1,90 @@
+"""Waiting for a decision: a coroutine each, no thread, no question to the store until there is something to learn.
+
+    result = await oversight.await_decision("acme", request_id, timeout_s=60)
+
+A decision wakes its waiters in this process at once and on other nodes by the store's signal. A decision that was made before anybody waited,
+or while signals were lost, is found by looking: waiters look first, and again whenever signals may have been missed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+from creto.common.errors import InternalError, Timeout
+from creto.common.ids import RequestId, TenantId
+from creto.common.limits import OVERSIGHT_WAITERS_MAX
+from creto.contracts import ApprovalResult
+from creto.oversight.core import DECIDED, signal_of
+from creto.oversight.outcome import Outcomes
+from creto.oversight.store import Record
+from creto.store.types import Store
+
+Waiter = tuple[asyncio.AbstractEventLoop, asyncio.Event]
+
+
+class Waiters:
+    """Who waits for which request."""
+
+    def __init__(self, store: Store) -> None:
+        self._waiting: dict[str, set[Waiter]] = {}
+        self._count = 0
+        store.on_signal(DECIDED, self.wake)
+        store.on_signal_lost(self.wake_all)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, key: str) -> Waiter:
+        if self._count >= OVERSIGHT_WAITERS_MAX:
+            raise InternalError("PL-503", "too many wait for decisions in this process", retry_after_s=1.0)
+        waiter = (asyncio.get_running_loop(), asyncio.Event())
+        self._waiting.setdefault(key, set()).add(waiter)
+        self._count += 1
+        return waiter
+
+    def remove(self, key: str, waiter: Waiter) -> None:
+        there = self._waiting.get(key)
+        if there is not None and waiter in there:
+            there.discard(waiter)
+            self._count -= 1
+            if not there:
+                self._waiting.pop(key, None)
+
+    def wake(self, key: str) -> None:
+        """Called on a thread of the store."""
+        for loop, event in tuple(self._waiting.get(key, ())):
+            with suppress(RuntimeError):  # that loop has ended
+                loop.call_soon_threadsafe(event.set)
+
+    def wake_all(self) -> None:
+        for key in tuple(self._waiting):
+            self.wake(key)
+
+
+class Waiting(Outcomes):
+    _waiters: Waiters
+
+    async def await_decision(
+        self, tenant: TenantId, request_id: RequestId, timeout_s: float | None = None
+    ) -> ApprovalResult:
+        """The decision, whenever it comes. OV-504 when the caller's own time is over: the request stays open."""
+        record = await self._decided(tenant, request_id, timeout_s)
+        return await self.result(record)
+
+    async def _decided(self, tenant: TenantId, request_id: RequestId, timeout_s: float | None) -> Record:
+        key = signal_of(tenant, request_id)
+        waiter = self._waiters.add(key)
+        event = waiter[1]
+        try:
+            async with asyncio.timeout(timeout_s):
+                while True:
+                    event.clear()
+                    record = await self.get(tenant, request_id)
+                    if not record.progress.state.open:
+                        return record
+                    await event.wait()
+        except TimeoutError as error:
+            raise Timeout("OV-504", field="timeout_s", got=timeout_s, expected="a decision") from error
+        finally:
+            self._waiters.remove(key, waiter)

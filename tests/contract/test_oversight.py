@@ -1,0 +1,264 @@
+"""Oversight over every engine: races, nodes that share one database, waits, restarts."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from creto.common.errors import EnablementError, IdempotencyConflict, Timeout
+from creto.common.ids import PolicyId
+from creto.common.timestamps import SECOND, ConsensusTimestamp
+from creto.contracts import Approved, Denied, TimedOut, TimeoutAction
+from creto.oversight import Approvals, Record, RequestState, Verdict
+from creto.oversight.timer import LEASE
+from creto.platform.consensus import Leases
+from creto.store.types import EngineName
+from tests.contract.stores import MakeStore
+from tests.unit.oversight.world import P1, P2, PARTS, TENANT, World, asked, consume, id_of, pending, person, tier
+
+TOGETHER = 25  # requests whose approvers are released at once
+
+ANY = P1.__class__(policy_id=PolicyId("any"), tiers=(tier("alice", "bob", "carol"),))
+
+
+@pytest.fixture
+async def world(make_store: MakeStore) -> World:
+    world = await World.open(make_store(parts=PARTS))
+    await world.policy(ANY)
+    return world
+
+
+async def outcomes(*work: Any) -> list[Any]:
+    """What came of each, released together."""
+    start = asyncio.Event()
+
+    async def one(coroutine: Any) -> Any:
+        await start.wait()
+        return await coroutine
+
+    tasks = [asyncio.create_task(one(coroutine)) for coroutine in work]
+    await asyncio.sleep(0)
+    start.set()
+    return await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def requests(world: World, count: int, policy: Any) -> list[Record]:
+    return [await world.request(policy, {"n": n}) for n in range(count)]
+
+
+async def states(world: World, records: list[Record]) -> set[RequestState]:
+    return {(await world.now_of(one)).progress.state for one in records}
+
+
+def lost(results: list[Any]) -> list[BaseException]:
+    errors = [one for one in results if isinstance(one, BaseException)]
+    assert all(isinstance(one, IdempotencyConflict) and one.code == "OV-409" for one in errors), errors
+    return errors
+
+
+@pytest.mark.timeout(900)
+async def test_ov_022_two_approvers_at_once_lose_no_quorum(world: World, make_store: MakeStore, deep: bool) -> None:
+    """Vote, count, update under committed reads leaves nearly all pending; with the request's row held first, none."""
+    there = world.twin(make_store(parts=PARTS))
+    for start in range(0, 1_500 if deep else 100, TOGETHER):
+        records = [await world.request(P2, {"n": start + n}) for n in range(TOGETHER)]
+        votes = [vote for one in records for vote in (world.click(one, "alice"), there.click(one, "bob"))]
+        assert lost(await outcomes(*votes)) == []
+        assert await states(world, records) == {RequestState.APPROVED}
+
+
+async def test_ov_018_one_of_two_decides_and_the_other_is_told(world: World, make_store: MakeStore, deep: bool) -> None:
+    there = world.twin(make_store(parts=PARTS))
+    for start in range(0, 1_000 if deep else 50, TOGETHER):
+        records = [await world.request(ANY, {"n": start + n}) for n in range(TOGETHER)]
+        votes = [vote for one in records for vote in (world.click(one, "alice"), there.click(one, "bob"))]
+        losers = lost(await outcomes(*votes))
+        assert len(losers) == TOGETHER
+        assert all("already approved by" in str(one) for one in losers)
+
+
+async def test_ov_019_approve_and_deny_at_once(world: World, make_store: MakeStore, deep: bool) -> None:
+    there = world.twin(make_store(parts=PARTS))
+    for start in range(0, 1_000 if deep else 50, TOGETHER):
+        records = [await world.request(ANY, {"n": start + n}) for n in range(TOGETHER)]
+        votes = [vote for one in records for vote in (world.click(one, "alice"), there.click(one, "bob", Verdict.DENY))]
+        results = await outcomes(*votes)
+        assert len(lost(results)) == TOGETHER
+        for record, pair in zip(records, zip(results[::2], results[1::2], strict=True), strict=True):
+            (won,) = [one.state for one in pair if not isinstance(one, BaseException)]
+            assert (await world.now_of(record)).progress.state is won
+    said = await world.entries("ApprovalReceived") + await world.entries("DenialReceived")
+    assert len(said) == 2 * (1_000 if deep else 50)  # both are on record, who lost too
+
+
+async def test_ov_020_approve_against_the_deadline(world: World, make_store: MakeStore) -> None:
+    there = world.twin(make_store(parts=PARTS))
+    records = await requests(world, TOGETHER, ANY)
+    end = records[-1].progress.deadline_at
+    world.clock.set(ConsensusTimestamp(end - 1))
+    results = await outcomes(
+        *(world.click(one, "alice") for one in records),
+        *(there.timer.advance_once(ConsensusTimestamp(end + SECOND)) for _ in range(3)),
+    )
+    for record, vote in zip(records, results[:TOGETHER], strict=True):
+        progress = (await world.now_of(record)).progress
+        if isinstance(vote, BaseException):
+            assert progress.state is RequestState.TIMED_OUT
+            assert "already timed out" in str(vote)
+        else:
+            assert progress.state is RequestState.APPROVED
+            assert progress.decided_at is not None
+            assert progress.decided_at < record.progress.deadline_at
+
+
+async def test_ov_024_deny_against_the_last_approval(world: World, make_store: MakeStore) -> None:
+    there = world.twin(make_store(parts=PARTS))
+    records = await requests(world, TOGETHER, P2)
+    for one in records:
+        await world.click(one, "alice")
+    votes = [vote for one in records for vote in (world.click(one, "bob"), there.click(one, "carol", Verdict.DENY))]
+    assert len(lost(await outcomes(*votes))) == TOGETHER
+    assert await states(world, records) <= {RequestState.APPROVED, RequestState.DENIED}
+
+
+async def test_approve_against_cancel(world: World, make_store: MakeStore) -> None:
+    there = world.twin(make_store(parts=PARTS))
+    records = await requests(world, TOGETHER, ANY)
+    work = [
+        one
+        for record in records
+        for one in (
+            world.click(record, "alice"),
+            there.oversight.cancel(TENANT, record.ask.request_id, by=id_of("bot-7")),
+        )
+    ]
+    assert len(lost(await outcomes(*work))) == TOGETHER
+
+
+async def test_the_same_request_asked_everywhere_at_once_is_one(world: World, make_store: MakeStore) -> None:
+    there = world.twin(make_store(parts=PARTS))
+    found = await outcomes(*(node.request(ANY) for node in (world, there) for _ in range(10)))
+    assert len({one.ask.request_id for one in found}) == 1
+
+
+async def test_a_decision_there_wakes_who_waits_here(world: World, make_store: MakeStore) -> None:
+    there = world.twin(make_store(parts=PARTS))
+    record = await world.request(ANY)
+    waiting = [
+        asyncio.create_task(node.oversight.await_decision(TENANT, record.ask.request_id, timeout_s=20))
+        for node in (world, there)
+    ]
+    await pending(world)
+    await pending(there)
+    await there.approve(record, "alice")
+    assert all(isinstance(one, Approved) for one in await asyncio.gather(*waiting))
+    assert world.oversight.waiting() == there.oversight.waiting() == 0
+
+
+async def test_one_token_at_most_is_worth_something(world: World, make_store: MakeStore) -> None:
+    there = world.twin(make_store(parts=PARTS))
+    record = await world.request(ANY)
+    await world.approve(record, "alice")
+    results = await outcomes(*(n.oversight.await_decision(TENANT, record.ask.request_id) for n in (world, there) * 3))
+    tokens = {one.override_token for one in results}
+    used = await outcomes(*(consume(world, record, token) for token in tokens))
+    assert sum(not isinstance(one, BaseException) for one in used) == 1
+
+
+async def test_who_gives_up_leaves_the_request_pending(world: World) -> None:
+    gate = Approvals(world.oversight)
+    with pytest.raises(Timeout) as caught:
+        await gate.await_approval(TENANT, None, asked(ANY), timeout_s=0)
+    assert caught.value.code == "OV-504"
+    (record,) = await world.oversight.list_pending_requests(TENANT)
+    await world.deny(record, "bob", reason="too much")
+    again = await Approvals(world.twin().oversight).await_approval(TENANT, None, asked(ANY), timeout_s=5)
+    assert isinstance(again, Denied)
+    assert (again.reason, again.approver.display_name) == ("too much", "bob")
+
+
+async def test_silence_ends_as_the_policy_says(world: World) -> None:
+    policy = await world.policy(ANY, policy_id=PolicyId("silent"), final_action=TimeoutAction.AUTO_APPROVE)
+    for one, action in ((policy, TimeoutAction.AUTO_APPROVE), (ANY, TimeoutAction.AUTO_DENY)):
+        record = await world.request(one, {"policy": one.policy_id})
+        await world.pass_s(3_601)
+        result = await world.oversight.await_decision(TENANT, record.ask.request_id, timeout_s=5)
+        assert isinstance(result, TimedOut)
+        assert result.timeout_action is action
+        assert (result.override_token is not None) == (action is TimeoutAction.AUTO_APPROVE)
+
+
+async def test_a_vote_after_the_deadline_is_told_so_whether_the_timer_ran_or_not(world: World) -> None:
+    record = await world.request(ANY)
+    world.clock.advance(3_601 * SECOND)
+    with pytest.raises(IdempotencyConflict, match="already timed out"):
+        await world.approve(record, "alice")
+    assert (await world.now_of(record)).progress.state is RequestState.TIMED_OUT
+
+
+@pytest.mark.parametrize("steps_s", [(-3_600, 3_599), (3_599,), (-3_600, -3_600, 10), (0, 0, 0)], ids=str)
+async def test_steps_of_a_wall_clock_end_nothing_too_early(world: World, steps_s: tuple[int, ...]) -> None:
+    """Consensus time only grows; what a wall clock did is not time that passed."""
+    record = await world.request(ANY)
+    for step in steps_s:
+        world.clock.set(ConsensusTimestamp(record.ask.created_at + step * SECOND))
+        await world.timer.advance_once(world.clock.now())
+        assert (await world.now_of(record)).progress.state is RequestState.PENDING
+    await world.approve(record, "alice")
+
+
+async def test_a_timer_in_each_process_fires_once(world: World, make_store: MakeStore) -> None:
+    there = world.twin(make_store(parts=PARTS))
+    records = await requests(world, TOGETHER, P1)
+    world.clock.advance(301 * SECOND)
+    now = world.clock.now()
+    await outcomes(*(node.timer.advance_once(now) for node in (world, there) * 2))
+    assert {(await world.now_of(one)).progress.tier for one in records} == {1}
+    assert len(await world.entries("Escalated")) == TOGETHER
+
+
+async def test_one_process_holds_the_timer(world: World, make_store: MakeStore) -> None:
+    there, looked = world.twin(make_store(parts=PARTS)), asyncio.Event()
+
+    async def pause(_: float) -> None:
+        looked.set()
+        await asyncio.Event().wait()
+
+    async with world.timer.running(pause):
+        await asyncio.wait_for(looked.wait(), 10)
+        lease = await Leases(there.store, there.clock).current(LEASE)
+        assert lease is not None
+        assert lease.holder.startswith(world.store.node)
+
+
+async def test_groups_and_policies_change_on_every_node(world: World, make_store: MakeStore) -> None:
+    there = world.twin(make_store(parts=PARTS))
+    record = await there.request(ANY)
+    await world.oversight.delegate(
+        TENANT, of=id_of("carol"), to=id_of("trudy"), starts_at=world.clock.now(),
+        ends_at=ConsensusTimestamp(world.clock.now() + 60 * SECOND), by=id_of("carol"),
+    )  # fmt: skip
+    assert await world.store.settled(10.0)  # on a busy machine fifty milliseconds may be too few
+    assert (await there.approve(record, "trudy", on_behalf_of=person("carol"))).state is RequestState.APPROVED
+    changed = await world.policy(ANY, tiers=(tier("eve"),))
+    assert await world.store.settled(10.0)
+    assert there.oversight.policy(TENANT, ANY.policy_id) == changed
+    assert changed.version == 2
+
+
+async def test_a_refused_vote_is_on_record(world: World) -> None:
+    record = await world.request(ANY)
+    with pytest.raises(EnablementError):
+        await world.approve(record, "mallory")
+    (entry,) = await world.entries("ApprovalReceived")
+    assert (entry.outcome, entry.code) == ("denied", "OV-403")
+
+
+def test_ov_129_what_is_acknowledged_survives_a_loss_of_power(make_store: MakeStore) -> None:
+    store = make_store(parts=PARTS)
+    if store.engine is EngineName.SQLITE:
+        assert store.submit(lambda tx: tx.value("SELECT synchronous FROM pragma_synchronous")).result() == 2  # FULL
+    else:
+        assert store.submit(lambda tx: tx.value("SHOW synchronous_commit")).result() == "on"
