@@ -11,7 +11,7 @@ from creto.common.errors import EnablementError, IdempotencyConflict, Timeout
 from creto.common.ids import PolicyId
 from creto.common.timestamps import SECOND, ConsensusTimestamp
 from creto.contracts import Approved, Denied, TimedOut, TimeoutAction
-from creto.oversight import Record, RequestState, TenantApprovals, Verdict
+from creto.oversight import Approvals, Record, RequestState, Verdict
 from creto.oversight.timer import LEASE
 from creto.platform.consensus import Leases
 from creto.store.types import EngineName
@@ -168,13 +168,13 @@ async def test_one_token_at_most_is_worth_something(world: World, make_store: Ma
 
 
 async def test_who_gives_up_leaves_the_request_pending(world: World) -> None:
-    gate = TenantApprovals(world.oversight, TENANT)
+    gate = Approvals(world.oversight)
     with pytest.raises(Timeout) as caught:
-        await gate.await_approval(None, asked(ANY), timeout_s=0)
+        await gate.await_approval(TENANT, None, asked(ANY), timeout_s=0)
     assert caught.value.code == "OV-504"
     (record,) = await world.oversight.list_pending_requests(TENANT)
     await world.deny(record, "bob", reason="too much")
-    again = await TenantApprovals(world.twin().oversight, TENANT).await_approval(None, asked(ANY), timeout_s=5)
+    again = await Approvals(world.twin().oversight).await_approval(TENANT, None, asked(ANY), timeout_s=5)
     assert isinstance(again, Denied)
     assert (again.reason, again.approver.display_name) == ("too much", "bob")
 

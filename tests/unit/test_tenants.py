@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -103,5 +104,7 @@ async def test_who_owns_the_machine_recovers_the_operator(tmp_path: Path) -> Non
         assert await app.parts.store.read(lambda tx: found(tx, app.tenant)) == (True, 2)
     async with AsyncCreto.local(config=config) as creto:
         assert (await creto.auth.whoami()).agent == recovered
-        entries = await creto.audit.query(agent=recovered, event="RoleAssigned")
-        assert [e.resource for e in entries.items] == [recovered]
+        async with asyncio.timeout(10):  # the log follows the ledger
+            while not (entries := (await creto.audit.query(agent=recovered, event="RoleAssigned")).items):  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        assert [entry.resource for entry in entries] == [recovered]

@@ -210,6 +210,12 @@ OVERRIDE_TTL_S_MAX: Final = 3_600  # an approval is acted on within the hour or 
 OVERRIDE_TOKEN_BYTES_MAX: Final = 16 * 1024  # ours take 5 KiB, with the longest resource names 11
 OVERRIDES_ADMITTED_MAX: Final = 10_000  # tokens that wait to be consumed in one process
 
+# The gate
+REFUSALS_PER_MINUTE_MAX: Final = 60  # of one caller, each as an entry; the rest of the minute is counted in one
+REFUSALS_CALLERS_MAX: Final = 10_000  # callers whose refusals are counted at once, about 1 KiB each
+REFUSAL_KINDS_MAX: Final = 32  # actions and codes of one caller that are counted apart
+OUTCOME_TRIES_MAX: Final = 8  # writes of one outcome: some ten seconds, within the caller's deadline
+
 # Oversight
 OVERSIGHT_ARGUMENTS_BYTES_MAX: Final = 64 * 1024  # all of it is shown to a human; larger things are named by a digest
 OVERSIGHT_ARGUMENTS_DEPTH_MAX: Final = 32  # deeper structures nobody reads
@@ -240,12 +246,6 @@ OVERSIGHT_TIMER_BATCH: Final = 200  # requests that one step of the timer moves
 OVERSIGHT_TIMER_S: Final = 0.1  # how late a deadline is noticed; votes notice it themselves
 OVERSIGHT_WAITERS_MAX: Final = 100_000  # coroutines that wait in one process, about 2 KiB each
 OVERSIGHT_PERMITS_KEPT_MAX: Final = 10_000  # tokens handed out by this process, for who asks twice
-
-# The gate
-REFUSALS_PER_MINUTE_MAX: Final = 60  # of one caller, each as an entry; the rest of the minute is counted in one
-REFUSALS_CALLERS_MAX: Final = 10_000  # callers whose refusals are counted at once, about 1 KiB each
-REFUSAL_KINDS_MAX: Final = 32  # actions and codes of one caller that are counted apart
-OUTCOME_TRIES_MAX: Final = 8  # writes of one outcome: some ten seconds, within the caller's deadline
 
 # Processes
 CHILD_BACKOFF_S_MAX: Final = 30.0  # a role that keeps crashing is tried twice a minute

@@ -19,7 +19,7 @@ from creto.contracts import (
     RuntimeOversightRequest,
     SandboxAction,
 )
-from creto.oversight.approvals import TenantApprovals
+from creto.oversight.approvals import Approvals
 from creto.oversight.arguments import args_hash, canonical, of_call
 from creto.oversight.ballots import Counted, Receipt
 from creto.oversight.decisions import Ballot, DecisionFile, Evidence, SignedBallot, attest, sign
@@ -57,6 +57,7 @@ OversightService = Oversight  # the client's name
 
 __all__ = [
     "ApprovalGate",
+    "Approvals",
     "ApproverGroup",
     "Ask",
     "Assurance",
@@ -94,7 +95,6 @@ __all__ = [
     "RuntimeOversightRequest",
     "SandboxAction",
     "SignedBallot",
-    "TenantApprovals",
     "Timer",
     "Verdict",
     "args_hash",

@@ -1,9 +1,9 @@
-"""The client's ApprovalGate for one tenant: what the runtime asks before a sandbox may act.
+"""The client's ApprovalGate: what the runtime asks before a sandbox may act.
 
-    gate = TenantApprovals(oversight, "acme")
-    match gate.check_approval_required(sandbox_id, action):
+    gate = Approvals(oversight)
+    match gate.check_approval_required(tenant, sandbox_id, action):
         case Required():
-            result = await gate.await_approval(sandbox_id, request)
+            result = await gate.await_approval(tenant, sandbox_id, request)
 
 INVARIANT: a caller that gives up, or dies, leaves the request pending; who asks again gets the same decision.
 """
@@ -34,45 +34,52 @@ from creto.security.authz import Allow, Deny, QuotaDenied, RequiresOversight
 DEFAULT_WAIT_S = 3_600
 
 
-class TenantApprovals:
+class Approvals:
     """Keeps `contracts.ApprovalGate`."""
 
-    def __init__(self, oversight: Oversight, tenant: TenantId) -> None:
+    def __init__(self, oversight: Oversight) -> None:
         self._oversight = oversight
-        self._tenant = checked_tenant(tenant)
 
     async def await_approval(
-        self, sandbox_id: SandboxId | None, request: OversightRequest, timeout_s: float | None = None
+        self,
+        tenant: TenantId,
+        sandbox_id: SandboxId | None,
+        request: OversightRequest,
+        timeout_s: float | None = None,
     ) -> ApprovalResult:
         """Ask, or find what was asked before, and wait. OV-504 when `timeout_s` is over."""
-        if request.tenant != self._tenant:
+        if request.tenant != checked_tenant(tenant):
             raise Unauthorized("OV-403", "the request is another tenant's", field="tenant", got=request.tenant)
         if sandbox_id is not None:
             request = replace(as_runtime(request), sandbox_id=sandbox_id)
         record = await self._oversight.create(request)
-        return await self._oversight.await_decision(self._tenant, record.ask.request_id, timeout_s)
+        return await self._oversight.await_decision(tenant, record.ask.request_id, timeout_s)
 
-    def check_approval_required(self, sandbox_id: SandboxId | None, action: SandboxAction) -> ApprovalCheckResult:
+    def check_approval_required(
+        self, tenant: TenantId, sandbox_id: SandboxId | None, action: SandboxAction
+    ) -> ApprovalCheckResult:
         """From memory: whether the policies ask for a human."""
         name, resource = policy_names(action.action_type, sandbox_id)
-        decision = self._oversight.authz.check(action.agent_nhi, name, resource, tenant=self._tenant)
+        decision = self._oversight.authz.check(action.agent_nhi, name, resource, tenant=tenant)
         match decision:
             case Allow():
                 return NotRequired()
             case RequiresOversight(policy_id=policy_id):
-                return Required(policy_id=PolicyId(policy_id), estimated_wait_s=self._wait_s(PolicyId(policy_id)))
+                return Required(
+                    policy_id=PolicyId(policy_id), estimated_wait_s=self._wait_s(tenant, PolicyId(policy_id))
+                )
             case Deny(reason=reason) | QuotaDenied(reason=reason):
                 return Prohibited(reason=reason)
             case _:
                 assert_never(decision)
 
-    async def cancel_approval(self, request_id: RequestId) -> None:
+    async def cancel_approval(self, tenant: TenantId, request_id: RequestId) -> None:
         """The agent gave up before anybody decided."""
-        record = await self._oversight.get(self._tenant, request_id)
-        await self._oversight.cancel(self._tenant, request_id, by=record.ask.agent)
+        record = await self._oversight.get(tenant, request_id)
+        await self._oversight.cancel(tenant, request_id, by=record.ask.agent)
 
-    def _wait_s(self, policy_id: PolicyId) -> int:
-        known = {policy.policy_id: policy for policy in self._oversight.policies(self._tenant)}
+    def _wait_s(self, tenant: TenantId, policy_id: PolicyId) -> int:
+        known = {policy.policy_id: policy for policy in self._oversight.policies(tenant)}
         return estimated_wait_s(known[policy_id]) if policy_id in known else DEFAULT_WAIT_S
 
 

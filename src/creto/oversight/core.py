@@ -45,7 +45,8 @@ from creto.platform.consensus import PersonId
 from creto.platform.crypto import SigningKey
 from creto.platform.nhi import Nhi, nhi_of
 from creto.security.authz import Authz
-from creto.store.types import Entry, EntryId, Isolation, Outcome, Store, Tx
+from creto.store.entries import entry
+from creto.store.types import Isolation, Outcome, Store, Tx
 
 T = TypeVar("T")
 DECIDED = "oversight.decided"
@@ -123,10 +124,9 @@ class Core:
     ) -> None:  # fmt: skip
         """An entry of an act for which the spec has no type."""
         tx.record(
-            Entry(
-                event_id=EntryId(new_id()), tenant=tenant, product=ProductId.OVERSIGHT, agent_nhi=by, action=action,
-                resource=resource, outcome=outcome, timestamp=self.clock.now(), event=event,
-                metadata=msgspec.Raw(wire.encode(fields)), trace_id=trace_id(), degraded_clock=self.clock.degraded,
+            entry(
+                tenant=tenant, product=ProductId.OVERSIGHT, agent=by, action=action, resource=resource, outcome=outcome,
+                timestamp=self.clock.now(), event=event, metadata=msgspec.Raw(wire.encode(fields)), degraded_clock=self.clock.degraded,
             )
         )  # fmt: skip
 

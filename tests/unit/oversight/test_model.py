@@ -32,6 +32,8 @@ class Model:
             self.late = True
         elif act == "cancel":
             self.state = RequestState.CANCELLED
+        elif act in ("approve", "deny") and self.votes.get(name) is Verdict(act):
+            return  # said already, and answered the same, whatever the time
         elif self.late:
             self.state = RequestState.TIMED_OUT
         elif name in ("alice", "bob", "carol"):

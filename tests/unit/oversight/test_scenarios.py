@@ -26,6 +26,7 @@ from creto.common.timestamps import DAY, SECOND, ConsensusTimestamp
 from creto.contracts import Approved, RiskFactor, RiskLevel
 from creto.gate import Gate, Operation, ProductId
 from creto.oversight import (
+    Approvals,
     ApproverGroup,
     Assurance,
     BatchItem,
@@ -40,7 +41,6 @@ from creto.oversight import (
     Record,
     RequestState,
     SignedBallot,
-    TenantApprovals,
     Verdict,
     args_hash,
     of_call,
@@ -555,11 +555,11 @@ async def test_ov_113_a_decision_before_the_wait(world: World) -> None:
 
 
 async def test_ov_132_what_was_done_before_the_pause_is_not_done_again(world: World) -> None:
-    gate, done = TenantApprovals(world.oversight, TENANT), []
+    gate, done = Approvals(world.oversight), []
 
     async def agent() -> object:
         done.append("before")
-        return await gate.await_approval(None, asked())
+        return await gate.await_approval(TENANT, None, asked())
 
     running = asyncio.create_task(agent())
     await pending(world)

@@ -32,6 +32,7 @@ from creto.contracts import (
     SpawnChild,
 )
 from creto.oversight import (
+    Approvals,
     Bound,
     Channel,
     GrantTerms,
@@ -40,7 +41,6 @@ from creto.oversight import (
     NotificationKind,
     OversightPolicy,
     RequestState,
-    TenantApprovals,
     Verdict,
     render,
 )
@@ -313,34 +313,39 @@ async def test_the_gate_of_the_runtime(world: World) -> None:
         '@id("egress") @oversight("P1") forbid (principal, action == Action::"network.egress", resource);',
         '@id("exec") forbid (principal, action == Action::"sandbox.exec", resource);',
     )
-    gate, sandbox = TenantApprovals(world.oversight, TENANT), SandboxId("sb-1")
+    gate, sandbox = Approvals(world.oversight), SandboxId("sb-1")
     assert (
-        gate.check_approval_required(sandbox, act(SpawnChild(image="x", resources=ResourceLimits()))) == NotRequired()
+        gate.check_approval_required(TENANT, sandbox, act(SpawnChild(image="x", resources=ResourceLimits())))
+        == NotRequired()
     )
-    assert gate.check_approval_required(sandbox, act(FilesystemWrite(path="/etc/passwd"))) == NotRequired()
-    asks = gate.check_approval_required(sandbox, act(ExternalApiCall(destination="example.com:443", method="POST")))
+    assert gate.check_approval_required(TENANT, sandbox, act(FilesystemWrite(path="/etc/passwd"))) == NotRequired()
+    asks = gate.check_approval_required(
+        TENANT, sandbox, act(ExternalApiCall(destination="example.com:443", method="POST"))
+    )
     assert asks == Required(policy_id=PolicyId("P1"), estimated_wait_s=1_800)
-    assert isinstance(gate.check_approval_required(sandbox, act(PrivilegedOperation(operation="mount"))), Prohibited)
-    waiting = asyncio.create_task(gate.await_approval(sandbox, asked()))
+    assert isinstance(
+        gate.check_approval_required(TENANT, sandbox, act(PrivilegedOperation(operation="mount"))), Prohibited
+    )
+    waiting = asyncio.create_task(gate.await_approval(TENANT, sandbox, asked()))
     await pending(world)
     (record,) = await world.oversight.list_pending_requests(TENANT)
     assert record.ask.sandbox_id == sandbox
     await world.approve(record, "alice")
     assert isinstance(await waiting, Approved)
-    await refused("OV-409", gate.cancel_approval(record.ask.request_id))
+    await refused("OV-409", gate.cancel_approval(TENANT, record.ask.request_id))
     with pytest.raises(Unauthorized):
-        await gate.await_approval(None, msgspec.structs.replace(asked(), tenant="other"))
+        await gate.await_approval(TENANT, None, msgspec.structs.replace(asked(), tenant="other"))
 
 
 async def test_a_cancelled_wait_ends_and_says_so(world: World) -> None:
-    gate = TenantApprovals(world.oversight, TENANT)
-    waiting = asyncio.create_task(gate.await_approval(None, asked()))
+    gate = Approvals(world.oversight)
+    waiting = asyncio.create_task(gate.await_approval(TENANT, None, asked()))
     await pending(world)
     (record,) = await world.oversight.list_pending_requests(TENANT)
-    await gate.cancel_approval(record.ask.request_id)
+    await gate.cancel_approval(TENANT, record.ask.request_id)
     await refused("OV-409", waiting)
     assert world.oversight.waiting() == 0
-    await refused("OV-404", gate.cancel_approval(RequestId("req-none")))
+    await refused("OV-404", gate.cancel_approval(TENANT, RequestId("req-none")))
 
 
 async def test_a_thousand_waiters_are_no_threads(world: World) -> None:

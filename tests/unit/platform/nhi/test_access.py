@@ -7,12 +7,12 @@ import pytest
 from msgspec.structs import replace
 
 from creto.common.errors import ConnectionFailed, EnablementError
-from creto.common.ids import TenantId
+from creto.common.ids import PLATFORM_TENANT, TenantId
 from creto.common.limits import CHALLENGE_TTL_S, LOGIN_TTL_S, TOKEN_CAVEATS_MAX, TOKEN_TTL_S_MAX
 from creto.common.timestamps import SECOND, ConsensusTimestamp
 from creto.platform.crypto import Kek, Keystore
 from creto.platform.nhi import Nhi, PrincipalKind, answer, attenuate
-from creto.platform.nhi.secrets import PLATFORM, TOKEN_ROOT
+from creto.platform.nhi.secrets import TOKEN_ROOT
 from creto.platform.nhi.tokens import Token
 from creto.store import Position
 from tests.unit.platform.nhi.town import START, TENANT, Town
@@ -202,13 +202,13 @@ async def test_a_challenge_is_spent_and_its_token_recorded_in_one_transaction(
 async def test_tokens_outlive_a_restart_and_one_rotation_of_the_root(town: Town) -> None:
     bot = await town.agent()
     token = (await town.nhi.issue_token(TENANT, bot.nhi, scopes=("*",))).token
-    await town.keystore.rotate(PLATFORM, TOKEN_ROOT)
+    await town.keystore.rotate(PLATFORM_TENANT, TOKEN_ROOT)
     newer = (await town.nhi.issue_token(TENANT, bot.nhi, scopes=("*",))).token
     restarted = Nhi(town.store, town.clock, Keystore(town.store, Kek(bytes(32)), town.clock))
     await restarted.start()
     for service in (town.nhi, restarted):
         assert service.verify_token(token).agent == service.verify_token(newer).agent == bot.nhi
-    await town.keystore.rotate(PLATFORM, TOKEN_ROOT)
+    await town.keystore.rotate(PLATFORM_TENANT, TOKEN_ROOT)
     await restarted.start()
     with pytest.raises(EnablementError, match="PL-107"):
         restarted.verify_token(token)
