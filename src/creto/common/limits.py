@@ -264,4 +264,18 @@ CROSSINGS_MAX: Final = 10_000  # thresholds passed in one step: beyond it the di
 TOKEN_PRICES_MAX: Final = 10_000  # models of one price table; the public lists have three thousand
 SUBSCRIBE_KEY_S: Final = 7 * 86_400  # a saga that was interrupted is resumed within the week, as ingestion is
 INVOICES_REBOOKED_MAX: Final = 12  # final invoices that late events are looked for in: a year of months
+INVOICE_RECHECK_S: Final = (
+    3_600  # a write that began before an invoice was final may come to disk after it: looked at again
+)
+INVOICE_FILE_EVENTS_MAX: Final = 5_000  # events proved in one file: some 1.5 KiB each, which fits a body
+EVENTS_EXPLAINED_MAX: Final = 1_000  # events of a line shown at once: a page
+INVOICES_BEHIND_MAX: Final = 24  # periods of one subscription that one run catches up with: two years of months
+PARTY_LINES_MAX: Final = 8  # of an address: what fits an envelope's window, and a country
+PARTY_NAME_CHARS_MAX: Final = 200  # a line on paper takes some ninety
+PAPER_STEPS_MAX: Final = 12  # of a price under one line on paper; the file has all of them
+PAPER_AGENTS_MAX: Final = 50  # who bear an invoice, on paper: a page; the file has all of them
+CREDITS_KEY_S: Final = 7 * 86_400  # a grant or a burn asked again within the week is the same one, as ingestion is
+WALLETS_TENDED_MAX: Final = 1_000  # wallets whose grants end or renew in one round: a second of work
+WALLET_NAMES_MAX: Final = 50  # kinds of usage that one grant may pay for; beyond it a grant for all is meant
+COUPONS_MAX: Final = 20  # of one subscription: all are looked at for every invoice
 PLAN_CHARGES_MAX: Final = 200  # fees and charges of one plan; each is a line of every invoice

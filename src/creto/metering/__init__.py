@@ -9,8 +9,10 @@
     subscription = await billing.subscribe("acme", agent, "team", key="order-17", by=human)
     draft = await billing.draft_invoice("acme", subscription.subscription_id, by=human, at=clock.now())
 
+A final invoice explains itself (`explain_line`, `explain_event`), proves itself (`invoice_file`, for `creto verify`) and prints (`to_pdf`).
+
 Beneath it all rules are pure and stand in files named after them: `aggregation`, `prices`, `charges`, `plans`, `periods`, `credits`,
-`coupons`, `taxes`, `attribution`, `invoices`, `corrections`. `presets` has the switches that reproduce other systems' numbers.
+`wallets`, `coupons`, `taxes`, `attribution`, `invoices`, `corrections`. `presets` has the switches that reproduce other systems' numbers.
 """
 
 from creto.metering import corrections, crossings, prorated, tokens
@@ -37,6 +39,10 @@ from creto.metering.credits import (
 )
 from creto.metering.currencies import Currency, ExchangeRate, convert, iso
 from creto.metering.events import billable, events_root, standing
+from creto.metering.explained import EventExplanation, LineExplanation, rendered, rendered_event
+from creto.metering.explaining import Prover, Reproduced
+from creto.metering.invoice_csv import to_csv
+from creto.metering.invoice_pdf import to_pdf, to_png
 from creto.metering.invoices import (
     Heading,
     Terms,
@@ -48,6 +54,7 @@ from creto.metering.invoices import (
     moved,
     voided,
 )
+from creto.metering.parties import Letterhead, Party
 from creto.metering.periods import Cycle, CycleUnit, Period, days, period_at, periods
 from creto.metering.plans import change_amounts, effective, revised
 from creto.metering.presets import Preset, preset
@@ -67,9 +74,11 @@ from creto.metering.prices import (
     Volume,
 )
 from creto.metering.rounding import Rounding, allocate, round_to
+from creto.metering.running import InvoiceRun
 from creto.metering.service import Billing
 from creto.metering.subscriptions import cancelled, changed, paused, resumed, terminated
 from creto.metering.taxes import TaxRounding, tax_on
+from creto.metering.tokens import LLM_COST, PriceTable
 from creto.metering.types import (
     Aggregation,
     BillableEvent,
@@ -78,6 +87,7 @@ from creto.metering.types import (
     Conversion,
     Correction,
     Coupon,
+    CouponUse,
     CreditUse,
     Fee,
     Invoice,
@@ -96,6 +106,7 @@ from creto.metering.types import (
     RuntimeEventProperties,
     RuntimeUsageEvent,
     Share,
+    Shown,
     Subscription,
     SubscriptionStatus,
     Tax,
@@ -103,8 +114,19 @@ from creto.metering.types import (
     UnitRounding,
     UsageEvent,
 )
+from creto.metering.wallets import (
+    BurnCredits,
+    Burnt,
+    GrantBook,
+    NewGrant,
+    Purchase,
+    PurchaseState,
+    TopUpRule,
+    Wallet,
+)
 
 __all__ = [
+    "LLM_COST",
     "Account",
     "Aggregation",
     "Balance",
@@ -112,7 +134,9 @@ __all__ = [
     "BillableEvent",
     "Billing",
     "Book",
+    "BurnCredits",
     "BurnKey",
+    "Burnt",
     "Carried",
     "Charge",
     "Commitment",
@@ -120,11 +144,13 @@ __all__ = [
     "Correction",
     "CostNode",
     "Coupon",
+    "CouponUse",
     "CreditUse",
     "Currency",
     "Cycle",
     "CycleUnit",
     "Dynamic",
+    "EventExplanation",
     "EventSource",
     "ExchangeRate",
     "Fee",
@@ -132,16 +158,22 @@ __all__ = [
     "Graduated",
     "GraduatedPercentage",
     "Grant",
+    "GrantBook",
     "Heading",
     "Invoice",
     "InvoiceKind",
+    "InvoiceRun",
     "InvoiceStatus",
+    "Letterhead",
     "Line",
+    "LineExplanation",
     "LineKind",
     "MessageBillableEvent",
     "Meter",
+    "NewGrant",
     "Override",
     "Package",
+    "Party",
     "Payer",
     "PayerRule",
     "PerUnit",
@@ -153,14 +185,20 @@ __all__ = [
     "Posting",
     "Preset",
     "Price",
+    "PriceTable",
     "PropertyFilter",
+    "Prover",
+    "Purchase",
+    "PurchaseState",
     "Purse",
     "Rated",
+    "Reproduced",
     "Rollover",
     "Rounding",
     "RuntimeEventProperties",
     "RuntimeUsageEvent",
     "Share",
+    "Shown",
     "Step",
     "Subscription",
     "SubscriptionStatus",
@@ -171,10 +209,12 @@ __all__ = [
     "Terms",
     "Tier",
     "TopUp",
+    "TopUpRule",
     "UnitRounding",
     "Usage",
     "UsageEvent",
     "Volume",
+    "Wallet",
     "allocate",
     "balance",
     "bill",
@@ -214,6 +254,8 @@ __all__ = [
     "prorated",
     "quantity",
     "rate",
+    "rendered",
+    "rendered_event",
     "resumed",
     "revised",
     "round_to",
@@ -224,6 +266,9 @@ __all__ = [
     "tally",
     "tax_on",
     "terminated",
+    "to_csv",
+    "to_pdf",
+    "to_png",
     "tokens",
     "top_up_due",
     "true_up",
