@@ -264,9 +264,6 @@ CROSSINGS_MAX: Final = 10_000  # thresholds passed in one step: beyond it the di
 TOKEN_PRICES_MAX: Final = 10_000  # models of one price table; the public lists have three thousand
 SUBSCRIBE_KEY_S: Final = 7 * 86_400  # a saga that was interrupted is resumed within the week, as ingestion is
 INVOICES_REBOOKED_MAX: Final = 12  # final invoices that late events are looked for in: a year of months
-INVOICE_RECHECK_S: Final = (
-    3_600  # a write that began before an invoice was final may come to disk after it: looked at again
-)
 INVOICE_FILE_EVENTS_MAX: Final = 5_000  # events proved in one file: some 1.5 KiB each, which fits a body
 EVENTS_EXPLAINED_MAX: Final = 1_000  # events of a line shown at once: a page
 INVOICES_BEHIND_MAX: Final = 24  # periods of one subscription that one run catches up with: two years of months

@@ -30,7 +30,7 @@ class EventSource(Protocol):
         ...
 
     def changed(self, tx: ReadTx, subscription: Subscription, period: Period, since: int) -> bool:
-        """Whether an event of the period came, was corrected or was voided after an instant."""
+        """Whether an event of the period came, was corrected or was voided after an instant; sooner yes than no."""
         ...
 
     def find(self, tx: ReadTx, tenant: TenantId, event_id: EventId) -> tuple[SubscriptionId, BillableEvent] | None:

@@ -11,8 +11,8 @@ from msgspec.structs import replace
 
 from creto.common.errors import NotFound
 from creto.common.ids import AgentId, TenantId, new_id
-from creto.common.limits import INVOICE_RECHECK_S, INVOICES_REBOOKED_MAX
-from creto.common.timestamps import SECOND, iso
+from creto.common.limits import INVOICES_REBOOKED_MAX
+from creto.common.timestamps import iso
 from creto.contracts import BillableEvent
 from creto.metering import corrections, invoices, tokens
 from creto.metering import store as rows
@@ -160,8 +160,7 @@ class Counting(Subscribing, Crediting):
         ]
         lines: list[Line] = []
         for invoice, terms in past[-INVOICES_REBOOKED_MAX:]:
-            since = max((invoice.finalized_at or 0) - INVOICE_RECHECK_S * SECOND, 0)
-            if not self._source.changed(tx, subscription, invoice.period, since):
+            if not self._source.changed(tx, subscription, invoice.period, invoice.finalized_at or 0):
                 continue
             _, own = self._lines(tx, subscription, invoice.period, terms, now)
             recount = invoices.draft(heading_like(invoice, invoice.invoice_id), own, terms)

@@ -90,10 +90,11 @@ def verify_invoice(data: bytes, keys: Keys) -> Verdict:
     logged = verify_proof(file.proof.encode(), keys)
     check_entry(parse_proof(file.proof.encode()).entry, invoice)
     behind = sum(line.events for line in invoice.lines)
+    total, due = (iso(invoice.currency).rounded(amount) for amount in (invoice.total, invoice.due))
     return Verdict(
         "invoice",
         (
-            f"{invoice.kind.replace('_', ' ')} {invoice.number} of the tenant {invoice.tenant}: {invoice.total} {invoice.currency}, {invoice.due} due",
+            f"{invoice.kind.replace('_', ' ')} {invoice.number} of the tenant {invoice.tenant}: {total} {invoice.currency}, {due} due",
             f"for {instant(invoice.period.start)} to {instant(invoice.period.end)}, final at {instant(invoice.finalized_at or 0)}, if nobody voided it since",
             f"{len(invoice.lines)} lines sum to it, with their discounts and taxes",
             f"{proved} of the {behind} events behind the lines are proved by this file",
@@ -102,7 +103,7 @@ def verify_invoice(data: bytes, keys: Keys) -> Verdict:
         {
             "invoice_id": invoice.invoice_id,
             "number": invoice.number,
-            "total": str(invoice.total),
+            "total": str(total),
             "currency": invoice.currency,
             "digest": invoice_digest(invoice),
             "events": proved,
