@@ -9,13 +9,10 @@ from __future__ import annotations
 import re
 import struct
 import zlib
+from collections.abc import Iterator
 
 OBJECT = re.compile(rb"(\d+) 0 obj\b(.*?)endobj", re.S)
-STRING = rb"\((?:\\.|[^\\()])*\)|<[0-9A-Fa-f]*>"
-SHOWN = re.compile(STRING, re.S)
-OPERATION = re.compile(
-    rb"/(\w+) [\d.]+ Tf|[-\d. ]+ (T[md])\b|((?:\[(?:" + STRING + rb"|[-\d. ]+)*\]|" + STRING + rb") ?T[Jj])", re.S
-)
+TOKEN = re.compile(rb"/[^\s/()<>\[\]]+|<[0-9A-Fa-f]*>|[-+.\d]+|[A-Za-z*']+|.", re.S)
 ESCAPE = re.compile(rb"\\(?:([0-7]{1,3})|(.))", re.S)
 PLAIN = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"b": b"\b", b"f": b"\f"}
 HEX = re.compile(rb"<([0-9A-Fa-f]+)>")
@@ -80,15 +77,36 @@ def page_text(page: bytes, known: dict[int, bytes], maps: dict[int, dict[int, st
     content = b"".join(known[int(n)].partition(b"stream\n")[2] for n in contents_of(page))
     font: dict[int, str] = {}
     words: list[str] = []
-    for name, moved, drawn in OPERATION.findall(content):
-        if name:
-            font = by_name.get(name, {})
-        elif moved:
-            words.append(" ")
-        else:
-            codes = b"".join(raw(string) for string in SHOWN.findall(drawn))
+    pending = [b""]
+    for token in tokens(content):
+        if token[:1] in b"(<":
+            codes = raw(token)
             words.append("".join(font.get(int.from_bytes(codes[i : i + 2]), "") for i in range(0, len(codes), 2)))
+        elif token == b"Tf":
+            font = by_name[next(t for t in reversed(pending) if t[:1] == b"/")[1:]]
+        elif token in (b"Tm", b"Td"):
+            words.append(" ")
+        pending = [*pending[-3:], token]
     return " ".join("".join(words).split())
+
+
+def tokens(content: bytes) -> Iterator[bytes]:
+    """Names, numbers, operators and whole strings; parentheses nest within strings."""
+    at = 0
+    while at < len(content):
+        if content[at : at + 1] == b"(":
+            end, depth = at + 1, 1
+            while depth:
+                step = content[end : end + 1]
+                depth += {b"(": 1, b")": -1}.get(step, 0)
+                end += 2 if step == b"\\" else 1
+            yield content[at:end]
+        else:
+            found = TOKEN.match(content, at)
+            assert found is not None
+            end = found.end()
+            yield found[0]
+        at = end
 
 
 def raw(string: bytes) -> bytes:

@@ -8,12 +8,11 @@ never markup. Needs the extra `creto[pdf]`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from decimal import Decimal
 from importlib import resources
 from typing import Any, Literal
-
-import msgspec
 
 from creto.common import wire
 from creto.common.errors import InternalError
@@ -23,24 +22,27 @@ from creto.metering.billing import borne_by
 from creto.metering.currencies import iso
 from creto.metering.explained import number
 from creto.metering.invoices import invoice_digest
-from creto.metering.parties import Letterhead
+from creto.metering.parties import Letterhead, Party
 from creto.metering.periods import Period, local
 from creto.metering.rounding import ZERO
 from creto.metering.types import Invoice, InvoiceKind, InvoiceStatus, Line
 
 Json = dict[str, Any]
+LONG_WORD = re.compile(r"\S{30}(?=\S)")
 
 
 def to_pdf(invoice: Invoice, letterhead: Letterhead) -> bytes:
     return b"".join(compiled(invoice, letterhead, "pdf"))
 
 
-def to_png(invoice: Invoice, letterhead: Letterhead) -> list[bytes]:
+def to_png(invoice: Invoice, letterhead: Letterhead, dots_per_inch: int = 144) -> list[bytes]:
     """Its pages as pictures."""
-    return compiled(invoice, letterhead, "png")
+    return compiled(invoice, letterhead, "png", dots_per_inch)
 
 
-def compiled(invoice: Invoice, letterhead: Letterhead, form: Literal["pdf", "png"]) -> list[bytes]:
+def compiled(
+    invoice: Invoice, letterhead: Letterhead, form: Literal["pdf", "png"], dots_per_inch: int = 144
+) -> list[bytes]:
     try:
         import typst
     except ImportError as error:
@@ -49,6 +51,7 @@ def compiled(invoice: Invoice, letterhead: Letterhead, form: Literal["pdf", "png
         made: object = typst.compile(
             str(folder / "invoice.typ"),
             format=form,
+            ppi=dots_per_inch,
             root=str(folder),
             font_paths=[str(folder)],
             ignore_system_fonts=True,
@@ -71,8 +74,8 @@ def on_paper(invoice: Invoice, letterhead: Letterhead) -> Json:
         "heading": kind,
         "number": invoice.number or invoice.invoice_id,
         "mark": "" if invoice.status is InvoiceStatus.FINAL else invoice.status.upper(),
-        "issuer": msgspec.to_builtins(letterhead.issuer),
-        "customer": msgspec.to_builtins(letterhead.customer),
+        "issuer": party_on_paper(letterhead.issuer),
+        "customer": party_on_paper(letterhead.customer),
         "facts": list(facts(invoice)),
         "currency": invoice.currency,
         "lines": [line_on_paper(line, invoice) for line in invoice.lines],
@@ -85,10 +88,24 @@ def on_paper(invoice: Invoice, letterhead: Letterhead) -> Json:
                 else []
             ),
         ],
-        "notes": list(letterhead.notes),
+        "notes": [foldable(note) for note in letterhead.notes],
         "rounding": invoice.rounding,
         "digest": invoice_digest(invoice) if final else "",
     }
+
+
+def party_on_paper(party: Party) -> Json:
+    return {
+        "name": foldable(party.name),
+        "address": [foldable(part) for part in party.address],
+        "tax_id": foldable(party.tax_id),
+        "email": foldable(party.email),
+    }
+
+
+def foldable(text: str) -> str:
+    """With places to break in words that are longer than a line may be."""
+    return LONG_WORD.sub("\\g<0>\u200b", text)
 
 
 def facts(invoice: Invoice) -> Iterator[tuple[str, str]]:
@@ -105,7 +122,7 @@ def facts(invoice: Invoice) -> Iterator[tuple[str, str]]:
 def line_on_paper(line: Line, invoice: Invoice) -> Json:
     own_period = line.period != invoice.period
     return {
-        "description": line.description,
+        "description": foldable(line.description),
         "period": days(line.period) if own_period else "",
         "quantity": grouped(line.quantity),
         "discount": money(-line.discount, invoice.currency) if line.discount else "",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from creto.common.errors import InvalidInput
-from creto.common.limits import PARTY_LINES_MAX
+from creto.common.limits import PARTY_LINES_MAX, PARTY_NAME_CHARS_MAX
 
 
 class Party(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -17,11 +17,12 @@ class Party(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     email: str = ""
 
     def __post_init__(self) -> None:
-        if not self.name.strip() or len(self.address) > PARTY_LINES_MAX:
+        texts = (self.name, *self.address, self.tax_id, self.email)
+        if not self.name.strip() or len(self.address) > PARTY_LINES_MAX or max(map(len, texts)) > PARTY_NAME_CHARS_MAX:
             raise InvalidInput.of(
                 "party",
                 got=self.name,
-                expected=f"a name, and at most {PARTY_LINES_MAX} lines of address",
+                expected=f"a name, at most {PARTY_LINES_MAX} lines of address, {PARTY_NAME_CHARS_MAX} characters each",
                 code="MT-400",
             )
 
