@@ -109,7 +109,7 @@ async def running(config: Config, *, work: bool = True) -> AsyncIterator[App]:
         stack.callback(authz.close)
         backend = open_backend(config[StorageConfig].url)
         storage = Storage(backend, TenantKeys(keystore, "storage"), store, clock)
-        bus = await stack.enter_async_context(bus_for(config, opened))
+        bus = await stack.enter_async_context(bus_for(config, opened, work=work))
         parts = Parts(
             config=config,
             metrics=metrics,
@@ -194,11 +194,14 @@ def time_node(text: str) -> tuple[str, VerifyKey]:
 
 
 @asynccontextmanager
-async def bus_for(config: Config, store: Store) -> AsyncIterator[Bus]:
+async def bus_for(config: Config, store: Store, *, work: bool) -> AsyncIterator[Bus]:
+    """A worker's embedded bus forgets old messages; of the processes on a broker whichever has the lease relays and forgets."""
     wanted = config[BusConfig]
     bus: Bus
     if wanted.url == "embedded":
         bus = EmbeddedBus(store, retention_s=wanted.retention_seconds)
+        if work:
+            bus.start()
     else:
         from creto.bus.nats import NatsBus
 

@@ -4,7 +4,8 @@
     await bus.subscribe("metering.events.>", "metering-ingest", consume)
     await bus.publish("metering.events.runtime", payload, tenant=tenant, agent=agent)
 
-`publish` returns when the message is in the store; while the broker is away messages wait there, up to `buffer_max`.
+`publish` returns when the message is in the store. While the broker is away messages wait there, and beyond `buffer_max` of them
+`publish` and `admit` refuse; what a transaction publishes with its change is taken all the same, for a revocation must not wait.
 """
 
 from __future__ import annotations
@@ -156,7 +157,9 @@ class NatsBus(OutboxBus):
     def admit(self) -> None:
         super().admit()
         self.start()
-        if self._waiting >= self._buffer_max and not self.link.connected:
+        if self.link.connected:
+            return
+        if self._waiting >= self._buffer_max:
             raise ConnectionFailed(
                 "PL-503", f"the broker is away and {self._waiting} messages wait already", retry_after_s=1.0
             )
@@ -170,6 +173,7 @@ class NatsBus(OutboxBus):
         self.relay.wake()
 
     def _kick(self) -> None:
+        self._waiting = 0
         self.relay.wake()
         for subscription in self._subscriptions:
             for lane in subscription.lanes:
@@ -280,14 +284,14 @@ class NatsBus(OutboxBus):
                         log.debug("A held message was not renewed: %r", error)
 
     async def _count(self) -> None:
-        """How many messages wait in the outbox, asked only while the broker is away."""
+        """How many messages wait for the broker, whoever published them; asked only while it is away."""
         while True:
             await asyncio.sleep(COUNT_S)
             try:
-                if self.link.connected:
-                    self._waiting = 0
-                else:
-                    self._waiting = await self._store.read(lambda tx: tx.value("SELECT count(*) FROM store_outbox"))
+                if not self.link.connected:
+                    self._waiting = await self._store.read(
+                        lambda tx: rows.unrelayed(tx, self._place.stream, self._buffer_max)
+                    )
             except ConnectionFailed as error:
                 log.info("The outbox was not counted: %s", error)
 

@@ -3,8 +3,9 @@
 One process relays at a time (a lease in the store). Each message names the sequence it expects to follow, so that nothing overtakes
 when some of a batch are refused; its id lets the broker drop what it has already.
 
-INVARIANT: a row leaves the outbox only when every durable of this bus has acked it. A broker's ack means queued, not stored: if the
-stream is lost, or its tail is, what is still in the outbox is published again.
+INVARIANT: a row leaves the outbox only when every durable of this bus has acked it; while there is no durable, when it is relayed and too
+old to be replayed. A broker's ack means queued, not stored: if the stream is lost, or its tail is, what is still in the outbox is
+published again.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import msgspec
 from creto.bus import store as rows
 from creto.bus.nats_link import Link, failures
 from creto.bus.nats_wire import EXPECTED_SEQ, packed, stream_subjects
+from creto.bus.outbox import aged
 from creto.common.errors import ConnectionFailed
 from creto.common.ids import new_id
 from creto.common.limits import BUS_FETCH_MAX, BUS_POLL_S
@@ -216,27 +218,35 @@ class Relay:
     # --- out of the outbox ---
 
     async def _reap(self) -> None:
-        """Forget what every durable has acked."""
-        names = [info.name for info in await self._store.read(lambda tx: rows.durables(tx, self._kind))]
-        last_seq = int((await self._link.js._jsm.stream_info(self._stream)).state.last_seq)
-        if names:
-            floors = await consumer_floors(self._link, self._stream, last_seq)
-            wanted = {f"{name}-{number}" for name in names for number in range(self._lanes)}
-            floor = min((floors.get(name, 0) for name in wanted), default=0)
-        else:
-            floor = 0
-        if floor > 0:
+        """Forget what every durable has acked; without a durable, what is relayed and nobody may replay any more."""
+        floor = await self._acked(int((await self._link.js._jsm.stream_info(self._stream)).state.last_seq))
+        if floor is None:
+            self.forgotten += await self._store.write(
+                lambda tx: forget_aged(tx, self._stream, self._mark.position, self._keep_from()),
+                isolation=Isolation.READ_COMMITTED,
+            )
+        elif floor > 0:
             self.forgotten += await self._store.write(
                 lambda tx: forget(tx, self._stream, floor), isolation=Isolation.READ_COMMITTED
             )
 
+    async def _acked(self, last_seq: int) -> int | None:
+        """Up to which sequence every durable has acked; None if there is no durable. `last_seq` was read before."""
+        names = [info.name for info in await self._store.read(lambda tx: rows.durables(tx, self._kind))]
+        if not names:
+            return None
+        floors = await consumer_floors(self._link, self._stream, last_seq)
+        return min(floors.get(f"{name}-{number}", 0) for name in names for number in range(self._lanes))
+
+    def _keep_from(self) -> int:
+        return self._now() - int(self.retention_s * SECOND)
+
     async def _purge(self) -> None:
         """Let the stream go of what every durable has acked and nobody may replay any more."""
         state = (await self._link.js._jsm.stream_info(self._stream)).state
-        floors = await consumer_floors(self._link, self._stream, int(state.last_seq))
-        done = min(floors.values(), default=0)
-        keep_from = self._now() - int(self.retention_s * SECOND)
-        low = await seq_at(self._link, self._stream, keep_from, int(state.first_seq), done + 1)
+        acked = await self._acked(int(state.last_seq))
+        done = int(state.last_seq) if acked is None else acked
+        low = await seq_at(self._link, self._stream, self._keep_from(), int(state.first_seq), done + 1)
         if low > int(state.first_seq):
             await self._link.js.purge_stream(self._stream, seq=low)
 
@@ -347,3 +357,13 @@ def forget(tx: Tx, stream: str, floor: int) -> int:
         return 0
     tx.run("DELETE FROM bus_relayed WHERE stream = ? AND stream_seq <= ?", stream, row[0])
     return tx.outbox_forget_upto(position)
+
+
+def forget_aged(tx: Tx, stream: str, relayed: Position, keep_from: int) -> int:
+    """One page of what is relayed and older than that time."""
+    others = rows.low_water(tx, "embedded")
+    last = aged(tx, relayed if others is None else min(relayed, others), keep_from)
+    if last is None:
+        return 0
+    tx.run("DELETE FROM bus_relayed WHERE stream = ? AND (epoch, seq) <= (?, ?)", stream, last.epoch, last.seq)
+    return tx.outbox_forget_upto(last)

@@ -13,18 +13,29 @@ from creto.bus.types import Also, BusStanding, Counts, DeadLetter
 from creto.common.errors import ConnectionFailed, InvalidInput
 from creto.common.ids import TenantId, checked_tenant
 from creto.common.limits import (
+    BUS_FETCH_MAX,
     BUS_LEASE_S,
     BUS_RETENTION_S,
     PAGE_ITEMS_DEFAULT,
     PAGE_ITEMS_MAX,
 )
 from creto.common.timestamps import MILLISECOND
-from creto.store.types import Isolation, Store, Tx
+from creto.store.types import Isolation, Position, ReadTx, Store, Tx
 
 
 def published_at(message_id: str) -> int:
     """The time in a UUIDv7, in nanoseconds."""
     return (uuid.UUID(message_id).int >> 80) * MILLISECOND
+
+
+def aged(tx: ReadTx, floor: Position | None, keep_from: int) -> Position | None:
+    """The last row of one page of the outbox that is older than that time and not beyond `floor`; None if there is none."""
+    last = None
+    for row in tx.outbox_tail(Position(), BUS_FETCH_MAX):
+        if (floor is not None and row.position > floor) or published_at(row.message_id) >= keep_from:
+            break
+        last = row.position
+    return last
 
 
 class OutboxBus:
@@ -71,6 +82,9 @@ class OutboxBus:
         """
         if self._closed:
             raise ConnectionFailed("PL-503", "the bus is closed")
+
+    def start(self) -> None:
+        raise NotImplementedError
 
     def wake(self) -> None:
         """Look at once: something was published in this process."""

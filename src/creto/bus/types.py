@@ -116,6 +116,10 @@ class Subscription(Protocol):
 
 
 class Bus(Protocol):
+    def start(self) -> None:
+        """Do what the bus does by itself (relay, forget), also before anybody subscribes; `subscribe` starts it too."""
+        ...
+
     async def publish(
         self, subject: str, payload: bytes, *, tenant: TenantId, agent: str, headers: dict[str, str] | None = None
     ) -> str:

@@ -87,7 +87,9 @@ class BusConfig(msgspec.Struct, frozen=True):
 
     url: str = "embedded"
     token: Secret | None = None
-    buffer_max: Annotated[Positive, LIVE] = STORE_QUEUE_MAX  # messages that wait while the broker is away
+    buffer_max: Annotated[Positive, LIVE] = (
+        STORE_QUEUE_MAX  # messages that wait for a broker; beyond them `bus.publish` is refused, changes of the layer itself never are
+    )
     retention_seconds: Annotated[int, Meta(ge=0), LIVE] = BUS_RETENTION_S  # how long delivered messages can be replayed
 
     def validate(self) -> None:
