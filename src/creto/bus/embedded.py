@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from creto.bus import store as rows
+from creto.bus.home import at_home
 from creto.bus.outbox import OutboxBus, aged, published_at
 from creto.bus.redelivery import Redelivery
 from creto.bus.subjects import checked_durable, checked_pattern
@@ -47,7 +48,7 @@ class EmbeddedBus(OutboxBus):
         self._workers: list[Worker] = []
         self._loops: list[asyncio.Task[None]] = []
 
-    def start(self) -> None:
+    def _begin(self) -> None:
         """Sweep the outbox from now on, also if nobody subscribes in this process or anywhere."""
         if not self._loops:
             self._loops = [asyncio.create_task(self._watch()), asyncio.create_task(self._sweep())]
@@ -55,6 +56,9 @@ class EmbeddedBus(OutboxBus):
     async def subscribe(
         self, pattern: str, durable: str, consumer: Consumer | None = None, *, start: Start = Start.FIRST
     ) -> Subscription:
+        return await self.home.subscribed(lambda known: self._subscribe(pattern, durable, known, start), consumer)
+
+    async def _subscribe(self, pattern: str, durable: str, consumer: Consumer | None, start: Start) -> Subscription:
         self.admit()
         checked_pattern(pattern)
         name = checked_durable(durable)
@@ -75,14 +79,14 @@ class EmbeddedBus(OutboxBus):
         self.start()
         return worker
 
-    def wake(self) -> None:
-        """Look at once: something was published in this process."""
+    def _look(self) -> None:
         for worker in self._workers:
             worker.wake()
 
     async def durables(self) -> list[DurableInfo]:
         return await self._store.read(lambda tx: rows.durables(tx, self.KIND))
 
+    @at_home
     async def drop(self, durable: str) -> None:
         name = checked_durable(durable)
         for worker in [w for w in self._workers if w.durable == name]:
@@ -97,6 +101,7 @@ class EmbeddedBus(OutboxBus):
         await self._store.write(lambda tx: rows.rewind(tx, name, place), isolation=Isolation.READ_COMMITTED)
         self.wake()
 
+    @at_home
     async def close(self) -> None:
         self._closed = True
         await ended(*self._loops)

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 from creto.bus import store as rows
+from creto.bus.home import at_home
 from creto.bus.nats_lanes import Lane, Place, consumer_name
 from creto.bus.nats_link import Link, failures
 from creto.bus.nats_relay import Relay, consumer_floors, epoch_of, seq_at
@@ -143,7 +144,7 @@ class NatsBus(OutboxBus):
         bus.start()
         return bus
 
-    def start(self) -> None:
+    def _begin(self) -> None:
         """Connect and relay in the background; a broker that is away is waited for."""
         if not self._loops:
             self.link.on_up(self._kick)
@@ -169,7 +170,7 @@ class NatsBus(OutboxBus):
     def connected(self) -> bool:
         return self.link.connected
 
-    def wake(self) -> None:
+    def _look(self) -> None:
         self.relay.wake()
 
     def _kick(self) -> None:
@@ -183,6 +184,9 @@ class NatsBus(OutboxBus):
     async def subscribe(
         self, pattern: str, durable: str, consumer: Consumer | None = None, *, start: Start = Start.FIRST
     ) -> Subscription:
+        return await self.home.subscribed(lambda known: self._subscribe(pattern, durable, known, start), consumer)
+
+    async def _subscribe(self, pattern: str, durable: str, consumer: Consumer | None, start: Start) -> Subscription:
         super().admit()
         self.start()
         checked_pattern(pattern)
@@ -206,6 +210,7 @@ class NatsBus(OutboxBus):
         self._subscriptions = [s for s in self._subscriptions if not s.closed] + [subscription]
         return subscription
 
+    @at_home
     async def durables(self) -> list[DurableInfo]:
         """With the cursor on the stream, as far as the broker can be asked."""
         infos = await self._store.read(lambda tx: rows.durables(tx, self.KIND))
@@ -223,6 +228,7 @@ class NatsBus(OutboxBus):
         info = await self.link.js.stream_info(self._place.stream)
         return await consumer_floors(self.link, self._place.stream, int(info.state.last_seq))
 
+    @at_home
     async def drop(self, durable: str) -> None:
         name = checked_durable(durable)
         for subscription in [s for s in self._subscriptions if s.durable == name]:
@@ -230,6 +236,7 @@ class NatsBus(OutboxBus):
         await self._store.write(lambda tx: rows.drop(tx, name))
         await self._remove_consumers(name)
 
+    @at_home
     async def replay(self, durable: str, *, after: Position | None = None, since: int | None = None) -> None:
         name = checked_durable(durable)
         if (after is None) == (since is None):
@@ -261,6 +268,7 @@ class NatsBus(OutboxBus):
             except NotFoundError:
                 continue
 
+    @at_home
     async def close(self) -> None:
         self._closed = True
         await asyncio.gather(*(subscription.close() for subscription in self._subscriptions))

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 from creto.bus import store as rows
+from creto.bus.home import Home
 from creto.bus.redelivery import Redelivery
 from creto.bus.types import Also, BusStanding, Counts, DeadLetter
 from creto.common.errors import ConnectionFailed, InvalidInput
@@ -50,6 +51,7 @@ class OutboxBus:
         lease_s: float = BUS_LEASE_S,
         retention_s: float = BUS_RETENTION_S,
     ) -> None:
+        self.home = Home()
         self._counts = Counts()
         self.retention_s = retention_s
         self._store = store
@@ -84,10 +86,16 @@ class OutboxBus:
             raise ConnectionFailed("PL-503", "the bus is closed")
 
     def start(self) -> None:
-        raise NotImplementedError
+        self.home.soon(self._begin)
 
     def wake(self) -> None:
         """Look at once: something was published in this process."""
+        self.home.soon(self._look)
+
+    def _begin(self) -> None:
+        raise NotImplementedError
+
+    def _look(self) -> None:
         raise NotImplementedError
 
     @property
