@@ -12,16 +12,28 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from creto.bus import Bus, EmbeddedBus
 from creto.common.breaker import CircuitBreaker
+from creto.common.codes import ExponentialBackoff
 from creto.common.config import Config
-from creto.common.errors import AlreadyExists, ConnectionFailed, CryptoError, InternalError, InvalidInput, NotFound
+from creto.common.errors import (
+    AlreadyExists,
+    ConnectionFailed,
+    CryptoError,
+    EnablementError,
+    InternalError,
+    InvalidInput,
+    NotFound,
+)
 from creto.common.ids import AgentId, KeyId, TenantId, checked_tenant
+from creto.common.retry import retry
 from creto.common.settings import (
     AuditConfig,
     BusConfig,
@@ -35,6 +47,7 @@ from creto.common.settings import (
 from creto.common.telemetry import Metrics
 from creto.edge.api.idempotency import OnceStore
 from creto.edge.api.parts import Parts
+from creto.edge.api.readiness import STARTUP_TIMEOUT_S
 from creto.edge.api.requests import Requests
 from creto.edge.upkeep import upkeep
 from creto.gate import Gate
@@ -68,6 +81,9 @@ PLATFORM_TENANT = TenantId("platform")
 LAYER_KEY = KeyId("layer")  # signs override tokens and what the layer itself attests
 OPERATOR_KEY = KeyId("operator")
 OPERATOR_NAME = "operator"
+START_RETRY = ExponentialBackoff(initial_delay_s=0.2, max_delay_s=2.0, max_attempts=1_000)  # the time-out ends it first
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -84,16 +100,16 @@ async def running(config: Config, *, work: bool = True) -> AsyncIterator[App]:
     check_offered(config)
     metrics = Metrics()
     async with AsyncExitStack() as stack:
-        opened = await asyncio.to_thread(open_configured_store, config)
+        opened = await awaited("store", lambda: asyncio.to_thread(open_configured_store, config))
         stack.callback(opened.close)
         store: Store = OnceStore(opened)
         clock = await stack.enter_async_context(clock_for(config, store))
         kek = await asyncio.to_thread(KekSource.parse(config[CryptoConfig].kek).load)
         keystore = Keystore(store, kek, clock)
-        await keystore.check()
+        await awaited("crypto", keystore.check)
         layer_key = await ensured_key(keystore, PLATFORM_TENANT, LAYER_KEY)
         nhi = Nhi(store, clock, keystore)
-        await nhi.start()
+        await awaited("nhi", nhi.start)
         witnesses = witnesses_of(config[AuditConfig])
         breakers = [witness.breaker for witness in witnesses]
         audit = await open_log(
@@ -105,7 +121,7 @@ async def running(config: Config, *, work: bool = True) -> AsyncIterator[App]:
             witnesses_required=config[AuditConfig].witnesses_min,
         )
         authz = Authz(store, clock, nhi, signer=layer_key)
-        await authz.start()
+        await awaited("authz", authz.start)
         stack.callback(authz.close)
         backend = open_backend(config[StorageConfig].url)
         storage = Storage(backend, TenantKeys(keystore, "storage"), store, clock)
@@ -136,6 +152,23 @@ async def running(config: Config, *, work: bool = True) -> AsyncIterator[App]:
         if work:
             await stack.enter_async_context(upkeep(parts, operator))
         yield App(parts, tenant, operator)
+
+
+async def awaited(name: str, start: Callable[[], Awaitable[T]]) -> T:
+    """Start what the layer cannot do without: one that is not there yet is tried again until its start-up time-out has passed."""
+    tries = 0
+
+    async def attempt() -> T:
+        nonlocal tries
+        tries += 1
+        try:
+            return await start()
+        except EnablementError as error:
+            if tries == 1 and error.retryable:
+                log.warning("Waiting up to %s s for %s: %s", STARTUP_TIMEOUT_S[name], name, error)
+            raise
+
+    return await retry(attempt, strategy=START_RETRY, deadline_s=time.monotonic() + STARTUP_TIMEOUT_S[name])
 
 
 def check_offered(config: Config) -> None:
@@ -178,7 +211,7 @@ async def clock_for(config: Config, store: Store) -> AsyncIterator[ConsensusClie
     try:
         if isinstance(clock, QuorumClock):
             try:
-                await clock.start()
+                await clock.start(STARTUP_TIMEOUT_S["consensus"])
             except ConnectionFailed as error:
                 log.warning("The time nodes do not agree; time is local and marked degraded: %s", error)
         yield clock

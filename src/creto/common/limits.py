@@ -161,6 +161,8 @@ WITNESS_S_MAX: Final = 10.0  # a witness looks up one row and signs; longer is a
 WITNESSES_MAX: Final = 32  # what tlog-policy asks implementations to support
 VECTOR_CACHE_BYTES_MAX: Final = 256 * 1024**2  # unsealed vectors kept in memory, over all agents
 
+AUDIT_LATE_S: Final = 10  # an entry is signed within two seconds; so late, nobody keeps the log
+
 # Authorization
 AUTHZ_EXPRESSION_DEPTH_MAX: Final = (
     200  # operators within one another; people write ten, Python's stack bears a thousand

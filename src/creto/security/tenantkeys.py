@@ -54,6 +54,14 @@ class TenantKeys:
                 self._versions.popitem(last=False)
         return key
 
+    async def check(self, tenant: TenantId) -> None:
+        """Read and open the key as it is stored, if the tenant has one yet. Raises PL-215 if it does not open here."""
+        try:
+            record = await self._keystore.record(tenant, self._purpose)
+        except NotFound:
+            return
+        await self._keystore.secret_key(tenant, self._purpose, record.version)
+
     async def rotate(self, tenant: TenantId) -> int:
         """Put a fresh version in use."""
         await self.current(tenant)

@@ -226,11 +226,13 @@ class Audit:
         def read(tx: ReadTx) -> LogStanding:
             state, newest = rows.log_state(tx, self.origin), rows.latest_checkpoint(tx)
             witnessed = rows.latest_checkpoint(tx, witnessed=True) if self._witnesses else None
+            signed_size = newest.checkpoint.size if newest else 0
             return LogStanding(
                 size=state.size,
-                signed_size=newest.checkpoint.size if newest else 0,
+                signed_size=signed_size,
                 witnessed_size=witnessed.checkpoint.size if witnessed else 0,
                 waiting=rows.waiting(tx, state.position),
+                unsigned_since=rows.unsigned_since(tx, state, signed_size),
             )
 
         return await self._store.read(read)

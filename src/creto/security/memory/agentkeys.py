@@ -58,6 +58,7 @@ class AgentKey:
 class AgentKeys:
     def __init__(self, keys: TenantKeys, store: Store) -> None:
         self._keys = keys
+        self.check = keys.check
         self._store = store
         self._known: OrderedDict[tuple[TenantId, AgentId], AgentKey] = OrderedDict()
         store.on_signal(ERASED, self._forget)
