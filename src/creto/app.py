@@ -51,11 +51,21 @@ from creto.edge.api.readiness import STARTUP_TIMEOUT_S
 from creto.edge.api.requests import Requests
 from creto.edge.upkeep import upkeep
 from creto.gate import Gate
-from creto.platform.audit import NoteKey, WitnessClient, open_log
+from creto.platform.audit import NoteKey, WitnessClient, open_log, rotate_log_key
+from creto.platform.audit.service import log_key
 from creto.platform.consensus import ConsensusClient, EmbeddedClock, Leases, QuorumClock
-from creto.platform.crypto import Keystore, SigningKey, VerifyKey, random_bytes
+from creto.platform.crypto import (
+    AeadSuite,
+    Keystore,
+    SignatureSuite,
+    SigningKey,
+    VerifyKey,
+    open_suites,
+    random_bytes,
+)
 from creto.platform.crypto.jose import b64url_decode
 from creto.platform.crypto.kek import KekSource
+from creto.platform.crypto.service import of_kind
 from creto.platform.nhi import Nhi, PrincipalKind, nhi_of, registration_proof
 from creto.security.authz import Authz
 from creto.security.memory import Memory
@@ -81,6 +91,7 @@ PLATFORM_TENANT = TenantId("platform")
 LAYER_KEY = KeyId("layer")  # signs override tokens and what the layer itself attests
 OPERATOR_KEY = KeyId("operator")
 OPERATOR_NAME = "operator"
+SUITES_OWNER = "layer"  # whose the signed list of suites is
 START_RETRY = ExponentialBackoff(initial_delay_s=0.2, max_delay_s=2.0, max_attempts=1_000)  # the time-out ends it first
 
 T = TypeVar("T")
@@ -107,7 +118,7 @@ async def running(config: Config, *, work: bool = True) -> AsyncIterator[App]:
         kek = await asyncio.to_thread(KekSource.parse(config[CryptoConfig].kek).load)
         keystore = Keystore(store, kek, clock)
         await awaited("crypto", keystore.check)
-        layer_key = await ensured_key(keystore, PLATFORM_TENANT, LAYER_KEY)
+        layer_key, former = await suites_of(config[CryptoConfig], keystore, store, clock)
         nhi = Nhi(store, clock, keystore)
         await awaited("nhi", nhi.start)
         witnesses = witnesses_of(config[AuditConfig])
@@ -120,7 +131,7 @@ async def running(config: Config, *, work: bool = True) -> AsyncIterator[App]:
             witnesses=witnesses,
             witnesses_required=config[AuditConfig].witnesses_min,
         )
-        authz = Authz(store, clock, nhi, signer=layer_key)
+        authz = Authz(store, clock, nhi, signer=layer_key, former=former)
         await awaited("authz", authz.start)
         stack.callback(authz.close)
         backend = open_backend(config[StorageConfig].url)
@@ -146,6 +157,8 @@ async def running(config: Config, *, work: bool = True) -> AsyncIterator[App]:
             breakers=tuple(breakers),
         )
         if work:
+            if (await log_key(keystore, audit.origin)).suite is not keystore.suites.signature:
+                await rotate_log_key(audit, keystore)
             await asyncio.to_thread(audit.start)
             stack.callback(audit.stop)
         operator = await ensured_operator(parts, tenant)
@@ -259,13 +272,36 @@ def witnesses_of(config: AuditConfig) -> list[WitnessClient]:
     return found
 
 
-async def ensured_key(keystore: Keystore, tenant: TenantId, key_id: KeyId) -> SigningKey:
+async def suites_of(
+    wanted: CryptoConfig, keystore: Keystore, store: Store, clock: ConsensusClient
+) -> tuple[SigningKey, tuple[VerifyKey, ...]]:
+    """Put the configured suites in force; the layer's key in the suite that signs now, and the one before it."""
+
+    async def signer(suite: SignatureSuite) -> SigningKey:
+        key = await ensured_key(keystore, PLATFORM_TENANT, LAYER_KEY, suite)
+        if key.suite is not suite:
+            await keystore.rotate(PLATFORM_TENANT, LAYER_KEY, SigningKey.generate(suite))
+        return await keystore.signing_key(PLATFORM_TENANT, LAYER_KEY)
+
+    def current() -> VerifyKey:
+        return of_kind(keystore.get_now(PLATFORM_TENANT, LAYER_KEY, fresh=True), SigningKey, LAYER_KEY).public
+
+    suites = (AeadSuite[wanted.aead_suite.name], SignatureSuite[wanted.signature_suite.name])
+    await open_suites(keystore, store, clock, suites, SUITES_OWNER, signer=signer, current=current)
+    version = (await keystore.record(PLATFORM_TENANT, LAYER_KEY)).version
+    earlier = [await keystore.signing_key(PLATFORM_TENANT, LAYER_KEY, version - 1)] if version > 1 else []
+    return await keystore.signing_key(PLATFORM_TENANT, LAYER_KEY), tuple(key.public for key in earlier)
+
+
+async def ensured_key(
+    keystore: Keystore, tenant: TenantId, key_id: KeyId, suite: SignatureSuite = SignatureSuite.HYBRID
+) -> SigningKey:
     """The key of that name, made on first use. Two processes that start together agree on one."""
     try:
         return await keystore.signing_key(tenant, key_id)
     except NotFound:
         with suppress(AlreadyExists):  # the other process was first
-            await keystore.put(tenant, key_id, SigningKey.generate())
+            await keystore.put(tenant, key_id, SigningKey.generate(suite))
         return await keystore.signing_key(tenant, key_id)
 
 

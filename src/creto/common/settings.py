@@ -102,9 +102,27 @@ class RedisConfig(msgspec.Struct, frozen=True):
     url: Secret | None = None
 
 
+class AeadName(StrEnum):
+    AES_256_GCM = "aes-256-gcm"
+    CHACHA20_POLY1305 = "chacha20-poly1305"
+    AES_256_GCM_SIV = "aes-256-gcm-siv"
+
+
+class SignatureName(StrEnum):
+    ED25519 = "ed25519"
+    HYBRID = "hybrid"
+
+
 @section("crypto")
 class CryptoConfig(msgspec.Struct, frozen=True):
+    """Another suite holds for what is new from the restart on; what is old is read and verified as before."""
+
     kek: str = "file:creto.kek"  # where the key-encryption key comes from: file:PATH, env:NAME or command:LINE
+
+    aead_suite: AeadName = AeadName.AES_256_GCM  # seals keys, memories and objects
+    signature_suite: SignatureName = (
+        SignatureName.HYBRID
+    )  # signs the log and the layer's own tokens; never a weaker one than before
 
     def validate(self) -> None:
         if self.kek.partition(":")[0] not in ("file", "env", "command"):

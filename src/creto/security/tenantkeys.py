@@ -22,6 +22,7 @@ KEYS_CACHED_MAX = 4_096  # 32 bytes each
 class TenantKeys:
     def __init__(self, keystore: Keystore, purpose: str) -> None:
         self._keystore = keystore
+        self.suites = keystore.suites  # what new bytes under these keys are sealed with
         self._purpose = purpose
         self._versions: OrderedDict[tuple[TenantId, int], bytes] = OrderedDict()
         self._newest: dict[TenantId, tuple[SecretKey, int]] = {}

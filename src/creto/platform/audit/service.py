@@ -280,7 +280,7 @@ async def log_key(keystore: Keystore, origin: str) -> SigningKey:
     except NotFound:
         pass
     with suppress(AlreadyExists):  # another process was faster
-        await keystore.put(PLATFORM_TENANT, key_id, SigningKey.generate())
+        await keystore.put(PLATFORM_TENANT, key_id, SigningKey.generate(keystore.suites.signature))
     return await keystore.signing_key(PLATFORM_TENANT, key_id)
 
 
@@ -289,5 +289,5 @@ async def rotate_log_key(audit: Audit, keystore: Keystore) -> None:
 
     A crash on the way leaves the old key signing, or the new one in the keystore: then whoever opens the log next takes it up.
     """
-    await keystore.rotate(PLATFORM_TENANT, key_name(audit.origin))
+    await keystore.rotate(PLATFORM_TENANT, key_name(audit.origin), SigningKey.generate(keystore.suites.signature))
     await audit.rotate(await log_key(keystore, audit.origin))

@@ -91,7 +91,9 @@ class Storage:
         metadata = rules.checked_metadata(attributes.metadata, attributes.content_type)
         started = await self._foresee(tenant, key, condition, attributes)
         version, data_key = new_id(), random_bytes(32)
-        segments = await SegmentWriter(core.backend, tenant, key, version, data_key).write(content)
+        segments = await SegmentWriter(core.backend, tenant, key, version, data_key, core.keys.suites.aead).write(
+            content
+        )
         now = core.clock.now()
         in_time(started, now)
         info = new_info(tenant, key, version, segments, act, now, attributes)
