@@ -68,6 +68,7 @@ STORE_QUEUE_MAX: Final = 10_000  # transactions waiting for the writer: the spec
 STORE_GROUP_MAX: Final = 512  # transactions in one commit: a few milliseconds of work
 STORE_POOL_SIZE: Final = 10  # PostgreSQL connections of a process that write, and as many that read
 STORE_POOL_SIZE_MAX: Final = 200  # each is a thread here and a process at the server, which takes 100 by default
+STORE_CONNECT_S: Final = 2  # to a PostgreSQL that may be away: the shortest that its library knows
 STORE_RETRIES_MAX: Final = 10  # serialization failures of one transaction
 STORE_READERS_MAX: Final = 4  # threads that answer `Store.read`: a core's worth of queries each
 STORE_BUSY_S_MAX: Final = 10.0  # waiting for another process that writes to the same SQLite file

@@ -102,6 +102,8 @@ class Dispatcher:
         if endpoint.action is None:
             return
         caller = call.known
+        await self.parts.nhi.prefetch(caller.tenant, *(call.chain.agents if call.chain else (caller.agent,)))
+        await self.parts.authz.prefetch(caller.tenant, caller.agent)
         field = endpoint.resource_field
         operation = Operation(
             tenant=caller.tenant,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
+from contextlib import suppress
 
 import msgspec
 
@@ -54,6 +56,12 @@ class Core:
     def get_now(self, tenant: TenantId, agent: AgentId) -> Identity:
         """The identity, from memory or read through on this thread; PL-102 if the tenant has none."""
         return self._registry.get(checked_tenant(tenant), agent).identity
+
+    async def prefetch(self, tenant: TenantId, *agents: AgentId) -> None:
+        """Read these identities on another thread, so that who decides on the loop finds them in memory. What fails is told there."""
+        if not self._registry.remembers(tenant, agents):
+            with suppress(EnablementError):
+                await asyncio.to_thread(self._registry.find, tenant, agents)
 
     def _in_force(self, tenant: TenantId, agent: AgentId, now: ConsensusTimestamp) -> Registered:
         """PL-102 unknown, PL-103 revoked, PL-104 suspended, PL-133 retired."""
