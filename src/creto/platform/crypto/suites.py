@@ -84,7 +84,8 @@ async def open_suites(
         before = await store.read(latest)
         number, policy = (before.number, before.policy) if before else (0, SuitePolicy.of(*chosen(wanted)))
         for suite in wanted:
-            policy = policy.switched(suite, clock.now())
+            if suite.value not in ids(policy):
+                policy = policy.switched(suite, clock.now())
         key = await signer(newest(policy, SignatureSuite))
         if before is not None and policy == before.policy:
             suites.follow(before, key.public, owner)
