@@ -37,6 +37,7 @@ from creto.metering.credits import (
 )
 from creto.metering.currencies import Currency, ExchangeRate, convert, iso
 from creto.metering.events import billable, events_root, standing
+from creto.metering.ingesting import EventJudge, NoJudge
 from creto.metering.invoices import (
     Heading,
     Terms,
@@ -66,10 +67,13 @@ from creto.metering.prices import (
     Usage,
     Volume,
 )
+from creto.metering.reading import read_event
 from creto.metering.rounding import Rounding, allocate, round_to
 from creto.metering.service import Billing
+from creto.metering.source import StoredEvents
 from creto.metering.subscriptions import cancelled, changed, paused, resumed, terminated
 from creto.metering.taxes import TaxRounding, tax_on
+from creto.metering.trust import EventTrust, NhiTrust, UnsafeTrustEverybody, sign_event
 from creto.metering.types import (
     Aggregation,
     BillableEvent,
@@ -103,15 +107,35 @@ from creto.metering.types import (
     UnitRounding,
     UsageEvent,
 )
+from creto.metering.usage import Usage
+from creto.metering.usage_types import (
+    BatchIngested,
+    BucketSize,
+    CostReport,
+    DeadUsage,
+    EventAct,
+    EventForm,
+    EventProof,
+    EventState,
+    Ingested,
+    IngestStatus,
+    StoredEvent,
+    UsageBy,
+    UsagePage,
+    UsageQuery,
+    UsageRow,
+)
 
 __all__ = [
     "Account",
     "Aggregation",
     "Balance",
+    "BatchIngested",
     "Bill",
     "BillableEvent",
     "Billing",
     "Book",
+    "BucketSize",
     "BurnKey",
     "Carried",
     "Charge",
@@ -119,13 +143,21 @@ __all__ = [
     "Conversion",
     "Correction",
     "CostNode",
+    "CostReport",
     "Coupon",
     "CreditUse",
     "Currency",
     "Cycle",
     "CycleUnit",
+    "DeadUsage",
     "Dynamic",
+    "EventAct",
+    "EventForm",
+    "EventJudge",
+    "EventProof",
     "EventSource",
+    "EventState",
+    "EventTrust",
     "ExchangeRate",
     "Fee",
     "Flat",
@@ -133,6 +165,8 @@ __all__ = [
     "GraduatedPercentage",
     "Grant",
     "Heading",
+    "IngestStatus",
+    "Ingested",
     "Invoice",
     "InvoiceKind",
     "InvoiceStatus",
@@ -140,6 +174,8 @@ __all__ = [
     "LineKind",
     "MessageBillableEvent",
     "Meter",
+    "NhiTrust",
+    "NoJudge",
     "Override",
     "Package",
     "Payer",
@@ -162,6 +198,8 @@ __all__ = [
     "RuntimeUsageEvent",
     "Share",
     "Step",
+    "StoredEvent",
+    "StoredEvents",
     "Subscription",
     "SubscriptionStatus",
     "Tally",
@@ -172,8 +210,13 @@ __all__ = [
     "Tier",
     "TopUp",
     "UnitRounding",
+    "UnsafeTrustEverybody",
     "Usage",
+    "UsageBy",
     "UsageEvent",
+    "UsagePage",
+    "UsageQuery",
+    "UsageRow",
     "Volume",
     "allocate",
     "balance",
@@ -214,9 +257,11 @@ __all__ = [
     "prorated",
     "quantity",
     "rate",
+    "read_event",
     "resumed",
     "revised",
     "round_to",
+    "sign_event",
     "split_free",
     "standing",
     "step_changes",
