@@ -36,12 +36,12 @@ from creto.metering import (
     EventState,
     IngestStatus,
     LineKind,
+    Metering,
     Period,
     PerUnit,
     PropertyFilter,
     StoredEvents,
     UnsafeTrustEverybody,
-    Usage,
     UsageBy,
     UsageQuery,
 )
@@ -64,7 +64,7 @@ class HoldDear:
         self.seen: list[str] = []
 
     def judge(self, tenant: TenantId, events: Sequence[BillableEvent]) -> list[PolicyId | None]:
-        return [POLICY if int(e.properties.get("value", 0)) > 1_000 else None for e in events]
+        return [POLICY if Decimal(e.properties.get("value", 0)) > 1_000 else None for e in events]
 
     def holding(self, tx: Tx, tenant: TenantId, event: BillableEvent, policy_id: PolicyId) -> None:
         tx.publish("metering.thresholds.exceeded", wire.encode(event), tenant=tenant, agent=event.agent_nhi)
@@ -79,7 +79,7 @@ class Desk:
         self.store = store
         self.clock = ManualClock(NOON)
         self.judge = HoldDear()
-        self.usage = Usage(store, self.clock, UnsafeTrustEverybody(), judge=self.judge)
+        self.usage = Metering(store, self.clock, UnsafeTrustEverybody(), judge=self.judge)
         self.billing = Billing(store, self.clock, StoredEvents())
 
     async def total(self, asked: object = None, **more: object) -> Decimal:
@@ -428,7 +428,7 @@ async def test_late_voided_and_corrected_usage_is_booked_on_the_next_invoice(des
 
 async def test_batches_at_once_take_each_event_once(desk: Desk, make_store: MakeStore) -> None:
     """Two nodes, the same events in other orders, folding meanwhile."""
-    other = Usage(make_store(parts=("creto.store", "creto.metering")), desk.clock, UnsafeTrustEverybody())
+    other = Metering(make_store(parts=("creto.store", "creto.metering")), desk.clock, UnsafeTrustEverybody())
     events = [used(n, agent=f"a{n % 7}", chain=(HUMAN,)) for n in range(60)]
     halves = [events[:40], events[20:], events[::-1], events[::2]]
     nodes = [desk.usage, other]

@@ -107,7 +107,7 @@ from creto.metering.types import (
     UnitRounding,
     UsageEvent,
 )
-from creto.metering.usage import Usage
+from creto.metering.usage import Metering
 from creto.metering.usage_types import (
     BatchIngested,
     BucketSize,
@@ -174,6 +174,7 @@ __all__ = [
     "LineKind",
     "MessageBillableEvent",
     "Meter",
+    "Metering",
     "NhiTrust",
     "NoJudge",
     "Override",

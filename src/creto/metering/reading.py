@@ -10,6 +10,7 @@ messaging's by having no id but their key. In a CloudEvent `id` is unique per `s
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Any
 
 import msgspec
 
@@ -22,17 +23,21 @@ from creto.contracts import BillableEvent, MessageBillableEvent, RuntimeUsageEve
 from creto.metering.types import UsageEvent
 from creto.metering.usage_types import EventForm
 
+DIGITS_MAX = 40  # as amounts are read; an exponent may not make a number long
 RUNTIME_TYPES = frozenset({b'"SandboxAllocated"', b'"InferenceCall"', b'"NetworkEgress"'})
+
+
+ABSENT = msgspec.Raw()  # no bytes, which is no JSON
 
 
 class Probe(msgspec.Struct, frozen=True):
     specversion: str | None = None
-    event_id: msgspec.Raw | None = None
-    properties: msgspec.Raw | None = None
+    event_id: msgspec.Raw = ABSENT
+    properties: msgspec.Raw = ABSENT
 
 
 class TypeProbe(msgspec.Struct, frozen=True):
-    type: msgspec.Raw | None = None
+    type: msgspec.Raw = ABSENT
 
 
 class CloudEvent(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,19 +54,20 @@ class CloudEvent(msgspec.Struct, frozen=True, kw_only=True):
     idempotencykey: str | None = None
 
 
-_data = msgspec.json.Decoder(dict[str, str | int | bool | Decimal | None], float_hook=Decimal)
+_data = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal)
 
 
 def form_of(data: bytes) -> EventForm:
     probe = wire.decode(data, Probe, code="MT-400", what="event")
     if probe.specversion is not None:
         return EventForm.CLOUD
-    if probe.event_id is None:
+    if not bytes(probe.event_id):
         return EventForm.MESSAGE
-    kind = TypeProbe()
-    if probe.properties is not None and bytes(probe.properties).lstrip()[:1] == b"{":
-        kind = wire.decode(bytes(probe.properties), TypeProbe, code="MT-400", what="properties")
-    return EventForm.RUNTIME if kind.type is not None and bytes(kind.type) in RUNTIME_TYPES else EventForm.BILLABLE
+    properties = bytes(probe.properties).lstrip()
+    if properties[:1] != b"{":
+        return EventForm.BILLABLE
+    kind = wire.decode(properties, TypeProbe, code="MT-400", what="properties")
+    return EventForm.RUNTIME if bytes(kind.type) in RUNTIME_TYPES else EventForm.BILLABLE
 
 
 def read_event(data: bytes, tenant: TenantId) -> tuple[UsageEvent, EventForm]:
@@ -97,12 +103,17 @@ def from_cloud(cloud: CloudEvent, tenant: TenantId) -> BillableEvent:
         event_type=cloud.type,
         timestamp=from_iso(cloud.time, "time"),
         idempotency_key=cloud.idempotencykey or event_id,
-        properties={
-            name: format(value, "f") if isinstance(value, Decimal) else value
-            for name, value in properties.items()
-            if value is not None
-        },
+        properties={name: plain(name, value) for name, value in properties.items() if value is not None},
     )
+
+
+def plain(name: str, value: Any) -> str | int | bool:
+    """A value of a CloudEvent's data as an event has it: a number with a point becomes a decimal string, digit by digit."""
+    if isinstance(value, Decimal) and value.is_finite() and abs(value.adjusted()) <= DIGITS_MAX:
+        return format(value, "f")
+    if isinstance(value, str | int):
+        return value
+    raise InvalidInput.of(f"data.{name}", got=value, expected="a text, a number or a boolean", code="MT-400")
 
 
 def form_of_event(event: UsageEvent) -> EventForm:

@@ -8,7 +8,7 @@ from creto.metering.restating import Restating
 from creto.store.types import Isolation
 
 
-class Usage(Restating, Querying):
+class Metering(Restating, Querying):
     """What is asked of usage. `trust` says who vouches for an event, `judge` which ones wait for a human.
 
     INVARIANT: what `ingest_…` accepted is in every total, cost and bill that is asked for afterwards.
