@@ -36,7 +36,7 @@ from creto.metering.metered import Meters
 from creto.metering.types import Aggregation, Meter, UsageEvent
 from creto.metering.usage_types import EventForm
 from creto.platform.crypto import merkle
-from creto.store.idempotency import TEXT_KEY, packed, scope
+from creto.store.idempotency import TEXT_KEY, UUID7, packed, scope
 
 PRINT_BYTES = 16
 
@@ -71,9 +71,9 @@ def admitted(event: UsageEvent, form: EventForm, tenant: TenantId, prefix: bytes
     for meter in meters.get(bare.event_type, ()):
         check_metered(meter, bare)
     checked_chain(chain_of(bare))
-    event_id = packed(b"", checked_id(bare.event_id, "event_id"))
-    event_key = packed(b"", checked_id(bare.idempotency_key, "idempotency_key"))
-    same = event_id == event_key
+    event_id = coded(bare.event_id, "event_id")
+    same = bare.idempotency_key == bare.event_id
+    event_key = b"" if same else coded(bare.idempotency_key, "idempotency_key")
     return Arrival(
         event=bare,
         form=form,
@@ -81,7 +81,7 @@ def admitted(event: UsageEvent, form: EventForm, tenant: TenantId, prefix: bytes
         agent=agent_print(tenant, bare.agent_nhi),
         names=(prefix + event_id,) if same else (prefix + event_id, prefix + event_key),
         event_id=event_id,
-        event_key=b"" if same else event_key,
+        event_key=event_key,
         leaf=leaf_of(bare),
         signature=given.signature,
     )
@@ -90,6 +90,11 @@ def admitted(event: UsageEvent, form: EventForm, tenant: TenantId, prefix: bytes
 def name_prefix(tenant: TenantId) -> bytes:
     """What the names of a tenant begin with."""
     return scope(tenant, ProductId.METERING, "ingest_event")
+
+
+def coded(value: str, field: str) -> bytes:
+    """An id as rows have it."""
+    return packed(b"", value if UUID7.fullmatch(value) else checked_id(value, field))
 
 
 def checked_id(value: str, field: str) -> str:

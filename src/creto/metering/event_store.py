@@ -16,9 +16,9 @@ from creto.contracts import BillableEvent
 from creto.metering.admission import Arrival, unpacked
 from creto.metering.attribution import Chain
 from creto.metering.usage_types import EventAct, EventForm, EventState
-from creto.store.types import EntryId, ReadTx, Tx
+from creto.store.types import EngineName, EntryId, ReadTx, Tx
 
-CHUNK: Final = 200  # rows of one statement: a thousand parameters
+CHUNK: Final = 150  # rows of one statement: some thousand parameters
 BULK_MIN: Final = 20  # rows from which the engine's way for many pays
 
 COLUMNS: LiteralString = (
@@ -47,6 +47,7 @@ class Place(msgspec.Struct, frozen=True, gc=False):
 class Name(msgspec.Struct, frozen=True, gc=False):
     print: bytes
     at: Place
+    state: EventState
 
 
 class EventRow(msgspec.Struct, frozen=True, gc=False):
@@ -93,32 +94,41 @@ def event_row(row: Sequence[Any]) -> EventRow:
 # Names
 
 
-def take_names(tx: Tx, names: Sequence[tuple[bytes, bytes, int, int, int]]) -> set[bytes]:
-    """Take those that are free; in their order, so that batches with the same names never wait for one another in a circle."""
-    ordered, fresh = sorted(names), set[bytes]()
-    for start in range(0, len(ordered), CHUNK):
-        chunk = ordered[start : start + CHUNK]
-        fresh.update(bytes(name) for (name,) in tx.all(_take(len(chunk)), *chained.from_iterable(chunk)))
-    return fresh
+def take_names(tx: Tx, names: Sequence[tuple[bytes, bytes, int, int, int, int]]) -> dict[bytes, Name]:
+    """Take those that are free; the others as they are. In their order, so that batches with the same names never wait in a circle."""
+    ordered = sorted(names)
+    batch = ordered[0][3]
+    if _insert_names(tx, ordered) == len(ordered):
+        return {}
+    found = find_names(tx, [name for name, *_ in ordered])
+    return {name: known for name, known in found.items() if known.at.batch != batch}
 
 
-def give_back(tx: Tx, names: Iterable[bytes]) -> None:
-    tx.many("DELETE FROM metering_name WHERE name = ?", [(name,) for name in names])
+def _insert_names(tx: Tx, names: Sequence[tuple[bytes, bytes, int, int, int, int]]) -> int:
+    if tx.engine is EngineName.POSTGRES:  # columns as arrays: one short statement however many names
+        return tx.run(TAKE_ARRAYS, *map(list, zip(*names, strict=True)))
+    chunks = (names[start : start + CHUNK] for start in range(0, len(names), CHUNK))
+    return sum(tx.run(_take(len(chunk)), *chained.from_iterable(chunk)) for chunk in chunks)
+
+
+def give_back(tx: Tx, names: Sequence[bytes]) -> None:
+    if names:
+        tx.many("DELETE FROM metering_name WHERE name = ?", [(name,) for name in names])
 
 
 def find_names(tx: ReadTx, names: Sequence[bytes]) -> dict[bytes, Name]:
     found = {}
     for start in range(0, len(names), CHUNK):
         chunk = names[start : start + CHUNK]
-        for name, mark, agent, batch, place in tx.all(_find(len(chunk)), *chunk):
-            found[bytes(name)] = Name(bytes(mark), Place(agent, batch, place))
+        for name, mark, agent, batch, place, state in tx.all(_find(len(chunk)), *chunk):
+            found[bytes(name)] = Name(bytes(mark), Place(agent, batch, place), EventState(state))
     return found
 
 
-def move_names(tx: Tx, names: Iterable[bytes], at: Place) -> None:
+def move_names(tx: Tx, names: Iterable[bytes], at: Place, state: EventState) -> None:
     tx.many(
-        "UPDATE metering_name SET agent = ?, batch = ?, place = ? WHERE name = ?",
-        [(at.agent, at.batch, at.place, name) for name in names],
+        "UPDATE metering_name SET agent = ?, batch = ?, place = ?, state = ? WHERE name = ?",
+        [(at.agent, at.batch, at.place, int(state), name) for name in names],
     )
 
 
@@ -223,19 +233,6 @@ def set_state(tx: Tx, tenant: TenantId, at: Place, state: EventState, now: int) 
     )  # fmt: skip
 
 
-def states(
-    tx: ReadTx, tenant: TenantId, places: Sequence[Place], wanted: Sequence[EventState]
-) -> dict[Place, EventState]:
-    """Of these events those in one of the wanted states."""
-    found: dict[Place, EventState] = {}
-    for start in range(0, len(places), CHUNK):
-        chunk = places[start : start + CHUNK]
-        params = [part for at in chunk for part in (at.batch, at.place, at.agent)]
-        rows = tx.all(_states(len(chunk), len(wanted)), tenant, *map(int, wanted), *params)
-        found |= {Place(agent, batch, place): EventState(state) for batch, place, agent, state in rows}
-    return found
-
-
 def signature_of(tx: ReadTx, tenant: TenantId, at: Place) -> bytes | None:
     value = tx.value(
         "SELECT signature FROM metering_signature WHERE batch = ? AND place = ? AND tenant = ?",
@@ -277,28 +274,23 @@ def acts_of(tx: ReadTx, tenant: TenantId, event_id: str) -> tuple[EventAct, ...]
 # Statements
 
 
+NAME_COLUMNS: LiteralString = "name, print, agent, batch, place, state"
+TAKE_ARRAYS: LiteralString = (
+    f"INSERT INTO metering_name ({NAME_COLUMNS}) SELECT * FROM unnest(?::bytea[], ?::bytea[], ?::bigint[], ?::bigint[],"
+    " ?::bigint[], ?::smallint[]) ON CONFLICT (name) DO NOTHING"
+)
+
+
 @lru_cache(maxsize=CHUNK)
 def _take(count: int) -> LiteralString:
-    values = ", ".join(["(?, ?, ?, ?, ?)"] * count)
-    return (
-        f"INSERT INTO metering_name (name, print, agent, batch, place) VALUES {values}"
-        " ON CONFLICT (name) DO NOTHING RETURNING name"
-    )
+    values = ", ".join(["(?, ?, ?, ?, ?, ?)"] * count)
+    return f"INSERT INTO metering_name ({NAME_COLUMNS}) VALUES {values} ON CONFLICT (name) DO NOTHING"
 
 
 @lru_cache(maxsize=CHUNK)
 def _find(count: int) -> LiteralString:
     marks = ", ".join(["?"] * count)
-    return f"SELECT name, print, agent, batch, place FROM metering_name WHERE name IN ({marks})"
-
-
-@lru_cache(maxsize=CHUNK)
-def _states(count: int, wanted: int) -> LiteralString:
-    marks, places = ", ".join(["?"] * wanted), ", ".join(["(?, ?, ?)"] * count)
-    return (
-        f"SELECT batch, place, agent, state FROM metering_event WHERE tenant = ? AND state IN ({marks})"
-        f" AND (batch, place, agent) IN (VALUES {places})"
-    )
+    return f"SELECT {NAME_COLUMNS} FROM metering_name WHERE name IN ({marks})"
 
 
 @lru_cache(maxsize=1)

@@ -11,7 +11,7 @@ INVARIANT: what was accepted is on disk, and in every total and bill that is cou
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -27,7 +27,7 @@ from creto.metering import event_store as rows
 from creto.metering.admission import Arrival, admitted, name_prefix
 from creto.metering.core import Recording
 from creto.metering.event_store import Behind, Place
-from creto.metering.metered import Meters, MetersInUse
+from creto.metering.metered import MetersInUse
 from creto.metering.reading import form_of_event, read_event
 from creto.metering.sorting import Asked, find, raised, refusal, single_entry, sorted_out, stored_event, value_of
 from creto.metering.trust import EventTrust
@@ -51,6 +51,8 @@ log = logging.getLogger("creto.metering")
 
 KIND = "metering.events"
 INGEST = "metering:ingest"
+
+Look = Callable[[UsageEvent, EventForm], Asked]
 
 
 class EventJudge(Protocol):
@@ -116,7 +118,7 @@ class Ingesting(Recording):
         """One event: accepted, or the same as before. Raises OversightRequired MT-202 while it waits for an approval,
         ApprovalDenied OV-451 once that was refused, IdempotencyConflict MT-409, InvalidInput MT-400, SignatureVerificationFailed MT-401.
         """
-        looked = self._look(checked_tenant(tenant), event, form_of_event(event))
+        looked = self._looker(tenant)(event, form_of_event(event))
         if looked.error is not None:
             await self._note_forgeries(tenant, [looked], by)
             raise self._refusal(looked.error)
@@ -126,7 +128,8 @@ class Ingesting(Recording):
     async def ingest_batch(self, tenant: TenantId, events: Sequence[UsageEvent], *, by: AgentId) -> BatchIngested:
         """Many events, each judged for itself; the good ones are in, whatever the others are."""
         check_size(events)
-        looked = [self._look(checked_tenant(tenant), event, form_of_event(event)) for event in events]
+        look = self._looker(tenant)
+        looked = [look(event, form_of_event(event)) for event in events]
         return await self._many(tenant, looked, by)
 
     async def ingest_encoded(
@@ -134,7 +137,8 @@ class Ingesting(Recording):
     ) -> BatchIngested:
         """As `ingest_batch`, of events as JSON in any form; what cannot be read is rejected in its place."""
         check_size(events)
-        looked = [self._read(checked_tenant(tenant), bytes(data)) for data in events]
+        look = self._looker(tenant)
+        looked = [read(look, tenant, bytes(data)) for data in events]
         return await self._many(tenant, looked, by)
 
     async def track_message_event(self, tenant: TenantId, event: MessageBillableEvent) -> EventId:
@@ -145,7 +149,7 @@ class Ingesting(Recording):
 
     async def hold_event(self, tenant: TenantId, event: UsageEvent, policy_id: PolicyId, *, by: AgentId) -> Ingested:
         """Keep an event without counting it until `finalize_event` or `release_event`."""
-        looked = self._look(checked_tenant(tenant), event, form_of_event(event))
+        looked = self._looker(tenant)(event, form_of_event(event))
         if looked.error is not None:
             raise self._refusal(looked.error)
         written = await self._write(tenant, [Asked(looked.arrival, policy_id)], by)
@@ -171,20 +175,18 @@ class Ingesting(Recording):
 
     # Before the transaction
 
-    def _read(self, tenant: TenantId, data: bytes) -> Asked:
-        try:
-            event, form = read_event(data, tenant)
-        except InvalidInput as error:
-            return Asked(error=error)
-        return self._look(tenant, event, form)
+    def _looker(self, tenant: TenantId) -> Look:
+        """What looks at each event of a call: what is the same for all of them is found once."""
+        prefix, meters, now = name_prefix(checked_tenant(tenant)), self._meters.of(tenant), self._clock.now()
 
-    def _look(self, tenant: TenantId, event: UsageEvent, form: EventForm) -> Asked:
-        try:
-            self._trust.check(tenant, event)
-            meters: Meters = self._meters.of(tenant)
-            return Asked(admitted(event, form, tenant, name_prefix(tenant), meters, self._clock.now()))
-        except EnablementError as error:
-            return Asked(error=error)
+        def look(event: UsageEvent, form: EventForm) -> Asked:
+            try:
+                self._trust.check(tenant, event)
+                return Asked(admitted(event, form, tenant, prefix, meters, now))
+            except EnablementError as error:
+                return Asked(error=error)
+
+        return look
 
     def _judged(self, tenant: TenantId, looked: list[Asked]) -> list[Asked]:
         """Ask the judge about those that may come in."""
@@ -323,3 +325,11 @@ class Ingesting(Recording):
 def check_size(events: Sequence[object]) -> None:
     if not 1 <= len(events) <= BATCH_ITEMS_MAX:
         raise InvalidInput.of("events", got=len(events), expected=f"1 to {BATCH_ITEMS_MAX}", code="MT-400")
+
+
+def read(look: Look, tenant: TenantId, data: bytes) -> Asked:
+    try:
+        event, form = read_event(data, tenant)
+    except InvalidInput as error:
+        return Asked(error=error)
+    return look(event, form)

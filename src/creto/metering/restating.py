@@ -65,7 +65,7 @@ class Restating(Ingesting):
             batch = rows.add_batch(tx, tenant, entry_id, now)
             place = Place(arrival.agent, batch, 0)
             rows.add_events(tx, tenant, batch, [(0, arrival, EventState.COUNTED)], now)
-            rows.move_names(tx, arrival.names, place)
+            rows.move_names(tx, arrival.names, place, EventState.COUNTED)
             self._put_state(tx, tenant, row, EventState.CORRECTED, now)
             self._note(tx, tenant, row, "corrected", by, reason, now, entry_id=entry_id, event=arrival.event)
             return stored_event(tx, tenant, replacement.event_id)
@@ -91,6 +91,7 @@ class Restating(Ingesting):
                 return known
             must_be(row, allowed, act)
             self._put_state(tx, tenant, row, state, now)
+            rows.move_names(tx, names_of(tenant, row), row.at, state)
             event = msgspec.structs.replace(known.event, signature=None)
             self._note(tx, tenant, row, act, by, reason, now, entry_id=EntryId(new_id()), event=event)
             return stored_event(tx, tenant, event_id)
@@ -123,6 +124,11 @@ class Restating(Ingesting):
             tx, tenant, f"event.{act}", f"Event{act.capitalize()}", by=by, subject=f"metering:event:{event_id}",
             now=now, fields=fields,
         )  # fmt: skip
+
+
+def names_of(tenant: TenantId, row: EventRow) -> tuple[bytes, ...]:
+    prefix = name_prefix(tenant)
+    return (prefix + row.event_id, prefix + row.event_key) if row.event_key else (prefix + row.event_id,)
 
 
 def must_be(row: EventRow, allowed: tuple[EventState, ...], act: str) -> None:

@@ -27,7 +27,7 @@ from creto.platform.audit.events import EventIngested
 from creto.store.idempotency import packed
 from creto.store.types import Entry, ReadTx, Tx
 
-WAITING = (EventState.HELD, EventState.RELEASED)
+COUNTED, HELD = int(EventState.COUNTED), int(EventState.HELD)
 
 
 class Asked(msgspec.Struct, frozen=True, gc=False):
@@ -41,51 +41,41 @@ class Asked(msgspec.Struct, frozen=True, gc=False):
 def sorted_out(tx: Tx, tenant: TenantId, batch: int, asked: Sequence[Asked]) -> tuple[list[Ingested], list[int]]:
     """What becomes of each, and the places of those that are new."""
     results: list[Ingested | None] = [None if a.error is None else refusal(a.error) for a in asked]
-    repeats = repeats_in(asked)
+    coming = [(place, a.arrival, a.policy_id) for place, a in enumerate(asked) if a.arrival is not None]
+    repeats = repeats_in(coming)
+    firsts = [one for one in coming if one[0] not in repeats] if repeats else coming
     wanted = [
-        (name, arrival.print, arrival.agent, batch, place)
-        for place, arrival in arrivals(asked)
-        if place not in repeats
+        (name, arrival.print, arrival.agent, batch, place, COUNTED if policy is None else HELD)
+        for place, arrival, policy in firsts
         for name in arrival.names
     ]
-    fresh = rows.take_names(tx, wanted)
-    known: dict[bytes, Name] = {}
-    if len(fresh) < len(wanted):
-        known = rows.find_names(tx, sorted({name for name, *_ in wanted} - fresh))
-    unfinished = states_of(tx, tenant, known)
+    known = rows.take_names(tx, wanted)
     new: list[int] = []
-    unused: list[bytes] = []
-    for place, arrival in arrivals(asked):
-        if place in repeats:
-            continue
-        old = [name for name in arrival.names if name not in fresh]
+    for place, arrival, policy in firsts:
+        old = [name for name in arrival.names if name in known] if known else None
         if old:
-            unused += (name for name in arrival.names if name in fresh)
-            results[place] = repeated(tx, tenant, arrival, old, known, unfinished)
+            rows.give_back(tx, [name for name in arrival.names if name not in known])
+            results[place] = repeated(tx, tenant, arrival, old, known)
         else:
             new.append(place)
-            results[place] = taken(arrival, asked[place].policy_id)
-    if unused:
-        rows.give_back(tx, unused)
+            results[place] = taken(arrival, policy)
     for place, holder in repeats.items():
         results[place] = within_batch(asked, results, place, holder)
     return [result for result in results if result is not None], new
 
 
-def arrivals(asked: Sequence[Asked]) -> list[tuple[int, Arrival]]:
-    return [(place, a.arrival) for place, a in enumerate(asked) if a.arrival is not None]
-
-
-def repeats_in(asked: Sequence[Asked]) -> dict[int, int]:
+def repeats_in(coming: Sequence[tuple[int, Arrival, PolicyId | None]]) -> dict[int, int]:
     """Who has a name that another one has first in the batch: which one that is."""
     holders: dict[bytes, int] = {}
     repeats: dict[int, int] = {}
-    for place, arrival in arrivals(asked):
-        before = [holders[name] for name in arrival.names if name in holders]
-        if before:
-            repeats[place] = before[0]
+    for place, arrival, _ in coming:
+        names = arrival.names
+        before = next((holders[name] for name in names if name in holders), None)
+        if before is not None:
+            repeats[place] = before
         else:
-            holders.update(dict.fromkeys(arrival.names, place))
+            for name in names:
+                holders[name] = place
     return repeats
 
 
@@ -95,20 +85,13 @@ def taken(arrival: Arrival, policy_id: PolicyId | None) -> Ingested:
     return Ingested(IngestStatus.ACCEPTED, arrival.event.event_id)
 
 
-def repeated(
-    tx: Tx,
-    tenant: TenantId,
-    arrival: Arrival,
-    old: Sequence[bytes],
-    known: dict[bytes, Name],
-    unfinished: dict[bytes, EventState],
-) -> Ingested:
+def repeated(tx: Tx, tenant: TenantId, arrival: Arrival, old: Sequence[bytes], known: dict[bytes, Name]) -> Ingested:
     """The same event once more is a duplicate, also while it waits; the same name for another event is a conflict."""
     event_id = arrival.event.event_id
     for name in old:
         if known[name].print != arrival.print:
             return refusal(conflict(arrival, name), event_id)
-    match unfinished.get(old[0]):
+    match known[old[0]].state:
         case EventState.HELD:
             return Ingested(IngestStatus.HELD, event_id, waits_for(tx, tenant, event_id))
         case EventState.RELEASED:
@@ -138,12 +121,6 @@ def conflict(arrival: Arrival, name: bytes) -> IdempotencyConflict:
         "MT-409", f"{field} {got!r} belongs to another event", field=field, got=got,
         expected="the same event again, or a name that is free", existing_id=got,
     )  # fmt: skip
-
-
-def states_of(tx: ReadTx, tenant: TenantId, known: dict[bytes, Name]) -> dict[bytes, EventState]:
-    """Which of the known are held or released; all others are simply there."""
-    waiting = rows.states(tx, tenant, [name.at for name in known.values()], WAITING)
-    return {name: waiting[found.at] for name, found in known.items() if found.at in waiting}
 
 
 def waits_for(tx: ReadTx, tenant: TenantId, event_id: EventId) -> str:

@@ -10,18 +10,26 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Final, LiteralString
 
+import msgspec
+
 from creto.common import wire
+from creto.common.errors import ProductId
 from creto.common.ids import TenantId
 from creto.common.limits import USAGE_FOLD_EVENTS_MAX
 from creto.common.timestamps import DAY, HOUR
+from creto.metering.admission import PRINT_BYTES
 from creto.metering.event_store import COLUMNS, EventRow, counted_events, event_row
 from creto.metering.totals import Cell, CellKey, Grain, Kept, beginning, by_day, folded
 from creto.metering.usage_types import EventState
+from creto.store.idempotency import SCOPE_BYTES, scope
 from creto.store.types import ReadTx, Tx
 
 LOCK: Final = "metering.totals"
 CHUNK: Final = 100
+HEAD: Final = SCOPE_BYTES + 1
 BATCHES: Final = 500  # looked at in one step
+
+_cell = msgspec.json.Decoder(Cell)
 
 
 def lock(tx: Tx) -> None:
@@ -69,19 +77,33 @@ def find(tx: ReadTx, tenant: TenantId, grain: Grain, keys: Sequence[CellKey]) ->
     found: dict[CellKey, Kept] = {}
     for start in range(0, len(keys), CHUNK):
         chunk = keys[start : start + CHUNK]
-        params = [part for key in chunk for part in (key.chain, key.begins_at, key.event_type)]
-        for chain, begins_at, event_type, changed_at, body in tx.all(_find(len(chunk)), tenant, int(grain), *params):
-            found[CellKey(bytes(chain), begins_at, event_type)] = kept(changed_at, body)
+        found.update(map(cell_row, tx.all(_find(len(chunk)), *(cell_of(tenant, grain, key) for key in chunk))))
     return found
+
+
+def cell_of(tenant: TenantId, grain: Grain, key: CellKey) -> bytes:
+    return begin_of(tenant, grain, key.chain, key.begins_at) + key.event_type.encode()
+
+
+def begin_of(tenant: TenantId, grain: Grain, chain: bytes = b"", begins_at: int | None = None) -> bytes:
+    """What the cells of a tenant, of a chain, of an instant begin with."""
+    at = b"" if begins_at is None else begins_at.to_bytes(8)
+    return scope(tenant, ProductId.METERING, "totals") + bytes((grain,)) + chain + at
+
+
+def cell_row(row: tuple[bytes, int, bytes]) -> tuple[CellKey, Kept]:
+    cell, changed_at, body = row
+    chain, at = cell[HEAD : HEAD + PRINT_BYTES], HEAD + PRINT_BYTES
+    key = CellKey(bytes(chain), int.from_bytes(cell[at : at + 8]), bytes(cell[at + 8 :]).decode())
+    return key, Kept(_cell.decode(body), changed_at)
 
 
 def put(tx: Tx, tenant: TenantId, grain: Grain, cells: Iterable[tuple[CellKey, Kept]]) -> None:
     tx.many(
-        "INSERT INTO metering_total (tenant, grain, chain, begins_at, event_type, changed_at, body) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (tenant, grain, chain, begins_at, event_type) "
-        "DO UPDATE SET changed_at = excluded.changed_at, body = excluded.body",
+        "INSERT INTO metering_total (cell, tenant, begins_at, changed_at, body) VALUES (?, ?, ?, ?, ?) "
+        "ON CONFLICT (cell) DO UPDATE SET changed_at = excluded.changed_at, body = excluded.body",
         [
-            (tenant, int(grain), key.chain, key.begins_at, key.event_type, one.changed_at, wire.encode(one.cell))
+            (cell_of(tenant, grain, key), tenant, key.begins_at, one.changed_at, wire.encode(one.cell))
             for key, one in cells
         ],
     )
@@ -107,22 +129,24 @@ def cells(
 ) -> Iterator[tuple[CellKey, Kept]]:
     """The cells that begin in a stretch of time, of some chains or of all."""
     if chains is None:
-        rows = tx.all(_all_cells(), tenant, int(grain), start, end, event_type)
-        yield from (cell_row(row) for row in rows)
+        first = begin_of(tenant, grain)
+        found = map(cell_row, tx.all(CELLS_BETWEEN, first, following(first), tenant, start, end))
+        yield from (pair for pair in found if pair[0].event_type == event_type)
         return
     for begin in range(0, len(chains), CHUNK):
         chunk = chains[begin : begin + CHUNK]
-        rows = tx.all(_cells(len(chunk)), tenant, int(grain), start, end, event_type, *chunk)
-        yield from (cell_row(row) for row in rows)
+        for pair in map(cell_row, tx.all(_cells(len(chunk)), *ranges(tenant, grain, chunk, start, end))):
+            if pair[0].event_type == event_type:
+                yield pair
 
 
-def cell_row(row: tuple[bytes, int, str, int, bytes]) -> tuple[CellKey, Kept]:
-    chain, begins_at, event_type, changed_at, body = row
-    return CellKey(bytes(chain), begins_at, event_type), kept(changed_at, body)
+def ranges(tenant: TenantId, grain: Grain, chains: Sequence[bytes], start: int, end: int) -> list[bytes]:
+    return [begin_of(tenant, grain, chain, at) for chain in chains for at in (start, end)]
 
 
-def kept(changed_at: int, body: bytes) -> Kept:
-    return Kept(wire.decode(body, Cell, what="total"), changed_at)
+def following(prefix: bytes) -> bytes:
+    """The least key behind all that begin so; the last byte is a grain, which is small."""
+    return prefix[:-1] + bytes((prefix[-1] + 1,))
 
 
 def changed_since(tx: ReadTx, tenant: TenantId, chains: Sequence[bytes], start: int, end: int, since: int) -> bool:
@@ -130,8 +154,7 @@ def changed_since(tx: ReadTx, tenant: TenantId, chains: Sequence[bytes], start: 
     day = beginning(start, Grain.DAY)
     for begin in range(0, len(chains), CHUNK):
         chunk = chains[begin : begin + CHUNK]
-        params = (tenant, int(Grain.DAY), day, end, since, *chunk)
-        if tx.one(_changed(len(chunk)), *params) is not None:
+        if tx.one(_changed(len(chunk)), since, *ranges(tenant, Grain.DAY, chunk, day, end)) is not None:
             return True
     wanted = set(chains)
     return any(
@@ -167,35 +190,21 @@ def _waiting() -> LiteralString:
     )
 
 
+CELLS: LiteralString = "SELECT cell, changed_at, body FROM metering_total WHERE "
+CELLS_BETWEEN: LiteralString = CELLS + "cell >= ? AND cell < ? AND tenant = ? AND begins_at >= ? AND begins_at < ?"
+
+
 @lru_cache(maxsize=CHUNK)
 def _find(count: int) -> LiteralString:
-    marks = ", ".join(["(?, ?, ?)"] * count)
-    return (
-        "SELECT chain, begins_at, event_type, changed_at, body FROM metering_total"
-        f" WHERE tenant = ? AND grain = ? AND (chain, begins_at, event_type) IN (VALUES {marks})"
-    )
-
-
-CELLS: LiteralString = (
-    "SELECT chain, begins_at, event_type, changed_at, body FROM metering_total"
-    " WHERE tenant = ? AND grain = ? AND begins_at >= ? AND begins_at < ? AND event_type = ?"
-)
-
-
-@lru_cache(maxsize=1)
-def _all_cells() -> LiteralString:
-    return CELLS
+    return CELLS + "cell IN (" + ", ".join(["?"] * count) + ")"
 
 
 @lru_cache(maxsize=CHUNK)
 def _cells(count: int) -> LiteralString:
-    return CELLS + " AND chain IN (" + ", ".join(["?"] * count) + ")"
+    return CELLS + " OR ".join(["(cell >= ? AND cell < ?)"] * count)
 
 
 @lru_cache(maxsize=CHUNK)
 def _changed(count: int) -> LiteralString:
-    marks = ", ".join(["?"] * count)
-    return (
-        "SELECT 1 FROM metering_total WHERE tenant = ? AND grain = ? AND begins_at >= ? AND begins_at < ?"
-        f" AND changed_at > ? AND chain IN ({marks}) LIMIT 1"
-    )
+    within = " OR ".join(["(cell >= ? AND cell < ?)"] * count)
+    return f"SELECT 1 FROM metering_total WHERE changed_at > ? AND ({within}) LIMIT 1"

@@ -30,13 +30,14 @@ CREATE TABLE metering_batch (
 ;
 CREATE INDEX metering_batch_waiting ON metering_batch (tenant, batch) WHERE folded = 0;
 
--- Ids and idempotency keys that are taken, and where the event stands that has them.
+-- Ids and idempotency keys that are taken, where the event stands that has them, and its state.
 CREATE TABLE metering_name (
   name BYTEA PRIMARY KEY,
   print BYTEA NOT NULL,
   agent BIGINT NOT NULL,
   batch BIGINT NOT NULL,
-  place BIGINT NOT NULL
+  place BIGINT NOT NULL,
+  state SMALLINT NOT NULL
 )
 --sqlite WITHOUT ROWID
 ;
@@ -97,16 +98,14 @@ CREATE TABLE metering_act (
 --sqlite WITHOUT ROWID
 ;
 
--- Running totals: what events of a type came to under a chain, by hours (grain 0) and by days (grain 1) of UTC.
+-- Running totals: what events of a type came to under a chain, by hours and by days of UTC. `cell` is the tenant's print, the grain, the
+-- chain, when the hour or day begins, and the type: cells of a chain lie side by side, in the order of time.
 CREATE TABLE metering_total (
+  cell BYTEA PRIMARY KEY,
   tenant TEXT NOT NULL,
-  grain SMALLINT NOT NULL,
-  chain BYTEA NOT NULL,
   begins_at BIGINT NOT NULL,
-  event_type TEXT NOT NULL,
   changed_at BIGINT NOT NULL,
-  body BYTEA NOT NULL,
-  PRIMARY KEY (tenant, grain, chain, begins_at, event_type)
+  body BYTEA NOT NULL
 )
 --sqlite WITHOUT ROWID
 ;
