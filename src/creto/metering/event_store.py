@@ -105,10 +105,20 @@ def take_names(tx: Tx, names: Sequence[tuple[bytes, bytes, int, int, int, int]])
 
 
 def _insert_names(tx: Tx, names: Sequence[tuple[bytes, bytes, int, int, int, int]]) -> int:
-    if tx.engine is EngineName.POSTGRES:  # columns as arrays: one short statement however many names
-        return tx.run(TAKE_ARRAYS, *map(list, zip(*names, strict=True)))
+    if tx.engine is EngineName.POSTGRES:
+        name, mark, *numbers = zip(*names, strict=True)
+        return tx.run(TAKE_ARRAYS, bytes_array(name), bytes_array(mark), *map(number_array, numbers))
     chunks = (names[start : start + CHUNK] for start in range(0, len(names), CHUNK))
     return sum(tx.run(_take(len(chunk)), *chained.from_iterable(chunk)) for chunk in chunks)
+
+
+def bytes_array(values: Sequence[bytes]) -> str:
+    """PostgreSQL's text for a bytea[]: columns as arrays make one short statement of however many names."""
+    return "{" + ",".join([f'"\\\\x{value.hex()}"' for value in values]) + "}"
+
+
+def number_array(values: Sequence[int]) -> str:
+    return "{" + ",".join(map(str, values)) + "}"
 
 
 def give_back(tx: Tx, names: Sequence[bytes]) -> None:
