@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from creto.common import wire
+from creto.common.errors import NotFound
 from creto.common.ids import EventId, SubscriptionId, TenantId
 from creto.common.timestamps import DAY
 from creto.metering import BillableEvent, Billing, Period, PerUnit, Plan, Subscription, Tax, Terms
@@ -35,11 +36,12 @@ class KeptInMemory:
     def changed(self, tx: ReadTx, subscription: Subscription, period: Period, since: int) -> bool:
         return any(self.came[e.event_id] > since for e in self.events(tx, subscription, period))
 
-    def find(self, tx: ReadTx, tenant: TenantId, event_id: EventId) -> tuple[SubscriptionId, BillableEvent] | None:
-        found = (
-            (id, e) for id, kept in self.all.items() for e in kept if e.event_id == event_id and e.tenant == tenant
-        )
-        return next(found, None)
+    def find(self, tx: ReadTx, tenant: TenantId, event_id: EventId) -> tuple[SubscriptionId | None, BillableEvent]:
+        for subscription_id, kept in self.all.items():
+            for event in kept:
+                if (event.event_id, event.tenant) == (event_id, tenant):
+                    return subscription_id, event
+        raise NotFound("MT-404", f"event {event_id} does not exist")
 
     def used(self, subscription: Subscription, *events: BillableEvent) -> None:
         self.came |= {e.event_id: self.now for e in events}

@@ -41,6 +41,7 @@ from creto.metering.currencies import Currency, ExchangeRate, convert, iso
 from creto.metering.events import billable, events_root, standing
 from creto.metering.explained import EventExplanation, LineExplanation, rendered, rendered_event
 from creto.metering.explaining import Prover, Reproduced
+from creto.metering.ingesting import EventJudge, NoJudge
 from creto.metering.invoice_csv import to_csv
 from creto.metering.invoice_pdf import to_pdf, to_png
 from creto.metering.invoices import (
@@ -73,12 +74,15 @@ from creto.metering.prices import (
     Usage,
     Volume,
 )
+from creto.metering.reading import read_event
 from creto.metering.rounding import Rounding, allocate, round_to
 from creto.metering.running import InvoiceRun
 from creto.metering.service import Billing
+from creto.metering.source import StoredEvents
 from creto.metering.subscriptions import cancelled, changed, paused, resumed, terminated
 from creto.metering.taxes import TaxRounding, tax_on
 from creto.metering.tokens import LLM_COST, PriceTable
+from creto.metering.trust import EventTrust, NhiTrust, UnsafeTrustEverybody, sign_event
 from creto.metering.types import (
     Aggregation,
     BillableEvent,
@@ -114,6 +118,24 @@ from creto.metering.types import (
     UnitRounding,
     UsageEvent,
 )
+from creto.metering.usage import Metering
+from creto.metering.usage_types import (
+    BatchIngested,
+    BucketSize,
+    CostReport,
+    DeadUsage,
+    EventAct,
+    EventForm,
+    EventProof,
+    EventState,
+    Ingested,
+    IngestStatus,
+    StoredEvent,
+    UsageBy,
+    UsagePage,
+    UsageQuery,
+    UsageRow,
+)
 from creto.metering.wallets import (
     BurnCredits,
     Burnt,
@@ -130,10 +152,12 @@ __all__ = [
     "Account",
     "Aggregation",
     "Balance",
+    "BatchIngested",
     "Bill",
     "BillableEvent",
     "Billing",
     "Book",
+    "BucketSize",
     "BurnCredits",
     "BurnKey",
     "Burnt",
@@ -143,15 +167,23 @@ __all__ = [
     "Conversion",
     "Correction",
     "CostNode",
+    "CostReport",
     "Coupon",
     "CouponUse",
     "CreditUse",
     "Currency",
     "Cycle",
     "CycleUnit",
+    "DeadUsage",
     "Dynamic",
+    "EventAct",
     "EventExplanation",
+    "EventForm",
+    "EventJudge",
+    "EventProof",
     "EventSource",
+    "EventState",
+    "EventTrust",
     "ExchangeRate",
     "Fee",
     "Flat",
@@ -160,6 +192,8 @@ __all__ = [
     "Grant",
     "GrantBook",
     "Heading",
+    "IngestStatus",
+    "Ingested",
     "Invoice",
     "InvoiceKind",
     "InvoiceRun",
@@ -170,7 +204,10 @@ __all__ = [
     "LineKind",
     "MessageBillableEvent",
     "Meter",
+    "Metering",
     "NewGrant",
+    "NhiTrust",
+    "NoJudge",
     "Override",
     "Package",
     "Party",
@@ -200,6 +237,8 @@ __all__ = [
     "Share",
     "Shown",
     "Step",
+    "StoredEvent",
+    "StoredEvents",
     "Subscription",
     "SubscriptionStatus",
     "Tally",
@@ -211,8 +250,13 @@ __all__ = [
     "TopUp",
     "TopUpRule",
     "UnitRounding",
+    "UnsafeTrustEverybody",
     "Usage",
+    "UsageBy",
     "UsageEvent",
+    "UsagePage",
+    "UsageQuery",
+    "UsageRow",
     "Volume",
     "Wallet",
     "allocate",
@@ -254,11 +298,13 @@ __all__ = [
     "prorated",
     "quantity",
     "rate",
+    "read_event",
     "rendered",
     "rendered_event",
     "resumed",
     "revised",
     "round_to",
+    "sign_event",
     "split_free",
     "standing",
     "step_changes",

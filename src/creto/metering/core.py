@@ -19,6 +19,8 @@ from creto.metering.types import Subscription
 from creto.store.entries import entry
 from creto.store.types import EntryId, ReadTx, Store, Tx
 
+PLANS_CHANGED = "metering.plans"  # the signal that a tenant has another plan or version
+
 
 class EventSource(Protocol):
     """Where the events of a subscription are kept. What it gives counts: voided events are left out, corrected ones corrected."""
@@ -33,19 +35,17 @@ class EventSource(Protocol):
         """Whether an event of the period came, was corrected or was voided after an instant; sooner yes than no."""
         ...
 
-    def find(self, tx: ReadTx, tenant: TenantId, event_id: EventId) -> tuple[SubscriptionId, BillableEvent] | None:
-        """An event as it counts now, or as it was before it was voided, and the subscription that it falls on."""
+    def find(self, tx: ReadTx, tenant: TenantId, event_id: EventId) -> tuple[SubscriptionId | None, BillableEvent]:
+        """An event as it stands, and the subscription that it falls on, if any does. NotFound (MT-404) if there is none."""
         ...
 
 
-class Core:
-    def __init__(self, store: Store, clock: Clock, source: EventSource, metrics: Metrics | None = None) -> None:
+class Recording:
+    """The store, the clock, and the record of every act."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
         self._clock = clock
-        self._source = source
-        self._generated = (metrics or Metrics()).counter(
-            "metering_invoices_generated_total", "Invoices that became final", "currency"
-        )
 
     def _record(
         self, tx: Tx, tenant: TenantId, act: str, event: str, *, by: AgentId, subject: str, now: ConsensusTimestamp,
@@ -74,6 +74,15 @@ def paged(limit: int) -> int:
     if not 1 <= limit <= PAGE_ITEMS_MAX:
         raise InvalidInput.of("limit", got=limit, expected=f"1 to {PAGE_ITEMS_MAX}", code="MT-400")
     return limit
+
+
+class Core(Recording):
+    def __init__(self, store: Store, clock: Clock, source: EventSource, metrics: Metrics | None = None) -> None:
+        super().__init__(store, clock)
+        self._source = source
+        self._generated = (metrics or Metrics()).counter(
+            "metering_invoices_generated_total", "Invoices that became final", "currency"
+        )
 
 
 def known(subscription: Subscription | None, subscription_id: SubscriptionId) -> Subscription:

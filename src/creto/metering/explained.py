@@ -79,11 +79,11 @@ class LinePart(msgspec.Struct, frozen=True, kw_only=True):
     currency: str
 
 
-class EventExplanation(msgspec.Struct, frozen=True, kw_only=True):
-    """Where an event went. No lines: no charge of the plan counts it, or its time lies outside of the subscription."""
+class EventExplanation(msgspec.Struct, frozen=True):
+    """Where an event went. Without a subscription nobody pays for it; without lines no charge of the plan counts it."""
 
     event: BillableEvent
-    subscription_id: SubscriptionId
+    subscription_id: SubscriptionId | None
     lines: tuple[LinePart, ...]
 
 
@@ -194,7 +194,7 @@ def event_rows(one: LineExplanation) -> Iterator[tuple[str, str]]:
 def rendered_event(one: EventExplanation) -> str:
     event = one.event
     head = f"{event.event_id}: {event.event_type} of {event.agent_nhi} at {iso(event.timestamp)}"
-    rows = [("subscription", str(one.subscription_id)), ("chain", path(chain_of(event)))]
+    rows = [("subscription", one.subscription_id or "none: nobody pays for it"), ("chain", path(chain_of(event)))]
     rows += [
         (
             "counted in",

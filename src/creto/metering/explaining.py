@@ -22,7 +22,7 @@ from creto.metering.corrections import subject
 from creto.metering.counting import heading_like
 from creto.metering.events import events_root
 from creto.metering.explained import EventExplanation, LineExplanation, LinePart, parts, priced
-from creto.metering.invoice_file import EventProof, encoded, event_proofs
+from creto.metering.invoice_file import LineEvent, encoded, event_proofs
 from creto.metering.invoice_pdf import to_pdf
 from creto.metering.invoices import Terms, draft, invoice_digest
 from creto.metering.invoicing import Invoicing
@@ -84,10 +84,9 @@ class Explaining(Invoicing):
         """In which lines of which invoices an event was counted; where there is none yet, in those of a preview."""
 
         def look(tx: ReadTx) -> EventExplanation:
-            found = self._source.find(tx, checked_tenant(tenant), event_id)
-            if found is None:
-                raise NotFound("MT-404", f"event {event_id} does not exist")
-            subscription_id, event = found
+            subscription_id, event = self._source.find(tx, checked_tenant(tenant), event_id)
+            if subscription_id is None:
+                return EventExplanation(event, None, ())
             subscription = known(rows.find_subscription(tx, tenant, subscription_id), subscription_id)
             book = rows.invoices_of(tx, tenant, subscription_id)
             standing = [(i, t) for i, t in book if i.status is not InvoiceStatus.VOID and event.timestamp in i.period]
@@ -141,7 +140,7 @@ class Explaining(Invoicing):
         the invoice is final, the file has no proof of the log, and nobody has to believe it.
         """
 
-        def look(tx: ReadTx) -> tuple[Invoice, list[EventProof], EntryId | None]:
+        def look(tx: ReadTx) -> tuple[Invoice, list[LineEvent], EntryId | None]:
             invoice, terms = self._found(tx, checked_tenant(tenant), invoice_id)
             wanted = None if events is None else frozenset(events)
             lines = [line for line in invoice.lines if line.events_root is not None]

@@ -39,7 +39,7 @@ FORMAT = "creto/invoice/v1"
 ISSUING = {InvoiceKind.INVOICE: "InvoiceFinalized", InvoiceKind.CREDIT_NOTE: "InvoiceCredited"}
 
 
-class EventProof(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class LineEvent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """That an event is number `index` of those behind a line. `event` is the exact text that is hashed."""
 
     line_id: str
@@ -51,21 +51,21 @@ class EventProof(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class InvoiceFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     format: str
     invoice: msgspec.Raw
-    events: tuple[EventProof, ...] = ()
+    events: tuple[LineEvent, ...] = ()
     proof: str | None = None
 
 
-def encoded(invoice: Invoice, events: Iterable[EventProof] = (), proof: bytes | None = None) -> bytes:
+def encoded(invoice: Invoice, events: Iterable[LineEvent] = (), proof: bytes | None = None) -> bytes:
     text = None if proof is None else proof.decode()
     return wire.encode(InvoiceFile(FORMAT, msgspec.Raw(canonical(invoice)), tuple(events), text))
 
 
-def event_proofs(line_id: str, events: list[BillableEvent], wanted: frozenset[str] | None = None) -> list[EventProof]:
+def event_proofs(line_id: str, events: list[BillableEvent], wanted: frozenset[str] | None = None) -> list[LineEvent]:
     """The events behind a line with their proofs, all or those that are wanted."""
     leaves = [wire.encode(event) for event in events]
     paths = merkle.inclusion_proofs([merkle.leaf_hash(leaf) for leaf in leaves])
     return [
-        EventProof(line_id, leaf.decode(), index, tuple(paths[index]))
+        LineEvent(line_id, leaf.decode(), index, tuple(paths[index]))
         for index, (event, leaf) in enumerate(zip(events, leaves, strict=True))
         if wanted is None or event.event_id in wanted
     ]
@@ -156,7 +156,7 @@ def check_line(line: Line, invoice: Invoice) -> None:
         raise unproved(f"{where}.credits", paid, f"at most {with_tax(line)}")
 
 
-def check_events(invoice: Invoice, events: tuple[EventProof, ...]) -> int:
+def check_events(invoice: Invoice, events: tuple[LineEvent, ...]) -> int:
     """How many events were proved. Each was counted in its line, and once."""
     if len(events) > INVOICE_FILE_EVENTS_MAX:
         raise unproved("events", len(events), f"at most {INVOICE_FILE_EVENTS_MAX}")

@@ -210,10 +210,10 @@ class Invoicing(Counting):
     async def _change(
         self, tenant: TenantId, invoice_id: InvoiceId, act: str, by: AgentId, step: Step, *, recount: bool = False
     ) -> Invoice:
-        """One transaction under the subscription's lock."""
-        now = self._clock.now()
+        """One transaction under the subscription's lock. Its time is taken within it: events that came before are in."""
 
         def change(tx: Tx) -> Invoice:
+            now = self._clock.now()
             invoice, _ = self._found(tx, checked_tenant(tenant), invoice_id)
             subscription = self._locked(tx, tenant, invoice.subscription_id)
             invoice, terms = self._found(tx, tenant, invoice_id)

@@ -15,7 +15,7 @@ from creto.metering import plans as rules
 from creto.metering import store as rows
 from creto.metering import subscriptions as steps
 from creto.metering.catalogue import Catalogue
-from creto.metering.core import known, paged
+from creto.metering.core import PLANS_CHANGED, known, paged
 from creto.metering.currencies import iso
 from creto.metering.periods import period_at
 from creto.metering.store_terms import unredeem
@@ -53,6 +53,7 @@ class Subscribing(Catalogue):
     def _add_plan(self, tx: Tx, tenant: TenantId, plan: Plan, by: AgentId) -> None:
         now = self._clock.now()
         rows.add_plan(tx, tenant, plan, now)
+        tx.signal(PLANS_CHANGED, tenant)
         subject = ResourceId("metering", "plan", plan.plan_id).to_uri()
         fields: dict[str, object] = {"version": plan.version}
         self._record(tx, tenant, "plan.version", "PlanVersionCreated", by=by, subject=subject, now=now, fields=fields)
