@@ -15,6 +15,7 @@ Beneath it all rules are pure and stand in files named after them: `aggregation`
 
 from creto.metering import corrections, crossings, prorated, tokens
 from creto.metering.aggregation import Carried, Tally, carry, measure, quantity, tallies, tally
+from creto.metering.anomalies import Anomaly, Loop, Runaway, Watch
 from creto.metering.attribution import CostNode, borne, by_chain, chain_of, cost_tree
 from creto.metering.billing import Bill, bill, borne_by
 from creto.metering.burndown import Book, burn_down, used_by, used_latest
@@ -48,6 +49,10 @@ from creto.metering.invoices import (
     moved,
     voided,
 )
+from creto.metering.leases import SharedLimits
+from creto.metering.leases_redis import RedisLimits
+from creto.metering.leases_store import StoreLimits
+from creto.metering.message_costs import Intake, MessageCosts
 from creto.metering.periods import Cycle, CycleUnit, Period, days, period_at, periods
 from creto.metering.plans import change_amounts, effective, revised
 from creto.metering.presets import Preset, preset
@@ -66,10 +71,32 @@ from creto.metering.prices import (
     Usage,
     Volume,
 )
+from creto.metering.quota import QuotaBook
+from creto.metering.quota_service import SUBJECT_NOTICE, Quotas
+from creto.metering.quota_types import (
+    AllowWithNotification,
+    Ask,
+    Block,
+    ChargeBeyond,
+    Hold,
+    Limit,
+    OverflowAction,
+    Quota,
+    QuotaNotice,
+    QuotaUsage,
+    Rate,
+    Throttle,
+    TopUpLimit,
+    Window,
+    WindowUnit,
+)
 from creto.metering.rounding import Rounding, allocate, round_to
 from creto.metering.service import Billing
 from creto.metering.subscriptions import cancelled, changed, paused, resumed, terminated
 from creto.metering.taxes import TaxRounding, tax_on
+from creto.metering.triggers import Cost, Threshold, cost_of
+from creto.metering.triggers_costs import Costs
+from creto.metering.triggers_service import CostTriggers, Held, Waiting
 from creto.metering.types import (
     Aggregation,
     BillableEvent,
@@ -105,20 +132,29 @@ from creto.metering.types import (
 )
 
 __all__ = [
+    "SUBJECT_NOTICE",
     "Account",
     "Aggregation",
+    "AllowWithNotification",
+    "Anomaly",
+    "Ask",
     "Balance",
     "Bill",
     "BillableEvent",
     "Billing",
+    "Block",
     "Book",
     "BurnKey",
     "Carried",
     "Charge",
+    "ChargeBeyond",
     "Commitment",
     "Conversion",
     "Correction",
+    "Cost",
     "CostNode",
+    "CostTriggers",
+    "Costs",
     "Coupon",
     "CreditUse",
     "Currency",
@@ -133,13 +169,20 @@ __all__ = [
     "GraduatedPercentage",
     "Grant",
     "Heading",
+    "Held",
+    "Hold",
+    "Intake",
     "Invoice",
     "InvoiceKind",
     "InvoiceStatus",
+    "Limit",
     "Line",
     "LineKind",
+    "Loop",
     "MessageBillableEvent",
+    "MessageCosts",
     "Meter",
+    "OverflowAction",
     "Override",
     "Package",
     "Payer",
@@ -155,13 +198,23 @@ __all__ = [
     "Price",
     "PropertyFilter",
     "Purse",
+    "Quota",
+    "QuotaBook",
+    "QuotaNotice",
+    "QuotaUsage",
+    "Quotas",
+    "Rate",
     "Rated",
+    "RedisLimits",
     "Rollover",
     "Rounding",
+    "Runaway",
     "RuntimeEventProperties",
     "RuntimeUsageEvent",
     "Share",
+    "SharedLimits",
     "Step",
+    "StoreLimits",
     "Subscription",
     "SubscriptionStatus",
     "Tally",
@@ -169,12 +222,19 @@ __all__ = [
     "TaxAmount",
     "TaxRounding",
     "Terms",
+    "Threshold",
+    "Throttle",
     "Tier",
     "TopUp",
+    "TopUpLimit",
     "UnitRounding",
     "Usage",
     "UsageEvent",
     "Volume",
+    "Waiting",
+    "Watch",
+    "Window",
+    "WindowUnit",
     "allocate",
     "balance",
     "bill",
@@ -193,6 +253,7 @@ __all__ = [
     "check_books",
     "convert",
     "corrections",
+    "cost_of",
     "cost_tree",
     "cover",
     "credit_note",
