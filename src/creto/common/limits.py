@@ -293,3 +293,26 @@ USAGE_BUCKETS_MAX: Final = 10_000  # slices of time in one question: a year of h
 USAGE_LATE_S: Final = 600  # a transaction that took its time before an invoice was final is on disk by then
 USAGE_UNKNOWN_TRIES: Final = 4  # the spec's three retries for an agent that nobody knows yet, and the first try
 USAGE_CONSUMER_WAIT_S: Final = 0.5  # between two looks of the bus consumer; a message wakes it at once
+
+# Quotas
+QUOTA_LIMITS_MAX: Final = 9  # windows of one quota: one of each unit
+QUOTA_PATTERNS_MAX: Final = 64  # kinds of acts that one quota counts, as a delegation link's
+QUOTA_MARKS_MAX: Final = 10  # percents of one limit at which somebody is told
+QUOTAS_MAX: Final = 1_000  # of a tenant: all are looked through when an agent first does something
+QUOTA_COUNTERS_MAX: Final = 1 << 23  # limits × subjects × windows in one process: 64 MiB of cells, as they are touched
+QUOTA_DRAW_S_MAX: Final = 2.0  # a check that has to ask the shared limit; then it is refused
+QUOTA_TRIES_MAX: Final = 16  # of one reservation, while other threads spend what it drew
+QUOTA_STRIPES: Final = 64  # agents whose leases are drawn at the same time
+QUOTA_FULL_MS: Final = 100  # a shared limit that had nothing is not asked again before: others may give back
+QUOTA_RESERVATION_S: Final = 3_600  # the longest act; what nobody settles by then is released
+QUOTA_EXPIRED_KEPT_MAX: Final = 10_000  # reservations that may still be settled after they were released
+QUOTA_UPKEEP_S: Final = 0.5  # between two looks at what is to be given back
+QUOTA_PRUNE_S: Final = 300  # counters of windows that are over go as other leftovers do
+QUOTA_PRUNED_MAX: Final = 10_000  # of them in one transaction: some ten milliseconds of the writer
+QUOTA_BATCH: Final = 500  # counters in one transaction
+
+# Cost thresholds and anomalies
+THRESHOLDS_MAX: Final = 1_000  # of a tenant, looked through at every costly event
+COSTS_KEPT_MAX: Final = 1_048_576  # running totals in memory, some 300 bytes each
+WAITING_MAX: Final = 100_000  # events of a tenant that wait for a human; beyond it new ones are refused
+RATES_KEPT_MAX: Final = 1_048_576  # agents whose usual rate is in memory, some 500 bytes each

@@ -17,6 +17,7 @@ Beneath it all rules are pure and stand in files named after them: `aggregation`
 
 from creto.metering import corrections, crossings, prorated, tokens
 from creto.metering.aggregation import Carried, Tally, carry, measure, quantity, tallies, tally
+from creto.metering.anomalies import Anomaly, Loop, Runaway, Watch
 from creto.metering.attribution import CostNode, borne, by_chain, chain_of, cost_tree
 from creto.metering.billing import Bill, bill, borne_by
 from creto.metering.burndown import Book, burn_down, used_by, used_latest
@@ -55,6 +56,10 @@ from creto.metering.invoices import (
     moved,
     voided,
 )
+from creto.metering.leases import SharedLimits
+from creto.metering.leases_redis import RedisLimits
+from creto.metering.leases_store import StoreLimits
+from creto.metering.message_costs import Intake, MessageCosts
 from creto.metering.parties import Letterhead, Party
 from creto.metering.periods import Cycle, CycleUnit, Period, days, period_at, periods
 from creto.metering.plans import change_amounts, effective, revised
@@ -74,6 +79,25 @@ from creto.metering.prices import (
     Usage,
     Volume,
 )
+from creto.metering.quota import QuotaBook
+from creto.metering.quota_service import SUBJECT_NOTICE, Quotas
+from creto.metering.quota_types import (
+    AllowWithNotification,
+    Ask,
+    Block,
+    ChargeBeyond,
+    Hold,
+    Limit,
+    OverflowAction,
+    Quota,
+    QuotaNotice,
+    QuotaUsage,
+    Rate,
+    Throttle,
+    TopUpLimit,
+    Window,
+    WindowUnit,
+)
 from creto.metering.reading import read_event
 from creto.metering.rounding import Rounding, allocate, round_to
 from creto.metering.running import InvoiceRun
@@ -82,6 +106,9 @@ from creto.metering.source import StoredEvents
 from creto.metering.subscriptions import cancelled, changed, paused, resumed, terminated
 from creto.metering.taxes import TaxRounding, tax_on
 from creto.metering.tokens import LLM_COST, PriceTable
+from creto.metering.triggers import Cost, Threshold, cost_of
+from creto.metering.triggers_costs import Costs
+from creto.metering.triggers_service import CostTriggers, Held, Waiting
 from creto.metering.trust import EventTrust, NhiTrust, UnsafeTrustEverybody, sign_event
 from creto.metering.types import (
     Aggregation,
@@ -149,13 +176,18 @@ from creto.metering.wallets import (
 
 __all__ = [
     "LLM_COST",
+    "SUBJECT_NOTICE",
     "Account",
     "Aggregation",
+    "AllowWithNotification",
+    "Anomaly",
+    "Ask",
     "Balance",
     "BatchIngested",
     "Bill",
     "BillableEvent",
     "Billing",
+    "Block",
     "Book",
     "BucketSize",
     "BurnCredits",
@@ -163,11 +195,15 @@ __all__ = [
     "Burnt",
     "Carried",
     "Charge",
+    "ChargeBeyond",
     "Commitment",
     "Conversion",
     "Correction",
+    "Cost",
     "CostNode",
     "CostReport",
+    "CostTriggers",
+    "Costs",
     "Coupon",
     "CouponUse",
     "CreditUse",
@@ -192,22 +228,29 @@ __all__ = [
     "Grant",
     "GrantBook",
     "Heading",
+    "Held",
+    "Hold",
     "IngestStatus",
     "Ingested",
+    "Intake",
     "Invoice",
     "InvoiceKind",
     "InvoiceRun",
     "InvoiceStatus",
     "Letterhead",
+    "Limit",
     "Line",
     "LineExplanation",
     "LineKind",
+    "Loop",
     "MessageBillableEvent",
+    "MessageCosts",
     "Meter",
     "Metering",
     "NewGrant",
     "NhiTrust",
     "NoJudge",
+    "OverflowAction",
     "Override",
     "Package",
     "Party",
@@ -228,15 +271,25 @@ __all__ = [
     "Purchase",
     "PurchaseState",
     "Purse",
+    "Quota",
+    "QuotaBook",
+    "QuotaNotice",
+    "QuotaUsage",
+    "Quotas",
+    "Rate",
     "Rated",
+    "RedisLimits",
     "Reproduced",
     "Rollover",
     "Rounding",
+    "Runaway",
     "RuntimeEventProperties",
     "RuntimeUsageEvent",
     "Share",
+    "SharedLimits",
     "Shown",
     "Step",
+    "StoreLimits",
     "StoredEvent",
     "StoredEvents",
     "Subscription",
@@ -246,8 +299,11 @@ __all__ = [
     "TaxAmount",
     "TaxRounding",
     "Terms",
+    "Threshold",
+    "Throttle",
     "Tier",
     "TopUp",
+    "TopUpLimit",
     "TopUpRule",
     "UnitRounding",
     "UnsafeTrustEverybody",
@@ -258,7 +314,11 @@ __all__ = [
     "UsageQuery",
     "UsageRow",
     "Volume",
+    "Waiting",
     "Wallet",
+    "Watch",
+    "Window",
+    "WindowUnit",
     "allocate",
     "balance",
     "bill",
@@ -277,6 +337,7 @@ __all__ = [
     "check_books",
     "convert",
     "corrections",
+    "cost_of",
     "cost_tree",
     "cover",
     "credit_note",

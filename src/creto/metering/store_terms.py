@@ -97,7 +97,7 @@ def taxes(tx: ReadTx, tenant: TenantId, after: str, limit: int) -> list[Tax]:
 def add_rate(tx: Tx, tenant: TenantId, rate: ExchangeRate) -> None:
     """A second one of the same instant is AlreadyExists (PL-409)."""
     tx.run(
-        "INSERT INTO metering_rate (tenant, base, quote, at, rate) VALUES (?, ?, ?, ?, ?)",
+        "INSERT INTO metering_exchange_rate (tenant, base, quote, at, rate) VALUES (?, ?, ?, ?, ?)",
         tenant, rate.base, rate.quote, rate.at, str(rate.rate),
     )  # fmt: skip
 
@@ -105,7 +105,7 @@ def add_rate(tx: Tx, tenant: TenantId, rate: ExchangeRate) -> None:
 def rates(tx: ReadTx, tenant: TenantId, base: str, quote: str, until: int | None, limit: int) -> list[ExchangeRate]:
     """The newest first."""
     found = tx.all(
-        "SELECT at, rate FROM metering_rate WHERE tenant = ? AND base = ? AND quote = ? AND at <= ? ORDER BY at DESC LIMIT ?",
+        "SELECT at, rate FROM metering_exchange_rate WHERE tenant = ? AND base = ? AND quote = ? AND at <= ? ORDER BY at DESC LIMIT ?",
         tenant, base, quote, INTEGER_MAX if until is None else until, limit,
     )  # fmt: skip
     return [ExchangeRate(base, quote, Decimal(rate), ConsensusTimestamp(at)) for at, rate in found]

@@ -29,7 +29,7 @@ CREATE TABLE metering_tax (
 ;
 
 -- What one unit of a currency was in another, from an instant on.
-CREATE TABLE metering_rate (
+CREATE TABLE metering_exchange_rate (
   tenant TEXT NOT NULL,
   base TEXT NOT NULL,
   quote TEXT NOT NULL,
