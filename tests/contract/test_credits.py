@@ -131,6 +131,19 @@ async def test_many_burns_at_once_never_take_more_than_there_is(desk: Desk) -> N
     assert (await balanced(desk)).balance.used == D("9.9")
 
 
+async def test_two_nodes_never_take_more_than_there_is(desk: Desk, make_store: MakeStore) -> None:
+    other = Desk(make_store(parts=("creto.store", "creto.metering")))
+    await granted(desk, "10")
+    asked = [burn(node, "0.7", f"b{n}", whole=True) for n in range(20) for node in (desk, other)]
+
+    burnt = await asyncio.gather(*asked, return_exceptions=True)
+
+    assert all(isinstance(b, Burnt | QuotaExceeded) for b in burnt)
+    # Both nodes asked with the same keys: each key has one effect, and both hear of it.
+    assert sum(isinstance(b, Burnt) for b in burnt) >= 28
+    assert (await balanced(desk)).balance.used == D("9.8")
+
+
 async def test_what_ends_unused_is_expired_and_what_is_voided_is_void(desk: Desk) -> None:
     ending = await granted(desk, "5", "a", expires_at=START + DAY)
     lasting = await granted(desk, "5", "b")

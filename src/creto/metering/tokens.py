@@ -2,8 +2,8 @@
 
 >>> shipped().cost("anthropic", "claude-3-5-haiku", at, {"input": 1_000, "output": 200})
 
-The table that comes with the package is `llm_prices.json`; each of its figures names where it stands. `use(table(bytes))` puts one's
-own in its place. Prices are in US dollars for a million tokens and hold from their date on, or for as long as the model exists. A model
+The table that comes with the package is `llm_prices.json`; each of its figures names where it stands. `use(from_file(path))` puts
+one's own in its place. Prices are in US dollars for a million tokens and hold from their date on, or for as long as the model exists. A model
 is named as its provider names it, or with the date of a release after it: `claude-sonnet-4-5-20250929` finds `claude-sonnet-4-5`.
 
 Meters read what a call cost as the property `@llm_cost`, of events with `provider`, `model_id` and counts of tokens:
@@ -20,13 +20,14 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from functools import cache, lru_cache
 from importlib import resources
+from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from creto.common import wire
 from creto.common.errors import InvalidInput, NotFound
-from creto.common.limits import TOKEN_PRICES_MAX
+from creto.common.limits import BODY_BYTES_MAX, TOKEN_PRICES_MAX
 from creto.common.timestamps import from_iso
 from creto.contracts import BillableEvent
 from creto.metering.prices import Checked
@@ -128,6 +129,22 @@ def named(listed: str, called: str) -> bool:
 
 def table(data: bytes) -> PriceTable:
     return wire.decode(data, PriceTable, code="MT-400", what="price table")
+
+
+def from_file(path: Path) -> PriceTable:
+    """One's own table, as `metering.llm_prices_file` names it."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(BODY_BYTES_MAX + 1)
+    except OSError as error:
+        raise InvalidInput.of(
+            "llm_prices_file", got=str(path), expected="a file that can be read", code="MT-400"
+        ) from error
+    if len(data) > BODY_BYTES_MAX:
+        raise InvalidInput.of(
+            "llm_prices_file", got=str(path), expected=f"at most {BODY_BYTES_MAX} bytes", code="MT-400"
+        )
+    return table(data)
 
 
 @cache

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from creto.common import wire
 from creto.common.errors import InvalidInput, NotFound
-from creto.metering import LLM_COST, Aggregation, Bill, PerUnit, bill, preset, tokens
-from tests.unit.metering.examples import JANUARY, D, at, charge, event, meter, plan, subscription
+from creto.common.ids import EventId, SandboxId
+from creto.common.limits import BODY_BYTES_MAX
+from creto.common.timestamps import ConsensusTimestamp
+from creto.contracts import InferenceCall, RuntimeUsageEvent
+from creto.metering import LLM_COST, Aggregation, Bill, PerUnit, bill, billable, preset, tokens
+from tests.unit.metering.examples import AGENT, JANUARY, TENANT, D, at, charge, event, meter, plan, subscription
 
 NOW = at("2026-01-01")
 
@@ -127,3 +133,26 @@ def test_a_meter_reads_what_calls_cost_by_the_table_in_use() -> None:
 def test_a_call_without_counts_of_tokens_is_an_error(wrong: dict[str, object]) -> None:
     with pytest.raises(InvalidInput):
         tokens.llm_cost(event(NOW, provider="openai", model_id="gpt-4o", **wrong))
+
+
+def test_a_table_comes_from_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "prices.json"
+    for data in (None, b"{", b" " * (BODY_BYTES_MAX + 1)):
+        if data is not None:
+            path.write_bytes(data)
+        with pytest.raises(InvalidInput):
+            tokens.from_file(path)
+    path.write_bytes(wire.encode(tokens.shipped()))
+    assert tokens.from_file(path) == tokens.shipped()
+
+
+def test_what_the_runtime_tells_of_a_call_can_be_priced() -> None:
+    call = InferenceCall(
+        sandbox_id=SandboxId("sb"), model_id="gpt-4o-2024-08-06", provider="openai", input_tokens=1_000_000,
+        output_tokens=0, cost_usd=D("2.5"),
+    )  # fmt: skip
+    told = RuntimeUsageEvent(
+        event_id=EventId("e"), tenant=TENANT, agent_nhi=AGENT, delegation_chain=(AGENT,), event_type="inference",
+        timestamp=ConsensusTimestamp(NOW), idempotency_key="e", properties=call,
+    )  # fmt: skip
+    assert tokens.llm_cost(billable(told)) == call.cost_usd
