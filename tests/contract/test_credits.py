@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from contextlib import ExitStack
 from decimal import Decimal
 
 import pytest
@@ -33,6 +34,7 @@ from creto.metering import (
 )
 from creto.metering.wallets import RuleId
 from tests.contract.billing_desk import Desk, entries, set_clock
+from tests.contract.processes import line, python_module
 from tests.contract.stores import MakeStore
 from tests.unit.metering.examples import AGENT, CHILD, HUMAN, JANUARY, TENANT, D, charge, event, plan
 
@@ -142,6 +144,19 @@ async def test_two_nodes_never_take_more_than_there_is(desk: Desk, make_store: M
     # Both nodes asked with the same keys: each key has one effect, and both hear of it.
     assert sum(isinstance(b, Burnt) for b in burnt) >= 28
     assert (await balanced(desk)).balance.used == D("9.8")
+
+
+async def test_four_processes_never_take_more_than_there_is(desk: Desk, store_url: str) -> None:
+    await granted(desk, "10")
+    with ExitStack() as running:
+        nodes = [
+            running.enter_context(python_module("tests.contract.credit_node", store_url, str(n), "20", "0.3"))
+            for n in range(4)
+        ]
+        passed = [int(await asyncio.to_thread(line, node)) for node in nodes]
+
+    assert sum(passed) == 33
+    assert (await balanced(desk)).balance.used == D("9.9")
 
 
 async def test_what_ends_unused_is_expired_and_what_is_voided_is_void(desk: Desk) -> None:

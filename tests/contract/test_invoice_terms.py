@@ -14,7 +14,7 @@ from creto.metering import Coupon, ExchangeRate, Grant, InvoiceStatus, Override,
 from creto.metering.types import ChargeId, CouponId, GrantId, PlanId
 from tests.contract.billing_desk import FEBRUARY, Desk, set_clock
 from tests.contract.stores import MakeStore
-from tests.unit.metering.examples import AGENT, HUMAN, JANUARY, TENANT, D, charge, event, plan
+from tests.unit.metering.examples import AGENT, HUMAN, JANUARY, TENANT, D, at, charge, event, plan
 
 START = JANUARY.start
 HALF = Coupon(coupon_id=CouponId("half"), percent=D(50), periods=1)
@@ -109,8 +109,8 @@ async def test_a_tax_that_changes_holds_for_invoices_that_are_not_final(desk: De
 
 
 async def test_an_invoice_says_what_it_comes_to_in_another_currency_by_the_rate_of_its_period(desk: Desk) -> None:
-    for at, rate in ((START, "150"), (JANUARY.end - 1, "155.5"), (JANUARY.end, "170")):
-        await desk.billing.add_rate(TENANT, ExchangeRate("USD", "JPY", D(rate), ConsensusTimestamp(at)), by=HUMAN)
+    for since, rate in ((START, "150"), (JANUARY.end - 1, "155.5"), (JANUARY.end, "170")):
+        await desk.billing.add_rate(TENANT, ExchangeRate("USD", "JPY", D(rate), ConsensusTimestamp(since)), by=HUMAN)
     with pytest.raises(AlreadyExists):
         await desk.billing.add_rate(TENANT, ExchangeRate("USD", "JPY", D(1), ConsensusTimestamp(START)), by=HUMAN)
     assert await desk.billing.convert(TENANT, D("10.01"), "USD", "JPY", at=START + DAY) == 1502
@@ -188,6 +188,13 @@ async def test_what_is_wrong_with_one_subscription_does_not_keep_the_others_wait
     run = await desk.billing.run_invoices(TENANT, by=HUMAN)
     assert (run.drafted, len(run.final)) == (1, 1)
     assert run.failed[broken.subscription_id].code == "MT-404"
+
+
+async def test_prices_of_tokens_are_told_as_of_a_day(desk: Desk) -> None:
+    then, now = await desk.billing.token_prices(at=START), await desk.billing.token_prices(at=at("2026-01-01"))
+    assert then.version == now.version
+    assert ("openai", "gpt-5") not in {(p.provider, p.model) for p in then.prices}
+    assert {p.model: p.per_million["input"] for p in now.prices}["gpt-5"] == D("1.25")
 
 
 async def test_the_parties_on_paper_are_those_that_were_named(desk: Desk) -> None:

@@ -14,10 +14,12 @@ from creto.common.ids import AgentId, SubscriptionId, TenantId, checked_name, ch
 from creto.common.limits import COUPONS_MAX, PAGE_ITEMS_DEFAULT
 from creto.common.timestamps import ConsensusTimestamp
 from creto.metering import store_terms as rows
+from creto.metering import tokens
 from creto.metering.core import Core, paged
 from creto.metering.currencies import ExchangeRate, convert, iso
 from creto.metering.parties import Letterhead, Party
 from creto.metering.rounding import HUNDRED
+from creto.metering.tokens import PriceTable
 from creto.metering.types import Coupon, CouponId, Subscription, Tax
 from creto.store.types import ReadTx, Tx
 
@@ -93,6 +95,11 @@ class Catalogue(Core):
         moment = self._clock.now() if at is None else at
         found = await self.rates(tenant, base, to, until=moment, limit=1)
         return convert(amount, iso(to), found, iso(base).code, moment)
+
+    async def token_prices(self, *, at: int | None = None) -> PriceTable:
+        """What tokens of language models cost at an instant (or now), by the table in use."""
+        table = tokens.in_use()
+        return PriceTable(table.version, table.currency, table.as_of(self._clock.now() if at is None else at))
 
     async def set_party(
         self, tenant: TenantId, party: Party, *, by: AgentId, subscription_id: SubscriptionId | None = None

@@ -6,8 +6,9 @@ INVARIANT: the books of every grant balance in every transaction; the database r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
+from typing import TypeVar
 
 from msgspec.structs import replace
 
@@ -44,8 +45,9 @@ from creto.metering.wallets import (
     wallet,
 )
 from creto.store import IdempotencyGuard
-from creto.store.types import ReadTx, Tx
+from creto.store.types import Isolation, ReadTx, Tx
 
+T = TypeVar("T")
 GUARD = IdempotencyGuard()
 
 
@@ -62,7 +64,7 @@ class Crediting(Core):
             rows.lock_wallet(tx, tenant, asked.agent)
             return wire.encode(self._grant(tx, tenant, asked, by, now).book)
 
-        done = await self._store.write(
+        done = await self._locking(
             lambda tx: GUARD.once(
                 tx, tenant, ProductId.METERING, "grant", key, wire.encode(asked), CREDITS_KEY_S * SECOND, now, effect
             )
@@ -87,7 +89,7 @@ class Crediting(Core):
             self._tell_credits(tx, tenant, "voided", after, by, now, amount=lost)
             return after.book
 
-        return await self._store.write(void)
+        return await self._locking(void)
 
     async def burn_credits(self, tenant: TenantId, asked: BurnCredits, *, key: str, by: AgentId) -> Burnt:
         """Once for each key: take what there is, or with `whole` all or nothing (MT-402)."""
@@ -106,7 +108,7 @@ class Crediting(Core):
             self._top_up(tx, tenant, asked.agent, asked.currency, by, now)
             return wire.encode(Burnt(uses, short, usable(after, now)))
 
-        done = await self._store.write(
+        done = await self._locking(
             lambda tx: GUARD.once(
                 tx, tenant, ProductId.METERING, "burn", key, wire.encode(asked), CREDITS_KEY_S * SECOND, now, effect
             )
@@ -117,7 +119,7 @@ class Crediting(Core):
         """What was burnt for a reference goes back to its grants; twice is as good as once."""
         checked_ref(ref, "ref")
         now = self._clock.now()
-        return await self._store.write(lambda tx: self._give_back(tx, checked_tenant(tenant), ref, by, now))
+        return await self._locking(lambda tx: self._give_back(tx, checked_tenant(tenant), ref, by, now))
 
     async def wallet(
         self, tenant: TenantId, agent: AgentId, currency: str, *, after: str = "", limit: int = PAGE_ITEMS_DEFAULT
@@ -164,7 +166,7 @@ class Crediting(Core):
             self._top_up(tx, tenant, rule.agent, rule.currency, by, now)
             return rule
 
-        return await self._store.write(put)
+        return await self._locking(put)
 
     async def drop_top_up(self, tenant: TenantId, rule_id: RuleId, *, by: AgentId) -> None:
         now = self._clock.now()
@@ -174,7 +176,7 @@ class Crediting(Core):
                 raise NotFound("MT-404", f"rule {rule_id} does not exist")
             self._tell_rule(tx, tenant, "dropped", rule_id, by, now)
 
-        await self._store.write(drop)
+        await self._locking(drop)
 
     async def top_ups(self, tenant: TenantId, *, after: str = "", limit: int = PAGE_ITEMS_DEFAULT) -> list[TopUpRule]:
         return await self._store.read(lambda tx: rows.all_rules(tx, checked_tenant(tenant), after, paged(limit)))
@@ -208,7 +210,7 @@ class Crediting(Core):
             )  # fmt: skip
             return settled
 
-        return await self._store.write(settle)
+        return await self._locking(settle)
 
     async def tend_credits(self, limit: int = WALLETS_TENDED_MAX) -> int:
         """What time does: ends, renewals, cycles of buying. How many wallets were tended; at the limit there may be more."""
@@ -217,7 +219,7 @@ class Crediting(Core):
         due = await self._store.read(lambda tx: rows.rules_due(tx, now, limit))
         wallets = list(dict.fromkeys([*aging, *due]))[:limit]
         for tenant, agent, currency in wallets:
-            await self._store.write(lambda tx, t=tenant, a=agent, c=currency: self._tend(tx, t, a, c, now))  # type: ignore[misc]
+            await self._locking(lambda tx, t=tenant, a=agent, c=currency: self._tend(tx, t, a, c, now))  # type: ignore[misc]
         return len(wallets)
 
     def _tend(self, tx: Tx, tenant: TenantId, agent: AgentId, currency: str, now: ConsensusTimestamp) -> None:
@@ -228,6 +230,10 @@ class Crediting(Core):
         self._top_up(tx, tenant, agent, currency, agent, now)
 
     # Within a transaction
+
+    async def _locking(self, change: Callable[[Tx], T]) -> T:
+        """A transaction that locks the wallets it changes before it reads them, and so may see what came while it waited."""
+        return await self._store.write(change, isolation=Isolation.READ_COMMITTED)
 
     def _grant(self, tx: Tx, tenant: TenantId, asked: NewGrant, by: AgentId, now: ConsensusTimestamp) -> Held:
         held = opened(asked.made(GrantId(new_id("cr-")), now), now, asked.reason).aged(now)
@@ -256,22 +262,16 @@ class Crediting(Core):
         self, tx: Tx, tenant: TenantId, ref: str, by: AgentId, now: ConsensusTimestamp
     ) -> tuple[CreditUse, ...]:
         """Postings of a reference, turned round, as far as they were not before. What has ended meanwhile ends again."""
-        open_amounts: dict[tuple[GrantId, str], Decimal] = {}
-        for posting in rows.postings_for(tx, tenant, ref):
-            sign = {Account.USED: 1}.get(posting.target, 0) - {Account.USED: 1}.get(posting.source, 0)
-            key = (posting.grant_id, posting.ref)
-            open_amounts[key] = open_amounts.get(key, ZERO) + sign * posting.amount
-        back = {key: amount for key, amount in open_amounts.items() if amount > 0}
-        for agent in sorted({owner(self._found_grant(tx, tenant, grant_id)) for grant_id, _ in back}):
+        concerned = {posting.grant_id for posting in rows.postings_for(tx, tenant, ref)}
+        for agent in sorted({owner(self._found_grant(tx, tenant, grant_id)) for grant_id in concerned}):
             rows.lock_wallet(tx, tenant, agent)
+        back = still_used(rows.postings_for(tx, tenant, ref))
         for (grant_id, own), amount in back.items():
             held = self._found_grant(tx, tenant, grant_id).aged(now)
             after = held.moved(now, Account.USED, Account.REMAINING, amount, own).aged(now)
             rows.put_held(tx, tenant, after)
             self._tell_credits(tx, tenant, "returned", after, by, now, amount=amount, ref=ref)
-        return tuple(
-            CreditUse(grant_id, amount, own.partition("#")[2] or None) for (grant_id, own), amount in back.items()
-        )
+        return tuple(CreditUse(id, amount, own.partition("#")[2] or None) for (id, own), amount in back.items())
 
     def _found_grant(self, tx: ReadTx, tenant: TenantId, grant_id: GrantId) -> Held:
         found = rows.find_held(tx, tenant, grant_id)
@@ -352,6 +352,16 @@ class Crediting(Core):
             tx, tenant, f"top_up.{act}", f"TopUp{act.capitalize()}", by=by, subject=f"metering:top_up:{rule_id}", now=now,
             fields={},
         )  # fmt: skip
+
+
+def still_used(postings: Sequence[Posting]) -> dict[tuple[GrantId, str], Decimal]:
+    """What of each grant was burnt for each reference and has not gone back."""
+    sums: dict[tuple[GrantId, str], Decimal] = {}
+    for posting in postings:
+        sign = (posting.target is Account.USED) - (posting.source is Account.USED)
+        key = (posting.grant_id, posting.ref)
+        sums[key] = sums.get(key, ZERO) + sign * posting.amount
+    return {key: amount for key, amount in sums.items() if amount > 0}
 
 
 def owner(held: Held) -> AgentId:

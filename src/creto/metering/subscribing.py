@@ -154,7 +154,10 @@ class Subscribing(Catalogue):
         version: int | None = None,
         at_period_end: bool = False,
     ) -> Subscription:
-        """Upgrades hold at once; a downgrade is often wanted only when the period that is paid for ends."""
+        """Upgrades hold at once; a downgrade is often wanted only when the period that is paid for ends.
+
+        What the subscription was made with otherwise goes on; what was changed of it since has to be said again.
+        """
 
         def step(tx: Tx, current: Subscription, now: ConsensusTimestamp) -> Subscription:
             plan = rules.version_of(rows.versions(tx, tenant, plan_id), plan_id, version)
