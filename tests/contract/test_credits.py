@@ -272,6 +272,14 @@ async def test_a_cycle_buys_once_in_each_of_its_periods(desk: Desk) -> None:
     assert (await balanced(desk)).usable == 40
 
 
+@pytest.mark.parametrize("wrong", [{"expires_after_days": 0}, {"top_up": TopUp(amount=D("0.0000001"), below=D(1))}])
+def test_a_rule_that_could_never_buy_is_refused_at_once(wrong: dict[str, object]) -> None:
+    with pytest.raises(InvalidInput):
+        TopUpRule(
+            **{"rule_id": "r", "agent": AGENT, "currency": "USD", "top_up": TopUp(amount=D(1), below=D(1)), **wrong}  # type: ignore[arg-type]
+        )
+
+
 # Credits on invoices
 
 

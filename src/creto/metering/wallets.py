@@ -137,6 +137,14 @@ class TopUpRule(Checked, frozen=True):
     expires_after_days: int | None = None
     payment: bool = True
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        to_micros(self.top_up.amount, "top_up.amount")
+        if self.expires_after_days is not None and self.expires_after_days < 1:
+            raise InvalidInput.of(
+                "expires_after_days", got=self.expires_after_days, expected="1 or above, or none", code="MT-400"
+            )
+
 
 class PurchaseState(StrEnum):
     PENDING = "pending"
