@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from creto.metering import total_store
+from creto.metering.consuming import Consuming
 from creto.metering.querying import Querying
 from creto.metering.restating import Restating
 from creto.store.types import Isolation
 
 
-class Metering(Restating, Querying):
+class Metering(Restating, Consuming, Querying):
     """What is asked of usage. `trust` says who vouches for an event, `judge` which ones wait for a human.
 
     INVARIANT: what `ingest_…` accepted is in every total, cost and bill that is asked for afterwards.
