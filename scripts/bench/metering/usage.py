@@ -11,7 +11,6 @@ import random
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from decimal import Decimal
 from pathlib import Path
 
 from tests import engines

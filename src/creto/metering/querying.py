@@ -125,8 +125,8 @@ class Scan:
         period = self._query.period
         waiting = (
             row
-            for row in total_store.waiting_events(self._tx, self._tenant, period.start, period.end, event_type)
-            if within(covered, row.happened_at)
+            for row in total_store.waiting_events(self._tx, self._tenant, period.start, period.end)
+            if row.event_type == event_type and within(covered, row.happened_at)
         )
         yield from self._single(waiting)
         yield from self._single(self._events(parts.rest))
@@ -146,10 +146,8 @@ class Scan:
 
     def _events(self, spans: Sequence[Span]) -> Iterator[EventRow]:
         for span in spans:
-            chains = sorted(self._chains)
-            for row in rows.counted_events(
-                self._tx, self._tenant, chains, span.start, span.end, [self._meter.event_type]
-            ):
+            types = [self._meter.event_type]
+            for row in total_store.events_between(self._tx, self._tenant, self._chains, span.start, span.end, types):
                 self._read += 1
                 if self._read > USAGE_SCANNED_MAX:
                     expected = f"one with at most {USAGE_SCANNED_MAX} events, or of whole hours"

@@ -36,7 +36,7 @@ class StoredEvents:
         found: list[BillableEvent] = []
         if not types:
             return found
-        for row in rows.counted_events(tx, tenant, sorted(chains), start, end, types):
+        for row in total_store.events_between(tx, tenant, chains, start, end, types):
             behind = chains[row.chain]
             if row.chain in contested and not book.pays(subscription, whole(behind), row.event_type, row.happened_at):
                 continue
