@@ -94,7 +94,7 @@ def begin_of(tenant: TenantId, grain: Grain, chain: bytes = b"", begins_at: int 
 def cell_row(row: tuple[bytes, int, bytes]) -> tuple[CellKey, Kept]:
     cell, changed_at, body = row
     chain, at = cell[HEAD : HEAD + PRINT_BYTES], HEAD + PRINT_BYTES
-    key = CellKey(bytes(chain), int.from_bytes(cell[at : at + 8]), bytes(cell[at + 8 :]).decode())
+    key = CellKey(chain, int.from_bytes(cell[at : at + 8]), cell[at + 8 :].decode())
     return key, Kept(_cell.decode(body), changed_at)
 
 
