@@ -64,13 +64,16 @@ def desk(make_store: MakeStore) -> Desk:
     return Desk(make_store)
 
 
-async def test_what_a_final_invoice_was_made_of_stays_provable(desk: Desk) -> None:
+@pytest.mark.parametrize("folded", [False, True])
+async def test_what_a_final_invoice_was_made_of_stays_provable(desk: Desk, folded: bool) -> None:
     await desk.billing.create_plan(TENANT, plan(charge(PerUnit(unit=D("0.10")))), by=HUMAN)
     made = await desk.billing.subscribe(TENANT, AGENT, PlanId("p"), key="k", by=HUMAN, starts_at=START)
     id = made.subscription_id
     desk.clock.set(START + 20 * DAY)
     for name, value in (("kept", 10), ("void", 20), ("fixed", 30), ("early", 40)):
         await desk.used(START + 10 * DAY, name, value)
+    if folded:
+        await desk.usage.fold()
     await desk.usage.void_event(TENANT, EventId("early"), by=HUMAN, reason="a test")
     january = await desk.invoiced(id, START)
     assert january.total == 6

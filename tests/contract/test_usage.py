@@ -13,6 +13,7 @@ from creto.common import wire
 from creto.common.errors import (
     AlreadyExists,
     ApprovalDenied,
+    AuditError,
     IdempotencyConflict,
     InvalidInput,
     NotFound,
@@ -46,10 +47,12 @@ from creto.metering import (
     UsageQuery,
 )
 from creto.metering.types import PlanId
+from creto.platform.audit.proof import parse_proof
 from creto.platform.consensus.testing import ManualClock
 from creto.store.types import Entry, Outcome, Position, Store, Tx
 from tests.contract.stores import MakeStore
 from tests.unit.metering.examples import AGENT, CHILD, HUMAN, JANUARY, TENANT, D, charge, event, meter, plan
+from tests.unit.platform.audit.logs import log
 
 POLICY = PolicyId("cfo")
 NOON = JANUARY.start + 10 * DAY + 12 * HOUR
@@ -229,6 +232,47 @@ async def test_every_event_is_proved_in_its_batch(desk: Desk) -> None:
     assert entries[(await desk.usage.prove_event(TENANT, single.event_id)).entry_id].event == "EventIngested"
 
 
+async def test_a_proof_leads_from_the_event_to_the_log(make_store: MakeStore) -> None:
+    desk = Desk(make_store(parts=("creto.store", "creto.platform.audit", "creto.metering")))
+    audit = log(desk.store)
+    batch = [used(n) for n in range(5)]
+    await desk.usage.ingest_batch(TENANT, batch, by=AGENT)
+    proof = await desk.usage.prove_event(TENANT, batch[3].event_id)
+    whole = proof.within(await audit.prove(proof.entry_id, tenant=TENANT, fresh=True))
+
+    read = parse_proof(whole.to_json())
+    read.verify(await audit.trust())
+    assert read.batch is not None
+    assert wire.decode(read.batch.leaf, BillableEvent) == batch[3]
+    other = replace(read, batch=replace(read.batch, leaf=wire.encode(batch[2])))
+    with pytest.raises(AuditError):
+        other.verify(await audit.trust())
+
+
+def test_the_bytes_of_an_event_stay_what_they_were() -> None:
+    """They are hashed into batches, invoices and the log: a field that is added must not change them."""
+    assert wire.encode(event(5, id="e", value="1.5", a=True)) == (
+        b'{"event_id":"e","tenant":"acme","agent_nhi":"agent","delegation_chain":["human","agent"],"event_type":"use",'
+        b'"timestamp":5,"idempotency_key":"e","properties":{"a":true,"value":"1.5"},"signature":null}'
+    )
+
+
+async def test_folding_goes_on_beside_the_service(desk: Desk) -> None:
+    paused = asyncio.Event()
+
+    async def pause() -> None:
+        paused.set()
+        await asyncio.Event().wait()
+
+    await desk.usage.ingest_batch(TENANT, [used(1), used(2)], by=AGENT)
+    task = asyncio.create_task(desk.usage.keep_folding(pause))
+    async with asyncio.timeout(10):
+        await paused.wait()
+    task.cancel()
+    assert desk.store.read_now(lambda tx: tx.value("SELECT COUNT(*) FROM metering_batch WHERE folded = 0")) == 0
+    assert await desk.total() == 3
+
+
 async def test_a_held_event_counts_when_it_is_finalized(desk: Desk) -> None:
     dear = used(2_000)
     for _ in range(2):
@@ -378,9 +422,8 @@ async def test_usage_is_billed_by_the_nearest_subscription_that_meters_it(desk: 
 
     nearer = await subscribed(desk, CHILD, "nearer", starts_at=NOON + HOUR)
     assert (await desk.billing.preview(TENANT, root.subscription_id)).subtotal == 11  # type: ignore[attr-defined]
-    await desk.usage.ingest_event(
-        TENANT, used(50, NOON + HOUR + SECOND, agent=CHILD, chain=chain), by=AGENT
-    ) if desk.clock.set(NOON + 2 * HOUR) is None else None
+    desk.clock.set(NOON + 2 * HOUR)
+    await desk.usage.ingest_event(TENANT, used(50, NOON + HOUR + SECOND, agent=CHILD, chain=chain), by=AGENT)
     assert (await desk.billing.preview(TENANT, root.subscription_id)).subtotal == 11  # type: ignore[attr-defined]
     assert (await desk.billing.preview(TENANT, nearer.subscription_id)).subtotal == 5  # type: ignore[attr-defined]
 

@@ -2,14 +2,41 @@
 
 from __future__ import annotations
 
-from scripts.bench.measure import TINY, line
-from scripts.bench.metering import rows
+from scripts.bench.measure import TINY, Row, line
+from scripts.bench.metering import invoices, papers, questions, usage
+
+
+def check(row: Row) -> None:
+    assert row.value > 0
+    assert row.name in line(row)
 
 
 def test_an_invoice_run_is_measured_with_its_limits() -> None:
-    row, *papers = rows(TINY)
+    (row,) = invoices.rows(TINY)
     assert (row.must, row.aim) == (60, 10)
-    assert row.value > 0
-    assert row.name in line(row)
-    assert [p.name.partition(" ")[0] for p in papers] == ["invoice", "proofs", "an"]
-    assert all(p.value > 0 for p in papers)
+    check(row)
+
+
+def test_ingestion_is_measured_on_both_engines_with_its_limits() -> None:
+    rows = list(usage.rows(TINY))
+    limits = {row.name: (row.must, row.aim) for row in rows if row.must is not None}
+    assert limits == {
+        "durable ingest with exact dedupe: SQLite": (50_000, 150_000),
+        "durable ingest with exact dedupe: PostgreSQL": (50_000, 120_000),
+    }
+    for row in rows:
+        check(row)
+
+
+def test_questions_are_measured_beside_duckdb() -> None:
+    rows = list(questions.rows(TINY))
+    assert [peer.name for peer in rows[0].peers] == ["duckdb, in memory"]
+    for row in rows:
+        check(row)
+
+
+def test_what_is_handed_out_of_an_invoice_is_measured() -> None:
+    found = list(papers.rows(TINY))
+    assert [row.name.partition(" ")[0] for row in found] == ["invoice", "proofs", "an"]
+    for row in found:
+        check(row)

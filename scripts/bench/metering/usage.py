@@ -1,4 +1,4 @@
-"""Events in and usage out: durable ingestion with exact dedupe, repetitions, and questions to ten million events.
+"""Events in: durable ingestion with exact dedupe, repetitions, folding into running totals.
 
 Events are made before the clock runs; what is timed is the way from an event to the answer that says it is on disk: checking it, its hash
 and its batch's root, its names, its row, the entry in the ledger.
@@ -14,14 +14,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tests import engines
-from tests.unit.metering.examples import HUMAN, JANUARY, TENANT, meter
+from tests.unit.metering.examples import HUMAN, JANUARY, TENANT
 
 from creto.common.ids import AgentId, EventId, new_id
 from creto.common.timestamps import DAY, ConsensusTimestamp
-from creto.metering import BillableEvent, Metering, UnsafeTrustEverybody, UsageBy, UsageQuery
+from creto.metering import BillableEvent, Metering, UnsafeTrustEverybody
 from creto.platform.consensus.testing import ManualClock
 from creto.store import open_store
-from scripts.bench.measure import Row, Scale, each_async, latency, settle, throughput
+from scripts.bench.measure import Row, Scale, settle, throughput
 
 PARTS = ("creto.store", "creto.metering")
 EVENTS = 200_000
@@ -70,7 +70,7 @@ async def measured(engine: str, metering: Metering, aim: int, scale: Scale) -> l
         throughput(f"repetitions recognised: {engine}", again),
         throughput(f"events folded into running totals: {engine}", folded),
     ]
-    return [*found, *await questions(engine, metering, scale)]
+    return found
 
 
 async def per_second(metering: Metering, batches: Sequence[Sequence[BillableEvent]]) -> float:
@@ -84,17 +84,6 @@ async def per_second(metering: Metering, batches: Sequence[Sequence[BillableEven
     started = time.perf_counter()
     await asyncio.gather(*(caller() for _ in range(CALLERS)))
     return sum(map(len, batches)) / (time.perf_counter() - started)
-
-
-async def questions(engine: str, metering: Metering, scale: Scale) -> list[Row]:
-    of_one = UsageQuery(meter=meter(), period=JANUARY, agent=AgentId("agent-7"))
-    largest = UsageQuery(meter=meter(), period=JANUARY, by=UsageBy.AGENT, top=10)
-    one = await each_async(lambda: metering.query_usage(TENANT, of_one), scale.count(500), 5)
-    top = await each_async(lambda: metering.query_usage(TENANT, largest), scale.count(20, 3), 1)
-    return [
-        latency(f"a month of one agent: {engine}", one),
-        latency(f"the ten agents that used most in a month: {engine}", top),
-    ]
 
 
 def month(count: int, chance: random.Random) -> list[BillableEvent]:

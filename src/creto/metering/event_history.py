@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
+from itertools import chain
 from typing import LiteralString
 
 from creto.common.ids import TenantId
 from creto.metering.admission import unpacked
 from creto.metering.event_store import CHUNK, COLUMNS, EventRow, event_row
+from creto.metering.total_store import waiting_events
 from creto.metering.usage_types import EventState
 from creto.store.types import ReadTx
 
@@ -18,18 +20,22 @@ COUNTING = frozenset(
 
 
 def counted_then(
-    tx: ReadTx, tenant: TenantId, chains: Sequence[bytes], start: int, end: int, types: Sequence[str], known_at: int
+    tx: ReadTx, tenant: TenantId, chains: Iterable[bytes], start: int, end: int, types: Sequence[str], known_at: int
 ) -> Iterator[EventRow]:
-    """The events that counted at an instant, of some chains and types in a stretch of time."""
-    for begin in range(0, len(chains), CHUNK):
-        chunk = chains[begin : begin + CHUNK]
-        counted = int(EventState.COUNTED)
-        for found in tx.all(
-            _came(len(chunk), len(types)), tenant, known_at, counted, known_at, start, end, *chunk, *types
-        ):
-            row = event_row(found)
-            if row.changed_at <= known_at or last_act(tx, tenant, row, known_at) in COUNTING:
-                yield row
+    """The events that counted at an instant, of some chains in a stretch of time and of some types, wherever they are by now."""
+    wanted = set(chains)
+    folded = placed(tx, tenant, sorted(wanted), start, end, types)
+    for row in chain(folded, waiting_events(tx, tenant, start, end, counted_only=False)):
+        if row.chain in wanted and row.event_type in types and stood(tx, tenant, row, known_at):
+            yield row
+
+
+def stood(tx: ReadTx, tenant: TenantId, row: EventRow, known_at: int) -> bool:
+    """Whether this version of an event counted at an instant. Its first change is its coming; most have no other."""
+    if row.changed_at <= known_at:
+        return row.state is EventState.COUNTED
+    came_at = tx.value("SELECT came_at FROM metering_batch WHERE batch = ?", row.at.batch)
+    return came_at <= known_at and last_act(tx, tenant, row, known_at) in COUNTING
 
 
 def last_act(tx: ReadTx, tenant: TenantId, row: EventRow, known_at: int) -> str | None:
@@ -42,11 +48,22 @@ def last_act(tx: ReadTx, tenant: TenantId, row: EventRow, known_at: int) -> str 
     return None if act is None else str(act)
 
 
+def placed(
+    tx: ReadTx, tenant: TenantId, chains: Sequence[bytes], start: int, end: int, types: Sequence[str]
+) -> Iterator[EventRow]:
+    """The events of folded batches, in whatever state they are."""
+    for begin in range(0, len(chains), CHUNK):
+        chunk = chains[begin : begin + CHUNK]
+        for row in tx.all(_placed(len(chunk), len(types)), tenant, start, end, *chunk, *types):
+            yield event_row(row)
+
+
 @lru_cache(maxsize=CHUNK)
-def _came(chains: int, types: int) -> LiteralString:
-    of_chains, of_types = ", ".join(["?"] * chains), ", ".join(["?"] * types)
+def _placed(chains: int, types: int) -> LiteralString:
+    in_chains, of_types = ", ".join(["?"] * chains), ", ".join(["?"] * types)
     return (
-        f"SELECT {COLUMNS} FROM metering_event e JOIN metering_batch b ON b.batch = e.batch WHERE e.tenant = ?"
-        " AND b.came_at <= ? AND (e.state = ? OR e.changed_at > ?) AND e.happened_at >= ? AND e.happened_at < ?"
-        f" AND e.chain IN ({of_chains}) AND e.event_type IN ({of_types})"
+        f"SELECT {COLUMNS} FROM metering_place p JOIN metering_event e"
+        " ON e.batch = p.batch AND e.place = p.place AND e.agent = p.agent"
+        f" WHERE p.tenant = ? AND p.happened_at >= ? AND p.happened_at < ? AND p.chain IN ({in_chains})"
+        f" AND e.event_type IN ({of_types})"
     )

@@ -30,6 +30,8 @@ EVENT_COLUMNS: tuple[LiteralString, ...] = (
     "event_id", "event_key", "properties",
 )  # fmt: skip
 
+PLACE_COLUMNS: tuple[LiteralString, ...] = ("chain", "happened_at", "batch", "place", "agent", "tenant")
+
 Behind = tuple[AgentId, Chain]  # an agent and its delegation chain, as an event gave them
 
 _properties = msgspec.json.Decoder(dict[str, str | int | bool])
@@ -251,15 +253,20 @@ def signature_of(tx: ReadTx, tenant: TenantId, at: Place) -> bytes | None:
     return None if value is None else bytes(value)
 
 
-def counted_events(
-    tx: ReadTx, tenant: TenantId, chains: Sequence[bytes], start: int, end: int, types: Sequence[str] | None = None
+def placed_events(
+    tx: ReadTx, tenant: TenantId, chains: Sequence[bytes], start: int, end: int, types: Sequence[str]
 ) -> Iterable[EventRow]:
-    """The events that count, of some chains in a stretch of time; of some types or of all."""
+    """The events that count, of some chains in a stretch of time and of some types; those of folded batches only."""
     for begin in range(0, len(chains), CHUNK):
         chunk = chains[begin : begin + CHUNK]
-        sql = _counted(len(chunk), 0 if types is None else len(types))
-        for row in tx.all(sql, tenant, int(EventState.COUNTED), start, end, *chunk, *(types or ())):
+        sql = _placed(len(chunk), len(types))
+        for row in tx.all(sql, tenant, start, end, int(EventState.COUNTED), *chunk, *types):
             yield event_row(row)
+
+
+def put_places(tx: Tx, tenant: TenantId, rows: Iterable[EventRow]) -> None:
+    ordered = sorted((row.chain, row.happened_at, row.at.batch, row.at.place, row.at.agent, tenant) for row in rows)
+    tx.bulk("metering_place", PLACE_COLUMNS, ordered)
 
 
 # What was done to events
@@ -310,10 +317,11 @@ def _insert_event() -> LiteralString:
 
 
 @lru_cache(maxsize=CHUNK)
-def _counted(chains: int, types: int) -> LiteralString:
-    marks = ", ".join(["?"] * chains)
-    of_types: LiteralString = "" if not types else " AND e.event_type IN (" + ", ".join(["?"] * types) + ")"
+def _placed(chains: int, types: int) -> LiteralString:
+    in_chains, of_types = ", ".join(["?"] * chains), ", ".join(["?"] * types)
     return (
-        f"SELECT {COLUMNS} FROM metering_event e WHERE e.tenant = ? AND e.state = ? AND e.happened_at >= ?"
-        f" AND e.happened_at < ? AND e.chain IN ({marks}){of_types}"
+        f"SELECT {COLUMNS} FROM metering_place p JOIN metering_event e"
+        " ON e.batch = p.batch AND e.place = p.place AND e.agent = p.agent"
+        f" WHERE p.tenant = ? AND p.happened_at >= ? AND p.happened_at < ? AND e.state = ? AND p.chain IN ({in_chains})"
+        f" AND e.event_type IN ({of_types})"
     )

@@ -27,7 +27,7 @@ from creto.metering import event_store as rows
 from creto.metering.admission import Arrival, admitted, name_prefix
 from creto.metering.core import Recording
 from creto.metering.event_store import Behind, Place
-from creto.metering.metered import MetersInUse
+from creto.metering.metered import Meters, MetersInUse
 from creto.metering.reading import form_of_event, read_event
 from creto.metering.sorting import Asked, find, raised, refusal, single_entry, sorted_out, stored_event, value_of
 from creto.metering.trust import EventTrust
@@ -45,7 +45,7 @@ from creto.platform.audit.batch import prove_in_batch
 from creto.platform.audit.events import BatchRecorded
 from creto.platform.crypto import merkle
 from creto.store.entries import entry as new_entry
-from creto.store.types import EntryId, Isolation, Outcome, ReadTx, Store, Tx
+from creto.store.types import Entry, EntryId, Isolation, Outcome, ReadTx, Store, Tx
 
 log = logging.getLogger("creto.metering")
 
@@ -238,15 +238,18 @@ class Ingesting(Recording):
     async def _write(self, tenant: TenantId, asked: list[Asked], by: AgentId) -> Written:
         entry_id = EntryId(new_id())
         if any(a.arrival is not None for a in asked):
+            meters = self._meters.of(tenant)
             written = await self._store.write(
-                lambda tx: self._put(tx, tenant, asked, by, entry_id), isolation=Isolation.READ_COMMITTED
+                lambda tx: self._put(tx, tenant, asked, by, entry_id, meters), isolation=Isolation.READ_COMMITTED
             )
         else:
             written = Written([refusal(a.error) for a in asked if a.error is not None], None, [], set())
         self._after(tenant, written)
         return written
 
-    def _put(self, tx: Tx, tenant: TenantId, asked: list[Asked], by: AgentId, entry_id: EntryId) -> Written:
+    def _put(
+        self, tx: Tx, tenant: TenantId, asked: list[Asked], by: AgentId, entry_id: EntryId, meters: Meters
+    ) -> Written:
         now = self._clock.now()
         batch = rows.add_batch(tx, tenant, entry_id, now)
         results, new = sorted_out(tx, tenant, batch, asked)
@@ -258,7 +261,7 @@ class Ingesting(Recording):
         states = [EventState.COUNTED if asked[place].policy_id is None else EventState.HELD for place in new]
         together = [(p, a, s) for p, a, s in zip(new, arrivals, states, strict=True) if a is not None]
         rows.add_events(tx, tenant, batch, together, now)
-        self._record_batch(tx, tenant, entry_id, together, by, now)
+        tx.record(self._batch_entry(tenant, entry_id, together, by, now, meters))
         for place, arrival, state in together:
             policy_id = asked[place].policy_id
             if state is EventState.HELD and policy_id is not None:
@@ -281,16 +284,16 @@ class Ingesting(Recording):
         rows.add_act(tx, tenant, arrival.event.event_id, "held", by, policy_id, at, now)
         self._judge.holding(tx, tenant, arrival.event, policy_id)
 
-    def _record_batch(
+    def _batch_entry(
         self,
-        tx: Tx,
         tenant: TenantId,
         entry_id: EntryId,
         together: Sequence[tuple[int, Arrival, EventState]],
         by: AgentId,
         now: ConsensusTimestamp,
-    ) -> None:
-        """One entry: of a single event the spec's own, with the root beside it; of several their number and root."""
+        meters: Meters,
+    ) -> Entry:
+        """Of a single event the spec's own, with the root beside it; of several their number and root."""
         root, count = merkle.root([a.leaf for _, a, _ in together]), len(together)
         held = any(state is EventState.HELD for _, _, state in together)
         rest: dict[str, Any] = {
@@ -299,11 +302,10 @@ class Ingesting(Recording):
         }  # fmt: skip
         if count == 1:
             event = together[0][1].event
-            tx.record(single_entry(event, value_of(event, self._meters.of(tenant)), root, by=by, **rest))
-            return
+            return single_entry(event, value_of(event, meters), root, by=by, **rest)
         whole = BatchRecorded(kind=KIND, batch_root=root, batch_count=count)
         recorded = whole.entry(agent=by, action=INGEST, resource="metering:events", **rest)
-        tx.record(msgspec.structs.replace(recorded, product=ProductId.METERING))
+        return msgspec.structs.replace(recorded, product=ProductId.METERING)
 
     def _after(self, tenant: TenantId, written: Written) -> None:
         if len(self._known_chains) > USAGE_CHAINS_CACHED_MAX:

@@ -32,7 +32,7 @@ from creto.metering.rounding import ZERO, precise
 from creto.metering.slices import SliceKey, Slices, agent_of, paged, slices, told_for
 from creto.metering.source import Book, StoredEvents, whole
 from creto.metering.subscriptions import cycle_of
-from creto.metering.totals import Cell, CellKey, Cover, Grain, Span, aligned, cover, folded, tally_of, tells, within
+from creto.metering.totals import Cell, CellKey, Cover, Grain, Reading, Span, aligned, cover, folded, tells, within
 from creto.metering.types import LineKind, MeterId, Payer, PayerRule, Subscription
 from creto.metering.usage_types import CostReport, UsagePage, UsageQuery, UsageRow
 from creto.store.types import ReadTx
@@ -98,20 +98,22 @@ class Scan:
 
     # From totals
 
+    @precise
     def _from_totals(self) -> Tallies | None:
         """None if an event lacks what the meter reads: then each is looked at, and the one is named."""
         period = self._query.period
         parts = cover(period.start, period.end, aligned(self._cut.bounds[1:-1]))
-        found: Tallies = {}
+        found: dict[SliceKey, Reading] = {}
         for key, cell in self._cells(parts):
-            seen = tally_of(self._meter, cell)
-            if seen is None:
-                return None
             index = self._cut.index(key.begins_at)
             for who in self._people.get(key.chain, ()):
                 place = (index, who, ())
-                found[place] = found[place].merged(seen) if place in found else seen
-        return found
+                known = found.get(place)
+                if known is None:
+                    known = found[place] = Reading()
+                if not known.add(cell, self._meter.property):
+                    return None
+        return {place: reading.tally for place, reading in found.items()}
 
     def _cells(self, parts: Cover) -> Iterator[tuple[CellKey, Cell]]:
         """Cells of whole days and hours; of what no total holds and of the edges as cells made here."""
@@ -125,8 +127,8 @@ class Scan:
         period = self._query.period
         waiting = (
             row
-            for row in total_store.waiting_events(self._tx, self._tenant, period.start, period.end, event_type)
-            if within(covered, row.happened_at)
+            for row in total_store.waiting_events(self._tx, self._tenant, period.start, period.end)
+            if row.event_type == event_type and within(covered, row.happened_at)
         )
         yield from self._single(waiting)
         yield from self._single(self._events(parts.rest))
@@ -146,10 +148,8 @@ class Scan:
 
     def _events(self, spans: Sequence[Span]) -> Iterator[EventRow]:
         for span in spans:
-            chains = sorted(self._chains)
-            for row in rows.counted_events(
-                self._tx, self._tenant, chains, span.start, span.end, [self._meter.event_type]
-            ):
+            types = [self._meter.event_type]
+            for row in total_store.events_between(self._tx, self._tenant, self._chains, span.start, span.end, types):
                 self._read += 1
                 if self._read > USAGE_SCANNED_MAX:
                     expected = f"one with at most {USAGE_SCANNED_MAX} events, or of whole hours"

@@ -19,6 +19,7 @@ from creto.metering import total_store
 from creto.metering.admission import admitted, leaf_of, name_prefix, unpacked
 from creto.metering.event_store import EventRow, Place
 from creto.metering.ingesting import Ingesting
+from creto.metering.metered import Meters
 from creto.metering.sorting import find, single_entry, stored_event, value_of
 from creto.metering.usage_types import EventState, StoredEvent
 from creto.store.types import EntryId, Isolation, Tx
@@ -50,13 +51,13 @@ class Restating(Ingesting):
         """The event of this id as it should have been: another time, type or properties. Who used it stays."""
         checked_tenant(tenant)
         checked_reason(reason)
-        entry_id = EntryId(new_id())
+        entry_id, meters = EntryId(new_id()), self._meters.of(tenant)
 
         def correct(tx: Tx) -> StoredEvent:
             total_store.lock(tx)
             now = self._clock.now()
             row = find(tx, tenant, replacement.event_id)
-            arrival = admitted(replacement, row.form, tenant, name_prefix(tenant), self._meters.of(tenant), now)
+            arrival = admitted(replacement, row.form, tenant, name_prefix(tenant), meters, now)
             before = row.event(tenant, rows.find_chain(tx, tenant, row.chain))
             if arrival.leaf == leaf_of(before):
                 return stored_event(tx, tenant, replacement.event_id)
@@ -67,7 +68,9 @@ class Restating(Ingesting):
             rows.add_events(tx, tenant, batch, [(0, arrival, EventState.COUNTED)], now)
             rows.move_names(tx, arrival.names, place, EventState.COUNTED)
             self._put_state(tx, tenant, row, EventState.CORRECTED, now)
-            self._note(tx, tenant, row, "corrected", by, reason, now, entry_id=entry_id, event=arrival.event)
+            self._note(
+                tx, tenant, row, "corrected", by, reason, now, entry_id=entry_id, event=arrival.event, meters=meters
+            )
             return stored_event(tx, tenant, replacement.event_id)
 
         return await self._store.write(correct, isolation=Isolation.READ_COMMITTED)
@@ -82,9 +85,11 @@ class Restating(Ingesting):
         by: AgentId,
         reason: str,
     ) -> StoredEvent:
+        entry_id, meters = EntryId(new_id()), self._meters.of(checked_tenant(tenant))
+
         def step(tx: Tx) -> StoredEvent:
             total_store.lock(tx)
-            row = find(tx, checked_tenant(tenant), event_id)
+            row = find(tx, tenant, event_id)
             now = self._clock.now()
             known = stored_event(tx, tenant, event_id)
             if row.state is state and any(done.act == act for done in known.history):
@@ -93,7 +98,7 @@ class Restating(Ingesting):
             self._put_state(tx, tenant, row, state, now)
             rows.move_names(tx, names_of(tenant, row), row.at, state)
             event = msgspec.structs.replace(known.event, signature=None)
-            self._note(tx, tenant, row, act, by, reason, now, entry_id=EntryId(new_id()), event=event)
+            self._note(tx, tenant, row, act, by, reason, now, entry_id=entry_id, event=event, meters=meters)
             return stored_event(tx, tenant, event_id)
 
         return await self._store.write(step, isolation=Isolation.READ_COMMITTED)
@@ -105,13 +110,13 @@ class Restating(Ingesting):
 
     def _note(
         self, tx: Tx, tenant: TenantId, row: EventRow, act: str, by: AgentId, reason: str, now: ConsensusTimestamp, *,
-        entry_id: EntryId, event: BillableEvent,
+        entry_id: EntryId, event: BillableEvent, meters: Meters,
     ) -> None:  # fmt: skip
         """In the history and in the ledger. What counts from now on is proved by the entry; so it holds the event's hash."""
         event_id = unpacked(row.event_id)
         rows.add_act(tx, tenant, event_id, act, by, reason, row.at, now)
         if act in ("finalized", "corrected"):
-            value = value_of(event, self._meters.of(tenant))
+            value = value_of(event, meters)
             tx.record(
                 single_entry(
                     event, value, leaf_of(event), by=by, tenant=tenant, timestamp=now, event_id=entry_id,

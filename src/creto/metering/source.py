@@ -41,9 +41,9 @@ class StoredEvents:
         if not types:
             return found
         if known_at is None:
-            counted = rows.counted_events(tx, tenant, sorted(chains), start, end, types)
+            counted = total_store.events_between(tx, tenant, chains, start, end, types)
         else:
-            counted = counted_then(tx, tenant, sorted(chains), start, end, types, known_at)
+            counted = counted_then(tx, tenant, chains, start, end, types, known_at)
         for row in counted:
             behind = chains[row.chain]
             if row.chain in contested and not book.pays(subscription, whole(behind), row.event_type, row.happened_at):

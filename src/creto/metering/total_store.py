@@ -18,7 +18,7 @@ from creto.common.ids import TenantId
 from creto.common.limits import USAGE_FOLD_EVENTS_MAX
 from creto.common.timestamps import DAY, HOUR
 from creto.metering.admission import PRINT_BYTES
-from creto.metering.event_store import COLUMNS, EventRow, counted_events, event_row
+from creto.metering.event_store import COLUMNS, EventRow, event_row, placed_events, put_places
 from creto.metering.totals import Cell, CellKey, Grain, Kept, beginning, by_day, folded
 from creto.metering.usage_types import EventState
 from creto.store.idempotency import SCOPE_BYTES, scope
@@ -37,26 +37,26 @@ def lock(tx: Tx) -> None:
 
 
 def fold_step(tx: Tx) -> int:
-    """Fold the oldest batches that wait; how many events that were."""
+    """Fold the oldest batches that wait; how many those were."""
     lock(tx)
     waiting = tx.all("SELECT batch, tenant FROM metering_batch WHERE folded = 0 ORDER BY batch LIMIT ?", BATCHES)
     rows: dict[TenantId, list[EventRow]] = {}
     done: list[tuple[int]] = []
     count = 0
     for batch, tenant in waiting:
-        found = rows.setdefault(TenantId(tenant), [])
-        before = len(found)
-        found += (event_row(row) for row in tx.all(_of_batch(), batch, tenant, int(EventState.COUNTED)))
+        found = [event_row(row) for row in tx.all(_of_batch(), batch, tenant)]
+        rows.setdefault(TenantId(tenant), []).extend(found)
         done.append((batch,))
-        count += len(found) - before + 1
+        count += len(found)
         if count >= USAGE_FOLD_EVENTS_MAX:
             break
     for tenant, events in rows.items():
-        hours = folded(events)
+        put_places(tx, tenant, events)
+        hours = folded(row for row in events if row.state is EventState.COUNTED)
         add(tx, tenant, Grain.HOUR, hours)
         add(tx, tenant, Grain.DAY, by_day(hours.items()))
     tx.many("UPDATE metering_batch SET folded = 1 WHERE batch = ?", done)
-    return count
+    return len(done)
 
 
 def add(tx: Tx, tenant: TenantId, grain: Grain, cells: dict[CellKey, Kept]) -> None:
@@ -94,7 +94,7 @@ def begin_of(tenant: TenantId, grain: Grain, chain: bytes = b"", begins_at: int 
 def cell_row(row: tuple[bytes, int, bytes]) -> tuple[CellKey, Kept]:
     cell, changed_at, body = row
     chain, at = cell[HEAD : HEAD + PRINT_BYTES], HEAD + PRINT_BYTES
-    key = CellKey(bytes(chain), int.from_bytes(cell[at : at + 8]), bytes(cell[at + 8 :]).decode())
+    key = CellKey(chain, int.from_bytes(cell[at : at + 8]), cell[at + 8 :].decode())
     return key, Kept(_cell.decode(body), changed_at)
 
 
@@ -112,10 +112,7 @@ def put(tx: Tx, tenant: TenantId, grain: Grain, cells: Iterable[tuple[CellKey, K
 def refold(tx: Tx, tenant: TenantId, chain: bytes, event_type: str, at: int, now: int) -> None:
     """Count the cells of an instant anew. The lock is held, and an event of theirs has just changed."""
     hour, day = beginning(at, Grain.HOUR), beginning(at, Grain.DAY)
-    events = list(counted_events(tx, tenant, [chain], hour, hour + HOUR, [event_type]))
-    # Asked for after the events: a batch that comes meanwhile waits, too.
-    waiting = {batch for (batch,) in tx.all("SELECT batch FROM metering_batch WHERE tenant = ? AND folded = 0", tenant)}
-    events = [row for row in events if row.at.batch not in waiting]
+    events = placed_events(tx, tenant, [chain], hour, hour + HOUR, [event_type])
     key = CellKey(chain, hour, event_type)
     again = folded(events).get(key, Kept(Cell(), now))
     put(tx, tenant, Grain.HOUR, [(key, Kept(again.cell, now))])
@@ -157,21 +154,28 @@ def changed_since(tx: ReadTx, tenant: TenantId, chains: Sequence[bytes], start: 
         if tx.one(_changed(len(chunk)), since, *ranges(tenant, Grain.DAY, chunk, day, end)) is not None:
             return True
     wanted = set(chains)
-    return any(
-        row.chain in wanted and row.changed_at > since
-        for row in waiting_events(tx, tenant, start, end, None, counted_only=False)
-    )
+    waiting = waiting_events(tx, tenant, start, end, counted_only=False)
+    return any(row.chain in wanted and row.changed_at > since for row in waiting)
+
+
+def events_between(
+    tx: ReadTx, tenant: TenantId, chains: Iterable[bytes], start: int, end: int, types: Sequence[str]
+) -> Iterator[EventRow]:
+    """The events that count, of some chains in a stretch of time and of some types, wherever they are by now."""
+    wanted = set(chains)
+    yield from placed_events(tx, tenant, sorted(wanted), start, end, types)
+    for row in waiting_events(tx, tenant, start, end):
+        if row.chain in wanted and row.event_type in types:
+            yield row
 
 
 def waiting_events(
-    tx: ReadTx, tenant: TenantId, start: int, end: int, event_type: str | None, *, counted_only: bool = True
+    tx: ReadTx, tenant: TenantId, start: int, end: int, *, counted_only: bool = True
 ) -> Iterator[EventRow]:
     """The events of a stretch of time that no total holds yet."""
-    of_type: LiteralString = "" if event_type is None else " AND e.event_type = ?"
-    state: LiteralString = " AND e.state = 0" if counted_only else ""
-    sql = _waiting() + of_type + state
-    for row in tx.all(sql, tenant, tenant, start, end, *(() if event_type is None else (event_type,))):
-        yield event_row(row)
+    for row in map(event_row, tx.all(_waiting(), tenant, tenant, start, end)):
+        if row.state is EventState.COUNTED or not counted_only:
+            yield row
 
 
 # Statements
@@ -179,7 +183,7 @@ def waiting_events(
 
 @lru_cache(maxsize=1)
 def _of_batch() -> LiteralString:
-    return f"SELECT {COLUMNS} FROM metering_event e WHERE e.batch = ? AND e.tenant = ? AND e.state = ?"
+    return f"SELECT {COLUMNS} FROM metering_event e WHERE e.batch = ? AND e.tenant = ?"
 
 
 @lru_cache(maxsize=1)

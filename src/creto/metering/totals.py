@@ -19,7 +19,7 @@ import msgspec
 from creto.common.timestamps import DAY, HOUR
 from creto.metering.aggregation import Tally
 from creto.metering.event_store import EventRow
-from creto.metering.rounding import precise
+from creto.metering.rounding import ZERO, precise
 from creto.metering.types import Aggregation, Meter
 
 NUMBER_CHARS_MAX = 40  # as `parse_amount` reads them
@@ -151,16 +151,32 @@ def tells(meter: Meter) -> bool:
     return simple and plain and meter.amount_property is None
 
 
-def tally_of(meter: Meter, cell: Cell) -> Tally | None:
-    """A cell as the meter reads it; None if some of its events lack the property, so that each has to be looked at."""
-    if meter.property is None:
-        return Tally(count=cell.events)
-    value = cell.values.get(meter.property)
-    if cell.events == 0:
-        return Tally()
-    if value is None or value.events != cell.events:
-        return None
-    return Tally(count=cell.events, total=value.total, maximum=value.maximum)
+class Reading:
+    """What a meter reads of cells, one after the other."""
+
+    __slots__ = ("events", "maximum", "total")
+
+    def __init__(self) -> None:
+        self.events = 0
+        self.total = ZERO
+        self.maximum: Decimal | None = None
+
+    def add(self, cell: Cell, property: str | None) -> bool:
+        """False if some of its events lack the property, so that each has to be looked at."""
+        self.events += cell.events
+        if property is None or not cell.events:
+            return True
+        value = cell.values.get(property)
+        if value is None or value.events != cell.events:
+            return False
+        self.total += value.total
+        if self.maximum is None or value.maximum > self.maximum:
+            self.maximum = value.maximum
+        return True
+
+    @property
+    def tally(self) -> Tally:
+        return Tally(count=self.events, total=self.total, maximum=self.maximum)
 
 
 class Span(msgspec.Struct, frozen=True):

@@ -14,7 +14,7 @@ from typing import Protocol
 from msgspec.structs import replace
 
 from creto.common import wire
-from creto.common.errors import NhiError, SignatureVerificationFailed, Unauthorized
+from creto.common.errors import EnablementError, SignatureVerificationFailed, Unauthorized
 from creto.common.ids import AgentId, TenantId
 from creto.contracts import MessageBillableEvent
 from creto.metering.types import UsageEvent
@@ -27,7 +27,7 @@ UNKNOWN = "PL-102"
 
 class EventTrust(Protocol):
     def check(self, tenant: TenantId, event: UsageEvent) -> None:
-        """Raises SignatureVerificationFailed MT-401, Unauthorized MT-403, or NhiError PL-102 for an agent nobody knows."""
+        """Raises SignatureVerificationFailed MT-401, Unauthorized MT-403, or NotFound PL-102 for an agent nobody knows."""
         ...
 
 
@@ -65,7 +65,7 @@ class NhiTrust:
             return
         try:
             self._nhi.validate_signature(event.agent_nhi, signed_bytes(event), signature, USAGE_CONTEXT, tenant=tenant)
-        except (SignatureVerificationFailed, Unauthorized, NhiError) as error:
+        except EnablementError as error:
             raise SignatureVerificationFailed(
                 "MT-401", "the event's signature is not valid", field="signature", caused_by=error
             ) from error

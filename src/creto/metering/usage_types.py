@@ -6,6 +6,7 @@ from decimal import Decimal
 from enum import IntEnum, StrEnum
 
 import msgspec
+from msgspec.structs import replace
 
 from creto.common.errors import ErrorBody, InvalidInput
 from creto.common.ids import AgentId, EventId, SubscriptionId, TenantId
@@ -15,6 +16,7 @@ from creto.metering.attribution import CostNode
 from creto.metering.periods import Period
 from creto.metering.types import ChargeId, Meter
 from creto.platform.audit.batch import BatchProof
+from creto.platform.audit.proof import InclusionProof
 from creto.store.types import EntryId
 
 # Events in
@@ -91,6 +93,10 @@ class EventProof(msgspec.Struct, frozen=True):
 
     entry_id: EntryId
     batch: BatchProof
+
+    def within(self, entry: InclusionProof) -> InclusionProof:
+        """Both in one file: from the event to the log's checkpoint."""
+        return replace(entry, batch=self.batch)
 
 
 class DeadUsage(msgspec.Struct, frozen=True):

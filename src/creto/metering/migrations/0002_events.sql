@@ -18,7 +18,7 @@ CREATE TABLE metering_member (
 --sqlite WITHOUT ROWID
 ;
 
--- What came together: one entry of the ledger. `folded`: its events are in the running totals.
+-- What came together: one entry of the ledger. `folded`: its events are in the running totals and have places.
 CREATE TABLE metering_batch (
 --sqlite   batch INTEGER PRIMARY KEY AUTOINCREMENT,
 --postgres batch BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -70,7 +70,19 @@ CREATE TABLE metering_event (
 --postgres CREATE TABLE metering_event_5 PARTITION OF metering_event FOR VALUES WITH (MODULUS 8, REMAINDER 5);
 --postgres CREATE TABLE metering_event_6 PARTITION OF metering_event FOR VALUES WITH (MODULUS 8, REMAINDER 6);
 --postgres CREATE TABLE metering_event_7 PARTITION OF metering_event FOR VALUES WITH (MODULUS 8, REMAINDER 7);
-CREATE INDEX metering_event_chain ON metering_event (chain, happened_at);
+
+-- Where the events of a chain stand, in the order of time. Written when a batch is folded: there, many events change a page at once.
+CREATE TABLE metering_place (
+  chain BYTEA NOT NULL,
+  happened_at BIGINT NOT NULL,
+  batch BIGINT NOT NULL,
+  place BIGINT NOT NULL,
+  agent BIGINT NOT NULL,
+  tenant TEXT NOT NULL,
+  PRIMARY KEY (chain, happened_at, batch, place)
+)
+--sqlite WITHOUT ROWID
+;
 
 -- Signatures of events that were signed one by one; they are as long as twenty events.
 CREATE TABLE metering_signature (
