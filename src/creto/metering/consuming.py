@@ -16,8 +16,8 @@ from creto.common.errors import EnablementError, ErrorBody, NotFound
 from creto.common.fingerprint import fingerprint
 from creto.common.ids import AgentId, TenantId, checked_tenant
 from creto.common.limits import PAGE_ITEMS_DEFAULT, USAGE_UNKNOWN_TRIES
+from creto.metering.core import paged
 from creto.metering.ingesting import Ingesting
-from creto.metering.subscribing import paged
 from creto.metering.trust import UNKNOWN
 from creto.metering.usage_types import DeadUsage, Ingested
 from creto.store.types import ReadTx, Tx
