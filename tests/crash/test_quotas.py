@@ -1,7 +1,7 @@
 """Nodes that hold leases are killed: the limit is never exceeded, and what they had not spent comes back.
 
-    a run      a process spends one unit at a time and says so; it is killed -9 in the middle, with drawn units in its memory
-    the check  all that was said and all that is left make up the limit, but for the one act of each run that it could not say any more
+a run      a process spends one unit at a time and says so; it is killed -9 in the middle, with drawn units in its memory
+the check  all that was said and all that is left make up the limit, but for the one act of each run that it could not say any more
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ async def test_after_the_machine_went_down_all_that_was_drawn_is_used(make_store
 async def test_an_idle_lease_goes_back(make_store: MakeStore) -> None:
     """Nothing stays with a node that does not use it for longer than a lease."""
     clock = ManualClock()
-    quotas = Quotas(make_store(parts=PARTS), clock, lease_s=lambda: 60)
+    quotas = Quotas(make_store(parts=PARTS), clock, lease_s=lambda: 60, now=clock.now)
     await quotas.put_quota(TENANT, Quota(quota_id="q", limits=(Limit(1_000, Window(WindowUnit.DAY)),)), by=HUMAN)
     assert passes(quotas, 1)
     for _ in range(3):

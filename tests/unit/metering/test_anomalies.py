@@ -109,7 +109,9 @@ def learnt(watch: Watch, each_hour: int = 20) -> int:
 def test_a_runaway_is_told_before_the_hour_is_over_and_once() -> None:
     watch = Watch()
     now = learnt(watch)
-    alarms = [(n, found) for n in range(400) if (found := watch.observe(TENANT, BOT, now + n * HOUR // 400)) is not None]
+    alarms = [
+        (n, found) for n in range(400) if (found := watch.observe(TENANT, BOT, now + n * HOUR // 400)) is not None
+    ]
 
     ((n, found),) = alarms
     assert isinstance(found, Runaway)

@@ -33,6 +33,7 @@ from creto.metering import (
 from creto.metering.leases_journal import AnonymousCells
 from creto.metering.quota import Crossed, Taken
 from creto.metering.quota_counters import Counters
+from creto.metering.quota_pace import Pace
 from creto.metering.quota_rules import Definitions, rate_of
 from creto.metering.quota_upkeep import Upkeep
 from creto.platform.consensus.testing import ManualClock
@@ -77,7 +78,7 @@ class Desk:
 
     def node(self, name: str, cells: int = 1_000) -> QuotaBook:
         return QuotaBook(
-            name, self.clock, self.limits, Counters(AnonymousCells(cells)), lambda _: (self.known, True), crossed=self.told.extend
+            name, self.clock.now, self.limits, Counters(AnonymousCells(cells)), lambda _: (self.known, True), crossed=self.told.extend
         )  # fmt: skip
 
     def reserve(self, amount: int = 1, agent: AgentId = BOT, by: ValidatedChain | None = None, **more: Any) -> Any:
@@ -422,3 +423,14 @@ def test_messages_are_counted_by_their_kind() -> None:
         ),
     )  # fmt: skip
     assert asyncio.run(messages.track_message_event(TENANT, event)) == "k"
+
+
+def test_time_is_carried_on_by_ticks_between_two_readings() -> None:
+    clock, ticks = ManualClock(), [0]
+    pace = Pace(clock, lambda: ticks[0])
+    began = pace.now()
+    clock.advance(DAY)
+    ticks[0] += 9 * 1_000_000
+    assert pace.now() == began + 9 * 1_000_000
+    ticks[0] += 2 * 1_000_000
+    assert pace.now() - began >= DAY
