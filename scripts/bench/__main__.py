@@ -14,7 +14,7 @@ import msgspec
 import scripts.bench
 from scripts.bench.measure import FULL, HEADER, QUICK, Row, Scale, line
 
-SHARED = {"__main__", "beside", "measure", "peers"}
+SHARED = {"__main__", "beside", "measure", "peers", "peers_quota"}
 
 
 def parts() -> list[str]:

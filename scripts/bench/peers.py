@@ -16,6 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from peers_quota import limits_memory, litellm_session  # beside this script
+
 BLOCKS = 8
 RULES = 1_000
 
@@ -200,11 +202,14 @@ def main(seconds: float) -> None:
         ("agt policy", lambda: agt_policy(RULES, seconds)),
         ("agt delegation", lambda: agt_delegation(BLOCKS, seconds)),
         ("agt audit", lambda: agt_audit(3_000, seconds)),
+        ("limits", lambda: limits_memory(seconds)),
+        ("litellm", lambda: litellm_session(seconds)),
     ]
     for key, measure in wanted:
         try:
             for name, value in measure().items():
-                told = f"{key} proof" if "proof" in name else f"{key} verify" if "verify" in name else key
+                what = next((word for word in ("proof", "verify", "overspend") if word in name), "")
+                told = f"{key} {what}".rstrip()
                 print(json.dumps({"key": told, "name": name, "us": value}), flush=True)
         except Exception as error:  # noqa: BLE001 - whatever a peer raises is said in its place
             print(json.dumps({"key": key, "name": key, "error": f"{type(error).__name__}: {error}"}), flush=True)

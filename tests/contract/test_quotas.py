@@ -21,6 +21,7 @@ from creto.metering.quota import Taken
 from creto.platform.consensus.testing import ManualClock
 from creto.store import Store
 from creto.store.types import Position
+from tests.contract.buses import eventually
 from tests.contract.processes import line, python_module, say
 from tests.contract.stores import MakeStore
 from tests.limits import LocalLimits
@@ -56,7 +57,7 @@ class Nodes:
     def node(self, folder: Path | None = None) -> Quotas:
         store = self._make_store(parts=PARTS)
         self.stores.append(store)
-        quotas = Quotas(store, self.clock, limits=self.limits(), folder=folder)
+        quotas = Quotas(store, self.clock, limits=self.limits(), folder=folder, now=self.clock.now)
         self.open.callback(quotas.close)
         return quotas
 
@@ -221,11 +222,13 @@ async def test_each_mark_is_told_of_once(nodes: Nodes) -> None:
     def notices(tx: Any) -> list[str]:
         return [row.subject for row in tx.outbox_tail(Position(), 1_000) if row.subject == "metering.quotas.notices"]
 
-    await one.put_rate(TENANT, Rate(counts="x", micros=1), by=HUMAN)  # behind all that was told
-    await other.put_rate(TENANT, Rate(counts="x", micros=1), by=HUMAN)
-    while len(found := await nodes.stores[0].read(notices)) < 2:
-        await asyncio.sleep(0)
-    assert len(found) == 2
+    async def both_told() -> bool:
+        return len(await nodes.stores[0].read(notices)) >= 2
+
+    await eventually(both_told, "two notices")
+    for quotas in (one, other):
+        await quotas.put_rate(TENANT, Rate(counts="x", micros=1), by=HUMAN)  # behind all that was told
+    assert len(await nodes.stores[0].read(notices)) == 2
 
 
 async def test_a_node_that_closes_leaves_only_what_it_spent(nodes: Nodes, tmp_path: Path) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from scripts.bench.measure import FULL, Row, Scale
-from scripts.bench.metering import invoices, papers, questions, usage
+from scripts.bench.metering import invoices, papers, questions, quotas, usage
 
-MODULES = (usage, questions, invoices, papers)
+MODULES = (quotas, usage, questions, invoices, papers)
 
 
 def rows(scale: Scale = FULL) -> Iterator[Row]:

@@ -1,6 +1,6 @@
 """Quotas inside the call: reserve, settle or release, from this process's own leases.
 
-    book = QuotaBook(clock, limits, definitions)         # a QuotaHook: authz asks it on every allowed check
+    book = QuotaBook(node, Pace(clock).now, limits, counters, definitions)    # a QuotaHook: authz asks it on every allowed check
     held = book.reserve(tenant, agent, chain, "inference.call", resource, 1_200)
     book.settle(held, 950)                                # it took less than was reserved
 
@@ -31,11 +31,11 @@ from creto.common.limits import (
     QUOTA_STRIPES,
     QUOTA_TRIES_MAX,
 )
-from creto.common.timestamps import MILLISECOND, SECOND, Clock, ConsensusTimestamp
+from creto.common.timestamps import MILLISECOND, SECOND, ConsensusTimestamp
 from creto.metering import overflow, quota_rules
 from creto.metering.leases import Drawn, SharedLimits, Wish
 from creto.metering.quota_counters import RETIRED, Counter, Counters, Plan
-from creto.metering.quota_rules import Counted, Definitions, Mismatch
+from creto.metering.quota_rules import Definitions, Mismatch
 from creto.metering.quota_types import Ask
 from creto.platform.nhi import ValidatedChain
 from creto.security.authz.types import (
@@ -92,7 +92,7 @@ class QuotaBook:
     def __init__(
         self,
         node: str,
-        clock: Clock,
+        now: Callable[[], int],
         limits: SharedLimits,
         counters: Counters,
         definitions: Callable[[TenantId], tuple[Definitions, bool]],
@@ -103,7 +103,7 @@ class QuotaBook:
         self.node = node
         self.limits = limits
         self.counters = counters
-        self._clock = clock
+        self._now = now
         self._definitions = definitions
         self._crossed = crossed
         self._lacking = lacking
@@ -134,7 +134,7 @@ class QuotaBook:
         *,
         approved: bool = False,
     ) -> Reservation | QuotaDenied | RequiresOversight:
-        now = self._clock.now()
+        now = self._now()
         try:
             plan = self._plans[tenant][action][chain.links if chain is not None and chain.links else agent]
             if plan.until <= now or amount < 0:
@@ -190,7 +190,7 @@ class QuotaBook:
         self, tenant: TenantId, agent: AgentId, event_type: str, chain: ValidatedChain | None = None, amount: int = 1
     ) -> QuotaDecision:
         """Whether an act would be let through now, and which counter has the least left. Nothing is taken."""
-        now = self._clock.now()
+        now = self._now()
         try:
             plan = self._plans[tenant][event_type][chain.links if chain is not None and chain.links else agent]
             if plan.until <= now or plan.epoch != self.counters.epoch:
@@ -252,7 +252,7 @@ class QuotaBook:
         *,
         approved: bool,
     ) -> Reservation | QuotaDenied | RequiresOversight:
-        now = self._clock.now()
+        now = self._now()
         plan = self._plan(tenant, agent, chain, action, amount, now)
         if isinstance(plan, QuotaDenied):
             return plan
@@ -280,7 +280,7 @@ class QuotaBook:
                     return Found(tuple(chosen), plan.weights, outcome)
                 refused = None
                 for index in self._still_short(short, chosen, plan, amount, now):
-                    turned = self._beyond(plan.counted[index], chosen[index], now, approved=approved)
+                    turned = self._beyond(chosen[index], now, approved=approved)
                     if isinstance(turned, Short):
                         if refused is None or overflow.stricter(refused.outcome, turned.outcome) is turned.outcome:
                             refused = turned
@@ -337,15 +337,13 @@ class QuotaBook:
             self._crossed(marks)
         return drawn
 
-    def _beyond(
-        self, counted: Counted, counter: Counter, now: int, *, approved: bool
-    ) -> tuple[Counter, QuotaOutcome] | Short:
+    def _beyond(self, counter: Counter, now: int, *, approved: bool) -> tuple[Counter, QuotaOutcome] | Short:
         """The lane of a counter that is full, and on which terms; or why there is none."""
         if counter.beyond:
-            full = self.counters.find(counter.tenant, counted.key) or counter
+            full = self.counters.find(counter.tenant, quota_rules.within(counter.key)) or counter
             return Short(full, overflow.exhausted(counter.overflow), counter.resets_at)
         terms = overflow.beyond(counter.overflow, approved=approved)
-        found = quota_rules.lane(counted, now)
+        found = quota_rules.lane(counter.counted, now)
         if not terms.allowed or found is None:
             return Short(counter, terms, counter.resets_at)
         return self.counters.get(counter.tenant, found), terms

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Protocol
 
 from creto.common.errors import ConnectionFailed
@@ -30,10 +31,11 @@ class Counter:
     """What this process knows of one limit of one subject in one window. Its room is in the cell of its slot."""
 
     __slots__ = (
-        "beyond", "full_need", "full_until", "idle_room", "key", "limit", "marks", "name", "overflow", "owner", "quota_id",
+        "beyond", "counted", "full_need", "full_until", "idle_room", "key", "limit", "marks", "name", "overflow", "owner", "quota_id",
         "resets_at", "slot", "starts_at", "taken", "tenant", "told",
     )  # fmt: skip
 
+    counted: Counted
     limit: int
     marks: tuple[int, ...]
     overflow: OverflowAction
@@ -57,6 +59,7 @@ class Counter:
 
     def refresh(self, counted: Counted) -> None:
         """The quota was changed."""
+        self.counted = counted
         self.limit, self.marks, self.overflow = counted.limit, counted.marks, counted.overflow
         self.full_until = 0
 
@@ -64,21 +67,26 @@ class Counter:
 class Plan:
     """All counters that one kind of act of one chain touches, flat."""
 
-    __slots__ = ("chain", "costs", "counted", "counters", "epoch", "event_type", "rate", "slots", "until", "weights")
+    __slots__ = ("chain", "costs", "counters", "epoch", "event_type", "rate", "slots", "until", "weights")
 
     def __init__(
         self, pairs: list[tuple[Counted, Counter]], chain: tuple[AgentId, ...], event_type: str, epoch: int, until: int
     ) -> None:
         pairs = sorted(pairs, key=lambda pair: pair[0].weight != 1)  # stable: acts first, then what counts money
-        self.counted = tuple(counted for counted, _ in pairs)
         self.counters = tuple(counter for _, counter in pairs)
-        self.weights = tuple(counted.weight for counted in self.counted)
+        self.weights = shared(tuple(counted.weight for counted, _ in pairs))
         self.slots = tuple(c.slot for c, w in zip(self.counters, self.weights, strict=True) if w == 1)
         self.costs = tuple(c.slot for c, w in zip(self.counters, self.weights, strict=True) if w != 1)
         self.rate = max(self.weights, default=1)
         self.chain, self.event_type = chain, event_type
         self.epoch = epoch
         self.until = until
+
+
+@lru_cache(maxsize=1_024)
+def shared(weights: tuple[int, ...]) -> tuple[int, ...]:
+    """The same object for the same weights: a million plans have a few kinds."""
+    return weights
 
 
 class Counters:

@@ -18,6 +18,7 @@ from creto.platform.nhi import ValidatedChain, scope
 
 BUDGET = "budget"  # the quota that a delegation link is
 EVERYBODY = STAR
+BEYOND = "/beyond/"
 
 
 class Definitions(msgspec.Struct, frozen=True):
@@ -106,9 +107,14 @@ def lane(beyond: Counted, now: int) -> Counted | None:
     window = found.window or beyond.window
     period = window.period(now)
     return msgspec.structs.replace(
-        beyond, key=f"{beyond.key}/beyond/{window.key}/{period.start}", limit=found.limit, window=window, period=period,
+        beyond, key=f"{beyond.key}{BEYOND}{window.key}/{period.start}", limit=found.limit, window=window, period=period,
         marks=found.marks, beyond=True,
     )  # fmt: skip
+
+
+def within(key: str) -> str:
+    """The counter whose lane this is."""
+    return key.partition(BEYOND)[0]
 
 
 def budgets(chain: ValidatedChain, rate: Rate | None) -> list[Counted] | Mismatch:

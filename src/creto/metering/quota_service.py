@@ -34,6 +34,7 @@ from creto.metering.leases_journal import AnonymousCells, Journal, reclaim
 from creto.metering.leases_store import StoreLimits
 from creto.metering.quota import Crossed, QuotaBook, Taken
 from creto.metering.quota_counters import Counter, Counters
+from creto.metering.quota_pace import Pace
 from creto.metering.quota_rules import Definitions
 from creto.metering.quota_types import Hold, Limit, Quota, QuotaNotice, QuotaUsage, Rate, Window
 from creto.metering.quota_upkeep import Upkeep
@@ -64,6 +65,7 @@ class Quotas:
         limits: SharedLimits | None = None,
         folder: Path | None = None,
         lease_s: Callable[[], int] = lambda: 60,
+        now: Callable[[], int] | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -76,7 +78,13 @@ class Quotas:
         self._known: dict[TenantId, Definitions] = {}
         self._reading = threading.Lock()
         self.book = QuotaBook(
-            node, clock, self._limits, Counters(memory), self._definitions, crossed=self._tell, lacking=self._ask_others
+            node,
+            now or Pace(clock).now,
+            self._limits,
+            Counters(memory),
+            self._definitions,
+            crossed=self._tell,
+            lacking=self._ask_others,
         )
         self.upkeep = Upkeep(self.book, clock, lease_s, folder, self._expire_holds)
         store.on_signal(CHANGED, self._on_changed)

@@ -1,0 +1,310 @@
+"""Cost triggers on both engines: what crosses a threshold, what waits, and how a decision ends the waiting."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from creto.common import wire
+from creto.common.envelope import EventEnvelope
+from creto.common.errors import AlreadyExists, InvalidInput, NotFound, QuotaExceeded, Unauthorized
+from creto.common.ids import AgentId, EventId, PolicyId, RequestId, TenantId
+from creto.common.timestamps import DAY, HOUR
+from creto.contracts import (
+    AnomalyDetected,
+    BillableEvent,
+    BillingPeriod,
+    Block,
+    CostThreshold,
+    CostThresholdExceededEventV2,
+    CostThresholdType,
+    CostTriggerV2,
+    DecisionApproved,
+    DecisionDenied,
+    DecisionEscalated,
+    NotifyOnly,
+    PeriodLimit,
+    RequireApproval,
+    ThresholdAction,
+    TransactionLimit,
+)
+from creto.metering import Costs, CostTriggers, Held, Threshold, Watch
+from creto.platform.consensus.testing import ManualClock
+from creto.store import Store
+from creto.store.types import Position, Tx
+from tests.contract.stores import MakeStore
+from tests.unit.metering.examples import AGENT, CHILD, HUMAN, TENANT, D, event
+
+PARTS = ("creto.store", "creto.metering")
+MONTH = BillingPeriod.CURRENT_MONTH
+CFO = RequireApproval(approvers=("cfo@company.com",))
+
+
+class Kept(Held):
+    """Ingestion, as far as it concerns events that wait: they count when they are finalised."""
+
+    def __init__(self, costs: Costs) -> None:
+        self.costs = costs
+        self.waiting: dict[EventId, BillableEvent] = {}
+        self.done: dict[EventId, str] = {}
+
+    def hold(self, tx: Tx, tenant: TenantId, event: BillableEvent) -> None:
+        self.waiting[event.event_id] = event
+
+    def finalize(self, tx: Tx, tenant: TenantId, event_id: EventId) -> None:
+        self.costs.add(tx, tenant, [self.waiting[event_id]])
+        self.done[event_id] = "finalized"
+
+    def discard(self, tx: Tx, tenant: TenantId, event_id: EventId, reason: str) -> None:
+        self.done[event_id] = reason
+
+
+class Desk:
+    def __init__(self, store: Store, clock: ManualClock) -> None:
+        self.store = store
+        self.clock = clock
+        self.costs = Costs(store, clock)
+        self.kept = Kept(self.costs)
+        self.watch = Watch()
+        self.triggers = CostTriggers(store, clock, self.costs, self.watch, self.kept)
+
+    async def threshold(
+        self, limit: str, kind: CostThresholdType = CostThresholdType.PER_MONTH, action: ThresholdAction = CFO, **more: Any
+    ) -> None:  # fmt: skip
+        threshold = CostThreshold(
+            threshold_id=more.pop("name", "t"), threshold_type=kind, limit=D(limit), currency="USD", action=action
+        )
+        await self.triggers.put_threshold(TENANT, Threshold(threshold=threshold, **more), by=HUMAN)
+
+    def event(self, amount: str, *, id: str = "e", agent: str = AGENT, **more: Any) -> BillableEvent:
+        chain = (HUMAN, AGENT) if agent == AGENT else (HUMAN, AGENT, CHILD)
+        return event(self.clock.now(), id=id, agent=agent, chain=chain, type="payment", amount=amount, **more)
+
+    async def spend(self, amount: str, **more: Any) -> None:
+        spent = self.event(amount, **more)
+        await self.store.write(lambda tx: self.costs.add(tx, TENANT, [spent]))
+
+    async def ingest(self, taken: BillableEvent) -> Any:
+        """As ingestion does it: a decision first, then the event counts or waits."""
+
+        def take(tx: Tx) -> Any:
+            trigger = self.triggers.consider(tx, TENANT, taken)
+            if trigger is None:
+                self.costs.add(tx, TENANT, [taken])
+            return trigger
+
+        return await self.store.write(take)
+
+    def check(self, amount: str, period: BillingPeriod = MONTH, **more: Any) -> Any:
+        return self.triggers.check_cost_threshold(TENANT, self.event(amount, **more), period)
+
+    async def published(self) -> list[CostThresholdExceededEventV2]:
+        rows = await self.store.read(lambda tx: tx.outbox_tail(Position(), 1_000))
+        return [
+            wire.decode(row.payload, EventEnvelope[CostThresholdExceededEventV2]).payload
+            for row in rows
+            if row.subject == "metering.thresholds.exceeded"
+        ]
+
+
+@pytest.fixture
+def desk(make_store: MakeStore) -> Desk:
+    return Desk(make_store(parts=PARTS), ManualClock())
+
+
+def test_it_is_what_the_contract_says(desk: Desk) -> None:
+    triggers: CostTriggerV2 = desk.triggers
+    assert triggers.check_batch(TENANT, [], MONTH) == []
+
+
+async def test_below_a_limit_nothing_triggers_and_above_it_does(desk: Desk) -> None:
+    await desk.threshold("10000")
+    assert desk.check("5000") is None
+    assert desk.check("10000") is None
+    trigger = desk.check("15000.0")
+    assert (trigger.current_cost, trigger.threshold, trigger.currency) == (15_000, 10_000, "USD")
+    assert trigger.reason == PeriodLimit(accumulated=D(15_000), limit=D(10_000), period=MONTH)
+    assert desk.check("15000", BillingPeriod.CURRENT_HOUR) is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "period", "later"),
+    [
+        (CostThresholdType.PER_HOUR, BillingPeriod.CURRENT_HOUR, HOUR),
+        (CostThresholdType.PER_DAY, BillingPeriod.CURRENT_DAY, DAY),
+        (CostThresholdType.PER_MONTH, BillingPeriod.CURRENT_MONTH, 31 * DAY),
+        (CostThresholdType.LIFETIME, BillingPeriod.LIFETIME, None),
+    ],
+)
+async def test_costs_add_up_until_their_period_ends(
+    desk: Desk, kind: CostThresholdType, period: BillingPeriod, later: int | None
+) -> None:
+    await desk.threshold("10", kind)
+    await desk.spend("6.50")
+    assert desk.check("3.50", period) is None
+    assert desk.check("3.51", period).current_cost == D("10.01")
+    desk.clock.advance(later or 400 * DAY)
+    assert (desk.check("10", period) is None) == (later is not None)
+
+
+async def test_a_single_transaction_has_its_own_limit(desk: Desk) -> None:
+    await desk.threshold("10", CostThresholdType.PER_TRANSACTION)
+    await desk.spend("100")
+    assert desk.check("10") is None
+    assert desk.check("10.5").reason == TransactionLimit(amount=D("10.5"), limit=D(10))
+
+
+async def test_what_those_below_spend_counts_for_who_is_named(desk: Desk) -> None:
+    await desk.threshold("10", agent=AGENT, policy_id=PolicyId("board"))
+    await desk.spend("6", agent=CHILD)
+    await desk.spend("3")
+    assert desk.check("1", agent=CHILD) is None
+    assert desk.check("2", agent=CHILD).policy_id == "board"
+    mine = desk.triggers.get_accumulated_cost(TENANT, AGENT, MONTH)
+    assert (mine.total_cost, mine.by_event_type) == (9, {"payment": D(9)})
+    assert desk.triggers.get_accumulated_cost(TENANT, CHILD, BillingPeriod.CURRENT_YEAR).total_cost == 6
+    assert desk.triggers.get_accumulated_cost(TENANT, HUMAN, BillingPeriod.CURRENT_QUARTER).total_cost == 9
+    assert desk.triggers.get_accumulated_cost(TENANT, HUMAN, MONTH, "EUR").total_cost == 0
+
+
+async def test_what_another_node_adds_is_seen(desk: Desk, make_store: MakeStore) -> None:
+    other = Desk(make_store(parts=PARTS), desk.clock)
+    await desk.threshold("10")
+    assert other.check("10") is None
+    await desk.spend("0.000001")
+    await desk.store.settled(5)
+    assert other.check("10").current_cost == D("10.000001")
+    assert desk.check("10").current_cost == D("10.000001")
+
+
+async def test_what_is_voided_does_not_count(desk: Desk) -> None:
+    await desk.threshold("10")
+    spent = desk.event("8")
+    await desk.store.write(lambda tx: desk.costs.add(tx, TENANT, [spent]))
+    assert desk.check("8") is not None
+    await desk.store.write(lambda tx: desk.costs.add(tx, TENANT, [spent], sign=-1))
+    assert desk.check("8") is None
+
+
+async def test_the_strictest_of_several_answers(desk: Desk) -> None:
+    await desk.threshold("1", name="tell", action=NotifyOnly(channels=("slack",)), policy_id=PolicyId("tell"))
+    await desk.threshold("5", name="ask", policy_id=PolicyId("ask"))
+    await desk.threshold("50", name="stop", action=Block(), policy_id=PolicyId("stop"))
+    assert [desk.check(amount).policy_id for amount in ("2", "6", "51")] == ["tell", "ask", "stop"]
+    named = [one.threshold for one in await desk.triggers.thresholds(TENANT)]
+    found = desk.triggers.check_multiple_thresholds(TENANT, desk.event("6"), named)
+    assert [trigger.threshold for trigger in found] == [5, 1]
+
+
+async def test_a_batch_is_as_one_after_the_other(desk: Desk) -> None:
+    await desk.threshold("10")
+    events = [desk.event(amount, id=f"e{n}") for n, amount in enumerate(("4", "7", "6", "1"))]
+    found = desk.triggers.check_batch(TENANT, events, MONTH)
+    assert [trigger and trigger.current_cost for trigger in found] == [None, 11, None, 11]
+
+
+async def test_tokens_and_currencies(desk: Desk) -> None:
+    await desk.threshold("0.000002", CostThresholdType.PER_TRANSACTION)
+    use = desk.event("0")
+    cheap = event(use.timestamp, type="inference", cost_usd="0.0000024")
+    dear = event(use.timestamp, type="inference", cost_usd="0.0000026")
+    other = event(use.timestamp, type="payment", amount=5, currency="EUR")
+    nothing = event(use.timestamp, type="payment", amount="a lot")
+    asked = [desk.triggers.check_cost_threshold(TENANT, one, MONTH) for one in (cheap, dear, other, nothing)]
+    assert [one is not None for one in asked] == [False, True, False, False]
+
+
+async def test_an_event_waits_for_its_decision_and_counts_when_it_is_approved(desk: Desk) -> None:
+    await desk.threshold("10000", action=CFO)
+    payment = desk.event("50000", id="pay")
+    trigger = await desk.ingest(payment)
+    assert trigger.current_cost == 50_000
+    assert list(desk.kept.waiting) == ["pay"]
+    (published,) = await desk.published()
+    assert published.triggering_event == payment
+    assert published.cost_breakdown is not None
+    assert (published.threshold.action, published.current_cost, published.period) == (CFO, 50_000, MONTH)
+    assert desk.triggers.get_accumulated_cost(TENANT, AGENT, MONTH).total_cost == 0
+
+    with pytest.raises(AlreadyExists):  # it waits already
+        await desk.ingest(payment)
+    await desk.triggers.awaits(TENANT, EventId("pay"), RequestId("req-1"))
+    (waiting,) = await desk.triggers.waiting(TENANT)
+    assert (waiting.event_id, waiting.request_id) == ("pay", "req-1")
+    assert await desk.triggers.on_decision(TENANT, RequestId("req-1"), DecisionEscalated(next_tier="ceo"))
+    assert await desk.triggers.on_decision(TENANT, RequestId("req-1"), DecisionApproved())
+    assert not await desk.triggers.on_decision(TENANT, RequestId("req-1"), DecisionApproved())
+
+    assert desk.kept.done == {"pay": "finalized"}
+    assert desk.triggers.get_accumulated_cost(TENANT, AGENT, MONTH).total_cost == 50_000
+
+
+async def test_a_denied_event_never_counts(desk: Desk) -> None:
+    await desk.threshold("1")
+    await desk.ingest(desk.event("2", id="pay"))
+    await desk.triggers.awaits(TENANT, EventId("pay"), RequestId("r"))
+    await desk.triggers.on_decision(TENANT, RequestId("r"), DecisionDenied(reason="no"))
+    assert desk.kept.done == {"pay": "no"}
+    assert await desk.triggers.waiting(TENANT) == []
+    assert desk.triggers.get_accumulated_cost(TENANT, AGENT, MONTH).total_cost == 0
+
+
+async def test_who_only_wants_to_know_is_told_once_in_a_period(desk: Desk) -> None:
+    await desk.threshold("1", action=NotifyOnly(channels=("slack",)))
+    assert [await desk.ingest(desk.event("1", id=f"e{n}")) for n in range(4)] == [None] * 4
+    assert [found.current_cost for found in await desk.published()] == [2]
+    desk.clock.advance(31 * DAY)
+    await desk.ingest(desk.event("2", id="later"))
+    assert len(await desk.published()) == 2
+
+
+async def test_what_is_blocked_leaves_nothing(desk: Desk) -> None:
+    await desk.threshold("1", action=Block())
+    with pytest.raises(QuotaExceeded) as refused:
+        await desk.ingest(desk.event("2"))
+    assert (refused.value.limit, refused.value.used) == (1_000_000, 2_000_000)
+    assert (desk.kept.waiting, await desk.published()) == ({}, [])
+
+
+async def test_an_anomaly_is_a_reason(desk: Desk) -> None:
+    for n in range(500):
+        desk.watch.observe(TENANT, AGENT, desk.clock.now(), fingerprint=1 if n else 2)
+    trigger = desk.check("0.01")
+    assert trigger.policy_id == "anomaly_policy"
+    assert isinstance(trigger.reason, AnomalyDetected)
+    assert 0 < trigger.reason.confidence <= Decimal(1)
+
+
+async def test_bad_questions_are_refused(desk: Desk) -> None:
+    with pytest.raises(Unauthorized):
+        desk.triggers.check_cost_threshold(TenantId("other"), desk.event("1"), MONTH)
+    with pytest.raises(InvalidInput):
+        await desk.threshold("-1")
+    with pytest.raises(NotFound):
+        await desk.triggers.awaits(TENANT, EventId("never"), RequestId("r"))
+    with pytest.raises(NotFound):
+        await desk.triggers.delete_threshold(TENANT, "never", by=HUMAN)
+    assert not await desk.triggers.finalize_event(TENANT, EventId("never"))
+
+
+async def test_a_deleted_threshold_holds_no_more(desk: Desk) -> None:
+    await desk.threshold("1")
+    assert desk.check("2") is not None
+    await desk.triggers.delete_threshold(TENANT, "t", by=HUMAN)
+    assert desk.check("2") is None
+
+
+async def test_old_hours_are_pruned_and_totals_stay(desk: Desk) -> None:
+    await desk.spend("5")
+    before = desk.clock.now() + 40 * DAY
+    assert await desk.store.write(lambda tx: desk.costs.prune(tx, before)) == 2 * 2
+    assert desk.triggers.get_accumulated_cost(TENANT, AGENT, BillingPeriod.LIFETIME).total_cost == 5
+
+
+async def test_other_tenants_see_none_of_it(desk: Desk) -> None:
+    await desk.spend("5")
+    other = TenantId("other")
+    assert desk.triggers.get_accumulated_cost(other, AgentId(AGENT), MONTH).total_cost == 0
+    assert await desk.triggers.thresholds(other) == []
