@@ -214,7 +214,7 @@ def of_costs(scale: Scale, folder: Path) -> Iterator[Row]:
             CostThresholdType.PER_MONTH,
         ):
             asked = CostThreshold(
-                threshold_id=kind, threshold_type=kind, limit=Decimal(DOLLAR), currency="USD", action=RequireApproval(approvers=())  # type: ignore[arg-type]
+                threshold_id=kind, threshold_type=kind, limit=Decimal(DOLLAR), currency="USD", action=RequireApproval(approvers=())
             )  # fmt: skip
             tx.run(
                 "INSERT INTO metering_threshold (tenant, threshold_id, body) VALUES (?, ?, ?)",
