@@ -7,7 +7,7 @@ import json
 import pytest
 from msgspec.structs import replace
 
-from creto.common.errors import NotFound
+from creto.common.errors import InvalidInput, NotFound
 from creto.common.ids import EventId, SubscriptionId
 from creto.common.timestamps import DAY
 from creto.metering import (
@@ -92,11 +92,16 @@ async def test_what_a_final_invoice_was_made_of_stays_provable(desk: Desk, folde
     for invoice in (january, february):
         assert (await desk.billing.reproduce_invoice(TENANT, invoice.invoice_id)).same
 
+    note = await desk.billing.credit_invoice(TENANT, january.invoice_id, [("use", D("0.50"))], by=HUMAN)
+    assert await desk.proved(note) == ["fixed", "kept", "void"]
+    with pytest.raises(InvalidInput):
+        await desk.billing.reproduce_invoice(TENANT, note.invoice_id)
+
     told = await desk.billing.explain_line(TENANT, january.invoice_id, "use")
     assert told.root_holds
     assert {e.event_id: e.counted for e in told.events} == {"kept": 10, "void": 20, "fixed": 30}
     lines = (await desk.billing.explain_event(TENANT, EventId("fixed"))).lines
-    assert [(part.number, part.counted) for part in lines] == [("INV-000001", 30), ("INV-000002", 3)]
+    assert {(part.number, part.counted) for part in lines} == {("INV-000001", 30), ("INV-000002", 3), ("CN-000001", 30)}
     assert [p.number for p in (await desk.billing.explain_event(TENANT, EventId("late"))).lines] == ["INV-000002"]
 
 

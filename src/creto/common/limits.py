@@ -270,7 +270,6 @@ TOKEN_PRICES_MAX: Final = 10_000  # models of one price table; the public lists 
 SUBSCRIBE_KEY_S: Final = 7 * 86_400  # a saga that was interrupted is resumed within the week, as ingestion is
 INVOICES_REBOOKED_MAX: Final = 12  # final invoices that late events are looked for in: a year of months
 INVOICE_FILE_EVENTS_MAX: Final = 5_000  # events proved in one file: some 1.5 KiB each, which fits a body
-EVENTS_EXPLAINED_MAX: Final = 1_000  # events of a line shown at once: a page
 INVOICES_BEHIND_MAX: Final = 24  # periods of one subscription that one run catches up with: two years of months
 PARTY_LINES_MAX: Final = 8  # of an address: what fits an envelope's window, and a country
 PARTY_NAME_CHARS_MAX: Final = 200  # a line on paper takes some ninety

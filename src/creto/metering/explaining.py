@@ -14,10 +14,10 @@ import msgspec
 
 from creto.common.errors import InvalidInput, NotFound
 from creto.common.ids import EventId, TenantId, checked_tenant
-from creto.common.limits import EVENTS_EXPLAINED_MAX, INVOICE_FILE_EVENTS_MAX, PAGE_ITEMS_DEFAULT
+from creto.common.limits import INVOICE_FILE_EVENTS_MAX, PAGE_ITEMS_DEFAULT
 from creto.metering import store as rows
 from creto.metering.billing import Basis, bases
-from creto.metering.core import known
+from creto.metering.core import known, paged
 from creto.metering.corrections import subject
 from creto.metering.counting import heading_like
 from creto.metering.events import events_root
@@ -26,7 +26,7 @@ from creto.metering.invoice_file import LineEvent, encoded, event_proofs
 from creto.metering.invoice_pdf import to_pdf
 from creto.metering.invoices import Terms, draft, invoice_digest
 from creto.metering.invoicing import Invoicing
-from creto.metering.types import Invoice, InvoiceId, InvoiceStatus, Line, Subscription
+from creto.metering.types import Invoice, InvoiceId, InvoiceKind, InvoiceStatus, Line, Subscription
 from creto.platform.audit.proof import InclusionProof
 from creto.store.types import EntryId, ReadTx
 
@@ -55,8 +55,9 @@ class Explaining(Invoicing):
         self, tenant: TenantId, invoice_id: InvoiceId, line_id: str, *, after: int = 0, limit: int = PAGE_ITEMS_DEFAULT
     ) -> LineExplanation:
         """What is behind a line, with a page of its events; `after` is how many of them are known."""
-        if not 1 <= limit <= EVENTS_EXPLAINED_MAX:
-            raise InvalidInput.of("limit", got=limit, expected=f"1 to {EVENTS_EXPLAINED_MAX}", code="MT-400")
+        paged(limit)
+        if after < 0:
+            raise InvalidInput.of("after", got=after, expected="0 or above", code="MT-400")
 
         def look(tx: ReadTx) -> LineExplanation:
             invoice, terms = self._found(tx, checked_tenant(tenant), invoice_id)
@@ -88,19 +89,19 @@ class Explaining(Invoicing):
             if subscription_id is None:
                 return EventExplanation(event, None, ())
             subscription = known(rows.find_subscription(tx, tenant, subscription_id), subscription_id)
-            book = rows.invoices_of(tx, tenant, subscription_id)
-            standing = [(i, t) for i, t in book if i.status is not InvoiceStatus.VOID and event.timestamp in i.period]
-            if not standing:
-                standing = [self._previewed(tx, subscription, event.timestamp)]
-            originals = {invoice.invoice_id for invoice, _ in standing}
-            standing += [(i, t) for i, t in book if any(line.corrects in originals for line in i.lines)]
-            return EventExplanation(
-                event=event,
-                subscription_id=subscription_id,
-                lines=tuple(
-                    part for invoice, terms in standing for part in self._parts_of(tx, invoice, terms, event_id)
-                ),
-            )
+            book = [
+                (invoice, terms)
+                for invoice, terms in rows.invoices_of(tx, tenant, subscription_id)
+                if invoice.status is not InvoiceStatus.VOID
+            ]
+            own = {i.invoice_id for i, _ in book if event.timestamp in i.period}
+            concerned = [
+                (i, t) for i, t in book if i.invoice_id in own or any(line.corrects in own for line in i.lines)
+            ]
+            if not concerned:
+                concerned = [self._previewed(tx, subscription, event.timestamp)]
+            lines = (part for invoice, terms in concerned for part in self._parts_of(tx, invoice, terms, event_id))
+            return EventExplanation(event, subscription_id, tuple(lines))
 
         return await self._store.read(look)
 
@@ -109,6 +110,8 @@ class Explaining(Invoicing):
 
         def look(tx: ReadTx) -> Reproduced:
             invoice, terms = self._found(tx, checked_tenant(tenant), invoice_id)
+            if invoice.kind is InvoiceKind.CREDIT_NOTE:
+                raise InvalidInput.of("invoice_id", got="a credit note", expected="an invoice", code="MT-400")
             subscription = known(rows.find_subscription(tx, tenant, invoice.subscription_id), invoice.subscription_id)
             known_at = invoice.finalized_at or self._clock.now()
             _, own = self._lines(tx, subscription, invoice.period, terms, known_at, known_at)
@@ -183,7 +186,9 @@ class Explaining(Invoicing):
             found |= self._bases(tx, subscription, invoice, terms, at)
         for original in {line.corrects for line in lines if line.corrects is not None}:
             corrected, then = self._found(tx, invoice.tenant, original)
-            recount = self._bases(tx, subscription, corrected, then, at)
+            # A credit note gives back what was billed, a correction what the recount came to.
+            seen_at = corrected.finalized_at if invoice.kind is InvoiceKind.CREDIT_NOTE else at
+            recount = self._bases(tx, subscription, corrected, then, seen_at)
             for line in lines:
                 if line.corrects == original and subject(line) in recount:
                     found[line.line_id] = recount[subject(line)]
