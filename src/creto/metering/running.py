@@ -20,7 +20,7 @@ from creto.metering.core import paged
 from creto.metering.explaining import Explaining
 from creto.metering.periods import Period, period_at
 from creto.metering.subscriptions import billable, cycle_of
-from creto.metering.types import Invoice, InvoiceId, InvoiceKind, InvoiceStatus, Subscription
+from creto.metering.types import Invoice, InvoiceId, InvoiceStatus, Subscription
 from creto.store.types import ReadTx
 
 
@@ -67,9 +67,8 @@ class Running(Explaining):
 
     def _missing(self, tx: ReadTx, subscription: Subscription, now: int) -> Iterator[Period]:
         """Periods that are over, after the last that has an invoice, in which something could be billed."""
-        book = [i for i, _ in rows.invoices_of(tx, subscription.tenant, subscription.subscription_id)]
-        known = [i.period.end for i in book if i.kind is InvoiceKind.INVOICE]
-        at = max([*known, subscription.started_at])
+        last = rows.last_invoice(tx, subscription.tenant, subscription.subscription_id)
+        at = subscription.started_at if last is None else max(last.period.end, subscription.started_at)
         found = 0
         while found < INVOICES_BEHIND_MAX:
             period = period_at(cycle_of(self._plan_of(tx, subscription, at), subscription), at)
@@ -85,13 +84,15 @@ class Running(Explaining):
         self, subscription: Subscription, by: AgentId, grace_ns: int, series: str
     ) -> list[InvoiceId]:
         """Into grace, and out of it once it is over; the oldest first, so that numbers go with periods."""
-        book = await self.invoices(subscription.tenant, subscription.subscription_id)
+        waiting = await self._store.read(
+            lambda tx: rows.open_invoices(tx, subscription.tenant, subscription.subscription_id)
+        )
         final = []
-        for invoice in book:
-            if invoice.status is InvoiceStatus.DRAFT and self._over(invoice, subscription, 0):
-                await self.close_invoice(invoice.tenant, invoice.invoice_id, by=by)
-            elif invoice.status is not InvoiceStatus.GRACE:
+        for invoice in waiting:
+            if not self._over(invoice, subscription, 0):
                 continue
+            if invoice.status is InvoiceStatus.DRAFT:
+                await self.close_invoice(invoice.tenant, invoice.invoice_id, by=by)
             if self._over(invoice, subscription, grace_ns):
                 await self.finalize_invoice(invoice.tenant, invoice.invoice_id, by=by, series=series)
                 final.append(invoice.invoice_id)

@@ -1,6 +1,6 @@
 """The events of subscriptions, from rows: the `EventSource` of billing.
 
-INVARIANT: what it gives is what counts at the moment of the transaction: no held, void or corrected event, and no event of a subscription that
+INVARIANT: what it gives is what counts at the moment of the transaction, or counted at the instant that was asked for: no held, void or corrected event, and no event of a subscription that
 another one is billed for.
 """
 

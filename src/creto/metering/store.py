@@ -7,7 +7,7 @@ from typing import LiteralString
 from creto.common import wire
 from creto.common.ids import AgentId, SubscriptionId, TenantId
 from creto.metering.invoices import Terms
-from creto.metering.types import Invoice, InvoiceId, InvoiceStatus, Plan, PlanId, Subscription
+from creto.metering.types import Invoice, InvoiceId, InvoiceKind, InvoiceStatus, Plan, PlanId, Subscription
 from creto.store.types import EntryId, ReadTx, Tx
 
 INVOICE: LiteralString = "SELECT body, terms FROM metering_invoice WHERE tenant = ?"
@@ -107,6 +107,20 @@ def invoices_of(tx: ReadTx, tenant: TenantId, subscription_id: SubscriptionId) -
     """All invoices and credit notes of a subscription, by period."""
     sql: LiteralString = INVOICE + " AND subscription_id = ? ORDER BY period_start, invoice_id"
     return [read_invoice(*row) for row in tx.all(sql, tenant, subscription_id)]
+
+
+def last_invoice(tx: ReadTx, tenant: TenantId, subscription_id: SubscriptionId) -> Invoice | None:
+    """Of the latest period, void or not."""
+    sql: LiteralString = INVOICE + " AND subscription_id = ? AND kind = ? ORDER BY period_start DESC LIMIT 1"
+    row = tx.one(sql, tenant, subscription_id, InvoiceKind.INVOICE)
+    return None if row is None else read_invoice(*row)[0]
+
+
+def open_invoices(tx: ReadTx, tenant: TenantId, subscription_id: SubscriptionId) -> list[Invoice]:
+    """Those that are neither final nor void, by period."""
+    sql: LiteralString = INVOICE + " AND subscription_id = ? AND status IN (?, ?) ORDER BY period_start, invoice_id"
+    found = tx.all(sql, tenant, subscription_id, InvoiceStatus.DRAFT, InvoiceStatus.GRACE)
+    return [read_invoice(*row)[0] for row in found]
 
 
 def invoices_by_id(tx: ReadTx, tenant: TenantId, status: InvoiceStatus | None, after: str, limit: int) -> list[Invoice]:
