@@ -27,7 +27,7 @@ from creto.metering import (
 from creto.platform.consensus.testing import ManualClock
 from creto.store import Store, open_store
 from tests.contract.processes import line, python_module
-from tests.crash.usage_ingester import PARTS, TOGETHER, batches, events, ingest
+from tests.crash.usage_ingester import PARTS, TOGETHER, batches, event, ingest
 from tests.unit.metering.examples import HUMAN, JANUARY, TENANT, D, charge, meter, plan
 
 EVENTS, EVENTS_DEEP = 6_000, 1_000_000
@@ -67,8 +67,8 @@ def killed_at(url: str, count: int, first: int, acknowledged: int) -> int:
 
 def check(url: str, count: int) -> None:
     oracle: dict[AgentId, list[Decimal]] = {}
-    for event in events(1, count):
-        oracle.setdefault(event.agent_nhi, []).append(D(event.properties["value"]))
+    for one in (event(1, number) for number in range(count)):
+        oracle.setdefault(one.agent_nhi, []).append(D(one.properties["value"]))
     store = open_store(url, parts=PARTS)
     try:
         asyncio.run(check_totals(store, oracle))
@@ -95,6 +95,6 @@ async def check_totals(store: Store, oracle: dict[AgentId, list[Decimal]]) -> No
 
 
 def test_three_of_ten_arrivals_are_repetitions() -> None:
-    arrivals = [event.event_id for batch in batches(1, EVENTS) for event in batch]
+    arrivals = [number for batch in batches(1, EVENTS) for number in batch]
     assert len(set(arrivals)) == EVENTS
     assert abs(len(arrivals) * 7 - EVENTS * 10) <= 7 * TOGETHER

@@ -17,7 +17,7 @@ from tests import engines
 from tests.unit.metering.examples import HUMAN, JANUARY, TENANT
 
 from creto.common.ids import AgentId, EventId, new_id
-from creto.common.timestamps import DAY, ConsensusTimestamp
+from creto.common.timestamps import DAY, HOUR, ConsensusTimestamp
 from creto.metering import BillableEvent, Metering, UnsafeTrustEverybody
 from creto.platform.consensus.testing import ManualClock
 from creto.store import open_store
@@ -51,7 +51,7 @@ def engine_rows(engine: str, url: str, aim: int, scale: Scale) -> Iterator[Row]:
 
 
 async def measured(engine: str, metering: Metering, aim: int, scale: Scale) -> list[Row]:
-    events = month(scale.count(EVENTS, TOGETHER), random.Random(1))  # noqa: S311 - the same events in every run
+    events = day(scale.count(EVENTS, TOGETHER), random.Random(1))  # noqa: S311 - the same events in every run
     batches = [events[n : n + TOGETHER] for n in range(0, len(events), TOGETHER)]
     settle()
     first = await per_second(metering, batches)
@@ -75,7 +75,7 @@ async def measured(engine: str, metering: Metering, aim: int, scale: Scale) -> l
 
 async def per_second(metering: Metering, batches: Sequence[Sequence[BillableEvent]]) -> float:
     """Several callers, each with one batch after the other."""
-    waiting = list(batches)
+    waiting = list(batches)[::-1]
 
     async def caller() -> None:
         while waiting:
@@ -86,7 +86,8 @@ async def per_second(metering: Metering, batches: Sequence[Sequence[BillableEven
     return sum(map(len, batches)) / (time.perf_counter() - started)
 
 
-def month(count: int, chance: random.Random) -> list[BillableEvent]:
+def day(count: int, chance: random.Random) -> list[BillableEvent]:
+    """As they happen: in the order of time, one in twenty late by up to an hour."""
     names = [AgentId(f"agent-{n}") for n in range(AGENTS)]
     return [
         BillableEvent(
@@ -95,9 +96,11 @@ def month(count: int, chance: random.Random) -> list[BillableEvent]:
             agent_nhi=(agent := names[chance.randrange(AGENTS)]),
             delegation_chain=(HUMAN, agent),
             event_type="use",
-            timestamp=ConsensusTimestamp(JANUARY.start + chance.randrange(31 * DAY)),
+            timestamp=ConsensusTimestamp(
+                JANUARY.start + HOUR + n * DAY // count - (chance.randrange(HOUR) if n % 20 == 0 else 0)
+            ),
             idempotency_key=id,
             properties={"value": chance.randrange(1_000), "model": "m"},
         )
-        for _ in range(count)
+        for n in range(count)
     ]

@@ -14,6 +14,7 @@ from creto.common.ids import AgentId, EventId, TenantId
 from creto.common.timestamps import ConsensusTimestamp
 from creto.contracts import BillableEvent
 from creto.metering.admission import Arrival, unpacked
+from creto.metering.arrays import bytes_array, number_array
 from creto.metering.attribution import Chain
 from creto.metering.usage_types import EventAct, EventForm, EventState
 from creto.store.types import EngineName, EntryId, ReadTx, Tx
@@ -112,15 +113,6 @@ def _insert_names(tx: Tx, names: Sequence[tuple[bytes, bytes, int, int, int, int
         return tx.run(TAKE_ARRAYS, bytes_array(name), bytes_array(mark), *map(number_array, numbers))
     chunks = (names[start : start + CHUNK] for start in range(0, len(names), CHUNK))
     return sum(tx.run(_take(len(chunk)), *chained.from_iterable(chunk)) for chunk in chunks)
-
-
-def bytes_array(values: Sequence[bytes]) -> str:
-    """PostgreSQL's text for a bytea[]: columns as arrays make one short statement of however many names."""
-    return "{" + ",".join([f'"\\\\x{value.hex()}"' for value in values]) + "}"
-
-
-def number_array(values: Sequence[int]) -> str:
-    return "{" + ",".join(map(str, values)) + "}"
 
 
 def give_back(tx: Tx, names: Sequence[bytes]) -> None:

@@ -18,11 +18,12 @@ from creto.common.ids import TenantId
 from creto.common.limits import USAGE_FOLD_EVENTS_MAX
 from creto.common.timestamps import DAY, HOUR
 from creto.metering.admission import PRINT_BYTES
+from creto.metering.arrays import bytes_array, number_array
 from creto.metering.event_store import COLUMNS, EventRow, event_row, placed_events, put_places
 from creto.metering.totals import Cell, CellKey, Grain, Kept, beginning, by_day, folded
 from creto.metering.usage_types import EventState
 from creto.store.idempotency import SCOPE_BYTES, scope
-from creto.store.types import ReadTx, Tx
+from creto.store.types import EngineName, ReadTx, Tx
 
 LOCK: Final = "metering.totals"
 CHUNK: Final = 100
@@ -74,10 +75,13 @@ def first(pair: tuple[CellKey, Kept]) -> CellKey:
 
 
 def find(tx: ReadTx, tenant: TenantId, grain: Grain, keys: Sequence[CellKey]) -> dict[CellKey, Kept]:
+    cells = [cell_of(tenant, grain, key) for key in keys]
+    if tx.engine is EngineName.POSTGRES:
+        return dict(map(cell_row, tx.all(FIND_ARRAY, bytes_array(cells))))
     found: dict[CellKey, Kept] = {}
-    for start in range(0, len(keys), CHUNK):
-        chunk = keys[start : start + CHUNK]
-        found.update(map(cell_row, tx.all(_find(len(chunk)), *(cell_of(tenant, grain, key) for key in chunk))))
+    for start in range(0, len(cells), CHUNK):
+        chunk = cells[start : start + CHUNK]
+        found.update(map(cell_row, tx.all(_find(len(chunk)), *chunk)))
     return found
 
 
@@ -99,14 +103,13 @@ def cell_row(row: tuple[bytes, int, bytes]) -> tuple[CellKey, Kept]:
 
 
 def put(tx: Tx, tenant: TenantId, grain: Grain, cells: Iterable[tuple[CellKey, Kept]]) -> None:
-    tx.many(
-        "INSERT INTO metering_total (cell, tenant, begins_at, changed_at, body) VALUES (?, ?, ?, ?, ?) "
-        "ON CONFLICT (cell) DO UPDATE SET changed_at = excluded.changed_at, body = excluded.body",
-        [
-            (cell_of(tenant, grain, key), tenant, key.begins_at, one.changed_at, wire.encode(one.cell))
-            for key, one in cells
-        ],
-    )
+    rows = [(cell_of(tenant, grain, key), key.begins_at, one.changed_at, wire.encode(one.cell)) for key, one in cells]
+    if rows and tx.engine is EngineName.POSTGRES:
+        cell, begins_at, changed_at, body = zip(*rows, strict=True)
+        arrays = (bytes_array(cell), number_array(begins_at), number_array(changed_at), bytes_array(body))
+        tx.run(PUT_ARRAYS, tenant, *arrays)
+        return
+    tx.many(PUT, ((cell, tenant, begins_at, changed_at, body) for cell, begins_at, changed_at, body in rows))
 
 
 def refold(tx: Tx, tenant: TenantId, chain: bytes, event_type: str, at: int, now: int) -> None:
@@ -196,6 +199,17 @@ def _waiting() -> LiteralString:
 
 CELLS: LiteralString = "SELECT cell, changed_at, body FROM metering_total WHERE "
 CELLS_BETWEEN: LiteralString = CELLS + "cell >= ? AND cell < ? AND tenant = ? AND begins_at >= ? AND begins_at < ?"
+
+
+FIND_ARRAY: LiteralString = CELLS + "cell = ANY(?::bytea[])"
+COLUMNS_OF_CELL: LiteralString = "(cell, tenant, begins_at, changed_at, body)"
+RENEW: LiteralString = " ON CONFLICT (cell) DO UPDATE SET changed_at = excluded.changed_at, body = excluded.body"
+PUT: LiteralString = f"INSERT INTO metering_total {COLUMNS_OF_CELL} VALUES (?, ?, ?, ?, ?){RENEW}"
+PUT_ARRAYS: LiteralString = (
+    f"INSERT INTO metering_total {COLUMNS_OF_CELL} SELECT r.cell, ?, r.begins_at, r.changed_at, r.body"
+    " FROM unnest(?::bytea[], ?::bigint[], ?::bigint[], ?::bytea[]) AS r (cell, begins_at, changed_at, body)"
+    f"{RENEW}"
+)
 
 
 @lru_cache(maxsize=CHUNK)
