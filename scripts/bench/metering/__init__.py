@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from scripts.bench.measure import FULL, Row, Scale
-from scripts.bench.metering import invoices, quotas
+from scripts.bench.metering import invoices, questions, quotas, usage
 
-MODULES = (invoices, quotas)
+MODULES = (usage, questions, quotas, invoices)
 
 
 def rows(scale: Scale = FULL) -> Iterator[Row]:

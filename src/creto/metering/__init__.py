@@ -38,6 +38,7 @@ from creto.metering.credits import (
 )
 from creto.metering.currencies import Currency, ExchangeRate, convert, iso
 from creto.metering.events import billable, events_root, standing
+from creto.metering.ingesting import EventJudge, NoJudge
 from creto.metering.invoices import (
     Heading,
     Terms,
@@ -90,13 +91,16 @@ from creto.metering.quota_types import (
     Window,
     WindowUnit,
 )
+from creto.metering.reading import read_event
 from creto.metering.rounding import Rounding, allocate, round_to
 from creto.metering.service import Billing
+from creto.metering.source import StoredEvents
 from creto.metering.subscriptions import cancelled, changed, paused, resumed, terminated
 from creto.metering.taxes import TaxRounding, tax_on
 from creto.metering.triggers import Cost, Threshold, cost_of
 from creto.metering.triggers_costs import Costs
 from creto.metering.triggers_service import CostTriggers, Held, Waiting
+from creto.metering.trust import EventTrust, NhiTrust, UnsafeTrustEverybody, sign_event
 from creto.metering.types import (
     Aggregation,
     BillableEvent,
@@ -130,20 +134,39 @@ from creto.metering.types import (
     UnitRounding,
     UsageEvent,
 )
+from creto.metering.usage import Metering
+from creto.metering.usage_types import (
+    BatchIngested,
+    BucketSize,
+    CostReport,
+    DeadUsage,
+    EventAct,
+    EventForm,
+    EventProof,
+    EventState,
+    Ingested,
+    IngestStatus,
+    StoredEvent,
+    UsageBy,
+    UsagePage,
+    UsageQuery,
+    UsageRow,
+)
 
 __all__ = [
-    "SUBJECT_NOTICE",
     "Account",
     "Aggregation",
     "AllowWithNotification",
     "Anomaly",
     "Ask",
     "Balance",
+    "BatchIngested",
     "Bill",
     "BillableEvent",
     "Billing",
     "Block",
     "Book",
+    "BucketSize",
     "BurnKey",
     "Carried",
     "Charge",
@@ -153,6 +176,7 @@ __all__ = [
     "Correction",
     "Cost",
     "CostNode",
+    "CostReport",
     "CostTriggers",
     "Costs",
     "Coupon",
@@ -160,8 +184,15 @@ __all__ = [
     "Currency",
     "Cycle",
     "CycleUnit",
+    "DeadUsage",
     "Dynamic",
+    "EventAct",
+    "EventForm",
+    "EventJudge",
+    "EventProof",
     "EventSource",
+    "EventState",
+    "EventTrust",
     "ExchangeRate",
     "Fee",
     "Flat",
@@ -171,6 +202,8 @@ __all__ = [
     "Heading",
     "Held",
     "Hold",
+    "IngestStatus",
+    "Ingested",
     "Intake",
     "Invoice",
     "InvoiceKind",
@@ -182,6 +215,9 @@ __all__ = [
     "MessageBillableEvent",
     "MessageCosts",
     "Meter",
+    "Metering",
+    "NhiTrust",
+    "NoJudge",
     "OverflowAction",
     "Override",
     "Package",
@@ -211,10 +247,13 @@ __all__ = [
     "Runaway",
     "RuntimeEventProperties",
     "RuntimeUsageEvent",
+    "SUBJECT_NOTICE",
     "Share",
     "SharedLimits",
     "Step",
     "StoreLimits",
+    "StoredEvent",
+    "StoredEvents",
     "Subscription",
     "SubscriptionStatus",
     "Tally",
@@ -228,8 +267,13 @@ __all__ = [
     "TopUp",
     "TopUpLimit",
     "UnitRounding",
+    "UnsafeTrustEverybody",
     "Usage",
+    "UsageBy",
     "UsageEvent",
+    "UsagePage",
+    "UsageQuery",
+    "UsageRow",
     "Volume",
     "Waiting",
     "Watch",
@@ -275,9 +319,11 @@ __all__ = [
     "prorated",
     "quantity",
     "rate",
+    "read_event",
     "resumed",
     "revised",
     "round_to",
+    "sign_event",
     "split_free",
     "standing",
     "step_changes",

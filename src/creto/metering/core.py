@@ -18,6 +18,8 @@ from creto.metering.types import Subscription
 from creto.store.entries import entry
 from creto.store.types import ReadTx, Store, Tx
 
+PLANS_CHANGED = "metering.plans"  # the signal that a tenant has another plan or version
+
 
 class EventSource(Protocol):
     """Where the events of a subscription are kept. What it gives counts: voided events are left out, corrected ones corrected."""
@@ -29,14 +31,12 @@ class EventSource(Protocol):
         ...
 
 
-class Core:
-    def __init__(self, store: Store, clock: Clock, source: EventSource, metrics: Metrics | None = None) -> None:
+class Recording:
+    """The store, the clock, and the record of every act."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
         self._clock = clock
-        self._source = source
-        self._generated = (metrics or Metrics()).counter(
-            "metering_invoices_generated_total", "Invoices that became final", "currency"
-        )
 
     def _record(
         self, tx: Tx, tenant: TenantId, act: str, event: str, *, by: AgentId, subject: str, now: ConsensusTimestamp,
@@ -58,6 +58,15 @@ class Core:
         )
         body = wire.encode({"subject": subject, "actor": by, "at": now, **fields})
         tx.publish(f"metering.{act}", body, tenant=tenant, agent=subject)
+
+
+class Core(Recording):
+    def __init__(self, store: Store, clock: Clock, source: EventSource, metrics: Metrics | None = None) -> None:
+        super().__init__(store, clock)
+        self._source = source
+        self._generated = (metrics or Metrics()).counter(
+            "metering_invoices_generated_total", "Invoices that became final", "currency"
+        )
 
 
 def known(subscription: Subscription | None, subscription_id: SubscriptionId) -> Subscription:

@@ -14,7 +14,7 @@ from creto.common.timestamps import SECOND, ConsensusTimestamp
 from creto.metering import plans as rules
 from creto.metering import store as rows
 from creto.metering import subscriptions as steps
-from creto.metering.core import Core, known
+from creto.metering.core import PLANS_CHANGED, Core, known
 from creto.metering.periods import period_at
 from creto.metering.types import Override, Phase, Plan, PlanId, Subscription
 from creto.store import IdempotencyGuard
@@ -50,6 +50,7 @@ class Subscribing(Core):
     def _add_plan(self, tx: Tx, tenant: TenantId, plan: Plan, by: AgentId) -> None:
         now = self._clock.now()
         rows.add_plan(tx, tenant, plan, now)
+        tx.signal(PLANS_CHANGED, tenant)
         subject = ResourceId("metering", "plan", plan.plan_id).to_uri()
         fields: dict[str, object] = {"version": plan.version}
         self._record(tx, tenant, "plan.version", "PlanVersionCreated", by=by, subject=subject, now=now, fields=fields)

@@ -1,0 +1,228 @@
+"""The rows of running totals, and the one way in which batches get into them.
+
+INVARIANT: whoever changes totals holds their lock, and takes it before reading what they fold. So a batch is folded once, and a change of
+an event's state is in the totals whenever its batch is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+from typing import Final, LiteralString
+
+import msgspec
+
+from creto.common import wire
+from creto.common.errors import ProductId
+from creto.common.ids import TenantId
+from creto.common.limits import USAGE_FOLD_EVENTS_MAX
+from creto.common.timestamps import DAY, HOUR
+from creto.metering.admission import PRINT_BYTES
+from creto.metering.arrays import bytes_array, number_array
+from creto.metering.event_store import COLUMNS, EventRow, event_row, placed_events, put_places
+from creto.metering.totals import Cell, CellKey, Grain, Kept, beginning, by_day, folded
+from creto.metering.usage_types import EventState
+from creto.store.idempotency import SCOPE_BYTES, scope
+from creto.store.types import EngineName, ReadTx, Tx
+
+LOCK: Final = "metering.totals"
+CHUNK: Final = 100
+HEAD: Final = SCOPE_BYTES + 1
+BATCHES: Final = 500  # looked at in one step
+
+_cell = msgspec.json.Decoder(Cell)
+
+
+def lock(tx: Tx) -> None:
+    tx.lock(LOCK)
+
+
+def fold_step(tx: Tx) -> int:
+    """Fold the oldest batches that wait; how many those were."""
+    lock(tx)
+    waiting = tx.all("SELECT batch, tenant FROM metering_batch WHERE folded = 0 ORDER BY batch LIMIT ?", BATCHES)
+    rows: dict[TenantId, list[EventRow]] = {}
+    done: list[tuple[int]] = []
+    count = 0
+    for batch, tenant in waiting:
+        found = [event_row(row) for row in tx.all(_of_batch(), batch, tenant)]
+        rows.setdefault(TenantId(tenant), []).extend(found)
+        done.append((batch,))
+        count += len(found)
+        if count >= USAGE_FOLD_EVENTS_MAX:
+            break
+    for tenant, events in rows.items():
+        put_places(tx, tenant, events)
+        hours = folded(row for row in events if row.state is EventState.COUNTED)
+        add(tx, tenant, Grain.HOUR, hours)
+        add(tx, tenant, Grain.DAY, by_day(hours.items()))
+    tx.many("UPDATE metering_batch SET folded = 1 WHERE batch = ?", done)
+    return len(done)
+
+
+def add(tx: Tx, tenant: TenantId, grain: Grain, cells: dict[CellKey, Kept]) -> None:
+    known = find(tx, tenant, grain, sorted(cells))
+    put(
+        tx,
+        tenant,
+        grain,
+        [(key, known[key].merged(kept) if key in known else kept) for key, kept in sorted(cells.items(), key=first)],
+    )
+
+
+def first(pair: tuple[CellKey, Kept]) -> CellKey:
+    return pair[0]
+
+
+def find(tx: ReadTx, tenant: TenantId, grain: Grain, keys: Sequence[CellKey]) -> dict[CellKey, Kept]:
+    cells = [cell_of(tenant, grain, key) for key in keys]
+    if tx.engine is EngineName.POSTGRES:
+        return dict(map(cell_row, tx.all(FIND_ARRAY, bytes_array(cells))))
+    found: dict[CellKey, Kept] = {}
+    for start in range(0, len(cells), CHUNK):
+        chunk = cells[start : start + CHUNK]
+        found.update(map(cell_row, tx.all(_find(len(chunk)), *chunk)))
+    return found
+
+
+def cell_of(tenant: TenantId, grain: Grain, key: CellKey) -> bytes:
+    return begin_of(tenant, grain, key.chain, key.begins_at) + key.event_type.encode()
+
+
+def begin_of(tenant: TenantId, grain: Grain, chain: bytes = b"", begins_at: int | None = None) -> bytes:
+    """What the cells of a tenant, of a chain, of an instant begin with."""
+    at = b"" if begins_at is None else begins_at.to_bytes(8)
+    return scope(tenant, ProductId.METERING, "totals") + bytes((grain,)) + chain + at
+
+
+def cell_row(row: tuple[bytes, int, bytes]) -> tuple[CellKey, Kept]:
+    cell, changed_at, body = row
+    chain, at = cell[HEAD : HEAD + PRINT_BYTES], HEAD + PRINT_BYTES
+    key = CellKey(chain, int.from_bytes(cell[at : at + 8]), cell[at + 8 :].decode())
+    return key, Kept(_cell.decode(body), changed_at)
+
+
+def put(tx: Tx, tenant: TenantId, grain: Grain, cells: Iterable[tuple[CellKey, Kept]]) -> None:
+    rows = [(cell_of(tenant, grain, key), key.begins_at, one.changed_at, wire.encode(one.cell)) for key, one in cells]
+    if rows and tx.engine is EngineName.POSTGRES:
+        cell, begins_at, changed_at, body = zip(*rows, strict=True)
+        arrays = (bytes_array(cell), number_array(begins_at), number_array(changed_at), bytes_array(body))
+        tx.run(PUT_ARRAYS, tenant, *arrays)
+        return
+    tx.many(PUT, ((cell, tenant, begins_at, changed_at, body) for cell, begins_at, changed_at, body in rows))
+
+
+def refold(tx: Tx, tenant: TenantId, chain: bytes, event_type: str, at: int, now: int) -> None:
+    """Count the cells of an instant anew. The lock is held, and an event of theirs has just changed."""
+    hour, day = beginning(at, Grain.HOUR), beginning(at, Grain.DAY)
+    events = placed_events(tx, tenant, [chain], hour, hour + HOUR, [event_type])
+    key = CellKey(chain, hour, event_type)
+    again = folded(events).get(key, Kept(Cell(), now))
+    put(tx, tenant, Grain.HOUR, [(key, Kept(again.cell, now))])
+    hours = cells(tx, tenant, Grain.HOUR, [chain], day, day + DAY, event_type)
+    for one, whole in by_day(hours).items():
+        put(tx, tenant, Grain.DAY, [(one, Kept(whole.cell, now))])
+
+
+def cells(
+    tx: ReadTx, tenant: TenantId, grain: Grain, chains: Sequence[bytes] | None, start: int, end: int, event_type: str
+) -> Iterator[tuple[CellKey, Kept]]:
+    """The cells that begin in a stretch of time, of some chains or of all."""
+    if chains is None:
+        first = begin_of(tenant, grain)
+        found = map(cell_row, tx.all(CELLS_BETWEEN, first, following(first), tenant, start, end))
+        yield from (pair for pair in found if pair[0].event_type == event_type)
+        return
+    for begin in range(0, len(chains), CHUNK):
+        chunk = chains[begin : begin + CHUNK]
+        for pair in map(cell_row, tx.all(_cells(len(chunk)), *ranges(tenant, grain, chunk, start, end))):
+            if pair[0].event_type == event_type:
+                yield pair
+
+
+def ranges(tenant: TenantId, grain: Grain, chains: Sequence[bytes], start: int, end: int) -> list[bytes]:
+    return [begin_of(tenant, grain, chain, at) for chain in chains for at in (start, end)]
+
+
+def following(prefix: bytes) -> bytes:
+    """The least key behind all that begin so; the last byte is a grain, which is small."""
+    return prefix[:-1] + bytes((prefix[-1] + 1,))
+
+
+def changed_since(tx: ReadTx, tenant: TenantId, chains: Sequence[bytes], start: int, end: int, since: int) -> bool:
+    """Whether an event of these days came or was changed after an instant."""
+    day = beginning(start, Grain.DAY)
+    for begin in range(0, len(chains), CHUNK):
+        chunk = chains[begin : begin + CHUNK]
+        if tx.one(_changed(len(chunk)), since, *ranges(tenant, Grain.DAY, chunk, day, end)) is not None:
+            return True
+    wanted = set(chains)
+    waiting = waiting_events(tx, tenant, start, end, counted_only=False)
+    return any(row.chain in wanted and row.changed_at > since for row in waiting)
+
+
+def events_between(
+    tx: ReadTx, tenant: TenantId, chains: Iterable[bytes], start: int, end: int, types: Sequence[str]
+) -> Iterator[EventRow]:
+    """The events that count, of some chains in a stretch of time and of some types, wherever they are by now."""
+    wanted = set(chains)
+    yield from placed_events(tx, tenant, sorted(wanted), start, end, types)
+    for row in waiting_events(tx, tenant, start, end):
+        if row.chain in wanted and row.event_type in types:
+            yield row
+
+
+def waiting_events(
+    tx: ReadTx, tenant: TenantId, start: int, end: int, *, counted_only: bool = True
+) -> Iterator[EventRow]:
+    """The events of a stretch of time that no total holds yet."""
+    for row in map(event_row, tx.all(_waiting(), tenant, tenant, start, end)):
+        if row.state is EventState.COUNTED or not counted_only:
+            yield row
+
+
+# Statements
+
+
+@lru_cache(maxsize=1)
+def _of_batch() -> LiteralString:
+    return f"SELECT {COLUMNS} FROM metering_event e WHERE e.batch = ? AND e.tenant = ?"
+
+
+@lru_cache(maxsize=1)
+def _waiting() -> LiteralString:
+    return (
+        f"SELECT {COLUMNS} FROM metering_batch b JOIN metering_event e ON e.batch = b.batch"
+        " WHERE b.tenant = ? AND b.folded = 0 AND e.tenant = ? AND e.happened_at >= ? AND e.happened_at < ?"
+    )
+
+
+CELLS: LiteralString = "SELECT cell, changed_at, body FROM metering_total WHERE "
+CELLS_BETWEEN: LiteralString = CELLS + "cell >= ? AND cell < ? AND tenant = ? AND begins_at >= ? AND begins_at < ?"
+
+
+FIND_ARRAY: LiteralString = CELLS + "cell = ANY(?::bytea[])"
+COLUMNS_OF_CELL: LiteralString = "(cell, tenant, begins_at, changed_at, body)"
+RENEW: LiteralString = " ON CONFLICT (cell) DO UPDATE SET changed_at = excluded.changed_at, body = excluded.body"
+PUT: LiteralString = f"INSERT INTO metering_total {COLUMNS_OF_CELL} VALUES (?, ?, ?, ?, ?){RENEW}"
+PUT_ARRAYS: LiteralString = (
+    f"INSERT INTO metering_total {COLUMNS_OF_CELL} SELECT r.cell, ?, r.begins_at, r.changed_at, r.body"
+    " FROM unnest(?::bytea[], ?::bigint[], ?::bigint[], ?::bytea[]) AS r (cell, begins_at, changed_at, body)"
+    f"{RENEW}"
+)
+
+
+@lru_cache(maxsize=CHUNK)
+def _find(count: int) -> LiteralString:
+    return CELLS + "cell IN (" + ", ".join(["?"] * count) + ")"
+
+
+@lru_cache(maxsize=CHUNK)
+def _cells(count: int) -> LiteralString:
+    return CELLS + " OR ".join(["(cell >= ? AND cell < ?)"] * count)
+
+
+@lru_cache(maxsize=CHUNK)
+def _changed(count: int) -> LiteralString:
+    within = " OR ".join(["(cell >= ? AND cell < ?)"] * count)
+    return f"SELECT 1 FROM metering_total WHERE changed_at > ? AND ({within}) LIMIT 1"
