@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+from scripts.bench import beside
 from scripts.bench.measure import TINY, Row, line
-from scripts.bench.metering import invoices, papers, questions, usage
+from scripts.bench.metering import invoices, papers, questions, quotas, usage
 
 
 def check(row: Row) -> None:
@@ -39,4 +41,20 @@ def test_what_is_handed_out_of_an_invoice_is_measured() -> None:
     found = list(papers.rows(TINY))
     assert [row.name.partition(" ")[0] for row in found] == ["invoice", "proofs", "an"]
     for row in found:
+        check(row)
+
+
+def test_quotas_are_measured_with_their_limits_and_nothing_is_overspent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(beside, "figures", lambda _: {})
+    found = {row.name: row for row in quotas.rows(TINY)}
+    limits = {name.partition(",")[0]: (row.must, row.aim) for name, row in found.items() if row.must}
+    assert limits == {
+        "quota check and reserve": (10, 7),
+        "cost threshold": (10, 3),
+        "message quota": (10, 3),
+        "overspend": (1, 1),
+    }
+    spent = [row for name, row in found.items() if name.startswith("overspend")]
+    assert [row.met for row in spent] == [True] * len(spent)
+    for row in found.values():
         check(row)

@@ -292,7 +292,6 @@ USAGE_SCANNED_MAX: Final = 1_000_000  # events that one question looks at one by
 USAGE_BUCKETS_MAX: Final = 10_000  # slices of time in one question: a year of hours
 USAGE_LATE_S: Final = 600  # a transaction that took its time before an invoice was final is on disk by then
 USAGE_UNKNOWN_TRIES: Final = 4  # the spec's three retries for an agent that nobody knows yet, and the first try
-USAGE_CONSUMER_WAIT_S: Final = 0.5  # between two looks of the bus consumer; a message wakes it at once
 
 # Quotas
 QUOTA_LIMITS_MAX: Final = 9  # windows of one quota: one of each unit

@@ -146,7 +146,7 @@ class Habit:
             if not self.loop_told:
                 self.usual_turns = max(self.usual_turns, self.turns())
             self.loop_told = False
-            self.cycle = next((n for n in range(1, len(recent) + 1) if recent[-n] == fingerprint), 0)
+            self.cycle = recent[::-1].index(fingerprint) + 1 if fingerprint in recent else 0
             self.repeats = 1 if self.cycle else 0
         else:
             self.repeats += 1

@@ -1,6 +1,6 @@
 """Cost thresholds: whether an event costs too much, by itself or with what was spent before. Pure rules.
 
-    trigger = exceeded(rule, cost, spent)                 # None while cost and what was spent lie within the limit
+    trigger = Rule(threshold).exceeded(micros)            # None while cost and what was spent lie within the limit
 
 A threshold without an agent holds for each agent that acts; one that names an agent holds for it and all that acts below it.
 
@@ -79,7 +79,8 @@ class Cost(NamedTuple):
 
 
 class Exceeded(NamedTuple):
-    rule: Threshold
+    threshold: Threshold
+    whose: AgentId
     trigger: OversightTrigger
 
 
@@ -108,41 +109,48 @@ def window_of(period: BillingPeriod, zone: str) -> Window:
     return Window(UNIT_OF[period], zone=zone)
 
 
-def concerns(rule: Threshold, event: BillableEvent) -> AgentId | None:
-    """Whose costs it looks at for this event; None where it does not look."""
-    if not scope.any_matches(rule.counts, event.event_type):
-        return None
-    if rule.agent is None or rule.agent == event.agent_nhi:
-        return event.agent_nhi
-    return rule.agent if rule.agent in event.delegation_chain else None
+class Rule:
+    """A threshold as it is asked at every event: what can be known beforehand is."""
 
+    __slots__ = ("agent", "currency", "everything", "limit_micros", "period", "threshold")
 
-def exceeded(rule: Threshold, cost: Cost, spent_micros: int) -> OversightTrigger | None:
-    """`spent_micros` is what was spent before in the threshold's period."""
-    threshold = rule.threshold
-    if threshold.currency != cost.currency:
-        return None
-    total = cost.micros
-    if threshold.threshold_type is not CostThresholdType.PER_TRANSACTION:
-        total += spent_micros
-    if total <= micros_of(threshold.limit):
-        return None
-    current = from_micros(total)
-    if threshold.threshold_type is CostThresholdType.PER_TRANSACTION:
-        reason: TransactionLimit | PeriodLimit = TransactionLimit(amount=current, limit=threshold.limit)
-    else:
-        period = PERIOD_OF[threshold.threshold_type]
-        reason = PeriodLimit(accumulated=current, limit=threshold.limit, period=period)
-    return OversightTrigger(
-        policy_id=rule.policy_id, reason=reason, current_cost=current, threshold=threshold.limit, currency=cost.currency
-    )
+    def __init__(self, threshold: Threshold) -> None:
+        self.threshold = threshold
+        self.agent = threshold.agent
+        self.currency = threshold.threshold.currency
+        self.everything = STAR in threshold.counts
+        self.limit_micros = micros_of(threshold.threshold.limit)
+        self.period = PERIOD_OF.get(threshold.threshold.threshold_type)  # None: of a single transaction
+
+    def concerns(self, event: BillableEvent) -> AgentId | None:
+        """Whose costs it looks at for this event; None where it does not look."""
+        if not self.everything and not scope.any_matches(self.threshold.counts, event.event_type):
+            return None
+        if self.agent is None or self.agent == event.agent_nhi:
+            return event.agent_nhi
+        return self.agent if self.agent in event.delegation_chain else None
+
+    def exceeded(self, micros: int) -> OversightTrigger | None:
+        """`micros` is what the event costs, with what was spent before in the period."""
+        if micros <= self.limit_micros:
+            return None
+        threshold, current = self.threshold.threshold, from_micros(micros)
+        reason: TransactionLimit | PeriodLimit
+        if self.period is None:
+            reason = TransactionLimit(amount=current, limit=threshold.limit)
+        else:
+            reason = PeriodLimit(accumulated=current, limit=threshold.limit, period=self.period)
+        return OversightTrigger(
+            policy_id=self.threshold.policy_id, reason=reason, current_cost=current, threshold=threshold.limit,
+            currency=threshold.currency,
+        )  # fmt: skip
 
 
 def strictest(found: Iterable[Exceeded]) -> Exceeded | None:
     """What blocks before what asks before what tells; then what is furthest beyond its limit."""
 
     def order(one: Exceeded) -> tuple[int, Decimal]:
-        return STRICTNESS.index(type(one.rule.threshold.action)), one.trigger.current_cost - one.trigger.threshold
+        return STRICTNESS.index(type(one.threshold.threshold.action)), one.trigger.current_cost - one.trigger.threshold
 
     return max(found, key=order, default=None)
 

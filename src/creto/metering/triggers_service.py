@@ -50,7 +50,7 @@ from creto.metering import anomalies
 from creto.metering import triggers as rules
 from creto.metering.anomalies import Watch
 from creto.metering.quota_store import notice_first
-from creto.metering.triggers import PERIOD_OF, Cost, Exceeded, Threshold
+from creto.metering.triggers import PERIOD_OF, Cost, Exceeded, Rule, Threshold
 from creto.metering.triggers_costs import Costs, Total
 from creto.store.entries import entry
 from creto.store.types import Outcome, ReadTx, Store, Tx
@@ -98,7 +98,7 @@ class CostTriggers:
         self._held = held
         self._signer = signer
         self._layer = layer
-        self._known: dict[TenantId, tuple[Threshold, ...]] = {}
+        self._known: dict[TenantId, tuple[Rule, ...]] = {}
         store.on_signal(CHANGED, self._on_changed)
         store.on_signal_lost(self._known.clear)
 
@@ -110,7 +110,7 @@ class CostTriggers:
         """The strictest threshold that the event would cross: those of one transaction, those of this period, and habits."""
         cost = self._cost(tenant, event)
         now = event.timestamp
-        found = self._crossed(tenant, event, cost, self.thresholds_now(tenant), self._memory(tenant, now), period)
+        found = self._crossed(tenant, event, cost, self._rules(tenant), self._memory(tenant, now), period)
         worst = rules.strictest(found)
         return worst.trigger if worst is not None else self._anomaly(tenant, event, cost)
 
@@ -130,7 +130,7 @@ class CostTriggers:
         """Of these thresholds, whether or not they are kept, those that the event would cross, in their order."""
         checked_count(thresholds, "thresholds")
         cost = self._cost(tenant, event)
-        asked = [Threshold(threshold=threshold) for threshold in thresholds]
+        asked = [Rule(Threshold(threshold=threshold)) for threshold in thresholds]
         found = self._crossed(tenant, event, cost, asked, self._memory(tenant, event.timestamp), None)
         return [one.trigger for one in found]
 
@@ -141,7 +141,7 @@ class CostTriggers:
         checked_count(events, "events")
         spent: dict[tuple[AgentId, BillingPeriod, str], int] = {}
         answers: list[OversightTrigger | None] = []
-        known = self.thresholds_now(tenant)
+        known = self._rules(tenant)
         for event in events:
             cost = self._cost(tenant, event)
             memory = self._memory(tenant, event.timestamp)
@@ -151,7 +151,7 @@ class CostTriggers:
 
             worst = rules.strictest(self._crossed(tenant, event, cost, known, total, period))
             answers.append(worst.trigger if worst is not None else self._anomaly(tenant, event, cost))
-            stays = worst is None or isinstance(worst.rule.threshold.action, NotifyOnly)
+            stays = worst is None or isinstance(worst.threshold.threshold.action, NotifyOnly)
             if cost is not None and stays:
                 for agent in rules.payers(event):
                     for of in PERIOD_OF.values():
@@ -192,11 +192,11 @@ class CostTriggers:
     async def thresholds(self, tenant: TenantId) -> list[Threshold]:
         return list(await self._store.read(lambda tx: read_thresholds(tx, checked_tenant(tenant))))
 
-    def thresholds_now(self, tenant: TenantId) -> tuple[Threshold, ...]:
+    def _rules(self, tenant: TenantId) -> tuple[Rule, ...]:
         found = self._known.get(tenant)
         if found is None:
             alive = self._store.signals_alive
-            found = self._store.read_now(lambda tx: read_thresholds(tx, checked_tenant(tenant)))
+            found = tuple(map(Rule, self._store.read_now(lambda tx: read_thresholds(tx, checked_tenant(tenant)))))
             if alive:
                 self._known[tenant] = found
         return found
@@ -213,7 +213,7 @@ class CostTriggers:
         blocks raises QuotaExceeded (MT-429).
         """
         cost = self._cost(tenant, event)
-        known = read_thresholds(tx, tenant)
+        known = [Rule(threshold) for threshold in read_thresholds(tx, tenant)]
         now = event.timestamp
 
         def total(agent: AgentId, period: BillingPeriod, currency: str) -> int:
@@ -225,14 +225,14 @@ class CostTriggers:
             )
         found = self._crossed(tenant, event, cost, known, total, None)
         for one in found:
-            if isinstance(one.rule.threshold.action, NotifyOnly):
+            if isinstance(one.threshold.threshold.action, NotifyOnly):
                 self._tell_once(tx, tenant, event, one)
         worst = rules.strictest(found)
-        if worst is None or isinstance(worst.rule.threshold.action, NotifyOnly):
+        if worst is None or isinstance(worst.threshold.threshold.action, NotifyOnly):
             return None
-        if isinstance(worst.rule.threshold.action, Block):
+        if isinstance(worst.threshold.threshold.action, Block):
             raise QuotaExceeded(
-                "MT-429", f"the cost of {event.event_type} is beyond the limit {worst.rule.threshold.threshold_id}",
+                "MT-429", f"the cost of {event.event_type} is beyond the limit {worst.threshold.threshold.threshold_id}",
                 limit=rules.micros_of(worst.trigger.threshold), used=rules.micros_of(worst.trigger.current_cost),
             )  # fmt: skip
         self._hold(tx, tenant, event, worst)
@@ -243,7 +243,7 @@ class CostTriggers:
         if waits >= WAITING_MAX:
             raise QuotaExceeded("MT-429", f"{waits} events wait for a decision already", limit=WAITING_MAX, used=waits)
         exceeded = self._exceeded(tx, tenant, event, crossed)
-        threshold_id = crossed.rule.threshold.threshold_id
+        threshold_id = crossed.threshold.threshold.threshold_id
         tx.run(
             "INSERT INTO metering_waiting (tenant, event_id, threshold_id, request_id, waits_since, body) "
             "VALUES (?, ?, ?, NULL, ?, ?)",
@@ -257,8 +257,8 @@ class CostTriggers:
 
     def _tell_once(self, tx: Tx, tenant: TenantId, event: BillableEvent, crossed: Exceeded) -> None:
         """Once in a period; of single transactions each."""
-        threshold = crossed.rule.threshold
-        whose = rules.concerns(crossed.rule, event)
+        threshold = crossed.threshold.threshold
+        whose = crossed.whose
         name = f"threshold/{threshold.threshold_id}/{whose}/{event.event_id}"
         ends_at = self._clock.now()
         if threshold.threshold_type is not CostThresholdType.PER_TRANSACTION:
@@ -358,7 +358,7 @@ class CostTriggers:
         return lambda agent, period, currency: self.costs.total(tenant, agent, period, currency, now).micros
 
     def _crossed(
-        self, tenant: TenantId, event: BillableEvent, cost: Cost | None, known: Sequence[Threshold], total: Lookup,
+        self, tenant: TenantId, event: BillableEvent, cost: Cost | None, known: Sequence[Rule], total: Lookup,
         period: BillingPeriod | None,
     ) -> list[Exceeded]:  # fmt: skip
         """Those of one transaction and those of the period, of all periods where none is named."""
@@ -366,14 +366,16 @@ class CostTriggers:
         if cost is None:
             return found
         for rule in known:
-            whose = rules.concerns(rule, event)
-            of = PERIOD_OF.get(rule.threshold.threshold_type)
-            if whose is None or (of is not None and period is not None and of is not period):
+            of = rule.period
+            if rule.currency != cost.currency or (of is not None and period is not None and of is not period):
+                continue
+            whose = rule.concerns(event)
+            if whose is None:
                 continue
             spent = 0 if of is None else total(whose, of, cost.currency)
-            trigger = rules.exceeded(rule, cost, spent)
+            trigger = rule.exceeded(cost.micros + spent)
             if trigger is not None:
-                found.append(Exceeded(rule, trigger))
+                found.append(Exceeded(rule.threshold, whose, trigger))
         return found
 
     def _anomaly(self, tenant: TenantId, event: BillableEvent, cost: Cost | None) -> OversightTrigger | None:
@@ -390,9 +392,9 @@ class CostTriggers:
     def _exceeded(
         self, tx: ReadTx, tenant: TenantId, event: BillableEvent, crossed: Exceeded
     ) -> CostThresholdExceededEventV2:
-        threshold = crossed.rule.threshold
+        threshold = crossed.threshold.threshold
         period = PERIOD_OF.get(threshold.threshold_type, BillingPeriod.CURRENT_MONTH)
-        whose = rules.concerns(crossed.rule, event) or event.agent_nhi
+        whose = crossed.whose
         now = self._clock.now()
         total = self.costs.read(tx, tenant, whose, period, threshold.currency, event.timestamp)
         return CostThresholdExceededEventV2(
