@@ -40,6 +40,7 @@ from creto.metering.credits import (
 )
 from creto.metering.currencies import Currency, ExchangeRate, convert, iso
 from creto.metering.events import billable, events_root, standing
+from creto.metering.ingesting import EventJudge, NoJudge
 from creto.metering.invoices import (
     Heading,
     Terms,
@@ -51,7 +52,6 @@ from creto.metering.invoices import (
     moved,
     voided,
 )
-from creto.metering.judging import EventJudge
 from creto.metering.periods import Cycle, CycleUnit, Period, days, period_at, periods
 from creto.metering.plans import change_amounts, effective, revised
 from creto.metering.presets import Preset, preset
@@ -179,6 +179,7 @@ __all__ = [
     "Meter",
     "Metering",
     "NhiTrust",
+    "NoJudge",
     "Override",
     "Package",
     "Payer",
