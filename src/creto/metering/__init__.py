@@ -154,6 +154,7 @@ from creto.metering.usage_types import (
 )
 
 __all__ = [
+    "SUBJECT_NOTICE",
     "Account",
     "Aggregation",
     "AllowWithNotification",
@@ -247,7 +248,6 @@ __all__ = [
     "Runaway",
     "RuntimeEventProperties",
     "RuntimeUsageEvent",
-    "SUBJECT_NOTICE",
     "Share",
     "SharedLimits",
     "Step",
