@@ -15,8 +15,8 @@
 A final invoice explains itself (`explain_line`, `explain_event`), proves itself (`invoice_file`, for `creto verify`) and prints (`to_pdf`).
 
 Beneath it all rules are pure and stand in files named after them: `aggregation`, `prices`, `charges`, `plans`, `periods`, `credits`,
-`wallets`, `coupons`, `taxes`, `attribution`, `invoices`, `corrections`, `admission`, `accounts`, `totals`. `presets` has the switches that
-reproduce other systems' numbers.
+`wallets`, `coupons`, `taxes`, `attribution`, `invoices`, `corrections`, `admission`, `accounts`, `totals`. `presets` has the switches
+that reproduce other systems' numbers.
 """
 
 from creto.metering import corrections, crossings, prorated, tokens
@@ -167,16 +167,7 @@ from creto.metering.usage_types import (
     UsageQuery,
     UsageRow,
 )
-from creto.metering.wallets import (
-    BurnCredits,
-    Burnt,
-    GrantBook,
-    NewGrant,
-    Purchase,
-    PurchaseState,
-    TopUpRule,
-    Wallet,
-)
+from creto.metering.wallets import BurnCredits, Burnt, GrantBook, NewGrant, Purchase, PurchaseState, TopUpRule, Wallet
 
 __all__ = [
     "LLM_COST",
