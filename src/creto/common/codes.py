@@ -212,6 +212,7 @@ ROWS: tuple[CodeRow, ...] = (
     CodeRow("MT-404", "NotFound", 404, G.NOT_FOUND, "No such metering record"),
     CodeRow("MT-409", "IdempotencyConflict", 409, G.ABORTED, "The idempotency key was used with another event"),
     CodeRow("MT-412", "AlreadyExists", 412, G.FAILED_PRECONDITION, "Its state does not allow this"),
+    CodeRow("MT-424", "InvalidInput", 409, G.FAILED_PRECONDITION, "The payment provider refused this", "Its reason stands in the message; put that right, then replay the dead letter: `creto bus dead-letters`."),
     CodeRow("MT-429", "QuotaExceeded", 429, G.RESOURCE_EXHAUSTED, "Quota exceeded", None, RetryAfter()),
     CodeRow("MT-503", "ConnectionFailed", 503, G.UNAVAILABLE, "Metering is unavailable", None, BACKOFF),
     # Oversight

@@ -265,3 +265,21 @@ TOKEN_PRICES_MAX: Final = 10_000  # models of one price table; the public lists 
 SUBSCRIBE_KEY_S: Final = 7 * 86_400  # a saga that was interrupted is resumed within the week, as ingestion is
 INVOICES_REBOOKED_MAX: Final = 12  # final invoices that late events are looked for in: a year of months
 PLAN_CHARGES_MAX: Final = 200  # fees and charges of one plan; each is a line of every invoice
+
+# Stripe: its own limits, and ours towards it
+STRIPE_S_MAX: Final = 30.0  # one request; finalising an invoice takes it a few seconds
+STRIPE_ANSWER_BYTES_MAX: Final = 8 * 1024 * 1024  # a page of a hundred invoices is some hundreds of KiB
+STRIPE_KEY_S: Final = 23 * 3600  # it forgets an idempotency key after 24 hours: from here on we look before we ask
+STRIPE_KEY_CHARS_MAX: Final = 255  # of an idempotency key
+STRIPE_LINES_MAX: Final = 250  # items of one invoice
+STRIPE_LINES_STEP: Final = 100  # of them in one request
+STRIPE_TEXT_CHARS_MAX: Final = 500  # of a description or a value of metadata
+STRIPE_PAGE_ITEMS: Final = 100  # of a list, the most it gives
+STRIPE_PAGES_MAX: Final = 1_000  # looked through for an object of ours: a hundred thousand
+STRIPE_METER_VALUE_MAX: Final = 10**15 - 1  # fifteen digits in one meter event; what is more goes into several
+STRIPE_METER_EVENTS_MAX: Final = 100  # of one change of one quantity: beyond it the quantity is a mistake
+STRIPE_METER_PAST_S: Final = 34 * 86_400  # it takes usage of the last 35 days; a day for what waits
+STRIPE_EVENT_BYTES_MAX: Final = 1024 * 1024  # one webhook; an invoice shows ten of its lines there
+STRIPE_EVENT_SKEW_S: Final = 300  # between its clock and ours: an older webhook is a replay
+STRIPE_EVENTS_KEPT_S: Final = 30 * 86_400  # it sends again for three days, a person by hand for thirty
+STRIPE_WAIT_S_MAX: Final = 60.0  # between two tries while it is away

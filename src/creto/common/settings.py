@@ -34,6 +34,7 @@ Port = Annotated[int, Meta(ge=0, le=65535)]  # 0 takes a free one
 WITNESS = re.compile(
     r"https?://[^\s/=\[\]]+(/[^\s=]*)?=[^\s+]+\+[0-9a-f]{8}\+\S+"
 )  # the second part is a key in a note's form
+HTTPS = re.compile(r"https://[^\s/]+(/\S*)?|http://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?/?")  # no key travels in the open
 Positive = Annotated[int, Meta(ge=1, le=2**31)]
 
 
@@ -186,6 +187,39 @@ class LogConfig(msgspec.Struct, frozen=True):
 class MeteringConfig(msgspec.Struct, frozen=True):
     quota_cache_ttl_seconds: Annotated[int, Meta(ge=0), LIVE] = 60
     aggregation_interval_seconds: Annotated[int, Meta(ge=1), LIVE] = 300
+
+
+class Collection(StrEnum):
+    """How Stripe collects an invoice: it mails it, or it charges the payment method that the customer left there."""
+
+    SEND_INVOICE = "send_invoice"
+    CHARGE_AUTOMATICALLY = "charge_automatically"
+
+
+@section("stripe")
+class StripeConfig(msgspec.Struct, frozen=True):
+    """Without a key nothing goes to Stripe; without the endpoint's secret nothing that comes from there is believed."""
+
+    api_key: Secret | None = None
+    webhook_secret: Secret | None = None
+    url: str = "https://api.stripe.com"
+    accounts: tuple[str, ...] = ()  # TENANT=ACCOUNT: tenants with Connect accounts of their own, and then only these
+    invoices: bool = True  # whether final invoices are collected there
+    meters: tuple[str, ...] = ()  # CHARGE=EVENT_NAME: whose quantities are reported to a meter there
+    collection: Collection = Collection.SEND_INVOICE
+    days_until_due: Annotated[int, Meta(ge=0, le=365)] = 30
+
+    def validate(self) -> None:
+        if not HTTPS.fullmatch(self.url):
+            raise InvalidInput.of(
+                "stripe.url", got=redacted_text(self.url), expected="https://…, or http:// on this machine", code="PL-921"
+            )
+        for name, pairs in (("stripe.accounts", self.accounts), ("stripe.meters", self.meters)):
+            left = [pair.partition("=")[0] for pair in pairs]
+            if not all(key and pair.partition("=")[2] for key, pair in zip(left, pairs, strict=True)):
+                raise InvalidInput.of(name, got=", ".join(pairs), expected="NAME=VALUE", code="PL-921")
+            if len(set(left)) != len(left):
+                raise InvalidInput.of(name, got=", ".join(pairs), expected="each name once", code="PL-921")
 
 
 @section("oversight")
