@@ -1,0 +1,157 @@
+"""Money out through Stripe: final invoices are collected there, usage is reported to its meters.
+
+What metering publishes is the work: a durable of the bus hands it out, at least once and in order for each invoice, and it is acked when
+Stripe has it. While Stripe is away a message is held, however long that takes; what Stripe refuses becomes a dead letter with its reason.
+
+INVARIANT: whenever this process dies, and however often a message comes, each object exists at Stripe once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from creto.bus import Bus, Message, Subscription
+from creto.common import wire
+from creto.common.codes import ExponentialBackoff
+from creto.common.errors import NotFound
+from creto.common.ids import AgentId, TenantId, checked_tenant
+from creto.common.limits import PAGE_ITEMS_DEFAULT, STRIPE_WAIT_S_MAX
+from creto.common.logs import fields
+from creto.common.retry import retry
+from creto.common.settings import StripeConfig
+from creto.common.timestamps import Clock
+from creto.connectors.stripe import store as rows
+from creto.connectors.stripe.records import tell
+
+from creto.connectors.stripe.types import INVOICE, Payer, Payment, Thing
+from creto.metering import Billing, Invoice, InvoiceKind, InvoiceStatus
+from creto.metering.types import InvoiceId
+from creto.store.types import Store, Tx
+
+if TYPE_CHECKING:
+    from creto.connectors.stripe.sdk import Transport
+    from creto.connectors.stripe.steps import Steps
+
+log = logging.getLogger("creto.stripe")
+
+DURABLE, PAYERS = "stripe", "stripe-payers"
+PATIENT = ExponentialBackoff(0.5, STRIPE_WAIT_S_MAX, 1_000_000_000)  # held until Stripe is back
+
+
+class Told(msgspec.Struct, frozen=True):
+    """What we read of a message of metering."""
+
+    subject: str
+
+
+class Stripe:
+    """Start it where the consumers of the bus run. The SDK is loaded then."""
+
+    def __init__(
+        self, store: Store, bus: Bus, clock: Clock, billing: Billing, config: StripeConfig,
+        *, transport: Transport | None = None,
+    ) -> None:  # fmt: skip
+        self._store = store
+        self._bus = bus
+        self._clock = clock
+        self._billing = billing
+        self._config = config
+        self._transport = transport
+        self._accounts = dict(pair.split("=", 1) for pair in config.accounts)
+        self._steps: Steps | None = None
+        self._subscriptions: list[Subscription] = []
+        self._stopping = asyncio.Event()
+
+    async def start(self) -> None:
+        if self._config.api_key is None:
+            return
+        from creto.connectors.stripe.sdk import StripeApi
+        from creto.connectors.stripe.steps import Steps
+
+        self._steps = Steps(self._store, self._clock, StripeApi(self._config, self._transport), self._config)
+        self._subscriptions = [
+            await self._bus.subscribe("metering.invoice.*", DURABLE, self.consume),
+            await self._bus.subscribe("metering.payer.*", PAYERS, self.consume),
+        ]
+
+    async def stop(self) -> None:
+        """What waits for Stripe is given back; what it is doing now is finished."""
+        self._stopping.set()
+        for subscription in self._subscriptions:
+            await subscription.close()
+        if self._steps is not None:
+            await self._steps.close()
+
+    async def consume(self, message: Message) -> None:
+        if self._accounts and message.tenant not in self._accounts:
+            return
+        await retry(lambda: self._handle(message), strategy=PATIENT, sleep=self._pause)
+
+    async def set_payer(self, tenant: TenantId, agent: AgentId, payer: Payer, *, by: AgentId) -> None:
+        """Who pays for an agent: the customer there is made, or changed, to be this."""
+        now = self._clock.now()
+
+        def put(tx: Tx) -> None:
+            rows.put_payer(tx, checked_tenant(tenant), agent, payer, now)
+            tell(
+                tx, self._clock, tenant, "payer.set", "PayerSet",
+                by=by, subject=agent, fields={"stripe": payer.stripe_id}, now=now,
+            )  # fmt: skip
+
+        await self._store.write(put)
+
+    async def payer(self, tenant: TenantId, agent: AgentId) -> Payer:
+        return await self._store.read(lambda tx: rows.payer(tx, checked_tenant(tenant), agent))
+
+    async def payment(self, tenant: TenantId, invoice_id: InvoiceId) -> Payment | None:
+        """Where the payment of an invoice stands; None before Stripe has said anything."""
+        return await self._store.read(lambda tx: rows.payment(tx, checked_tenant(tenant), invoice_id))
+
+    async def unfinished(self, tenant: TenantId, limit: int = PAGE_ITEMS_DEFAULT) -> list[Thing]:
+        """What was asked of Stripe and is not known to be there, the oldest first."""
+        return await self._store.read(lambda tx: rows.unfinished(tx, checked_tenant(tenant), limit))
+
+    async def _handle(self, message: Message) -> None:
+        assert self._steps is not None
+        subject = wire.decode(message.payload, Told, what="message").subject
+        account = self._accounts.get(message.tenant)
+        if message.subject.startswith("metering.payer."):
+            await self._steps.update_customer(message.tenant, AgentId(subject), account, key=message.id)
+            return
+        invoice_id = InvoiceId(subject.removeprefix(INVOICE))
+        try:
+            invoice = await self._billing.invoice(message.tenant, invoice_id)
+            subscription = await self._billing.subscription(message.tenant, invoice.subscription_id)
+        except NotFound:
+            about = fields(operation="stripe", invoice_id=invoice_id, subject=message.subject)
+            log.info("An invoice is gone before it was sent to Stripe", extra=about)
+            return
+        await self._move(invoice, subscription.agent, account)
+
+    async def _move(self, invoice: Invoice, agent: AgentId, account: str | None) -> None:
+        """Whatever was done to it: take what is at Stripe to where the invoice is now."""
+        assert self._steps is not None
+        if self._config.meters and invoice.kind is InvoiceKind.INVOICE and invoice.status is not InvoiceStatus.VOID:
+            await self._steps.report(invoice, agent, account)
+        if not self._config.invoices:
+            return
+        match invoice.status, invoice.kind:
+            case InvoiceStatus.VOID, _:
+                await self._steps.void(invoice, account)
+            case InvoiceStatus.FINAL, InvoiceKind.INVOICE:
+                await self._steps.collect(invoice, agent, account)
+            case InvoiceStatus.FINAL, InvoiceKind.CREDIT_NOTE:
+                await self._steps.credit(invoice, account)
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait for Stripe; when this process stops, somebody else shall."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+        except TimeoutError:
+            return
+        raise asyncio.CancelledError
