@@ -6,10 +6,12 @@ was told is the quantity, without its fraction, whichever way it came to be.
 
 from __future__ import annotations
 
+import urllib.parse
 from collections.abc import Iterable, Iterator
 from decimal import ROUND_FLOOR, Decimal
 
 from creto.common.errors import InvalidInput
+from creto.common.ids import SubscriptionId
 from creto.common.limits import STRIPE_METER_EVENTS_MAX, STRIPE_METER_PAST_S, STRIPE_METER_VALUE_MAX
 from creto.common.timestamps import SECOND
 from creto.connectors.stripe.types import MeterEvent, Params, StripeId
@@ -51,6 +53,11 @@ def chunks(change: int) -> Iterator[int]:
         yield sign * rest
 
 
+def name(subscription_id: SubscriptionId, charge: str, period: Period) -> str:
+    """Of what is told about a charge in a period."""
+    return f"{subscription_id}/{urllib.parse.quote(charge, safe='')}/{period.start // SECOND}"
+
+
 def instant(period: Period, now: int) -> int:
     """When the usage was: within its period, and not further back than Stripe takes it."""
     return max(min(now, period.end - SECOND), now - STRIPE_METER_PAST_S * SECOND)
@@ -63,3 +70,8 @@ def params(event: MeterEvent, customer: StripeId, identifier: str) -> Params:
         "timestamp": event.at // SECOND,
         "payload": {"stripe_customer_id": customer, "value": str(event.value)},
     }
+
+
+def in_time(params: Params, now: int) -> Params:
+    """The same usage, if it has to be told anew: not further back than Stripe takes it by now."""
+    return params | {"timestamp": max(params["timestamp"], now // SECOND - STRIPE_METER_PAST_S)}

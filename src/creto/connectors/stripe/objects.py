@@ -18,6 +18,7 @@ from creto.common.ids import TenantId
 from creto.common.limits import STRIPE_KEY_S
 from creto.common.timestamps import SECOND, Clock
 from creto.connectors.stripe import store as rows
+from creto.connectors.stripe.errors import StripeAway, StripeRefused
 from creto.connectors.stripe.types import Kind, Params, State, StripeId, Thing
 from creto.platform.crypto import digest
 from creto.store.types import Store
@@ -55,8 +56,6 @@ class Objects:
         self, tenant: TenantId, kind: Kind, our_id: str, params: Params, make: Make, look: Look
     ) -> StripeId:
         """Its id there; made now, or by an earlier try."""
-        from creto.connectors.stripe.sdk import StripeAway, StripeRefused
-
         now = self._clock.now()
         one, fresh = await self._store.write(lambda tx: rows.begin(tx, tenant, kind, our_id, params, now))
         if not fresh and one.stripe_id is None:

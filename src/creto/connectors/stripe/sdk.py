@@ -4,7 +4,6 @@
     made = await api.create_customer({"name": "ada"}, key="creto-customer-…", account=None)
 
 The SDK never tries again by itself: whoever asks does, with the waits that the layer's retry keeps.
-INVARIANT: an error that leaves open whether Stripe did it is StripeAway; StripeRefused says that it did not.
 """
 
 from __future__ import annotations
@@ -16,11 +15,11 @@ from typing import Any, TypeVar
 import httpx2
 import stripe
 
-from creto.common.breaker import CircuitBreaker, is_outage
-from creto.common.errors import ConnectionFailed, EnablementError, InvalidInput
+from creto.common.breaker import CircuitBreaker
 from creto.common.limits import STRIPE_ANSWER_BYTES_MAX, STRIPE_PAGE_ITEMS, STRIPE_PAGES_MAX, STRIPE_S_MAX
 from creto.common.redact import redacted_text
 from creto.common.settings import StripeConfig
+from creto.connectors.stripe.errors import StripeAway, StripeRefused, is_away
 from creto.connectors.stripe.types import Params, StripeId
 
 T = TypeVar("T")
@@ -32,20 +31,6 @@ TRY_AGAIN_S_MAX = 3600.0  # what a server may ask us to wait
 
 stripe.enable_telemetry = False  # how long its last answer took is nobody's business but ours
 logging.getLogger("stripe").setLevel(logging.WARNING)  # it logs each request, with its address
-
-
-class StripeAway(ConnectionFailed):
-    """No answer, or none that says what happened. A `burnt` key would only bring the same answer again."""
-
-    default_code = "MT-503"
-    burnt = False
-    limited = False
-
-
-class StripeRefused(InvalidInput):
-    """It answered, and did nothing."""
-
-    default_code = "MT-424"
 
 
 class Transport(stripe.HTTPClient):  # type: ignore[misc, unused-ignore]  # without the SDK its types are unknown
@@ -79,11 +64,6 @@ class Transport(stripe.HTTPClient):  # type: ignore[misc, unused-ignore]  # with
 
 def http_transport(timeout_s: float = STRIPE_S_MAX) -> Transport:
     return Transport(httpx2.AsyncClient(timeout=timeout_s, follow_redirects=False))
-
-
-def is_away(error: BaseException) -> bool:
-    """What the breaker counts: a limit on our speed is no outage."""
-    return is_outage(error) and not (isinstance(error, StripeAway) and error.limited)
 
 
 class StripeApi:
@@ -201,7 +181,7 @@ def options(key: str | None, account: str | None) -> dict[str, str]:
     return {name: value for name, value in said.items() if value is not None}
 
 
-def translated(error: stripe.StripeError) -> EnablementError:
+def translated(error: stripe.StripeError) -> StripeAway | StripeRefused:
     """What Stripe says, as ours. 401 is an outage: nothing is wrong with what was asked, and the key will be put right."""
     status, headers = error.http_status, error.headers or {}
     said = redacted_text(error.user_message or "it gave no reason")[:500]

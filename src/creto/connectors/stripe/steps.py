@@ -14,8 +14,9 @@ from creto.common.settings import StripeConfig
 from creto.common.timestamps import SECOND, Clock
 from creto.connectors.stripe import invoices, meters
 from creto.connectors.stripe import store as rows
+from creto.connectors.stripe.errors import StripeRefused
 from creto.connectors.stripe.objects import Look, Objects, identifier
-from creto.connectors.stripe.sdk import StripeApi, StripeRefused
+from creto.connectors.stripe.sdk import StripeApi
 from creto.connectors.stripe.types import Kind, Params, Payer, State, StripeId, Thing
 from creto.metering import Invoice, InvoiceKind
 from creto.store.types import Store, Tx
@@ -24,7 +25,7 @@ log = logging.getLogger("creto.stripe")
 
 DRIFT_S = 300  # between its clock and ours
 MINUTE_S = 60  # what its summaries of usage begin and end at
-GONE = "resource_missing"
+GONE, DOUBLE = "resource_missing", "duplicate_meter_event"
 
 
 class Steps:
@@ -122,7 +123,7 @@ class Steps:
                 await self._api.delete_invoice(there, account=account)
                 return
         except StripeRefused as error:
-            if error.details.get("stripe_code") != GONE:
+            if error.stripe_code != GONE:
                 raise
             return  # the draft went with an earlier try
         await self._voided(invoice, there, credit_note=False, account=account)
@@ -182,14 +183,16 @@ class Steps:
         wanted = {c: meters.whole(q) for c, q in meters.quantities(invoice.lines, names).items()}
         customer = await self.customer(invoice.tenant, agent, account)
         for charge, quantity in wanted.items():
-            meter = f"{invoice.subscription_id}/{charge}/{invoice.period.start // SECOND}"
-            at = meters.instant(invoice.period, self._clock.now())
+            meter = meters.name(invoice.subscription_id, charge, invoice.period)
+            now = self._clock.now()
+            at = meters.instant(invoice.period, now)
             change = partial(self._intend, invoice.tenant, meter, names[charge], quantity, at, customer)
             await self._store.write(change)
             for one in await self._unsent(invoice.tenant, meter):
                 make = partial(self._send_usage, account)
                 look = partial(self._find_usage, account)
-                await self._objects.ensure(one.tenant, Kind.METER_EVENT, one.our_id, one.params, make, look)
+                params = meters.in_time(one.params, now)
+                await self._objects.ensure(one.tenant, Kind.METER_EVENT, one.our_id, params, make, look)
 
     def _intend(
         self, tenant: TenantId, meter: str, event_name: str, wanted: int, at: int, customer: StripeId, tx: Tx
@@ -211,8 +214,12 @@ class Steps:
         )
 
     async def _send_usage(self, account: str | None, params: Params, *, key: str) -> Params:
-        made = await self._api.create_meter_event(params, key=key, account=account)
-        return {"id": made["identifier"]}
+        try:
+            await self._api.create_meter_event(params, key=key, account=account)
+        except StripeRefused as error:
+            if error.stripe_code != DOUBLE:
+                raise
+        return {"id": params["identifier"]}
 
     async def _find_usage(self, account: str | None, one: Thing) -> StripeId | None:
         """A meter event cannot be read; the sum of them can, and with it or without it there is one right sum."""
