@@ -1,6 +1,6 @@
 """A Stripe for tests, on this machine, that keeps its books and its public contract (docs.stripe.com/api).
 
-    with LocalStripe() as there:
+    with LocalStripe(clock) as there:
         client = stripe.StripeClient(there.key, base_addresses={"api": there.url})
 
 Idempotency keys, cursors, error objects, limits, cuts at the worst moment, signed webhooks. `books` are its objects and rules, `server`

@@ -7,7 +7,6 @@ import hmac
 import json
 import re
 import threading
-import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -22,7 +21,6 @@ from tests.local_stripe.books import Books, Object, Refusal, invalid
 
 KEY_S = 86_400  # how long it knows an idempotency key
 PAGE_MAX = 100
-TOLERANCE_S = 300
 
 
 class Fault(Enum):
@@ -122,14 +120,18 @@ def page(objects: list[Object], params: Object) -> Object:
         raise Refusal(f"No such object: '{after}'", param="starting_after", code="resource_missing", begun=False)
     start = 0 if after is None else ids.index(after) + 1
     data = objects[start : start + limit]
-    return {"object": "list", "url": "/v1", "has_more": start + limit < len(objects), "data": data}
+    return {"object": "list", "has_more": start + limit < len(objects), "data": data}
 
 
 class LocalStripe:
-    def __init__(self, key: str = "sk_test_local", webhook_secret: str = "whsec_local") -> None:
+    """`now_s` is its clock."""
+
+    def __init__(
+        self, now_s: Callable[[], int], *, key: str = "sk_test_local", webhook_secret: str = "whsec_local"
+    ) -> None:
+        self.now_s = now_s
         self.key = key
         self.webhook_secret = webhook_secret
-        self.ahead_s = 0  # how far its clock runs ahead of ours
         self.accounts: dict[str | None, Books] = {}
         self.requests: list[Request] = []
         self._kept: dict[tuple[str | None, str], Kept] = {}
@@ -159,9 +161,6 @@ class LocalStripe:
 
     def books_of(self, account: str | None) -> Books:
         return self.accounts.setdefault(account, Books(self.now_s, "_live_" in self.key))
-
-    def now_s(self) -> int:
-        return int(time.time()) + self.ahead_s
 
     def plan(self, fault: Fault, times: int = 1, matches: str = "POST .*") -> None:
         """The next requests that match `METHOD PATH` meet this."""
@@ -245,7 +244,7 @@ class LocalStripe:
             match = re.fullmatch(path, request.path)
             if method == request.method and match:
                 made: Object = route(self.books_of(request.account), match.groups(), request.params)
-                return made
+                return made | {"url": request.path} if made["object"] == "list" else made
         raise Refusal(f"Unrecognized request URL ({request.method}: {request.path}).", status=404, begun=False)
 
 

@@ -1,6 +1,6 @@
 """Stripe's SDK behind one small face: our HTTP client, our breaker, our errors. Loaded when Stripe is configured, never before.
 
-    api = StripeApi(config, http_transport())
+    api = StripeApi(config, CircuitBreaker("stripe"))
     made = await api.create_customer({"name": "ada"}, key="creto-customer-…", account=None)
 
 The SDK never tries again by itself: whoever asks does, with the waits that the layer's retry keeps.
@@ -19,7 +19,7 @@ from creto.common.breaker import CircuitBreaker
 from creto.common.limits import STRIPE_ANSWER_BYTES_MAX, STRIPE_PAGE_ITEMS, STRIPE_PAGES_MAX, STRIPE_S_MAX
 from creto.common.redact import redacted_text
 from creto.common.settings import StripeConfig
-from creto.connectors.stripe.errors import StripeAway, StripeRefused, is_away
+from creto.connectors.stripe.errors import StripeAway, StripeRefused
 from creto.connectors.stripe.types import Params, StripeId
 
 T = TypeVar("T")
@@ -70,11 +70,11 @@ class StripeApi:
     """Each method is one request; what makes or changes something takes the key under which it happens once."""
 
     def __init__(
-        self, config: StripeConfig, transport: Transport | None = None, breaker: CircuitBreaker | None = None
+        self, config: StripeConfig, breaker: CircuitBreaker, transport: Transport | None = None
     ) -> None:
         assert config.api_key is not None
         self._transport = transport or http_transport()
-        self.breaker = breaker or CircuitBreaker("stripe", counts=is_away)
+        self._breaker = breaker
         self._v1 = stripe.StripeClient(
             config.api_key.reveal(),
             base_addresses={"api": config.url.rstrip("/"), "meter_events": config.url.rstrip("/")},
@@ -173,7 +173,7 @@ class StripeApi:
                 raise translated(error) from error
             return made
 
-        return await self.breaker.call(asked)
+        return await self._breaker.call(asked)
 
 
 def options(key: str | None, account: str | None) -> dict[str, str]:

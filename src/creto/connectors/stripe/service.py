@@ -16,8 +16,9 @@ import msgspec
 
 from creto.bus import Bus, Message, Subscription
 from creto.common import wire
+from creto.common.breaker import CircuitBreaker
 from creto.common.codes import ExponentialBackoff
-from creto.common.errors import NotFound
+from creto.common.errors import InternalError, NotFound
 from creto.common.ids import AgentId, TenantId, checked_tenant
 from creto.common.limits import PAGE_ITEMS_DEFAULT, STRIPE_WAIT_S_MAX
 from creto.common.logs import fields
@@ -25,6 +26,7 @@ from creto.common.retry import retry
 from creto.common.settings import StripeConfig
 from creto.common.timestamps import Clock
 from creto.connectors.stripe import store as rows
+from creto.connectors.stripe.errors import is_away
 from creto.connectors.stripe.records import tell
 
 from creto.connectors.stripe.types import INVOICE, Payer, Payment, Thing
@@ -53,7 +55,7 @@ class Stripe:
 
     def __init__(
         self, store: Store, bus: Bus, clock: Clock, billing: Billing, config: StripeConfig,
-        *, transport: Transport | None = None,
+        *, transport: Transport | None = None, breaker: CircuitBreaker | None = None,
     ) -> None:  # fmt: skip
         self._store = store
         self._bus = bus
@@ -61,6 +63,7 @@ class Stripe:
         self._billing = billing
         self._config = config
         self._transport = transport
+        self.breaker = breaker or CircuitBreaker("stripe", counts=is_away)
         self._accounts = dict(pair.split("=", 1) for pair in config.accounts)
         self._steps: Steps | None = None
         self._subscriptions: list[Subscription] = []
@@ -69,10 +72,7 @@ class Stripe:
     async def start(self) -> None:
         if self._config.api_key is None:
             return
-        from creto.connectors.stripe.sdk import StripeApi
-        from creto.connectors.stripe.steps import Steps
-
-        self._steps = Steps(self._store, self._clock, StripeApi(self._config, self._transport), self._config)
+        self._ready()
         self._subscriptions = [
             await self._bus.subscribe("metering.invoice.*", DURABLE, self.consume),
             await self._bus.subscribe("metering.payer.*", PAYERS, self.consume),
@@ -115,12 +115,23 @@ class Stripe:
         """What was asked of Stripe and is not known to be there, the oldest first."""
         return await self._store.read(lambda tx: rows.unfinished(tx, checked_tenant(tenant), limit))
 
+    def _ready(self) -> Steps:
+        if self._steps is None:
+            try:
+                from creto.connectors.stripe.sdk import StripeApi
+                from creto.connectors.stripe.steps import Steps
+            except ImportError as error:
+                raise InternalError("PL-501", "the SDK of Stripe is missing", hint="Install creto[stripe].") from error
+            api = StripeApi(self._config, self.breaker, self._transport)
+            self._steps = Steps(self._store, self._clock, api, self._config)
+        return self._steps
+
     async def _handle(self, message: Message) -> None:
-        assert self._steps is not None
+        steps = self._ready()
         subject = wire.decode(message.payload, Told, what="message").subject
         account = self._accounts.get(message.tenant)
         if message.subject.startswith("metering.payer."):
-            await self._steps.update_customer(message.tenant, AgentId(subject), account, key=message.id)
+            await steps.update_customer(message.tenant, AgentId(subject), account, key=message.id)
             return
         invoice_id = InvoiceId(subject.removeprefix(INVOICE))
         try:
@@ -130,22 +141,21 @@ class Stripe:
             about = fields(operation="stripe", invoice_id=invoice_id, subject=message.subject)
             log.info("An invoice is gone before it was sent to Stripe", extra=about)
             return
-        await self._move(invoice, subscription.agent, account)
+        await self._move(steps, invoice, subscription.agent, account)
 
-    async def _move(self, invoice: Invoice, agent: AgentId, account: str | None) -> None:
+    async def _move(self, steps: Steps, invoice: Invoice, agent: AgentId, account: str | None) -> None:
         """Whatever was done to it: take what is at Stripe to where the invoice is now."""
-        assert self._steps is not None
         if self._config.meters and invoice.kind is InvoiceKind.INVOICE and invoice.status is not InvoiceStatus.VOID:
-            await self._steps.report(invoice, agent, account)
+            await steps.report(invoice, agent, account)
         if not self._config.invoices:
             return
         match invoice.status, invoice.kind:
             case InvoiceStatus.VOID, _:
-                await self._steps.void(invoice, account)
+                await steps.void(invoice, account)
             case InvoiceStatus.FINAL, InvoiceKind.INVOICE:
-                await self._steps.collect(invoice, agent, account)
+                await steps.collect(invoice, agent, account)
             case InvoiceStatus.FINAL, InvoiceKind.CREDIT_NOTE:
-                await self._steps.credit(invoice, account)
+                await steps.credit(invoice, account)
 
     async def _pause(self, seconds: float) -> None:
         """Wait for Stripe; when this process stops, somebody else shall."""
