@@ -12,7 +12,9 @@ from creto.common.ids import AgentId
 from creto.common.settings import StripeConfig
 from creto.common.timestamps import DAY, HOUR, SECOND
 from creto.connectors.stripe import Payer, Receipts, Stripe
+from creto.connectors.stripe import store as rows
 from creto.connectors.stripe.errors import is_away
+from creto.connectors.stripe.service import DURABLE
 from creto.metering import Billing, Grant, Invoice, Period, PerUnit, Tax, Terms
 from creto.metering.types import GrantId
 from creto.platform.consensus.testing import ManualClock
@@ -23,6 +25,8 @@ from tests.unit.metering.examples import AGENT, HUMAN, JANUARY, TENANT, D, charg
 
 PARTS = ("creto.store", "creto.bus", "creto.metering", "creto.connectors.stripe")
 FEBRUARY = Period(JANUARY.end, JANUARY.end + 29 * DAY)
+JANUARY_OVER = JANUARY.end + HOUR
+METERS = ("use=tokens",)
 LAYER = AgentId("layer")
 TERMS = Terms(taxes=(Tax(code="vat", percent=D(20)),))
 PLAN = plan(charge(PerUnit(unit=D("0.10"))), fee="31")
@@ -83,7 +87,8 @@ class Business:
         return found
 
     async def work(self, messages: Sequence[Message] | None = None) -> None:
-        """What the bus would hand to the connector."""
+        """What the bus would hand to the connector, which was started before all of it."""
+        await self.store.write(lambda tx: rows.started(tx, DURABLE, JANUARY.start))
         for message in await self.messages() if messages is None else messages:
             await self.stripe.consume(message)
 

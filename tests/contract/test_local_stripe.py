@@ -45,7 +45,9 @@ def keyed(key: str) -> dict[str, str]:
     return {"idempotency_key": key}
 
 
-def test_a_key_gives_the_first_answer_again_and_only_to_the_same_request(client: Any, there: LocalStripe, now: Now) -> None:
+def test_a_key_gives_the_first_answer_again_and_only_to_the_same_request(
+    client: Any, there: LocalStripe, now: Now
+) -> None:
     first = client.customers.create({"name": "ada"}, keyed("a"))
     again = client.customers.create({"name": "ada"}, keyed("a"))
     assert again.id == first.id

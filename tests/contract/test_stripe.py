@@ -11,24 +11,25 @@ import pytest
 
 pytest.importorskip("stripe")
 
-from creto.bus import EmbeddedBus, Redelivery  # noqa: E402
-from creto.common.breaker import CircuitState  # noqa: E402
-from creto.common.errors import EnablementError, InternalError, InvalidInput, SignatureVerificationFailed  # noqa: E402
-from creto.common.ids import AgentId, TenantId  # noqa: E402
-from creto.common.limits import STRIPE_KEY_S  # noqa: E402
-from creto.common.retry import without_waiting  # noqa: E402
-from creto.common.settings import Collection, StripeConfig  # noqa: E402
-from creto.common.timestamps import DAY, HOUR, SECOND  # noqa: E402
-from creto.connectors.stripe import Kind, Outcome, Payer, PaymentStatus, Receipts, State, Stripe, StripeId  # noqa: E402
-from creto.connectors.stripe import store as rows  # noqa: E402
-from creto.connectors.stripe.errors import StripeAway, StripeRefused  # noqa: E402
-from creto.metering import InvoiceStatus, Terms  # noqa: E402
-from creto.platform.consensus.testing import ManualClock  # noqa: E402
-from creto.store.types import Store  # noqa: E402
-from tests.contract.stores import MakeStore  # noqa: E402
-from tests.contract.stripe_world import FEBRUARY, LAYER, MAIL, PARTS, TERMS, Business, config, grant, now_s  # noqa: E402
-from tests.local_stripe import Fault, LocalStripe  # noqa: E402
-from tests.unit.metering.examples import AGENT, CHILD, HUMAN, JANUARY, TENANT, D, event  # noqa: E402
+from creto.bus import EmbeddedBus, Redelivery
+from creto.common.breaker import CircuitState
+from creto.common.errors import EnablementError, InternalError, InvalidInput, SignatureVerificationFailed
+from creto.common.ids import AgentId, TenantId
+from creto.common.limits import STRIPE_KEY_S
+from creto.common.retry import without_waiting
+from creto.common.settings import Collection, StripeConfig
+from creto.common.timestamps import DAY, HOUR, SECOND
+from creto.connectors.stripe import Kind, Outcome, Payer, PaymentStatus, Receipts, State, Stripe, StripeId
+from creto.connectors.stripe import store as rows
+from creto.connectors.stripe.errors import StripeAway, StripeRefused
+from creto.metering import InvoiceStatus, Terms
+from creto.platform.consensus.testing import ManualClock
+from creto.store.types import Store
+from tests.contract.buses import eventually
+from tests.contract.stores import MakeStore
+from tests.contract.stripe_world import FEBRUARY, LAYER, MAIL, PARTS, TERMS, Business, config, grant, now_s
+from tests.local_stripe import Fault, LocalStripe
+from tests.unit.metering.examples import AGENT, CHILD, HUMAN, JANUARY, TENANT, D, event
 
 
 @pytest.fixture
@@ -136,7 +137,7 @@ async def test_a_total_that_is_not_ours_stays_a_draft(business: Business) -> Non
     books = business.there.books
     theirs = the_only(books.invoices)
     books.add_lines(theirs["id"], {"lines": [{"amount": "1", "metadata": {}}]})  # somebody did, in the dashboard
-    business.there.plan(Fault.DOWN, 0)
+    business.there.calm()
     with pytest.raises(InvalidInput) as refused:
         await business.work(messages)
     assert (refused.value.code, refused.value.got, theirs["status"]) == ("MT-424", "15721", "draft")
@@ -158,7 +159,7 @@ async def test_a_void_invoice_is_void_there_and_a_draft_is_gone(business: Busine
     with pytest.raises(StripeAway):
         await business.work()
     await business.billing.void_invoice(TENANT, again.invoice_id, by=HUMAN)
-    business.there._planned.clear()
+    business.there.calm()
     await business.work()
     assert [one["status"] for one in business.there.books.invoices.values()] == ["void"]
 
@@ -196,49 +197,45 @@ async def test_a_credit_note_over_an_open_invoice_lessens_it_and_can_be_voided(b
 # What goes wrong
 
 
-@pytest.mark.parametrize("fault", list(Fault))
-@pytest.mark.parametrize(
-    "what", ["/v1/customers", "/v1/invoices", r"/v1/invoices/\w+/add_lines", r"/v1/invoices/\w+/finalize"]
-)
-async def test_each_thing_is_made_once_whatever_happens_to_its_request(
-    business: Business, fault: Fault, what: str
-) -> None:
-    subscription = await business.subscribed()
-    business.at(JANUARY.end + HOUR)
-    await business.final(subscription)
-    business.there.plan(fault, 2, f"POST {what}")
-    await business.work()
-    assert counts(business.there) == (1, 1, 0)
-    theirs = the_only(business.there.books.invoices)
-    assert (theirs["status"], theirs["total"], len(business.there.books.lines[theirs["id"]])) == ("open", 15_720, 2)
+INVOICING = ["/v1/customers", "/v1/invoices", r"/v1/invoices/\w+/add_lines", r"/v1/invoices/\w+/finalize"]
 
 
-@pytest.mark.parametrize("fault", [Fault.CUT, Fault.DROPPED])
-@pytest.mark.parametrize(
-    "what", ["/v1/customers", "/v1/invoices", r"/v1/invoices/\w+/add_lines", r"/v1/invoices/\w+/finalize", "/v1/credit_notes"]
-)  # fmt: skip
-async def test_after_its_key_is_forgotten_a_thing_is_looked_for(business: Business, fault: Fault, what: str) -> None:
-    subscription = await business.subscribed()
+@pytest.mark.parametrize("what", INVOICING)
+async def test_each_thing_is_made_once_whatever_happens_to_its_request(business: Business, what: str) -> None:
     business.at(JANUARY.end + HOUR)
-    ours = await business.final(subscription)
-    await business.billing.credit_invoice(TENANT, ours.invoice_id, [(ours.lines[0].line_id, D(1))], by=HUMAN)
-    messages = await business.messages()
-    business.there.plan(fault, 20, f"POST {what}")
-    with pytest.raises(EnablementError):
+    for fault in Fault:
+        await business.final(await business.subscribed(AgentId(fault), key=fault.value))
+        business.there.plan(fault, 2, f"POST {what}")
+        await business.work()
+    books = business.there.books
+    assert counts(business.there) == (len(Fault), len(Fault), 0)
+    for theirs in books.invoices.values():
+        assert (theirs["status"], theirs["total"], len(books.lines[theirs["id"]])) == ("open", 15_720, 2)
+
+
+@pytest.mark.parametrize("what", [*INVOICING, "/v1/credit_notes"])
+async def test_after_its_key_is_forgotten_a_thing_is_looked_for(business: Business, what: str) -> None:
+    business.at(JANUARY.end + HOUR)
+    books = business.there.books
+    for number, fault in enumerate((Fault.CUT, Fault.DROPPED), 1):
+        ours = await business.final(await business.subscribed(AgentId(fault), key=fault.value))
+        await business.billing.credit_invoice(TENANT, ours.invoice_id, [(ours.lines[0].line_id, D(1))], by=HUMAN)
+        messages = await business.messages()
+        business.there.plan(fault, 20, f"POST {what}")
+        with pytest.raises(EnablementError):
+            await business.work(messages)
+        waiting = await business.stripe.unfinished(TENANT)
+        assert [one.state for one in waiting] == [State.ASKED]
+
+        business.there.calm()
+        business.clock.advance((STRIPE_KEY_S + 3_700) * SECOND)
+        for n in range(101):  # more than a page to look through
+            books.create_customer({"name": f"somebody {n}"})
         await business.work(messages)
-    waiting = await business.stripe.unfinished(TENANT)
-    assert [one.state for one in waiting] == [State.ASKED]
-
-    business.there._planned.clear()
-    business.there._kept.clear()  # what a day does there
-    business.clock.advance((STRIPE_KEY_S + 10) * SECOND)
-    for n in range(101):  # more than a page to look through
-        business.there.books.create_customer({"name": f"somebody {n}"})
-    await business.work(messages)
-    customers = [c for c in business.there.books.customers.values() if c["metadata"]]
-    assert (len(customers), *counts(business.there)[1:]) == (1, 1, 1)
-    theirs = the_only(business.there.books.invoices)
-    assert (theirs["status"], len(business.there.books.lines[theirs["id"]])) == ("open", 2)
+        customers = [c for c in books.customers.values() if c["metadata"]]
+        assert (len(customers), *counts(business.there)[1:]) == (number, number, number)
+    for theirs in books.invoices.values():
+        assert (theirs["status"], len(books.lines[theirs["id"]])) == ("open", 2)
 
 
 async def test_a_limit_is_kept_and_opens_no_breaker(business: Business) -> None:
@@ -303,39 +300,30 @@ async def test_the_dead_letter_of_a_refusal_is_replayed(store: Store, there: Loc
     business.stripe = Stripe(store, business.bus, clock, business.billing, business.config)
     subscription = await business.subscribed()
     await business.stripe.set_payer(TENANT, AGENT, Payer(name="Ada"), by=HUMAN)
+    await business.stripe.start()
     clock.set(JANUARY.end + HOUR)
     await business.final(subscription)
-    await business.stripe.start()
 
-    letters = await until(lambda: business.bus.dead_letters(TENANT))
+    letters = await eventually(lambda: business.bus.dead_letters(TENANT))
     assert (letters[0].reason.code, letters[0].durable) == ("MT-424", "stripe")
     await business.stripe.set_payer(TENANT, AGENT, MAIL, by=HUMAN)
-    await until(lambda: wrapped(the_only(there.books.customers)["email"]))
+    await eventually(lambda: the_only(there.books.customers)["email"])
     await business.bus.replay_dead(TENANT, "stripe", [letters[0].id])
-    await until(lambda: wrapped([i for i in there.books.invoices.values() if i["status"] == "open"]))
+    await eventually(lambda: [i for i in there.books.invoices.values() if i["status"] == "open"])
     await business.stripe.stop()
     await business.bus.close()
 
 
-async def wrapped(value: Any) -> Any:
-    return value
-
-
-async def until(holds: Any, patience_s: float = 20) -> Any:
-    async with asyncio.timeout(patience_s):
-        while not (found := await holds()):
-            await asyncio.sleep(0.01)
-        return found
-
-
-async def test_what_waits_for_stripe_ends_with_the_process(store: Store, there: LocalStripe, clock: ManualClock) -> None:
+async def test_what_waits_for_stripe_ends_with_the_process(
+    store: Store, there: LocalStripe, clock: ManualClock
+) -> None:
     business = Business(store, there, clock)
     subscription = await business.subscribed()
-    clock.set(JANUARY.end + HOUR)
-    await business.final(subscription)
     there.plan(Fault.DOWN, 1_000)
     await business.stripe.start()
-    await until(lambda: wrapped(there.requests))
+    clock.set(JANUARY.end + HOUR)
+    await business.final(subscription)
+    await eventually(lambda: there.requests)
     async with asyncio.timeout(5):
         await business.stripe.stop()
     assert await business.bus.dead_letters(TENANT) == []
@@ -444,14 +432,13 @@ async def test_usage_of_long_ago_is_told_as_of_when_it_still_counts(metered: Bus
     assert now_s(metered.clock) - 35 * 86_400 < one["timestamp"] < now_s(metered.clock) - 33 * 86_400
 
 
-@pytest.mark.parametrize("fault", list(Fault))
-async def test_usage_is_told_once_whatever_happens_to_its_request(metered: Business, fault: Fault) -> None:
-    subscription = await metered.subscribed()
+async def test_usage_is_told_once_whatever_happens_to_its_request(metered: Business) -> None:
     metered.at(JANUARY.end + HOUR)
-    await metered.final(subscription)
-    metered.there.plan(fault, 2, "POST /v1/billing/meter_events")
-    await metered.work()
-    assert told(metered.there) == [1_000]
+    for fault in Fault:
+        await metered.final(await metered.subscribed(AgentId(fault), key=fault.value))
+        metered.there.plan(fault, 2, "POST /v1/billing/meter_events")
+        await metered.work()
+    assert told(metered.there) == [1_000] * len(Fault)
 
 
 @pytest.mark.parametrize(("fault", "foreign", "sums"), [
@@ -467,8 +454,7 @@ async def test_after_its_key_is_forgotten_usage_is_told_from_the_sum(
     metered.there.plan(fault, 20, "POST /v1/billing/meter_events")
     with pytest.raises(EnablementError):
         await metered.work(messages)
-    metered.there._planned.clear()
-    metered.there._kept.clear()
+    metered.there.calm()
     if foreign is not None:  # somebody else uses our meter for our customer: nobody can tell any more
         at = str(JANUARY.end // SECOND - 1)
         payload = {"stripe_customer_id": the_only(metered.there.books.customers)["id"], "value": str(foreign)}
@@ -605,7 +591,7 @@ async def test_a_webhook_that_is_faster_than_our_row_shall_come_again(business: 
     with pytest.raises(EnablementError) as early:
         await receive(business, created)
     assert (early.value.code, early.value.retryable) == ("MT-503", True)
-    business.there._planned.clear()
+    business.there.calm()
     await business.work(messages)
     assert await receive(business, created) is Outcome.APPLIED
 

@@ -151,7 +151,12 @@ class Books:
     def shown(self, one: Object) -> Object:
         """With the first ten of its lines."""
         lines = self.lines[one["id"]]
-        page = {"object": "list", "data": lines[:10], "has_more": len(lines) > 10, "url": f"/v1/invoices/{one['id']}/lines"}
+        page = {
+            "object": "list",
+            "data": lines[:10],
+            "has_more": len(lines) > 10,
+            "url": f"/v1/invoices/{one['id']}/lines",
+        }
         return one | {"lines": page}
 
     def add_lines(self, id: str, params: Object) -> Object:
@@ -293,7 +298,9 @@ class Books:
         name = needed(params, "event_name")
         if any(meter["event_name"] == name for meter in self.meters.values()):
             raise Refusal(f"A meter for {name} exists.", param="event_name")
-        one = self._new("mtr", "billing.meter", event_name=name, display_name=params.get("display_name"), status="active")
+        one = self._new(
+            "mtr", "billing.meter", event_name=name, display_name=params.get("display_name"), status="active"
+        )
         self.meters[one["id"]] = one
         return one
 
@@ -313,7 +320,9 @@ class Books:
         id = params.get("identifier") or f"idmp_{next(self._numbers)}"
         before = self.meter_events.get(id)
         if before is not None and before["created"] > now_s - DAY_S:
-            raise Refusal(f"An event with the identifier {id} exists.", param="identifier", code="duplicate_meter_event")
+            raise Refusal(
+                f"An event with the identifier {id} exists.", param="identifier", code="duplicate_meter_event"
+            )
         one = {
             "object": "billing.meter_event", "event_name": name, "identifier": id, "timestamp": at, "payload": payload,
             "created": now_s, "livemode": self._livemode,

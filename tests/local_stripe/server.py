@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import StrEnum
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any
@@ -23,7 +23,7 @@ KEY_S = 86_400  # how long it knows an idempotency key
 PAGE_MAX = 100
 
 
-class Fault(Enum):
+class Fault(StrEnum):
     LIMITED = "limited"  # 429, with Retry-After; nothing is done
     DROPPED = "dropped"  # the connection is gone before anything is done
     CUT = "cut"  # it is done, and the connection is gone before the answer
@@ -166,10 +166,16 @@ class LocalStripe:
         """The next requests that match `METHOD PATH` meet this."""
         self._planned.append(Planned(fault, times, re.compile(matches)))
 
+    def calm(self) -> None:
+        """What was planned and did not happen yet, will not."""
+        self._planned.clear()
+
     def asked(self, matches: str) -> list[Request]:
         return [r for r in self.requests if re.fullmatch(matches, f"{r.method} {r.path}")]
 
-    def webhook(self, event: Object, *, at_s: int | None = None, secret: str | None = None) -> tuple[dict[str, str], bytes]:
+    def webhook(
+        self, event: Object, *, at_s: int | None = None, secret: str | None = None
+    ) -> tuple[dict[str, str], bytes]:
         """Headers and body, signed as Stripe signs."""
         body = json.dumps(event, indent=2).encode()
         at_s = self.now_s() if at_s is None else at_s
@@ -219,7 +225,9 @@ class LocalStripe:
         kept = self._kept.get(place) if request.key else None
         if kept is not None and kept.at_s > self.now_s() - KEY_S:
             if kept.asked != asked:
-                text = "Keys for idempotent requests can only be used with the same parameters they were first used with."
+                text = (
+                    "Keys for idempotent requests can only be used with the same parameters they were first used with."
+                )
                 return failed(Refusal(text, type="idempotency_error"))
             return Answer(kept.status, kept.body, {"Idempotent-Replayed": "true"})
         answer, begun = self._done(request)

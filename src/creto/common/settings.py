@@ -34,7 +34,9 @@ Port = Annotated[int, Meta(ge=0, le=65535)]  # 0 takes a free one
 WITNESS = re.compile(
     r"https?://[^\s/=\[\]]+(/[^\s=]*)?=[^\s+]+\+[0-9a-f]{8}\+\S+"
 )  # the second part is a key in a note's form
-HTTPS = re.compile(r"https://[^\s/]+(/\S*)?|http://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?/?")  # no key travels in the open
+HTTPS = re.compile(
+    r"https://[^\s/]+(/\S*)?|http://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?/?"
+)  # no key travels in the open
 Positive = Annotated[int, Meta(ge=1, le=2**31)]
 
 
@@ -212,7 +214,10 @@ class StripeConfig(msgspec.Struct, frozen=True):
     def validate(self) -> None:
         if not HTTPS.fullmatch(self.url):
             raise InvalidInput.of(
-                "stripe.url", got=redacted_text(self.url), expected="https://…, or http:// on this machine", code="PL-921"
+                "stripe.url",
+                got=redacted_text(self.url),
+                expected="https://…, or http:// on this machine",
+                code="PL-921",
             )
         for name, pairs in (("stripe.accounts", self.accounts), ("stripe.meters", self.meters)):
             left = [pair.partition("=")[0] for pair in pairs]

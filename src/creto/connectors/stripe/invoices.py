@@ -60,7 +60,9 @@ def invoice_params(invoice: Invoice, customer: StripeId, config: StripeConfig) -
             "creto_digest": invoice_digest(invoice),
         },
     }
-    return params | {"days_until_due": config.days_until_due} if config.collection is Collection.SEND_INVOICE else params
+    return (
+        params | {"days_until_due": config.days_until_due} if config.collection is Collection.SEND_INVOICE else params
+    )
 
 
 def line_requests(invoice: Invoice) -> list[Params]:

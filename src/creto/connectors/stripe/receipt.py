@@ -26,7 +26,17 @@ from creto.common.timestamps import SECOND, Clock, ConsensusTimestamp
 from creto.connectors.stripe import store as rows
 from creto.connectors.stripe.amounts import major
 from creto.connectors.stripe.records import tell
-from creto.connectors.stripe.types import INVOICE, Kind, Outcome, Payment, PaymentStatus, Received, State, StripeId, Thing
+from creto.connectors.stripe.types import (
+    INVOICE,
+    Kind,
+    Outcome,
+    Payment,
+    PaymentStatus,
+    Received,
+    State,
+    StripeId,
+    Thing,
+)
 from creto.metering.types import InvoiceId
 from creto.platform.crypto import equal, mac
 from creto.store.types import Store, Tx

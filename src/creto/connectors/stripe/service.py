@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from creto.bus import Bus, Message, Subscription
+from creto.bus import Bus, Message, Start, Subscription
 from creto.common import wire
 from creto.common.breaker import CircuitBreaker
 from creto.common.codes import ExponentialBackoff
@@ -26,9 +26,8 @@ from creto.common.retry import retry
 from creto.common.settings import StripeConfig
 from creto.common.timestamps import Clock
 from creto.connectors.stripe import store as rows
-from creto.connectors.stripe.errors import is_away
+from creto.connectors.stripe.errors import StripeAway, is_away
 from creto.connectors.stripe.records import tell
-
 from creto.connectors.stripe.types import INVOICE, Payer, Payment, Thing
 from creto.metering import Billing, Invoice, InvoiceKind, InvoiceStatus
 from creto.metering.types import InvoiceId
@@ -51,7 +50,7 @@ class Told(msgspec.Struct, frozen=True):
 
 
 class Stripe:
-    """Start it where the consumers of the bus run. The SDK is loaded then."""
+    """Start it where the consumers of the bus run; the SDK is loaded then. What becomes final from its first start on is collected."""
 
     def __init__(
         self, store: Store, bus: Bus, clock: Clock, billing: Billing, config: StripeConfig,
@@ -73,9 +72,10 @@ class Stripe:
         if self._config.api_key is None:
             return
         self._ready()
+        await self._since()
         self._subscriptions = [
-            await self._bus.subscribe("metering.invoice.*", DURABLE, self.consume),
-            await self._bus.subscribe("metering.payer.*", PAYERS, self.consume),
+            await self._bus.subscribe("metering.invoice.*", DURABLE, self.consume, start=Start.NEW),
+            await self._bus.subscribe("metering.payer.*", PAYERS, self.consume, start=Start.NEW),
         ]
 
     async def stop(self) -> None:
@@ -89,7 +89,21 @@ class Stripe:
     async def consume(self, message: Message) -> None:
         if self._accounts and message.tenant not in self._accounts:
             return
-        await retry(lambda: self._handle(message), strategy=PATIENT, sleep=self._pause)
+
+        async def handled() -> None:
+            try:
+                await self._handle(message)
+            except StripeAway as error:
+                about = fields(operation="stripe", subject=message.subject, message_id=message.id)
+                log.warning("Stripe is waited for: %s", error, extra=about)
+                raise
+
+        await retry(handled, strategy=PATIENT, sleep=self._pause)
+
+    async def collect(self, tenant: TenantId, invoice_id: InvoiceId) -> None:
+        """Bring an invoice, or a credit note, to where it is now: one that was final before the first start, say."""
+        invoice = await self._billing.invoice(tenant, invoice_id)
+        await self._move(self._ready(), invoice, self._accounts.get(tenant))
 
     async def set_payer(self, tenant: TenantId, agent: AgentId, payer: Payer, *, by: AgentId) -> None:
         """Who pays for an agent: the customer there is made, or changed, to be this."""
@@ -131,20 +145,20 @@ class Stripe:
         subject = wire.decode(message.payload, Told, what="message").subject
         account = self._accounts.get(message.tenant)
         if message.subject.startswith("metering.payer."):
-            await steps.update_customer(message.tenant, AgentId(subject), account, key=message.id)
+            await steps.update_customer(message.tenant, AgentId(subject), account)
             return
         invoice_id = InvoiceId(subject.removeprefix(INVOICE))
         try:
             invoice = await self._billing.invoice(message.tenant, invoice_id)
-            subscription = await self._billing.subscription(message.tenant, invoice.subscription_id)
         except NotFound:
             about = fields(operation="stripe", invoice_id=invoice_id, subject=message.subject)
             log.info("An invoice is gone before it was sent to Stripe", extra=about)
             return
-        await self._move(steps, invoice, subscription.agent, account)
+        await self._move(steps, invoice, account)
 
-    async def _move(self, steps: Steps, invoice: Invoice, agent: AgentId, account: str | None) -> None:
+    async def _move(self, steps: Steps, invoice: Invoice, account: str | None) -> None:
         """Whatever was done to it: take what is at Stripe to where the invoice is now."""
+        agent = (await self._billing.subscription(invoice.tenant, invoice.subscription_id)).agent
         if self._config.meters and invoice.kind is InvoiceKind.INVOICE and invoice.status is not InvoiceStatus.VOID:
             await steps.report(invoice, agent, account)
         if not self._config.invoices:
@@ -155,7 +169,19 @@ class Stripe:
             case InvoiceStatus.FINAL, InvoiceKind.INVOICE:
                 await steps.collect(invoice, agent, account)
             case InvoiceStatus.FINAL, InvoiceKind.CREDIT_NOTE:
+                await self._collect_corrected(steps, invoice, agent, account)
                 await steps.credit(invoice, account)
+
+    async def _collect_corrected(self, steps: Steps, note: Invoice, agent: AgentId, account: str | None) -> None:
+        """A credit note and its invoice have messages of their own, in no order: the invoice has to be there first."""
+        assert note.corrects is not None
+        original = await self._billing.invoice(note.tenant, note.corrects)
+        if original.status is InvoiceStatus.FINAL and (original.finalized_at or 0) >= await self._since():
+            await steps.collect(original, agent, account)
+
+    async def _since(self) -> int:
+        now = self._clock.now()
+        return await self._store.write(lambda tx: rows.started(tx, DURABLE, now))
 
     async def _pause(self, seconds: float) -> None:
         """Wait for Stripe; when this process stops, somebody else shall."""

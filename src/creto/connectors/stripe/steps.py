@@ -51,13 +51,13 @@ class Steps:
             tenant, Kind.CUSTOMER, agent, params, make, partial(self._find_customer, account)
         )
 
-    async def update_customer(self, tenant: TenantId, agent: AgentId, account: str | None, *, key: str) -> None:
+    async def update_customer(self, tenant: TenantId, agent: AgentId, account: str | None) -> None:
         """As its payer is now; a customer that was not made yet will be made so."""
         payer = await self._payer(tenant, agent)
         there = payer.stripe_id or await self._objects.id_of(tenant, Kind.CUSTOMER, agent)
         if there is not None:
             params = invoices.customer_params(tenant, agent, payer)
-            await self._api.update_customer(there, params, key=f"creto-payer-{key}", account=account)
+            await self._api.update_customer(there, params, account=account)
 
     async def _payer(self, tenant: TenantId, agent: AgentId) -> Payer:
         return await self._store.read(lambda tx: rows.payer(tx, tenant, agent))
@@ -110,9 +110,7 @@ class Steps:
     async def void(self, invoice: Invoice, account: str | None) -> None:
         """What is open there becomes void, a draft goes, and what never came there is left alone."""
         if invoice.kind is InvoiceKind.CREDIT_NOTE:
-            note = await self._there(invoice, Kind.CREDIT_NOTE, partial(self._find_note, account))
-            if note is not None:
-                await self._voided(invoice, note, credit_note=True, account=account)
+            await self._void_note(invoice, account)
             return
         there = await self._there(invoice, Kind.INVOICE, partial(self._find_invoice, account))
         if there is None:
@@ -127,6 +125,15 @@ class Steps:
                 raise
             return  # the draft went with an earlier try
         await self._voided(invoice, there, credit_note=False, account=account)
+
+    async def _void_note(self, note: Invoice, account: str | None) -> None:
+        """A credit note of a void invoice is void with it."""
+        there = await self._there(note, Kind.CREDIT_NOTE, partial(self._find_note, account))
+        if there is None:
+            return
+        found = await self._api.credit_note(there, account=account)
+        if (await self._api.invoice(StripeId(found["invoice"]), account=account))["status"] != "void":
+            await self._voided(note, there, credit_note=True, account=account)
 
     async def _voided(self, invoice: Invoice, there: StripeId, *, credit_note: bool, account: str | None) -> None:
         act = self._api.void_credit_note if credit_note else self._api.void_invoice
@@ -225,7 +232,9 @@ class Steps:
         """A meter event cannot be read; the sum of them can, and with it or without it there is one right sum."""
         customer, name = one.params["payload"]["stripe_customer_id"], one.params["event_name"]
         all_ = await self._store.read(lambda tx: rows.of_kind(tx, one.tenant, Kind.METER_EVENT))
-        same = [t for t in all_ if (t.params["payload"]["stripe_customer_id"], t.params["event_name"]) == (customer, name)]
+        same = [
+            t for t in all_ if (t.params["payload"]["stripe_customer_id"], t.params["event_name"]) == (customer, name)
+        ]
         known = sum(int(t.params["payload"]["value"]) for t in same if t.state is State.THERE)
         stamps = [t.params["timestamp"] for t in same]
         start, end = min(stamps) // MINUTE_S * MINUTE_S, (max(stamps) // MINUTE_S + 1) * MINUTE_S

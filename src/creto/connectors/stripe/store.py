@@ -138,12 +138,10 @@ def put_payment(tx: Tx, tenant: TenantId, one: Payment) -> None:
 
 
 def first_receipt(tx: Tx, event_id: str, now: int) -> bool:
-    return bool(
-        tx.run(
-            "INSERT INTO stripe_event (event_id, received_at) VALUES (?, ?) ON CONFLICT (event_id) DO NOTHING",
-            event_id, now,
-        )  # fmt: skip
+    sql: LiteralString = (
+        "INSERT INTO stripe_event (event_id, received_at) VALUES (?, ?) ON CONFLICT (event_id) DO NOTHING"
     )
+    return bool(tx.run(sql, event_id, now))
 
 
 def forget_receipts(tx: Tx, before: int, limit: int) -> int:
@@ -152,3 +150,10 @@ def forget_receipts(tx: Tx, before: int, limit: int) -> int:
         "(SELECT event_id FROM stripe_event WHERE received_at < ? ORDER BY received_at LIMIT ?)",
         before, limit,
     )  # fmt: skip
+
+
+def started(tx: Tx, name: str, now: int) -> int:
+    """Since when a durable takes messages: whoever started it first says so, for all tenants."""
+    sql: LiteralString = "INSERT INTO stripe_start (name, since) VALUES (?, ?) ON CONFLICT (name) DO NOTHING"
+    tx.run(sql, name, now)
+    return int(tx.value("SELECT since FROM stripe_start WHERE name = ?", name))

@@ -58,3 +58,12 @@ CREATE TABLE stripe_event (
 --sqlite WITHOUT ROWID
 ;
 CREATE INDEX stripe_event_received ON stripe_event (received_at);
+
+-- Since when the connector takes what metering publishes: an invoice that was final before is collected elsewhere.
+CREATE TABLE stripe_start (
+  name TEXT NOT NULL,
+  since BIGINT NOT NULL,
+  PRIMARY KEY (name)
+)
+--sqlite WITHOUT ROWID
+;
