@@ -265,3 +265,16 @@ TOKEN_PRICES_MAX: Final = 10_000  # models of one price table; the public lists 
 SUBSCRIBE_KEY_S: Final = 7 * 86_400  # a saga that was interrupted is resumed within the week, as ingestion is
 INVOICES_REBOOKED_MAX: Final = 12  # final invoices that late events are looked for in: a year of months
 PLAN_CHARGES_MAX: Final = 200  # fees and charges of one plan; each is a line of every invoice
+
+# Webhooks: what Standard Webhooks recommends, and our own patience
+WEBHOOK_BODY_BYTES_MAX: Final = 256 * 1024  # a hint with its proof; what is larger is fetched
+WEBHOOK_ANSWER_BYTES_MAX: Final = 16 * 1024  # of an answer only the status counts
+WEBHOOK_S_MAX: Final = 20.0  # one attempt, from the name's look-up to the status
+WEBHOOK_CONNECT_S_MAX: Final = 5.0  # one address; the next one is tried after it
+WEBHOOK_ADDRESSES_MAX: Final = 4  # of one name that are tried
+WEBHOOK_SKEW_S: Final = 300  # between the sender's clock and the receiver's: older is a replay
+WEBHOOK_ROTATION_S: Final = 86_400  # both secrets sign for a day, unless the rotation says otherwise
+WEBHOOK_ROTATION_S_MAX: Final = 30 * 86_400  # who has not changed it in a month never will
+WEBHOOK_URL_CHARS_MAX: Final = 2_048  # what proxies and servers take
+WEBHOOK_ENDPOINTS_MAX: Final = 1_000  # of one tenant
+WEBHOOK_THROTTLE_S_MAX: Final = 3_600  # a Retry-After beyond an hour is not a throttle
