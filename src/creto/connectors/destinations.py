@@ -41,13 +41,17 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 
 HOST: Final = re.compile(r"(?=.{1,253}\.?$)(?:[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?\.)*[A-Za-z0-9-]{1,63}\.?")
-PLAIN: Final = re.compile(r"[\x21-\x5b\x5d-\x7e]+")  # printable ASCII without space and backslash: one reading for every parser
+PLAIN: Final = re.compile(
+    r"[\x21-\x5b\x5d-\x7e]+"
+)  # printable ASCII without space and backslash: one reading for every parser
 PORTS: Final = {"https": 443, "http": 80}
 # Addresses that carry another one inside: it would have to be checked too, and nobody serves there.
 CARRIERS: Final = tuple(
     ipaddress.IPv6Network(net) for net in ("::ffff:0:0/96", "::/96", "64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32")
 )  # fmt: skip
-SPECIAL: Final = tuple(ipaddress.ip_network(net) for net in ("192.0.0.0/24", "192.88.99.0/24", "100.64.0.0/10", "fec0::/10"))
+SPECIAL: Final = tuple(
+    ipaddress.ip_network(net) for net in ("192.0.0.0/24", "192.88.99.0/24", "100.64.0.0/10", "fec0::/10")
+)
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -124,7 +128,9 @@ class Destinations:
         import httpx2
 
         patience = httpx2.Timeout(WEBHOOK_S_MAX, connect=WEBHOOK_CONNECT_S_MAX)
-        async with httpx2.AsyncClient(verify=self._tls, timeout=patience, trust_env=False, follow_redirects=False) as http:
+        async with httpx2.AsyncClient(
+            verify=self._tls, timeout=patience, trust_env=False, follow_redirects=False
+        ) as http:
             failed: Exception | None = None
             for address in place.addresses:
                 request = http.build_request(
@@ -141,7 +147,9 @@ class Destinations:
                 except httpx2.HTTPError as error:
                     raise ConnectionFailed("PL-503", f"{place.host} broke the connection off") from error
                 try:
-                    return Reply(answer.status_code, answer.headers.get("retry-after"), await beginning(answer.aiter_raw()))
+                    return Reply(
+                        answer.status_code, answer.headers.get("retry-after"), await beginning(answer.aiter_raw())
+                    )
                 finally:
                     await answer.aclose()
             raise ConnectionFailed("PL-503", f"{place.host} takes no connection") from failed
@@ -196,7 +204,11 @@ def is_public(address: Address) -> bool:
     if any(address.version == net.version and address in net for net in (*CARRIERS, *SPECIAL)):
         return False
     return address.is_global and not (
-        address.is_multicast or address.is_reserved or address.is_loopback or address.is_link_local or address.is_private
+        address.is_multicast
+        or address.is_reserved
+        or address.is_loopback
+        or address.is_link_local
+        or address.is_private
     )
 
 
@@ -204,7 +216,9 @@ def network(text: str) -> Network:
     try:
         return ipaddress.ip_network(text)
     except ValueError as error:
-        raise InvalidInput.of("allowed_networks", got=text, expected="a network, as 10.20.0.0/16", code="PL-921") from error
+        raise InvalidInput.of(
+            "allowed_networks", got=text, expected="a network, as 10.20.0.0/16", code="PL-921"
+        ) from error
 
 
 def refused(scheme: str, host: str) -> Unauthorized:

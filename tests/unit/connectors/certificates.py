@@ -32,9 +32,7 @@ def server_tls(folder: Path, *names: str) -> tuple[ssl.SSLContext, Path]:
     ca.write_bytes(authority.sign(root, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
     cert.write_bytes(own.sign(root, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
     key.write_bytes(
-        leaf.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
+        leaf.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(cert, key)

@@ -92,7 +92,13 @@ def test_any_text_is_an_address_or_a_documented_error(text: str) -> None:
 
 
 async def test_numbers_in_disguise_are_resolved_before_they_are_judged() -> None:
-    for url in ("https://2130706433/", "https://0x7f.1/", "https://127.1/", "https://localhost/", "https://[::ffff:127.0.0.1]/"):
+    for url in (
+        "https://2130706433/",
+        "https://0x7f.1/",
+        "https://127.1/",
+        "https://localhost/",
+        "https://[::ffff:127.0.0.1]/",
+    ):
         with pytest.raises(EnablementError) as caught:
             await Destinations().find(url)
         assert caught.value.code in ("PL-940", "PL-503")
@@ -146,7 +152,9 @@ async def test_the_next_address_is_tried_when_nobody_is_there() -> None:
         assert (await destinations.post(receiver.url(host="hooks.example"), {}, b"{}")).status == 200
 
 
-@pytest.mark.parametrize("say", [Say(cut=True), Say(200, body=b"\x00", headers={"bad header": "x"})], ids=["cut", "garbage"])
+@pytest.mark.parametrize(
+    "say", [Say(cut=True), Say(200, body=b"\x00", headers={"bad header": "x"})], ids=["cut", "garbage"]
+)
 async def test_a_broken_answer_is_told_apart_from_a_status(say: Say) -> None:
     async with Receiver.open() as receiver:
         receiver.answers.append(say)

@@ -43,7 +43,9 @@ def headers(**changes: str) -> dict[str, str]:
 
 
 def checked(found: dict[str, str], body: bytes = BODY, now_s: int = NOW_S) -> str:
-    return verify(found, body, now=now_s * SECOND, secrets=(secret_text(SECRET),), public_keys=(public_text(KEY.public),))
+    return verify(
+        found, body, now=now_s * SECOND, secrets=(secret_text(SECRET),), public_keys=(public_text(KEY.public),)
+    )
 
 
 def test_the_published_vector(vectors: Path) -> None:

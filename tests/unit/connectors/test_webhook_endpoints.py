@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from creto.common.errors import InvalidInput, NotFound
+from creto.common.errors import InvalidInput, NotFound, SignatureVerificationFailed
 from creto.common.ids import AgentId, TenantId
 from creto.common.timestamps import HOUR, SECOND
 from creto.connectors.destinations import Destinations
@@ -50,7 +50,7 @@ def verified(house: House, receiver: Receiver, *, secrets: tuple[str, ...] = (),
     taken = receiver.taken[-1]
     try:
         verify(taken.headers, taken.body, now=house.clock.now(), secrets=secrets, public_keys=keys)
-    except Exception:
+    except SignatureVerificationFailed:
         return False
     return True
 

@@ -79,7 +79,6 @@ AWAITED: dict[str, str] = {
     "OV-095": "the approval page",
     "OV-097": "the mail",
     "OV-102": "the mail",
-    "OV-108": "the webhook",
     "OV-179": "the bench",
 }
 
