@@ -71,9 +71,6 @@ from tests.unit.oversight.world import (
 )
 
 AWAITED: dict[str, str] = {
-    "OV-084": "the Slack card",
-    "OV-088": "the Slack card",
-    "OV-089": "the Slack card",
     "OV-090": "the approval page",
     "OV-091": "the approval page",
     "OV-095": "the approval page",
