@@ -48,7 +48,7 @@ class Relay(msgspec.Struct, frozen=True, kw_only=True):
 class MailChannel:
     channel = Channel.EMAIL
 
-    def __init__(self, relay: Relay, *, sender: str, links: Links, clock: Clock) -> None:
+    def __init__(self, relay: Relay, *, sender: str, links: Links, clock: Clock, timeout_s: float = MAIL_S_MAX) -> None:
         checked_address(sender.rpartition("<")[2].removesuffix(">"))
         if relay.password is not None and relay.security is MailSecurity.UNSAFE_PLAIN:
             raise InvalidInput.of("relay", got="a password without TLS", expected="starttls or tls", code="PL-921")
@@ -56,6 +56,7 @@ class MailChannel:
         self._sender = sender
         self._links = links
         self._clock = clock
+        self._timeout_s = timeout_s
 
     async def deliver(self, letter: Letter) -> str:
         one = letter.notification
@@ -80,7 +81,7 @@ class MailChannel:
                 mail, hostname=relay.host, port=relay.port_used, username=relay.username, password=relay.password,  # type: ignore[arg-type]
                 use_tls=relay.security is MailSecurity.TLS, start_tls=relay.security is MailSecurity.STARTTLS,
                 tls_context=None if relay.security is MailSecurity.UNSAFE_PLAIN else ssl.create_default_context(),
-                timeout=MAIL_S_MAX,
+                timeout=self._timeout_s,
             )  # fmt: skip
         except aiosmtplib.SMTPRecipientsRefused as error:
             raise trouble(error.recipients[0].code, error.recipients[0].message) from error

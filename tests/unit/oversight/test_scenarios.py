@@ -74,8 +74,6 @@ AWAITED: dict[str, str] = {
     "OV-090": "the approval page",
     "OV-091": "the approval page",
     "OV-095": "the approval page",
-    "OV-097": "the mail",
-    "OV-102": "the mail",
     "OV-179": "the bench",
 }
 
