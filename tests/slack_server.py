@@ -77,6 +77,7 @@ class SlackServer:
     calls: list[str] = field(default_factory=list)
     now_s: int = 1_767_225_600
     numbers: int = 0
+    _http: ThreadingHTTPServer | None = None
 
     def __enter__(self) -> SlackServer:
         server = self
@@ -96,13 +97,14 @@ class SlackServer:
         return self
 
     def __exit__(self, *_: object) -> None:
+        assert self._http is not None
         self._http.shutdown()
         self._http.server_close()
         self._thread.join(10)
 
     @property
     def base(self) -> str:
-        return f"http://127.0.0.1:{self._http.server_address[1]}"
+        return f"http://127.0.0.1:{self._http.server_address[1]}" if self._http is not None else "http://slack.invalid"
 
     def api(self, token: str = TOKEN, **options: Any) -> SlackApi:
         return SlackApi(token, base_url=f"{self.base}/api/", responses=f"{self.base}/respond/", **options)
