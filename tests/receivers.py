@@ -35,6 +35,7 @@ class Say:
     cut: bool = False
     hang: bool = False
     endless: bool = False
+    wait: asyncio.Event | None = None  # before the answer
 
 
 class Receiver:
@@ -47,6 +48,7 @@ class Receiver:
         self.port = 0
         self._scheme = "https" if tls else "http"
         self._over = asyncio.Event()
+        self._came = asyncio.Condition()
 
     @staticmethod
     @asynccontextmanager
@@ -61,6 +63,11 @@ class Receiver:
             server.close()
             await server.wait_closed()
 
+    async def until(self, count: int, timeout_s: float = 20.0) -> None:
+        """Until so many requests have come."""
+        async with asyncio.timeout(timeout_s), self._came:
+            await self._came.wait_for(lambda: len(self.taken) >= count)
+
     def url(self, path: str = "/in", host: str = "127.0.0.1") -> str:
         return f"{self._scheme}://{host}:{self.port}{path}"
 
@@ -73,10 +80,14 @@ class Receiver:
             }
             body = await reader.readexactly(int(headers.get("content-length", "0")))
             self.taken.append(Taken(method, target, headers, body))
+            async with self._came:
+                self._came.notify_all()
             await self._answer(self.answers.pop(0) if self.answers else self.otherwise, writer)
         writer.close()
 
     async def _answer(self, say: Say, writer: asyncio.StreamWriter) -> None:
+        if say.wait is not None:
+            await say.wait.wait()
         if say.hang:
             await self._over.wait()
         if say.cut or say.hang:
