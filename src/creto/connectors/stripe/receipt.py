@@ -107,7 +107,7 @@ def signed_at(header: str, body: bytes, secret: Secret, now: int) -> int:
 
 def unbelieved(why: str) -> SignatureVerificationFailed:
     return SignatureVerificationFailed(
-        "PL-210", f"the webhook is not believed: {why}", hint="Check stripe.webhook_secret and this machine's clock."
+        "PL-941", f"the webhook is not believed: {why}", hint="Check stripe.webhook_secret and this machine's clock."
     )
 
 
