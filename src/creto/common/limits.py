@@ -307,6 +307,11 @@ WEBHOOK_ROTATION_S_MAX: Final = 30 * 86_400  # who has not changed it in a month
 WEBHOOK_URL_CHARS_MAX: Final = 2_048  # what proxies and servers take
 WEBHOOK_ENDPOINTS_MAX: Final = 1_000  # of one tenant
 WEBHOOK_THROTTLE_S_MAX: Final = 3_600  # a Retry-After beyond an hour is not a throttle
+WEBHOOK_WISHES_MAX: Final = 50  # patterns of events that one endpoint wants
+WEBHOOK_BATCH: Final = 50  # webhooks on their way at once
+WEBHOOK_TAKEN_S: Final = 60  # who took one and died is noticed after this: three attempts' time
+WEBHOOK_LOOK_S: Final = 1.0  # how late one is whose time has come
+WEBHOOK_KEPT_S: Final = 30 * 86_400  # a month in which a person looks what was delivered, and sends it again
 
 # Slack: its own limits, and ours towards it
 SLACK_BODY_BYTES_MAX: Final = 256 * 1024  # one callback; a card of ours comes back with each click

@@ -9,6 +9,7 @@
 | `inbound` | what a callback is (raw headers and body) and what it gets back |
 | `slack_inbound` | `SlackInbound.interactions`, `.commands` and `.events`: `async (headers, body) -> inbound.Answer` |
 | `stripe` | invoices that are collected at Stripe, usage for its meters; `Receipts.receive`: `async (headers, body) -> Received` |
+| `metering_webhooks` | thresholds, quotas, balances, invoices and payments to the endpoints that want them |
 | `channels` | all channels that the configuration names, in one object |
 
 Callbacks are mounted as they are, with the bytes as they came: `/v1/connectors/slack/interactions`, `/v1/connectors/slack/commands` and
