@@ -13,14 +13,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
 from creto.common import wire
 from creto.common.config import Secret
 from creto.common.errors import ConnectionFailed, InternalError, InvalidInput, SignatureVerificationFailed
 from creto.common.ids import AgentId, TenantId
-from creto.common.limits import PAGE_ITEMS_MAX, STRIPE_EVENT_BYTES_MAX, STRIPE_EVENT_SKEW_S, STRIPE_EVENTS_KEPT_S
+from creto.common.limits import (
+    ID_CHARS_MAX,
+    INTEGER_MAX,
+    PAGE_ITEMS_MAX,
+    STRIPE_EVENT_BYTES_MAX,
+    STRIPE_EVENT_SKEW_S,
+    STRIPE_EVENTS_KEPT_S,
+)
 from creto.common.settings import StripeConfig
 from creto.common.timestamps import SECOND, Clock, ConsensusTimestamp
 from creto.connectors.stripe import store as rows
@@ -43,7 +52,9 @@ from creto.store.types import Store, Tx
 
 HEADER = "stripe-signature"
 SIGNATURES_MAX = 16  # it signs with two secrets while one replaces the other
+SECONDS_MAX = INTEGER_MAX // SECOND
 STAMP = re.compile(r"[0-9]{1,12}")
+NAME = re.compile(rf"[\x21-\x7e]{{1,{ID_CHARS_MAX}}}")  # what an id of ours is made of
 METER_ERRORS = "v1.billing.meter.error_report_triggered"
 STATUS = {
     "invoice.created": PaymentStatus.DRAFT,
@@ -81,9 +92,11 @@ class Data(msgspec.Struct, frozen=True):
 
 
 class Event(msgspec.Struct, frozen=True):
-    id: str
+    """`created` is seconds; the thin events of the second API spell it."""
+
+    id: Annotated[str, Meta(pattern=r"^\w{1,255}$")]
     type: str
-    created: int | str
+    created: Annotated[int, Meta(ge=0, le=SECONDS_MAX)] | str
     livemode: bool = False
     account: str | None = None
     data: Data = Data()
@@ -182,10 +195,10 @@ class Receipts:
     def _ours(self, tx: Tx, theirs: TheirInvoice) -> Thing | None:
         """The invoice of ours. A webhook can be faster than the answer to our request: then it shall come again."""
         found = rows.at_stripe(tx, Kind.INVOICE, theirs.id)
-        named = theirs.metadata or {}
-        if found is not None or not {"creto_tenant", "creto_invoice"} <= named.keys():
+        named = [(theirs.metadata or {}).get(name, "") for name in ("creto_tenant", "creto_invoice")]
+        if found is not None or not all(NAME.fullmatch(name) for name in named):
             return found
-        asked = rows.find(tx, TenantId(named["creto_tenant"]), Kind.INVOICE, named["creto_invoice"])
+        asked = rows.find(tx, TenantId(named[0]), Kind.INVOICE, named[1])
         if asked is not None and asked.state is not State.THERE:
             raise ConnectionFailed("MT-503", f"{asked.our_id} is being made at Stripe", hint="Send the webhook again.")
         return None
