@@ -388,6 +388,8 @@ async def time_and_leases(creto: Any, world: str) -> None:
     )
     system = await done(creto.time.system())
     assert system.readiness.ready
+    suites = await done(creto.time.suites())
+    assert (suites.aead, suites.signature) == ("CHACHA20_POLY1305", "HYBRID")
 
 
 async def dead_letters(creto: Any, world: str) -> None:

@@ -126,4 +126,5 @@ class Time(Part[World]):
     current_lease = Method(time.CURRENT)
     renew_lease = Method(time.RENEW)
     release_lease = Method(time.RELEASE)
+    suites = Method(system.SUITES)
     system = Method(system.SYSTEM)
