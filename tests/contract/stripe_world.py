@@ -10,26 +10,22 @@ from creto.common.breaker import CircuitBreaker
 from creto.common.config import Secret
 from creto.common.ids import AgentId
 from creto.common.settings import StripeConfig
-from creto.common.timestamps import DAY, HOUR, SECOND
+from creto.common.timestamps import HOUR, SECOND
 from creto.connectors.stripe import Payer, Receipts, Stripe
 from creto.connectors.stripe import store as rows
 from creto.connectors.stripe.errors import is_away
 from creto.connectors.stripe.service import DURABLE
-from creto.metering import Billing, Grant, Invoice, Period, PerUnit, Tax, Terms
-from creto.metering.types import GrantId
+from creto.metering import Billing, Invoice, Terms
 from creto.platform.consensus.testing import ManualClock
 from creto.store.types import Store
-from tests.contract.test_billing import KeptInMemory
+from tests.contract.billing_desk import FEBRUARY, PLAN, TERMS, KeptInMemory
 from tests.local_stripe import LocalStripe
-from tests.unit.metering.examples import AGENT, HUMAN, JANUARY, TENANT, D, charge, event, plan
+from tests.unit.metering.examples import AGENT, HUMAN, JANUARY, TENANT, event
 
 PARTS = ("creto.store", "creto.bus", "creto.metering", "creto.connectors.stripe")
-FEBRUARY = Period(JANUARY.end, JANUARY.end + 29 * DAY)
 JANUARY_OVER = JANUARY.end + HOUR
 METERS = ("use=tokens",)
 LAYER = AgentId("layer")
-TERMS = Terms(taxes=(Tax(code="vat", percent=D(20)),))
-PLAN = plan(charge(PerUnit(unit=D("0.10"))), fee="31")
 MAIL = Payer(name="Ada", email="ada@example.com")
 
 
@@ -95,7 +91,3 @@ class Business:
 
 def now_s(clock: ManualClock) -> int:
     return clock.state().reading // SECOND
-
-
-def grant(amount: str) -> Grant:
-    return Grant(grant_id=GrantId("g"), currency="USD", amount=D(amount))

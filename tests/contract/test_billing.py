@@ -3,93 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from decimal import Decimal
 
 import pytest
 
 from creto.common.errors import AlreadyExists, IdempotencyConflict, InvalidInput, NotFound
-from creto.common.ids import SubscriptionId, TenantId
+from creto.common.ids import TenantId
 from creto.common.timestamps import DAY
 from creto.metering import (
     Aggregation,
-    BillableEvent,
-    Billing,
     InvoiceKind,
     InvoiceStatus,
     LineKind,
     Override,
-    Period,
     PerUnit,
-    Plan,
-    Subscription,
     SubscriptionStatus,
-    Tax,
-    Terms,
     invoice_digest,
 )
-from creto.metering.types import ChargeId, InvoiceId, PlanId
-from creto.platform.consensus.testing import ManualClock
-from creto.store.types import Position, ReadTx, Store
+from creto.metering.types import ChargeId, PlanId
+from tests.contract.billing_desk import FEBRUARY, PLAN, TERMS, Desk, entries, set_clock
 from tests.contract.stores import MakeStore
 from tests.unit.metering.examples import AGENT, CHILD, HUMAN, JANUARY, TENANT, D, charge, event, meter, plan
-
-FEBRUARY = Period(JANUARY.end, JANUARY.end + 29 * DAY)
-PLAN = plan(charge(PerUnit(unit=D("0.10"))), fee="31")
-TERMS = Terms(taxes=(Tax(code="vat", percent=D(20)),))
-
-
-class KeptInMemory:
-    """Events by subscription, as ingestion would keep them in rows."""
-
-    def __init__(self) -> None:
-        self.all: dict[SubscriptionId, list[BillableEvent]] = {}
-        self.came: dict[str, int] = {}
-        self.now = JANUARY.start
-
-    def events(self, tx: ReadTx, subscription: Subscription, period: Period) -> Sequence[BillableEvent]:
-        return [e for e in self.all.get(subscription.subscription_id, []) if e.timestamp in period]
-
-    def changed(self, tx: ReadTx, subscription: Subscription, period: Period, since: int) -> bool:
-        return any(self.came[e.event_id] > since for e in self.events(tx, subscription, period))
-
-    def used(self, subscription: Subscription, *events: BillableEvent) -> None:
-        self.came |= {e.event_id: self.now for e in events}
-        self.all.setdefault(subscription.subscription_id, []).extend(events)
-
-
-class Desk:
-    def __init__(self, store: Store) -> None:
-        self.store = store
-        self.clock = ManualClock(JANUARY.start)
-        self.source = KeptInMemory()
-        self.billing = Billing(store, self.clock, self.source)
-
-    async def subscribed(self, asked: Plan = PLAN, **more: object) -> Subscription:
-        await self.billing.create_plan(TENANT, asked, by=HUMAN)
-        return await self.billing.subscribe(
-            TENANT,
-            AGENT,
-            asked.plan_id,
-            key="k",
-            by=HUMAN,
-            starts_at=JANUARY.start,
-            **more,  # type: ignore[arg-type]
-        )
-
-    async def drafted(self, subscription: Subscription, at: int = JANUARY.start) -> InvoiceId:
-        made = await self.billing.draft_invoice(TENANT, subscription.subscription_id, by=HUMAN, at=at, terms=TERMS)
-        return made.invoice_id
 
 
 @pytest.fixture
 def desk(make_store: MakeStore) -> Desk:
     return Desk(make_store(parts=("creto.store", "creto.metering")))
-
-
-def set_clock(desk: Desk, now: int) -> None:
-    desk.clock.set(now)
-    desk.source.now = now
 
 
 async def test_plans_have_versions_that_stay(desk: Desk) -> None:
@@ -311,10 +250,3 @@ async def test_a_tenant_sees_nothing_of_another(desk: Desk) -> None:
         with pytest.raises(NotFound):
             await ask
     assert await desk.billing.subscriptions(other) == []
-
-
-def entries(store: Store) -> list[object]:  # type: ignore[type-arg]
-    from creto.common import wire
-    from creto.store.types import Entry
-
-    return [wire.decode(row.body, Entry) for row in store.read_now(lambda tx: tx.ledger_tail(Position(), 1_000))]

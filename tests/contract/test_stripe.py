@@ -22,12 +22,12 @@ from creto.common.timestamps import DAY, HOUR, SECOND
 from creto.connectors.stripe import Kind, Outcome, Payer, PaymentStatus, Receipts, State, Stripe, StripeId
 from creto.connectors.stripe import store as rows
 from creto.connectors.stripe.errors import StripeAway, StripeRefused
-from creto.metering import InvoiceStatus, Terms
+from creto.metering import InvoiceStatus, NewGrant
 from creto.platform.consensus.testing import ManualClock
 from creto.store.types import Store
 from tests.contract.buses import eventually
 from tests.contract.stores import MakeStore
-from tests.contract.stripe_world import FEBRUARY, LAYER, MAIL, PARTS, TERMS, Business, config, grant, now_s
+from tests.contract.stripe_world import FEBRUARY, LAYER, MAIL, PARTS, Business, config, now_s
 from tests.local_stripe import Fault, LocalStripe
 from tests.unit.metering.examples import AGENT, CHILD, HUMAN, JANUARY, TENANT, D, event
 
@@ -105,8 +105,9 @@ async def test_every_message_twice_changes_nothing(business: Business) -> None:
 async def test_prepaid_credits_are_a_line_and_what_is_due_is_asked_for(business: Business) -> None:
     subscription = await business.subscribed()
     business.at(JANUARY.end + HOUR)
-    terms = Terms(taxes=TERMS.taxes, grants=(grant("50"),), remaining={grant("50").grant_id: D(50)})
-    ours = await business.final(subscription, terms=terms)
+    asked = NewGrant(agent=AGENT, amount=D(50), currency="USD", effective_at=JANUARY.start)
+    await business.billing.grant_credits(TENANT, asked, key="g", by=HUMAN)
+    ours = await business.final(subscription)
     await business.work()
     theirs = the_only(business.there.books.invoices)
     assert (ours.due, theirs["total"]) == (D("107.20"), 10_720)

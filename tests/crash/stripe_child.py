@@ -25,8 +25,8 @@ from creto.connectors.stripe.service import DURABLE, PAYERS
 from creto.metering import Billing
 from creto.platform.consensus.testing import ManualClock
 from creto.store import open_store
+from tests.contract.billing_desk import KeptInMemory
 from tests.contract.stripe_world import METERS, PARTS
-from tests.contract.test_billing import KeptInMemory
 
 LEASE_S = 0.3
 

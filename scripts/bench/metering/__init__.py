@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from scripts.bench.measure import FULL, Row, Scale
-from scripts.bench.metering import invoices
+from scripts.bench.metering import invoices, papers
 
-MODULES = (invoices,)
+MODULES = (invoices, papers)
 
 
 def rows(scale: Scale = FULL) -> Iterator[Row]:

@@ -64,7 +64,20 @@ KINDS: tuple[tuple[Exit, tuple[type[EnablementError], ...]], ...] = (
 )
 # Damaged bytes, proofs and logs are errors of several kinds; the code says that it is one of these.
 NOT_VERIFIED = frozenset(
-    {"PL-213", "PL-217", "PL-220", "PL-602", "PL-603", "PL-604", "PL-605", "PL-606", "PL-607", "PL-608", "PL-801"}
+    {
+        "MT-422",
+        "PL-213",
+        "PL-217",
+        "PL-220",
+        "PL-602",
+        "PL-603",
+        "PL-604",
+        "PL-605",
+        "PL-606",
+        "PL-607",
+        "PL-608",
+        "PL-801",
+    }
 )
 NOT_YET = frozenset({"PL-609"})
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 import msgspec
 
-import creto.oversight.decisions  # noqa: F401 - makes its kind of file known
+import creto.metering.invoice_file
+import creto.oversight.decisions  # noqa: F401 - they make their kinds of file known
 from creto.cli.choices import file_path
 from creto.cli.context import Cli, Command, pass_cli, read
 from creto.cli.exits import Exit
@@ -51,7 +52,7 @@ def verify(
     people_file: Path | None,
     seen_files: tuple[Path, ...],
 ) -> None:
-    """Verify proofs, checkpoints, exported logs (a folder), delegation chains, decision certificates and oversight decisions.
+    """Verify proofs, checkpoints, exported logs (a folder), delegation chains, decision certificates, oversight decisions and invoices.
 
     The file says what it is; the keys say whom to believe, and have to come from elsewhere than the file. Exit code 7 if any does not
     hold.

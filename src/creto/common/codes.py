@@ -211,11 +211,13 @@ ROWS: tuple[CodeRow, ...] = (
     CodeRow("MT-202", "OversightRequired", 202, G.FAILED_PRECONDITION, "The event waits for approval"),
     CodeRow("MT-400", "InvalidInput", 400, G.INVALID_ARGUMENT, "The event is not valid"),
     CodeRow("MT-401", "SignatureVerificationFailed", 401, G.UNAUTHENTICATED, "The event's signature is not valid"),
+    CodeRow("MT-402", "QuotaExceeded", 402, G.RESOURCE_EXHAUSTED, "The credits do not suffice", "Buy credits, or ask for less."),
     CodeRow("MT-403", "Unauthorized", 403, G.PERMISSION_DENIED, "Metering is not permitted to this caller"),
     CodeRow("MT-404", "NotFound", 404, G.NOT_FOUND, "No such metering record"),
     CodeRow("MT-409", "IdempotencyConflict", 409, G.ABORTED, "The idempotency key was used with another event"),
     CodeRow("MT-412", "AlreadyExists", 412, G.FAILED_PRECONDITION, "Its state does not allow this"),
     CodeRow("MT-424", "InvalidInput", 409, G.FAILED_PRECONDITION, "The payment provider refused this", "Its reason stands in the message; put that right, then replay the dead letter: `creto bus dead-letters`."),
+    CodeRow("MT-422", "AuditError", 422, G.DATA_LOSS, "The invoice does not hold", "Ask whoever issued it for the one that was."),
     CodeRow("MT-429", "QuotaExceeded", 429, G.RESOURCE_EXHAUSTED, "Quota exceeded", None, RetryAfter()),
     CodeRow("MT-503", "ConnectionFailed", 503, G.UNAVAILABLE, "Metering is unavailable", None, BACKOFF),
     # Oversight

@@ -280,13 +280,23 @@ CROSSINGS_MAX: Final = 10_000  # thresholds passed in one step: beyond it the di
 TOKEN_PRICES_MAX: Final = 10_000  # models of one price table; the public lists have three thousand
 SUBSCRIBE_KEY_S: Final = 7 * 86_400  # a saga that was interrupted is resumed within the week, as ingestion is
 INVOICES_REBOOKED_MAX: Final = 12  # final invoices that late events are looked for in: a year of months
+INVOICE_FILE_EVENTS_MAX: Final = 5_000  # events proved in one file: some 1.5 KiB each, which fits a body
+EVENTS_EXPLAINED_MAX: Final = 1_000  # events of a line shown at once: a page
+INVOICES_BEHIND_MAX: Final = 24  # periods of one subscription that one run catches up with: two years of months
+PARTY_LINES_MAX: Final = 8  # of an address: what fits an envelope's window, and a country
+PARTY_NAME_CHARS_MAX: Final = 200  # a line on paper takes some ninety
+PAPER_STEPS_MAX: Final = 12  # of a price under one line on paper; the file has all of them
+PAPER_AGENTS_MAX: Final = 50  # who bear an invoice, on paper: a page; the file has all of them
+CREDITS_KEY_S: Final = 7 * 86_400  # a grant or a burn asked again within the week is the same one, as ingestion is
+WALLETS_TENDED_MAX: Final = 1_000  # wallets whose grants end or renew in one round: a second of work
+WALLET_NAMES_MAX: Final = 50  # kinds of usage that one grant may pay for; beyond it a grant for all is meant
+COUPONS_MAX: Final = 20  # of one subscription: all are looked at for every invoice
 PLAN_CHARGES_MAX: Final = 200  # fees and charges of one plan; each is a line of every invoice
 
 # Stripe: its own limits, and ours towards it
 STRIPE_S_MAX: Final = 30.0  # one request; finalising an invoice takes it a few seconds
 STRIPE_ANSWER_BYTES_MAX: Final = 8 * 1024 * 1024  # a page of a hundred invoices is some hundreds of KiB
 STRIPE_KEY_S: Final = 23 * 3600  # it forgets an idempotency key after 24 hours: from here on we look before we ask
-STRIPE_KEY_CHARS_MAX: Final = 255  # of an idempotency key
 STRIPE_LINES_MAX: Final = 250  # items of one invoice
 STRIPE_LINES_STEP: Final = 100  # of them in one request
 STRIPE_TEXT_CHARS_MAX: Final = 500  # of a description or a value of metadata
@@ -332,3 +342,38 @@ SLACK_INSTALLS_MAX: Final = 100  # workspaces of one installation; each callback
 # Mail
 MAIL_S_MAX: Final = 25.0  # one mail, from the connection to the relay's word
 MAIL_SUBJECT_CHARS_MAX: Final = 150  # what inboxes show of it
+USAGE_PROPERTIES_MAX: Final = 64  # of one event; meters read two or three
+USAGE_PROPERTY_CHARS_MAX: Final = 1_024  # of one text in them: names and addresses, never documents
+USAGE_PROPERTIES_BYTES_MAX: Final = 16 * 1024  # all of one event's, as JSON
+USAGE_AHEAD_S_MAX: Final = 300  # an event that is further in the future has a wrong clock
+USAGE_BEHIND_S_MAX: Final = 366 * 86_400  # as far back as final invoices are corrected
+USAGE_CHAINS_CACHED_MAX: Final = 65_536  # delegation chains known to be in rows, some 200 bytes each
+USAGE_FOLD_EVENTS_MAX: Final = 4_000  # events that one step adds to the running totals: some 50 ms of the writer
+USAGE_SCANNED_MAX: Final = 1_000_000  # events that one question looks at one by one: a few seconds
+USAGE_BUCKETS_MAX: Final = 10_000  # slices of time in one question: a year of hours
+USAGE_LATE_S: Final = 600  # a transaction that took its time before an invoice was final is on disk by then
+USAGE_UNKNOWN_TRIES: Final = 4  # the spec's three retries for an agent that nobody knows yet, and the first try
+USAGE_CONSUMER_WAIT_S: Final = 0.5  # between two looks of the bus consumer; a message wakes it at once
+
+# Quotas
+QUOTA_LIMITS_MAX: Final = 9  # windows of one quota: one of each unit
+QUOTA_PATTERNS_MAX: Final = 64  # kinds of acts that one quota counts, as a delegation link's
+QUOTA_MARKS_MAX: Final = 10  # percents of one limit at which somebody is told
+QUOTAS_MAX: Final = 1_000  # of a tenant: all are looked through when an agent first does something
+QUOTA_COUNTERS_MAX: Final = 1 << 23  # limits × subjects × windows in one process: 64 MiB of cells, as they are touched
+QUOTA_DRAW_S_MAX: Final = 2.0  # a check that has to ask the shared limit; then it is refused
+QUOTA_TRIES_MAX: Final = 16  # of one reservation, while other threads spend what it drew
+QUOTA_STRIPES: Final = 64  # agents whose leases are drawn at the same time
+QUOTA_FULL_MS: Final = 100  # a shared limit that had nothing is not asked again before: others may give back
+QUOTA_RESERVATION_S: Final = 3_600  # the longest act; what nobody settles by then is released
+QUOTA_EXPIRED_KEPT_MAX: Final = 10_000  # reservations that may still be settled after they were released
+QUOTA_UPKEEP_S: Final = 0.5  # between two looks at what is to be given back
+QUOTA_PRUNE_S: Final = 300  # counters of windows that are over go as other leftovers do
+QUOTA_PRUNED_MAX: Final = 10_000  # of them in one transaction: some ten milliseconds of the writer
+QUOTA_BATCH: Final = 500  # counters in one transaction
+
+# Cost thresholds and anomalies
+THRESHOLDS_MAX: Final = 1_000  # of a tenant, looked through at every costly event
+COSTS_KEPT_MAX: Final = 1_048_576  # running totals in memory, some 300 bytes each
+WAITING_MAX: Final = 100_000  # events of a tenant that wait for a human; beyond it new ones are refused
+RATES_KEPT_MAX: Final = 1_048_576  # agents whose usual rate is in memory, some 500 bytes each

@@ -208,6 +208,8 @@ class LogConfig(msgspec.Struct, frozen=True):
 class MeteringConfig(msgspec.Struct, frozen=True):
     quota_cache_ttl_seconds: Annotated[int, Meta(ge=0), LIVE] = 60
     aggregation_interval_seconds: Annotated[int, Meta(ge=1), LIVE] = 300
+    # A table of one's own in the form of the one that comes with the package.
+    llm_prices_file: str | None = None
 
 
 class Collection(StrEnum):

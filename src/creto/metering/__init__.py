@@ -9,12 +9,15 @@
     subscription = await billing.subscribe("acme", agent, "team", key="order-17", by=human)
     draft = await billing.draft_invoice("acme", subscription.subscription_id, by=human, at=clock.now())
 
+A final invoice explains itself (`explain_line`, `explain_event`), proves itself (`invoice_file`, for `creto verify`) and prints (`to_pdf`).
+
 Beneath it all rules are pure and stand in files named after them: `aggregation`, `prices`, `charges`, `plans`, `periods`, `credits`,
-`coupons`, `taxes`, `attribution`, `invoices`, `corrections`. `presets` has the switches that reproduce other systems' numbers.
+`wallets`, `coupons`, `taxes`, `attribution`, `invoices`, `corrections`. `presets` has the switches that reproduce other systems' numbers.
 """
 
 from creto.metering import corrections, crossings, prorated, tokens
 from creto.metering.aggregation import Carried, Tally, carry, measure, quantity, tallies, tally
+from creto.metering.anomalies import Anomaly, Loop, Runaway, Watch
 from creto.metering.attribution import CostNode, borne, by_chain, chain_of, cost_tree
 from creto.metering.billing import Bill, bill, borne_by
 from creto.metering.burndown import Book, burn_down, used_by, used_latest
@@ -37,6 +40,11 @@ from creto.metering.credits import (
 )
 from creto.metering.currencies import Currency, ExchangeRate, convert, iso
 from creto.metering.events import billable, events_root, standing
+from creto.metering.explained import EventExplanation, LineExplanation, rendered, rendered_event
+from creto.metering.explaining import Prover, Reproduced
+from creto.metering.ingesting import EventJudge, NoJudge
+from creto.metering.invoice_csv import to_csv
+from creto.metering.invoice_pdf import to_pdf, to_png
 from creto.metering.invoices import (
     Heading,
     Terms,
@@ -48,6 +56,11 @@ from creto.metering.invoices import (
     moved,
     voided,
 )
+from creto.metering.leases import SharedLimits
+from creto.metering.leases_redis import RedisLimits
+from creto.metering.leases_store import StoreLimits
+from creto.metering.message_costs import Intake, MessageCosts
+from creto.metering.parties import Letterhead, Party
 from creto.metering.periods import Cycle, CycleUnit, Period, days, period_at, periods
 from creto.metering.plans import change_amounts, effective, revised
 from creto.metering.presets import Preset, preset
@@ -66,10 +79,37 @@ from creto.metering.prices import (
     Usage,
     Volume,
 )
+from creto.metering.quota import QuotaBook
+from creto.metering.quota_service import SUBJECT_NOTICE, Quotas
+from creto.metering.quota_types import (
+    AllowWithNotification,
+    Ask,
+    Block,
+    ChargeBeyond,
+    Hold,
+    Limit,
+    OverflowAction,
+    Quota,
+    QuotaNotice,
+    QuotaUsage,
+    Rate,
+    Throttle,
+    TopUpLimit,
+    Window,
+    WindowUnit,
+)
+from creto.metering.reading import read_event
 from creto.metering.rounding import Rounding, allocate, round_to
+from creto.metering.running import InvoiceRun
 from creto.metering.service import Billing
+from creto.metering.source import StoredEvents
 from creto.metering.subscriptions import cancelled, changed, paused, resumed, terminated
 from creto.metering.taxes import TaxRounding, tax_on
+from creto.metering.tokens import LLM_COST, PriceTable
+from creto.metering.triggers import Cost, Threshold, cost_of
+from creto.metering.triggers_costs import Costs
+from creto.metering.triggers_service import CostTriggers, Held, Waiting
+from creto.metering.trust import EventTrust, NhiTrust, UnsafeTrustEverybody, sign_event
 from creto.metering.types import (
     Aggregation,
     BillableEvent,
@@ -78,6 +118,7 @@ from creto.metering.types import (
     Conversion,
     Correction,
     Coupon,
+    CouponUse,
     CreditUse,
     Fee,
     Invoice,
@@ -96,6 +137,7 @@ from creto.metering.types import (
     RuntimeEventProperties,
     RuntimeUsageEvent,
     Share,
+    Shown,
     Subscription,
     SubscriptionStatus,
     Tax,
@@ -103,45 +145,115 @@ from creto.metering.types import (
     UnitRounding,
     UsageEvent,
 )
+from creto.metering.usage import Metering
+from creto.metering.usage_types import (
+    BatchIngested,
+    BucketSize,
+    CostReport,
+    DeadUsage,
+    EventAct,
+    EventForm,
+    EventProof,
+    EventState,
+    Ingested,
+    IngestStatus,
+    StoredEvent,
+    UsageBy,
+    UsagePage,
+    UsageQuery,
+    UsageRow,
+)
+from creto.metering.wallets import (
+    BurnCredits,
+    Burnt,
+    GrantBook,
+    NewGrant,
+    Purchase,
+    PurchaseState,
+    TopUpRule,
+    Wallet,
+)
 
 __all__ = [
+    "LLM_COST",
+    "SUBJECT_NOTICE",
     "Account",
     "Aggregation",
+    "AllowWithNotification",
+    "Anomaly",
+    "Ask",
     "Balance",
+    "BatchIngested",
     "Bill",
     "BillableEvent",
     "Billing",
+    "Block",
     "Book",
+    "BucketSize",
+    "BurnCredits",
     "BurnKey",
+    "Burnt",
     "Carried",
     "Charge",
+    "ChargeBeyond",
     "Commitment",
     "Conversion",
     "Correction",
+    "Cost",
     "CostNode",
+    "CostReport",
+    "CostTriggers",
+    "Costs",
     "Coupon",
+    "CouponUse",
     "CreditUse",
     "Currency",
     "Cycle",
     "CycleUnit",
+    "DeadUsage",
     "Dynamic",
+    "EventAct",
+    "EventExplanation",
+    "EventForm",
+    "EventJudge",
+    "EventProof",
     "EventSource",
+    "EventState",
+    "EventTrust",
     "ExchangeRate",
     "Fee",
     "Flat",
     "Graduated",
     "GraduatedPercentage",
     "Grant",
+    "GrantBook",
     "Heading",
+    "Held",
+    "Hold",
+    "IngestStatus",
+    "Ingested",
+    "Intake",
     "Invoice",
     "InvoiceKind",
+    "InvoiceRun",
     "InvoiceStatus",
+    "Letterhead",
+    "Limit",
     "Line",
+    "LineExplanation",
     "LineKind",
+    "Loop",
     "MessageBillableEvent",
+    "MessageCosts",
     "Meter",
+    "Metering",
+    "NewGrant",
+    "NhiTrust",
+    "NoJudge",
+    "OverflowAction",
     "Override",
     "Package",
+    "Party",
     "Payer",
     "PayerRule",
     "PerUnit",
@@ -153,15 +265,33 @@ __all__ = [
     "Posting",
     "Preset",
     "Price",
+    "PriceTable",
     "PropertyFilter",
+    "Prover",
+    "Purchase",
+    "PurchaseState",
     "Purse",
+    "Quota",
+    "QuotaBook",
+    "QuotaNotice",
+    "QuotaUsage",
+    "Quotas",
+    "Rate",
     "Rated",
+    "RedisLimits",
+    "Reproduced",
     "Rollover",
     "Rounding",
+    "Runaway",
     "RuntimeEventProperties",
     "RuntimeUsageEvent",
     "Share",
+    "SharedLimits",
+    "Shown",
     "Step",
+    "StoreLimits",
+    "StoredEvent",
+    "StoredEvents",
     "Subscription",
     "SubscriptionStatus",
     "Tally",
@@ -169,12 +299,26 @@ __all__ = [
     "TaxAmount",
     "TaxRounding",
     "Terms",
+    "Threshold",
+    "Throttle",
     "Tier",
     "TopUp",
+    "TopUpLimit",
+    "TopUpRule",
     "UnitRounding",
+    "UnsafeTrustEverybody",
     "Usage",
+    "UsageBy",
     "UsageEvent",
+    "UsagePage",
+    "UsageQuery",
+    "UsageRow",
     "Volume",
+    "Waiting",
+    "Wallet",
+    "Watch",
+    "Window",
+    "WindowUnit",
     "allocate",
     "balance",
     "bill",
@@ -193,6 +337,7 @@ __all__ = [
     "check_books",
     "convert",
     "corrections",
+    "cost_of",
     "cost_tree",
     "cover",
     "credit_note",
@@ -214,9 +359,13 @@ __all__ = [
     "prorated",
     "quantity",
     "rate",
+    "read_event",
+    "rendered",
+    "rendered_event",
     "resumed",
     "revised",
     "round_to",
+    "sign_event",
     "split_free",
     "standing",
     "step_changes",
@@ -224,6 +373,9 @@ __all__ = [
     "tally",
     "tax_on",
     "terminated",
+    "to_csv",
+    "to_pdf",
+    "to_png",
     "tokens",
     "top_up_due",
     "true_up",

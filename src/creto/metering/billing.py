@@ -12,7 +12,7 @@ INVARIANT: the same events give the same lines, in whatever order they came and 
 from __future__ import annotations
 
 import urllib.parse
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 
 import msgspec
@@ -57,25 +57,56 @@ class Bill(msgspec.Struct, frozen=True, kw_only=True):
     final: bool = True
 
 
+class Basis(msgspec.Struct, frozen=True, kw_only=True):
+    """What a usage line rests on: what the meter read, how it was priced, and which events were behind it."""
+
+    line_id: str
+    charge: Charge
+    part: Part
+    group: Group
+    quantity: Decimal
+    rated: tuple[Rated, ...]
+    events: tuple[BillableEvent, ...]
+
+
 @precise
 def bill(asked: Bill, events: Sequence[BillableEvent]) -> list[Line]:
+    lines: list[Line] = []
+    names: list[ChargeId] = []
+    for part, found in counted_parts(asked, events):
+        own = fee_lines(part, asked)
+        for charge, bases in found:
+            own += charge_lines(charge, part, asked, bases)
+        lines += [*own, *plan_lines(part, asked, own)]
+        names += part.plan.charge_ids
+    return in_order(lines, list(dict.fromkeys(names)))
+
+
+@precise
+def bases(asked: Bill, events: Sequence[BillableEvent]) -> dict[str, Basis]:
+    """What each usage line of the bill rests on, by the line's id."""
+    parts = counted_parts(asked, events)
+    return {basis.line_id: basis for _, found in parts for _, own in found for basis in own}
+
+
+def counted_parts(
+    asked: Bill, events: Sequence[BillableEvent]
+) -> Iterator[tuple[Part, list[tuple[Charge, list[Basis]]]]]:
+    """The parts of the period, with what each charge rests on. Levels that meters carry go on from part to part."""
     by_type: dict[str, list[BillableEvent]] = {}
     for event in standing(events):
         by_type.setdefault(event.event_type, []).append(event)
     carried = dict(asked.carried)
-    lines: list[Line] = []
-    parts = parts_of(asked.plans, asked.subscription, asked.period)
-    for part in parts:
-        own = fee_lines(part, asked)
+    for part in parts_of(asked.plans, asked.subscription, asked.period):
+        found = []
         for charge in part.plan.charges:
             of_type = by_type.get(charge.meter.event_type, [])
-            own += charge_lines(charge, part, asked, of_type, carried.get(charge.meter.meter_id, {}))
+            level = carried.get(charge.meter.meter_id, {})
+            found.append((charge, charge_bases(charge, part, asked, of_type, level)))
         for meter in {charge.meter.meter_id: charge.meter for charge in part.plan.charges}.values():
             of_type = by_type.get(meter.event_type, [])
             carried[meter.meter_id] = carried_on(meter, of_type, part.period, carried.get(meter.meter_id, {}))
-        lines += [*own, *plan_lines(part, asked, own)]
-    names = [charge_id for part in parts for charge_id in part.plan.charge_ids]
-    return in_order(lines, list(dict.fromkeys(names)))
+        yield part, found
 
 
 def fee_lines(part: Part, asked: Bill) -> list[Line]:
@@ -108,26 +139,38 @@ def own_share(asked: Bill, amount: Decimal) -> tuple[Share, ...]:
     return (Share(asked.subscription.agent, amount),) if amount else ()
 
 
-def charge_lines(
+def charge_bases(
     charge: Charge, part: Part, asked: Bill, events: Sequence[BillableEvent], carried: Mapping[Group, Carried]
-) -> list[Line]:
-    """One line for each group; the slices of a bucketed meter are priced apart and stand in one line.
-
-    A maximum makes all lines less, each by its share; what a minimum or a commitment asks for is a line of its own.
-    """
+) -> list[Basis]:
+    """One for each group; the slices of a bucketed meter are priced apart and stand in one."""
     slices: dict[Group, list[tuple[Decimal, Rated]]] = {}
     for group, usage in read(charge.meter, events, part, carried, asked.period).items():
         slices.setdefault(without_bucket(group), []).append((usage.quantity, rate(unbounded(charge), usage)))
     behind: dict[Group, list[BillableEvent]] = {}
     for group, own in selected(charge.meter, counted(charge.meter, events, part), part.period).items():
         behind.setdefault(without_bucket(group), []).extend(own)
-    bounded = for_days(charge, len(part.days), days(asked.period))
-    exact = {group: sum((r.amount for _, r in rated), ZERO) for group, rated in slices.items()}
-    amounts = capped(exact, bounded.maximum, iso(part.plan.currency))
-    lines = [
-        usage_line(charge, part, group, rated, amounts[group], asked, behind.get(group, []))
+    return [
+        Basis(
+            line_id=":".join([charge.charge_id, *(f"{quote(k)}={quote(v)}" for k, v in group)]) + part.mark,
+            charge=charge,
+            part=part,
+            group=group,
+            quantity=sum((quantity for quantity, _ in rated), ZERO),
+            rated=tuple(r for _, r in rated),
+            events=tuple(behind.get(group, ())),
+        )
         for group, rated in slices.items()
     ]
+
+
+def charge_lines(charge: Charge, part: Part, asked: Bill, found: Sequence[Basis]) -> list[Line]:
+    """One line for each group. A maximum makes all lines less, each by its share; what a minimum or a commitment asks for
+    is a line of its own.
+    """
+    bounded = for_days(charge, len(part.days), days(asked.period))
+    exact = {basis.group: sum((r.amount for r in basis.rated), ZERO) for basis in found}
+    amounts = capped(exact, bounded.maximum, iso(part.plan.currency))
+    lines = [usage_line(basis, amounts[basis.group], asked) for basis in found]
     spent = sum((line.amount for line in lines), ZERO)
     more = adjustment(spent, bounded.minimum, bounded.commitment, final=asked.final)
     name = f"{charge.name or charge.charge_id}: minimum and commitment"
@@ -149,34 +192,26 @@ def without_bucket(group: Group) -> Group:
     return tuple(pair for pair in group if pair[0] != BUCKET)
 
 
-def usage_line(
-    charge: Charge,
-    part: Part,
-    group: Group,
-    rated: Sequence[tuple[Decimal, Rated]],
-    amounts: tuple[Decimal, Decimal],
-    asked: Bill,
-    events: Sequence[BillableEvent],
-) -> Line:
-    currency = iso(part.plan.currency)
+def usage_line(basis: Basis, amounts: tuple[Decimal, Decimal], asked: Bill) -> Line:
+    charge, plan = basis.charge, basis.part.plan
+    currency = iso(plan.currency)
     exact, amount = amounts
-    uses = [(chain_of(e), weight(charge.meter, e)) for e in events]
-    parts = by_chain(amount, uses, currency)
+    parts = by_chain(amount, [(chain_of(e), weight(charge.meter, e)) for e in basis.events], currency)
     name = charge.name or charge.charge_id
     return Line(
-        line_id=":".join([charge.charge_id, *(f"{quote(k)}={quote(v)}" for k, v in group)]) + part.mark,
+        line_id=basis.line_id,
         kind=LineKind.USAGE,
         charge_id=charge.charge_id,
-        description=name if not group else f"{name} ({', '.join(v for _, v in group)})",
-        period=part.period,
+        description=name if not basis.group else f"{name} ({', '.join(v for _, v in basis.group)})",
+        period=basis.part.period,
         exact=exact,
         amount=amount,
-        quantity=sum((quantity for quantity, _ in rated), ZERO),
-        group=dict(group),
-        steps=tuple(step for _, r in rated for step in r.steps),
-        events=len(events),
-        events_root=events_root(events) if events else None,
-        shares=borne(parts, part.plan.payer, asked.wallets, currency) if parts else own_share(asked, amount),
+        quantity=basis.quantity,
+        group=dict(basis.group),
+        steps=tuple(step for r in basis.rated for step in r.steps),
+        events=len(basis.events),
+        events_root=events_root(basis.events) if basis.events else None,
+        shares=borne(parts, plan.payer, asked.wallets, currency) if parts else own_share(asked, amount),
     )
 
 

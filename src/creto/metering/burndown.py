@@ -17,8 +17,8 @@ from decimal import Decimal
 
 import msgspec
 
-from creto.metering.credits import BURN_ORDER, Account, BurnKey, Grant, Posting, Purse
-from creto.metering.periods import Period, periods
+from creto.metering.credits import BURN_ORDER, NEVER, Account, BurnKey, Grant, Posting, Purse
+from creto.metering.periods import Period, period_at, periods
 from creto.metering.rounding import ZERO, precise
 from creto.metering.types import GrantId
 
@@ -135,6 +135,36 @@ def changes_of(grants: Iterable[Grant], start: int, end: int) -> dict[int, list[
         at: [(change, grant) for _, change, grant in sorted(todo, key=lambda t: (t[0], t[2].grant_id))]
         for at, todo in found.items()
     }
+
+
+@precise
+def aged(grant: Grant, left: Decimal, since: int, now: int) -> list[Posting]:
+    """What time alone did to a grant after an instant: its renewals, then its end."""
+    clerk = Clerk(BURN_ORDER)
+    clerk.purse.put(grant, left)
+    for at in renewals(grant, since, now):
+        clerk.renew(grant, at)
+    if grant.ends_at() <= now:
+        clerk.end(grant, max(grant.ends_at(), since))
+    return clerk.postings
+
+
+def renewals(grant: Grant, since: int, now: int) -> list[int]:
+    """When it was renewed in (since, now]. The first round is the grant itself."""
+    if grant.renews is None:
+        return []
+    starts = [period.start for period in periods(grant.renews, Period(since, now + 1))]
+    return [at for at in starts if max(since, grant.effective_at) < at < grant.ends_at()]
+
+
+def ages_at(grant: Grant, left: Decimal, now: int) -> int:
+    """When time alone changes it next."""
+    if grant.ends_at() <= now:
+        return NEVER
+    ends = grant.ends_at() if left > 0 or grant.renews is not None else NEVER
+    if grant.renews is None:
+        return ends
+    return min(ends, period_at(grant.renews, max(now, grant.effective_at)).end)
 
 
 def reset(clerk: Clerk, by_id: Mapping[GrantId, Grant], at: int, keep_overage: bool) -> None:

@@ -8,42 +8,51 @@ from typing import Protocol
 import msgspec
 
 from creto.common import wire
-from creto.common.errors import NotFound, ProductId
-from creto.common.ids import AgentId, SubscriptionId, TenantId
+from creto.common.errors import InvalidInput, NotFound, ProductId
+from creto.common.ids import AgentId, EventId, SubscriptionId, TenantId
+from creto.common.limits import PAGE_ITEMS_MAX
 from creto.common.telemetry import Metrics
 from creto.common.timestamps import Clock, ConsensusTimestamp
 from creto.contracts import BillableEvent
 from creto.metering.periods import Period
 from creto.metering.types import Subscription
 from creto.store.entries import entry
-from creto.store.types import ReadTx, Store, Tx
+from creto.store.types import EntryId, ReadTx, Store, Tx
+
+PLANS_CHANGED = "metering.plans"  # the signal that a tenant has another plan or version
 
 
 class EventSource(Protocol):
     """Where the events of a subscription are kept. What it gives counts: voided events are left out, corrected ones corrected."""
 
-    def events(self, tx: ReadTx, subscription: Subscription, period: Period) -> Sequence[BillableEvent]: ...
+    def events(
+        self, tx: ReadTx, subscription: Subscription, period: Period, known_at: int | None = None
+    ) -> Sequence[BillableEvent]:
+        """Those of a period; with `known_at` as they stood at that instant, so that a bill of then can be counted again."""
+        ...
 
     def changed(self, tx: ReadTx, subscription: Subscription, period: Period, since: int) -> bool:
-        """Whether an event of the period came, was corrected or was voided after an instant."""
+        """Whether an event of the period came, was corrected or was voided after an instant; sooner yes than no."""
+        ...
+
+    def find(self, tx: ReadTx, tenant: TenantId, event_id: EventId) -> tuple[SubscriptionId | None, BillableEvent]:
+        """An event as it stands, and the subscription that it falls on, if any does. NotFound (MT-404) if there is none."""
         ...
 
 
-class Core:
-    def __init__(self, store: Store, clock: Clock, source: EventSource, metrics: Metrics | None = None) -> None:
+class Recording:
+    """The store, the clock, and the record of every act."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
         self._clock = clock
-        self._source = source
-        self._generated = (metrics or Metrics()).counter(
-            "metering_invoices_generated_total", "Invoices that became final", "currency"
-        )
 
     def _record(
         self, tx: Tx, tenant: TenantId, act: str, event: str, *, by: AgentId, subject: str, now: ConsensusTimestamp,
         fields: dict[str, object],
-    ) -> None:  # fmt: skip
+    ) -> EntryId:  # fmt: skip
         """One entry in the ledger, and the same facts on the bus as `metering.<act>`."""
-        tx.record(
+        entry_id = tx.record(
             entry(
                 tenant=tenant,
                 product=ProductId.METERING,
@@ -58,6 +67,22 @@ class Core:
         )
         body = wire.encode({"subject": subject, "actor": by, "at": now, **fields})
         tx.publish(f"metering.{act}", body, tenant=tenant, agent=subject)
+        return entry_id
+
+
+def paged(limit: int) -> int:
+    if not 1 <= limit <= PAGE_ITEMS_MAX:
+        raise InvalidInput.of("limit", got=limit, expected=f"1 to {PAGE_ITEMS_MAX}", code="MT-400")
+    return limit
+
+
+class Core(Recording):
+    def __init__(self, store: Store, clock: Clock, source: EventSource, metrics: Metrics | None = None) -> None:
+        super().__init__(store, clock)
+        self._source = source
+        self._generated = (metrics or Metrics()).counter(
+            "metering_invoices_generated_total", "Invoices that became final", "currency"
+        )
 
 
 def known(subscription: Subscription | None, subscription_id: SubscriptionId) -> Subscription:

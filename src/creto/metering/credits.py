@@ -16,6 +16,7 @@ from enum import StrEnum
 import msgspec
 
 from creto.common.errors import InvalidInput
+from creto.common.ids import AgentId
 from creto.metering.periods import Cycle, period_at
 from creto.metering.prices import Checked
 from creto.metering.rounding import ZERO, Rounding, precise, round_to
@@ -35,11 +36,16 @@ class Rollover(Checked, frozen=True):
 
 
 class Grant(Checked, frozen=True):
-    """`only` names the charges or kinds of lines that it may pay for; none means all."""
+    """`only` names the charges or kinds of lines that it may pay for; none means all.
+
+    With an `owner` it pays what that agent bears, without one whatever is owed. `reason` is where it came from.
+    """
 
     grant_id: GrantId
     amount: Decimal
     currency: str
+    owner: AgentId | None = None
+    reason: str = ""
     priority: int = 50
     created_at: int = 0
     effective_at: int = 0
@@ -171,11 +177,12 @@ class Purse:
 
 
 class Owed(msgspec.Struct, frozen=True):
-    """A line that credits may pay: its id, the names a restriction may use, and its amount with taxes."""
+    """A line that credits may pay, or what one agent bears of it: its id, the names a restriction may use, its amount with taxes."""
 
     line_id: str
     names: frozenset[str]
     amount: Decimal
+    agent: AgentId | None = None
 
 
 @precise
@@ -188,19 +195,24 @@ def cover(
     order: Sequence[BurnKey] = BURN_ORDER,
 ) -> tuple[CreditUse, ...]:
     """Pay lines from grants, in burn order, each grant for the lines that it may pay for."""
-    open_amounts = {line.line_id: line.amount for line in owed if line.amount > 0}
-    uses = []
+    unpaid = [max(line.amount, ZERO) for line in owed]
+    uses: dict[tuple[GrantId, str], Decimal] = {}
     for grant in sorted(grants, key=lambda g: rank(g, order)):
         left = remaining.get(grant.grant_id, ZERO)
         if grant.currency != currency or not grant.active(at):
             continue
-        for line in owed:
-            part = min(left, open_amounts.get(line.line_id, ZERO))
-            if part > 0 and (not grant.only or line.names.intersection(grant.only)):
-                uses.append(CreditUse(grant.grant_id, part, line.line_id))
-                open_amounts[line.line_id] -= part
+        for place, line in enumerate(owed):
+            part = min(left, unpaid[place])
+            if part > 0 and may_pay(grant, line):
+                key = (grant.grant_id, line.line_id)
+                uses[key] = uses.get(key, ZERO) + part
+                unpaid[place] -= part
                 left -= part
-    return tuple(uses)
+    return tuple(CreditUse(grant_id, part, line_id) for (grant_id, line_id), part in uses.items())
+
+
+def may_pay(grant: Grant, line: Owed) -> bool:
+    return grant.owner in (None, line.agent) and (not grant.only or bool(line.names.intersection(grant.only)))
 
 
 class TopUp(Checked, frozen=True):

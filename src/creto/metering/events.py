@@ -18,6 +18,7 @@ from creto.common.errors import InvalidInput
 from creto.common.ids import EventId
 from creto.common.money import parse_amount
 from creto.contracts import BillableEvent, RuntimeUsageEvent
+from creto.metering.tokens import LLM_COST, llm_cost
 from creto.metering.types import Correction, UsageEvent
 from creto.platform.crypto import merkle
 
@@ -63,7 +64,9 @@ def text_of(event: BillableEvent, name: str) -> str | None:
 
 
 def number_of(event: BillableEvent, name: str) -> Decimal:
-    """A property as a quantity or an amount."""
+    """A property as a quantity or an amount; what begins with @ is computed of the others."""
+    if name == LLM_COST:
+        return llm_cost(event)
     value = event.properties.get(name)
     field = f"properties.{name}"
     if value is None or isinstance(value, bool):

@@ -22,7 +22,7 @@ from creto.common.errors import AlreadyExists, InvalidInput
 from creto.common.ids import AgentId, SubscriptionId, TenantId
 from creto.metering.coupons import discounted
 from creto.metering.credits import BURN_ORDER, BurnKey, Grant, Owed, cover
-from creto.metering.currencies import Currency, iso
+from creto.metering.currencies import Currency, ExchangeRate, iso
 from creto.metering.periods import Period, prorated
 from creto.metering.plans import capped_credit
 from creto.metering.rounding import HUNDRED, ZERO, precise
@@ -30,6 +30,7 @@ from creto.metering.taxes import TaxRounding, by_code, taxed
 from creto.metering.types import (
     ChargeId,
     Coupon,
+    CouponUse,
     CreditUse,
     GrantId,
     Invoice,
@@ -38,6 +39,7 @@ from creto.metering.types import (
     InvoiceStatus,
     Line,
     LineKind,
+    Shown,
     Tax,
     TaxAmount,
 )
@@ -64,13 +66,20 @@ class Heading(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
-    """What holds for the whole invoice: coupons, taxes, credits, who has a wallet, the switches of rounding and order."""
+    """What holds for the whole invoice: coupons, taxes, credits, who has a wallet, the switches of rounding and order.
+
+    With `fixed` whoever asked for the invoice set them; else they are those of the subscription, as they are when it becomes
+    final. Credits pay as they are at `paid_at`, or as they were when the period ended.
+    """
 
     coupons: tuple[Coupon, ...] = ()
     taxes: tuple[Tax, ...] = ()
     grants: tuple[Grant, ...] = ()
     remaining: dict[GrantId, Decimal] = {}
-    wallets: frozenset[AgentId] = frozenset()
+    paid_at: int | None = None
+    wallets: frozenset[AgentId] | None = None  # None: whoever has one when it is counted
+    shown: ExchangeRate | None = None
+    fixed: bool = False
     percent_first: bool = True
     tax_rounding: TaxRounding = TaxRounding.LINE
     burn_order: tuple[BurnKey, ...] = BURN_ORDER
@@ -96,9 +105,29 @@ def draft(heading: Heading, lines: Sequence[Line], terms: Terms = NO_TERMS) -> I
         *(replace(line, taxes=tax) for line, tax in zip(cheaper, taxes, strict=True)),
         *(line for line in lines if line.corrects is not None),
     )
-    owed = [Owed(line.line_id, frozenset({line.charge_id, line.kind}), with_tax(line)) for line in ready]
-    uses = cover(terms.grants, terms.remaining, owed, currency.code, heading.period.end - 1, terms.burn_order)
-    return settled(summed(heading, ready), uses)
+    made = replace(summed(heading, ready), coupons=tuple(CouponUse(*taken) for taken in off.taken.items()))
+    if terms.grants:
+        owed = [part for line in ready for part in owed_for(line, currency)]
+        at = heading.period.end - 1 if terms.paid_at is None else terms.paid_at
+        made = settled(made, cover(terms.grants, terms.remaining, owed, currency.code, at, terms.burn_order))
+    return made if terms.shown is None else shown_in(made, terms.shown)
+
+
+def owed_for(line: Line, currency: Currency) -> list[Owed]:
+    """A line with its taxes, by who bears it: what an agent bears its own credits may pay."""
+    names, amount = frozenset({line.charge_id, line.kind}), with_tax(line)
+    weights = [share.amount for share in line.shares]
+    if amount <= 0 or not any(weights) or min(weights) < 0:
+        return [Owed(line.line_id, names, amount)]
+    parts = zip(line.shares, currency.split(amount, weights), strict=True)
+    return [Owed(line.line_id, names, part, share.agent) for share, part in parts]
+
+
+def shown_in(invoice: Invoice, rate: ExchangeRate) -> Invoice:
+    """What it comes to in another currency; what is owed stays what it is."""
+    to = iso(rate.quote)
+    total, due = to.rounded(invoice.total * rate.rate), to.rounded(invoice.due * rate.rate)
+    return replace(invoice, shown=Shown(to.code, rate.rate, rate.at, total, due))
 
 
 def with_tax(line: Line) -> Decimal:

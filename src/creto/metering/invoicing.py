@@ -13,53 +13,52 @@ from decimal import Decimal
 
 from msgspec.structs import replace
 
-from creto.common.errors import AlreadyExists, NotFound
-from creto.common.ids import AgentId, SubscriptionId, TenantId, checked_name, checked_tenant, new_id
-from creto.common.limits import INVOICES_REBOOKED_MAX
+from creto.common.errors import AlreadyExists, InvalidInput, NotFound
+from creto.common.ids import AgentId, SubscriptionId, TenantId, checked_name, checked_tenant
+from creto.common.limits import PAGE_ITEMS_DEFAULT
 from creto.common.timestamps import ConsensusTimestamp, iso
-from creto.metering import corrections, invoices
+from creto.metering import invoices
 from creto.metering import store as rows
-from creto.metering import subscriptions as steps
-from creto.metering.aggregation import Carried, Group, carried_on
-from creto.metering.billing import Bill, bill
-from creto.metering.core import known
-from creto.metering.invoices import NO_TERMS, Heading, Terms
-from creto.metering.periods import Period, period_at
-from creto.metering.subscribing import Subscribing
+from creto.metering.core import known, paged
+from creto.metering.counting import Counting, heading_like, new_invoice_id
+from creto.metering.credits import Account
+from creto.metering.invoices import NO_TERMS, Terms
+from creto.metering.store_credits import postings_for, put_held
+from creto.metering.store_terms import unuse_coupons, use_coupon
 from creto.metering.types import (
     Invoice,
     InvoiceId,
     InvoiceKind,
     InvoiceStatus,
-    Line,
-    MeterId,
-    Plan,
     Subscription,
 )
+from creto.metering.wallets import NewGrant, invoice_ref
 from creto.platform.audit.events import InvoiceGenerated
 from creto.platform.audit.events import Period as AuditPeriod
 from creto.store.types import ReadTx, Tx
 
 Step = Callable[[Tx, Invoice, ConsensusTimestamp], Invoice]
+ISSUED = ("finalized", "credited")
 OPEN = (InvoiceStatus.DRAFT, InvoiceStatus.GRACE)
 
 
-class Invoicing(Subscribing):
+class Invoicing(Counting):
     async def preview(
         self,
         tenant: TenantId,
         subscription_id: SubscriptionId,
         *,
         at: int | None = None,
-        terms: Terms = NO_TERMS,
+        terms: Terms | None = None,
     ) -> Invoice:
         """What the period that holds an instant costs so far, or what it did cost. Nothing is kept."""
         moment = self._clock.now() if at is None else at
+        asked = given(terms)
 
         def look(tx: ReadTx) -> Invoice:
             subscription = known(rows.find_subscription(tx, checked_tenant(tenant), subscription_id), subscription_id)
             heading = self._heading(tx, subscription, moment)
-            return self._drafted(tx, subscription, heading, terms, self._clock.now())
+            return self._drafted(tx, subscription, heading, asked, self._clock.now())[0]
 
         return replace(await self._store.read(look), status=InvoiceStatus.PREVIEW)
 
@@ -70,15 +69,19 @@ class Invoicing(Subscribing):
         *,
         by: AgentId,
         at: int,
-        terms: Terms = NO_TERMS,
+        terms: Terms | None = None,
     ) -> Invoice:
-        """The invoice of the period that holds an instant, open for what comes in."""
+        """The invoice of the period that holds an instant, open for what comes in.
+
+        Coupons, taxes and wallets are those of the subscription; with `terms` those that are given.
+        """
         now = self._clock.now()
+        asked = given(terms)
 
         def make(tx: Tx) -> Invoice:
             subscription = self._locked(tx, tenant, subscription_id)
-            made = self._drafted(tx, subscription, self._heading(tx, subscription, at), terms, now)
-            rows.add_invoice(tx, made, terms, now)
+            made, _ = self._drafted(tx, subscription, self._heading(tx, subscription, at), asked, now)
+            rows.add_invoice(tx, made, asked, now)
             self._tell(tx, made, "drafted", by, now)
             return made
 
@@ -105,20 +108,27 @@ class Invoicing(Subscribing):
 
         def step(tx: Tx, invoice: Invoice, now: ConsensusTimestamp) -> Invoice:
             check_over(tx, invoice, now)
-            return self._numbered(tx, invoice, series, by, now)
+            final = self._numbered(tx, invoice, series, by, now)
+            self._pay(tx, tenant, final.currency, final.credits, invoice_ref(final.invoice_id), by, now)
+            for use in final.coupons:
+                use_coupon(tx, tenant, final.subscription_id, use.coupon_id, final.invoice_id)
+            return final
 
         final = await self._change(tenant, invoice_id, "finalized", by, step, recount=True)
         self._generated.labels(final.currency).add()
         return final
 
     async def void_invoice(self, tenant: TenantId, invoice_id: InvoiceId, *, by: AgentId) -> Invoice:
-        """It keeps its number. What corrects it has to be voided before it."""
+        """It keeps its number; credits that paid for it go back. What corrects it has to be voided before it."""
 
-        def step(tx: Tx, invoice: Invoice, _: ConsensusTimestamp) -> Invoice:
+        def step(tx: Tx, invoice: Invoice, now: ConsensusTimestamp) -> Invoice:
             standing = [i for i, _ in rows.invoices_of(tx, tenant, invoice.subscription_id)]
             held = [i for i in standing if i.status is not InvoiceStatus.VOID and corrects(i, invoice_id)]
             if held:
                 raise AlreadyExists("MT-412", f"{held[0].invoice_id} corrects {invoice_id}", hint="Void it first.")
+            self._give_back(tx, tenant, invoice_ref(invoice_id), by, now)
+            self._take_back(tx, tenant, invoice_id, by, now)
+            unuse_coupons(tx, tenant, invoice.subscription_id, invoice_id)
             return invoices.voided(invoice)
 
         return await self._change(tenant, invoice_id, "voided", by, step)
@@ -131,14 +141,15 @@ class Invoicing(Subscribing):
         *,
         by: AgentId,
         series: str = "CN",
+        as_credits: bool = False,
     ) -> Invoice:
-        """A credit note over lines of a final invoice, numbered at once."""
+        """A credit note over lines of a final invoice, numbered at once; with `as_credits` it goes to the subscriber's wallet."""
         checked_name(series, "series")
         now = self._clock.now()
 
         def make(tx: Tx) -> Invoice:
             invoice, _ = self._found(tx, tenant, invoice_id)
-            self._locked(tx, tenant, invoice.subscription_id)
+            subscription = self._locked(tx, tenant, invoice.subscription_id)
             invoice, _ = self._found(tx, tenant, invoice_id)
             notes = [
                 other
@@ -151,6 +162,14 @@ class Invoicing(Subscribing):
             note = self._numbered(tx, invoices.credit_note(heading, invoice, credits, notes), series, by, now)
             rows.add_invoice(tx, note, NO_TERMS, now)
             self._tell(tx, note, "credited", by, now)
+            if as_credits and note.total:
+                wanted = NewGrant(
+                    agent=subscription.agent,
+                    amount=note.total,
+                    currency=note.currency,
+                    reason=invoice_ref(note.invoice_id),
+                )
+                self._grant(tx, tenant, wanted, by, now)
             return note
 
         return await self._store.write(make)
@@ -164,73 +183,20 @@ class Invoicing(Subscribing):
         book = await self._store.read(lambda tx: rows.invoices_of(tx, checked_tenant(tenant), subscription_id))
         return [invoice for invoice, _ in book]
 
-    # How an invoice is counted
-
-    def _drafted(self, tx: ReadTx, subscription: Subscription, heading: Heading, terms: Terms, now: int) -> Invoice:
-        own = self._lines(tx, subscription, heading.period, terms, now)
-        return invoices.draft(heading, [*own, *self._corrections(tx, subscription, heading, now)], terms)
-
-    def _lines(self, tx: ReadTx, subscription: Subscription, period: Period, terms: Terms, now: int) -> list[Line]:
-        plans = self._plans(tx, subscription)
-        over = now >= period.end or (subscription.ends_at is not None and now >= subscription.ends_at)
-        asked = Bill(
-            plans=plans,
-            subscription=subscription,
-            period=period,
-            wallets=terms.wallets,
-            carried=self._carried(tx, subscription, plans, period),
-            final=over,
+    async def all_invoices(
+        self,
+        tenant: TenantId,
+        *,
+        status: InvoiceStatus | None = None,
+        after: str = "",
+        limit: int = PAGE_ITEMS_DEFAULT,
+    ) -> list[Invoice]:
+        """Invoices and credit notes of all subscriptions, by id, which is the order in which they were made."""
+        return await self._store.read(
+            lambda tx: rows.invoices_by_id(tx, checked_tenant(tenant), status, after, paged(limit))
         )
-        return bill(asked, self._source.events(tx, subscription, period))
-
-    def _carried(
-        self, tx: ReadTx, subscription: Subscription, plans: Sequence[Plan], period: Period
-    ) -> dict[MeterId, dict[Group, Carried]]:
-        """What meters that carry bring into a period: all that came before it."""
-        meters = [charge.meter for plan in plans for charge in plan.charges if charge.meter.carries]
-        if not meters or subscription.started_at >= period.start:
-            return {}
-        before = Period(subscription.started_at, period.start, period.zone)
-        events = self._source.events(tx, subscription, before)
-        return {meter.meter_id: carried_on(meter, events, before, {}) for meter in meters}
-
-    def _corrections(self, tx: ReadTx, subscription: Subscription, heading: Heading, now: int) -> list[Line]:
-        """What late events change in the final invoices before this one, beyond what other invoices have booked of it."""
-        book = rows.invoices_of(tx, subscription.tenant, subscription.subscription_id)
-        others = [invoice for invoice, _ in book if invoice.invoice_id != heading.invoice_id]
-        past = [
-            (invoice, terms)
-            for invoice, terms in book
-            if invoice.status is InvoiceStatus.FINAL
-            and invoice.kind is InvoiceKind.INVOICE
-            and invoice.period.end <= heading.period.start
-        ]
-        lines: list[Line] = []
-        for invoice, terms in past[-INVOICES_REBOOKED_MAX:]:
-            if not self._source.changed(tx, subscription, invoice.period, invoice.finalized_at or 0):
-                continue
-            own = self._lines(tx, subscription, invoice.period, terms, now)
-            recount = invoices.draft(heading_like(invoice, invoice.invoice_id), own, terms)
-            booked = corrections.booked(others, invoice.invoice_id)
-            lines += corrections.rebooked(booked, recount.lines, invoice.invoice_id)
-        return lines
 
     # Rows and records
-
-    def _heading(self, tx: ReadTx, subscription: Subscription, at: int) -> Heading:
-        plan = self._plan_of(tx, subscription, at)
-        return Heading(
-            invoice_id=new_invoice_id(),
-            tenant=subscription.tenant,
-            subscription_id=subscription.subscription_id,
-            currency=plan.currency,
-            period=period_at(steps.cycle_of(plan, subscription), at),
-            plan=f"{plan.plan_id}/{plan.version}",
-        )
-
-    def _plans(self, tx: ReadTx, subscription: Subscription) -> tuple[Plan, ...]:
-        names = dict.fromkeys(phase.plan_id for phase in subscription.phases)
-        return tuple(plan for name in names for plan in rows.versions(tx, subscription.tenant, name))
 
     def _locked(self, tx: Tx, tenant: TenantId, subscription_id: SubscriptionId) -> Subscription:
         return known(rows.locked_subscription(tx, checked_tenant(tenant), subscription_id), subscription_id)
@@ -244,20 +210,22 @@ class Invoicing(Subscribing):
     async def _change(
         self, tenant: TenantId, invoice_id: InvoiceId, act: str, by: AgentId, step: Step, *, recount: bool = False
     ) -> Invoice:
-        """One transaction under the subscription's lock."""
-        now = self._clock.now()
+        """One transaction under the subscription's lock. Its time is taken within it: events that came before are in."""
 
         def change(tx: Tx) -> Invoice:
+            now = self._clock.now()
             invoice, _ = self._found(tx, checked_tenant(tenant), invoice_id)
             subscription = self._locked(tx, tenant, invoice.subscription_id)
             invoice, terms = self._found(tx, tenant, invoice_id)
+            used = terms
             if recount:
                 check_open(invoice)
                 heading = heading_like(invoice, invoice_id)
-                fresh = self._drafted(tx, subscription, heading, terms, now)
+                fresh, used = self._drafted(tx, subscription, heading, terms, now)
                 invoice = replace(fresh, status=invoice.status)
             changed = step(tx, invoice, now)
-            rows.put_invoice(tx, changed, now)
+            final = recount and changed.status is InvoiceStatus.FINAL
+            rows.put_invoice(tx, changed, used if final else terms, now)
             self._tell(tx, changed, act, by, now)
             return changed
 
@@ -276,6 +244,19 @@ class Invoicing(Subscribing):
         tx.record(generated.entry(tenant=final.tenant, agent=by, timestamp=now, degraded_clock=self._clock.degraded))
         return final
 
+    def _take_back(self, tx: Tx, tenant: TenantId, note_id: InvoiceId, by: AgentId, now: ConsensusTimestamp) -> None:
+        """Void the credits that a credit note gave; not where they were used."""
+        given_ids = [p.grant_id for p in postings_for(tx, tenant, invoice_ref(note_id)) if p.source is Account.GRANTED]
+        for grant_id in given_ids:
+            held = self._found_grant(tx, tenant, grant_id).aged(now)
+            if held.balance.used:
+                raise AlreadyExists(
+                    "MT-412", f"credits of {note_id} were used", got=str(held.balance.used), expected="0"
+                )
+            after = held.voided(now)
+            put_held(tx, tenant, after)
+            self._tell_credits(tx, tenant, "voided", after, by, now, amount=after.balance.voided)
+
     def _tell(self, tx: Tx, invoice: Invoice, act: str, by: AgentId, now: ConsensusTimestamp) -> None:
         """The digest names the invoice as it is: whoever holds it can tell whether it was changed."""
         fields: dict[str, object] = {
@@ -286,24 +267,20 @@ class Invoicing(Subscribing):
             "digest": invoices.invoice_digest(invoice),
         }
         subject = f"metering:invoice:{invoice.invoice_id}"
-        self._record(
+        entry_id = self._record(
             tx, invoice.tenant, f"invoice.{act}", f"Invoice{act.capitalize()}", by=by, subject=subject, now=now, fields=fields
         )  # fmt: skip
+        if act in ISSUED:
+            rows.put_entry(tx, invoice.tenant, invoice.invoice_id, entry_id)
 
 
-def new_invoice_id() -> InvoiceId:
-    return InvoiceId(new_id("inv-"))
-
-
-def heading_like(invoice: Invoice, invoice_id: InvoiceId) -> Heading:
-    return Heading(
-        invoice_id=invoice_id,
-        tenant=invoice.tenant,
-        subscription_id=invoice.subscription_id,
-        currency=invoice.currency,
-        period=invoice.period,
-        plan=invoice.plan,
-    )
+def given(terms: Terms | None) -> Terms:
+    """Terms as they are kept with an open invoice. Credits that pay are read from wallets: nothing else is in the books."""
+    if terms is None:
+        return NO_TERMS
+    if terms.grants:
+        raise InvalidInput.of("terms.grants", got=len(terms.grants), expected="none: wallets pay", code="MT-400")
+    return replace(terms, fixed=True)
 
 
 def corrects(invoice: Invoice, original: InvoiceId) -> bool:

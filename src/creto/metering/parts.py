@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from creto.contracts import BillableEvent
 from creto.metering.aggregation import Carried, Group, carried_on, measured, selected
 from creto.metering.periods import Period, day_range
-from creto.metering.plans import effective, version_of
+from creto.metering.plans import effective, override_at, version_of
 from creto.metering.prices import Usage
 from creto.metering.rounding import ZERO
 from creto.metering.subscriptions import billable
@@ -36,13 +36,13 @@ class Part(msgspec.Struct, frozen=True):
 
 def parts_of(plans: Sequence[Plan], subscription: Subscription, period: Period) -> list[Part]:
     pieces = billable(subscription, period)
-    phases = list(dict.fromkeys(phase for phase, _ in pieces))
+    phases = list({phase.since: phase for phase, _ in pieces}.values())
     parts: list[Part] = []
     claimed: set[int] = set()
     for phase in reversed(phases):
-        held = tuple(piece for own, piece in pieces if own == phase)
+        held = tuple(piece for own, piece in pieces if own.since == phase.since)
         touched = {day for piece in held for day in day_range(piece, period)}
-        plan = effective(version_of(plans, phase.plan_id, phase.version), subscription.override)
+        plan = effective(version_of(plans, phase.plan_id, phase.version), override_at(phase, subscription))
         mark = f"@{held[0].start}" if len(phases) > 1 else ""
         parts.append(Part(plan, held, frozenset(touched - claimed), mark))
         claimed |= touched

@@ -88,6 +88,10 @@ def effective(plan: Plan, override: Override | None) -> Plan:
     )
 
 
+def override_at(phase: Phase, subscription: Subscription) -> Override | None:
+    return subscription.override if phase.override is None else phase.override
+
+
 def overridden(charge: Charge, override: Override) -> Charge:
     return replace(
         charge,

@@ -7,8 +7,8 @@ from typing import LiteralString
 from creto.common import wire
 from creto.common.ids import AgentId, SubscriptionId, TenantId
 from creto.metering.invoices import Terms
-from creto.metering.types import Invoice, InvoiceId, Plan, PlanId, Subscription
-from creto.store.types import ReadTx, Tx
+from creto.metering.types import Invoice, InvoiceId, InvoiceStatus, Plan, PlanId, Subscription
+from creto.store.types import EntryId, ReadTx, Tx
 
 INVOICE: LiteralString = "SELECT body, terms FROM metering_invoice WHERE tenant = ?"
 
@@ -90,10 +90,11 @@ def add_invoice(tx: Tx, invoice: Invoice, terms: Terms, now: int) -> None:
     )  # fmt: skip
 
 
-def put_invoice(tx: Tx, invoice: Invoice, now: int) -> None:
+def put_invoice(tx: Tx, invoice: Invoice, terms: Terms, now: int) -> None:
     tx.run(
-        "UPDATE metering_invoice SET status = ?, number = ?, changed_at = ?, body = ? WHERE tenant = ? AND invoice_id = ?",
-        invoice.status, invoice.number, now, wire.encode(invoice), invoice.tenant, invoice.invoice_id,
+        "UPDATE metering_invoice SET status = ?, number = ?, changed_at = ?, terms = ?, body = ? "
+        "WHERE tenant = ? AND invoice_id = ?",
+        invoice.status, invoice.number, now, wire.encode(terms), wire.encode(invoice), invoice.tenant, invoice.invoice_id,
     )  # fmt: skip
 
 
@@ -106,6 +107,30 @@ def invoices_of(tx: ReadTx, tenant: TenantId, subscription_id: SubscriptionId) -
     """All invoices and credit notes of a subscription, by period."""
     sql: LiteralString = INVOICE + " AND subscription_id = ? ORDER BY period_start, invoice_id"
     return [read_invoice(*row) for row in tx.all(sql, tenant, subscription_id)]
+
+
+def invoices_by_id(tx: ReadTx, tenant: TenantId, status: InvoiceStatus | None, after: str, limit: int) -> list[Invoice]:
+    """By id, which is the order in which they were made."""
+    if status is None:
+        sql: LiteralString = INVOICE + " AND invoice_id > ? ORDER BY invoice_id LIMIT ?"
+        found = tx.all(sql, tenant, after, limit)
+    else:
+        sql = INVOICE + " AND status = ? AND invoice_id > ? ORDER BY invoice_id LIMIT ?"
+        found = tx.all(sql, tenant, status, after, limit)
+    return [read_invoice(*row)[0] for row in found]
+
+
+def put_entry(tx: Tx, tenant: TenantId, invoice_id: InvoiceId, entry_id: EntryId) -> None:
+    tx.run(
+        "INSERT INTO metering_invoice_entry (tenant, invoice_id, entry_id) VALUES (?, ?, ?)",
+        tenant, invoice_id, entry_id,
+    )  # fmt: skip
+
+
+def find_entry(tx: ReadTx, tenant: TenantId, invoice_id: InvoiceId) -> EntryId | None:
+    sql: LiteralString = "SELECT entry_id FROM metering_invoice_entry WHERE tenant = ? AND invoice_id = ?"
+    found = tx.value(sql, tenant, invoice_id)
+    return None if found is None else EntryId(found)
 
 
 def read_invoice(body: bytes, terms: bytes) -> tuple[Invoice, Terms]:

@@ -7,23 +7,26 @@ from collections.abc import Callable
 from msgspec.structs import replace
 
 from creto.common import wire
-from creto.common.errors import AlreadyExists, InvalidInput, ProductId
+from creto.common.errors import AlreadyExists, InvalidInput, NotFound, ProductId
 from creto.common.ids import AgentId, ResourceId, SubscriptionId, TenantId, checked_name, checked_tenant, new_id
-from creto.common.limits import PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX, SUBSCRIBE_KEY_S
+from creto.common.limits import PAGE_ITEMS_DEFAULT, SUBSCRIBE_KEY_S
 from creto.common.timestamps import SECOND, ConsensusTimestamp
 from creto.metering import plans as rules
 from creto.metering import store as rows
 from creto.metering import subscriptions as steps
-from creto.metering.core import Core, known
+from creto.metering.catalogue import Catalogue
+from creto.metering.core import PLANS_CHANGED, known, paged
+from creto.metering.currencies import iso
 from creto.metering.periods import period_at
-from creto.metering.types import Override, Phase, Plan, PlanId, Subscription
+from creto.metering.store_terms import unredeem
+from creto.metering.types import CouponId, Override, Phase, Plan, PlanId, Subscription
 from creto.store import IdempotencyGuard
 from creto.store.types import ReadTx, Tx
 
 GUARD = IdempotencyGuard()
 
 
-class Subscribing(Core):
+class Subscribing(Catalogue):
     # Plans
 
     async def create_plan(self, tenant: TenantId, plan: Plan, *, by: AgentId) -> Plan:
@@ -50,6 +53,7 @@ class Subscribing(Core):
     def _add_plan(self, tx: Tx, tenant: TenantId, plan: Plan, by: AgentId) -> None:
         now = self._clock.now()
         rows.add_plan(tx, tenant, plan, now)
+        tx.signal(PLANS_CHANGED, tenant)
         subject = ResourceId("metering", "plan", plan.plan_id).to_uri()
         fields: dict[str, object] = {"version": plan.version}
         self._record(tx, tenant, "plan.version", "PlanVersionCreated", by=by, subject=subject, now=now, fields=fields)
@@ -77,12 +81,15 @@ class Subscribing(Core):
         anchor: int | None = None,
         zone: str = "UTC",
         override: Override | None = None,
+        coupons: tuple[CouponId, ...] = (),
+        taxes: tuple[str, ...] = (),
+        shown_in: str | None = None,
     ) -> Subscription:
         """Once for each key. Periods are counted from the anchor, which is the start if nothing else is said."""
         checked_tenant(tenant)
         checked_name(key, "key")
         now = self._clock.now()
-        asked = wire.encode([agent, plan_id, version, starts_at, anchor, zone, override])
+        asked = wire.encode([agent, plan_id, version, starts_at, anchor, zone, override, coupons, taxes, shown_in])
 
         def effect(tx: Tx) -> bytes:
             plan = rules.version_of(rows.versions(tx, tenant, plan_id), plan_id, version)
@@ -97,8 +104,12 @@ class Subscribing(Core):
                 anchor=start if anchor is None else anchor,
                 zone=zone,
                 override=override,
+                taxes=self._known_taxes(tx, tenant, taxes),
+                shown_in=None if shown_in is None else iso(shown_in).code,
             )
             steps.cycle_of(plan, made)
+            for coupon_id in dict.fromkeys(coupons):
+                made = self._redeemed(tx, made, coupon_id, plan.currency, now)
             self._save(tx, made, "created", by, now)
             return wire.encode(made)
 
@@ -126,6 +137,8 @@ class Subscribing(Core):
                 raise AlreadyExists(
                     "MT-412", f"{subscription_id} has the invoice {numbered[0]}", hint="Terminate it instead."
                 )
+            for coupon_id in found.coupons:
+                unredeem(tx, tenant, coupon_id)
             rows.forget_subscription(tx, tenant, subscription_id)
             self._note(tx, found, "deleted", found.agent, self._clock.now())
 
@@ -158,6 +171,64 @@ class Subscribing(Core):
             return steps.changed(current, plan_id, plan.version, max(since, current.started_at))
 
         return await self._step(tenant, subscription_id, "changed", by, step)
+
+    async def change_override(
+        self,
+        tenant: TenantId,
+        subscription_id: SubscriptionId,
+        override: Override,
+        *,
+        by: AgentId,
+        at_period_end: bool = False,
+    ) -> Subscription:
+        """What a subscription has otherwise than its plan from now on; an empty one takes it all back. What was billed stays."""
+
+        def step(tx: Tx, current: Subscription, now: ConsensusTimestamp) -> Subscription:
+            plan = self._plan_of(tx, current, now)
+            phase = rules.phase_at(current.phases, now) or current.phases[0]
+            rules.effective(
+                rules.version_of(rows.versions(tx, tenant, phase.plan_id), phase.plan_id, phase.version), override
+            )
+            since = period_at(steps.cycle_of(plan, current), now).end if at_period_end else now
+            return steps.changed(current, phase.plan_id, phase.version, max(since, current.started_at), override)
+
+        return await self._step(tenant, subscription_id, "overridden", by, step)
+
+    async def apply_coupon(
+        self, tenant: TenantId, subscription_id: SubscriptionId, coupon_id: CouponId, *, by: AgentId
+    ) -> Subscription:
+        """From the next invoice on that is not final."""
+
+        def step(tx: Tx, current: Subscription, now: ConsensusTimestamp) -> Subscription:
+            return self._redeemed(tx, current, coupon_id, self._plan_of(tx, current, now).currency, now)
+
+        return await self._step(tenant, subscription_id, "discounted", by, step)
+
+    async def remove_coupon(
+        self, tenant: TenantId, subscription_id: SubscriptionId, coupon_id: CouponId, *, by: AgentId
+    ) -> Subscription:
+        def step(_: Tx, current: Subscription, __: ConsensusTimestamp) -> Subscription:
+            if coupon_id not in current.coupons:
+                raise NotFound("MT-404", f"{subscription_id} has no coupon {coupon_id}")
+            return replace(current, coupons=tuple(c for c in current.coupons if c != coupon_id))
+
+        return await self._step(tenant, subscription_id, "undiscounted", by, step)
+
+    async def set_taxes(
+        self, tenant: TenantId, subscription_id: SubscriptionId, codes: tuple[str, ...], *, by: AgentId
+    ) -> Subscription:
+        """Which taxes its invoices bear, those that are not final yet."""
+        return await self._step(
+            tenant, subscription_id, "taxed", by,
+            lambda tx, current, _: replace(current, taxes=self._known_taxes(tx, tenant, codes)),
+        )  # fmt: skip
+
+    async def show_in(
+        self, tenant: TenantId, subscription_id: SubscriptionId, currency: str | None, *, by: AgentId
+    ) -> Subscription:
+        """In which other currency its invoices say what they come to."""
+        code = None if currency is None else iso(currency).code
+        return await self._step(tenant, subscription_id, "shown", by, lambda _, s, __: replace(s, shown_in=code))
 
     async def pause(self, tenant: TenantId, subscription_id: SubscriptionId, *, by: AgentId) -> Subscription:
         return await self._step(tenant, subscription_id, "paused", by, lambda _, s, now: steps.paused(s, now))
@@ -193,7 +264,7 @@ class Subscribing(Core):
         """The plan that holds at an instant; before the start the one it starts with."""
         phase = rules.phase_at(subscription.phases, at) or subscription.phases[0]
         found = rules.version_of(rows.versions(tx, subscription.tenant, phase.plan_id), phase.plan_id, phase.version)
-        return rules.effective(found, subscription.override)
+        return rules.effective(found, rules.override_at(phase, subscription))
 
     async def _step(
         self,
@@ -225,9 +296,3 @@ class Subscribing(Core):
             subject=ResourceId.subscription(subscription.subscription_id).to_uri(),
             fields={"agent": subscription.agent, "plan": last.plan_id, "version": last.version, "status": subscription.status},
         )  # fmt: skip
-
-
-def paged(limit: int) -> int:
-    if not 1 <= limit <= PAGE_ITEMS_MAX:
-        raise InvalidInput.of("limit", got=limit, expected=f"1 to {PAGE_ITEMS_MAX}", code="MT-400")
-    return limit

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from creto.common.errors import AlreadyExists, InvalidInput
 from creto.metering.periods import Cycle, Period, overlap, period_at
 from creto.metering.plans import phase_at
-from creto.metering.types import Phase, Plan, PlanId, Subscription, SubscriptionStatus
+from creto.metering.types import Override, Phase, Plan, PlanId, Subscription, SubscriptionStatus
 
 ACTIVE, PAUSED = SubscriptionStatus.ACTIVE, SubscriptionStatus.PAUSED
 CANCELLED, TERMINATED = SubscriptionStatus.CANCELLED, SubscriptionStatus.TERMINATED
@@ -34,13 +34,15 @@ def must_be(subscription: Subscription, *wanted: SubscriptionStatus) -> None:
         )
 
 
-def changed(subscription: Subscription, plan_id: PlanId, version: int, since: int) -> Subscription:
-    """Another plan or version from an instant on, now or later; what was planned for after it is dropped."""
+def changed(
+    subscription: Subscription, plan_id: PlanId, version: int, since: int, override: Override | None = None
+) -> Subscription:
+    """Another plan, version or override from an instant on, now or later; what was planned for after it is dropped."""
     must_be(subscription, ACTIVE, PAUSED)
     if since < subscription.started_at:
         raise InvalidInput.of("since", got=since, expected="not before the subscription began", code="MT-400")
     before = tuple(p for p in subscription.phases if p.since < since)
-    return replace(subscription, phases=(*before, Phase(plan_id, version, since)))
+    return replace(subscription, phases=(*before, Phase(plan_id, version, since, override)))
 
 
 def paused(subscription: Subscription, now: int) -> Subscription:

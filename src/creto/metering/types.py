@@ -212,15 +212,22 @@ class SubscriptionStatus(StrEnum):
 
 
 class Phase(msgspec.Struct, frozen=True):
-    """From an instant on this version of this plan holds."""
+    """From an instant on this version of this plan holds, with what the subscription then has otherwise.
+
+    Without an `override` of its own, what the subscription was made with goes on.
+    """
 
     plan_id: PlanId
     version: int
     since: int
+    override: Override | None = None
 
 
 class Subscription(msgspec.Struct, frozen=True, kw_only=True):
-    """Who pays for which agent's usage by which plan. `anchor` is where its periods are counted from."""
+    """Who pays for which agent's usage by which plan. `anchor` is where its periods are counted from.
+
+    With `shown_in` its invoices say in another currency, too, what they come to.
+    """
 
     subscription_id: SubscriptionId
     tenant: TenantId
@@ -236,13 +243,17 @@ class Subscription(msgspec.Struct, frozen=True, kw_only=True):
     override: Override | None = None
     coupons: tuple[CouponId, ...] = ()
     taxes: tuple[str, ...] = ()
+    shown_in: str | None = None
 
 
 # Coupons and taxes
 
 
 class Coupon(Checked, frozen=True):
-    """Off the price: a share or an amount, for so many periods (None: for ever), on all charges or on some."""
+    """Off the price: a share or an amount, for so many periods (None: for ever), on all charges or on some.
+
+    It is given out until an instant and to so many subscriptions; whoever has it keeps it.
+    """
 
     coupon_id: CouponId
     percent: Decimal | None = None
@@ -250,6 +261,8 @@ class Coupon(Checked, frozen=True):
     currency: str | None = None
     periods: int | None = 1
     charges: tuple[ChargeId, ...] = ()
+    until: int | None = None
+    redemptions_max: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -317,6 +330,23 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
         return self.amount - self.discount
 
 
+class CouponUse(msgspec.Struct, frozen=True):
+    """What a coupon took off."""
+
+    coupon_id: CouponId
+    amount: Decimal
+
+
+class Shown(msgspec.Struct, frozen=True):
+    """What an invoice comes to in another currency, by the rate of an instant."""
+
+    currency: str
+    rate: Decimal
+    at: int
+    total: Decimal
+    due: Decimal
+
+
 class CreditUse(msgspec.Struct, frozen=True):
     grant_id: GrantId
     amount: Decimal
@@ -350,14 +380,17 @@ class Invoice(msgspec.Struct, frozen=True, kw_only=True):
     taxes: tuple[TaxAmount, ...]
     tax: Decimal
     total: Decimal
+    coupons: tuple[CouponUse, ...] = ()
     credits: tuple[CreditUse, ...] = ()
     due: Decimal
+    shown: Shown | None = None
     kind: InvoiceKind = InvoiceKind.INVOICE
     status: InvoiceStatus = InvoiceStatus.DRAFT
     number: str | None = None
     plan: str = ""
     rounding: str = "Each line is rounded half-up to the currency, then summed."
     corrects: InvoiceId | None = None
+    token_prices: str = ""  # the version of the table by which calls of language models were priced
     finalized_at: int | None = None
 
 
@@ -379,6 +412,7 @@ __all__ = [
     "Correction",
     "Coupon",
     "CouponId",
+    "CouponUse",
     "CreditUse",
     "Fee",
     "GrantId",
@@ -408,6 +442,7 @@ __all__ = [
     "RuntimeUsageEvent",
     "SandboxAllocated",
     "Share",
+    "Shown",
     "Step",
     "Subscription",
     "SubscriptionStatus",

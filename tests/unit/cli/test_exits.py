@@ -20,6 +20,8 @@ from creto.common.errors import EnablementError
         ("RT-404", 3),
         ("PL-403", 4),
         ("PL-123", 4),
+        ("MT-402", 4),
+        ("MT-422", 7),
         ("MT-429", 4),
         ("OV-451", 4),
         ("PL-202", 5),

@@ -1,0 +1,195 @@
+"""Admission: whether an event may come in, before anybody looks whether it was there already.
+
+An event is bounded, of the tenant that is asked, of a time that can be right, and has what the meters of the tenant's plans read.
+
+INVARIANT: no meter of a plan's newest version that counts an admitted event finds a property missing.
+INVARIANT: the bytes of an event, which its proof and its invoice line are made of, are those of its BillableEvent without the signature.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import msgspec
+from msgspec.structs import replace
+
+from creto.common import wire
+from creto.common.errors import InvalidInput, ProductId
+from creto.common.fingerprint import fingerprint
+from creto.common.ids import AgentId, TenantId, checked_name
+from creto.common.limits import (
+    CHAIN_LINKS_MAX,
+    INTEGER_MAX,
+    USAGE_AHEAD_S_MAX,
+    USAGE_BEHIND_S_MAX,
+    USAGE_CHAINS_CACHED_MAX,
+    USAGE_PROPERTIES_BYTES_MAX,
+    USAGE_PROPERTIES_MAX,
+    USAGE_PROPERTY_CHARS_MAX,
+)
+from creto.common.timestamps import SECOND, iso
+from creto.contracts import BillableEvent
+from creto.metering.aggregation import counts
+from creto.metering.attribution import Chain, chain_of
+from creto.metering.events import billable, number_of
+from creto.metering.metered import Meters
+from creto.metering.types import Aggregation, Meter, UsageEvent
+from creto.metering.usage_types import EventForm
+from creto.platform.crypto import merkle
+from creto.store.idempotency import TEXT_KEY, UUID7, packed, scope
+
+PRINT_BYTES = 16
+
+
+class Arrival(msgspec.Struct, frozen=True, gc=False):
+    """An event on its way in. `names` are what no other event may have; `print` tells its payload from any other's."""
+
+    event: BillableEvent
+    form: EventForm
+    chain: bytes
+    agent: int
+    names: tuple[bytes, ...]
+    event_id: bytes
+    event_key: bytes
+    leaf: bytes
+    signature: bytes | None
+
+    @property
+    def print(self) -> bytes:
+        return self.leaf[:PRINT_BYTES]
+
+
+def admitted(event: UsageEvent, form: EventForm, tenant: TenantId, prefix: bytes, meters: Meters, now: int) -> Arrival:
+    """The event as it goes into rows; raises InvalidInput MT-400 with the field that does not fit."""
+    given = billable(event)
+    bare = given if given.signature is None else replace(given, signature=None)
+    if bare.tenant != tenant:
+        raise InvalidInput.of("tenant", got=bare.tenant, expected=tenant, code="MT-400")
+    checked_type(bare.event_type)
+    check_time(bare.timestamp, now)
+    check_properties(bare)
+    for meter in meters.get(bare.event_type, ()):
+        check_metered(meter, bare)
+    checked_chain(chain_of(bare))
+    event_id = coded(bare.event_id, "event_id")
+    same = bare.idempotency_key == bare.event_id
+    event_key = b"" if same else coded(bare.idempotency_key, "idempotency_key")
+    return Arrival(
+        event=bare,
+        form=form,
+        chain=chain_print(tenant, bare.agent_nhi, bare.delegation_chain),
+        agent=agent_print(tenant, bare.agent_nhi),
+        names=(prefix + event_id,) if same else (prefix + event_id, prefix + event_key),
+        event_id=event_id,
+        event_key=event_key,
+        leaf=leaf_of(bare),
+        signature=given.signature,
+    )
+
+
+def name_prefix(tenant: TenantId) -> bytes:
+    """What the names of a tenant begin with."""
+    return scope(tenant, ProductId.METERING, "ingest_event")
+
+
+def coded(value: str, field: str) -> bytes:
+    """An id as rows have it."""
+    return packed(b"", value if UUID7.fullmatch(value) else checked_id(value, field))
+
+
+def checked_id(value: str, field: str) -> str:
+    try:
+        return checked_name(value, field)
+    except InvalidInput as error:
+        raise InvalidInput.of(field, got=value, expected=error.expected, code="MT-400") from error
+
+
+@lru_cache(maxsize=4_096)
+def checked_type(event_type: str) -> str:
+    return checked_id(event_type, "event_type")
+
+
+@lru_cache(maxsize=USAGE_CHAINS_CACHED_MAX)
+def checked_chain(chain: Chain) -> Chain:
+    if len(chain) > CHAIN_LINKS_MAX + 1:
+        expected = f"at most {CHAIN_LINKS_MAX + 1} agents"
+        raise InvalidInput.of("delegation_chain", got=f"{len(chain)} agents", expected=expected, code="MT-400")
+    for agent in chain:
+        checked_id(agent, "agent_nhi" if agent == chain[-1] else "delegation_chain")
+    if len(set(chain)) != len(chain):
+        raise InvalidInput.of("delegation_chain", got=chain, expected="each agent once", code="MT-400")
+    return chain
+
+
+def check_time(timestamp: int, now: int) -> None:
+    """INVARIANT: an event's time decides its period, so it can lie neither ahead nor before what invoices still correct."""
+    if timestamp > now + USAGE_AHEAD_S_MAX * SECOND:
+        expected = f"at most {USAGE_AHEAD_S_MAX} s after {iso(now)}"
+        raise InvalidInput.of("timestamp", got=timestamp, expected=expected, code="MT-400")
+    if timestamp < now - USAGE_BEHIND_S_MAX * SECOND or timestamp < 0:
+        expected = f"at most {USAGE_BEHIND_S_MAX // 86_400} days before {iso(now)}"
+        raise InvalidInput.of("timestamp", got=timestamp, expected=expected, code="MT-400")
+
+
+def check_properties(event: BillableEvent) -> None:
+    properties = event.properties
+    if len(properties) > USAGE_PROPERTIES_MAX:
+        expected = f"at most {USAGE_PROPERTIES_MAX}"
+        raise InvalidInput.of("properties", got=len(properties), expected=expected, code="MT-400")
+    size = 0
+    for name, value in properties.items():
+        if isinstance(value, str):
+            size += len(value)
+            if len(value) > USAGE_PROPERTY_CHARS_MAX:
+                expected = f"at most {USAGE_PROPERTY_CHARS_MAX} characters"
+                raise InvalidInput.of(f"properties.{name}", got=value, expected=expected, code="MT-400")
+        elif not -INTEGER_MAX <= value <= INTEGER_MAX:
+            raise InvalidInput.of(f"properties.{name}", got=value, expected="64 bits", code="MT-400")
+        size += len(checked_property(name))
+    if size > USAGE_PROPERTIES_BYTES_MAX // 4:  # a character takes four bytes at most
+        stored = len(wire.encode(properties))
+        if stored > USAGE_PROPERTIES_BYTES_MAX:
+            expected = f"at most {USAGE_PROPERTIES_BYTES_MAX} bytes"
+            raise InvalidInput.of("properties", got=f"{stored} bytes", expected=expected, code="MT-400")
+
+
+@lru_cache(maxsize=4_096)
+def checked_property(name: str) -> str:
+    return checked_id(name, "properties")
+
+
+def leaf_of(event: BillableEvent) -> bytes:
+    """The hash that stands for an event in the tree of its batch."""
+    try:
+        return merkle.leaf_hash(wire.encode(event))
+    except UnicodeEncodeError as error:
+        raise InvalidInput.of("event", got="half a character", expected="text", code="MT-400") from error
+
+
+def check_metered(meter: Meter, event: BillableEvent) -> None:
+    if not counts(meter, event):
+        return
+    if meter.property is not None and meter.aggregation is not Aggregation.UNIQUE_COUNT:
+        number_of(event, meter.property)
+    if meter.amount_property is not None:
+        number_of(event, meter.amount_property)
+
+
+@lru_cache(maxsize=USAGE_CHAINS_CACHED_MAX)
+def chain_print(tenant: TenantId, agent: AgentId, delegation_chain: Chain) -> bytes:
+    """What rows name an agent and its chain by, just as they were given."""
+    return fingerprint(wire.encode((tenant, agent, delegation_chain)))[1 : PRINT_BYTES + 1]
+
+
+@lru_cache(maxsize=USAGE_CHAINS_CACHED_MAX)
+def agent_print(tenant: TenantId, agent: AgentId) -> int:
+    """By what rows are spread; two agents may have the same."""
+    return int.from_bytes(fingerprint(wire.encode((tenant, agent)))[1:9]) & INTEGER_MAX
+
+
+def unpacked(code: bytes) -> str:
+    """The id that `packed` made of an id."""
+    if code[:1] == TEXT_KEY:
+        return code[1:].decode()
+    text = code.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

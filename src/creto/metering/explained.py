@@ -1,0 +1,224 @@
+"""Explanations: why a line is what it is, and where an event went; as structs and as text for a person.
+
+    print(rendered(await billing.explain_line(tenant, invoice_id, "tokens")))
+
+Line to events: what the meter read, each step of the price, what was taken off and added, who bears it, which credits paid, and the
+events themselves, of which the line's root is checked. Event to lines: every line in which it was counted, and its part of each.
+
+INVARIANT: the parts of a line's events sum to the line, as far as its amount comes from events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from decimal import Decimal
+
+import msgspec
+
+from creto.common.ids import AgentId, EventId, SubscriptionId
+from creto.common.timestamps import iso
+from creto.contracts import BillableEvent
+from creto.metering.attribution import Chain, chain_of
+from creto.metering.billing import Basis, weight
+from creto.metering.currencies import iso as currency_of
+from creto.metering.rounding import ZERO, plain, precise
+from creto.metering.types import Charge, CreditUse, InvoiceId, InvoiceStatus, Line, LineKind
+
+
+class EventPart(msgspec.Struct, frozen=True, kw_only=True):
+    """An event behind a line: what the meter counted of it, and what of the line's amount falls on it."""
+
+    event_id: EventId
+    agent: AgentId
+    chain: Chain
+    timestamp: int
+    counted: Decimal
+    part: Decimal
+
+
+class Priced(msgspec.Struct, frozen=True, kw_only=True):
+    """How a quantity became an amount. `percent_off` and `capped_off` came off the gross amount."""
+
+    charge: Charge
+    read: Decimal
+    billed: Decimal
+    gross: Decimal
+    percent_off: Decimal
+    capped_off: Decimal
+
+
+class LineExplanation(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything behind a line. `root_holds`: whether the events hash to the root on the line; None where it has none."""
+
+    invoice_id: InvoiceId
+    number: str | None
+    status: InvoiceStatus
+    plan: str
+    currency: str
+    line: Line
+    priced: Priced | None
+    events: tuple[EventPart, ...]
+    events_total: int
+    root_holds: bool | None
+    credits: tuple[CreditUse, ...]
+    token_prices: str = ""
+
+
+class LinePart(msgspec.Struct, frozen=True, kw_only=True):
+    """A line in which an event was counted. `part` is what of the amount falls on it."""
+
+    invoice_id: InvoiceId
+    number: str | None
+    status: InvoiceStatus
+    line_id: str
+    kind: LineKind
+    description: str
+    counted: Decimal
+    part: Decimal
+    amount: Decimal
+    currency: str
+
+
+class EventExplanation(msgspec.Struct, frozen=True):
+    """Where an event went. Without a subscription nobody pays for it; without lines no charge of the plan counts it."""
+
+    event: BillableEvent
+    subscription_id: SubscriptionId | None
+    lines: tuple[LinePart, ...]
+
+
+@precise
+def priced(basis: Basis) -> Priced:
+    rated = basis.rated
+    return Priced(
+        charge=basis.charge,
+        read=basis.quantity,
+        billed=sum((r.units for r in rated), ZERO),
+        gross=sum((r.gross for r in rated), ZERO),
+        percent_off=sum((r.percent_off for r in rated), ZERO),
+        capped_off=sum((r.capped_off for r in rated), ZERO),
+    )
+
+
+@precise
+def parts(basis: Basis, amount: Decimal, currency: str) -> list[EventPart]:
+    """The line's amount over its events, by what each counted for; where nothing counted, over all alike."""
+    if not basis.events:
+        return []
+    weights = [weight(basis.charge.meter, event) for event in basis.events]
+    positive = [max(w, ZERO) for w in weights]
+    if not any(positive):
+        positive = [Decimal(1) for _ in weights]
+    shares = currency_of(currency).split(amount, positive)
+    return [
+        EventPart(
+            event_id=event.event_id, agent=event.agent_nhi, chain=chain_of(event), timestamp=event.timestamp,
+            counted=counted, part=share,
+        )
+        for event, counted, share in zip(basis.events, weights, shares, strict=True)
+    ]  # fmt: skip
+
+
+def rendered(one: LineExplanation) -> str:
+    """For a terminal: what happened, in the order in which it did."""
+    rows = [*line_rows(one), *money_rows(one), *event_rows(one)]
+    width = max(len(name) for name, _ in rows)
+    return "\n".join([headline(one), *(f"  {name.ljust(width)}  {text}".rstrip() for name, text in rows)])
+
+
+def headline(one: LineExplanation) -> str:
+    line, period = one.line, one.line.period
+    number = one.number or one.invoice_id
+    return f"{line.description}: {money(line.amount, one)} on {number} ({one.status}), {iso(period.start)} to {iso(period.end)}"
+
+
+def line_rows(one: LineExplanation) -> Iterator[tuple[str, str]]:
+    yield "line", f"{one.line.line_id} ({one.line.kind})"
+    yield "plan", one.plan
+    if one.line.corrects is not None:
+        yield "corrects", f"{one.line.corrects}: this is what is billed now, less what was billed then"
+    if one.priced is not None:
+        yield from priced_rows(one.priced, one)
+    for step in one.line.steps if one.line.corrects is None else ():
+        flat = f" + {number(step.flat)}" if step.flat else ""
+        yield step.label, f"{number(step.units)} × {number(step.rate)}{flat} = {number(step.amount)}"
+
+
+def priced_rows(how: Priced, one: LineExplanation) -> Iterator[tuple[str, str]]:
+    charge, meter = how.charge, how.charge.meter
+    of = f" of {meter.property}" if meter.property else ""
+    yield "meter", f"{meter.meter_id}: {meter.aggregation.replace('_', ' ')}{of} over {meter.event_type} events"
+    yield "read", f"{number(how.read)} from {one.events_total} events"
+    if one.token_prices:
+        yield "token prices", f"table {one.token_prices}"
+    if charge.conversion is not None:
+        yield "converted", f"÷ {number(charge.conversion.divide_by)}"
+    if charge.free_units:
+        yield "free units", number(charge.free_units)
+    if how.billed != how.read:
+        yield "billed", number(how.billed)
+    if how.percent_off:
+        yield "discount", f"{number(charge.discount_percent)} % off: −{number(how.percent_off)}"
+    if how.capped_off or (charge.maximum is not None and how.gross - how.percent_off > charge.maximum):
+        yield "maximum", f"{number(charge.maximum or ZERO)} for the charge"
+
+
+def money_rows(one: LineExplanation) -> Iterator[tuple[str, str]]:
+    line = one.line
+    yield "exact", number(line.exact)
+    yield "rounded", f"{money(line.amount, one)}, half-up"
+    if line.discount:
+        yield "coupons", f"−{money(line.discount, one)}"
+    for tax in line.taxes:
+        yield f"tax {tax.code}", f"{number(tax.percent)} % of {money(tax.taxable, one)} = {money(tax.amount, one)}"
+    for use in one.credits:
+        yield "paid", f"{money(use.amount, one)} by the credits {use.grant_id}"
+    for share in line.shares:
+        yield "borne by", f"{share.agent}: {money(share.amount, one)}"
+
+
+def event_rows(one: LineExplanation) -> Iterator[tuple[str, str]]:
+    if one.line.events_root is None:
+        return
+    state = "the events below hash to it" if one.root_holds else "THE EVENTS KNOWN NOW DO NOT HASH TO IT"
+    yield "root", f"{one.line.events_root} over {one.line.events} events: {state}"
+    for event in one.events:
+        yield (
+            "event",
+            f"{iso(event.timestamp)}  {event.event_id}  {path(event.chain)}  {number(event.counted)} → {money(event.part, one)}",
+        )
+    if one.events_total > len(one.events):
+        yield "", f"and {one.events_total - len(one.events)} more"
+
+
+def rendered_event(one: EventExplanation) -> str:
+    event = one.event
+    head = f"{event.event_id}: {event.event_type} of {event.agent_nhi} at {iso(event.timestamp)}"
+    rows = [("subscription", one.subscription_id or "none: nobody pays for it"), ("chain", path(chain_of(event)))]
+    rows += [
+        (
+            "counted in",
+            f"{part.number or part.invoice_id} ({part.status}), line {part.line_id}: {number(part.counted)} → "
+            f"{number(part.part)} of {number(part.amount)} {part.currency}",
+        )
+        for part in one.lines
+    ] or [("counted in", "no line: no charge of its plan counts it")]
+    width = max(len(name) for name, _ in rows)
+    return "\n".join([head, *(f"  {name.ljust(width)}  {text}" for name, text in rows)])
+
+
+def path(chain: Iterable[AgentId]) -> str:
+    return " → ".join(short(agent) for agent in chain)
+
+
+def short(agent: AgentId) -> str:
+    """The tail of an identity: enough to tell the agents of one chain apart."""
+    return agent if len(agent) <= 24 else f"…{agent[-12:]}"
+
+
+def number(value: Decimal) -> str:
+    return f"{plain(value.normalize()):f}" if value else "0"
+
+
+def money(value: Decimal, one: LineExplanation) -> str:
+    return f"{value:f} {one.currency}"

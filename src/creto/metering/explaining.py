@@ -1,0 +1,231 @@
+"""Explaining and proving invoices: the use cases.
+
+Whatever is said of a final invoice is counted again from the events as they were known when it became final. Late events since then
+belong to the next one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from creto.common.errors import InvalidInput, NotFound
+from creto.common.ids import EventId, TenantId, checked_tenant
+from creto.common.limits import EVENTS_EXPLAINED_MAX, INVOICE_FILE_EVENTS_MAX, PAGE_ITEMS_DEFAULT
+from creto.metering import store as rows
+from creto.metering.billing import Basis, bases
+from creto.metering.core import known
+from creto.metering.corrections import subject
+from creto.metering.counting import heading_like
+from creto.metering.events import events_root
+from creto.metering.explained import EventExplanation, LineExplanation, LinePart, parts, priced
+from creto.metering.invoice_file import LineEvent, encoded, event_proofs
+from creto.metering.invoice_pdf import to_pdf
+from creto.metering.invoices import Terms, draft, invoice_digest
+from creto.metering.invoicing import Invoicing
+from creto.metering.types import Invoice, InvoiceId, InvoiceStatus, Line, Subscription
+from creto.platform.audit.proof import InclusionProof
+from creto.store.types import EntryId, ReadTx
+
+
+class Prover(Protocol):
+    """The log, which proves its entries: `creto.platform.audit.Audit`."""
+
+    async def prove(self, event_id: EntryId, *, tenant: TenantId, fresh: bool = False) -> InclusionProof: ...
+
+
+class Reproduced(msgspec.Struct, frozen=True):
+    """An invoice that was counted again: the digest then and now, and the lines that came out otherwise."""
+
+    invoice_id: InvoiceId
+    digest: str
+    again: str
+    other_lines: tuple[str, ...]
+
+    @property
+    def same(self) -> bool:
+        return self.digest == self.again
+
+
+class Explaining(Invoicing):
+    async def explain_line(
+        self, tenant: TenantId, invoice_id: InvoiceId, line_id: str, *, after: int = 0, limit: int = PAGE_ITEMS_DEFAULT
+    ) -> LineExplanation:
+        """What is behind a line, with a page of its events; `after` is how many of them are known."""
+        if not 1 <= limit <= EVENTS_EXPLAINED_MAX:
+            raise InvalidInput.of("limit", got=limit, expected=f"1 to {EVENTS_EXPLAINED_MAX}", code="MT-400")
+
+        def look(tx: ReadTx) -> LineExplanation:
+            invoice, terms = self._found(tx, checked_tenant(tenant), invoice_id)
+            line = line_of(invoice, line_id)
+            basis = self._evidence(tx, invoice, terms, [line]).get(line_id)
+            found = [] if basis is None else parts(basis, line.amount, invoice.currency)
+            return LineExplanation(
+                invoice_id=invoice_id,
+                number=invoice.number,
+                status=invoice.status,
+                plan=invoice.plan,
+                currency=invoice.currency,
+                line=line,
+                priced=None if basis is None else priced(basis),
+                events=tuple(found[after : after + limit]),
+                events_total=len(found),
+                root_holds=None if line.events_root is None else holds(line, basis),
+                credits=tuple(use for use in invoice.credits if use.line_id == line_id),
+                token_prices=invoice.token_prices,
+            )
+
+        return await self._store.read(look)
+
+    async def explain_event(self, tenant: TenantId, event_id: EventId) -> EventExplanation:
+        """In which lines of which invoices an event was counted; where there is none yet, in those of a preview."""
+
+        def look(tx: ReadTx) -> EventExplanation:
+            subscription_id, event = self._source.find(tx, checked_tenant(tenant), event_id)
+            if subscription_id is None:
+                return EventExplanation(event, None, ())
+            subscription = known(rows.find_subscription(tx, tenant, subscription_id), subscription_id)
+            book = rows.invoices_of(tx, tenant, subscription_id)
+            standing = [(i, t) for i, t in book if i.status is not InvoiceStatus.VOID and event.timestamp in i.period]
+            if not standing:
+                standing = [self._previewed(tx, subscription, event.timestamp)]
+            originals = {invoice.invoice_id for invoice, _ in standing}
+            standing += [(i, t) for i, t in book if any(line.corrects in originals for line in i.lines)]
+            return EventExplanation(
+                event=event,
+                subscription_id=subscription_id,
+                lines=tuple(
+                    part for invoice, terms in standing for part in self._parts_of(tx, invoice, terms, event_id)
+                ),
+            )
+
+        return await self._store.read(look)
+
+    async def reproduce_invoice(self, tenant: TenantId, invoice_id: InvoiceId) -> Reproduced:
+        """Count a final invoice again, from the events and by the terms of then."""
+
+        def look(tx: ReadTx) -> Reproduced:
+            invoice, terms = self._found(tx, checked_tenant(tenant), invoice_id)
+            subscription = known(rows.find_subscription(tx, tenant, invoice.subscription_id), invoice.subscription_id)
+            known_at = invoice.finalized_at or self._clock.now()
+            _, own = self._lines(tx, subscription, invoice.period, terms, known_at, known_at)
+            corrections = [line for line in invoice.lines if line.corrects is not None]
+            made = draft(heading_like(invoice, invoice_id), [*own, *corrections], terms)
+            again = msgspec.structs.replace(
+                made, credits=invoice.credits, due=invoice.due, shown=invoice.shown, number=invoice.number,
+                status=invoice.status, token_prices=invoice.token_prices, finalized_at=invoice.finalized_at,
+            )  # fmt: skip
+            lines = {line.line_id: line for line in again.lines}
+            ids = dict.fromkeys([*(line.line_id for line in invoice.lines), *lines])
+            was = {line.line_id: line for line in invoice.lines}
+            other = tuple(id for id in ids if was.get(id) != lines.get(id))
+            return Reproduced(invoice_id, invoice_digest(invoice), invoice_digest(again), other)
+
+        return await self._store.read(look)
+
+    async def invoice_file(
+        self,
+        tenant: TenantId,
+        invoice_id: InvoiceId,
+        prover: Prover | None = None,
+        *,
+        events: Sequence[EventId] | None = None,
+    ) -> bytes:
+        """The invoice as `creto verify` reads it: with its events, or those that are named, and with the log's proof.
+
+        Of an invoice with more events than a file may hold, name those that are to be proved. Without a prover, or before
+        the invoice is final, the file has no proof of the log, and nobody has to believe it.
+        """
+
+        def look(tx: ReadTx) -> tuple[Invoice, list[LineEvent], EntryId | None]:
+            invoice, terms = self._found(tx, checked_tenant(tenant), invoice_id)
+            wanted = None if events is None else frozenset(events)
+            lines = [line for line in invoice.lines if line.events_root is not None]
+            total = sum(line.events for line in lines) if wanted is None else 0
+            if total > INVOICE_FILE_EVENTS_MAX:
+                raise InvalidInput.of(
+                    "events", got=f"{total} events", expected=f"at most {INVOICE_FILE_EVENTS_MAX}, named one by one", code="MT-400"
+                )  # fmt: skip
+            found = self._evidence(tx, invoice, terms, lines) if lines and wanted != frozenset() else {}
+            proofs = [
+                proof
+                for line in lines
+                if holds(line, found.get(line.line_id))
+                for proof in event_proofs(line.line_id, list(found[line.line_id].events), wanted)
+            ]
+            return invoice, proofs, rows.find_entry(tx, tenant, invoice_id)
+
+        invoice, proofs, entry_id = await self._store.read(look)
+        if prover is None or entry_id is None:
+            return encoded(invoice, proofs)
+        proof = await prover.prove(entry_id, tenant=tenant, fresh=True)
+        return encoded(invoice, proofs, proof.to_tlog_proof())
+
+    async def invoice_pdf(self, tenant: TenantId, invoice_id: InvoiceId, notes: Sequence[str] = ()) -> bytes:
+        """The invoice on paper, with the parties that were named for it."""
+        invoice = await self.invoice(tenant, invoice_id)
+        head = await self.letterhead(tenant, invoice.subscription_id)
+        return await asyncio.to_thread(to_pdf, invoice, msgspec.structs.replace(head, notes=tuple(notes)))
+
+    # What lines rest on
+
+    def _evidence(self, tx: ReadTx, invoice: Invoice, terms: Terms, lines: Sequence[Line]) -> dict[str, Basis]:
+        """Of each line that counts events, by its id, what it rests on; of corrections the recount that they came from."""
+        subscription = known(
+            rows.find_subscription(tx, invoice.tenant, invoice.subscription_id), invoice.subscription_id
+        )
+        at = invoice.finalized_at
+        found: dict[str, Basis] = {}
+        if any(line.corrects is None for line in lines):
+            found |= self._bases(tx, subscription, invoice, terms, at)
+        for original in {line.corrects for line in lines if line.corrects is not None}:
+            corrected, then = self._found(tx, invoice.tenant, original)
+            recount = self._bases(tx, subscription, corrected, then, at)
+            for line in lines:
+                if line.corrects == original and subject(line) in recount:
+                    found[line.line_id] = recount[subject(line)]
+        return found
+
+    def _bases(
+        self, tx: ReadTx, subscription: Subscription, invoice: Invoice, terms: Terms, known_at: int | None
+    ) -> dict[str, Basis]:
+        now = self._clock.now() if known_at is None else known_at
+        return bases(*self._asked(tx, subscription, invoice.period, terms, now, known_at))
+
+    def _previewed(self, tx: ReadTx, subscription: Subscription, at: int) -> tuple[Invoice, Terms]:
+        heading = self._heading(tx, subscription, at)
+        made, terms = self._drafted(tx, subscription, heading, Terms(), self._clock.now())
+        return msgspec.structs.replace(made, status=InvoiceStatus.PREVIEW), terms
+
+    def _parts_of(self, tx: ReadTx, invoice: Invoice, terms: Terms, event_id: EventId) -> list[LinePart]:
+        lines = [line for line in invoice.lines if line.events_root is not None]
+        evidence = self._evidence(tx, invoice, terms, lines)
+        return [
+            LinePart(
+                invoice_id=invoice.invoice_id, number=invoice.number, status=invoice.status, line_id=line.line_id,
+                kind=line.kind, description=line.description, counted=part.counted, part=part.part, amount=line.amount,
+                currency=invoice.currency,
+            )
+            for line in lines
+            if line.line_id in evidence
+            for part in parts(evidence[line.line_id], line.amount, invoice.currency)
+            if part.event_id == event_id
+        ]  # fmt: skip
+
+
+def line_of(invoice: Invoice, line_id: str) -> Line:
+    for line in invoice.lines:
+        if line.line_id == line_id:
+            return line
+    raise NotFound(
+        "MT-404", f"{invoice.number or invoice.invoice_id} has no line {line_id}",
+        hint=f"It has {', '.join(line.line_id for line in invoice.lines[:20])}.",
+    )  # fmt: skip
+
+
+def holds(line: Line, basis: Basis | None) -> bool:
+    """Whether these events are those that the line was made of."""
+    return basis is not None and bool(basis.events) and events_root(basis.events) == line.events_root

@@ -1,0 +1,335 @@
+"""Ingestion: events in, once each, with a proof.
+
+A batch is one transaction: its new events, the names they take, their chains, and one entry in the ledger that holds the root of their
+tree. Each event of a batch is judged for itself: accepted, held, the same as before, or rejected with the reason.
+
+INVARIANT: within a tenant an id or an idempotency key stands for one event, for as long as the event is kept, which is longer than the
+seven days that are promised: the same payload again does nothing, another one is a conflict.
+INVARIANT: what was accepted is on disk, and in every total and bill that is counted from then on.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from creto.common import wire
+from creto.common.errors import EnablementError, InvalidInput, ProductId, SignatureVerificationFailed
+from creto.common.ids import AgentId, EventId, PolicyId, TenantId, checked_tenant, new_id
+from creto.common.limits import BATCH_ITEMS_MAX, USAGE_CHAINS_CACHED_MAX
+from creto.common.telemetry import Metrics
+from creto.common.timestamps import Clock, ConsensusTimestamp
+from creto.contracts import BillableEvent, MessageBillableEvent
+from creto.metering import event_store as rows
+from creto.metering.admission import Arrival, admitted, name_prefix
+from creto.metering.core import Recording
+from creto.metering.event_store import Behind, Place
+from creto.metering.metered import MetersInUse
+from creto.metering.reading import form_of_event, read_event
+from creto.metering.sorting import Asked, find, raised, refusal, single_entry, sorted_out, stored_event, value_of
+from creto.metering.trust import EventTrust
+from creto.metering.types import UsageEvent
+from creto.metering.usage_types import (
+    BatchIngested,
+    EventForm,
+    EventProof,
+    EventState,
+    Ingested,
+    IngestStatus,
+    StoredEvent,
+)
+from creto.platform.audit.batch import prove_in_batch
+from creto.platform.audit.events import BatchRecorded
+from creto.platform.crypto import merkle
+from creto.store.entries import entry as new_entry
+from creto.store.types import EntryId, Isolation, Outcome, ReadTx, Store, Tx
+
+log = logging.getLogger("creto.metering")
+
+KIND = "metering.events"
+INGEST = "metering:ingest"
+
+Look = Callable[[UsageEvent, EventForm], Asked]
+
+
+class EventJudge(Protocol):
+    """Who says which events wait for a human: thresholds, anomalies. `judge` is asked on memory, before anything is written."""
+
+    def judge(self, tenant: TenantId, events: Sequence[BillableEvent]) -> Sequence[PolicyId | None]:
+        """For each event the policy whose approval it waits for."""
+        ...
+
+    def holding(self, tx: Tx, tenant: TenantId, event: BillableEvent, policy_id: PolicyId) -> None:
+        """An event is new and will be held: what else belongs into its transaction."""
+        ...
+
+    def counted(self, tenant: TenantId, events: Sequence[BillableEvent]) -> None:
+        """These events count from now on."""
+        ...
+
+
+class NoJudge:
+    """Nothing waits."""
+
+    def judge(self, tenant: TenantId, events: Sequence[BillableEvent]) -> Sequence[PolicyId | None]:
+        return [None] * len(events)
+
+    def holding(self, tx: Tx, tenant: TenantId, event: BillableEvent, policy_id: PolicyId) -> None:
+        return None
+
+    def counted(self, tenant: TenantId, events: Sequence[BillableEvent]) -> None:
+        return None
+
+
+class Written(msgspec.Struct, frozen=True):
+    """What a transaction made of a batch."""
+
+    results: list[Ingested]
+    entry_id: EntryId | None
+    counted: list[BillableEvent]
+    chains: set[bytes]
+
+
+class Ingesting(Recording):
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        trust: EventTrust,
+        *,
+        judge: EventJudge | None = None,
+        metrics: Metrics | None = None,
+    ) -> None:
+        super().__init__(store, clock)
+        self._trust = trust
+        self._judge: EventJudge = judge or NoJudge()
+        self._meters = MetersInUse(store)
+        self._known_chains: set[bytes] = set()
+        metrics = metrics or Metrics()
+        self._ingested = metrics.counter("metering_events_ingested_total", "Usage events accepted", "event_type")
+        self._repeated = metrics.counter("metering_events_repeated_total", "Usage events that had come before")
+        self._refused = metrics.counter("metering_events_refused_total", "Usage events rejected", "code")
+        self._held = metrics.counter("metering_events_held_total", "Usage events that wait for an approval")
+
+    async def ingest_event(self, tenant: TenantId, event: UsageEvent, *, by: AgentId) -> Ingested:
+        """One event: accepted, or the same as before. Raises OversightRequired MT-202 while it waits for an approval,
+        ApprovalDenied OV-451 once that was refused, IdempotencyConflict MT-409, InvalidInput MT-400, SignatureVerificationFailed MT-401.
+        """
+        looked = self._looker(tenant)(event, form_of_event(event))
+        if looked.error is not None:
+            await self._note_forgeries(tenant, [looked], by)
+            raise self._refusal(looked.error)
+        written = await self._write(tenant, self._judged(tenant, [looked]), by)
+        return raised(written.results[0])
+
+    async def ingest_batch(self, tenant: TenantId, events: Sequence[UsageEvent], *, by: AgentId) -> BatchIngested:
+        """Many events, each judged for itself; the good ones are in, whatever the others are."""
+        check_size(events)
+        look = self._looker(tenant)
+        looked = [look(event, form_of_event(event)) for event in events]
+        return await self._many(tenant, looked, by)
+
+    async def ingest_encoded(
+        self, tenant: TenantId, events: Sequence[bytes | msgspec.Raw], *, by: AgentId
+    ) -> BatchIngested:
+        """As `ingest_batch`, of events as JSON in any form; what cannot be read is rejected in its place."""
+        check_size(events)
+        look = self._looker(tenant)
+        looked = [read(look, tenant, bytes(data)) for data in events]
+        return await self._many(tenant, looked, by)
+
+    async def track_message_event(self, tenant: TenantId, event: MessageBillableEvent) -> EventId:
+        """What messaging reports of its own."""
+        done = await self.ingest_event(tenant, event, by=event.agent_nhi)
+        assert done.event_id is not None
+        return done.event_id
+
+    async def hold_event(self, tenant: TenantId, event: UsageEvent, policy_id: PolicyId, *, by: AgentId) -> Ingested:
+        """Keep an event without counting it until `finalize_event` or `release_event`."""
+        looked = self._looker(tenant)(event, form_of_event(event))
+        if looked.error is not None:
+            raise self._refusal(looked.error)
+        written = await self._write(tenant, [Asked(looked.arrival, policy_id)], by)
+        return raised(written.results[0])
+
+    async def event(self, tenant: TenantId, event_id: EventId) -> StoredEvent:
+        """An event with what became of it; the version that counts, if it was corrected."""
+        return await self._store.read(lambda tx: stored_event(tx, checked_tenant(tenant), event_id))
+
+    async def prove_event(self, tenant: TenantId, event_id: EventId) -> EventProof:
+        """That the event is in its batch; the audit log proves the batch's entry."""
+
+        def prove(tx: ReadTx) -> EventProof:
+            found = find(tx, checked_tenant(tenant), event_id)
+            batch = rows.find_batch(tx, tenant, found.at.batch)
+            together = rows.batch_events(tx, tenant, batch.batch)
+            chains = {row.chain: rows.find_chain(tx, tenant, row.chain) for row in together}
+            leaves = [wire.encode(row.event(tenant, chains[row.chain])) for row in together]
+            index = next(n for n, row in enumerate(together) if row.at == found.at)
+            return EventProof(batch.entry, prove_in_batch(leaves, index))
+
+        return await self._store.read(prove)
+
+    # Before the transaction
+
+    def _looker(self, tenant: TenantId) -> Look:
+        """What looks at each event of a call: what is the same for all of them is found once."""
+        prefix, meters, now = name_prefix(checked_tenant(tenant)), self._meters.of(tenant), self._clock.now()
+
+        def look(event: UsageEvent, form: EventForm) -> Asked:
+            try:
+                self._trust.check(tenant, event)
+                return Asked(admitted(event, form, tenant, prefix, meters, now))
+            except EnablementError as error:
+                return Asked(error=error)
+
+        return look
+
+    def _judged(self, tenant: TenantId, looked: list[Asked]) -> list[Asked]:
+        """Ask the judge about those that may come in."""
+        events = [asked.arrival.event for asked in looked if asked.arrival is not None]
+        policies = iter(self._judge.judge(tenant, events))
+        return [a if a.arrival is None else Asked(a.arrival, next(policies)) for a in looked]
+
+    async def _many(self, tenant: TenantId, looked: list[Asked], by: AgentId) -> BatchIngested:
+        asked = self._judged(tenant, looked)
+        await self._note_forgeries(tenant, asked, by)
+        written = await self._write(tenant, asked, by)
+        status = [result.status for result in written.results]
+        return BatchIngested(
+            results=tuple(written.results),
+            accepted=status.count(IngestStatus.ACCEPTED),
+            duplicates=status.count(IngestStatus.DUPLICATE),
+            held=status.count(IngestStatus.HELD),
+            rejected=status.count(IngestStatus.REJECTED),
+            entry_id=written.entry_id,
+        )
+
+    def _refusal(self, error: EnablementError) -> EnablementError:
+        self._refused.labels(error.code).add()
+        return error
+
+    async def _note_forgeries(self, tenant: TenantId, asked: Sequence[Asked], by: AgentId) -> None:
+        """A signature that does not hold is dropped, recorded and told: somebody may be forging usage."""
+        forged = [a.error for a in asked if isinstance(a.error, SignatureVerificationFailed)]
+        if not forged:
+            return
+        log.warning("%d usage events with a signature that is not valid were dropped", len(forged))
+        now = self._clock.now()
+
+        def note(tx: Tx) -> None:
+            tx.record(
+                new_entry(
+                    tenant=tenant, product=ProductId.METERING, agent=by, action=INGEST, resource="metering:events",
+                    timestamp=now, outcome=Outcome.DENIED, code=forged[0].code, why=forged[0].message,
+                    metadata=msgspec.Raw(wire.encode({"events": len(forged)})), degraded_clock=self._clock.degraded,
+                )
+            )  # fmt: skip
+            body = wire.encode({"events": len(forged), "by": by, "at": now, "error": forged[0].body()})
+            tx.publish("metering.alerts.signature", body, tenant=tenant, agent=by)
+
+        await self._store.write(note)
+
+    # The transaction
+
+    async def _write(self, tenant: TenantId, asked: list[Asked], by: AgentId) -> Written:
+        entry_id = EntryId(new_id())
+        if any(a.arrival is not None for a in asked):
+            written = await self._store.write(
+                lambda tx: self._put(tx, tenant, asked, by, entry_id), isolation=Isolation.READ_COMMITTED
+            )
+        else:
+            written = Written([refusal(a.error) for a in asked if a.error is not None], None, [], set())
+        self._after(tenant, written)
+        return written
+
+    def _put(self, tx: Tx, tenant: TenantId, asked: list[Asked], by: AgentId, entry_id: EntryId) -> Written:
+        now = self._clock.now()
+        batch = rows.add_batch(tx, tenant, entry_id, now)
+        results, new = sorted_out(tx, tenant, batch, asked)
+        if not new:
+            rows.drop_batch(tx, batch)
+            return Written(results, None, [], set())
+        arrivals = [asked[place].arrival for place in new]
+        chains = self._add_chains(tx, tenant, [a for a in arrivals if a is not None])
+        states = [EventState.COUNTED if asked[place].policy_id is None else EventState.HELD for place in new]
+        together = [(p, a, s) for p, a, s in zip(new, arrivals, states, strict=True) if a is not None]
+        rows.add_events(tx, tenant, batch, together, now)
+        self._record_batch(tx, tenant, entry_id, together, by, now)
+        for place, arrival, state in together:
+            policy_id = asked[place].policy_id
+            if state is EventState.HELD and policy_id is not None:
+                self._hold(tx, tenant, arrival, policy_id, by, Place(arrival.agent, batch, place), now)
+        counted = [a.event for _, a, s in together if s is EventState.COUNTED]
+        return Written(results, entry_id, counted, chains)
+
+    def _add_chains(self, tx: Tx, tenant: TenantId, arrivals: Sequence[Arrival]) -> set[bytes]:
+        unknown: dict[bytes, Behind] = {}
+        for arrival in arrivals:
+            if arrival.chain not in self._known_chains:
+                unknown[arrival.chain] = (arrival.event.agent_nhi, arrival.event.delegation_chain)
+        if unknown:
+            rows.add_chains(tx, tenant, unknown)
+        return set(unknown)
+
+    def _hold(
+        self, tx: Tx, tenant: TenantId, arrival: Arrival, policy_id: PolicyId, by: AgentId, at: Place, now: int
+    ) -> None:
+        rows.add_act(tx, tenant, arrival.event.event_id, "held", by, policy_id, at, now)
+        self._judge.holding(tx, tenant, arrival.event, policy_id)
+
+    def _record_batch(
+        self,
+        tx: Tx,
+        tenant: TenantId,
+        entry_id: EntryId,
+        together: Sequence[tuple[int, Arrival, EventState]],
+        by: AgentId,
+        now: ConsensusTimestamp,
+    ) -> None:
+        """One entry: of a single event the spec's own, with the root beside it; of several their number and root."""
+        root, count = merkle.root([a.leaf for _, a, _ in together]), len(together)
+        held = any(state is EventState.HELD for _, _, state in together)
+        rest: dict[str, Any] = {
+            "tenant": tenant, "timestamp": now, "event_id": entry_id, "degraded_clock": self._clock.degraded,
+            "outcome": Outcome.PENDING if held and count == 1 else Outcome.SUCCESS,
+        }  # fmt: skip
+        if count == 1:
+            event = together[0][1].event
+            tx.record(single_entry(event, value_of(event, self._meters.of(tenant)), root, by=by, **rest))
+            return
+        whole = BatchRecorded(kind=KIND, batch_root=root, batch_count=count)
+        recorded = whole.entry(agent=by, action=INGEST, resource="metering:events", **rest)
+        tx.record(msgspec.structs.replace(recorded, product=ProductId.METERING))
+
+    def _after(self, tenant: TenantId, written: Written) -> None:
+        if len(self._known_chains) > USAGE_CHAINS_CACHED_MAX:
+            self._known_chains.clear()
+        self._known_chains |= written.chains
+        for result in written.results:
+            if result.status is IngestStatus.DUPLICATE:
+                self._repeated.labels().add()
+            elif result.status is IngestStatus.HELD:
+                self._held.labels().add()
+            elif result.error is not None:
+                self._refused.labels(result.error.code).add()
+        for event in written.counted:
+            self._ingested.labels(event.event_type).add()
+        if written.counted:
+            self._judge.counted(tenant, written.counted)
+
+
+def check_size(events: Sequence[object]) -> None:
+    if not 1 <= len(events) <= BATCH_ITEMS_MAX:
+        raise InvalidInput.of("events", got=len(events), expected=f"1 to {BATCH_ITEMS_MAX}", code="MT-400")
+
+
+def read(look: Look, tenant: TenantId, data: bytes) -> Asked:
+    try:
+        event, form = read_event(data, tenant)
+    except InvalidInput as error:
+        return Asked(error=error)
+    return look(event, form)

@@ -1,0 +1,85 @@
+"""Leases: parts of a shared limit that a node may spend from its own memory.
+
+A counter is one limit of one subject in one window. What is taken of it is one number that all nodes share; a node draws an amount from it,
+spends that by itself, and gives back what it did not spend. How much is drawn is a rule (`granted`), the same for every engine.
+
+INVARIANT: what nodes spend is never more than what they have drawn, and what is drawn is never more than the limit, but for what
+was spent already (`force`): acts that took more than was reserved for them.
+INVARIANT: whatever is lost on the way between a node and the shared limit counts as used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
+
+from creto.common.ids import TenantId
+
+SHARE = (
+    16  # of what is left a node draws a sixteenth beyond its need, so that little lies idle when a limit nears its end
+)
+
+
+class Wish(NamedTuple):
+    """A node's wish for `need` of a counter. `marks` are amounts at which somebody is told; `slot` is where the node keeps it."""
+
+    tenant: TenantId
+    counter: str
+    slot: int
+    need: int
+    limit: int
+    ends_at: int
+    marks: tuple[int, ...] = ()
+    force: bool = False
+
+
+class Drawn(NamedTuple):
+    granted: int
+    before: int  # what was taken of the counter, by all nodes
+    after: int
+
+
+class GivenBack(NamedTuple):
+    """`last`: the node is done with this counter."""
+
+    tenant: TenantId
+    counter: str
+    amount: int
+    last: bool = False
+
+
+class SharedLimits(Protocol):
+    """Where limits are shared. All calls wait for the engine, and are atomic for each counter."""
+
+    def draw(self, node: str, wishes: Sequence[Wish]) -> list[Drawn]: ...
+
+    def give_back(self, node: str, parts: Sequence[GivenBack]) -> None: ...
+
+    def reclaim(self, node: str, unspent: Callable[[int], int]) -> int:
+        """A node is gone: what it had not spent, by slot, is free again; all the rest is used. How much came back."""
+        ...
+
+    def adjust(self, tenant: TenantId, counter: str, by: int) -> None:
+        """Book what a reservation took beside what was drawn for it. A counter whose window is over is left alone."""
+        ...
+
+    def taken(self, tenant: TenantId, counters: Sequence[str]) -> list[int]: ...
+
+    def prune(self, now: int) -> int:
+        """Forget counters whose windows are long over; how many."""
+        ...
+
+
+def granted(wish: Wish, taken: int) -> int:
+    """What a node gets: its need, and as many more of the same as a sixteenth of the rest holds, short of the next mark."""
+    if wish.need <= 0 or wish.force:
+        return max(wish.need, 0)
+    left = wish.limit - taken
+    if left < wish.need:
+        return 0
+    reached = taken + wish.need
+    spare = (left - wish.need) // SHARE
+    for mark in wish.marks:
+        if mark > reached:
+            spare = min(spare, mark - 1 - reached)
+    return wish.need * (1 + spare // wish.need)

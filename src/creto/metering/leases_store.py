@@ -1,0 +1,123 @@
+"""Shared limits as rows of the store, on SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+from collections import Counter as Tally
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from creto.common.errors import ConnectionFailed
+from creto.common.ids import TenantId
+from creto.common.limits import QUOTA_DRAW_S_MAX, QUOTA_PRUNED_MAX
+from creto.common.timestamps import DAY
+from creto.metering.leases import Drawn, GivenBack, Wish, granted
+from creto.store.types import Isolation, Store, Tx
+
+T = TypeVar("T")
+KEPT_NS = DAY  # a counter stays a day beyond its window, for who asks what was used
+
+
+class StoreLimits:
+    """Rows are locked in the order of their names, so that no two transactions wait for each other."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def draw(self, node: str, wishes: Sequence[Wish]) -> list[Drawn]:
+        def drawn(tx: Tx) -> list[Drawn]:
+            found = {i: draw_one(tx, node, wishes[i]) for i in sorted(range(len(wishes)), key=lambda i: wishes[i][:2])}
+            return [found[i] for i in range(len(wishes))]
+
+        return self._done(drawn)
+
+    def give_back(self, node: str, parts: Sequence[GivenBack]) -> None:
+        def back(tx: Tx) -> None:
+            for part in sorted(parts):
+                give_back_one(tx, node, part)
+
+        self._done(back)
+
+    def reclaim(self, node: str, unspent: Callable[[int], int]) -> int:
+        def reclaimed(tx: Tx) -> int:
+            held = tx.all(
+                "SELECT tenant, counter, slot, drawn FROM metering_quota_held WHERE node = ? ORDER BY tenant, counter",
+                node,
+            )
+            slots = Tally(slot for _, _, slot, _ in held)
+            parts = [
+                GivenBack(t, c, min(unspent(slot), drawn) if slots[slot] == 1 else 0, last=True)  # whose room is it?
+                for t, c, slot, drawn in held
+            ]
+            for part in parts:
+                give_back_one(tx, node, part)
+            return sum(part.amount for part in parts)
+
+        return self._done(reclaimed)
+
+    def adjust(self, tenant: TenantId, counter: str, by: int) -> None:
+        self._done(lambda tx: adjust_one(tx, tenant, counter, by))
+
+    def taken(self, tenant: TenantId, counters: Sequence[str]) -> list[int]:
+        return self._store.read_now(
+            lambda tx: [
+                int(tx.value("SELECT taken FROM metering_quota_counter WHERE tenant = ? AND counter = ?", tenant, name) or 0)
+                for name in counters
+            ]
+        )  # fmt: skip
+
+    def prune(self, now: int) -> int:
+        def pruned(tx: Tx) -> int:
+            before = now - KEPT_NS
+            tx.run("DELETE FROM metering_quota_held WHERE ends_at < ?", before)
+            tx.run("DELETE FROM metering_quota_notice WHERE ends_at < ?", before)
+            return tx.run(
+                "DELETE FROM metering_quota_counter WHERE (tenant, counter) IN "
+                "(SELECT tenant, counter FROM metering_quota_counter WHERE ends_at < ? LIMIT ?)",
+                before, QUOTA_PRUNED_MAX,
+            )  # fmt: skip
+
+        return self._done(pruned)
+
+    def _done(self, fn: Callable[[Tx], T]) -> T:
+        try:
+            return self._store.submit(fn, isolation=Isolation.READ_COMMITTED).result(QUOTA_DRAW_S_MAX)
+        except TimeoutError as error:
+            raise ConnectionFailed("MT-503", "the shared limit does not answer", retry_after_s=1) from error
+
+
+def draw_one(tx: Tx, node: str, wish: Wish) -> Drawn:
+    tx.run(
+        "INSERT INTO metering_quota_counter (tenant, counter, ends_at, taken) VALUES (?, ?, ?, 0) "
+        "ON CONFLICT (tenant, counter) DO NOTHING",
+        wish.tenant, wish.counter, wish.ends_at,
+    )  # fmt: skip
+    sql = "SELECT taken FROM metering_quota_counter WHERE tenant = ? AND counter = ?"
+    before = int(tx.value(sql + tx.for_update, wish.tenant, wish.counter))
+    amount = granted(wish, before)
+    if amount:
+        adjust_one(tx, wish.tenant, wish.counter, amount)
+        tx.run(
+            "INSERT INTO metering_quota_held (node, tenant, counter, slot, drawn, ends_at) VALUES (?, ?, ?, ?, ?, ?) "
+            "ON CONFLICT (node, tenant, counter) DO UPDATE SET drawn = metering_quota_held.drawn + excluded.drawn, "
+            "slot = excluded.slot",
+            node, wish.tenant, wish.counter, wish.slot, amount, wish.ends_at,
+        )  # fmt: skip
+    return Drawn(amount, before, before + amount)
+
+
+def give_back_one(tx: Tx, node: str, part: GivenBack) -> None:
+    """Once at most: what is given back is subtracted from what the node has drawn. Below nothing: it spent more than it had drawn."""
+    whose = (node, part.tenant, part.counter)
+    if part.amount and tx.run(
+        "UPDATE metering_quota_held SET drawn = drawn - ? WHERE node = ? AND tenant = ? AND counter = ? AND drawn >= ?",
+        part.amount, *whose, part.amount,
+    ):  # fmt: skip
+        adjust_one(tx, part.tenant, part.counter, -part.amount)
+    if part.last:
+        tx.run("DELETE FROM metering_quota_held WHERE node = ? AND tenant = ? AND counter = ?", *whose)
+
+
+def adjust_one(tx: Tx, tenant: TenantId, counter: str, by: int) -> None:
+    tx.run(
+        "UPDATE metering_quota_counter SET taken = taken + ? WHERE tenant = ? AND counter = ?", by, tenant, counter
+    )  # fmt: skip

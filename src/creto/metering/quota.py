@@ -1,0 +1,471 @@
+"""Quotas inside the call: reserve, settle or release, from this process's own leases.
+
+    book = QuotaBook(clock, limits, definitions)         # a QuotaHook: authz asks it on every allowed check
+    held = book.reserve(tenant, agent, chain, "inference.call", resource, 1_200)
+    book.settle(held, 950)                                # it took less than was reserved
+
+An act counts for its agent and for everybody above in the chain, in each window of each quota that fits, and within the budget of each
+link. While the leases have room that is memory alone. When one is used up, the calling thread draws from the shared limit: a
+transaction on the store or a round trip to Redis. Where that has nothing left, the quota's overflow says what happens.
+
+INVARIANT: of the counters of an act all are taken or none.
+INVARIANT: `settle` and `release` of one reservation book once, however often they are called.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections import deque
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from creto.common.errors import InvalidInput
+from creto.common.ids import AgentId, TenantId
+from creto.common.limits import (
+    INTEGER_MAX,
+    QUOTA_EXPIRED_KEPT_MAX,
+    QUOTA_FULL_MS,
+    QUOTA_RESERVATION_S,
+    QUOTA_STRIPES,
+    QUOTA_TRIES_MAX,
+)
+from creto.common.timestamps import MILLISECOND, SECOND, Clock, ConsensusTimestamp
+from creto.metering import overflow, quota_rules
+from creto.metering.leases import Drawn, SharedLimits, Wish
+from creto.metering.quota_counters import RETIRED, Counter, Counters, Plan
+from creto.metering.quota_rules import Counted, Definitions, Mismatch
+from creto.metering.quota_types import Ask
+from creto.platform.nhi import ValidatedChain
+from creto.security.authz.types import (
+    UNLIMITED,
+    QuotaDecision,
+    QuotaDenied,
+    QuotaOutcome,
+    RequiresOversight,
+    Reservation,
+)
+
+KEPT_NS = QUOTA_RESERVATION_S * SECOND
+FULL_NS = QUOTA_FULL_MS * MILLISECOND
+
+
+class Taken(Reservation, frozen=True, kw_only=True):
+    """A reservation of this process, and what it was taken from."""
+
+    counters: Any = ()
+    weights: tuple[int, ...] = ()
+    expires_at: int = 0
+
+
+class Crossed(NamedTuple):
+    """A mark that a counter has reached."""
+
+    counter: Counter
+    mark: int
+    used: int
+    outcome: QuotaOutcome
+    event_type: str
+    chain: tuple[AgentId, ...]
+
+
+class Short(NamedTuple):
+    """Why there is no room: this counter has none, nor has its lane."""
+
+    counter: Counter
+    outcome: QuotaOutcome
+    resets_at: int
+
+
+class Found(NamedTuple):
+    """Counters that have room for an act."""
+
+    counters: tuple[Counter, ...]
+    weights: tuple[int, ...]
+    outcome: QuotaOutcome
+
+
+class QuotaBook:
+    """`definitions` are a tenant's quotas and rates, and whether they may be kept in memory until `changed` is called."""
+
+    def __init__(
+        self,
+        node: str,
+        clock: Clock,
+        limits: SharedLimits,
+        counters: Counters,
+        definitions: Callable[[TenantId], tuple[Definitions, bool]],
+        *,
+        crossed: Callable[[list[Crossed]], None] = lambda _: None,
+        lacking: Callable[[list[Counter]], None] = lambda _: None,
+    ) -> None:
+        self.node = node
+        self.limits = limits
+        self.counters = counters
+        self._clock = clock
+        self._definitions = definitions
+        self._crossed = crossed
+        self._lacking = lacking
+        self._plans: dict[TenantId, dict[str, dict[object, Plan]]] = {}
+        self._open: dict[str, Taken] = {}
+        self._expired: dict[str, Taken] = {}
+        self._numbers = itertools.count(1)
+        self._changes = 0
+        self._stripes = tuple(threading.Lock() for _ in range(QUOTA_STRIPES))
+        self.overdrawn: set[Counter] = set()  # spent more than they had: the next upkeep draws it
+        self.surplus: set[Counter] = set()  # drawn for an act that was refused, or asked back by another node
+        self.leased: set[Counter] = set()  # have drawn since upkeep last looked
+        self.late: deque[tuple[Counter, int]] = deque()  # to be booked on counters that are retired
+        self.draws = 0  # read by a scrape
+        self.refusals = 0
+        self.overruns = 0  # settled above what was reserved
+
+    # The hook
+
+    def reserve(
+        self,
+        tenant: TenantId,
+        agent: AgentId,
+        chain: ValidatedChain | None,
+        action: str,
+        resource: str,
+        amount: int,
+        *,
+        approved: bool = False,
+    ) -> Reservation | QuotaDenied | RequiresOversight:
+        now = self._clock.now()
+        try:
+            plan = self._plans[tenant][action][chain.links if chain is not None and chain.links else agent]
+            if plan.until <= now or amount < 0:
+                raise KeyError
+        except KeyError:
+            made = self._plan(tenant, agent, chain, action, amount, now)
+            if isinstance(made, QuotaDenied):
+                return made
+            plan = made
+        fits = False
+        counters = self.counters
+        cells = counters.cells
+        with counters.lock:
+            if plan.epoch == counters.epoch:
+                for slot in plan.slots:
+                    if cells[slot] < amount:
+                        break
+                else:
+                    if plan.costs:
+                        fits = take_both(cells, plan, amount)
+                    else:
+                        for slot in plan.slots:
+                            cells[slot] -= amount
+                        fits = True
+        if not fits:
+            return self._reserve_slowly(tenant, agent, chain, action, amount, approved=approved)
+        name = f"q{next(self._numbers)}"
+        held = Taken(
+            reservation_id=name, amount=amount, counters=plan.counters, weights=plan.weights, expires_at=now + KEPT_NS
+        )
+        self._open[name] = held
+        return held
+
+    def settle(self, reservation: Reservation, amount: int | None = None) -> None:
+        held = self._closed(reservation, settling=True)
+        if held is None or amount is None or amount == held.amount:
+            return
+        back = held.amount - max(amount, 0)
+        if back < 0:
+            self.overruns += 1
+            self.overdrawn.update(held.counters)
+        self.late.extend(self.counters.book(held.counters, held.weights, back))
+
+    def release(self, reservation: Reservation) -> None:
+        held = self._closed(reservation, settling=False)
+        if held is not None:
+            self.late.extend(self.counters.book(held.counters, held.weights, held.amount))
+
+    def check_quota(self, tenant: TenantId, agent: AgentId, event_type: str) -> QuotaDecision:
+        return self.check(tenant, agent, event_type)
+
+    def check(
+        self, tenant: TenantId, agent: AgentId, event_type: str, chain: ValidatedChain | None = None, amount: int = 1
+    ) -> QuotaDecision:
+        """Whether an act would be let through now, and which counter has the least left. Nothing is taken."""
+        now = self._clock.now()
+        try:
+            plan = self._plans[tenant][event_type][chain.links if chain is not None and chain.links else agent]
+            if plan.until <= now or plan.epoch != self.counters.epoch:
+                raise KeyError
+        except KeyError:
+            made = self._plan(tenant, agent, chain, event_type, amount, now)
+            if isinstance(made, QuotaDenied):
+                return QuotaDecision(outcome=QuotaOutcome.DENY, remaining=0, limit=made.limit or 0)
+            plan = made
+        cells = self.counters.cells
+        tightest, least, fits = None, INTEGER_MAX, True
+        for counter, weight in zip(plan.counters, plan.weights, strict=True):
+            room = cells[counter.slot]
+            if room < amount * weight:
+                fits = False
+            left = counter.limit - counter.taken + room
+            if left < least:
+                tightest, least = counter, left
+        if tightest is None:
+            return UNLIMITED
+        if not fits:
+            return self._check_slowly(plan, amount, now)
+        return decision(tightest, least, outcome_near(tightest, least))
+
+    # The slow way: plans, draws, overflow
+
+    def _plan(
+        self, tenant: TenantId, agent: AgentId, chain: ValidatedChain | None, action: str, amount: int, now: int
+    ) -> Plan | QuotaDenied:
+        if isinstance(amount, bool) or not isinstance(amount, int) or not 0 <= amount <= INTEGER_MAX:
+            raise InvalidInput.of("amount", got=amount, expected=f"0 to {INTEGER_MAX}", code="MT-400")
+        changes = self._changes
+        known, lasting = self._definitions(tenant)
+        agents = chain.agents if chain is not None else (agent,)
+        wanted = quota_rules.counted(known, agents, action, now)
+        if chain is not None and chain.links:
+            links = quota_rules.budgets(chain, quota_rules.rate_of(known.rates, action))
+            if isinstance(links, Mismatch):
+                return QuotaDenied(
+                    f"the budget of {links.owner} is in {links.budget}, {action} is priced in {links.rate}"
+                )
+            wanted += links
+        pairs = [(counted, self.counters.get(tenant, counted)) for counted in wanted]
+        until = min((counted.period.end for counted in wanted), default=INTEGER_MAX)
+        plan = Plan(pairs, agents, action, self.counters.epoch, until)
+        key = chain.links if chain is not None and chain.links else agent
+        with self.counters.lock:
+            if lasting and changes == self._changes:
+                self._plans.setdefault(tenant, {}).setdefault(action, {})[key] = plan
+        return plan
+
+    def _reserve_slowly(
+        self,
+        tenant: TenantId,
+        agent: AgentId,
+        chain: ValidatedChain | None,
+        action: str,
+        amount: int,
+        *,
+        approved: bool,
+    ) -> Reservation | QuotaDenied | RequiresOversight:
+        now = self._clock.now()
+        plan = self._plan(tenant, agent, chain, action, amount, now)
+        if isinstance(plan, QuotaDenied):
+            return plan
+        found = self._room(plan, amount, now, approved=approved, take=True)
+        if isinstance(found, Short):
+            self.refusals += 1
+            return refusal(found, now)
+        held = Taken(
+            reservation_id=f"q{next(self._numbers)}", amount=amount, outcome=found.outcome, counters=found.counters,
+            weights=found.weights, expires_at=now + KEPT_NS,
+        )  # fmt: skip
+        self._open[held.reservation_id] = held
+        return held
+
+    def _room(self, plan: Plan, amount: int, now: int, *, approved: bool, take: bool) -> Found | Short:
+        """Counters with room: those of the plan, and lanes in the place of those that are full. One thread at a time for one agent."""
+        if not plan.counters:
+            return Found((), (), QuotaOutcome.ALLOW)
+        with self._stripes[hash(plan.counters[0].key) % QUOTA_STRIPES]:
+            chosen = list(plan.counters)
+            outcome = QuotaOutcome.ALLOW
+            for _ in range(QUOTA_TRIES_MAX):
+                short = self._short(chosen, plan.weights, amount, take=take)
+                if not short:
+                    return Found(tuple(chosen), plan.weights, outcome)
+                refused = None
+                for index in self._still_short(short, chosen, plan, amount, now):
+                    turned = self._beyond(plan.counted[index], chosen[index], now, approved=approved)
+                    if isinstance(turned, Short):
+                        if refused is None or overflow.stricter(refused.outcome, turned.outcome) is turned.outcome:
+                            refused = turned
+                        continue
+                    chosen[index], terms = turned
+                    outcome = overflow.stricter(outcome, terms)
+                if refused is not None:
+                    self.surplus.update(chosen)
+                    return refused
+            return Short(chosen[short[0]], QuotaOutcome.THROTTLE, now + FULL_NS)
+
+    def _short(self, chosen: list[Counter], weights: tuple[int, ...], amount: int, *, take: bool) -> list[int]:
+        """The places of those without room; if there are none, it is taken."""
+        cells = self.counters.cells
+        with self.counters.lock:
+            short = [
+                i
+                for i, counter in enumerate(chosen)
+                if counter.slot == RETIRED or cells[counter.slot] < amount * weights[i]
+            ]
+            if not short and take:
+                for counter, weight in zip(chosen, weights, strict=True):
+                    cells[counter.slot] -= amount * weight
+            return short
+
+    def _still_short(self, short: list[int], chosen: list[Counter], plan: Plan, amount: int, now: int) -> list[int]:
+        """Draw for them; the places of those for which the shared limit has nothing."""
+        cells = self.counters.cells
+        wanted = {i: wish(chosen[i], amount * plan.weights[i], cells) for i in short if chosen[i].slot != RETIRED}
+        asking = [i for i, one in wanted.items() if chosen[i].full_until <= now or one.need < chosen[i].full_need]
+        wishes = [wanted[i] for i in asking]
+        drawn = self._draw([chosen[i] for i in asking], wishes, plan, now) if wishes else []
+        empty = {i for i, answer in zip(asking, drawn, strict=True) if not answer.granted}
+        if empty:
+            self._lacking([chosen[i] for i in empty])
+        return [i for i in short if i in empty or i not in asking]
+
+    def _draw(self, counters: list[Counter], wishes: list[Wish], plan: Plan, now: int) -> list[Drawn]:
+        drawn = self.limits.draw(self.node, wishes)
+        self.draws += 1
+        marks: list[Crossed] = []
+        with self.counters.lock:
+            for counter, asked, answer in zip(counters, wishes, drawn, strict=True):
+                counter.taken = answer.after
+                if answer.granted and counter.slot != RETIRED:
+                    self.counters.cells[counter.slot] += answer.granted
+                elif not answer.granted:
+                    counter.full_until, counter.full_need = now + FULL_NS, asked.need
+        for counter, answer in zip(counters, drawn, strict=True):
+            if answer.granted:
+                self.leased.add(counter)
+            marks += marks_reached(counter, answer.after, plan)
+        if marks:
+            self._crossed(marks)
+        return drawn
+
+    def _beyond(
+        self, counted: Counted, counter: Counter, now: int, *, approved: bool
+    ) -> tuple[Counter, QuotaOutcome] | Short:
+        """The lane of a counter that is full, and on which terms; or why there is none."""
+        if counter.beyond:
+            full = self.counters.find(counter.tenant, counted.key) or counter
+            return Short(full, overflow.exhausted(counter.overflow), counter.resets_at)
+        terms = overflow.beyond(counter.overflow, approved=approved)
+        found = quota_rules.lane(counted, now)
+        if not terms.allowed or found is None:
+            return Short(counter, terms, counter.resets_at)
+        return self.counters.get(counter.tenant, found), terms
+
+    def _check_slowly(self, plan: Plan, amount: int, now: int) -> QuotaDecision:
+        found = self._room(plan, amount, now, approved=False, take=False)
+        cells = self.counters.cells
+        if isinstance(found, Short):
+            counter = found.counter
+            retry = found.resets_at - now if found.resets_at < INTEGER_MAX else None
+            return decision(counter, left_of(counter, cells), found.outcome, retry)
+        counter = min(found.counters, key=lambda c: left_of(c, cells))
+        near = outcome_near(counter, left_of(counter, cells))
+        return decision(counter, left_of(counter, cells), overflow.stricter(found.outcome, near))
+
+    # What is open
+
+    def _closed(self, reservation: Reservation, *, settling: bool) -> Taken | None:
+        """Out of the book; None if it was closed before. One that has expired was released: settled now, it is taken again."""
+        held = self._open.pop(reservation.reservation_id, None)
+        if held is not None:
+            return held
+        late = self._expired.pop(reservation.reservation_id, None)
+        if late is not None and settling:
+            self.late.extend(self.counters.book(late.counters, late.weights, -late.amount))
+            self.overdrawn.update(late.counters)
+            return late
+        return None
+
+    def expire(self, now: int) -> int:
+        """Release what nobody settled in time; how many. They all have the same time, so the first opened is the first to end."""
+        count = 0
+        for name, held in list(itertools.islice(self._open.items(), QUOTA_EXPIRED_KEPT_MAX)):
+            if held.expires_at > now:
+                break
+            if self._open.pop(name, None) is None:
+                continue
+            self.late.extend(self.counters.book(held.counters, held.weights, held.amount))
+            self._expired[name] = held
+            count += 1
+        for name in list(itertools.islice(self._expired, max(0, len(self._expired) - QUOTA_EXPIRED_KEPT_MAX))):
+            self._expired.pop(name, None)
+        return count
+
+    def changed(self, tenant: TenantId | None = None) -> None:
+        """Quotas or rates of a tenant are others now: what is drawn of them goes back, so that a lower limit holds."""
+        with self.counters.lock:
+            self._changes += 1
+            if tenant is None:
+                self._plans = {}
+            else:
+                self._plans.pop(tenant, None)
+        self.surplus.update(self.counters.every() if tenant is None else self.counters.of(tenant))
+
+    @property
+    def open_reservations(self) -> int:
+        return len(self._open)
+
+
+def take_both(cells: memoryview, plan: Plan, amount: int) -> bool:
+    """Where money is counted beside acts. The acts have room already."""
+    cost = amount * plan.rate
+    if any(cells[slot] < cost for slot in plan.costs):
+        return False
+    for slot in plan.slots:
+        cells[slot] -= amount
+    for slot in plan.costs:
+        cells[slot] -= cost
+    return True
+
+
+def wish(counter: Counter, need: int, cells: memoryview) -> Wish:
+    return Wish(
+        counter.tenant, counter.key, counter.slot, need - cells[counter.slot], counter.limit, counter.resets_at, counter.marks
+    )  # fmt: skip
+
+
+def marks_reached(counter: Counter, used: int, plan: Plan) -> list[Crossed]:
+    """Those that this process has not told of yet, the greatest last."""
+    found = [mark for mark in counter.marks if counter.told < mark <= used]
+    if found:
+        counter.told = found[-1]
+    terms = overflow.beyond(counter.overflow, approved=True)
+    outcome = terms if terms.allowed else QuotaOutcome.ALLOW
+    return [Crossed(counter, mark, used, outcome, plan.event_type, plan.chain) for mark in found]
+
+
+def left_of(counter: Counter, cells: memoryview) -> int:
+    return max(0, counter.limit - counter.taken + (cells[counter.slot] if counter.slot != RETIRED else 0))
+
+
+def outcome_near(counter: Counter, left: int) -> QuotaOutcome:
+    """Allowed; and somebody has been told, where a mark was reached and the quota lets acts beyond it."""
+    terms = overflow.beyond(counter.overflow, approved=False)
+    told = counter.marks and counter.limit - left >= counter.marks[0]
+    return terms if told and terms is QuotaOutcome.ALLOW_WITH_NOTIFICATION else QuotaOutcome.ALLOW
+
+
+def decision(counter: Counter, left: int, outcome: QuotaOutcome, retry_ns: int | None = None) -> QuotaDecision:
+    return QuotaDecision(
+        outcome=outcome,
+        remaining=max(left, 0),
+        limit=counter.limit,
+        resets_at=ConsensusTimestamp(counter.resets_at) if counter.resets_at < INTEGER_MAX else None,
+        decided_by=counter.owner,
+        window=counter.name,
+        retry_after_s=None if retry_ns is None else Decimal(max(retry_ns, 0)) / SECOND,
+    )
+
+
+def refusal(short: Short, now: int) -> QuotaDenied | RequiresOversight:
+    counter = short.counter
+    if short.outcome is QuotaOutcome.REQUIRE_APPROVAL and isinstance(counter.overflow, Ask):
+        return RequiresOversight(counter.overflow.policy_id)
+    whose = f" of {counter.owner}" if counter.owner else ""
+    return QuotaDenied(
+        f"quota {counter.quota_id}{whose} for this {counter.name} is used up"
+        if short.outcome is QuotaOutcome.DENY
+        else f"quota {counter.quota_id}{whose} is throttled",
+        None if short.resets_at >= INTEGER_MAX else max(0, short.resets_at - now) / SECOND,
+        limit=counter.limit,
+        used=min(counter.taken, counter.limit),
+    )

@@ -1,0 +1,139 @@
+"""Which quotas count an act, for whom, and what they are called.
+
+INVARIANT: an act counts for whoever does it and for everybody above them in the chain, each once, in every window of every quota that fits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from creto.common.ids import AgentId
+from creto.common.limits import INTEGER_MAX
+from creto.metering.overflow import lane_of
+from creto.metering.periods import Period
+from creto.metering.quota_types import STAR, Block, Limit, OverflowAction, Quota, Rate, Window, WindowUnit
+from creto.platform.nhi import ValidatedChain, scope
+
+BUDGET = "budget"  # the quota that a delegation link is
+EVERYBODY = STAR
+
+
+class Definitions(msgspec.Struct, frozen=True):
+    """The quotas and rates of a tenant."""
+
+    quotas: tuple[Quota, ...] = ()
+    rates: tuple[Rate, ...] = ()
+
+
+class Counted(msgspec.Struct, frozen=True, kw_only=True):
+    """One counter that an act touches: `weight` units of it for each unit of the act."""
+
+    key: str
+    quota_id: str
+    owner: AgentId | None
+    limit: int
+    window: Window
+    period: Period
+    overflow: OverflowAction
+    marks: tuple[int, ...] = ()
+    weight: int = 1
+    beyond: bool = False  # it counts what goes beyond a limit
+
+
+class Mismatch(msgspec.Struct, frozen=True):
+    """A budget that the act cannot be counted in: it is refused, for who cannot count must not spend."""
+
+    owner: AgentId
+    budget: str
+    rate: str
+
+
+def rate_of(rates: Sequence[Rate], action: str) -> Rate | None:
+    """The one that names the action most closely."""
+    fitting = [rate for rate in rates if scope.matches(rate.counts, action)]
+    return max(fitting, key=lambda rate: (not rate.counts.endswith(STAR), len(rate.counts)), default=None)
+
+
+def subjects(quota: Quota, agents: Sequence[AgentId]) -> list[AgentId | None]:
+    """Whose counts an act of the last of these agents touches."""
+    if quota.shared:
+        return [None]
+    acting = agents[-1:] if quota.own_acts else agents
+    if quota.agent is not None:
+        return [quota.agent] if quota.agent in acting else []
+    return list(dict.fromkeys(acting))
+
+
+def counted(known: Definitions, agents: Sequence[AgentId], action: str, now: int) -> list[Counted]:
+    """The counters of quotas, from the root's to the actor's."""
+    rate = rate_of(known.rates, action)
+    found: list[Counted] = []
+    for quota in known.quotas:
+        if not scope.any_matches(quota.counts, action):
+            continue
+        weight = 1
+        if quota.currency is not None:
+            if rate is None or rate.currency != quota.currency or not rate.micros:
+                continue
+            weight = rate.micros
+        for owner in subjects(quota, agents):
+            found += [of_limit(quota, limit, owner, weight, now) for limit in quota.limits]
+    return found
+
+
+def of_limit(quota: Quota, limit: Limit, owner: AgentId | None, weight: int, now: int) -> Counted:
+    period = limit.window.period(now)
+    return Counted(
+        key=counter_key(quota.quota_id, owner or EVERYBODY, limit.window, period),
+        quota_id=quota.quota_id,
+        owner=owner,
+        limit=limit.amount,
+        window=limit.window,
+        period=period,
+        overflow=quota.overflow,
+        marks=marks_of(limit.amount, quota.notify_at),
+        weight=weight,
+    )
+
+
+def lane(beyond: Counted, now: int) -> Counted | None:
+    """Where acts beyond a limit are counted; None where there are none."""
+    found = lane_of(beyond.overflow, beyond.limit)
+    if found is None:
+        return None
+    window = found.window or beyond.window
+    period = window.period(now)
+    return msgspec.structs.replace(
+        beyond, key=f"{beyond.key}/beyond/{window.key}/{period.start}", limit=found.limit, window=window, period=period,
+        marks=found.marks, beyond=True,
+    )  # fmt: skip
+
+
+def budgets(chain: ValidatedChain, rate: Rate | None) -> list[Counted] | Mismatch:
+    """The budgets of the chain's links: every one of them must hold. An act that has no price takes nothing of them."""
+    found = []
+    for parent, link, budget in zip(chain.agents, chain.links, chain.budgets, strict=False):
+        if budget is None or rate is None or not rate.micros:
+            continue
+        if rate.currency != budget.currency:
+            return Mismatch(parent, budget.currency, rate.currency)
+        window = Window(WindowUnit.LIFETIME)
+        found.append(
+            Counted(
+                key=f"{BUDGET}/{link.hex()}", quota_id=BUDGET, owner=parent, limit=min(budget.micros, INTEGER_MAX),
+                window=window, period=window.period(0), overflow=Block(), marks=marks_of(budget.micros, (95, 100)),
+                weight=rate.micros,
+            )
+        )  # fmt: skip
+    return found
+
+
+def counter_key(quota_id: str, owner: str, window: Window, period: Period) -> str:
+    return f"{quota_id}/{owner}/{window.key}/{period.start}"
+
+
+def marks_of(limit: int, percents: Sequence[int]) -> tuple[int, ...]:
+    """The amounts at which so many percent are reached."""
+    return tuple(sorted({max(1, -(-limit * percent // 100)) for percent in percents})) if limit else ()

@@ -1,0 +1,357 @@
+"""Quotas as a service: define them, ask, reserve for later, see what was used.
+
+quotas = Quotas(store, clock, folder=Path("data/quotas"))
+quotas.start()
+authz.use_quota(quotas.book)                                         # every allowed check takes quota from here on
+await quotas.put_quota("acme", Quota(quota_id="spend", limits=(Limit(1_000_000, Window(WindowUnit.DAY)),)), by=human)
+hold = await quotas.reserve("acme", agent, "inference.call", 300_000)   # any node may settle it
+await quotas.settle("acme", hold.reservation_id, 250_000)
+
+`limits` is where the limit is shared: the store, unless it is given (`RedisLimits(url)`). In `folder` each process keeps what it has not
+spent, so that a kill -9 costs nothing; without one, what a killed process held counts as used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+import msgspec
+
+from creto.common import wire
+from creto.common.errors import EnablementError, InvalidInput, NotFound, OversightRequired, ProductId, QuotaExceeded
+from creto.common.ids import AgentId, ResourceId, TenantId, checked_name, checked_tenant, new_id
+from creto.common.limits import INTEGER_MAX, QUOTA_BATCH, QUOTA_RESERVATION_S, QUOTAS_MAX
+from creto.common.timestamps import SECOND, Clock, ConsensusTimestamp
+from creto.metering import quota_rules
+from creto.metering import quota_store as rows
+from creto.metering.leases import SharedLimits
+from creto.metering.leases_journal import AnonymousCells, Journal, reclaim
+from creto.metering.leases_store import StoreLimits
+from creto.metering.quota import Crossed, QuotaBook, Taken
+from creto.metering.quota_counters import Counter, Counters
+from creto.metering.quota_rules import Definitions
+from creto.metering.quota_types import Hold, Limit, Quota, QuotaNotice, QuotaUsage, Rate, Window
+from creto.metering.quota_upkeep import Upkeep
+from creto.platform.nhi import ValidatedChain
+from creto.security.authz.types import QuotaDecision, QuotaDenied, QuotaOutcome, RequiresOversight
+from creto.store.entries import entry
+from creto.store.types import Store, Tx
+
+CHANGED = "metering.quota.changed"
+WANTED = "metering.quota.wanted"  # a node lacks what others may hold unspent
+SUBJECT_NOTICE = "metering.quotas.notices"
+NO_DEFINITIONS = Definitions()
+
+
+class HoldRow(msgspec.Struct, frozen=True):
+    """What a reservation was taken from."""
+
+    amount: int
+    counters: tuple[tuple[str, int], ...]  # with the weight of each
+
+
+class Quotas:
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        *,
+        limits: SharedLimits | None = None,
+        folder: Path | None = None,
+        lease_s: Callable[[], int] = lambda: 60,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._limits = limits or StoreLimits(store)
+        self._folder = folder
+        node = new_id(f"{store.node}-".replace("/", "-"))
+        if folder is not None and folder.is_dir():
+            reclaim(folder, self._limits)
+        memory = AnonymousCells() if folder is None else Journal(folder, node)
+        self._known: dict[TenantId, Definitions] = {}
+        self._reading = threading.Lock()
+        self.book = QuotaBook(
+            node, clock, self._limits, Counters(memory), self._definitions, crossed=self._tell, lacking=self._ask_others
+        )
+        self.upkeep = Upkeep(self.book, clock, lease_s, folder, self._expire_holds)
+        store.on_signal(CHANGED, self._on_changed)
+        store.on_signal(WANTED, self._on_wanted)
+        store.on_signal_lost(self._on_lost)
+
+    def start(self) -> None:
+        """From here on leases are given back as time goes."""
+        self.upkeep.start()
+
+    def close(self) -> None:
+        """Give back what is not spent. What cannot be given back stays in the journal for who comes next."""
+        self.upkeep.stop()
+        kept = True
+        with suppress(EnablementError):
+            self.upkeep.close()
+            kept = False
+        self.book.counters.close(keep=kept)
+
+    # Definitions
+
+    async def put_quota(self, tenant: TenantId, quota: Quota, *, by: AgentId) -> Quota:
+        """New, or in the place of the one with its name: what was used counts on. It holds here at once, elsewhere within 50 ms."""
+
+        def put(tx: Tx) -> None:
+            known = rows.quotas(tx, checked_tenant(tenant))
+            if len(known) >= QUOTAS_MAX and quota.quota_id not in {q.quota_id for q in known}:
+                raise InvalidInput.of(
+                    "quota_id", got=quota.quota_id, expected=f"at most {QUOTAS_MAX} quotas", code="MT-400"
+                )
+            rows.put_quota(tx, tenant, quota, self._clock.now())
+            self._note(tx, tenant, "quota.set", "QuotaSet", by, quota.quota_id, quota)
+            tx.signal(CHANGED, tenant)
+
+        await self._store.write(put)
+        return quota
+
+    async def set_limit(self, tenant: TenantId, quota_id: str, window: Window, amount: int, *, by: AgentId) -> Quota:
+        """One limit of a quota, as an approver raises it."""
+        found = await self.quota(tenant, quota_id)
+        limits = tuple(Limit(amount, window) if limit.window == window else limit for limit in found.limits)
+        if window not in {limit.window for limit in limits}:
+            raise NotFound("MT-404", f"quota {quota_id} has no limit for a {window.name}")
+        return await self.put_quota(tenant, msgspec.structs.replace(found, limits=limits), by=by)
+
+    async def delete_quota(self, tenant: TenantId, quota_id: str, *, by: AgentId) -> None:
+        def delete(tx: Tx) -> None:
+            if not rows.delete_quota(tx, checked_tenant(tenant), quota_id):
+                raise NotFound("MT-404", f"quota {quota_id} does not exist")
+            self._note(tx, tenant, "quota.deleted", "QuotaDeleted", by, quota_id, None)
+            tx.signal(CHANGED, tenant)
+
+        await self._store.write(delete)
+
+    async def quota(self, tenant: TenantId, quota_id: str) -> Quota:
+        found = await self._store.read(lambda tx: rows.find_quota(tx, checked_tenant(tenant), quota_id))
+        if found is None:
+            raise NotFound("MT-404", f"quota {quota_id} does not exist")
+        return found
+
+    async def quotas(self, tenant: TenantId) -> list[Quota]:
+        return await self._store.read(lambda tx: rows.quotas(tx, checked_tenant(tenant)))
+
+    async def put_rate(self, tenant: TenantId, rate: Rate, *, by: AgentId) -> Rate:
+        def put(tx: Tx) -> None:
+            rows.put_rate(tx, checked_tenant(tenant), rate)
+            self._note(tx, tenant, "rate.set", "QuotaRateSet", by, rate.counts, rate)
+            tx.signal(CHANGED, tenant)
+
+        await self._store.write(put)
+        return rate
+
+    async def delete_rate(self, tenant: TenantId, counts: str, *, by: AgentId) -> None:
+        def delete(tx: Tx) -> None:
+            if not rows.delete_rate(tx, checked_tenant(tenant), counts):
+                raise NotFound("MT-404", f"there is no rate for {counts}")
+            self._note(tx, tenant, "rate.deleted", "QuotaRateDeleted", by, counts, None)
+            tx.signal(CHANGED, tenant)
+
+        await self._store.write(delete)
+
+    async def rates(self, tenant: TenantId) -> list[Rate]:
+        return await self._store.read(lambda tx: rows.rates(tx, checked_tenant(tenant)))
+
+    # Asking and holding
+
+    async def check_quota(
+        self, tenant: TenantId, agent: AgentId, event_type: str, *, chain: ValidatedChain | None = None, amount: int = 1
+    ) -> QuotaDecision:
+        """Whether an act would be let through now. Nothing is taken."""
+        checked_act(tenant, event_type)
+        return await asyncio.to_thread(self.book.check, tenant, agent, event_type, chain, amount)
+
+    async def reserve(
+        self,
+        tenant: TenantId,
+        agent: AgentId,
+        event_type: str,
+        amount: int = 1,
+        *,
+        chain: ValidatedChain | None = None,
+        ttl_s: int = QUOTA_RESERVATION_S,
+        approved: bool = False,
+    ) -> Hold:
+        """Hold quota until it is settled or released, on whatever node, or expires. QuotaExceeded (MT-429) or OversightRequired (MT-202)."""
+        checked_act(tenant, event_type)
+        if not 1 <= ttl_s <= QUOTA_RESERVATION_S:
+            raise InvalidInput.of("ttl_s", got=ttl_s, expected=f"1 to {QUOTA_RESERVATION_S}", code="MT-400")
+        held = await asyncio.to_thread(
+            self.book.reserve, tenant, agent, chain, event_type, event_type, amount, approved=approved
+        )
+        if not isinstance(held, Taken):
+            raise refused(held, event_type)
+        row = HoldRow(held.amount, tuple((c.key, w) for c, w in zip(held.counters, held.weights, strict=True)))
+        expires_at = ConsensusTimestamp(self._clock.now() + ttl_s * SECOND)
+        name = new_id("hold-")
+        try:
+            await self._store.write(lambda tx: rows.add_hold(tx, tenant, name, expires_at, wire.encode(row)))
+        except BaseException:
+            self.book.release(held)
+            raise
+        self.book.settle(held)  # from here on the row stands for it
+        return Hold(reservation_id=name, amount=amount, outcome=held.outcome, expires_at=expires_at)
+
+    async def settle(self, tenant: TenantId, reservation_id: str, amount: int | None = None) -> None:
+        """It took what was reserved, or this much. A second time, or too late, it is not there any more (MT-404)."""
+        if amount is not None and not 0 <= amount <= INTEGER_MAX:
+            raise InvalidInput.of("amount", got=amount, expected=f"0 to {INTEGER_MAX}", code="MT-400")
+        await self._close_hold(tenant, reservation_id, amount)
+
+    async def release(self, tenant: TenantId, reservation_id: str) -> None:
+        await self._close_hold(tenant, reservation_id, 0)
+
+    async def _close_hold(self, tenant: TenantId, reservation_id: str, amount: int | None) -> None:
+        body = await self._store.write(lambda tx: rows.take_hold(tx, checked_tenant(tenant), reservation_id))
+        if body is None:
+            raise NotFound("MT-404", f"reservation {reservation_id} is closed, has expired or never was")
+        await asyncio.to_thread(self._book_hold, tenant, body, amount)
+
+    def _book_hold(self, tenant: TenantId, body: bytes, amount: int | None) -> None:
+        row = wire.decode(body, HoldRow, what="reservation")
+        more = 0 if amount is None else amount - row.amount
+        for counter, weight in row.counters if more else ():
+            self._limits.adjust(tenant, counter, more * weight)
+            known = self.book.counters.find(tenant, counter)
+            if known is not None:
+                known.taken += more * weight
+                known.full_until = 0
+
+    def _expire_holds(self, now: int) -> None:
+        """On the thread of the upkeep."""
+        for tenant, name in self._store.read_now(lambda tx: rows.expired_holds(tx, now, QUOTA_BATCH)):
+            body = self._store.submit(partial(rows.take_hold, tenant=tenant, reservation_id=name)).result()
+            if body is not None:
+                self._book_hold(tenant, body, 0)
+
+    async def usage(self, tenant: TenantId, agents: Sequence[AgentId]) -> list[QuotaUsage]:
+        """What the counters of these agents stand at, over all nodes; of quotas for all together too. The last one is who acts."""
+        now = self._clock.now()
+        known = await self._store.read(lambda tx: rows.quotas(tx, checked_tenant(tenant)))
+        found = [
+            quota_rules.of_limit(quota, limit, owner, 1, now)
+            for quota in known
+            for owner in quota_rules.subjects(quota, agents)
+            for limit in quota.limits
+        ]
+        lanes = [quota_rules.lane(counted, now) for counted in found]
+        keys = [counted.key for counted in found] + [lane.key for lane in lanes if lane is not None]
+        taken = dict(zip(keys, await asyncio.to_thread(self._limits.taken, tenant, keys), strict=True))
+        return [
+            QuotaUsage(
+                quota_id=counted.quota_id, agent=counted.owner, window=counted.window.name, limit=counted.limit,
+                used=taken[counted.key], over=0 if lane is None else taken[lane.key],
+                starts_at=ConsensusTimestamp(counted.period.start), resets_at=ConsensusTimestamp(counted.period.end),
+            )
+            for counted, lane in zip(found, lanes, strict=True)
+        ]  # fmt: skip
+
+    # Between nodes
+
+    def _definitions(self, tenant: TenantId) -> tuple[Definitions, bool]:
+        found = self._known.get(tenant)
+        if found is None:
+            with self._reading:  # a change that comes meanwhile drops what is kept here after
+                lasting = self._store.signals_alive
+                found = self._store.read_now(lambda tx: rows.definitions(tx, tenant))
+                if lasting:
+                    self._known[tenant] = found
+                return found, lasting
+        return found, True
+
+    def _on_changed(self, tenant: str) -> None:
+        with self._reading:
+            self._known.pop(TenantId(tenant), None)
+        self.book.changed(TenantId(tenant))
+        self.upkeep.wake()
+
+    def _on_lost(self) -> None:
+        with self._reading:
+            self._known.clear()
+        self.book.changed()
+
+    def _on_wanted(self, payload: str) -> None:
+        node, tenant, counter = wire.decode(payload, tuple[str, TenantId, str], what="signal")
+        found = None if node == self.book.node else self.book.counters.find(tenant, counter)
+        if found is not None:
+            self.book.surplus.add(found)
+            self.upkeep.wake()
+
+    def _ask_others(self, lacking: list[Counter]) -> None:
+        """Whoever holds some of it unspent gives it back; the next try finds it."""
+        wanted = [wire.encode((self.book.node, c.tenant, c.key)).decode() for c in lacking]
+
+        def ask(tx: Tx) -> None:
+            for payload in wanted:
+                tx.signal(WANTED, payload)
+
+        with suppress(EnablementError):  # a full queue: the next refusal asks again
+            self._store.submit(ask)
+
+    # What is told
+
+    def _tell(self, marks: list[Crossed]) -> None:
+        """Not on the path of the check: the store does it when it comes to it, once for each mark."""
+        now = self._clock.now()
+
+        def tell(tx: Tx) -> None:
+            for mark in marks:
+                if rows.notice_first(tx, mark.counter.tenant, mark.counter.key, mark.mark, now, mark.counter.resets_at):
+                    self._publish(tx, mark, now)
+
+        try:
+            self._store.submit(tell)
+        except EnablementError:
+            for mark in marks:
+                mark.counter.told = 0  # the next draw tries again
+
+    def _publish(self, tx: Tx, mark: Crossed, now: ConsensusTimestamp) -> None:
+        counter = mark.counter
+        percent = 100 if counter.beyond or not counter.limit else mark.mark * 100 // counter.limit
+        notice = QuotaNotice(
+            tenant=counter.tenant, quota_id=counter.quota_id, agent=counter.owner, event_type=mark.event_type,
+            outcome=mark.outcome if counter.beyond or percent >= 100 or mark.outcome is QuotaOutcome.ALLOW_WITH_NOTIFICATION
+            else QuotaOutcome.ALLOW,
+            percent=percent, used=mark.used, limit=counter.limit, window=counter.name,
+            resets_at=ConsensusTimestamp(counter.resets_at), at=now, delegation_chain=mark.chain,
+        )  # fmt: skip
+        event = "QuotaExceeded" if percent >= 100 else "QuotaNearlyUsed"
+        self._note(tx, counter.tenant, "quota.mark", event, mark.chain[-1], counter.quota_id, notice)
+        tx.publish(SUBJECT_NOTICE, wire.encode(notice), tenant=counter.tenant, agent=mark.chain[-1])
+
+    def _note(
+        self, tx: Tx, tenant: TenantId, act: str, event: str, by: AgentId, name: str, what: msgspec.Struct | None
+    ) -> None:
+        tx.record(
+            entry(
+                tenant=tenant, product=ProductId.METERING, agent=by, action=f"metering.{act}", event=event,
+                resource=ResourceId("metering", "quota", name).to_uri(), timestamp=self._clock.now(),
+                metadata=msgspec.Raw(b"{}" if what is None else wire.encode(what)), degraded_clock=self._clock.degraded,
+            )
+        )  # fmt: skip
+
+
+def checked_act(tenant: TenantId, event_type: str) -> None:
+    checked_tenant(tenant)
+    checked_name(event_type, "event_type")
+
+
+def refused(answer: object, event_type: str) -> EnablementError:
+    """A reservation's no, as an error."""
+    if isinstance(answer, RequiresOversight):
+        return OversightRequired(
+            "MT-202", f"{event_type} beyond its quota needs approval under policy {answer.policy_id}", policy_id=answer.policy_id
+        )  # fmt: skip
+    assert isinstance(answer, QuotaDenied)
+    return QuotaExceeded(
+        "MT-429", answer.reason, limit=answer.limit, used=answer.used, retry_after_s=answer.retry_after_s
+    )

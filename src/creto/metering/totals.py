@@ -1,0 +1,205 @@
+"""Running totals: what events of a type came to under a chain in an hour or a day.
+
+A cell counts events and, of each property that is a number, adds it up and keeps the largest. Batches are folded into cells after they
+came; whoever reads adds those that wait. So a total holds what is committed, at any moment, after any crash.
+
+INVARIANT: cells and what waits are together what a count over all events that count gives.
+INVARIANT: neither the order of events nor how they were cut into batches changes a cell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from decimal import Decimal
+from enum import IntEnum
+from typing import Any
+
+import msgspec
+
+from creto.common.timestamps import DAY, HOUR
+from creto.metering.aggregation import Tally
+from creto.metering.event_store import EventRow
+from creto.metering.rounding import precise
+from creto.metering.types import Aggregation, Meter
+
+NUMBER_CHARS_MAX = 40  # as `parse_amount` reads them
+
+_properties = msgspec.json.Decoder(dict[str, str | int | bool])
+
+
+class Grain(IntEnum):
+    HOUR = 0
+    DAY = 1
+
+
+LENGTHS_NS = {Grain.HOUR: HOUR, Grain.DAY: DAY}
+
+
+class Value(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A property: how many events had it as a number, their sum, the largest of them."""
+
+    events: int
+    total: Decimal
+    maximum: Decimal
+
+
+class Cell(msgspec.Struct, frozen=True, array_like=True):
+    events: int = 0
+    values: dict[str, Value] = {}
+
+    @precise
+    def merged(self, other: Cell) -> Cell:
+        values = dict(self.values)
+        for name, value in other.values.items():
+            known = values.get(name)
+            values[name] = (
+                value
+                if known is None
+                else Value(known.events + value.events, known.total + value.total, max(known.maximum, value.maximum))
+            )
+        return Cell(self.events + other.events, values)
+
+
+class CellKey(msgspec.Struct, frozen=True, order=True, gc=False):
+    chain: bytes
+    begins_at: int
+    event_type: str
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """A cell with the instant when the last of its events came or was changed."""
+
+    cell: Cell
+    changed_at: int
+
+    def merged(self, other: Kept) -> Kept:
+        return Kept(self.cell.merged(other.cell), max(self.changed_at, other.changed_at))
+
+
+class Sum:
+    """A cell while it grows."""
+
+    __slots__ = ("changed_at", "events", "values")
+
+    def __init__(self) -> None:
+        self.events = 0
+        self.changed_at = 0
+        self.values: dict[str, list[Any]] = {}
+
+    def add(self, row: EventRow) -> None:
+        self.events += 1
+        self.changed_at = max(self.changed_at, row.changed_at)
+        for name, value in _properties.decode(row.properties).items():
+            number = number_in(value)
+            if number is None:
+                continue
+            known = self.values.get(name)
+            if known is None:
+                self.values[name] = [1, number, number]
+            else:
+                known[0] += 1
+                known[1] += number
+                known[2] = max(known[2], number)
+
+    def kept(self) -> Kept:
+        values = {name: Value(n, Decimal(total), Decimal(top)) for name, (n, total, top) in self.values.items()}
+        return Kept(Cell(self.events, values), self.changed_at)
+
+
+def number_in(value: str | int | bool) -> int | Decimal | None:
+    """A property as meters read numbers; None for what is no number."""
+    if isinstance(value, str):
+        plain = value.removeprefix("-").replace(".", "", 1)
+        if len(value) > NUMBER_CHARS_MAX or not plain.isdecimal() or not plain.isascii():
+            return None
+        return Decimal(value)
+    return None if isinstance(value, bool) else value
+
+
+def beginning(at: int, grain: Grain) -> int:
+    length = LENGTHS_NS[grain]
+    return at // length * length
+
+
+@precise
+def folded(rows: Iterable[EventRow], grain: Grain = Grain.HOUR) -> dict[CellKey, Kept]:
+    """The cells of these events, which all count."""
+    sums: dict[tuple[bytes, int, str], Sum] = {}
+    length = LENGTHS_NS[grain]
+    for row in rows:
+        key = (row.chain, row.happened_at // length * length, row.event_type)
+        found = sums.get(key)
+        if found is None:
+            found = sums[key] = Sum()
+        found.add(row)
+    return {CellKey(*key): total.kept() for key, total in sums.items()}
+
+
+def by_day(hours: Iterable[tuple[CellKey, Kept]]) -> dict[CellKey, Kept]:
+    days: dict[CellKey, Kept] = {}
+    for key, kept in hours:
+        day = CellKey(key.chain, beginning(key.begins_at, Grain.DAY), key.event_type)
+        known = days.get(day)
+        days[day] = kept if known is None else known.merged(kept)
+    return days
+
+
+def tells(meter: Meter) -> bool:
+    """Whether cells hold what a meter reads."""
+    simple = meter.aggregation in (Aggregation.COUNT, Aggregation.SUM, Aggregation.MAX)
+    plain = not (meter.filters or meter.group_by or meter.bucket_ns or meter.carries or meter.prorated)
+    return simple and plain and meter.amount_property is None
+
+
+def tally_of(meter: Meter, cell: Cell) -> Tally | None:
+    """A cell as the meter reads it; None if some of its events lack the property, so that each has to be looked at."""
+    if meter.property is None:
+        return Tally(count=cell.events)
+    value = cell.values.get(meter.property)
+    if cell.events == 0:
+        return Tally()
+    if value is None or value.events != cell.events:
+        return None
+    return Tally(count=cell.events, total=value.total, maximum=value.maximum)
+
+
+class Span(msgspec.Struct, frozen=True):
+    start: int
+    end: int
+
+
+class Cover(msgspec.Struct, frozen=True):
+    """A stretch of time taken apart: whole days, the whole hours beside them, and the rest."""
+
+    days: Span
+    hours: tuple[Span, ...]
+    rest: tuple[Span, ...]
+
+
+def cover(start: int, end: int, finest: int) -> Cover:
+    """`finest`: the length that all inner boundaries are multiples of; cells longer than it would lie in two slices."""
+    hour_start, hour_end = -(-start // HOUR) * HOUR, end // HOUR * HOUR
+    if finest % HOUR or hour_start >= hour_end:
+        return Cover(Span(start, start), (), (Span(start, end),))
+    rest = spans((start, hour_start), (hour_end, end))
+    day_start, day_end = -(-start // DAY) * DAY, end // DAY * DAY
+    if finest % DAY or day_start >= day_end:
+        return Cover(Span(start, start), (Span(hour_start, hour_end),), rest)
+    return Cover(Span(day_start, day_end), spans((hour_start, day_start), (day_end, hour_end)), rest)
+
+
+def spans(*bounds: tuple[int, int]) -> tuple[Span, ...]:
+    return tuple(Span(start, end) for start, end in bounds if start < end)
+
+
+def within(spans: Iterable[Span], at: int) -> bool:
+    return any(span.start <= at < span.end for span in spans)
+
+
+def aligned(bounds: Iterable[int]) -> int:
+    """The longest cell that no boundary cuts: a day, an hour, or nothing."""
+    inner = list(bounds)
+    for length in (DAY, HOUR):
+        if all(bound % length == 0 for bound in inner):
+            return length
+    return 1

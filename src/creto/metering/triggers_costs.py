@@ -1,0 +1,192 @@
+"""What was spent: running totals of each agent with all that acts below it, in rows and in memory.
+
+    costs.add(tx, tenant, events)        # in the transaction that takes the events in
+    costs.total(tenant, agent, BillingPeriod.CURRENT_MONTH, "USD", now)      # memory
+
+INVARIANT: a total in memory is what the rows said when it was read, and everything added since by this process; what another process
+adds makes this one read again.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from creto.common import wire
+from creto.common.ids import AgentId, TenantId, new_id
+from creto.common.limits import COSTS_KEPT_MAX, QUOTA_PRUNED_MAX, STORE_SIGNAL_BYTES_MAX
+from creto.common.timestamps import SECOND, Clock
+from creto.contracts import BillableEvent, BillingPeriod
+from creto.metering.periods import Period
+from creto.metering.triggers import Cost, cost_of, payers, window_of
+from creto.store.types import ReadTx, Store, Tx
+
+ADDED = "metering.costs.added"
+KEPT = (BillingPeriod.CURRENT_HOUR, BillingPeriod.CURRENT_DAY, BillingPeriod.CURRENT_MONTH, BillingPeriod.LIFETIME)
+PENDING_NS = 60 * SECOND  # no transaction takes longer
+OF_MONTHS = (BillingPeriod.CURRENT_QUARTER, BillingPeriod.CURRENT_YEAR)  # these are sums of months
+
+
+class Row(NamedTuple):
+    agent: AgentId
+    currency: str
+    period: BillingPeriod
+    starts_at: int
+    ends_at: int
+    event_type: str
+
+
+class Total(NamedTuple):
+    """Of one agent, period and currency."""
+
+    within: Period
+    by_event_type: dict[str, int]
+    micros: int
+
+
+class Pending(NamedTuple):
+    tenant: TenantId
+    sums: dict[Row, int]
+    at: int
+
+
+class Costs:
+    """`zone` is the time zone in which a tenant's days and months begin."""
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        *,
+        zone: Callable[[TenantId], str] = lambda _: "UTC",
+        cost: Callable[[BillableEvent], Cost | None] = cost_of,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self.zone = zone
+        self.cost = cost
+        self._node = new_id()
+        self._totals: dict[tuple[TenantId, AgentId], dict[tuple[BillingPeriod, str], Total]] = {}
+        self._pending: dict[str, Pending] = {}  # added in a transaction of this process that may not have ended yet
+        self._lock = threading.Lock()
+        store.on_signal(ADDED, self._on_added)
+        store.on_signal_lost(self._forget)
+
+    # Rows
+
+    def add(self, tx: Tx, tenant: TenantId, events: Iterable[BillableEvent], *, sign: int = 1) -> None:
+        """These events count now; with `sign` -1 they do not any more."""
+        sums = self.sums(tenant, events, sign)
+        if not sums:
+            return
+        tx.many(
+            "INSERT INTO metering_cost (tenant, agent, currency, period, starts_at, ends_at, event_type, micros) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?) "
+            "ON CONFLICT (tenant, agent, currency, period, starts_at, event_type) "
+            "DO UPDATE SET micros = metering_cost.micros + excluded.micros",
+            [(tenant, *row, micros) for row, micros in sorted(sums.items())],
+        )
+        batch = new_id()
+        now = self._clock.now()
+        for name in [name for name, one in list(self._pending.items()) if one.at < now - PENDING_NS]:
+            self._pending.pop(name, None)  # rolled back
+        self._pending[batch] = Pending(tenant, sums, now)
+        agents = sorted({row.agent for row in sums})
+        for payload in payloads(self._node, batch, tenant, agents):
+            tx.signal(ADDED, payload)
+
+    def sums(self, tenant: TenantId, events: Iterable[BillableEvent], sign: int) -> dict[Row, int]:
+        found: dict[Row, int] = {}
+        zone = self.zone(tenant)
+        for event in events:
+            cost = self.cost(event)
+            if cost is None or not cost.micros:
+                continue
+            for period in KEPT:
+                within = window_of(period, zone).period(event.timestamp)
+                for agent in payers(event):
+                    row = Row(agent, cost.currency, period, within.start, within.end, event.event_type)
+                    found[row] = found.get(row, 0) + sign * cost.micros
+        return found
+
+    def read(
+        self, tx: ReadTx, tenant: TenantId, agent: AgentId, period: BillingPeriod, currency: str, now: int
+    ) -> Total:
+        """As the rows say."""
+        within = window_of(period, self.zone(tenant)).period(now)
+        kept = BillingPeriod.CURRENT_MONTH if period in OF_MONTHS else period
+        rows = tx.all(
+            "SELECT event_type, SUM(micros) FROM metering_cost WHERE tenant = ? AND agent = ? AND currency = ? "
+            "AND period = ? AND starts_at >= ? AND starts_at < ? GROUP BY event_type",
+            tenant, agent, currency, kept, within.start, within.end,
+        )  # fmt: skip
+        found = {event_type: int(micros) for event_type, micros in rows}
+        return Total(within, found, sum(found.values()))
+
+    def prune(self, tx: Tx, before: int) -> int:
+        """Forget the hours and days that ended before an instant; months and lifetimes stay."""
+        return tx.run(
+            "DELETE FROM metering_cost WHERE (tenant, agent, currency, period, starts_at, event_type) IN "
+            "(SELECT tenant, agent, currency, period, starts_at, event_type FROM metering_cost "
+            "WHERE ends_at < ? AND period IN (?, ?) LIMIT ?)",
+            before, BillingPeriod.CURRENT_HOUR, BillingPeriod.CURRENT_DAY, QUOTA_PRUNED_MAX,
+        )  # fmt: skip
+
+    # Memory
+
+    def total(self, tenant: TenantId, agent: AgentId, period: BillingPeriod, currency: str, now: int) -> Total:
+        try:
+            known = self._totals[tenant, agent][period, currency]
+            if now < known.within.end:
+                return known
+        except KeyError:
+            pass
+        with self._lock:  # an addition that is committed meanwhile is applied after
+            found = self._store.read_now(lambda tx: self.read(tx, tenant, agent, period, currency, now))
+            if self._store.signals_alive and not self._unsure(tenant, agent):
+                if len(self._totals) >= COSTS_KEPT_MAX:
+                    self._totals.pop(next(iter(self._totals)))
+                self._totals.setdefault((tenant, agent), {})[period, currency] = found
+        return found
+
+    def _unsure(self, tenant: TenantId, agent: AgentId) -> bool:
+        """Whether the rows may hold an addition that is still to be applied: then what was read is not kept."""
+        return any(
+            one.tenant == tenant and any(row.agent == agent for row in one.sums) for one in list(self._pending.values())
+        )
+
+    def _on_added(self, payload: str) -> None:
+        node, batch, tenant, agents = wire.decode(payload, tuple[str, str, TenantId, list[AgentId]], what="signal")
+        with self._lock:
+            ours = self._pending.pop(batch, None) if node == self._node else None
+            if ours is not None:
+                self._apply(ours.tenant, ours.sums)
+            else:
+                for agent in agents:
+                    self._totals.pop((tenant, agent), None)
+
+    def _apply(self, tenant: TenantId, sums: dict[Row, int]) -> None:
+        for row, micros in sums.items():
+            known = self._totals.get((tenant, row.agent), {})
+            for (period, currency), total in list(known.items()):
+                counted = BillingPeriod.CURRENT_MONTH if period in OF_MONTHS else period
+                if counted == row.period and currency == row.currency and row.starts_at in total.within:
+                    by_type = {**total.by_event_type}
+                    by_type[row.event_type] = by_type.get(row.event_type, 0) + micros
+                    known[period, currency] = Total(total.within, by_type, total.micros + micros)
+
+    def _forget(self) -> None:
+        with self._lock:
+            self._totals.clear()
+
+
+def payloads(node: str, batch: str, tenant: TenantId, agents: list[AgentId]) -> Iterable[str]:
+    """The agents whose totals changed, in as many signals as it takes."""
+    rest = agents
+    while rest:
+        count = len(rest)
+        while len(text := wire.encode((node, batch, tenant, rest[:count]))) > STORE_SIGNAL_BYTES_MAX:
+            count //= 2
+        yield text.decode()
+        rest = rest[count:]

@@ -1,0 +1,451 @@
+"""Cost triggers: the contract with oversight, and the events that wait for a human.
+
+    triggers = CostTriggers(store, clock, costs, watch, held, signer=layer_signer, layer=layer_agent)
+    triggers.check_cost_threshold(tenant, event, BillingPeriod.CURRENT_MONTH)        # memory: OversightTrigger or None
+
+    def ingest(tx):                                     # ingestion, in its transaction
+        if triggers.consider(tx, tenant, event) is None:
+            ...                                          # it counts: costs.add(tx, tenant, [event])
+
+An event that crosses a threshold which asks is held (`Held.hold`), and `metering.thresholds.exceeded` says so on the bus. Oversight makes a
+request of it and names it (`awaits`); its decision ends the waiting: `finalize_event` when approved, else the event is discarded.
+
+INVARIANT: an event waits at most once, and ends waiting once: finalised or discarded, in the transaction that takes it out of the queue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from typing import Protocol
+
+import msgspec
+
+from creto.common import wire
+from creto.common.envelope import EventEnvelope, Signer
+from creto.common.errors import InvalidInput, NotFound, ProductId, QuotaExceeded, Unauthorized
+from creto.common.ids import AgentId, EventId, RequestId, ResourceId, TenantId, checked_tenant, new_id
+from creto.common.limits import THRESHOLDS_MAX, WAITING_MAX
+from creto.common.money import from_micros
+from creto.common.timestamps import Clock, ConsensusTimestamp
+from creto.contracts import (
+    SUBJECT_THRESHOLD_EXCEEDED,
+    AccumulatedCost,
+    BillableEvent,
+    BillingPeriod,
+    Block,
+    CostBreakdown,
+    CostForecast,
+    CostThreshold,
+    CostThresholdExceededEvent,
+    CostThresholdExceededEventV2,
+    CostThresholdType,
+    DecisionApproved,
+    DecisionDenied,
+    NotifyOnly,
+    OversightDecision,
+    OversightTrigger,
+)
+from creto.metering import anomalies
+from creto.metering import triggers as rules
+from creto.metering.anomalies import Watch
+from creto.metering.quota_store import notice_first
+from creto.metering.triggers import PERIOD_OF, Cost, Exceeded, Threshold
+from creto.metering.triggers_costs import Costs, Total
+from creto.store.entries import entry
+from creto.store.types import Outcome, ReadTx, Store, Tx
+
+CHANGED = "metering.thresholds.changed"
+USD = "USD"
+LAYER = AgentId("metering")
+
+
+class Held(Protocol):
+    """Ingestion → cost triggers: it keeps the rows of events that wait. All are called inside the transaction."""
+
+    def hold(self, tx: Tx, tenant: TenantId, event: BillableEvent) -> None:
+        """Keep it, uncounted."""
+        ...
+
+    def finalize(self, tx: Tx, tenant: TenantId, event_id: EventId) -> None:
+        """It counts from now on, as if it had come in time."""
+        ...
+
+    def discard(self, tx: Tx, tenant: TenantId, event_id: EventId, reason: str) -> None:
+        """It never counts."""
+        ...
+
+
+class Waiting(msgspec.Struct, frozen=True, kw_only=True):
+    """An event that waits, and for what. `request_id` is oversight's, once it has made one."""
+
+    event_id: EventId
+    threshold_id: str
+    waits_since: ConsensusTimestamp
+    exceeded: CostThresholdExceededEventV2
+    request_id: RequestId | None = None
+
+
+class CostTriggers:
+    def __init__(
+        self, store: Store, clock: Clock, costs: Costs, watch: Watch, held: Held, *, signer: Signer | None = None,
+        layer: AgentId = LAYER,
+    ) -> None:  # fmt: skip
+        self._store = store
+        self._clock = clock
+        self.costs = costs
+        self.watch = watch
+        self._held = held
+        self._signer = signer
+        self._layer = layer
+        self._known: dict[TenantId, tuple[Threshold, ...]] = {}
+        store.on_signal(CHANGED, self._on_changed)
+        store.on_signal_lost(self._known.clear)
+
+    # The contract: CostTriggerV1 and V2
+
+    def check_cost_threshold(
+        self, tenant: TenantId, event: BillableEvent, period: BillingPeriod
+    ) -> OversightTrigger | None:
+        """The strictest threshold that the event would cross: those of one transaction, those of this period, and habits."""
+        cost = self._cost(tenant, event)
+        now = event.timestamp
+        found = self._crossed(tenant, event, cost, self.thresholds_now(tenant), self._memory(tenant, now), period)
+        worst = rules.strictest(found)
+        return worst.trigger if worst is not None else self._anomaly(tenant, event, cost)
+
+    def get_accumulated_cost(
+        self, tenant: TenantId, agent: AgentId, period: BillingPeriod, currency: str = USD
+    ) -> AccumulatedCost:
+        """What the agent and all below it have spent."""
+        total = self.costs.total(checked_tenant(tenant), agent, period, currency, self._clock.now())
+        return AccumulatedCost(
+            agent_nhi=agent, period=period, total_cost=from_micros(total.micros), currency=currency,
+            by_event_type={name: from_micros(micros) for name, micros in total.by_event_type.items()},
+        )  # fmt: skip
+
+    def check_multiple_thresholds(
+        self, tenant: TenantId, event: BillableEvent, thresholds: Sequence[CostThreshold]
+    ) -> list[OversightTrigger]:
+        """Of these thresholds, whether or not they are kept, those that the event would cross, in their order."""
+        checked_count(thresholds, "thresholds")
+        cost = self._cost(tenant, event)
+        asked = [Threshold(threshold=threshold) for threshold in thresholds]
+        found = self._crossed(tenant, event, cost, asked, self._memory(tenant, event.timestamp), None)
+        return [one.trigger for one in found]
+
+    def check_batch(
+        self, tenant: TenantId, events: Sequence[BillableEvent], period: BillingPeriod
+    ) -> list[OversightTrigger | None]:
+        """As if they came one after the other; what crosses a threshold that asks or blocks is not spent yet, so it adds nothing to the next."""
+        checked_count(events, "events")
+        spent: dict[tuple[AgentId, BillingPeriod, str], int] = {}
+        answers: list[OversightTrigger | None] = []
+        known = self.thresholds_now(tenant)
+        for event in events:
+            cost = self._cost(tenant, event)
+            memory = self._memory(tenant, event.timestamp)
+
+            def total(agent: AgentId, of: BillingPeriod, currency: str, memory: Lookup = memory) -> int:
+                return memory(agent, of, currency) + spent.get((agent, of, currency), 0)
+
+            worst = rules.strictest(self._crossed(tenant, event, cost, known, total, period))
+            answers.append(worst.trigger if worst is not None else self._anomaly(tenant, event, cost))
+            stays = worst is None or isinstance(worst.rule.threshold.action, NotifyOnly)
+            if cost is not None and stays:
+                for agent in rules.payers(event):
+                    for of in PERIOD_OF.values():
+                        key = (agent, of, cost.currency)
+                        spent[key] = spent.get(key, 0) + cost.micros
+        return answers
+
+    # Thresholds
+
+    async def put_threshold(self, tenant: TenantId, threshold: Threshold, *, by: AgentId) -> Threshold:
+        name = threshold.threshold.threshold_id
+
+        def put(tx: Tx) -> None:
+            known = read_thresholds(tx, checked_tenant(tenant))
+            if len(known) >= THRESHOLDS_MAX and name not in {one.threshold.threshold_id for one in known}:
+                raise InvalidInput.of("threshold_id", got=name, expected=f"at most {THRESHOLDS_MAX}", code="MT-400")
+            tx.run(
+                "INSERT INTO metering_threshold (tenant, threshold_id, body) VALUES (?, ?, ?) "
+                "ON CONFLICT (tenant, threshold_id) DO UPDATE SET body = excluded.body",
+                tenant, name, wire.encode(threshold),
+            )  # fmt: skip
+            self._note(tx, tenant, "threshold.set", "CostThresholdSet", by, name, threshold)
+            tx.signal(CHANGED, tenant)
+
+        await self._store.write(put)
+        return threshold
+
+    async def delete_threshold(self, tenant: TenantId, threshold_id: str, *, by: AgentId) -> None:
+        def delete(tx: Tx) -> None:
+            sql = "DELETE FROM metering_threshold WHERE tenant = ? AND threshold_id = ?"
+            if not tx.run(sql, checked_tenant(tenant), threshold_id):
+                raise NotFound("MT-404", f"threshold {threshold_id} does not exist")
+            self._note(tx, tenant, "threshold.deleted", "CostThresholdDeleted", by, threshold_id, None)
+            tx.signal(CHANGED, tenant)
+
+        await self._store.write(delete)
+
+    async def thresholds(self, tenant: TenantId) -> list[Threshold]:
+        return list(await self._store.read(lambda tx: read_thresholds(tx, checked_tenant(tenant))))
+
+    def thresholds_now(self, tenant: TenantId) -> tuple[Threshold, ...]:
+        found = self._known.get(tenant)
+        if found is None:
+            alive = self._store.signals_alive
+            found = self._store.read_now(lambda tx: read_thresholds(tx, checked_tenant(tenant)))
+            if alive:
+                self._known[tenant] = found
+        return found
+
+    def _on_changed(self, tenant: str) -> None:
+        self._known.pop(TenantId(tenant), None)
+
+    # Events that wait
+
+    def consider(self, tx: Tx, tenant: TenantId, event: BillableEvent) -> OversightTrigger | None:
+        """Decide about an event in the transaction that takes it in, by the rows themselves.
+
+        None: it counts; whoever only wants to know has been told. A trigger: it is held until oversight has decided. A threshold that
+        blocks raises QuotaExceeded (MT-429).
+        """
+        cost = self._cost(tenant, event)
+        known = read_thresholds(tx, tenant)
+        now = event.timestamp
+
+        def total(agent: AgentId, period: BillingPeriod, currency: str) -> int:
+            return self.costs.read(tx, tenant, agent, period, currency, now).micros
+
+        if known and cost is not None:
+            tx.lock(
+                f"metering.cost/{tenant}/{event.delegation_chain[0] if event.delegation_chain else event.agent_nhi}"
+            )
+        found = self._crossed(tenant, event, cost, known, total, None)
+        for one in found:
+            if isinstance(one.rule.threshold.action, NotifyOnly):
+                self._tell_once(tx, tenant, event, one)
+        worst = rules.strictest(found)
+        if worst is None or isinstance(worst.rule.threshold.action, NotifyOnly):
+            return None
+        if isinstance(worst.rule.threshold.action, Block):
+            raise QuotaExceeded(
+                "MT-429", f"the cost of {event.event_type} is beyond the limit {worst.rule.threshold.threshold_id}",
+                limit=rules.micros_of(worst.trigger.threshold), used=rules.micros_of(worst.trigger.current_cost),
+            )  # fmt: skip
+        self._hold(tx, tenant, event, worst)
+        return worst.trigger
+
+    def _hold(self, tx: Tx, tenant: TenantId, event: BillableEvent, crossed: Exceeded) -> None:
+        waits: int = tx.value("SELECT COUNT(*) FROM metering_waiting WHERE tenant = ?", tenant)
+        if waits >= WAITING_MAX:
+            raise QuotaExceeded("MT-429", f"{waits} events wait for a decision already", limit=WAITING_MAX, used=waits)
+        exceeded = self._exceeded(tx, tenant, event, crossed)
+        threshold_id = crossed.rule.threshold.threshold_id
+        tx.run(
+            "INSERT INTO metering_waiting (tenant, event_id, threshold_id, request_id, waits_since, body) "
+            "VALUES (?, ?, ?, NULL, ?, ?)",
+            tenant, event.event_id, threshold_id, exceeded.timestamp, wire.encode(exceeded),
+        )  # fmt: skip
+        self._held.hold(tx, tenant, event)
+        self._publish(tx, tenant, exceeded)
+        self._note(
+            tx, tenant, "event.held", "CostThresholdExceeded", event.agent_nhi, threshold_id, exceeded, Outcome.PENDING
+        )
+
+    def _tell_once(self, tx: Tx, tenant: TenantId, event: BillableEvent, crossed: Exceeded) -> None:
+        """Once in a period; of single transactions each."""
+        threshold = crossed.rule.threshold
+        whose = rules.concerns(crossed.rule, event)
+        name = f"threshold/{threshold.threshold_id}/{whose}/{event.event_id}"
+        ends_at = self._clock.now()
+        if threshold.threshold_type is not CostThresholdType.PER_TRANSACTION:
+            window = rules.window_of(PERIOD_OF[threshold.threshold_type], self.costs.zone(tenant)).period(
+                event.timestamp
+            )
+            name, ends_at = f"threshold/{threshold.threshold_id}/{whose}/{window.start}", ConsensusTimestamp(window.end)
+        if notice_first(tx, tenant, name, 100, self._clock.now(), ends_at):
+            exceeded = self._exceeded(tx, tenant, event, crossed)
+            self._publish(tx, tenant, exceeded)
+            self._note(
+                tx,
+                tenant,
+                "threshold.passed",
+                "CostThresholdExceeded",
+                event.agent_nhi,
+                threshold.threshold_id,
+                exceeded,
+            )
+
+    async def awaits(self, tenant: TenantId, event_id: EventId, request_id: RequestId) -> None:
+        """Oversight has made a request of it: its decision is the event's."""
+
+        def bind(tx: Tx) -> None:
+            if not tx.run(
+                "UPDATE metering_waiting SET request_id = ? WHERE tenant = ? AND event_id = ?",
+                request_id, checked_tenant(tenant), event_id,
+            ):  # fmt: skip
+                raise NotFound("MT-404", f"event {event_id} does not wait")
+
+        await self._store.write(bind)
+
+    async def on_decision(self, tenant: TenantId, request_id: RequestId, decision: OversightDecision) -> bool:
+        """`oversight.decisions`: whether it was about an event that waited. An escalation decides nothing yet."""
+        sql = "SELECT event_id FROM metering_waiting WHERE tenant = ? AND request_id = ?"
+        event_id = await self._store.read(lambda tx: tx.value(sql, checked_tenant(tenant), request_id))
+        if event_id is None:
+            return False
+        if isinstance(decision, DecisionApproved):
+            return await self.finalize_event(tenant, event_id)
+        if isinstance(decision, DecisionDenied):
+            return await self.discard_event(tenant, event_id, decision.reason)
+        return True
+
+    async def finalize_event(self, tenant: TenantId, event_id: EventId) -> bool:
+        """It was approved: it counts. False if it did not wait any more."""
+        return await self._end(tenant, event_id, lambda tx: self._held.finalize(tx, tenant, event_id), "finalized")
+
+    async def discard_event(self, tenant: TenantId, event_id: EventId, reason: str) -> bool:
+        """It was denied, or nobody decided in time."""
+        return await self._end(
+            tenant, event_id, lambda tx: self._held.discard(tx, tenant, event_id, reason), "discarded"
+        )
+
+    async def _end(self, tenant: TenantId, event_id: EventId, act: Callable[[Tx], None], how: str) -> bool:
+        def end(tx: Tx) -> bool:
+            body = tx.value(
+                "DELETE FROM metering_waiting WHERE tenant = ? AND event_id = ? RETURNING body", checked_tenant(tenant), event_id
+            )  # fmt: skip
+            if body is None:
+                return False
+            exceeded = wire.decode(body, CostThresholdExceededEventV2, what="waiting event")
+            act(tx)
+            outcome = Outcome.SUCCESS if how == "finalized" else Outcome.DENIED
+            self._note(
+                tx, tenant, f"event.{how}", f"Event{how.capitalize()}", exceeded.agent_nhi, event_id, None, outcome
+            )
+            return True
+
+        return await self._store.write(end)
+
+    async def waiting(self, tenant: TenantId, limit: int = 100) -> list[Waiting]:
+        """Those that wait, the longest first."""
+        rows = await self._store.read(
+            lambda tx: tx.all(
+                "SELECT event_id, threshold_id, request_id, waits_since, body FROM metering_waiting WHERE tenant = ? "
+                "ORDER BY waits_since LIMIT ?",
+                checked_tenant(tenant), limit,
+            )
+        )  # fmt: skip
+        return [
+            Waiting(
+                event_id=event_id, threshold_id=threshold_id, request_id=request_id, waits_since=since,
+                exceeded=wire.decode(body, CostThresholdExceededEventV2, what="waiting event"),
+            )
+            for event_id, threshold_id, request_id, since, body in rows
+        ]  # fmt: skip
+
+    # Inside
+
+    def _cost(self, tenant: TenantId, event: BillableEvent) -> Cost | None:
+        if event.tenant != tenant:
+            raise Unauthorized("MT-403", f"the event is of tenant {event.tenant}", got=event.tenant, expected=tenant)
+        return self.costs.cost(event)
+
+    def _memory(self, tenant: TenantId, now: int) -> Lookup:
+        return lambda agent, period, currency: self.costs.total(tenant, agent, period, currency, now).micros
+
+    def _crossed(
+        self, tenant: TenantId, event: BillableEvent, cost: Cost | None, known: Sequence[Threshold], total: Lookup,
+        period: BillingPeriod | None,
+    ) -> list[Exceeded]:  # fmt: skip
+        """Those of one transaction and those of the period, of all periods where none is named."""
+        found: list[Exceeded] = []
+        if cost is None:
+            return found
+        for rule in known:
+            whose = rules.concerns(rule, event)
+            of = PERIOD_OF.get(rule.threshold.threshold_type)
+            if whose is None or (of is not None and period is not None and of is not period):
+                continue
+            spent = 0 if of is None else total(whose, of, cost.currency)
+            trigger = rules.exceeded(rule, cost, spent)
+            if trigger is not None:
+                found.append(Exceeded(rule, trigger))
+        return found
+
+    def _anomaly(self, tenant: TenantId, event: BillableEvent, cost: Cost | None) -> OversightTrigger | None:
+        alarm = self.watch.alarm(tenant, event.agent_nhi, event.timestamp)
+        if alarm is None:
+            return None
+        reason = anomalies.reason(alarm)
+        currency = USD if cost is None else cost.currency
+        return OversightTrigger(
+            policy_id=rules.ANOMALY_POLICY, reason=reason, threshold=reason.expected_rate, currency=currency,
+            current_cost=Decimal(0) if cost is None else from_micros(cost.micros),
+        )  # fmt: skip
+
+    def _exceeded(
+        self, tx: ReadTx, tenant: TenantId, event: BillableEvent, crossed: Exceeded
+    ) -> CostThresholdExceededEventV2:
+        threshold = crossed.rule.threshold
+        period = PERIOD_OF.get(threshold.threshold_type, BillingPeriod.CURRENT_MONTH)
+        whose = rules.concerns(crossed.rule, event) or event.agent_nhi
+        now = self._clock.now()
+        total = self.costs.read(tx, tenant, whose, period, threshold.currency, event.timestamp)
+        return CostThresholdExceededEventV2(
+            event_id=EventId(new_id("evt-")), agent_nhi=event.agent_nhi, delegation_chain=event.delegation_chain,
+            triggering_event=event, threshold=threshold, current_cost=crossed.trigger.current_cost, period=period, timestamp=now,
+            cost_breakdown=CostBreakdown(
+                by_event_type={name: from_micros(micros) for name, micros in total.by_event_type.items()},
+                by_agent={whose: from_micros(total.micros)},
+            ),
+            forecast=forecast(total, rules.micros_of(crossed.trigger.current_cost), event.timestamp),
+        )  # fmt: skip
+
+    def _publish(self, tx: Tx, tenant: TenantId, exceeded: CostThresholdExceededEvent) -> None:
+        envelope = EventEnvelope(
+            event_type=SUBJECT_THRESHOLD_EXCEEDED, event_id=exceeded.event_id, tenant=tenant, agent_nhi=self._layer,
+            delegation_chain=(self._layer,), timestamp=exceeded.timestamp, payload=exceeded,
+        )  # fmt: skip
+        signed = envelope if self._signer is None else envelope.signed(self._signer)
+        tx.publish(SUBJECT_THRESHOLD_EXCEEDED, wire.encode(signed), tenant=tenant, agent=exceeded.agent_nhi)
+
+    def _note(
+        self, tx: Tx, tenant: TenantId, act: str, event: str, by: AgentId, name: str, what: msgspec.Struct | None,
+        outcome: Outcome = Outcome.SUCCESS,
+    ) -> None:  # fmt: skip
+        kind = "event" if act in ("event.finalized", "event.discarded") else "threshold"
+        tx.record(
+            entry(
+                tenant=tenant, product=ProductId.METERING, agent=by, action=f"metering.{act}", event=event, outcome=outcome,
+                resource=ResourceId("metering", kind, name).to_uri(), timestamp=self._clock.now(),
+                metadata=msgspec.Raw(b"{}" if what is None else wire.encode(what)), degraded_clock=self._clock.degraded,
+            )
+        )  # fmt: skip
+
+
+Lookup = Callable[[AgentId, BillingPeriod, str], int]
+
+
+def read_thresholds(tx: ReadTx, tenant: TenantId) -> tuple[Threshold, ...]:
+    rows = tx.all("SELECT body FROM metering_threshold WHERE tenant = ? ORDER BY threshold_id", tenant)
+    return tuple(wire.decode(body, Threshold, what="threshold") for (body,) in rows)
+
+
+def forecast(total: Total, micros: int, now: int) -> CostForecast | None:
+    """What the period will have cost if it goes on like this; surer the more of it is over."""
+    gone, whole = now - total.within.start, total.within.length_ns
+    if gone <= 0 or total.within.start == 0:  # a lifetime has no end
+        return None
+    return CostForecast(
+        projected_cost=from_micros(micros * whole // gone), period_ends_at=ConsensusTimestamp(total.within.end),
+        confidence=(Decimal(gone) / Decimal(whole)).quantize(Decimal("0.01")),
+    )  # fmt: skip
+
+
+def checked_count(items: Sequence[object], field: str) -> None:
+    if len(items) > THRESHOLDS_MAX:
+        raise InvalidInput.of(field, got=len(items), expected=f"at most {THRESHOLDS_MAX}", code="MT-400")

@@ -1,0 +1,313 @@
+"""Quotas over every engine and place of the shared limit: never more than the limit, whatever happens at once."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from creto.common.errors import NotFound, OversightRequired, QuotaExceeded
+from creto.common.ids import AgentId, TenantId
+from creto.common.timestamps import DAY, HOUR, SECOND
+from creto.metering import Ask, Limit, Quota, Quotas, Rate, RedisLimits, StoreLimits, Window, WindowUnit
+from creto.metering.leases import GivenBack, SharedLimits, Wish
+from creto.metering.quota import Taken
+from creto.platform.consensus.testing import ManualClock
+from creto.store import Store
+from creto.store.types import Position
+from tests.contract.processes import line, python_module, say
+from tests.contract.stores import MakeStore
+from tests.limits import LocalLimits
+
+TENANT, AGENT, HUMAN = TenantId("acme"), AgentId("spender"), AgentId("ann")
+PARTS = ("creto.store", "creto.platform.consensus", "creto.metering")
+DOLLAR, CALL = 1_000_000, 300_000
+CAP = Quota(quota_id="spend", limits=(Limit(DOLLAR, Window(WindowUnit.LIFETIME)),))
+FAR = 1 << 62
+
+
+@pytest.fixture(params=["store", "redis"])
+def redis(request: pytest.FixtureRequest) -> str | None:
+    return str(request.getfixturevalue("redis_url")) if request.param == "redis" else None
+
+
+class Nodes:
+    """As many nodes as the test likes, over one shared limit."""
+
+    def __init__(self, make_store: MakeStore, redis: str | None, name: str) -> None:
+        self.clock = ManualClock(time.time_ns() // DAY * DAY)  # Redis forgets what is over by its own clock
+        self.open = ExitStack()
+        self._make_store, self._redis, self._name = make_store, redis, name
+        self.stores: list[Store] = []
+
+    def limits(self) -> SharedLimits | None:
+        if self._redis is None:
+            return None
+        limits = RedisLimits(self._redis, prefix=self._name)
+        self.open.callback(limits.close)
+        return limits
+
+    def node(self, folder: Path | None = None) -> Quotas:
+        store = self._make_store(parts=PARTS)
+        self.stores.append(store)
+        quotas = Quotas(store, self.clock, limits=self.limits(), folder=folder)
+        self.open.callback(quotas.close)
+        return quotas
+
+
+@pytest.fixture
+def nodes(make_store: MakeStore, redis: str | None, tmp_path: Path) -> Iterator[Nodes]:
+    made = Nodes(make_store, redis, tmp_path.name)
+    with made.open:
+        yield made
+
+
+def passes(quotas: Quotas, amount: int = CALL, agent: AgentId = AGENT) -> bool:
+    held = quotas.book.reserve(TENANT, agent, None, "inference.call", "model", amount)
+    if isinstance(held, Taken):
+        quotas.book.settle(held)
+    return isinstance(held, Taken)
+
+
+async def test_five_hundred_threads_spend_three_times(nodes: Nodes) -> None:
+    quotas = nodes.node()
+    await quotas.put_quota(TENANT, CAP, by=HUMAN)
+
+    def spent() -> int:
+        with ThreadPoolExecutor(500) as pool:
+            return sum(pool.map(lambda _: passes(quotas), range(500)))
+
+    assert await asyncio.to_thread(spent) == 3
+
+
+async def test_five_hundred_tasks_spend_three_times(nodes: Nodes) -> None:
+    quotas = nodes.node()
+    await quotas.put_quota(TENANT, CAP, by=HUMAN)
+
+    async def call() -> bool:
+        try:
+            hold = await quotas.reserve(TENANT, AGENT, "inference.call", CALL)
+        except QuotaExceeded:
+            return False
+        await quotas.settle(TENANT, hold.reservation_id)
+        return True
+
+    assert sum(await asyncio.gather(*(call() for _ in range(500)))) == 3
+
+
+async def test_four_processes_spend_three_times(
+    nodes: Nodes, store_url: str, redis: str | None, tmp_path: Path
+) -> None:
+    quotas = nodes.node()
+    tenant_of_the_module = Quota(quota_id=f"spend-{tmp_path.name}", limits=CAP.limits)
+    await quotas.put_quota(TENANT, tenant_of_the_module, by=HUMAN)
+    with ExitStack() as processes:
+        children = [
+            processes.enter_context(
+                python_module(
+                    "tests.contract.quota_node", store_url, redis or "-", str(tmp_path / "q"), "125", str(CALL)
+                )
+            )
+            for _ in range(4)
+        ]
+        for child in children:
+            assert await asyncio.to_thread(line, child) == "ready"
+        for child in children:
+            say(child, "go")
+        passed = [int(await asyncio.to_thread(line, child)) for child in children]
+        for child in children:
+            say(child, "end")
+            await asyncio.to_thread(child.wait, 30)
+
+    assert sum(passed) == 3
+
+
+async def test_what_a_node_gives_back_another_spends(nodes: Nodes) -> None:
+    one, other = nodes.node(), nodes.node()
+    await one.put_quota(TENANT, Quota(quota_id="q", limits=(Limit(100, Window(WindowUnit.DAY)),)), by=HUMAN)
+    assert passes(one, 1)  # and it holds six more
+
+    assert sum(passes(other, 1) for _ in range(200)) == 100 - 7
+    await nodes.stores[1].settled(5)
+    await asyncio.to_thread(one.upkeep.once, nodes.clock.now())  # it was asked for the rest
+    nodes.clock.advance(SECOND)
+    assert sum(passes(other, 1) for _ in range(200)) == 6
+    assert not passes(one, 1)
+
+
+async def test_a_window_that_ends_gives_the_whole_limit_again(nodes: Nodes) -> None:
+    quotas = nodes.node()
+    await quotas.put_quota(TENANT, Quota(quota_id="q", limits=(Limit(2, Window(WindowUnit.DAY)),)), by=HUMAN)
+    assert [passes(quotas, 1) for _ in range(3)] == [True, True, False]
+
+    nodes.clock.advance(DAY)
+
+    assert [passes(quotas, 1) for _ in range(3)] == [True, True, False]
+    quotas.upkeep.once(nodes.clock.now())
+    assert len(quotas.book.counters) == 1
+
+
+async def test_a_raised_limit_holds_everywhere_at_once(nodes: Nodes) -> None:
+    one, other = nodes.node(), nodes.node()
+    window = Window(WindowUnit.MONTH)
+    await one.put_quota(TENANT, Quota(quota_id="q", limits=(Limit(2, window),)), by=HUMAN)
+    assert [passes(other, 1) for _ in range(3)] == [True, True, False]
+
+    await one.set_limit(TENANT, "q", window, 3, by=HUMAN)
+    await nodes.stores[0].settled(5)
+
+    assert [passes(other, 1) for _ in range(2)] == [True, False]
+    (usage,) = await one.usage(TENANT, [AGENT])
+    assert (usage.used, usage.limit, usage.agent) == (3, 3, AGENT)
+
+
+async def test_any_node_settles_what_another_reserved(nodes: Nodes) -> None:
+    one, other = nodes.node(), nodes.node()
+    await one.put_quota(TENANT, CAP, by=HUMAN)
+
+    hold = await one.reserve(TENANT, AGENT, "inference.call", 900_000)
+    with pytest.raises(QuotaExceeded) as refused:
+        await other.reserve(TENANT, AGENT, "inference.call", CALL)
+    assert (refused.value.code, refused.value.limit, refused.value.used) == ("MT-429", DOLLAR, 900_000)
+
+    await other.settle(TENANT, hold.reservation_id, 100_000)
+    with pytest.raises(NotFound):
+        await one.settle(TENANT, hold.reservation_id, 100_000)
+    nodes.clock.advance(SECOND)
+    assert [passes(other), passes(one), passes(other), passes(one)] == [True, True, True, False]
+
+
+async def test_what_nobody_settles_expires(nodes: Nodes) -> None:
+    quotas = nodes.node()
+    await quotas.put_quota(TENANT, CAP, by=HUMAN)
+    hold = await quotas.reserve(TENANT, AGENT, "inference.call", DOLLAR, ttl_s=60)
+    assert not passes(quotas)
+
+    nodes.clock.advance(61 * SECOND)
+    await asyncio.to_thread(quotas.upkeep.once, nodes.clock.now())
+
+    assert passes(quotas)
+    with pytest.raises(NotFound):
+        await quotas.release(TENANT, hold.reservation_id)
+
+
+async def test_who_must_ask_is_told_by_which_policy(nodes: Nodes) -> None:
+    quotas = nodes.node()
+    asking = Quota(quota_id="q", limits=(Limit(0, Window(WindowUnit.DAY)),), overflow=Ask(policy_id="cfo"))  # type: ignore[arg-type]
+    await quotas.put_quota(TENANT, asking, by=HUMAN)
+    with pytest.raises(OversightRequired) as asked:
+        await quotas.reserve(TENANT, AGENT, "inference.call", 1)
+    assert (asked.value.code, asked.value.policy_id) == ("MT-202", "cfo")
+    assert (await quotas.reserve(TENANT, AGENT, "inference.call", 1, approved=True)).outcome == "allow"
+
+
+async def test_each_mark_is_told_of_once(nodes: Nodes) -> None:
+    one, other = nodes.node(), nodes.node()
+    await one.put_quota(TENANT, Quota(quota_id="q", limits=(Limit(100, Window(WindowUnit.DAY)),)), by=HUMAN)
+
+    for _ in range(60):
+        passes(one, 1)
+        passes(other, 1)
+        one.upkeep.once(nodes.clock.now())
+        other.upkeep.once(nodes.clock.now())
+        nodes.clock.advance(SECOND)
+
+    def notices(tx: Any) -> list[str]:
+        return [row.subject for row in tx.outbox_tail(Position(), 1_000) if row.subject == "metering.quotas.notices"]
+
+    await one.put_rate(TENANT, Rate(counts="x", micros=1), by=HUMAN)  # behind all that was told
+    await other.put_rate(TENANT, Rate(counts="x", micros=1), by=HUMAN)
+    while len(found := await nodes.stores[0].read(notices)) < 2:
+        await asyncio.sleep(0)
+    assert len(found) == 2
+
+
+async def test_a_node_that_closes_leaves_only_what_it_spent(nodes: Nodes, tmp_path: Path) -> None:
+    one, other = nodes.node(tmp_path / "q"), nodes.node(tmp_path / "q")
+    await one.put_quota(TENANT, Quota(quota_id="q", limits=(Limit(1_000, Window(WindowUnit.DAY)),)), by=HUMAN)
+    assert passes(one, 1)
+    one.close()
+
+    (usage,) = await other.usage(TENANT, [AGENT])
+    assert usage.used == 1
+    assert len(list((tmp_path / "q").glob("*.quota"))) == 1
+
+
+@pytest.fixture(params=["sqlite", "postgres", "redis", "local"])
+def shared(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SharedLimits]:
+    """What the interface promises, of every place that keeps it, that of the tests too."""
+    from creto.store import open_store
+
+    if request.param == "local":
+        yield LocalLimits()
+    elif request.param == "redis":
+        limits = RedisLimits(request.getfixturevalue("redis_url"), prefix=tmp_path.name)
+        yield limits
+        limits.close()
+    else:
+        url = f"sqlite:///{tmp_path}/x.db" if request.param == "sqlite" else request.getfixturevalue("postgres_url")
+        store = open_store(url, parts=PARTS)
+        yield StoreLimits(store)
+        store.close()
+
+
+def drawn(
+    shared: SharedLimits, need: int, *, node: str = "one", limit: int = 100, counter: str = "c", **more: Any
+) -> int:
+    (answer,) = shared.draw(node, [Wish(TENANT, counter, 0, need, limit, FAR, **more)])
+    return answer.granted
+
+
+def test_a_draw_is_never_beyond_the_limit_but_for_what_was_spent(shared: SharedLimits) -> None:
+    assert drawn(shared, 60, node="one") == 60
+    assert drawn(shared, 60, node="other") == 0
+    assert drawn(shared, 40, node="other") == 40
+    assert drawn(shared, 1) == 0
+    assert drawn(shared, 5, force=True) == 5
+    assert shared.taken(TENANT, ["c", "unknown"]) == [105, 0]
+
+
+def test_a_draw_stops_before_a_mark(shared: SharedLimits) -> None:
+    assert drawn(shared, 1, limit=1_000, marks=(5,)) == 4
+    assert drawn(shared, 1, limit=1_000, marks=(5,)) > 1
+
+
+def test_nothing_is_given_back_that_was_not_drawn(shared: SharedLimits) -> None:
+    assert drawn(shared, 60) == 60
+    shared.give_back("other", [GivenBack(TENANT, "c", 10)])
+    shared.give_back("one", [GivenBack(TENANT, "c", 70)])
+    assert shared.taken(TENANT, ["c"]) == [60]
+    shared.give_back("one", [GivenBack(TENANT, "c", 10, last=True)])
+    shared.give_back("one", [GivenBack(TENANT, "c", 10)])
+    assert shared.taken(TENANT, ["c"]) == [50]
+
+
+def test_a_dead_nodes_rest_comes_back_once(shared: SharedLimits) -> None:
+    shared.draw("one", [Wish(TENANT, "a", 0, 60, 100, FAR), Wish(TENANT, "b", 1, 60, 100, FAR)])
+    rooms = {0: 10, 1: -3}
+    assert shared.reclaim("one", rooms.__getitem__) == 7
+    assert shared.taken(TENANT, ["a", "b"]) == [50, 63]
+    assert shared.reclaim("one", rooms.__getitem__) == 0
+    assert shared.taken(TENANT, ["a", "b"]) == [50, 63]
+
+
+def test_great_amounts_stay_exact(shared: SharedLimits) -> None:
+    great = (1 << 62) + 1
+    assert drawn(shared, great, limit=great + 1) == great
+    assert drawn(shared, 1, limit=great + 1) == 1
+    assert drawn(shared, 1, limit=great + 1) == 0
+    shared.give_back("one", [GivenBack(TENANT, "c", 1)])
+    assert shared.taken(TENANT, ["c"]) == [great]
+
+
+def test_counters_of_old_windows_are_forgotten(make_store: MakeStore) -> None:
+    limits = StoreLimits(make_store(parts=PARTS))
+    limits.draw("one", [Wish(TENANT, "old", 0, 5, 10, HOUR), Wish(TENANT, "new", 1, 5, 10, 100 * DAY)])
+    assert limits.prune(3 * DAY) == 1
+    assert limits.taken(TENANT, ["old", "new"]) == [0, 5]
