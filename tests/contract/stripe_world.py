@@ -14,7 +14,7 @@ from creto.common.timestamps import HOUR, SECOND
 from creto.connectors.stripe import Payer, Receipts, Stripe
 from creto.connectors.stripe import store as rows
 from creto.connectors.stripe.errors import is_away
-from creto.connectors.stripe.service import DURABLE
+from creto.connectors.stripe.service import DURABLE, READS
 from creto.metering import Billing, Invoice, Terms
 from creto.platform.consensus.testing import ManualClock
 from creto.store.types import Store
@@ -74,8 +74,8 @@ class Business:
     async def messages(self) -> list[Message]:
         """What metering published since the last time, in order."""
         found: list[Message] = []
-        for pattern, durable in (("metering.payer.*", "payers"), ("metering.invoice.*", "invoices")):
-            subscription = await self.bus.subscribe(pattern, durable)
+        for durable, pattern in READS.items():
+            subscription = await self.bus.subscribe(pattern, f"seen-{durable}")
             got = await subscription.fetch(200)
             await subscription.ack(*got)
             await subscription.close()

@@ -22,7 +22,8 @@ from creto.common.timestamps import DAY, HOUR, SECOND
 from creto.connectors.stripe import Kind, Outcome, Payer, PaymentStatus, Receipts, State, Stripe, StripeId
 from creto.connectors.stripe import store as rows
 from creto.connectors.stripe.errors import StripeAway, StripeRefused
-from creto.metering import InvoiceStatus, NewGrant
+from creto.metering import InvoiceStatus, NewGrant, TopUp
+from creto.metering.wallets import PurchaseState, RuleId, TopUpRule
 from creto.platform.consensus.testing import ManualClock
 from creto.store.types import Store
 from tests.contract.buses import eventually
@@ -193,6 +194,45 @@ async def test_a_credit_note_over_an_open_invoice_lessens_it_and_can_be_voided(b
     await business.billing.void_invoice(TENANT, note.invoice_id, by=HUMAN)
     await business.work()
     assert (theirs["amount_remaining"], the_only(business.there.books.credit_notes)["status"]) == (15_720, "void")
+
+
+# Credits
+
+
+async def test_credits_that_a_top_up_asks_for_are_granted_once_they_are_paid(business: Business) -> None:
+    await business.stripe.set_payer(TENANT, AGENT, MAIL, by=HUMAN)
+    rule = TopUpRule(rule_id=RuleId("r"), agent=AGENT, currency="USD", top_up=TopUp(below=D(5), amount=D(50)))
+    await business.billing.set_top_up(TENANT, rule, by=HUMAN)
+    messages = await business.messages()
+    await business.work(messages)
+    await business.work(messages)
+    books = business.there.books
+    theirs = the_only(books.invoices)
+    assert (theirs["status"], theirs["total"], theirs["number"][-5:]) == ("open", 5_000, "-0001")
+    (asked,) = await business.billing.purchases(TENANT)
+
+    books.pay(theirs["id"])
+    assert await receive(business, books.events[-1]) is Outcome.APPLIED
+    paying = await business.messages()
+    await business.work(paying)
+    await business.work(paying)
+    payment = await business.stripe.payment(TENANT, asked.purchase_id)
+    assert payment is not None
+    assert (payment.status, payment.paid) == (PaymentStatus.PAID, D(50))
+    assert (await business.billing.wallet(TENANT, AGENT, "USD")).usable == D(50)
+
+
+async def test_credits_that_nobody_pays_for_are_not_granted(business: Business) -> None:
+    await business.stripe.set_payer(TENANT, AGENT, MAIL, by=HUMAN)
+    rule = TopUpRule(rule_id=RuleId("r"), agent=AGENT, currency="USD", top_up=TopUp(below=D(5), amount=D(50)))
+    await business.billing.set_top_up(TENANT, rule, by=HUMAN)
+    await business.work()
+    books = business.there.books
+    books.mark_uncollectible(the_only(books.invoices)["id"])
+    await receive(business, books.events[-1])
+    await business.work()
+    (asked,) = await business.billing.purchases(TENANT)
+    assert (asked.state, (await business.billing.wallet(TENANT, AGENT, "USD")).usable) == (PurchaseState.FAILED, D(0))
 
 
 # What goes wrong
@@ -493,6 +533,11 @@ async def collected(business: Business) -> Any:
     return ours
 
 
+def finalized(business: Business) -> Any:
+    """The event of that."""
+    return [one for one in business.there.books.events if one["type"] == "invoice.finalized"][-1]
+
+
 async def receive(business: Business, event: Any, **how: Any) -> Outcome:
     headers, body = business.there.webhook(event, **how)
     return (await business.receipts.receive(headers, body)).outcome
@@ -540,7 +585,7 @@ async def test_the_order_of_webhooks_does_not_matter(business: Business) -> None
 
 async def test_what_is_not_stripes_is_not_believed(business: Business) -> None:
     await collected(business)
-    event = business.there.books.events[-1]
+    event = finalized(business)
     headers, body = business.there.webhook(event)
     old, _ = business.there.webhook(event, at_s=now_s(business.clock) - 301)
     ahead, _ = business.there.webhook(event, at_s=now_s(business.clock) + 302)
@@ -612,7 +657,7 @@ async def test_usage_that_stripe_could_not_use_is_said(business: Business) -> No
 
 async def test_receipts_are_forgotten_when_nothing_can_come_again(business: Business) -> None:
     await collected(business)
-    assert await receive(business, business.there.books.events[-1]) is Outcome.APPLIED
+    assert await receive(business, finalized(business)) is Outcome.APPLIED
     assert await business.receipts.forget_old() == 0
     business.clock.advance(31 * DAY)
     assert await business.receipts.forget_old() == 1
@@ -620,7 +665,7 @@ async def test_receipts_are_forgotten_when_nothing_can_come_again(business: Busi
 
 async def test_another_tenants_payment_is_not_shown(business: Business) -> None:
     ours = await collected(business)
-    await receive(business, business.there.books.events[-1])
+    await receive(business, finalized(business))
     assert await business.stripe.payment(TENANT, ours.invoice_id) is not None
     assert await business.stripe.payment(TenantId("globex"), ours.invoice_id) is None
     assert (await business.billing.invoice(TENANT, ours.invoice_id)).status is InvoiceStatus.FINAL

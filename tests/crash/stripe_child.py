@@ -21,7 +21,7 @@ from creto.common.config import Secret
 from creto.common.settings import StripeConfig
 from creto.connectors.stripe import Stripe
 from creto.connectors.stripe.sdk import Transport
-from creto.connectors.stripe.service import DURABLE, PAYERS
+from creto.connectors.stripe.service import READS
 from creto.metering import Billing
 from creto.platform.consensus.testing import ManualClock
 from creto.store import open_store
@@ -78,7 +78,7 @@ async def main(store_url: str, stripe_url: str, now: str, fatal: str) -> None:
     await stripe.start()
     while True:
         standing = await bus.standing()
-        if not any(counts[name] for counts in (standing.behind, standing.outstanding) for name in (DURABLE, PAYERS)):
+        if not any(counts[name] for counts in (standing.behind, standing.outstanding) for name in READS):
             break
         await asyncio.sleep(0.01)
     assert not standing.dead, standing

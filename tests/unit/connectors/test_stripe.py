@@ -23,7 +23,7 @@ from creto.connectors.stripe import Payer, Payment, PaymentStatus, Receipts, Str
 from creto.connectors.stripe.amounts import major, minor
 from creto.connectors.stripe.receipt import STATUS, holds
 from creto.metering import Coupon, Grant, Invoice, Line, LineKind, Period, Tax, Terms, draft
-from creto.metering.types import ChargeId, CouponId, GrantId, InvoiceId
+from creto.metering.types import ChargeId, CouponId, GrantId
 from creto.platform.consensus.testing import ManualClock
 from creto.platform.crypto import mac
 from creto.store import open_store
@@ -109,10 +109,10 @@ def test_a_tax_with_more_decimals_than_stripe_knows_is_refused() -> None:
 
 def test_ways_of_collecting() -> None:
     ours = bill(line(0, D(10)))
-    sends = invoices.invoice_params(ours, StripeId("cus_1"), CONFIG)
+    sends = invoices.sheet_of(ours, StripeId("cus_1"), CONFIG).head
     assert (sends["collection_method"], sends["days_until_due"]) == ("send_invoice", 30)
     charges = StripeConfig(api_key=Secret("k"), collection=Collection.CHARGE_AUTOMATICALLY)
-    assert "days_until_due" not in invoices.invoice_params(ours, StripeId("cus_1"), charges)
+    assert "days_until_due" not in invoices.sheet_of(ours, StripeId("cus_1"), charges).head
     assert invoices.customer_params(TENANT, AGENT, Payer())["name"] == AGENT
 
 
@@ -156,7 +156,7 @@ def test_usage_is_told_as_of_an_instant_that_stripe_takes() -> None:
 # Webhooks
 
 payments = st.builds(
-    Payment, invoice_id=st.just(InvoiceId("i")), stripe_id=st.just(StripeId("in_1")), status=st.sampled_from(PaymentStatus),
+    Payment, our_id=st.just("i"), stripe_id=st.just(StripeId("in_1")), status=st.sampled_from(PaymentStatus),
     said_at=st.integers(0, 3), paid=st.just(D(0)), currency=st.just("USD"),
 )  # fmt: skip
 

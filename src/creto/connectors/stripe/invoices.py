@@ -1,4 +1,4 @@
-"""Our invoice as Stripe's: one request for its head, some for its lines. Pure: what to ask for, never the asking.
+"""Our invoice, or a purchase of credits, as Stripe's: one request for its head, some for its lines. Pure: what to ask for, never the asking.
 
 Amounts are ours to the last unit: a line is what is left of it after its discount, taxes are those that we counted, and credits that
 paid a part are a line of their own. So Stripe's total is what is due.
@@ -19,10 +19,11 @@ from creto.common.ids import AgentId, TenantId
 from creto.common.limits import STRIPE_LINES_MAX, STRIPE_LINES_STEP, STRIPE_TEXT_CHARS_MAX
 from creto.common.settings import Collection, StripeConfig
 from creto.common.timestamps import SECOND
-from creto.connectors.stripe.amounts import digits, minor
-from creto.connectors.stripe.types import Params, Payer, StripeId
+from creto.connectors.stripe.amounts import major, minor
+from creto.connectors.stripe.types import Kind, Params, Payer, StripeId
 from creto.metering import Invoice, Line, Period, TaxAmount, invoice_digest
 from creto.metering.taxes import by_code
+from creto.metering.wallets import Purchase
 
 ZERO = Decimal()
 CREDITS = "Prepaid credits"
@@ -43,14 +44,20 @@ def customer_params(tenant: TenantId, agent: AgentId, payer: Payer) -> Params:
     return params if payer.email is None else params | {"email": payer.email}
 
 
-def invoice_params(invoice: Invoice, customer: StripeId, config: StripeConfig) -> Params:
-    """A draft that nothing but us changes: no pending items, and it does not finalise by itself."""
-    params: Params = {
-        "customer": customer,
-        "currency": invoice.currency.lower(),
-        "collection_method": str(config.collection),
-        "auto_advance": False,
-        "pending_invoice_items_behavior": "exclude",
+class Sheet(msgspec.Struct, frozen=True, kw_only=True):
+    """An invoice there, as it shall be: its head, its lines, and what they have to come to."""
+
+    tenant: TenantId
+    kind: Kind
+    our_id: str
+    currency: str
+    head: Params
+    lines: list[Params]
+    due: Decimal
+
+
+def sheet_of(invoice: Invoice, customer: StripeId, config: StripeConfig) -> Sheet:
+    more = {
         "number": invoice.number,
         "footer": cut(invoice.rounding),
         "metadata": {
@@ -59,6 +66,46 @@ def invoice_params(invoice: Invoice, customer: StripeId, config: StripeConfig) -
             "creto_subscription": invoice.subscription_id,
             "creto_digest": invoice_digest(invoice),
         },
+    }
+    return Sheet(
+        tenant=invoice.tenant,
+        kind=Kind.INVOICE,
+        our_id=invoice.invoice_id,
+        currency=invoice.currency,
+        head=head_params(customer, invoice.currency, config) | more,
+        lines=line_requests(invoice),
+        due=invoice.due,
+    )
+
+
+def sheet_of_purchase(tenant: TenantId, purchase: Purchase, customer: StripeId, config: StripeConfig) -> Sheet:
+    """Credits that were asked for, to be granted once they are paid. Stripe numbers it: it is no invoice of ours."""
+    line = {
+        "amount": minor(purchase.amount, purchase.currency),
+        "description": CREDITS,
+        "discountable": False,
+        "metadata": {"creto_place": "0", "creto_line": ""},
+    }
+    return Sheet(
+        tenant=tenant,
+        kind=Kind.PURCHASE,
+        our_id=purchase.purchase_id,
+        currency=purchase.currency,
+        head=head_params(customer, purchase.currency, config)
+        | {"metadata": {"creto_tenant": tenant, "creto_invoice": purchase.purchase_id}},
+        lines=[{"lines": [line]}],
+        due=purchase.amount,
+    )
+
+
+def head_params(customer: StripeId, currency: str, config: StripeConfig) -> Params:
+    """A draft that nothing but us changes: no pending items, and it does not finalise by itself."""
+    params: Params = {
+        "customer": customer,
+        "currency": currency.lower(),
+        "collection_method": str(config.collection),
+        "auto_advance": False,
+        "pending_invoice_items_behavior": "exclude",
     }
     return (
         params | {"days_until_due": config.days_until_due} if config.collection is Collection.SEND_INVOICE else params
@@ -165,14 +212,14 @@ def credit_params(note: Invoice, there: StripeId, invoice: Params) -> Params:
     return params | {"credit_amount": paid} if paid else params
 
 
-def check_total(invoice: Invoice, total: int) -> None:
+def check_total(sheet: Sheet, total: int) -> None:
     """Before it becomes final there: Stripe asks the customer for what we ask, to the last unit."""
-    due = minor(invoice.due, invoice.currency)
+    due = minor(sheet.due, sheet.currency)
     if total != due:
-        scale = digits(invoice.currency)
+        counted = major(total, sheet.currency)
         raise InvalidInput(
             "MT-424",
-            f"Stripe counts {Decimal(total).scaleb(-scale)} {invoice.currency} for {invoice.number}, {invoice.due} is due",
+            f"Stripe counts {counted} {sheet.currency} for {sheet.our_id}, {sheet.due} is due",
             field="total",
             got=total,
             expected=due,

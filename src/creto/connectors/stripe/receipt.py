@@ -37,6 +37,7 @@ from creto.connectors.stripe.amounts import major
 from creto.connectors.stripe.records import tell
 from creto.connectors.stripe.types import (
     INVOICE,
+    PURCHASE,
     Kind,
     Outcome,
     Payment,
@@ -46,7 +47,6 @@ from creto.connectors.stripe.types import (
     StripeId,
     Thing,
 )
-from creto.metering.types import InvoiceId
 from creto.platform.crypto import equal, mac
 from creto.store.types import Store, Tx
 
@@ -68,6 +68,7 @@ STATUS = {
     "invoice.voided": PaymentStatus.VOID,
     "invoice.paid": PaymentStatus.PAID,
 }
+SUBJECT = {Kind.INVOICE: INVOICE, Kind.PURCHASE: PURCHASE}
 RANK = {status: rank for rank, status in enumerate(PaymentStatus)}
 FINAL = (PaymentStatus.PAID, PaymentStatus.VOID)
 
@@ -176,13 +177,13 @@ class Receipts:
         if ours is None or self._accounts.get(ours.tenant) != event.account:
             return Outcome.FOREIGN
         said = payment_of(ours, theirs, event)
-        if not holds(rows.payment(tx, ours.tenant, said.invoice_id), said):
+        if not holds(rows.payment(tx, ours.tenant, said.our_id), said):
             return Outcome.OLDER
         rows.put_payment(tx, ours.tenant, said)
         fields = {"status": said.status, "paid": said.paid, "currency": said.currency, "stripe": said.stripe_id}
         tell(
             tx, self._clock, ours.tenant, f"payment.{said.status}", "PaymentStatusChanged",
-            by=self._by, subject=f"{INVOICE}{said.invoice_id}", fields=fields, now=now,
+            by=self._by, subject=f"{SUBJECT[ours.kind]}{said.our_id}", fields=fields, now=now,
         )  # fmt: skip
         return Outcome.APPLIED
 
@@ -194,13 +195,16 @@ class Receipts:
 
     def _ours(self, tx: Tx, theirs: TheirInvoice) -> Thing | None:
         """The invoice of ours. A webhook can be faster than the answer to our request: then it shall come again."""
-        found = rows.at_stripe(tx, Kind.INVOICE, theirs.id)
+        found = rows.at_stripe(tx, theirs.id)
         named = [(theirs.metadata or {}).get(name, "") for name in ("creto_tenant", "creto_invoice")]
         if found is not None or not all(NAME.fullmatch(name) for name in named):
             return found
-        asked = rows.find(tx, TenantId(named[0]), Kind.INVOICE, named[1])
-        if asked is not None and asked.state is not State.THERE:
-            raise ConnectionFailed("MT-503", f"{asked.our_id} is being made at Stripe", hint="Send the webhook again.")
+        for kind in SUBJECT:
+            asked = rows.find(tx, TenantId(named[0]), kind, named[1])
+            if asked is not None and asked.state is not State.THERE:
+                raise ConnectionFailed(
+                    "MT-503", f"{asked.our_id} is being made at Stripe", hint="Send the webhook again."
+                )
         return None
 
     def _meter_errors(self, tx: Tx, event: Event, now: ConsensusTimestamp) -> Outcome:
@@ -220,7 +224,7 @@ def payment_of(ours: Thing, theirs: TheirInvoice, event: Event) -> Payment:
     currency = theirs.currency.upper()
     fault = theirs.last_finalization_error
     return Payment(
-        invoice_id=InvoiceId(ours.our_id),
+        our_id=ours.our_id,
         stripe_id=StripeId(theirs.id),
         status=STATUS[event.type],
         said_at=event.created * SECOND,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -28,9 +29,10 @@ from creto.common.timestamps import Clock
 from creto.connectors.stripe import store as rows
 from creto.connectors.stripe.errors import StripeAway, is_away
 from creto.connectors.stripe.records import tell
-from creto.connectors.stripe.types import INVOICE, Payer, Payment, Thing
+from creto.connectors.stripe.types import INVOICE, PURCHASE, Payer, Payment, PaymentStatus, Thing
 from creto.metering import Billing, Invoice, InvoiceKind, InvoiceStatus
 from creto.metering.types import InvoiceId
+from creto.metering.wallets import Purchase, PurchaseId, PurchaseState, RuleId
 from creto.store.types import Store, Tx
 
 if TYPE_CHECKING:
@@ -39,14 +41,27 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("creto.stripe")
 
-DURABLE, PAYERS = "stripe", "stripe-payers"
+DURABLE = "stripe"
+READS = {
+    DURABLE: "metering.invoice.*",
+    "stripe-payers": "metering.payer.*",
+    "stripe-purchases": "metering.credits.purchase_asked",
+    "stripe-settlements": "metering.payment.*",  # what the webhooks said
+}
+SETTLED = {PaymentStatus.PAID: True, PaymentStatus.VOID: False, PaymentStatus.UNCOLLECTIBLE: False}
 PATIENT = ExponentialBackoff(0.5, STRIPE_WAIT_S_MAX, 1_000_000_000)  # held until Stripe is back
 
 
-class Told(msgspec.Struct, frozen=True):
-    """What we read of a message of metering."""
+class Told(msgspec.Struct, frozen=True, kw_only=True):
+    """What we read of a message of metering: of any the subject, the rest of one about credits or a payment."""
 
     subject: str
+    actor: AgentId = AgentId("")
+    agent: AgentId = AgentId("")
+    amount: Decimal = Decimal()
+    currency: str = ""
+    state: str = ""
+    status: str = ""
 
 
 class Stripe:
@@ -74,8 +89,8 @@ class Stripe:
         self._ready()
         await self._since()
         self._subscriptions = [
-            await self._bus.subscribe("metering.invoice.*", DURABLE, self.consume, start=Start.NEW),
-            await self._bus.subscribe("metering.payer.*", PAYERS, self.consume, start=Start.NEW),
+            await self._bus.subscribe(pattern, durable, self.consume, start=Start.NEW)
+            for durable, pattern in READS.items()
         ]
 
     async def stop(self) -> None:
@@ -121,9 +136,9 @@ class Stripe:
     async def payer(self, tenant: TenantId, agent: AgentId) -> Payer:
         return await self._store.read(lambda tx: rows.payer(tx, checked_tenant(tenant), agent))
 
-    async def payment(self, tenant: TenantId, invoice_id: InvoiceId) -> Payment | None:
-        """Where the payment of an invoice stands; None before Stripe has said anything."""
-        return await self._store.read(lambda tx: rows.payment(tx, checked_tenant(tenant), invoice_id))
+    async def payment(self, tenant: TenantId, our_id: InvoiceId | PurchaseId) -> Payment | None:
+        """Where the payment of an invoice or a purchase stands; None before Stripe has said anything."""
+        return await self._store.read(lambda tx: rows.payment(tx, checked_tenant(tenant), our_id))
 
     async def unfinished(self, tenant: TenantId, limit: int = PAGE_ITEMS_DEFAULT) -> list[Thing]:
         """What was asked of Stripe and is not known to be there, the oldest first."""
@@ -142,12 +157,35 @@ class Stripe:
 
     async def _handle(self, message: Message) -> None:
         steps = self._ready()
-        subject = wire.decode(message.payload, Told, what="message").subject
+        told = wire.decode(message.payload, Told, what="message")
         account = self._accounts.get(message.tenant)
-        if message.subject.startswith("metering.payer."):
-            await steps.update_customer(message.tenant, AgentId(subject), account)
-            return
-        invoice_id = InvoiceId(subject.removeprefix(INVOICE))
+        match message.subject.split(".")[1]:
+            case "payer":
+                await steps.update_customer(message.tenant, AgentId(told.subject), account)
+            case "credits":
+                await self._buy(steps, message.tenant, told, account)
+            case "payment":
+                await self._settle(message.tenant, told)
+            case _:
+                await self._invoice(steps, message, told, account)
+
+    async def _buy(self, steps: Steps, tenant: TenantId, told: Told, account: str | None) -> None:
+        """Credits that a top-up asks for are invoiced there, and granted once they are paid."""
+        if self._config.invoices and told.state == PurchaseState.PENDING:
+            purchase = Purchase(
+                purchase_id=PurchaseId(told.subject.removeprefix(PURCHASE)), rule_id=RuleId(""), agent=told.agent,
+                amount=told.amount, currency=told.currency, asked_at=0,
+            )  # fmt: skip
+            await steps.buy(tenant, purchase, account)
+
+    async def _settle(self, tenant: TenantId, told: Told) -> None:
+        paid = next((paid for status, paid in SETTLED.items() if status == told.status), None)
+        if told.subject.startswith(PURCHASE) and paid is not None:
+            purchase_id = PurchaseId(told.subject.removeprefix(PURCHASE))
+            await self._billing.settle_purchase(tenant, purchase_id, paid=paid, by=told.actor)
+
+    async def _invoice(self, steps: Steps, message: Message, told: Told, account: str | None) -> None:
+        invoice_id = InvoiceId(told.subject.removeprefix(INVOICE))
         try:
             invoice = await self._billing.invoice(message.tenant, invoice_id)
         except NotFound:

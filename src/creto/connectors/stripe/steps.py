@@ -19,6 +19,7 @@ from creto.connectors.stripe.objects import Look, Objects, identifier
 from creto.connectors.stripe.sdk import StripeApi
 from creto.connectors.stripe.types import Kind, Params, Payer, State, StripeId, Thing
 from creto.metering import Invoice, InvoiceKind
+from creto.metering.wallets import Purchase
 from creto.store.types import Store, Tx
 
 log = logging.getLogger("creto.stripe")
@@ -71,21 +72,28 @@ class Steps:
     # Invoices
 
     async def collect(self, invoice: Invoice, agent: AgentId, account: str | None) -> None:
+        if await self._objects.id_of(invoice.tenant, Kind.FINAL, invoice.invoice_id) is None:
+            customer = await self.customer(invoice.tenant, agent, account)
+            await self._made(invoices.sheet_of(invoice, customer, self._config), account)
+
+    async def buy(self, tenant: TenantId, purchase: Purchase, account: str | None) -> None:
+        if await self._objects.id_of(tenant, Kind.FINAL, purchase.purchase_id) is None:
+            customer = await self.customer(tenant, purchase.agent, account)
+            await self._made(invoices.sheet_of_purchase(tenant, purchase, customer, self._config), account)
+
+    async def _made(self, sheet: invoices.Sheet, account: str | None) -> None:
         """Its head, its lines, the total compared, and then it is final there."""
-        tenant, ours = invoice.tenant, invoice.invoice_id
-        if await self._objects.id_of(tenant, Kind.FINAL, ours) is not None:
-            return
-        customer = await self.customer(tenant, agent, account)
+        tenant, ours = sheet.tenant, sheet.our_id
         there = await self._objects.ensure(
-            tenant, Kind.INVOICE, ours, invoices.invoice_params(invoice, customer, self._config),
+            tenant, sheet.kind, ours, sheet.head,
             partial(self._api.create_invoice, account=account), partial(self._find_invoice, account),
         )  # fmt: skip
-        for number, request in enumerate(invoices.line_requests(invoice)):
+        for number, request in enumerate(sheet.lines):
             await self._objects.ensure(
                 tenant, Kind.LINES, f"{ours}/{number}", request,
                 partial(self._api.add_lines, there, account=account), partial(self._find_lines, there, account),
             )  # fmt: skip
-        invoices.check_total(invoice, (await self._api.invoice(there, account=account))["total"])
+        invoices.check_total(sheet, (await self._api.invoice(there, account=account))["total"])
         await self._objects.ensure(
             tenant, Kind.FINAL, ours, {"auto_advance": True},
             partial(self._api.finalize_invoice, there, account=account), partial(self._find_final, there, account),

@@ -7,7 +7,6 @@ from typing import Any, LiteralString
 from creto.common import wire
 from creto.common.ids import AgentId, TenantId
 from creto.connectors.stripe.types import Kind, Params, Payer, Payment, State, StripeId, Thing
-from creto.metering.types import InvoiceId
 from creto.store.types import ReadTx, Tx
 
 THING: LiteralString = "SELECT tenant, kind, our_id, state, stripe_id, attempt, asked_at, params FROM stripe_object"
@@ -33,9 +32,9 @@ def of_kind(tx: ReadTx, tenant: TenantId, kind: Kind, prefix: str = "") -> list[
     return [thing(*row) for row in rows]
 
 
-def at_stripe(tx: ReadTx, kind: Kind, stripe_id: str) -> Thing | None:
-    """By its id there, which no two tenants share: a webhook names no tenant of ours."""
-    row = tx.one(f"{THING} WHERE kind = ? AND stripe_id = ?", kind, stripe_id)
+def at_stripe(tx: ReadTx, stripe_id: str) -> Thing | None:
+    """What is an invoice there, by its id, which no two tenants share: a webhook names no tenant of ours."""
+    row = tx.one(f"{THING} WHERE stripe_id = ? AND kind IN (?, ?)", stripe_id, Kind.INVOICE, Kind.PURCHASE)
     return None if row is None else thing(*row)
 
 
@@ -123,17 +122,17 @@ def put_told(tx: Tx, tenant: TenantId, meter: str, total: int, events: int) -> N
     )  # fmt: skip
 
 
-def payment(tx: ReadTx, tenant: TenantId, invoice_id: InvoiceId) -> Payment | None:
-    body = tx.value("SELECT body FROM stripe_payment WHERE tenant = ? AND invoice_id = ?", tenant, invoice_id)
+def payment(tx: ReadTx, tenant: TenantId, our_id: str) -> Payment | None:
+    body = tx.value("SELECT body FROM stripe_payment WHERE tenant = ? AND our_id = ?", tenant, our_id)
     return None if body is None else wire.decode(body, Payment, what="payment")
 
 
 def put_payment(tx: Tx, tenant: TenantId, one: Payment) -> None:
     tx.run(
-        "INSERT INTO stripe_payment (tenant, invoice_id, status, said_at, body) VALUES (?, ?, ?, ?, ?) "
-        "ON CONFLICT (tenant, invoice_id) DO UPDATE SET status = excluded.status, said_at = excluded.said_at, "
+        "INSERT INTO stripe_payment (tenant, our_id, status, said_at, body) VALUES (?, ?, ?, ?, ?) "
+        "ON CONFLICT (tenant, our_id) DO UPDATE SET status = excluded.status, said_at = excluded.said_at, "
         "body = excluded.body",
-        tenant, one.invoice_id, one.status, one.said_at, wire.encode(one),
+        tenant, one.our_id, one.status, one.said_at, wire.encode(one),
     )  # fmt: skip
 
 

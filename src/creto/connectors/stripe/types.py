@@ -9,11 +9,11 @@ from typing import Any, NewType
 import msgspec
 
 from creto.common.ids import TenantId
-from creto.metering.types import InvoiceId
 
 StripeId = NewType("StripeId", str)
 Params = dict[str, Any]  # of a request, as the SDK takes them
 INVOICE = "metering:invoice:"  # before an invoice's id, where metering speaks of it
+PURCHASE = "metering:purchase:"
 
 
 class Kind(StrEnum):
@@ -21,6 +21,7 @@ class Kind(StrEnum):
 
     CUSTOMER = "customer"
     INVOICE = "invoice"
+    PURCHASE = "purchase"  # an invoice there over credits that a top-up asked for
     LINES = "lines"
     FINAL = "final"
     VOID = "void"
@@ -78,9 +79,9 @@ class PaymentStatus(StrEnum):
 
 
 class Payment(msgspec.Struct, frozen=True, kw_only=True):
-    """`said_at` is when Stripe's clock says that it was so."""
+    """Of an invoice or a purchase. `said_at` is when Stripe's clock says that it was so."""
 
-    invoice_id: InvoiceId
+    our_id: str
     stripe_id: StripeId
     status: PaymentStatus
     said_at: int

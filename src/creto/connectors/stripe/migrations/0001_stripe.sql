@@ -37,14 +37,14 @@ CREATE TABLE stripe_meter (
 --sqlite WITHOUT ROWID
 ;
 
--- Where the payment of an invoice stands, by the newest thing that Stripe said about it.
+-- Where the payment of an invoice or a purchase stands, by the newest thing that Stripe said about it.
 CREATE TABLE stripe_payment (
   tenant TEXT NOT NULL,
-  invoice_id TEXT NOT NULL,
+  our_id TEXT NOT NULL,
   status TEXT NOT NULL,
   said_at BIGINT NOT NULL,
   body BYTEA NOT NULL,
-  PRIMARY KEY (tenant, invoice_id)
+  PRIMARY KEY (tenant, our_id)
 )
 --sqlite WITHOUT ROWID
 ;
