@@ -19,7 +19,9 @@ pytest.importorskip("stripe")
 from creto.common.ids import AgentId
 from creto.connectors.stripe import Stripe
 from creto.connectors.stripe import store as rows
+from creto.metering import TopUp
 from creto.metering.types import InvoiceId
+from creto.metering.wallets import RuleId, TopUpRule
 from creto.platform.consensus.testing import ManualClock
 from creto.store import open_store
 from tests.contract.stripe_world import JANUARY_OVER, METERS, PARTS, Business, config
@@ -52,7 +54,7 @@ class Recorded:
             return taken
 
     async def give(self, there: LocalStripe) -> InvoiceId:
-        """One to be collected and credited, one that is there already to be voided; usage of both."""
+        """One to be collected and credited, one that is there already to be voided; credits to be bought; usage."""
         number = next(self.rounds)
         business = Business(self.store, there, self.clock, meters=METERS)
         await business.stripe.start()  # it makes the durables, which take messages from here on
@@ -67,6 +69,11 @@ class Recorded:
         await business.billing.void_invoice(TENANT, void.invoice_id, by=HUMAN)
         kept = await business.subscribed(AgentId(f"kept-{number}"), key=f"kept-{number}")
         invoice = await business.final(kept)
+        rule = TopUpRule(
+            rule_id=RuleId(f"r-{number}"), agent=AgentId(f"kept-{number}"), currency="USD",
+            top_up=TopUp(below=D(5), amount=D(50)),
+        )  # fmt: skip
+        await business.billing.set_top_up(TENANT, rule, by=HUMAN)
         line = invoice.lines[0].line_id
         await business.billing.credit_invoice(TENANT, invoice.invoice_id, [(line, D(10))], by=HUMAN)
         return invoice.invoice_id
@@ -89,19 +96,14 @@ class Recorded:
 
     async def judge(self, books: Books, credited: InvoiceId) -> None:
         assert len(books.customers) == 2
-        by_status = {one["status"]: one for one in books.invoices.values()}
-        assert (len(books.invoices), sorted(by_status)) == (2, ["open", "void"])
-        theirs = by_status["open"]
-        assert (theirs["metadata"]["creto_invoice"], theirs["total"], len(books.lines[theirs["id"]])) == (
-            credited,
-            15_720,
-            2,
-        )
+        stand = sorted((one["status"], one["total"], len(books.lines[id])) for id, one in books.invoices.items())
+        assert stand == [("open", 5_000, 1), ("open", 15_720, 2), ("void", 15_720, 2)]  # bought, collected, taken back
+        (theirs,) = [one for one in books.invoices.values() if one["metadata"]["creto_invoice"] == credited]
         (note,) = books.credit_notes.values()
         assert (note["invoice"], note["amount"], theirs["amount_remaining"]) == (theirs["id"], 1_200, 14_520)
         usage = [int(one["payload"]["value"]) for one in books.meter_events.values()]
         assert usage == [1_000]  # the void one had not been told of
-        for type, times in (("invoice.finalized", 2), ("invoice.voided", 1), ("credit_note.created", 1)):
+        for type, times in (("invoice.finalized", 3), ("invoice.voided", 1), ("credit_note.created", 1)):
             assert [e["type"] for e in books.events].count(type) == times
         assert await self.store.read(lambda tx: rows.unfinished(tx, TENANT, 10)) == []
 
