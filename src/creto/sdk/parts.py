@@ -19,7 +19,8 @@ from creto.edge.api import (
     uploads,
     votes,
 )
-from creto.sdk.line import Composed, Method, Part, World
+from creto.sdk.asking import await_approval, granted
+from creto.sdk.line import Composed, Method, Part, Steps, World
 from creto.sdk.uploading import put
 from creto.sdk.waiting import wait
 
@@ -133,6 +134,8 @@ class Approvals(Part[World]):
     get = Method(approvals.GET)
     cancel = Method(approvals.CANCEL)
     wait = Composed(approvals.WAIT, wait)
+    await_approval = Steps(await_approval)
+    granted = Steps(granted)
     use = Method(approvals.USE)
     answer = Method(approvals.ANSWER)
     decision_file = Method(approvals.DECISION)
