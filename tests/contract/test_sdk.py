@@ -41,7 +41,7 @@ from creto.oversight import (
     RequestState,
     Verdict,
 )
-from creto.platform.crypto import KemPrivateKey, KemSuite, digest
+from creto.platform.crypto import KemPrivateKey, KemSuite, SignatureSuite, VerifyKey, digest
 from creto.platform.crypto.merkle import leaf_hash, verify_inclusion
 from creto.platform.crypto.x509 import new_request
 from creto.platform.nhi import (
@@ -403,6 +403,8 @@ async def time_and_leases(creto: Any, world: str) -> None:
     )
     system = await done(creto.time.system())
     assert system.readiness.ready
+    suites = await done(creto.time.suites())
+    assert (suites.aead, suites.signature) == ("CHACHA20_POLY1305", "HYBRID")
 
 
 async def dead_letters(creto: Any, world: str) -> None:
@@ -450,6 +452,8 @@ async def approvals(creto: Any, world: str) -> None:
     assert isinstance(outcome.result, Approved)
     assert outcome.result.override_token is None  # that is for who asked
     await refused(Unauthorized, "OV-403", lambda: creto.approvals.use(**this, override_token="x"))
+    signer = await done(creto.approvals.signer())
+    assert VerifyKey.from_bytes(signer.verify_key).suite is SignatureSuite.HYBRID
     assert DecisionFile.decode((await done(creto.approvals.decision_file(**this))).file).state is RequestState.APPROVED
     assert (await done(creto.approvals.revoke(**this))).state is RequestState.APPROVED
     (grant,) = [one for one in (await done(creto.approvals.grants())).items if one.request_id == made.request_id]

@@ -26,6 +26,8 @@ from creto.oversight.types import (
     OversightPolicy,
 )
 
+__all__ = ["approvals"]  # with what is added here
+
 if TYPE_CHECKING:
     from creto.edge.api.approval_views import NotificationView
     from creto.edge.api.approvers import PutOversightPolicy

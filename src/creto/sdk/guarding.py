@@ -87,6 +87,9 @@ class Guard:
     def __call__(self, fn: Callable[P, R]) -> Callable[P, R]: ...
 
     def __call__(self, fn: Callable[..., Any]) -> Callable[..., Any]:
+        return self.around(fn)
+
+    def around(self, fn: Callable[..., Any]) -> Callable[..., Any]:
         signature, name = inspect.signature(fn), getattr(fn, "__name__", "call")
 
         def asking(bound: inspect.BoundArguments) -> Approval:

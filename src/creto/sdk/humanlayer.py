@@ -22,7 +22,7 @@ from creto.sdk.client import AsyncCreto, Creto
 from creto.sdk.guarding import require_approval
 
 P = ParamSpec("P")
-CONTACT = {"action": "human.contact", "resource": "human:answer"}
+CONTACT, ANSWER = "human.contact", "human:answer"
 
 
 class HumanLayer:
@@ -36,7 +36,7 @@ class HumanLayer:
         guard = require_approval(self._creto, contact_channel or self._policy_id, timeout_s=self._timeout_s)
 
         def decorated(fn: Callable[P, Any]) -> Callable[P, Any]:
-            guarded = guard(fn)
+            guarded = guard.around(fn)
 
             @wraps(fn)
             def call(*args: P.args, **kwargs: P.kwargs) -> Any:
@@ -56,8 +56,8 @@ class HumanLayer:
             """Ask a human a question and wait for the answer."""
             return said(
                 self._creto.approvals.await_approval(
-                    policy_id=contact_channel or self._policy_id, arguments={"message": message},
-                    timeout_s=self._timeout_s, **CONTACT,
+                    policy_id=contact_channel or self._policy_id, action=CONTACT, resource=ANSWER,
+                    arguments={"message": message}, timeout_s=self._timeout_s,
                 )
             )  # fmt: skip
 
@@ -76,7 +76,7 @@ class AsyncHumanLayer:
         guard = require_approval(self._creto, contact_channel or self._policy_id, timeout_s=self._timeout_s)
 
         def decorated(fn: Callable[P, Coroutine[Any, Any, Any]]) -> Callable[P, Awaitable[Any]]:
-            guarded = guard(fn)
+            guarded = guard.around(fn)
 
             @wraps(fn)
             async def call(*args: P.args, **kwargs: P.kwargs) -> Any:
@@ -94,8 +94,8 @@ class AsyncHumanLayer:
             """Ask a human a question and wait for the answer."""
             return said(
                 await self._creto.approvals.await_approval(
-                    policy_id=contact_channel or self._policy_id, arguments={"message": message},
-                    timeout_s=self._timeout_s, **CONTACT,
+                    policy_id=contact_channel or self._policy_id, action=CONTACT, resource=ANSWER,
+                    arguments={"message": message}, timeout_s=self._timeout_s,
                 )
             )  # fmt: skip
 

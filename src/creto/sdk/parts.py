@@ -164,6 +164,7 @@ class Approvals(Part[World]):
     end_grant = Method(approvers.END_GRANT)
     break_glass = Method(approvers.BREAK_GLASS)
     health = Method(approvers.HEALTH)
+    signer = Method(approvers.SIGNER)
 
 
 class Bus(Part[World]):
@@ -183,4 +184,5 @@ class Time(Part[World]):
     current_lease = Method(time.CURRENT)
     renew_lease = Method(time.RENEW)
     release_lease = Method(time.RELEASE)
+    suites = Method(system.SUITES)
     system = Method(system.SYSTEM)
