@@ -14,7 +14,7 @@ import msgspec
 
 from creto.common.errors import ConnectionFailed, EnablementError, NotFound
 from creto.common.ids import AgentId, TenantId
-from creto.common.limits import AUDIT_LATE_S, READY_S_MAX
+from creto.common.limits import AUDIT_LATE_S, OVERSIGHT_LATE_S, READY_S_MAX
 from creto.common.settings import CommonConfig
 from creto.common.timestamps import SECOND
 from creto.edge.api.parts import Parts
