@@ -24,6 +24,7 @@ from creto.common.ids import DEFAULT_TENANT, customer_tenant
 from creto.common.limits import (
     BUS_PAYLOAD_BYTES_MAX,
     BUS_RETENTION_S,
+    OVERSIGHT_TIMEOUT_S_MAX,
     STORE_POOL_SIZE,
     STORE_POOL_SIZE_MAX,
     STORE_QUEUE_MAX,
@@ -87,7 +88,9 @@ class BusConfig(msgspec.Struct, frozen=True):
 
     url: str = "embedded"
     token: Secret | None = None
-    buffer_max: Annotated[Positive, LIVE] = STORE_QUEUE_MAX  # messages that wait while the broker is away
+    buffer_max: Annotated[Positive, LIVE] = (
+        STORE_QUEUE_MAX  # messages that wait for a broker; beyond them `bus.publish` is refused, changes of the layer itself never are
+    )
     retention_seconds: Annotated[int, Meta(ge=0), LIVE] = BUS_RETENTION_S  # how long delivered messages can be replayed
 
     def validate(self) -> None:
@@ -100,10 +103,27 @@ class RedisConfig(msgspec.Struct, frozen=True):
     url: Secret | None = None
 
 
+class AeadName(StrEnum):
+    AES_256_GCM = "aes-256-gcm"
+    CHACHA20_POLY1305 = "chacha20-poly1305"
+    AES_256_GCM_SIV = "aes-256-gcm-siv"
+
+
+class SignatureName(StrEnum):
+    ED25519 = "ed25519"
+    HYBRID = "hybrid"
+
+
 @section("crypto")
 class CryptoConfig(msgspec.Struct, frozen=True):
+    """Another suite holds for what is new from the restart on; what is old is read and verified as before."""
+
     kek: str = "file:creto.kek"  # where the key-encryption key comes from: file:PATH, env:NAME or command:LINE
     kek_previous: tuple[str, ...] = ()  # those that it replaces, until `creto keys rewrap` has sealed every key again
+
+    aead_suite: AeadName = AeadName.CHACHA20_POLY1305  # seals keys, memories and objects
+    # signs the log and the layer's own tokens; never a weaker one than before
+    signature_suite: SignatureName = SignatureName.HYBRID
 
     def validate(self) -> None:
         for name, sources in (("crypto.kek", (self.kek,)), ("crypto.kek_previous", self.kek_previous)):
@@ -198,7 +218,10 @@ class MailSecurity(StrEnum):
 
 @section("oversight")
 class OversightConfig(msgspec.Struct, frozen=True):
-    default_timeout_seconds: Annotated[int, Meta(ge=1), LIVE] = 3600
+    default_timeout_seconds: Annotated[int, Meta(ge=1, le=OVERSIGHT_TIMEOUT_S_MAX), LIVE] = (
+        3600  # of a tier that says nothing
+    )
+    link_base: str = ""  # where approvers find the layer, as https://creto.example; empty for the REST address
     slack_webhook_url: Secret | None = None  # cards without buttons; the app below takes its place
     slack_bot_token: Secret | None = None
     slack_signing_secret: Secret | None = None
@@ -212,6 +235,8 @@ class OversightConfig(msgspec.Struct, frozen=True):
     email_password: Secret | None = None
 
     def validate(self) -> None:
+        if self.link_base:
+            checked_scheme("oversight.link_base", self.link_base, "http", "https")
         app = (self.slack_bot_token, self.slack_signing_secret, self.slack_team_id or None, self.slack_app_id or None)
         if any(app) and None in app:
             raise InvalidInput.of(

@@ -216,7 +216,7 @@ class SlackInbound:
             await oversight.seen(card)
         if action.action_id == slack_cards.APPROVE:
             return voted(
-                await self.vote(delivery, user, card.request_id, Verdict.APPROVE, where, shown_round=card.round)
+                await self.vote(delivery, user, card.request_id, Verdict.APPROVE, where, round=card.round)
             )
         if action.action_id == slack_cards.EXTEND and await self.first(delivery):
             await oversight.extend(delivery.tenant, card.request_id, by=who)
@@ -241,7 +241,7 @@ class SlackInbound:
         try:
             card = await self._card(delivery, where)
             receipt = await self.vote(
-                delivery, said.user.id, card.request_id, Verdict.DENY, where, shown_round=card.round, reason=reason
+                delivery, said.user.id, card.request_id, Verdict.DENY, where, round=card.round, reason=reason
             )
         except EnablementError as error:
             if error.retryable:
@@ -252,7 +252,7 @@ class SlackInbound:
 
     async def vote(
         self, delivery: Delivery, user: str, request_id: RequestId, verdict: Verdict, where: str, *,
-        shown_round: int | None = None, reason: str = "",
+        round: int | None = None, reason: str = "",
     ) -> Receipt:  # fmt: skip
         """A vote of the human behind the account; committed when this returns."""
         oversight, tenant = self._oversight, delivery.tenant
@@ -262,7 +262,7 @@ class SlackInbound:
         )  # fmt: skip
         return await oversight.relay_response(
             tenant, request_id, approver=oversight.who(tenant, Channel.SLACK, user), verdict=verdict, evidence=evidence,
-            reason=reason, shown_round=shown_round,
+            reason=reason, round=round,
         )  # fmt: skip
 
     async def first(self, delivery: Delivery) -> bool:

@@ -45,8 +45,16 @@ class Health(msgspec.Struct, frozen=True):
     pending: int
     oldest_at: ConsensusTimestamp | None
     undelivered: tuple[Notification, ...]
-    unseen: tuple[RequestId, ...]  # open, told minutes ago, and none of the humans has looked
     unreachable: dict[PolicyId, tuple[str, ...]]  # tiers in which nobody has an address
+    unseen: tuple[RequestId, ...] = ()  # open, told minutes ago, and nobody has looked
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """How much waits, and how late the timer is."""
+
+    pending: int
+    queued: int  # notifications
+    late_s: float
 
 
 class Delivery(Emergency):
@@ -165,7 +173,7 @@ class Delivery(Emergency):
         pending, undelivered = await self.store.read(
             lambda tx: (sql.count_open(tx, tenant), sql.undelivered(tx, tenant, PAGE_ITEMS_MAX))
         )
-        return Health(pending[0], pending[1], tuple(undelivered), await self.unseen(tenant), self.unreachable(tenant))
+        return Health(pending[0], pending[1], tuple(undelivered), self.unreachable(tenant), await self.unseen(tenant))
 
     async def unseen(self, tenant: TenantId) -> tuple[RequestId, ...]:
         """Open requests of which somebody was told a while ago, and at which nobody has looked."""
@@ -178,6 +186,12 @@ class Delivery(Emergency):
     async def tenants(self) -> list[TenantId]:
         """Those that have policies, and so chains that could be dead."""
         return await self.store.read(sql.tenants)
+
+    async def standing(self) -> Standing:
+        """Of all tenants, for who watches the installation."""
+        pending, queued, due_at = await self.store.read(sql.standing)
+        late_ns = max(0, self.clock.now() - due_at) if due_at is not None else 0
+        return Standing(pending, queued, late_ns / SECOND)
 
     def _notification(self, tx: Tx, one: Notification) -> Notification:
         known = sql.locked_notification(tx, one.tenant, one.notification_id)

@@ -122,11 +122,11 @@ class Voting(Requests):
         wish: GrantWish | None = None,
         counter: Sequence[Bound] = (),
         arguments: bytes | None = None,
-        shown_round: int | None = None,
+        round: int | None = None,
     ) -> Receipt:
         """A vote that came through a channel: the service signs what the channel proved, and no more than it can prove.
 
-        `shown_round` is the round of the card that was pressed: OV-409 if the request was edited since, however short ago.
+        `round` is that of the card which the human saw: OV-409 if the request has been edited since.
         """
         sure = channel_assurance(evidence.channel) if assurance is None else assurance
         if sure > channel_assurance(evidence.channel):
@@ -138,7 +138,7 @@ class Voting(Requests):
             tenant, request_id, approver=approver, verdict=verdict, reason=reason, on_behalf_of=on_behalf_of, items=items,
             wish=wish, counter=counter, arguments=arguments, nonce=nonce,
         )  # fmt: skip
-        if shown_round is not None and ballot.round != shown_round:
+        if round is not None and ballot.round != round + (arguments is not None):
             raise changed((await self.get(tenant, request_id)).ask)
         signed = attest(ballot, self._signer, evidence, sure)
         return await self.submit_response(tenant, signed, arguments=arguments)
