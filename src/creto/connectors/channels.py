@@ -84,6 +84,11 @@ class Channels:
                 if self.slack is not None:
                     await self.slack.settled()
 
+    def close(self) -> None:
+        """After the last callback: the layer ends."""
+        for courier in self.couriers:
+            courier.close()
+
     async def _watch(self) -> None:
         while True:
             try:
@@ -94,7 +99,8 @@ class Channels:
 
     async def look(self) -> dict[TenantId, dict[PolicyId, tuple[str, ...]]]:
         """The tiers in which nobody can be told, by tenant and policy; each is said in the log once, when it begins."""
-        found = {tenant: self._oversight.unreachable(tenant) for tenant in await self._oversight.tenants()}
+        tenants = await self._oversight.tenants()
+        found = {tenant: (await self._oversight.health(tenant)).unreachable for tenant in tenants}
         for tenant, policies in found.items():
             for policy_id, tiers in policies.items():
                 if self._said.get(tenant, {}).get(policy_id) != tiers:

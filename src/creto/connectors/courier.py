@@ -47,6 +47,10 @@ class Deliverer(Protocol):
         """The provider's own name of the message."""
         ...
 
+    def close(self) -> None:
+        """Let go of what it holds."""
+        ...
+
 
 def counted(metrics: Metrics) -> Family[Counter]:
     """One family for all channels: sent, deferred, failed, dropped."""
@@ -127,6 +131,9 @@ class Courier:
             "A notification did not leave: %s", said,
             extra=fields(operation="oversight.notify", channel=self.channel, request_id=one.request_id, again_in_s=wait_s),
         )  # fmt: skip
+
+    def close(self) -> None:
+        self._deliverer.close()
 
     # In the background
 

@@ -54,6 +54,10 @@ class SlackChannel:
             raise NotFound("PL-404", "Slack is not set up for this tenant", field="tenant", got=tenant)
         return found
 
+    def close(self) -> None:
+        for api in self._apis.values():
+            api.close()
+
     async def deliver(self, letter: Letter) -> str:
         one = letter.notification
         if one.kind is NotificationKind.CLOSED:
@@ -97,6 +101,9 @@ class SlackIncoming:
     def __init__(self, url: str, *, api: Callable[[str], SlackApi] = SlackApi) -> None:
         self._url = url
         self._api = api("")
+
+    def close(self) -> None:
+        self._api.close()
 
     async def deliver(self, letter: Letter) -> None:
         await self._api.post_incoming(self._url, slack_cards.notice(letter), slack_cards.unpressable(letter))

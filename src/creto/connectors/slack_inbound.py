@@ -215,9 +215,7 @@ class SlackInbound:
         if card.person == oversight.approver(delivery.tenant, who).person:
             await oversight.seen(card)
         if action.action_id == slack_cards.APPROVE:
-            return voted(
-                await self.vote(delivery, user, card.request_id, Verdict.APPROVE, where, round=card.round)
-            )
+            return voted(await self.vote(delivery, user, card.request_id, Verdict.APPROVE, where, round=card.round))
         if action.action_id == slack_cards.EXTEND and await self.first(delivery):
             await oversight.extend(delivery.tenant, card.request_id, by=who)
             return "Five more minutes."

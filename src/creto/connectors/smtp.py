@@ -58,6 +58,9 @@ class MailChannel:
         self._clock = clock
         self._timeout_s = timeout_s
 
+    def close(self) -> None:
+        """Nothing is held between two messages."""
+
     async def deliver(self, letter: Letter) -> str:
         one = letter.notification
         mail = composed(letter, sender=self._sender, url=self.url(letter), now=self._clock.now())

@@ -38,6 +38,11 @@ from creto.oversight.types import Channel, DeliveryState, Notification, Notifica
 from creto.platform.audit.events import NotificationSent
 from creto.store.types import Tx
 
+LOOKED_AT = (
+    Channel.SLACK,
+    Channel.EMAIL,
+)  # where a human's look comes back to us: a click, or the page that a mail leads to
+
 
 class Health(msgspec.Struct, frozen=True):
     """What an operator should see before it hurts."""
@@ -45,7 +50,7 @@ class Health(msgspec.Struct, frozen=True):
     pending: int
     oldest_at: ConsensusTimestamp | None
     undelivered: tuple[Notification, ...]
-    unreachable: dict[PolicyId, tuple[str, ...]]  # tiers in which nobody has an address
+    unreachable: dict[PolicyId, tuple[str, ...]]  # tiers in which nobody has an address that took its last message
     unseen: tuple[RequestId, ...] = ()  # open, told minutes ago, and nobody has looked
 
 
@@ -170,16 +175,28 @@ class Delivery(Emergency):
         return await self.store.read(lambda tx: sql.notifications(tx, tenant, request_id))
 
     async def health(self, tenant: TenantId) -> Health:
-        pending, undelivered = await self.store.read(
-            lambda tx: (sql.count_open(tx, tenant), sql.undelivered(tx, tenant, PAGE_ITEMS_MAX))
+        pending, undelivered, ended = await self.store.read(
+            lambda tx: (
+                sql.count_open(tx, tenant),
+                sql.undelivered(tx, tenant, PAGE_ITEMS_MAX),
+                sql.newest_ended(tx, tenant, PAGE_ITEMS_MAX),
+            )
         )
-        return Health(pending[0], pending[1], tuple(undelivered), self.unreachable(tenant), await self.unseen(tenant))
+        newest = {(one.channel, one.address): one.state for one in reversed(ended)}
+        dead = {address for address, state in newest.items() if state is DeliveryState.FAILED}
+        return Health(
+            pending[0], pending[1], tuple(undelivered), self.unreachable(tenant, dead), await self.unseen(tenant)
+        )
 
     async def unseen(self, tenant: TenantId) -> tuple[RequestId, ...]:
         """Open requests of which somebody was told a while ago, and at which nobody has looked."""
         before = self.clock.now() - int(OVERSIGHT_UNSEEN_S * SECOND)
         cards = await self.store.read(lambda tx: sql.of_open_requests(tx, tenant, COUNTED_MAX))
-        told = {one.request_id for one in cards if one.sent_at is not None and one.sent_at <= before}
+        told = {
+            one.request_id
+            for one in cards
+            if one.sent_at is not None and one.sent_at <= before and one.channel in LOOKED_AT
+        }
         seen = {one.request_id for one in cards if one.seen_at is not None}
         return tuple(sorted(told - seen))[:PAGE_ITEMS_MAX]
 

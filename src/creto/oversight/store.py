@@ -408,6 +408,16 @@ def of_open_requests(tx: ReadTx, tenant: TenantId, limit: int) -> list[Notificat
     return [decoded(row[0], Notification) for row in rows]
 
 
+def newest_ended(tx: ReadTx, tenant: TenantId, limit: int) -> list[Notification]:
+    """The last messages that arrived or were given up, the newest first."""
+    rows = tx.all(
+        "SELECT body FROM oversight_notification WHERE tenant = ? AND state IN ('sent', 'failed')"
+        " ORDER BY notification_id DESC LIMIT ?",
+        tenant, limit,
+    )  # fmt: skip
+    return [decoded(row[0], Notification) for row in rows]
+
+
 def tenants(tx: ReadTx) -> list[TenantId]:
     """Whoever has a policy."""
     return [TenantId(row[0]) for row in tx.all("SELECT DISTINCT tenant FROM oversight_policy ORDER BY tenant")]
