@@ -47,6 +47,10 @@ class Deliverer(Protocol):
         """The provider's own name of the message."""
         ...
 
+    async def withdraw(self, letter: Letter, reference: str | None) -> None:
+        """That message is one too many: another process had sent it. Make it harmless, if it can be pressed."""
+        ...
+
     def close(self) -> None:
         """Let go of what it holds."""
         ...
@@ -116,8 +120,19 @@ class Courier:
                 one, ConnectionFailed("PL-503", f"the message could not be made: {type(error).__name__}")
             )
             return
-        await self._oversight.sent(one, reference=reference)
+        done = await self._oversight.sent(one, reference=reference)
         self._counts.labels(str(self.channel), "sent").add()
+        if done.reference != reference:
+            await self._withdraw(letter, reference)
+
+    async def _withdraw(self, letter: Letter, reference: str | None) -> None:
+        try:
+            await self._deliverer.withdraw(letter, reference)
+        except EnablementError as error:
+            log.warning(
+                "A message that was sent twice stays: %s", error.message,
+                extra=fields(operation="oversight.notify", channel=self.channel, reference=reference),
+            )  # fmt: skip
 
     async def _failed(self, one: Notification, error: EnablementError) -> None:
         later = error.retryable or isinstance(error, QuotaExceeded)

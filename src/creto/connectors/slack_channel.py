@@ -73,7 +73,7 @@ class SlackChannel:
 
     async def update(self, letter: Letter, card: Notification) -> None:
         """Make a card say what is true now. One that is gone needs nothing."""
-        conversation, ts = place(card)
+        conversation, ts = place(card.reference)
         try:
             await self.api(card.tenant).call(
                 "chat.update",
@@ -84,6 +84,16 @@ class SlackChannel:
             )
         except NotFound:
             return
+
+    async def withdraw(self, letter: Letter, reference: str | None) -> None:
+        conversation, ts = place(reference)
+        await self.api(letter.notification.tenant).call(
+            "chat.update",
+            channel=conversation,
+            ts=ts,
+            text=slack_cards.REPLACED,
+            blocks=[slack_cards.prose(slack_cards.REPLACED)],
+        )
 
     def _reference(self, one: Notification, posted: dict[str, object]) -> str:
         install = self.installs[one.tenant]
@@ -108,11 +118,14 @@ class SlackIncoming:
     async def deliver(self, letter: Letter) -> None:
         await self._api.post_incoming(self._url, slack_cards.notice(letter), slack_cards.unpressable(letter))
 
+    async def withdraw(self, letter: Letter, reference: str | None) -> None:
+        """Nobody can press it, and nobody can find it again."""
+
 
 def reference(team_id: str, app_id: str, conversation: str, ts: str) -> str:
     return f"{team_id}/{app_id}/{conversation}/{ts}"
 
 
-def place(card: Notification) -> tuple[str, str]:
-    _, _, conversation, ts = (card.reference or "///").split("/")
+def place(where: str | None) -> tuple[str, str]:
+    _, _, conversation, ts = (where or "///").split("/")
     return conversation, ts

@@ -33,7 +33,7 @@ from creto.common.errors import (
     SignatureVerificationFailed,
 )
 from creto.common.ids import RequestId, TenantId
-from creto.common.limits import SLACK_ANSWER_S_MAX, SLACK_REPLAY_S
+from creto.common.limits import OVERSIGHT_TAKEN_S, SLACK_ANSWER_S_MAX, SLACK_REPLAY_S
 from creto.common.telemetry import fields
 from creto.common.timestamps import SECOND, ConsensusTimestamp
 from creto.connectors import slack_cards
@@ -46,7 +46,8 @@ from creto.store.idempotency import IdempotencyGuard
 
 log = logging.getLogger("creto.connectors")
 UNREADABLE = Answer(400, b"the callback cannot be read")
-STRANGER = "This card is not known here. If it is seconds old, press again; otherwise use the newest one."
+STRANGER = "This card is not known here. Press again in a moment, or use another card of the request"
+SETTLING_S = 2 * OVERSIGHT_TAKEN_S  # a card that is not known after this long never will be
 
 
 class Named(msgspec.Struct, frozen=True):
@@ -197,13 +198,14 @@ class SlackInbound:
             card = await self._card(delivery, where)
             if card.notification_id != action.value:
                 raise unbound(where)
-            text = await self._pressed(delivery, said, action, card, where)
+            text, replace = await self._pressed(delivery, said, action, card, where), False
         except EnablementError as error:
             if error.retryable:
                 raise
-            text = explained(error)
+            text, replace = explained(error), orphaned(delivery, said, error)
         if text:
-            self._later(self._tell(delivery, said.response_url, text))
+            told = slack_cards.REPLACED if replace else text
+            self._later(self._tell(delivery, said.response_url, told, replace=replace))
         return Answer()
 
     async def _pressed(
@@ -291,10 +293,10 @@ class SlackInbound:
         except NotFound as error:
             raise unbound(where) from error
 
-    async def _tell(self, delivery: Delivery, url: str, text: str) -> None:
+    async def _tell(self, delivery: Delivery, url: str, text: str, *, replace: bool = False) -> None:
         """A courtesy: the decision is recorded whether it arrives or not."""
         try:
-            await self._channel.api(delivery.tenant).respond(url, slack_cards.escaped(text))
+            await self._channel.api(delivery.tenant).respond(url, slack_cards.escaped(text), replace=replace)
         except EnablementError as error:
             log.info("an answer did not reach Slack: %s", error.message, extra=fields(operation="oversight.slack"))
 
@@ -344,6 +346,14 @@ def explained(error: EnablementError) -> str:
     if error.code.startswith("PL-5"):
         return "It was not recorded: something failed here. Press again in a moment."
     return f"It was not recorded: {error.message}. {error.hint or ''}".strip()
+
+
+def orphaned(delivery: Delivery, said: Interaction, error: EnablementError) -> bool:
+    """Whether the card is one that a process posted and could not record before it died: the next press takes its buttons away."""
+    posted_s = said.container.message_ts.partition(".")[0]
+    if error.message != STRANGER or not posted_s.isdecimal() or len(posted_s) > 11:
+        return False
+    return delivery.signed_at > (int(posted_s) + SETTLING_S) * SECOND
 
 
 def unbound(where: str) -> NotFound:

@@ -58,6 +58,9 @@ class MailChannel:
         self._clock = clock
         self._timeout_s = timeout_s
 
+    async def withdraw(self, letter: Letter, reference: str | None) -> None:
+        """Both carry the same id: the receiver takes them for one."""
+
     def close(self) -> None:
         """Nothing is held between two messages."""
 

@@ -33,6 +33,9 @@ class WebhookChannel:
         self._oversight = oversight
         self._webhooks = webhooks
 
+    async def withdraw(self, letter: Letter, reference: str | None) -> None:
+        """Both carry the same id: the receiver takes them for one."""
+
     def close(self) -> None:
         """Nothing is held between two messages."""
 

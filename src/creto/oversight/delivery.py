@@ -111,16 +111,23 @@ class Delivery(Emergency):
         """It never left, and nobody needs it any more."""
 
         def mark(tx: Tx) -> None:
-            sql.put_notification(tx, replace(self._notification(tx, one), state=DeliveryState.DROPPED))
+            known = self._notification(tx, one)
+            if known.state is not DeliveryState.SENT:
+                sql.put_notification(tx, replace(known, state=DeliveryState.DROPPED))
 
         await self.write(mark)
 
     async def sent(self, one: Notification, *, reference: str | None = None) -> Notification:
-        """The provider has it, under this name of its own; answers must come from there."""
+        """The provider has it, under this name of its own; answers must come from there.
+
+        Whoever says so first stands: a process that slept through its time and comes late gets the name that stands, and takes its own back.
+        """
 
         def mark(tx: Tx) -> Notification:
             record, now = self.locked(tx, one.tenant, one.request_id), self.clock.now()
             known = self._notification(tx, one)
+            if known.state is DeliveryState.SENT:
+                return known
             done = replace(
                 known,
                 state=DeliveryState.SENT,
@@ -144,6 +151,8 @@ class Delivery(Emergency):
 
         def mark(tx: Tx) -> Notification:
             known, now = self._notification(tx, one), self.clock.now()
+            if known.state is DeliveryState.SENT:
+                return known
             state = DeliveryState.FAILED if retry_after_s is None else DeliveryState.QUEUED
             next_at = ConsensusTimestamp(now + int((retry_after_s or 0) * SECOND))
             done = replace(known, state=state, attempts=known.attempts + 1, next_at=next_at, error=error)
