@@ -1,6 +1,6 @@
 """From the outbox of oversight to a channel's provider: take, send, say how it went, for as long as it matters.
 
-    courier = Courier(oversight, SlackChannel(…), counted(metrics))
+    courier = Courier(oversight, SlackChannel(…))
     async with courier.running(bus):
         …
     await courier.deliver_once()                # what is due now, for tests and tools
@@ -28,7 +28,7 @@ from creto.common.limits import (
     OVERSIGHT_RESEND_S_MAX,
     OVERSIGHT_TEXT_CHARS_MAX,
 )
-from creto.common.telemetry import Counter, Family, Metrics, fields, redacted_text
+from creto.common.telemetry import fields, redacted_text
 from creto.contracts import SUBJECT_NOTIFICATION
 from creto.oversight import Channel, Notification, NotificationKind, Oversight
 from creto.oversight.letters import Letter
@@ -56,16 +56,6 @@ class Deliverer(Protocol):
         ...
 
 
-def counted(metrics: Metrics) -> Family[Counter]:
-    """One family for all channels: sent, deferred, failed, dropped."""
-    return metrics.counter(
-        "oversight_notifications_attempts_total",
-        "Notifications by channel and how an attempt ended",
-        "channel",
-        "outcome",
-    )
-
-
 def doubling(attempts: int, asked_s: float | None = None) -> float:
     """1, 2, 4 … seconds, at least what the provider asked for."""
     return max(min(2.0 ** min(attempts - 1, 30), OVERSIGHT_RESEND_S_MAX), asked_s or 0.0)
@@ -78,7 +68,6 @@ class Courier:
         self,
         oversight: Oversight,
         deliverer: Deliverer,
-        counts: Family[Counter],
         *,
         waits: Waits = doubling,
         breaker: CircuitBreaker | None = None,
@@ -88,7 +77,6 @@ class Courier:
         self._oversight = oversight
         self._deliverer = deliverer
         self._waits = waits
-        self._counts = counts
         self._due = asyncio.Event()
         self._stopping = False
 
@@ -106,7 +94,6 @@ class Courier:
             letter = await self._oversight.letter(one)
             if not letter.wanted:
                 await self._oversight.drop(one)
-                self._counts.labels(str(self.channel), "dropped").add()
                 return
             reference = await self.breaker.call(lambda: self._deliverer.deliver(letter))
         except EnablementError as error:
@@ -121,7 +108,6 @@ class Courier:
             )
             return
         done = await self._oversight.sent(one, reference=reference)
-        self._counts.labels(str(self.channel), "sent").add()
         if done.reference != reference:
             await self._withdraw(letter, reference)
 
@@ -141,7 +127,6 @@ class Courier:
             wait_s = None
         said = redacted_text(error.message)[:OVERSIGHT_TEXT_CHARS_MAX]
         await self._oversight.failed(one, said, retry_after_s=wait_s)
-        self._counts.labels(str(self.channel), "failed" if wait_s is None else "deferred").add()
         log.warning(
             "A notification did not leave: %s", said,
             extra=fields(operation="oversight.notify", channel=self.channel, request_id=one.request_id, again_in_s=wait_s),

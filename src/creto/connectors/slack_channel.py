@@ -1,7 +1,7 @@
 """Oversight in Slack: a card for each human in a conversation with the app, kept true until the request is over.
 
     channel = SlackChannel([SlackInstall(tenant="acme", team_id="T1", app_id="A1", bot_token="xoxb-…", signing_secret="…")])
-    courier = Courier(oversight, channel, counted(metrics))
+    courier = Courier(oversight, channel)
 
 The address of a contact is the human's Slack user id (`U…`), which never changes. A card's reference is where it stands:
 `<team>/<app>/<conversation>/<ts>`; a click counts only if it comes from there.

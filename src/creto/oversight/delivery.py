@@ -116,6 +116,7 @@ class Delivery(Emergency):
                 sql.put_notification(tx, replace(known, state=DeliveryState.DROPPED))
 
         await self.write(mark)
+        self._metrics.attempts.labels(str(one.channel), "dropped").add()
 
     async def sent(self, one: Notification, *, reference: str | None = None) -> Notification:
         """The provider has it, under this name of its own; answers must come from there.
@@ -143,7 +144,9 @@ class Delivery(Emergency):
                 self.queue(tx, record, one.person, one.channel, one.address, NotificationKind.CLOSED, now)
             return done
 
-        return await self.write(mark)
+        done = await self.write(mark)
+        self._metrics.attempts.labels(str(one.channel), "sent").add()
+        return done
 
     async def failed(self, one: Notification, error: str, *, retry_after_s: float | None) -> Notification:
         """It did not go through: tried again after so long, or, with None, never; then the human's other addresses are tried."""
@@ -161,7 +164,9 @@ class Delivery(Emergency):
                 self._fall_back(tx, done, now)
             return done
 
-        return await self.write(mark)
+        done = await self.write(mark)
+        self._metrics.attempts.labels(str(one.channel), "failed" if retry_after_s is None else "deferred").add()
+        return done
 
     async def seen(self, one: Notification) -> None:
         """The human has looked at it."""
@@ -209,9 +214,12 @@ class Delivery(Emergency):
         seen = {one.request_id for one in cards if one.seen_at is not None}
         return tuple(sorted(told - seen))[:PAGE_ITEMS_MAX]
 
-    async def tenants(self) -> list[TenantId]:
-        """Those that have policies, and so chains that could be dead."""
-        return await self.store.read(sql.tenants)
+    async def reach(self) -> dict[TenantId, dict[PolicyId, tuple[str, ...]]]:
+        """The tiers in which nobody can be told now, of every tenant that has any."""
+        tenants = await self.store.read(sql.tenants)
+        found = {tenant: (await self.health(tenant)).unreachable for tenant in tenants}
+        self._metrics.unreachable.labels().set(sum(len(tiers) for one in found.values() for tiers in one.values()))
+        return {tenant: policies for tenant, policies in found.items() if policies}
 
     async def standing(self) -> Standing:
         """Of all tenants, for who watches the installation."""
