@@ -18,9 +18,8 @@ from creto.common import wire
 from creto.common.breaker import CircuitBreaker
 from creto.common.errors import InvalidInput
 from creto.common.ids import PolicyId
-from creto.common.telemetry import Metrics
 from creto.common.timestamps import MINUTE, SECOND
-from creto.connectors.courier import Courier, counted
+from creto.connectors.courier import Courier
 from creto.connectors.slack_cards import APPROVE
 from creto.connectors.slack_channel import SlackChannel
 from creto.connectors.slack_inbound import SlackInbound
@@ -39,7 +38,6 @@ from tests.unit.oversight.world import PARTS, TENANT, World, consume, id_of, tie
 
 BOTH = OversightPolicy(policy_id=PolicyId("both"), tiers=(tier("alice", "bob"),), quorum=Quorum(approvals=2))
 PEOPLE = {"alice": "U1", "bob": "U2"}
-COUNTS = counted(Metrics())
 
 
 class Direct:
@@ -71,7 +69,7 @@ class Process:
         channel = SlackChannel([INSTALL], api=lambda _: Direct(server, self.life))  # type: ignore[arg-type,return-value]
         self.inbound = SlackInbound(self.world.oversight, channel, answer_s=30.0)
         never = CircuitBreaker("tests", counts=lambda _: False)
-        self.courier = Courier(self.world.oversight, channel, COUNTS, breaker=never)
+        self.courier = Courier(self.world.oversight, channel, breaker=never)
 
 
 @dataclass

@@ -249,6 +249,11 @@ OVERSIGHT_KEY_GRACE_S_MAX: Final = 300  # a signed vote is not longer on its way
 OVERSIGHT_DECISION_BYTES_MAX: Final = 4 * 1024 * 1024  # 500 hybrid-signed votes in base64
 OVERSIGHT_TIMER_BATCH: Final = 200  # requests that one step of the timer moves
 OVERSIGHT_TIMER_S: Final = 0.1  # how late a deadline is noticed; votes notice it themselves
+OVERSIGHT_LATE_S: Final = 30.0  # a deadline that nobody has noticed for so long: no worker turns the timer
+OVERSIGHT_OPEN_MAX: Final = 1_000  # requests of one agent that wait: nobody reads more, and others must not be buried
+OVERSIGHT_WAIT_S_MAX: Final = (
+    25  # of one question for a decision: below the time that a call has, so that it is answered
+)
 OVERSIGHT_WAITERS_MAX: Final = 100_000  # coroutines that wait in one process, about 2 KiB each
 OVERSIGHT_UNSEEN_S: Final = 300.0  # a card that nobody has looked at for five minutes is shown to the operator
 OVERSIGHT_FALLBACK_ATTEMPTS: Final = 3  # failed attempts after which a human's other addresses are tried too
@@ -256,7 +261,9 @@ OVERSIGHT_TAKEN_S: Final = (
     60.0  # a process that took a notification and died is noticed after this; a send ends in half of it
 )
 OVERSIGHT_COURIER_S: Final = 0.25  # how late a closed card or a due retry is noticed; new messages wake their channel
-OVERSIGHT_COURIER_BATCH: Final = 32  # notifications of a channel that one process takes at once
+OVERSIGHT_COURIER_BATCH: Final = (
+    16  # notifications of a channel that one process takes at once: sent within OVERSIGHT_TAKEN_S, however slowly
+)
 OVERSIGHT_RESEND_S_MAX: Final = 300.0  # between two tries while a provider is away
 OVERSIGHT_CLOSING_ATTEMPTS: Final = 20  # tries to close a card: an hour and a half
 OVERSIGHT_REACH_S: Final = 300.0  # between two looks whether every chain ends in somebody who can be told
@@ -334,6 +341,7 @@ SLACK_SKEW_S: Final = 300  # what Slack's own documentation allows: older is a r
 SLACK_REPLAY_S: Final = 3_600  # how long a callback is remembered: longer than its signature is good for
 SLACK_ANSWER_S_MAX: Final = 2.5  # Slack waits three seconds, then shows the human an error
 SLACK_CALL_S_MAX: Final = 10  # one call of its API
+SLACK_CALLS_MAX: Final = 8  # at a time: each has a thread; it takes about one message a second
 SLACK_TEXT_CHARS_MAX: Final = 2_900  # of one text in a block: it takes 3,000
 SLACK_CARD_CHARS_MAX: Final = 9_000  # of one card: what is longer is read on the page
 SLACK_LIST_MAX: Final = 20  # open requests in one answer to a command

@@ -24,6 +24,7 @@ from creto.common.ids import DEFAULT_TENANT, customer_tenant
 from creto.common.limits import (
     BUS_PAYLOAD_BYTES_MAX,
     BUS_RETENTION_S,
+    OVERSIGHT_TIMEOUT_S_MAX,
     STORE_POOL_SIZE,
     STORE_POOL_SIZE_MAX,
     STORE_QUEUE_MAX,
@@ -258,7 +259,10 @@ class MailSecurity(StrEnum):
 
 @section("oversight")
 class OversightConfig(msgspec.Struct, frozen=True):
-    default_timeout_seconds: Annotated[int, Meta(ge=1), LIVE] = 3600
+    default_timeout_seconds: Annotated[int, Meta(ge=1, le=OVERSIGHT_TIMEOUT_S_MAX), LIVE] = (
+        3600  # of a tier that says nothing
+    )
+    link_base: str = ""  # where approvers find the layer, as https://creto.example; empty for the REST address
     slack_webhook_url: Secret | None = None  # cards without buttons; the app below takes its place
     slack_bot_token: Secret | None = None
     slack_signing_secret: Secret | None = None
@@ -272,6 +276,8 @@ class OversightConfig(msgspec.Struct, frozen=True):
     email_password: Secret | None = None
 
     def validate(self) -> None:
+        if self.link_base:
+            checked_scheme("oversight.link_base", self.link_base, "http", "https")
         app = (self.slack_bot_token, self.slack_signing_secret, self.slack_team_id or None, self.slack_app_id or None)
         if any(app) and None in app:
             raise InvalidInput.of(

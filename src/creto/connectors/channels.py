@@ -1,6 +1,6 @@
 """All channels that the configuration names, in one object.
 
-    channels = await open_channels(config, oversight, keystore, metrics, tenant=tenant)
+    channels = await open_channels(config, oversight, keystore, tenant=tenant)
     channels.slack              # SlackInbound, or None: what the edge mounts
     channels.webhooks           # endpoints
     channels.links              # opens the token of a mail's link
@@ -25,8 +25,8 @@ from creto.common.errors import EnablementError
 from creto.common.ids import PLATFORM_TENANT, PolicyId, TenantId
 from creto.common.limits import OVERSIGHT_REACH_S
 from creto.common.settings import OversightConfig, WebhooksConfig
-from creto.common.telemetry import Metrics, fields
-from creto.connectors.courier import Courier, Deliverer, counted
+from creto.common.telemetry import fields
+from creto.connectors.courier import Courier, Deliverer
 from creto.connectors.destinations import Destinations
 from creto.connectors.webhook import Sender, next_wait_s
 from creto.connectors.webhook_channel import WebhookChannel
@@ -47,7 +47,6 @@ class Channels:
         self,
         oversight: Oversight,
         couriers: list[Courier],
-        metrics: Metrics,
         *,
         webhooks: Webhooks,
         links: Links,
@@ -59,9 +58,6 @@ class Channels:
         self.slack = slack
         self._oversight = oversight
         self._said: dict[TenantId, dict[PolicyId, tuple[str, ...]]] = {}
-        self._dead = metrics.gauge(
-            "oversight_unreachable_tiers_count", "Tiers of policies in which nobody could be told now"
-        ).labels()
         oversight.offered = frozenset(one.channel for one in couriers)
 
     @property
@@ -84,6 +80,11 @@ class Channels:
                 if self.slack is not None:
                     await self.slack.settled()
 
+    def close(self) -> None:
+        """After the last callback: the layer ends."""
+        for courier in self.couriers:
+            courier.close()
+
     async def _watch(self) -> None:
         while True:
             try:
@@ -94,7 +95,7 @@ class Channels:
 
     async def look(self) -> dict[TenantId, dict[PolicyId, tuple[str, ...]]]:
         """The tiers in which nobody can be told, by tenant and policy; each is said in the log once, when it begins."""
-        found = {tenant: self._oversight.unreachable(tenant) for tenant in await self._oversight.tenants()}
+        found = await self._oversight.reach()
         for tenant, policies in found.items():
             for policy_id, tiers in policies.items():
                 if self._said.get(tenant, {}).get(policy_id) != tiers:
@@ -103,27 +104,23 @@ class Channels:
                         ", ".join(tiers), policy_id, extra=fields(operation="oversight.reach", tenant=tenant),
                     )  # fmt: skip
         self._said = found
-        self._dead.set(sum(len(tiers) for policies in found.values() for tiers in policies.values()))
         return found
 
 
-async def open_channels(
-    config: Config, oversight: Oversight, keystore: Keystore, metrics: Metrics, *, tenant: TenantId
-) -> Channels:
+async def open_channels(config: Config, oversight: Oversight, keystore: Keystore, *, tenant: TenantId) -> Channels:
     """What the configuration names; webhooks need nothing but their endpoints. Slack's workspace belongs to `tenant`."""
     key = await keystore.ensure(PLATFORM_TENANT, LINK_KEY, SecretKey)
     links = Links(key.reveal())
     sender = Sender(Destinations(allowed_networks=config[WebhooksConfig].allowed_networks), oversight.clock)
     webhooks = Webhooks(oversight.store, oversight.clock, keystore, sender, service=oversight.service_id)
-    counts = counted(metrics)
     # One endpoint that is away says nothing about the others: each has its own schedule instead of a common breaker.
     patient = CircuitBreaker("webhooks", counts=lambda _: False)
-    couriers = [Courier(oversight, WebhookChannel(oversight, webhooks), counts, waits=next_wait_s, breaker=patient)]
+    couriers = [Courier(oversight, WebhookChannel(oversight, webhooks), waits=next_wait_s, breaker=patient)]
     wanted = config[OversightConfig]
     slack, inbound = slack_of(wanted, oversight, tenant)
     mail = mail_of(wanted, oversight, links)
-    couriers += [Courier(oversight, one, counts) for one in (slack, mail) if one is not None]
-    return Channels(oversight, couriers, metrics, webhooks=webhooks, links=links, slack=inbound)
+    couriers += [Courier(oversight, one) for one in (slack, mail) if one is not None]
+    return Channels(oversight, couriers, webhooks=webhooks, links=links, slack=inbound)
 
 
 def slack_of(

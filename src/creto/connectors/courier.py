@@ -1,6 +1,6 @@
 """From the outbox of oversight to a channel's provider: take, send, say how it went, for as long as it matters.
 
-    courier = Courier(oversight, SlackChannel(…), counted(metrics))
+    courier = Courier(oversight, SlackChannel(…))
     async with courier.running(bus):
         …
     await courier.deliver_once()                # what is due now, for tests and tools
@@ -28,7 +28,7 @@ from creto.common.limits import (
     OVERSIGHT_RESEND_S_MAX,
     OVERSIGHT_TEXT_CHARS_MAX,
 )
-from creto.common.telemetry import Counter, Family, Metrics, fields, redacted_text
+from creto.common.telemetry import fields, redacted_text
 from creto.contracts import SUBJECT_NOTIFICATION
 from creto.oversight import Channel, Notification, NotificationKind, Oversight
 from creto.oversight.letters import Letter
@@ -47,15 +47,13 @@ class Deliverer(Protocol):
         """The provider's own name of the message."""
         ...
 
+    async def withdraw(self, letter: Letter, reference: str | None) -> None:
+        """That message is one too many: another process had sent it. Make it harmless, if it can be pressed."""
+        ...
 
-def counted(metrics: Metrics) -> Family[Counter]:
-    """One family for all channels: sent, deferred, failed, dropped."""
-    return metrics.counter(
-        "oversight_notifications_attempts_total",
-        "Notifications by channel and how an attempt ended",
-        "channel",
-        "outcome",
-    )
+    def close(self) -> None:
+        """Let go of what it holds."""
+        ...
 
 
 def doubling(attempts: int, asked_s: float | None = None) -> float:
@@ -70,7 +68,6 @@ class Courier:
         self,
         oversight: Oversight,
         deliverer: Deliverer,
-        counts: Family[Counter],
         *,
         waits: Waits = doubling,
         breaker: CircuitBreaker | None = None,
@@ -80,7 +77,6 @@ class Courier:
         self._oversight = oversight
         self._deliverer = deliverer
         self._waits = waits
-        self._counts = counts
         self._due = asyncio.Event()
         self._stopping = False
 
@@ -98,7 +94,6 @@ class Courier:
             letter = await self._oversight.letter(one)
             if not letter.wanted:
                 await self._oversight.drop(one)
-                self._counts.labels(str(self.channel), "dropped").add()
                 return
             reference = await self.breaker.call(lambda: self._deliverer.deliver(letter))
         except EnablementError as error:
@@ -112,8 +107,18 @@ class Courier:
                 one, ConnectionFailed("PL-503", f"the message could not be made: {type(error).__name__}")
             )
             return
-        await self._oversight.sent(one, reference=reference)
-        self._counts.labels(str(self.channel), "sent").add()
+        done = await self._oversight.sent(one, reference=reference)
+        if done.reference != reference:
+            await self._withdraw(letter, reference)
+
+    async def _withdraw(self, letter: Letter, reference: str | None) -> None:
+        try:
+            await self._deliverer.withdraw(letter, reference)
+        except EnablementError as error:
+            log.warning(
+                "A message that was sent twice stays: %s", error.message,
+                extra=fields(operation="oversight.notify", channel=self.channel, reference=reference),
+            )  # fmt: skip
 
     async def _failed(self, one: Notification, error: EnablementError) -> None:
         later = error.retryable or isinstance(error, QuotaExceeded)
@@ -122,11 +127,13 @@ class Courier:
             wait_s = None
         said = redacted_text(error.message)[:OVERSIGHT_TEXT_CHARS_MAX]
         await self._oversight.failed(one, said, retry_after_s=wait_s)
-        self._counts.labels(str(self.channel), "failed" if wait_s is None else "deferred").add()
         log.warning(
             "A notification did not leave: %s", said,
             extra=fields(operation="oversight.notify", channel=self.channel, request_id=one.request_id, again_in_s=wait_s),
         )  # fmt: skip
+
+    def close(self) -> None:
+        self._deliverer.close()
 
     # In the background
 

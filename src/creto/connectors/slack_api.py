@@ -3,7 +3,7 @@
     api = SlackApi("xoxb-…")
     answer = await api.call("chat.postMessage", channel="U024BE7LH", text="…", blocks=[…])
 
-The SDK's client is synchronous and without dependencies; each call has a thread for its time. It does not try again by itself: the outbox
+The SDK's client is synchronous and without dependencies; each call has a thread of ours for its time. It does not try again by itself: the outbox
 does, which knows what was tried and lasts longer than this process. After a 429 nothing is called before the time that Slack named.
 """
 
@@ -13,16 +13,18 @@ import asyncio
 import http.client
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from creto.common.errors import ConnectionFailed, EnablementError, InvalidInput, NotFound, QuotaExceeded
-from creto.common.limits import OVERSIGHT_RESEND_S_MAX, SLACK_CALL_S_MAX
+from creto.common.limits import OVERSIGHT_RESEND_S_MAX, SLACK_CALL_S_MAX, SLACK_CALLS_MAX
 from creto.connectors.destinations import retry_after_s
 
 if TYPE_CHECKING:
     from slack_sdk import WebClient
     from slack_sdk.errors import SlackApiError
 
+T = TypeVar("T")
 API = "https://slack.com/api/"
 RESPONSES = "https://hooks.slack.com/"
 # Whom or what the message was for is not there any more; trying again finds nobody either.
@@ -54,13 +56,23 @@ class SlackApi:
         self._timeout_s = timeout_s
         self._monotonic = monotonic
         self._quiet_until_s = 0.0
+        self._threads = ThreadPoolExecutor(
+            SLACK_CALLS_MAX, "creto-slack"
+        )  # its own: a slow Slack holds up nothing else
 
     async def call(self, method: str, **arguments: Any) -> dict[str, Any]:
         """The answer's fields. PL-429 while Slack wants quiet, PL-503 if it is away, PL-404 and PL-400 for what will not get better."""
         left_s = self._quiet_until_s - self._monotonic()
         if left_s > 0:
             raise quiet(left_s)
-        return await asyncio.to_thread(self._call, method, arguments)
+        return await self._beside(self._call, method, arguments)
+
+    def close(self) -> None:
+        """What is on its way is left to its time-out."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _beside(self, fn: Callable[..., T], *arguments: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, fn, *arguments)
 
     def _client(self) -> WebClient:
         from slack_sdk import WebClient
@@ -102,11 +114,11 @@ class SlackApi:
         if not url.startswith(self._responses):
             raise InvalidInput.of("response_url", got=url, expected=f"an address under {self._responses}")
         fields = {"text": text, "response_type": "ephemeral", "replace_original": replace}
-        await asyncio.to_thread(self._post, url, fields)
+        await self._beside(self._post, url, fields)
 
     async def post_incoming(self, url: str, text: str, blocks: list[dict[str, Any]]) -> None:
         """Into the conversation that an incoming webhook belongs to."""
-        await asyncio.to_thread(self._post, url, {"text": text, "blocks": blocks})
+        await self._beside(self._post, url, {"text": text, "blocks": blocks})
 
     def _post(self, url: str, body: dict[str, Any]) -> None:
         from slack_sdk.webhook import WebhookClient

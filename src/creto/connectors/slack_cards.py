@@ -25,6 +25,7 @@ APPROVE, DENY, DETAILS, EXTEND, OPEN = (
     "creto_open",
 )
 REASON = "creto_reason"
+REPLACED = "This card was sent twice: nothing is recorded from it, the other one counts."
 Block = dict[str, Any]
 
 

@@ -1,7 +1,7 @@
 """Oversight in Slack: a card for each human in a conversation with the app, kept true until the request is over.
 
     channel = SlackChannel([SlackInstall(tenant="acme", team_id="T1", app_id="A1", bot_token="xoxb-…", signing_secret="…")])
-    courier = Courier(oversight, channel, counted(metrics))
+    courier = Courier(oversight, channel)
 
 The address of a contact is the human's Slack user id (`U…`), which never changes. A card's reference is where it stands:
 `<team>/<app>/<conversation>/<ts>`; a click counts only if it comes from there.
@@ -54,6 +54,10 @@ class SlackChannel:
             raise NotFound("PL-404", "Slack is not set up for this tenant", field="tenant", got=tenant)
         return found
 
+    def close(self) -> None:
+        for api in self._apis.values():
+            api.close()
+
     async def deliver(self, letter: Letter) -> str:
         one = letter.notification
         if one.kind is NotificationKind.CLOSED:
@@ -69,7 +73,7 @@ class SlackChannel:
 
     async def update(self, letter: Letter, card: Notification) -> None:
         """Make a card say what is true now. One that is gone needs nothing."""
-        conversation, ts = place(card)
+        conversation, ts = place(card.reference)
         try:
             await self.api(card.tenant).call(
                 "chat.update",
@@ -80,6 +84,16 @@ class SlackChannel:
             )
         except NotFound:
             return
+
+    async def withdraw(self, letter: Letter, reference: str | None) -> None:
+        conversation, ts = place(reference)
+        await self.api(letter.notification.tenant).call(
+            "chat.update",
+            channel=conversation,
+            ts=ts,
+            text=slack_cards.REPLACED,
+            blocks=[slack_cards.prose(slack_cards.REPLACED)],
+        )
 
     def _reference(self, one: Notification, posted: dict[str, object]) -> str:
         install = self.installs[one.tenant]
@@ -98,14 +112,20 @@ class SlackIncoming:
         self._url = url
         self._api = api("")
 
+    def close(self) -> None:
+        self._api.close()
+
     async def deliver(self, letter: Letter) -> None:
         await self._api.post_incoming(self._url, slack_cards.notice(letter), slack_cards.unpressable(letter))
+
+    async def withdraw(self, letter: Letter, reference: str | None) -> None:
+        """Nobody can press it, and nobody can find it again."""
 
 
 def reference(team_id: str, app_id: str, conversation: str, ts: str) -> str:
     return f"{team_id}/{app_id}/{conversation}/{ts}"
 
 
-def place(card: Notification) -> tuple[str, str]:
-    _, _, conversation, ts = (card.reference or "///").split("/")
+def place(where: str | None) -> tuple[str, str]:
+    _, _, conversation, ts = (where or "///").split("/")
     return conversation, ts

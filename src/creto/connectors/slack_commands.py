@@ -106,7 +106,7 @@ async def decided(
         return f"Look first, then approve what you have seen.\n\n{shown(record)}"
     reason = " ".join(more) if verdict is Verdict.DENY else ""
     receipt = await inbound.vote(
-        delivery, user, record.ask.request_id, verdict, COMMAND, shown_round=record.ask.round, reason=reason
+        delivery, user, record.ask.request_id, verdict, COMMAND, round=record.ask.round, reason=reason
     )
     return voted(receipt)
 

@@ -33,7 +33,7 @@ from creto.common.errors import (
     SignatureVerificationFailed,
 )
 from creto.common.ids import RequestId, TenantId
-from creto.common.limits import SLACK_ANSWER_S_MAX, SLACK_REPLAY_S
+from creto.common.limits import OVERSIGHT_TAKEN_S, SLACK_ANSWER_S_MAX, SLACK_REPLAY_S
 from creto.common.telemetry import fields
 from creto.common.timestamps import SECOND, ConsensusTimestamp
 from creto.connectors import slack_cards
@@ -46,7 +46,8 @@ from creto.store.idempotency import IdempotencyGuard
 
 log = logging.getLogger("creto.connectors")
 UNREADABLE = Answer(400, b"the callback cannot be read")
-STRANGER = "This card is not known here. If it is seconds old, press again; otherwise use the newest one."
+STRANGER = "This card is not known here. Press again in a moment, or use another card of the request"
+SETTLING_S = 2 * OVERSIGHT_TAKEN_S  # a card that is not known after this long never will be
 
 
 class Named(msgspec.Struct, frozen=True):
@@ -197,13 +198,14 @@ class SlackInbound:
             card = await self._card(delivery, where)
             if card.notification_id != action.value:
                 raise unbound(where)
-            text = await self._pressed(delivery, said, action, card, where)
+            text, replace = await self._pressed(delivery, said, action, card, where), False
         except EnablementError as error:
             if error.retryable:
                 raise
-            text = explained(error)
+            text, replace = explained(error), orphaned(delivery, said, error)
         if text:
-            self._later(self._tell(delivery, said.response_url, text))
+            told = slack_cards.REPLACED if replace else text
+            self._later(self._tell(delivery, said.response_url, told, replace=replace))
         return Answer()
 
     async def _pressed(
@@ -215,9 +217,7 @@ class SlackInbound:
         if card.person == oversight.approver(delivery.tenant, who).person:
             await oversight.seen(card)
         if action.action_id == slack_cards.APPROVE:
-            return voted(
-                await self.vote(delivery, user, card.request_id, Verdict.APPROVE, where, shown_round=card.round)
-            )
+            return voted(await self.vote(delivery, user, card.request_id, Verdict.APPROVE, where, round=card.round))
         if action.action_id == slack_cards.EXTEND and await self.first(delivery):
             await oversight.extend(delivery.tenant, card.request_id, by=who)
             return "Five more minutes."
@@ -241,7 +241,7 @@ class SlackInbound:
         try:
             card = await self._card(delivery, where)
             receipt = await self.vote(
-                delivery, said.user.id, card.request_id, Verdict.DENY, where, shown_round=card.round, reason=reason
+                delivery, said.user.id, card.request_id, Verdict.DENY, where, round=card.round, reason=reason
             )
         except EnablementError as error:
             if error.retryable:
@@ -252,7 +252,7 @@ class SlackInbound:
 
     async def vote(
         self, delivery: Delivery, user: str, request_id: RequestId, verdict: Verdict, where: str, *,
-        shown_round: int | None = None, reason: str = "",
+        round: int | None = None, reason: str = "",
     ) -> Receipt:  # fmt: skip
         """A vote of the human behind the account; committed when this returns."""
         oversight, tenant = self._oversight, delivery.tenant
@@ -262,7 +262,7 @@ class SlackInbound:
         )  # fmt: skip
         return await oversight.relay_response(
             tenant, request_id, approver=oversight.who(tenant, Channel.SLACK, user), verdict=verdict, evidence=evidence,
-            reason=reason, shown_round=shown_round,
+            reason=reason, round=round,
         )  # fmt: skip
 
     async def first(self, delivery: Delivery) -> bool:
@@ -293,10 +293,10 @@ class SlackInbound:
         except NotFound as error:
             raise unbound(where) from error
 
-    async def _tell(self, delivery: Delivery, url: str, text: str) -> None:
+    async def _tell(self, delivery: Delivery, url: str, text: str, *, replace: bool = False) -> None:
         """A courtesy: the decision is recorded whether it arrives or not."""
         try:
-            await self._channel.api(delivery.tenant).respond(url, slack_cards.escaped(text))
+            await self._channel.api(delivery.tenant).respond(url, slack_cards.escaped(text), replace=replace)
         except EnablementError as error:
             log.info("an answer did not reach Slack: %s", error.message, extra=fields(operation="oversight.slack"))
 
@@ -346,6 +346,14 @@ def explained(error: EnablementError) -> str:
     if error.code.startswith("PL-5"):
         return "It was not recorded: something failed here. Press again in a moment."
     return f"It was not recorded: {error.message}. {error.hint or ''}".strip()
+
+
+def orphaned(delivery: Delivery, said: Interaction, error: EnablementError) -> bool:
+    """Whether the card is one that a process posted and could not record before it died: the next press takes its buttons away."""
+    posted_s = said.container.message_ts.partition(".")[0]
+    if error.message != STRANGER or not posted_s.isdecimal() or len(posted_s) > 11:
+        return False
+    return delivery.signed_at > (int(posted_s) + SETTLING_S) * SECOND
 
 
 def unbound(where: str) -> NotFound:

@@ -1,7 +1,7 @@
 """Oversight by mail, through a relay (`aiosmtplib`). We send and read nothing: no reply, automatic or not, decides anything.
 
     channel = MailChannel(Relay(host="smtp.corp.example", username="creto", password="…"), sender="creto <approvals@corp.example>", links=links)
-    courier = Courier(oversight, channel, counted(metrics))
+    courier = Courier(oversight, channel)
 
 The line is encrypted: from the start (`tls`) or after STARTTLS, without which nothing is sent. Signing for the domain (DKIM) is the relay's
 work, as it holds the domain's key.
@@ -57,6 +57,12 @@ class MailChannel:
         self._links = links
         self._clock = clock
         self._timeout_s = timeout_s
+
+    async def withdraw(self, letter: Letter, reference: str | None) -> None:
+        """Both carry the same id: the receiver takes them for one."""
+
+    def close(self) -> None:
+        """Nothing is held between two messages."""
 
     async def deliver(self, letter: Letter) -> str:
         one = letter.notification

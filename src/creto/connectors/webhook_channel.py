@@ -12,6 +12,8 @@ from __future__ import annotations
 import base64
 from typing import Any
 
+import msgspec
+
 from creto.common import wire
 from creto.common.errors import ConnectionFailed, NotFound, QuotaExceeded, Unauthorized
 from creto.common.limits import WEBHOOK_BODY_BYTES_MAX
@@ -31,12 +33,20 @@ class WebhookChannel:
         self._oversight = oversight
         self._webhooks = webhooks
 
+    async def withdraw(self, letter: Letter, reference: str | None) -> None:
+        """Both carry the same id: the receiver takes them for one."""
+
+    def close(self) -> None:
+        """Nothing is held between two messages."""
+
     async def deliver(self, letter: Letter) -> str:
         one = letter.notification
         decision = b""
         if not letter.open:
             decision = await self._oversight.decision_file(one.tenant, one.request_id)
         body = wire.encode(message(letter, decision))
+        if len(body) > WEBHOOK_BODY_BYTES_MAX:
+            body = wire.encode(message(msgspec.structs.replace(letter, full=False), b""))
         attempt = await self._webhooks.send(one.tenant, one.address, one.notification_id, body)
         if attempt.outcome is Outcome.DELIVERED:
             return one.notification_id

@@ -38,6 +38,11 @@ from creto.oversight.types import Channel, DeliveryState, Notification, Notifica
 from creto.platform.audit.events import NotificationSent
 from creto.store.types import Tx
 
+LOOKED_AT = (
+    Channel.SLACK,
+    Channel.EMAIL,
+)  # where a human's look comes back to us: a click, or the page that a mail leads to
+
 
 class Health(msgspec.Struct, frozen=True):
     """What an operator should see before it hurts."""
@@ -45,8 +50,16 @@ class Health(msgspec.Struct, frozen=True):
     pending: int
     oldest_at: ConsensusTimestamp | None
     undelivered: tuple[Notification, ...]
-    unseen: tuple[RequestId, ...]  # open, told minutes ago, and none of the humans has looked
-    unreachable: dict[PolicyId, tuple[str, ...]]  # tiers in which nobody has an address
+    unreachable: dict[PolicyId, tuple[str, ...]]  # tiers in which nobody has an address that took its last message
+    unseen: tuple[RequestId, ...] = ()  # open, told minutes ago, and nobody has looked
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """How much waits, and how late the timer is."""
+
+    pending: int
+    queued: int  # notifications
+    late_s: float
 
 
 class Delivery(Emergency):
@@ -98,16 +111,24 @@ class Delivery(Emergency):
         """It never left, and nobody needs it any more."""
 
         def mark(tx: Tx) -> None:
-            sql.put_notification(tx, replace(self._notification(tx, one), state=DeliveryState.DROPPED))
+            known = self._notification(tx, one)
+            if known.state is not DeliveryState.SENT:
+                sql.put_notification(tx, replace(known, state=DeliveryState.DROPPED))
 
         await self.write(mark)
+        self._metrics.attempts.labels(str(one.channel), "dropped").add()
 
     async def sent(self, one: Notification, *, reference: str | None = None) -> Notification:
-        """The provider has it, under this name of its own; answers must come from there."""
+        """The provider has it, under this name of its own; answers must come from there.
+
+        Whoever says so first stands: a process that slept through its time and comes late gets the name that stands, and takes its own back.
+        """
 
         def mark(tx: Tx) -> Notification:
             record, now = self.locked(tx, one.tenant, one.request_id), self.clock.now()
             known = self._notification(tx, one)
+            if known.state is DeliveryState.SENT:
+                return known
             done = replace(
                 known,
                 state=DeliveryState.SENT,
@@ -123,7 +144,9 @@ class Delivery(Emergency):
                 self.queue(tx, record, one.person, one.channel, one.address, NotificationKind.CLOSED, now)
             return done
 
-        return await self.write(mark)
+        done = await self.write(mark)
+        self._metrics.attempts.labels(str(one.channel), "sent").add()
+        return done
 
     async def failed(self, one: Notification, error: str, *, retry_after_s: float | None) -> Notification:
         """It did not go through: tried again after so long, or, with None, never; then the human's other addresses are tried."""
@@ -131,6 +154,8 @@ class Delivery(Emergency):
 
         def mark(tx: Tx) -> Notification:
             known, now = self._notification(tx, one), self.clock.now()
+            if known.state is DeliveryState.SENT:
+                return known
             state = DeliveryState.FAILED if retry_after_s is None else DeliveryState.QUEUED
             next_at = ConsensusTimestamp(now + int((retry_after_s or 0) * SECOND))
             done = replace(known, state=state, attempts=known.attempts + 1, next_at=next_at, error=error)
@@ -139,7 +164,9 @@ class Delivery(Emergency):
                 self._fall_back(tx, done, now)
             return done
 
-        return await self.write(mark)
+        done = await self.write(mark)
+        self._metrics.attempts.labels(str(one.channel), "failed" if retry_after_s is None else "deferred").add()
+        return done
 
     async def seen(self, one: Notification) -> None:
         """The human has looked at it."""
@@ -162,22 +189,43 @@ class Delivery(Emergency):
         return await self.store.read(lambda tx: sql.notifications(tx, tenant, request_id))
 
     async def health(self, tenant: TenantId) -> Health:
-        pending, undelivered = await self.store.read(
-            lambda tx: (sql.count_open(tx, tenant), sql.undelivered(tx, tenant, PAGE_ITEMS_MAX))
+        pending, undelivered, ended = await self.store.read(
+            lambda tx: (
+                sql.count_open(tx, tenant),
+                sql.undelivered(tx, tenant, PAGE_ITEMS_MAX),
+                sql.newest_ended(tx, tenant, PAGE_ITEMS_MAX),
+            )
         )
-        return Health(pending[0], pending[1], tuple(undelivered), await self.unseen(tenant), self.unreachable(tenant))
+        newest = {(one.channel, one.address): one.state for one in reversed(ended)}
+        dead = {address for address, state in newest.items() if state is DeliveryState.FAILED}
+        return Health(
+            pending[0], pending[1], tuple(undelivered), self.unreachable(tenant, dead), await self.unseen(tenant)
+        )
 
     async def unseen(self, tenant: TenantId) -> tuple[RequestId, ...]:
         """Open requests of which somebody was told a while ago, and at which nobody has looked."""
         before = self.clock.now() - int(OVERSIGHT_UNSEEN_S * SECOND)
         cards = await self.store.read(lambda tx: sql.of_open_requests(tx, tenant, COUNTED_MAX))
-        told = {one.request_id for one in cards if one.sent_at is not None and one.sent_at <= before}
+        told = {
+            one.request_id
+            for one in cards
+            if one.sent_at is not None and one.sent_at <= before and one.channel in LOOKED_AT
+        }
         seen = {one.request_id for one in cards if one.seen_at is not None}
         return tuple(sorted(told - seen))[:PAGE_ITEMS_MAX]
 
-    async def tenants(self) -> list[TenantId]:
-        """Those that have policies, and so chains that could be dead."""
-        return await self.store.read(sql.tenants)
+    async def reach(self) -> dict[TenantId, dict[PolicyId, tuple[str, ...]]]:
+        """The tiers in which nobody can be told now, of every tenant that has any."""
+        tenants = await self.store.read(sql.tenants)
+        found = {tenant: (await self.health(tenant)).unreachable for tenant in tenants}
+        self._metrics.unreachable.labels().set(sum(len(tiers) for one in found.values() for tiers in one.values()))
+        return {tenant: policies for tenant, policies in found.items() if policies}
+
+    async def standing(self) -> Standing:
+        """Of all tenants, for who watches the installation."""
+        pending, queued, due_at = await self.store.read(sql.standing)
+        late_ns = max(0, self.clock.now() - due_at) if due_at is not None else 0
+        return Standing(pending, queued, late_ns / SECOND)
 
     def _notification(self, tx: Tx, one: Notification) -> Notification:
         known = sql.locked_notification(tx, one.tenant, one.notification_id)

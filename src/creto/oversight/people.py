@@ -9,7 +9,7 @@ await oversight.delegate("acme", of=fay, to=sam, starts_at=monday, ends_at=frida
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from typing import TypeVar
 
 import msgspec
@@ -269,15 +269,21 @@ class People(Core):
                 continue
         return found
 
-    def unreachable(self, tenant: TenantId) -> dict[PolicyId, tuple[str, ...]]:
-        """The tiers of each policy in which nobody could be told, known before they are needed."""
+    def unreachable(
+        self, tenant: TenantId, dead: Container[tuple[Channel, str]] = ()
+    ) -> dict[PolicyId, tuple[str, ...]]:
+        """The tiers of each policy in which nobody could be told, known before they are needed; `dead` addresses tell nobody."""
         tenant = checked_tenant(tenant)
         contacts, found = self.contacts(tenant), {}
+        contacts = {
+            person: [one for one in known if (one.channel, one.address) not in dead]
+            for person, known in contacts.items()
+        }
         for policy in self.policies(tenant):
             directory = self.directory(tenant, policy)
-            dead = tuple(tier.name for tier in policy.tiers if not self._reaches(tier, directory, contacts))
-            if dead:
-                found[policy.policy_id] = dead
+            silent = tuple(tier.name for tier in policy.tiers if not self._reaches(tier, directory, contacts))
+            if silent:
+                found[policy.policy_id] = silent
         return found
 
     def _reaches(self, tier: EscalationTier, directory: Directory, contacts: dict[PersonId, list[Contact]]) -> bool:

@@ -10,9 +10,8 @@ from typing import Any
 
 from creto.common.breaker import CircuitBreaker
 from creto.common.ids import PolicyId
-from creto.common.telemetry import Metrics
 from creto.common.timestamps import SECOND
-from creto.connectors.courier import Courier, Deliverer, Waits, counted, doubling
+from creto.connectors.courier import Courier, Deliverer, Waits, doubling
 from creto.connectors.destinations import Destinations
 from creto.connectors.slack_channel import SlackChannel, SlackInstall
 from creto.connectors.slack_inbound import SlackInbound
@@ -34,8 +33,6 @@ INSTALL = SlackInstall(tenant=TENANT, team_id=TEAM, app_id=APP, bot_token=TOKEN,
 class Post:
     def __init__(self, world: World) -> None:
         self.world = world
-        self.metrics = Metrics()
-        self.counts = counted(self.metrics)
         keystore = Keystore(world.store, Kek(bytes(range(32))))
         sender = Sender(Destinations(allowed_networks=HERE), world.clock)
         self.webhooks = Webhooks(world.store, world.clock, keystore, sender, service=nhi_of(LAYER.public))
@@ -46,7 +43,7 @@ class Post:
 
     def courier(self, deliverer: Deliverer, waits: Waits = doubling) -> Courier:
         never = CircuitBreaker("tests", counts=lambda _: False)
-        return Courier(self.world.oversight, deliverer, self.counts, waits=waits, breaker=never)
+        return Courier(self.world.oversight, deliverer, waits=waits, breaker=never)
 
     def webhook(self) -> Courier:
         return self.courier(WebhookChannel(self.world.oversight, self.webhooks), next_wait_s)
@@ -69,4 +66,4 @@ class Post:
         return await self.world.oversight.put_policy(TENANT, policy, by=id_of("eve"))
 
     def count(self, channel: Channel, outcome: str) -> int:
-        return self.counts.labels(str(channel), outcome).value
+        return self.world.oversight._metrics.attempts.labels(str(channel), outcome).value

@@ -12,7 +12,6 @@ import pytest
 from creto.bus import EmbeddedBus
 from creto.common.config import load
 from creto.common.errors import EnablementError
-from creto.common.telemetry import Metrics
 from creto.connectors.channels import Channels, open_channels
 from creto.connectors.slack_channel import SlackChannel, SlackIncoming
 from creto.oversight import Channel
@@ -43,7 +42,7 @@ async def post(tmp_path: Path) -> AsyncIterator[Post]:
 async def opened(post: Post, **environment: str) -> Channels:
     keystore = Keystore(post.world.store, Kek(bytes(range(32))))
     config = load(env=environment, defaults=())
-    return await open_channels(config, post.world.oversight, keystore, Metrics(), tenant=TENANT)
+    return await open_channels(config, post.world.oversight, keystore, tenant=TENANT)
 
 
 @pytest.mark.parametrize(
@@ -127,6 +126,8 @@ async def test_a_dead_chain_is_said_once_when_it_begins(post: Post, caplog: pyte
         assert sum("of the policy told" in one.getMessage() for one in caplog.records) == 1
         await post.world.contact("alice", "whe-1", Channel.WEBHOOK)
         assert "told" not in (await channels.look())[TENANT]
+        dead = [tier for tiers in post.world.oversight.unreachable(TENANT).values() for tier in tiers]
+        assert post.world.oversight._metrics.unreachable.labels().value == len(dead) > 0
         await post.world.oversight.unlink(TENANT, Channel.WEBHOOK, "whe-1", by=id_of("eve"))
         await channels.look()
         assert sum("of the policy told" in one.getMessage() for one in caplog.records) == 2

@@ -194,3 +194,21 @@ async def test_a_process_that_dies_gives_back_what_it_took(post: Post, receiver:
     assert await post.webhook().deliver_once() == 0
     post.world.clock.advance(61 * SECOND)
     assert await post.webhook().deliver_once() == 1
+
+
+async def test_what_is_too_large_for_a_webhook_is_told_without_its_arguments(post: Post, receiver: Receiver) -> None:
+    await hooked(post, receiver)
+    policy = await post.policy("alice", channel=Channel.WEBHOOK, full=True)
+    await post.world.request(policy, {"note": "a" + "а" * 15_000})
+    await post.webhook().deliver_once()
+    assert "arguments" not in said(receiver)["data"]
+
+
+async def test_a_chain_whose_only_address_is_dead_is_known_before_it_is_needed(post: Post, receiver: Receiver) -> None:
+    await hooked(post, receiver)
+    policy = await post.policy("alice", channel=Channel.WEBHOOK)
+    assert "told" not in (await post.world.oversight.health(TENANT)).unreachable
+    receiver.answers.append(Say(410))
+    await post.world.request(policy)
+    await post.webhook().deliver_once()
+    assert (await post.world.oversight.health(TENANT)).unreachable["told"] == ("tier",)
