@@ -196,6 +196,20 @@ async def test_a_credit_note_over_an_open_invoice_lessens_it_and_can_be_voided(b
     assert (theirs["amount_remaining"], the_only(business.there.books.credit_notes)["status"]) == (15_720, "void")
 
 
+async def test_what_was_final_before_the_first_start_is_collected_when_it_is_asked_for(business: Business) -> None:
+    subscription = await business.subscribed()
+    business.at(JANUARY.end + HOUR)
+    ours = await business.final(subscription)
+    note = await business.billing.credit_invoice(TENANT, ours.invoice_id, [(ours.lines[1].line_id, D(10))], by=HUMAN)
+    await business.messages()
+    business.clock.advance(SECOND)
+    await business.stripe.collect(TENANT, note.invoice_id)  # its invoice was collected elsewhere
+    assert counts(business.there) == (0, 0, 0)
+    await business.stripe.collect(TENANT, ours.invoice_id)
+    await business.stripe.collect(TENANT, note.invoice_id)
+    assert counts(business.there) == (1, 1, 1)
+
+
 # Credits
 
 

@@ -49,7 +49,7 @@ CREATE TABLE stripe_payment (
 --sqlite WITHOUT ROWID
 ;
 
--- Webhooks that were received.
+-- Webhooks that were received. Their ids are Stripe's, over all tenants.
 CREATE TABLE stripe_event (
   event_id TEXT NOT NULL,
   received_at BIGINT NOT NULL,
