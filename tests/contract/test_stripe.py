@@ -293,6 +293,21 @@ async def test_after_its_key_is_forgotten_a_thing_is_looked_for(business: Busine
         assert (theirs["status"], len(books.lines[theirs["id"]])) == ("open", 2)
 
 
+async def test_a_database_that_was_restored_finds_what_is_there(business: Business) -> None:
+    """Its rows are lost, and another release would ask in other words: the keys are taken, so it looks."""
+    subscription = await business.subscribed()
+    business.at(JANUARY.end + HOUR)
+    await business.final(subscription)
+    messages = await business.messages()
+    await business.work(messages)
+    await business.store.write(lambda tx: tx.run("DELETE FROM stripe_object"))
+    for kept in business.there._kept.values():
+        kept.asked = "in other words"
+    await business.work(messages)
+    theirs = the_only(business.there.books.invoices)
+    assert (counts(business.there), len(business.there.books.lines[theirs["id"]])) == ((1, 1, 0), 2)
+
+
 async def test_a_limit_is_kept_and_opens_no_breaker(business: Business) -> None:
     subscription = await business.subscribed()
     business.at(JANUARY.end + HOUR)
@@ -624,6 +639,19 @@ async def test_what_is_not_stripes_is_not_believed(business: Business) -> None:
     with pytest.raises(InternalError) as shut:
         await closed.receive(headers, body)
     assert shut.value.code == "PL-501"
+
+
+async def test_a_webhook_is_answered_by_its_status(business: Business) -> None:
+    await collected(business)
+    headers, body = business.there.webhook(finalized(business))
+    raw = [(b"stripe-signature", headers["Stripe-Signature"].encode())]
+    answers = [
+        await business.receipts.webhook(*one)
+        for one in ((raw, body), (raw, body), (raw * 2, body), ([], body), (raw, b"{}"), (raw, b"x" * 2_000_000))
+    ]
+    assert [(answer.status, answer.body) for answer in answers] == [
+        (200, b""), (200, b""), (401, b"PL-941"), (401, b"PL-941"), (401, b"PL-941"), (413, b"PL-413"),
+    ]  # fmt: skip
 
 
 async def test_what_is_not_ours_is_let_go(business: Business) -> None:

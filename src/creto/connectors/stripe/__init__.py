@@ -6,7 +6,7 @@
     (await stripe.payment(tenant, invoice_id)).status                       # as its webhooks said
 
     receipts = Receipts(store, clock, config[StripeConfig], by=service, tenant=tenant)
-    await receipts.receive(headers, body)                                   # a webhook, believed by its signature
+    await receipts.webhook(headers, body)                                   # POST /v1/connectors/stripe/webhook
 
 The store must be opened with the part "creto.connectors.stripe". The SDK is loaded by `start`, where a key is configured.
 """

@@ -1,10 +1,9 @@
 """What Stripe tells us: webhooks, believed by their signature, each taken once, in whatever order they come.
 
     receipts = Receipts(store, clock, config, by=service, tenant=tenant)
-    received = await receipts.receive(request.headers, await request.body())     # mounted at a path of the REST edge
+    answer = await receipts.webhook(headers, body)             # mounted at a path of the REST edge, as other callbacks
 
-The signature is over the bytes as they came (docs.stripe.com/webhooks#verify-manually). An error says what to answer: its HTTP status
-makes Stripe send the webhook again, which is right for all but a bad signature.
+The signature is over the bytes as they came (docs.stripe.com/webhooks#verify-manually).
 
 INVARIANT: where a payment stands does not depend on the order of the webhooks: a final status stays, else what Stripe said last holds.
 """
@@ -19,8 +18,15 @@ import msgspec
 from msgspec import Meta
 
 from creto.common import wire
+from creto.common.codes import row
 from creto.common.config import Secret
-from creto.common.errors import ConnectionFailed, InternalError, InvalidInput, SignatureVerificationFailed
+from creto.common.errors import (
+    ConnectionFailed,
+    EnablementError,
+    InternalError,
+    InvalidInput,
+    SignatureVerificationFailed,
+)
 from creto.common.ids import AgentId, TenantId
 from creto.common.limits import (
     ID_CHARS_MAX,
@@ -32,6 +38,7 @@ from creto.common.limits import (
 )
 from creto.common.settings import StripeConfig
 from creto.common.timestamps import SECOND, Clock, ConsensusTimestamp
+from creto.connectors.inbound import Answer, RawHeaders, only
 from creto.connectors.stripe import store as rows
 from creto.connectors.stripe.amounts import major
 from creto.connectors.stripe.records import tell
@@ -144,6 +151,15 @@ class Receipts:
         self._by = by
         self._tenant = tenant
         self._accounts = dict(pair.split("=", 1) for pair in config.accounts)
+
+    async def webhook(self, headers: RawHeaders, body: bytes) -> Answer:
+        """As the edge mounts it. Any status but 2xx makes Stripe send the webhook again, for three days."""
+        signature = only(headers, HEADER.encode())
+        try:
+            await self.receive({} if signature is None else {HEADER: signature.decode("latin-1")}, body)
+        except EnablementError as error:
+            return Answer(row(error.code).http, error.code.encode())
+        return Answer()
 
     async def receive(self, headers: Mapping[str, str], body: bytes) -> Received:
         """Believe it, take it once, say what came of it."""
