@@ -32,6 +32,7 @@ from creto.common.settings import (
     CommonConfig,
     ConsensusConfig,
     CryptoConfig,
+    OversightConfig,
     RedisConfig,
     ServerConfig,
     StorageConfig,
@@ -45,6 +46,7 @@ from creto.edge.api.readiness import STARTUP_TIMEOUT_S
 from creto.edge.api.requests import Requests
 from creto.edge.upkeep import upkeep
 from creto.gate import Gate
+from creto.oversight import Approvals, Oversight, Timer
 from creto.platform.audit import NoteKey, WitnessClient, open_log, rotate_log_key
 from creto.platform.audit.service import log_key
 from creto.platform.consensus import ConsensusClient, EmbeddedClock, Leases, QuorumClock
@@ -80,9 +82,11 @@ MIGRATED = (
     "creto.security.authz",
     "creto.security.memory",
     "creto.security.storage",
+    "creto.oversight",
 )
 
 LAYER_KEY = KeyId("layer")  # signs override tokens and what the layer itself attests
+DECISION_KEY = KeyId("decisions")  # seals humans' decisions: Ed25519 and ML-DSA-65, whatever suite the rest is in
 SUITES_OWNER = "layer"  # whose the signed list of suites is
 START_RETRY = ExponentialBackoff(initial_delay_s=0.2, max_delay_s=2.0, max_attempts=1_000)  # the time-out ends it first
 
@@ -132,6 +136,24 @@ async def running(config: Config, *, work: bool = True, quota: QuotaHook | None 
         backend = await asyncio.to_thread(open_backend, config[StorageConfig].url)
         storage = Storage(backend, TenantKeys(keystore, "storage"), store, clock)
         bus = await stack.enter_async_context(bus_for(config, opened, work=work))
+        memory = Memory(TenantKeys(keystore, "memory"), store, clock)
+        remembering = CircuitBreaker("memory")
+        breakers.append(remembering)
+        oversight = Oversight(
+            store,
+            clock,
+            nhi,
+            authz,
+            signer=await decision_key(keystore),
+            memory=memory,
+            metrics=metrics,
+            installation=config[AuditConfig].origin,
+            link_base=link_base_of(config),
+            breaker=remembering,
+            default_timeout_s=config[OversightConfig].default_timeout_seconds,
+        )
+        approvals, gate, leases = Approvals(oversight), Gate(nhi, authz, store, clock, metrics), Leases(store, clock)
+        gate.use_asker(approvals.asked)
         parts = Parts(
             config=config,
             metrics=metrics,
@@ -142,14 +164,16 @@ async def running(config: Config, *, work: bool = True, quota: QuotaHook | None 
             clock=clock,
             keystore=keystore,
             nhi=nhi,
-            leases=Leases(store, clock),
+            leases=leases,
             audit=audit,
             authz=authz,
-            memory=Memory(TenantKeys(keystore, "memory"), store, clock),
+            memory=memory,
             storage=storage,
             uploads=storage.uploads,
             bus=bus,
-            gate=Gate(nhi, authz, store, clock, metrics),
+            gate=gate,
+            oversight=oversight,
+            approvals=approvals,
             breakers=tuple(breakers),
         )
         stack.push_async_callback(counted_refusals, parts)
@@ -162,6 +186,7 @@ async def running(config: Config, *, work: bool = True, quota: QuotaHook | None 
         operator = await tenants.ensure(tenant)
         if work:
             await stack.enter_async_context(upkeep(parts, operator))
+            await stack.enter_async_context(Timer(oversight, leases).running())
         yield App(parts, tenant, operator, tenants)
 
 
@@ -189,7 +214,7 @@ async def awaited(name: str, start: Callable[[], Awaitable[T]]) -> T:
 
 def check_offered(config: Config) -> None:
     """Nothing that was asked for is silently left out: whoever names another decider must not be decided for by us."""
-    common = config[CommonConfig]
+    common, oversight = config[CommonConfig], config[OversightConfig]
     for key, value in (("authz_endpoint", common.authz_endpoint), ("audit_endpoint", common.audit_endpoint)):
         if value is not None:
             raise InternalError(
@@ -197,6 +222,19 @@ def check_offered(config: Config) -> None:
                 f"common.{key} names a service elsewhere, which this release does not ask",
                 hint=f"Leave common.{key} out: authorization and audit run in the layer itself.",
             )
+    for key, wanted in (
+        ("slack_webhook_url", oversight.slack_webhook_url),
+        ("email_smtp_host", oversight.email_smtp_host),
+    ):
+        if wanted is not None:
+            raise InternalError("PL-501", f"oversight.{key} names a channel to which this release does not deliver")
+
+
+def link_base_of(config: Config) -> str:
+    """Where approvers find the layer."""
+    server = config[ServerConfig]
+    scheme = "https" if server.tls_cert else "http"
+    return config[OversightConfig].link_base or f"{scheme}://{server.host}:{server.rest_port}"
 
 
 def open_configured_store(config: Config) -> Store:
@@ -302,6 +340,13 @@ async def suites_of(
     version = (await keystore.record(PLATFORM_TENANT, LAYER_KEY)).version
     earlier = [await keystore.signing_key(PLATFORM_TENANT, LAYER_KEY, version - 1)] if version > 1 else []
     return await keystore.signing_key(PLATFORM_TENANT, LAYER_KEY), tuple(key.public for key in earlier)
+
+
+async def decision_key(keystore: Keystore) -> SigningKey:
+    """Made once; both signatures, whatever the suites of the rest."""
+    return await keystore.ensure(
+        PLATFORM_TENANT, DECISION_KEY, SigningKey, lambda: SigningKey.generate(SignatureSuite.HYBRID)
+    )
 
 
 def kek_beside(database: Path) -> Path:

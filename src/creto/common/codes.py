@@ -195,6 +195,9 @@ ROWS: tuple[CodeRow, ...] = (
     CodeRow("PL-902", "InternalError", 500, G.ABORTED, "The message was moved to the dead letters"),
     CodeRow("PL-920", "InvalidInput", 400, G.INVALID_ARGUMENT, "The configuration has an unknown key"),
     CodeRow("PL-921", "InvalidInput", 400, G.INVALID_ARGUMENT, "The configuration has a value that does not fit"),
+    # Platform: connections to the outside
+    CodeRow("PL-940", "Unauthorized", 403, G.PERMISSION_DENIED, "The destination is not allowed", "It must be https and a public address; networks of your own are named in webhooks.allowed_networks."),
+    CodeRow("PL-941", "SignatureVerificationFailed", 401, G.UNAUTHENTICATED, "The callback's signature is not valid"),
     # Runtime
     CodeRow("RT-202", "OversightRequired", 202, G.FAILED_PRECONDITION, "Pending approval", "Await the approval, then try again."),
     CodeRow("RT-401", "AttestationFailed", 401, G.UNAUTHENTICATED, "The attestation is not valid"),
@@ -213,6 +216,7 @@ ROWS: tuple[CodeRow, ...] = (
     CodeRow("MT-404", "NotFound", 404, G.NOT_FOUND, "No such metering record"),
     CodeRow("MT-409", "IdempotencyConflict", 409, G.ABORTED, "The idempotency key was used with another event"),
     CodeRow("MT-412", "AlreadyExists", 412, G.FAILED_PRECONDITION, "Its state does not allow this"),
+    CodeRow("MT-424", "InvalidInput", 409, G.FAILED_PRECONDITION, "The payment provider refused this", "Its reason stands in the message; put that right, then replay the dead letter: `creto bus dead-letters`."),
     CodeRow("MT-422", "AuditError", 422, G.DATA_LOSS, "The invoice does not hold", "Ask whoever issued it for the one that was."),
     CodeRow("MT-429", "QuotaExceeded", 429, G.RESOURCE_EXHAUSTED, "Quota exceeded", None, RetryAfter()),
     CodeRow("MT-503", "ConnectionFailed", 503, G.UNAVAILABLE, "Metering is unavailable", None, BACKOFF),
@@ -226,6 +230,7 @@ ROWS: tuple[CodeRow, ...] = (
     CodeRow("OV-409", "IdempotencyConflict", 409, G.ABORTED, "The request was decided or changed already"),
     CodeRow("OV-410", "AlreadyExists", 409, G.FAILED_PRECONDITION, "The approval was taken back or can no longer be used", "Ask for a new approval."),
     CodeRow("OV-424", "Unauthorized", 409, G.FAILED_PRECONDITION, "Nobody could approve this", "Name approvers who are registered and are not the agent's owner or ancestors."),
+    CodeRow("OV-429", "QuotaExceeded", 429, G.RESOURCE_EXHAUSTED, "The agent has too many open requests", "Cancel those that are not needed any more.", RetryAfter()),
     CodeRow("OV-451", "ApprovalDenied", 403, G.PERMISSION_DENIED, "The request was denied"),
     CodeRow("OV-504", "Timeout", 504, G.DEADLINE_EXCEEDED, "The wait has ended, the request stays open", "Ask again with the same request: the decision is kept.", BACKOFF),
     CodeRow("OV-503", "ConnectionFailed", 503, G.UNAVAILABLE, "No reasoning context is available", None, BACKOFF),

@@ -24,6 +24,7 @@ from creto.common.ids import DEFAULT_TENANT, customer_tenant
 from creto.common.limits import (
     BUS_PAYLOAD_BYTES_MAX,
     BUS_RETENTION_S,
+    OVERSIGHT_TIMEOUT_S_MAX,
     STORE_POOL_SIZE,
     STORE_POOL_SIZE_MAX,
     STORE_QUEUE_MAX,
@@ -34,6 +35,9 @@ Port = Annotated[int, Meta(ge=0, le=65535)]  # 0 takes a free one
 WITNESS = re.compile(
     r"https?://[^\s/=\[\]]+(/[^\s=]*)?=[^\s+]+\+[0-9a-f]{8}\+\S+"
 )  # the second part is a key in a note's form
+HTTPS = re.compile(
+    r"https://[^\s/]+(/\S*)?|http://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?/?"
+)  # no key travels in the open
 Positive = Annotated[int, Meta(ge=1, le=2**31)]
 
 
@@ -209,11 +213,107 @@ class MeteringConfig(msgspec.Struct, frozen=True):
     llm_prices_file: str | None = None
 
 
+class Collection(StrEnum):
+    """How Stripe collects an invoice: it mails it, or it charges the payment method that the customer left there."""
+
+    SEND_INVOICE = "send_invoice"
+    CHARGE_AUTOMATICALLY = "charge_automatically"
+
+
+@section("stripe")
+class StripeConfig(msgspec.Struct, frozen=True):
+    """Without a key nothing goes to Stripe; without the endpoint's secret nothing that comes from there is believed."""
+
+    api_key: Secret | None = None
+    webhook_secret: Secret | None = None
+    url: str = "https://api.stripe.com"
+    accounts: tuple[str, ...] = ()  # TENANT=ACCOUNT: tenants with Connect accounts of their own, and then only these
+    invoices: bool = True  # whether final invoices are collected there
+    meters: tuple[str, ...] = ()  # CHARGE=EVENT_NAME: whose quantities are reported to a meter there
+    collection: Collection = Collection.SEND_INVOICE
+    days_until_due: Annotated[int, Meta(ge=0, le=365)] = 30
+
+    def validate(self) -> None:
+        if not HTTPS.fullmatch(self.url):
+            raise InvalidInput.of(
+                "stripe.url",
+                got=redacted_text(self.url),
+                expected="https://…, or http:// on this machine",
+                code="PL-921",
+            )
+        for name, pairs in (("stripe.accounts", self.accounts), ("stripe.meters", self.meters)):
+            left = [pair.partition("=")[0] for pair in pairs]
+            if not all(key and pair.partition("=")[2] for key, pair in zip(left, pairs, strict=True)):
+                raise InvalidInput.of(name, got=", ".join(pairs), expected="NAME=VALUE", code="PL-921")
+            if len(set(left)) != len(left):
+                raise InvalidInput.of(name, got=", ".join(pairs), expected="each name once", code="PL-921")
+
+
+class MailSecurity(StrEnum):
+    """How the line to the mail relay is protected; plain only to a relay on this machine."""
+
+    STARTTLS = "starttls"
+    TLS = "tls"
+    UNSAFE_PLAIN = "unsafe-plain"
+
+
 @section("oversight")
 class OversightConfig(msgspec.Struct, frozen=True):
-    default_timeout_seconds: Annotated[int, Meta(ge=1), LIVE] = 3600
-    slack_webhook_url: Secret | None = None
+    default_timeout_seconds: Annotated[int, Meta(ge=1, le=OVERSIGHT_TIMEOUT_S_MAX), LIVE] = (
+        3600  # of a tier that says nothing
+    )
+    link_base: str = ""  # where approvers find the layer, as https://creto.example; empty for the REST address
+    slack_webhook_url: Secret | None = None  # cards without buttons; the app below takes its place
+    slack_bot_token: Secret | None = None
+    slack_signing_secret: Secret | None = None
+    slack_team_id: str = ""
+    slack_app_id: str = ""
     email_smtp_host: str | None = None
+    email_smtp_port: Port = 0  # 0 is the one of the kind of security
+    email_security: MailSecurity = MailSecurity.STARTTLS
+    email_from: str = "creto <creto@localhost>"
+    email_username: str | None = None
+    email_password: Secret | None = None
+
+    def validate(self) -> None:
+        if self.link_base:
+            checked_scheme("oversight.link_base", self.link_base, "http", "https")
+        app = (self.slack_bot_token, self.slack_signing_secret, self.slack_team_id or None, self.slack_app_id or None)
+        if any(app) and None in app:
+            raise InvalidInput.of(
+                "oversight.slack_bot_token", got="a part of an app",
+                expected="slack_bot_token, slack_signing_secret, slack_team_id and slack_app_id together", code="PL-921",
+            )  # fmt: skip
+        if "@" not in self.email_from:
+            raise InvalidInput.of(
+                "oversight.email_from", got=self.email_from, expected="the sender of the mails, as creto <approvals@corp.example>",
+                code="PL-921",
+            )  # fmt: skip
+        if self.email_password is not None and self.email_security is MailSecurity.UNSAFE_PLAIN:
+            raise InvalidInput.of(
+                "oversight.email_security",
+                got="unsafe-plain with a password",
+                expected="starttls or tls",
+                code="PL-921",
+            )
+
+
+@section("webhooks")
+class WebhooksConfig(msgspec.Struct, frozen=True):
+    """Webhooks go to public addresses over https; to networks of the installation's own only if they are named here."""
+
+    allowed_networks: tuple[str, ...] = ()
+
+    def validate(self) -> None:
+        from ipaddress import ip_network
+
+        for text in self.allowed_networks:
+            try:
+                ip_network(text)
+            except ValueError as error:
+                raise InvalidInput.of(
+                    "webhooks.allowed_networks", got=text, expected="a network, as 10.20.0.0/16", code="PL-921"
+                ) from error
 
 
 @section("runtime")

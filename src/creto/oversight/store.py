@@ -119,6 +119,12 @@ def open_requests(tx: ReadTx, tenant: TenantId, after: str, limit: int) -> list[
     return [record(row) for row in tx.all(RECORD + sql, tenant, after, limit)]
 
 
+def open_of_agent(tx: ReadTx, tenant: TenantId, agent: AgentId, most: int) -> int:
+    """How many wait; it counts no further than `most`."""
+    sql: LiteralString = "SELECT COUNT(*) FROM (SELECT 1 FROM oversight_request WHERE tenant = ? AND agent = ? AND due_at IS NOT NULL LIMIT ?) AS waiting"
+    return int(tx.value(sql, tenant, agent, most) or 0)
+
+
 def of_agent(tx: ReadTx, tenant: TenantId, agent: AgentId, before: str, limit: int) -> list[Record]:
     sql = " WHERE tenant = ? AND agent = ? AND request_id < ? ORDER BY request_id DESC LIMIT ?"
     return [record(row) for row in tx.all(RECORD + sql, tenant, agent, before, limit)]
@@ -318,6 +324,11 @@ def grants_for(tx: Tx, ask: Ask) -> list[Grant]:
     return [decoded(row[0], Grant) for row in rows]
 
 
+def grant(tx: ReadTx, tenant: TenantId, grant_id: str) -> Grant | None:
+    row = tx.one("SELECT body FROM oversight_grant WHERE tenant = ? AND grant_id = ?", tenant, grant_id)
+    return decoded(row[0], Grant) if row else None
+
+
 def locked_grant(tx: Tx, tenant: TenantId, grant_id: str) -> Grant | None:
     sql: LiteralString = "SELECT body FROM oversight_grant WHERE tenant = ? AND grant_id = ?"
     row = tx.one(sql + tx.for_update, tenant, grant_id)
@@ -379,6 +390,39 @@ def due_notifications(tx: ReadTx, channel: Channel, now: int, limit: int) -> lis
     return [decoded(row[0], Notification) for row in rows]
 
 
+def locked_due_notifications(tx: Tx, channel: Channel, now: int, limit: int) -> list[Notification]:
+    """As `due_notifications`, held until the transaction ends."""
+    sql: LiteralString = (
+        "SELECT body FROM oversight_notification WHERE channel = ? AND next_at IS NOT NULL AND next_at <= ?"
+        " ORDER BY next_at LIMIT ?"
+    )
+    return [decoded(row[0], Notification) for row in tx.all(sql + tx.for_update, str(channel), now, limit)]
+
+
+def of_open_requests(tx: ReadTx, tenant: TenantId, limit: int) -> list[Notification]:
+    rows = tx.all(
+        "SELECT n.body FROM oversight_request r JOIN oversight_notification n ON n.tenant = r.tenant AND n.request_id = r.request_id"
+        " WHERE r.tenant = ? AND r.due_at IS NOT NULL ORDER BY n.request_id LIMIT ?",
+        tenant, limit,
+    )  # fmt: skip
+    return [decoded(row[0], Notification) for row in rows]
+
+
+def newest_ended(tx: ReadTx, tenant: TenantId, limit: int) -> list[Notification]:
+    """The last messages that arrived or were given up, the newest first."""
+    rows = tx.all(
+        "SELECT body FROM oversight_notification WHERE tenant = ? AND state IN ('sent', 'failed')"
+        " ORDER BY notification_id DESC LIMIT ?",
+        tenant, limit,
+    )  # fmt: skip
+    return [decoded(row[0], Notification) for row in rows]
+
+
+def tenants(tx: ReadTx) -> list[TenantId]:
+    """Whoever has a policy."""
+    return [TenantId(row[0]) for row in tx.all("SELECT DISTINCT tenant FROM oversight_policy ORDER BY tenant")]
+
+
 def by_reference(tx: ReadTx, tenant: TenantId, channel: Channel, reference: str) -> Notification | None:
     row = tx.one(
         "SELECT body FROM oversight_notification WHERE tenant = ? AND channel = ? AND reference = ? LIMIT 1",
@@ -389,7 +433,7 @@ def by_reference(tx: ReadTx, tenant: TenantId, channel: Channel, reference: str)
 
 def undelivered(tx: ReadTx, tenant: TenantId, limit: int) -> list[Notification]:
     rows = tx.all(
-        "SELECT body FROM oversight_notification WHERE tenant = ? AND state <> 'sent' ORDER BY notification_id LIMIT ?",
+        "SELECT body FROM oversight_notification WHERE tenant = ? AND state IN ('queued', 'failed') ORDER BY notification_id LIMIT ?",
         tenant, limit,
     )  # fmt: skip
     return [decoded(row[0], Notification) for row in rows]
@@ -401,6 +445,13 @@ def count_open(tx: ReadTx, tenant: TenantId) -> tuple[int, ConsensusTimestamp | 
         "SELECT COUNT(*), MIN(created_at) FROM oversight_request WHERE tenant = ? AND due_at IS NOT NULL", tenant
     )
     return (int(row[0]), row[1]) if row else (0, None)
+
+
+def standing(tx: ReadTx) -> tuple[int, int, int | None]:
+    """Of all tenants: how many requests wait, how many notifications do, and when the next request is due."""
+    row = tx.one("SELECT COUNT(*), MIN(due_at) FROM oversight_request WHERE due_at IS NOT NULL")
+    queued = tx.value("SELECT COUNT(*) FROM oversight_notification WHERE next_at IS NOT NULL")
+    return int(row[0]) if row else 0, int(queued or 0), row[1] if row else None
 
 
 def state_of(tx: ReadTx, tenant: TenantId, request_id: RequestId) -> RequestState | None:

@@ -35,10 +35,17 @@ from tests.layers import settings
 GUARDED = [endpoint for endpoint in ENDPOINTS if endpoint.action is not None]
 VALUES: dict[str, Any] = {
     "key": "secret.txt",
+    "content": b"x",
     "prefix": "secret",
     "name": "nightly",
     "version": 7,
     "event_id": "e-1",
+    "request_id": "req-1",
+    "policy_id": "payments",
+    "channel": "slack",
+    "address": "U1",
+    "delegation_id": "del-1",
+    "grant_id": "grant-1",
     "durable": "d",
 }
 

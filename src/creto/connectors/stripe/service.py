@@ -1,0 +1,231 @@
+"""Money out through Stripe: final invoices are collected there, usage is reported to its meters.
+
+What metering publishes is the work: a durable of the bus hands it out, at least once and in order for each invoice, and it is acked when
+Stripe has it. While Stripe is away a message is held, however long that takes; what Stripe refuses becomes a dead letter with its reason.
+
+INVARIANT: whenever this process dies, and however often a message comes, each object exists at Stripe once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from creto.bus import Bus, Message, Start, Subscription
+from creto.common import wire
+from creto.common.breaker import CircuitBreaker
+from creto.common.codes import ExponentialBackoff
+from creto.common.errors import InternalError, NotFound
+from creto.common.ids import AgentId, TenantId, checked_tenant
+from creto.common.limits import PAGE_ITEMS_DEFAULT, STRIPE_WAIT_S_MAX
+from creto.common.logs import fields
+from creto.common.retry import retry
+from creto.common.settings import StripeConfig
+from creto.common.timestamps import Clock
+from creto.connectors.stripe import store as rows
+from creto.connectors.stripe.errors import StripeAway, is_away
+from creto.connectors.stripe.records import tell
+from creto.connectors.stripe.types import INVOICE, PURCHASE, Payer, Payment, PaymentStatus, Thing
+from creto.metering import Billing, Invoice, InvoiceKind, InvoiceStatus
+from creto.metering.types import InvoiceId
+from creto.metering.wallets import Purchase, PurchaseId, PurchaseState, RuleId
+from creto.store.types import Store, Tx
+
+if TYPE_CHECKING:
+    from creto.connectors.stripe.sdk import Transport
+    from creto.connectors.stripe.steps import Steps
+
+log = logging.getLogger("creto.stripe")
+
+DURABLE = "stripe"
+READS = {
+    DURABLE: "metering.invoice.*",
+    "stripe-payers": "metering.payer.*",
+    "stripe-purchases": "metering.credits.purchase_asked",
+    "stripe-settlements": "metering.payment.*",  # what the webhooks said
+}
+SETTLED = {PaymentStatus.PAID: True, PaymentStatus.VOID: False, PaymentStatus.UNCOLLECTIBLE: False}
+PATIENT = ExponentialBackoff(0.5, STRIPE_WAIT_S_MAX, 1_000_000_000)  # held until Stripe is back
+
+
+class Told(msgspec.Struct, frozen=True, kw_only=True):
+    """What we read of a message of metering: of any the subject, the rest of one about credits or a payment."""
+
+    subject: str
+    actor: AgentId = AgentId("")
+    agent: AgentId = AgentId("")
+    amount: Decimal = Decimal()
+    currency: str = ""
+    state: str = ""
+    status: str = ""
+
+
+class Stripe:
+    """Start it where the consumers of the bus run; the SDK is loaded then. What becomes final from its first start on is collected."""
+
+    def __init__(
+        self, store: Store, bus: Bus, clock: Clock, billing: Billing, config: StripeConfig,
+        *, transport: Transport | None = None, breaker: CircuitBreaker | None = None,
+    ) -> None:  # fmt: skip
+        self._store = store
+        self._bus = bus
+        self._clock = clock
+        self._billing = billing
+        self._config = config
+        self._transport = transport
+        self.breaker = breaker or CircuitBreaker("stripe", counts=is_away)
+        self._accounts = dict(pair.split("=", 1) for pair in config.accounts)
+        self._steps: Steps | None = None
+        self._subscriptions: list[Subscription] = []
+        self._stopping = asyncio.Event()
+
+    async def start(self) -> None:
+        if self._config.api_key is None:
+            return
+        self._ready()
+        await self._since()
+        self._subscriptions = [
+            await self._bus.subscribe(pattern, durable, self.consume, start=Start.NEW)
+            for durable, pattern in READS.items()
+        ]
+
+    async def stop(self) -> None:
+        """What waits for Stripe is given back; what it is doing now is finished."""
+        self._stopping.set()
+        for subscription in self._subscriptions:
+            await subscription.close()
+        if self._steps is not None:
+            await self._steps.close()
+
+    async def consume(self, message: Message) -> None:
+        if self._accounts and message.tenant not in self._accounts:
+            return
+
+        async def handled() -> None:
+            try:
+                await self._handle(message)
+            except StripeAway as error:
+                about = fields(operation="stripe", subject=message.subject, message_id=message.id)
+                log.warning("Stripe is waited for: %s", error, extra=about)
+                raise
+
+        await retry(handled, strategy=PATIENT, sleep=self._pause)
+
+    async def collect(self, tenant: TenantId, invoice_id: InvoiceId) -> None:
+        """Bring an invoice, or a credit note, to where it is now: one that was final before the first start, say."""
+        invoice = await self._billing.invoice(tenant, invoice_id)
+        await self._move(self._ready(), invoice, self._accounts.get(tenant))
+
+    async def set_payer(self, tenant: TenantId, agent: AgentId, payer: Payer, *, by: AgentId) -> None:
+        """Who pays for an agent: the customer there is made, or changed, to be this."""
+        now = self._clock.now()
+
+        def put(tx: Tx) -> None:
+            rows.put_payer(tx, checked_tenant(tenant), agent, payer, now)
+            tell(
+                tx, self._clock, tenant, "payer.set", "PayerSet",
+                by=by, subject=agent, fields={"stripe": payer.stripe_id}, now=now,
+            )  # fmt: skip
+
+        await self._store.write(put)
+
+    async def payer(self, tenant: TenantId, agent: AgentId) -> Payer:
+        return await self._store.read(lambda tx: rows.payer(tx, checked_tenant(tenant), agent))
+
+    async def payment(self, tenant: TenantId, our_id: InvoiceId | PurchaseId) -> Payment | None:
+        """Where the payment of an invoice or a purchase stands; None before Stripe has said anything."""
+        return await self._store.read(lambda tx: rows.payment(tx, checked_tenant(tenant), our_id))
+
+    async def unfinished(self, tenant: TenantId, limit: int = PAGE_ITEMS_DEFAULT) -> list[Thing]:
+        """What was asked of Stripe and is not known to be there, the oldest first."""
+        return await self._store.read(lambda tx: rows.unfinished(tx, checked_tenant(tenant), limit))
+
+    def _ready(self) -> Steps:
+        if self._steps is None:
+            try:
+                from creto.connectors.stripe.sdk import StripeApi
+                from creto.connectors.stripe.steps import Steps
+            except ImportError as error:
+                raise InternalError("PL-501", "the SDK of Stripe is missing", hint="Install creto[stripe].") from error
+            api = StripeApi(self._config, self.breaker, self._transport)
+            self._steps = Steps(self._store, self._clock, api, self._config)
+        return self._steps
+
+    async def _handle(self, message: Message) -> None:
+        steps = self._ready()
+        told = wire.decode(message.payload, Told, what="message")
+        account = self._accounts.get(message.tenant)
+        match message.subject.split(".")[1]:
+            case "payer":
+                await steps.update_customer(message.tenant, AgentId(told.subject), account)
+            case "credits":
+                await self._buy(steps, message.tenant, told, account)
+            case "payment":
+                await self._settle(message.tenant, told)
+            case _:
+                await self._invoice(steps, message, told, account)
+
+    async def _buy(self, steps: Steps, tenant: TenantId, told: Told, account: str | None) -> None:
+        """Credits that a top-up asks for are invoiced there, and granted once they are paid."""
+        if self._config.invoices and told.state == PurchaseState.PENDING:
+            purchase = Purchase(
+                purchase_id=PurchaseId(told.subject.removeprefix(PURCHASE)), rule_id=RuleId(""), agent=told.agent,
+                amount=told.amount, currency=told.currency, asked_at=0,
+            )  # fmt: skip
+            await steps.buy(tenant, purchase, account)
+
+    async def _settle(self, tenant: TenantId, told: Told) -> None:
+        paid = next((paid for status, paid in SETTLED.items() if status == told.status), None)
+        if told.subject.startswith(PURCHASE) and paid is not None:
+            purchase_id = PurchaseId(told.subject.removeprefix(PURCHASE))
+            await self._billing.settle_purchase(tenant, purchase_id, paid=paid, by=told.actor)
+
+    async def _invoice(self, steps: Steps, message: Message, told: Told, account: str | None) -> None:
+        invoice_id = InvoiceId(told.subject.removeprefix(INVOICE))
+        try:
+            invoice = await self._billing.invoice(message.tenant, invoice_id)
+        except NotFound:
+            about = fields(operation="stripe", invoice_id=invoice_id, subject=message.subject)
+            log.info("An invoice is gone before it was sent to Stripe", extra=about)
+            return
+        await self._move(steps, invoice, account)
+
+    async def _move(self, steps: Steps, invoice: Invoice, account: str | None) -> None:
+        """Whatever was done to it: take what is at Stripe to where the invoice is now."""
+        agent = (await self._billing.subscription(invoice.tenant, invoice.subscription_id)).agent
+        if self._config.meters and invoice.kind is InvoiceKind.INVOICE and invoice.status is not InvoiceStatus.VOID:
+            await steps.report(invoice, agent, account)
+        if not self._config.invoices:
+            return
+        match invoice.status, invoice.kind:
+            case InvoiceStatus.VOID, _:
+                await steps.void(invoice, account)
+            case InvoiceStatus.FINAL, InvoiceKind.INVOICE:
+                await steps.collect(invoice, agent, account)
+            case InvoiceStatus.FINAL, InvoiceKind.CREDIT_NOTE:
+                await self._collect_corrected(steps, invoice, agent, account)
+                await steps.credit(invoice, account)
+
+    async def _collect_corrected(self, steps: Steps, note: Invoice, agent: AgentId, account: str | None) -> None:
+        """A credit note and its invoice have messages of their own, in no order: the invoice has to be there first."""
+        assert note.corrects is not None
+        original = await self._billing.invoice(note.tenant, note.corrects)
+        if original.status is InvoiceStatus.FINAL and (original.finalized_at or 0) >= await self._since():
+            await steps.collect(original, agent, account)
+
+    async def _since(self) -> int:
+        now = self._clock.now()
+        return await self._store.write(lambda tx: rows.started(tx, DURABLE, now))
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait for Stripe; when this process stops, somebody else shall."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+        except TimeoutError:
+            return
+        raise asyncio.CancelledError
