@@ -260,7 +260,7 @@ OVERSIGHT_FALLBACK_ATTEMPTS: Final = 3  # failed attempts after which a human's 
 OVERSIGHT_TAKEN_S: Final = (
     60.0  # a process that took a notification and died is noticed after this; a send ends in half of it
 )
-OVERSIGHT_COURIER_S: Final = 0.25  # how late a closed card or a due retry is noticed; new messages wake their channel
+OVERSIGHT_COURIER_S: Final = 0.25  # how late a due retry is noticed; new messages and decisions wake their channel
 OVERSIGHT_COURIER_BATCH: Final = (
     16  # notifications of a channel that one process takes at once: sent within OVERSIGHT_TAKEN_S, however slowly
 )

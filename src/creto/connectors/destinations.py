@@ -18,7 +18,7 @@ import ipaddress
 import re
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from functools import cached_property
 from typing import Final
@@ -159,13 +159,13 @@ class Destinations:
         return ssl.create_default_context()
 
 
-async def beginning(pieces: object) -> bytes:
+async def beginning(pieces: AsyncIterator[bytes]) -> bytes:
     """So much of an answer as counts; a connection that breaks after its status has said enough."""
     import httpx2
 
     data = b""
     try:
-        async for piece in pieces:  # type: ignore[attr-defined]
+        async for piece in pieces:
             data += piece
             if len(data) >= WEBHOOK_ANSWER_BYTES_MAX:
                 break
