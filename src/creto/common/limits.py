@@ -74,7 +74,7 @@ STORE_RETRIES_MAX: Final = 10  # serialization failures of one transaction
 STORE_READERS_MAX: Final = 4  # threads that answer `Store.read`: a core's worth of queries each
 STORE_BUSY_S_MAX: Final = 10.0  # waiting for another process that writes to the same SQLite file
 STORE_SIGNAL_BYTES_MAX: Final = 4096  # a signal names what changed; NOTIFY carries 8,000 bytes
-STORE_SIGNAL_POLL_S: Final = 0.005  # SQLite has no push: ten looks within the 50 ms a signal may take
+STORE_SIGNAL_POLL_S: Final = 0.01  # SQLite has no push: five looks within the 50 ms a signal may take, at 1 % of a core
 STORE_SIGNAL_KEPT_S: Final = 60.0  # a node that slept longer is told that it lost signals
 STORE_HEARTBEAT_S: Final = 2.0  # one small write; a dead node is noticed after three
 STORE_NODE_STALE_S: Final = 4.0  # without a heartbeat this long a node distrusts its own caches …
@@ -260,7 +260,7 @@ OVERSIGHT_FALLBACK_ATTEMPTS: Final = 3  # failed attempts after which a human's 
 OVERSIGHT_TAKEN_S: Final = (
     60.0  # a process that took a notification and died is noticed after this; a send ends in half of it
 )
-OVERSIGHT_COURIER_S: Final = 0.25  # how late a closed card or a due retry is noticed; new messages wake their channel
+OVERSIGHT_COURIER_S: Final = 0.25  # how late a due retry is noticed; new messages and decisions wake their channel
 OVERSIGHT_COURIER_BATCH: Final = (
     16  # notifications of a channel that one process takes at once: sent within OVERSIGHT_TAKEN_S, however slowly
 )

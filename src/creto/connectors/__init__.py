@@ -5,7 +5,7 @@
 | `destinations` | a POST to an address that somebody named: public, over https, checked after its name was resolved |
 | `webhook`, `webhook_endpoints` | Standard Webhooks: signatures, one attempt, the schedule; endpoints with their secrets |
 | `courier` | takes a channel's notifications from the outbox and says how it went |
-| `webhook_channel`, `slack_channel`, `smtp` | the channels of oversight |
+| `webhook_channel`, `slack_channel`, `smtp`, `messaging_channel` | the channels of oversight |
 | `inbound` | what a callback is (raw headers and body) and what it gets back |
 | `slack_inbound` | `SlackInbound.interactions`, `.commands` and `.events`: `async (headers, body) -> inbound.Answer` |
 | `stripe` | invoices that are collected at Stripe, usage for its meters; `Receipts.webhook`: `async (headers, body) -> inbound.Answer` |

@@ -28,9 +28,11 @@ from creto.common.settings import OversightConfig, WebhooksConfig
 from creto.common.telemetry import fields
 from creto.connectors.courier import Courier, Deliverer
 from creto.connectors.destinations import Destinations
+from creto.connectors.messaging_channel import MessagingChannel
 from creto.connectors.webhook import Sender, next_wait_s
 from creto.connectors.webhook_channel import WebhookChannel
 from creto.connectors.webhook_endpoints import Webhooks
+from creto.contracts import Notifier
 from creto.oversight import Oversight
 from creto.oversight.links import Links
 from creto.platform.crypto import Keystore, SecretKey
@@ -107,8 +109,13 @@ class Channels:
         return found
 
 
-async def open_channels(config: Config, oversight: Oversight, keystore: Keystore, *, tenant: TenantId) -> Channels:
-    """What the configuration names; webhooks need nothing but their endpoints. Slack's workspace belongs to `tenant`."""
+async def open_channels(
+    config: Config, oversight: Oversight, keystore: Keystore, *, tenant: TenantId, notifier: Notifier | None = None
+) -> Channels:
+    """What the configuration names; webhooks need nothing but their endpoints.
+
+    Slack's workspace belongs to `tenant`; `notifier` is messaging, where it runs.
+    """
     key = await keystore.ensure(PLATFORM_TENANT, LINK_KEY, SecretKey)
     links = Links(key.reveal())
     sender = Sender(Destinations(allowed_networks=config[WebhooksConfig].allowed_networks), oversight.clock)
@@ -119,7 +126,8 @@ async def open_channels(config: Config, oversight: Oversight, keystore: Keystore
     wanted = config[OversightConfig]
     slack, inbound = slack_of(wanted, oversight, tenant)
     mail = mail_of(wanted, oversight, links)
-    couriers += [Courier(oversight, one) for one in (slack, mail) if one is not None]
+    messages = MessagingChannel(oversight, notifier) if notifier is not None else None
+    couriers += [Courier(oversight, one) for one in (slack, mail, messages) if one is not None]
     return Channels(oversight, couriers, webhooks=webhooks, links=links, slack=inbound)
 
 

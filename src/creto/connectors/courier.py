@@ -5,7 +5,7 @@
         …
     await courier.deliver_once()                # what is due now, for tests and tools
 
-The rows of oversight are the queue; a message on `oversight.notifications.<channel>` only wakes this process at once. What is taken by a
+The rows of oversight are the queue; a message on `oversight.notifications.<channel>` or a decision only wakes this process at once. What is taken by a
 process that dies is due again a minute later: at least once, so what a channel sends twice must be recognisable.
 
 While its request is open a message is tried again until it leaves: nobody's approval is lost because a provider was away for an hour.
@@ -17,6 +17,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Protocol
 
 from creto.bus.types import Bus, Message
@@ -31,6 +32,7 @@ from creto.common.limits import (
 from creto.common.telemetry import fields, redacted_text
 from creto.contracts import SUBJECT_NOTIFICATION
 from creto.oversight import Channel, Notification, NotificationKind, Oversight
+from creto.oversight.core import DECIDED
 from creto.oversight.letters import Letter
 
 log = logging.getLogger("creto.connectors")
@@ -143,6 +145,7 @@ class Courier:
         subscription = await bus.subscribe(
             f"{SUBJECT_NOTIFICATION}.{self.channel}", f"connectors-{self.channel}", self._wake
         )
+        self._oversight.store.on_signal(DECIDED, partial(self._decided, asyncio.get_running_loop()))
         task = asyncio.create_task(self._run(), name=f"creto-courier-{self.channel}")
         try:
             yield
@@ -154,6 +157,12 @@ class Courier:
 
     async def _wake(self, _: Message) -> None:
         self._due.set()
+
+    def _decided(self, loop: asyncio.AbstractEventLoop, _: str) -> None:
+        """On a thread of the store: there are cards to close."""
+        if not self._stopping:
+            with suppress(RuntimeError):  # the loop was closed before the store
+                loop.call_soon_threadsafe(self._due.set)
 
     async def _run(self) -> None:
         while not self._stopping:

@@ -18,7 +18,7 @@ import ipaddress
 import re
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from functools import cached_property
 from typing import Final
@@ -41,17 +41,17 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 
 HOST: Final = re.compile(r"(?=.{1,253}\.?$)(?:[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?\.)*[A-Za-z0-9-]{1,63}\.?")
-PLAIN: Final = re.compile(
-    r"[\x21-\x5b\x5d-\x7e]+"
-)  # printable ASCII without space and backslash: one reading for every parser
+# Printable ASCII without space and backslash: every parser reads it in one way.
+PLAIN: Final = re.compile(r"[\x21-\x5b\x5d-\x7e]+")
 PORTS: Final = {"https": 443, "http": 80}
 # Addresses that carry another one inside: it would have to be checked too, and nobody serves there.
 CARRIERS: Final = tuple(
     ipaddress.IPv6Network(net) for net in ("::ffff:0:0/96", "::/96", "64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32")
 )  # fmt: skip
+# Not for the public, whatever the library of the day says; the last one is a cloud's metadata service on a public number.
 SPECIAL: Final = tuple(
-    ipaddress.ip_network(net) for net in ("192.0.0.0/24", "192.88.99.0/24", "100.64.0.0/10", "fec0::/10")
-)
+    ipaddress.ip_network(net) for net in ("192.0.0.0/24", "192.88.99.0/24", "100.64.0.0/10", "fec0::/10", "168.63.129.16/32")
+)  # fmt: skip
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -159,13 +159,13 @@ class Destinations:
         return ssl.create_default_context()
 
 
-async def beginning(pieces: object) -> bytes:
+async def beginning(pieces: AsyncIterator[bytes]) -> bytes:
     """So much of an answer as counts; a connection that breaks after its status has said enough."""
     import httpx2
 
     data = b""
     try:
-        async for piece in pieces:  # type: ignore[attr-defined]
+        async for piece in pieces:
             data += piece
             if len(data) >= WEBHOOK_ANSWER_BYTES_MAX:
                 break

@@ -10,6 +10,7 @@ work, as it holds the domain's key.
 from __future__ import annotations
 
 import ssl
+from email.message import EmailMessage
 
 import msgspec
 
@@ -78,13 +79,13 @@ class MailChannel:
         until = ConsensusTimestamp(self._clock.now() + OVERSIGHT_LINK_S * SECOND)
         return f"{letter.link}#{self._links.token(one.tenant, one.request_id, one.person, until)}"
 
-    async def _send(self, mail: object) -> None:
+    async def _send(self, mail: EmailMessage) -> None:
         import aiosmtplib
 
         relay = self._relay
         try:
             await aiosmtplib.send(
-                mail, hostname=relay.host, port=relay.port_used, username=relay.username, password=relay.password,  # type: ignore[arg-type]
+                mail, hostname=relay.host, port=relay.port_used, username=relay.username, password=relay.password,
                 use_tls=relay.security is MailSecurity.TLS, start_tls=relay.security is MailSecurity.STARTTLS,
                 tls_context=None if relay.security is MailSecurity.UNSAFE_PLAIN else ssl.create_default_context(),
                 timeout=self._timeout_s,

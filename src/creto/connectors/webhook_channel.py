@@ -23,8 +23,6 @@ from creto.connectors.webhook_endpoints import Webhooks
 from creto.oversight import Channel, Oversight
 from creto.oversight.letters import Letter
 
-DECISION_BYTES_MAX = WEBHOOK_BODY_BYTES_MAX // 2  # the rest of the message has room beside it
-
 
 class WebhookChannel:
     channel = Channel.WEBHOOK
@@ -41,16 +39,24 @@ class WebhookChannel:
 
     async def deliver(self, letter: Letter) -> str:
         one = letter.notification
-        decision = b""
-        if not letter.open:
-            decision = await self._oversight.decision_file(one.tenant, one.request_id)
-        body = wire.encode(message(letter, decision))
-        if len(body) > WEBHOOK_BODY_BYTES_MAX:
-            body = wire.encode(message(msgspec.structs.replace(letter, full=False), b""))
+        body = await body_of(self._oversight, letter, WEBHOOK_BODY_BYTES_MAX)
         attempt = await self._webhooks.send(one.tenant, one.address, one.notification_id, body)
         if attempt.outcome is Outcome.DELIVERED:
             return one.notification_id
         raise trouble(attempt)
+
+
+async def body_of(oversight: Oversight, letter: Letter, bytes_max: int) -> bytes:
+    """What a program is told, with the signed decision once there is one; what is too large is left for it to fetch."""
+    one, decision = letter.notification, b""
+    if not letter.open:
+        decision = await oversight.decision_file(one.tenant, one.request_id)
+    brief = msgspec.structs.replace(letter, full=False)
+    for what, proof in ((letter, decision), (brief, decision)):
+        body = wire.encode(message(what, proof))
+        if len(body) <= bytes_max:
+            return body
+    return wire.encode(message(brief, b""))
 
 
 def message(letter: Letter, decision: bytes) -> dict[str, Any]:
@@ -66,7 +72,7 @@ def message(letter: Letter, decision: bytes) -> dict[str, Any]:
         data["arguments"] = [{"name": line.name, "value": line.value} for line in shown.arguments]
     if letter.open:
         data["ends_at"] = letter.ends_at
-    if decision and len(decision) <= DECISION_BYTES_MAX:
+    if decision:
         data["decision"] = base64.b64encode(decision).decode()
     return {"type": f"oversight.request.{one.kind}", "timestamp": iso(ask.created_at), "data": data}
 

@@ -205,6 +205,7 @@ async def serving(
             await server.start()
             stack.push_async_callback(server.stop)
             found[name] = server.address
+        stack.callback(parts.oversight.send_away)  # first: a question that waits for humans must not hold the drain up
         settle()
         yield Addresses(**found)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from creto.bus import EmbeddedBus
 from creto.common.config import load
 from creto.common.errors import EnablementError
+from creto.common.ids import AgentId, MessageId, TenantId
 from creto.connectors.channels import Channels, open_channels
 from creto.connectors.slack_channel import SlackChannel, SlackIncoming
 from creto.oversight import Channel
@@ -131,3 +133,30 @@ async def test_a_dead_chain_is_said_once_when_it_begins(post: Post, caplog: pyte
         await post.world.oversight.unlink(TENANT, Channel.WEBHOOK, "whe-1", by=id_of("eve"))
         await channels.look()
         assert sum("of the policy told" in one.getMessage() for one in caplog.records) == 2
+
+
+class Messages:
+    """Messaging's contract: a key names one message."""
+
+    def __init__(self) -> None:
+        self.sent: dict[str, tuple[str, bytes]] = {}
+
+    async def notify(self, tenant: TenantId, recipient: AgentId, body: bytes, key: str) -> MessageId:
+        self.sent[key] = (recipient, body)
+        return MessageId(f"msg-{key}")
+
+
+async def test_an_agent_is_told_by_message(post: Post) -> None:
+    messages = Messages()
+    keystore = Keystore(post.world.store, Kek(bytes(range(32))))
+    channels = await open_channels(
+        load(env={}, defaults=()), post.world.oversight, keystore, tenant=TENANT, notifier=messages
+    )
+    (courier,) = [one for one in channels.couriers if one.channel is Channel.MESSAGING]
+    await post.world.contact("alice", id_of("reviewer-bot"), Channel.MESSAGING)
+    record = await post.world.request(await post.policy("alice"))
+    await courier.deliver_once()
+    await post.world.approve(record, "alice")
+    await courier.deliver_once()
+    told = [(to, json.loads(body)["type"]) for to, body in messages.sent.values()]
+    assert told == [(id_of("reviewer-bot"), f"oversight.request.{what}") for what in ("asked", "closed")]
