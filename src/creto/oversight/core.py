@@ -32,6 +32,7 @@ from creto.oversight.display import render
 from creto.oversight.policies import refusal
 from creto.oversight.store import Record
 from creto.oversight.types import (
+    Ask,
     Channel,
     Contact,
     Notification,
@@ -50,6 +51,7 @@ from creto.store.types import Isolation, Outcome, Store, Tx
 
 T = TypeVar("T")
 DECIDED = "oversight.decided"
+MOVED = "oversight.moved"  # anything about a request that an approver sees has changed; its payload is `signal_of`'s
 SERVICE = "creto"
 CHANNEL_TYPES = {Channel(one.value): one for one in ChannelType}
 
@@ -139,6 +141,7 @@ class Core:
         """Write where the request stands now. A change of state goes into the ledger and onto the bus, and wakes who waits."""
         before, new = record.progress, msgspec.structs.replace(record, progress=progress)
         sql.save(tx, record.ask, progress, escalation.looks_at(record.ask.policy, progress))
+        self.moved(tx, record.ask)
         if before.state is progress.state and before.tier == progress.tier:
             return new
         self.record(
@@ -159,6 +162,10 @@ class Core:
             tx.signal(DECIDED, signal_of(record.ask.tenant, record.ask.request_id))
             self.close_cards(tx, new, now)
         return new
+
+    def moved(self, tx: Tx, ask: Ask) -> None:
+        """Whoever looks at the request looks again."""
+        tx.signal(MOVED, signal_of(ask.tenant, ask.request_id))
 
     def counted(self, before: Progress | None, after: Record) -> None:
         """After the commit: what the metrics say."""

@@ -21,13 +21,13 @@ from creto.oversight.policies import between, refusal
 from creto.oversight.states import already
 from creto.oversight.store import Record
 from creto.oversight.types import Note, NoteKind, NotificationKind, Permit, Progress, RequestState
-from creto.oversight.voting import Voting
+from creto.oversight.passkeys import Passkeys
 from creto.store.types import Tx
 
 Move = Callable[[Record, ConsensusTimestamp], Progress]
 
 
-class Desk(Voting):
+class Desk(Passkeys):
     async def claim(self, tenant: TenantId, request_id: RequestId, *, by: AgentId, ttl_s: int) -> Record:
         """Say that one is looking into it: no escalation until the claim ends."""
         approver = self.approver(tenant, by)
@@ -150,6 +150,7 @@ class Desk(Voting):
                 raise refusal("notes", len(known), f"{OVERSIGHT_NOTES_MAX} at most")
             note = Note(kind=kind, author=by, text=text, at=now)
             sql.add_note(tx, tenant, request_id, len(known) + 1, note)
+            self.moved(tx, record.ask)
             self.note(
                 tx, tenant, f"oversight:{kind}", f"oversight:request:{request_id}", "NoteWritten", by,
                 {"request_id": request_id, "kind": kind},
