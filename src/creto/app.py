@@ -28,6 +28,7 @@ from creto.common.settings import (
     CommonConfig,
     ConsensusConfig,
     CryptoConfig,
+    OversightConfig,
     RedisConfig,
     ServerConfig,
     StorageConfig,
@@ -40,6 +41,7 @@ from creto.edge.api.rate import CallerRate
 from creto.edge.api.requests import Requests
 from creto.edge.upkeep import upkeep
 from creto.gate import Gate
+from creto.oversight import Approvals, Oversight, Timer
 from creto.platform.audit import NoteKey, WitnessClient, open_log
 from creto.platform.consensus import ConsensusClient, EmbeddedClock, Leases, QuorumClock
 from creto.platform.crypto import Keystore, SigningKey, VerifyKey, random_bytes
@@ -65,6 +67,7 @@ MIGRATED = (
     "creto.security.authz",
     "creto.security.memory",
     "creto.security.storage",
+    "creto.oversight",
 )
 
 LAYER_KEY = KeyId("layer")  # signs override tokens and what the layer itself attests
@@ -113,6 +116,24 @@ async def running(config: Config, *, work: bool = True, quota: QuotaHook | None 
         backend = await asyncio.to_thread(open_backend, config[StorageConfig].url)
         storage = Storage(backend, TenantKeys(keystore, "storage"), store, clock)
         bus = await stack.enter_async_context(bus_for(config, opened))
+        memory = Memory(TenantKeys(keystore, "memory"), store, clock)
+        remembering = CircuitBreaker("memory")
+        breakers.append(remembering)
+        oversight = Oversight(
+            store,
+            clock,
+            nhi,
+            authz,
+            signer=layer_key,
+            memory=memory,
+            metrics=metrics,
+            installation=config[AuditConfig].origin,
+            link_base=link_base_of(config),
+            breaker=remembering,
+            default_timeout_s=config[OversightConfig].default_timeout_seconds,
+        )
+        approvals, gate, leases = Approvals(oversight), Gate(nhi, authz, store, clock, metrics), Leases(store, clock)
+        gate.use_asker(approvals.asked)
         parts = Parts(
             config=config,
             metrics=metrics,
@@ -123,14 +144,16 @@ async def running(config: Config, *, work: bool = True, quota: QuotaHook | None 
             clock=clock,
             keystore=keystore,
             nhi=nhi,
-            leases=Leases(store, clock),
+            leases=leases,
             audit=audit,
             authz=authz,
-            memory=Memory(TenantKeys(keystore, "memory"), store, clock),
+            memory=memory,
             storage=storage,
             uploads=storage.uploads,
             bus=bus,
-            gate=Gate(nhi, authz, store, clock, metrics),
+            gate=gate,
+            oversight=oversight,
+            approvals=approvals,
             breakers=tuple(breakers),
         )
         stack.push_async_callback(counted_refusals, parts)
@@ -141,6 +164,7 @@ async def running(config: Config, *, work: bool = True, quota: QuotaHook | None 
         operator = await tenants.ensure(tenant)
         if work:
             await stack.enter_async_context(upkeep(parts, operator))
+            await stack.enter_async_context(Timer(oversight, leases).running())
         yield App(parts, tenant, operator, tenants)
 
 
@@ -151,7 +175,7 @@ async def counted_refusals(parts: Parts) -> None:
 
 def check_offered(config: Config) -> None:
     """Nothing that was asked for is silently left out: whoever names another decider must not be decided for by us."""
-    common = config[CommonConfig]
+    common, oversight = config[CommonConfig], config[OversightConfig]
     for key, value in (("authz_endpoint", common.authz_endpoint), ("audit_endpoint", common.audit_endpoint)):
         if value is not None:
             raise InternalError(
@@ -159,6 +183,19 @@ def check_offered(config: Config) -> None:
                 f"common.{key} names a service elsewhere, which this release does not ask",
                 hint=f"Leave common.{key} out: authorization and audit run in the layer itself.",
             )
+    for key, wanted in (
+        ("slack_webhook_url", oversight.slack_webhook_url),
+        ("email_smtp_host", oversight.email_smtp_host),
+    ):
+        if wanted is not None:
+            raise InternalError("PL-501", f"oversight.{key} names a channel to which this release does not deliver")
+
+
+def link_base_of(config: Config) -> str:
+    """Where approvers find the layer."""
+    server = config[ServerConfig]
+    scheme = "https" if server.tls_cert else "http"
+    return config[OversightConfig].link_base or f"{scheme}://{server.host}:{server.rest_port}"
 
 
 def open_configured_store(config: Config) -> Store:

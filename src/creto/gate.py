@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from enum import Enum
 from typing import Any, TypeVar
@@ -33,7 +33,15 @@ import msgspec
 
 from creto.common import wire
 from creto.common.codes import ExponentialBackoff
-from creto.common.errors import AuditError, EnablementError, OversightRequired, ProductId, QuotaExceeded, Unauthorized
+from creto.common.errors import (
+    AuditError,
+    Detail,
+    EnablementError,
+    OversightRequired,
+    ProductId,
+    QuotaExceeded,
+    Unauthorized,
+)
 from creto.common.ids import AgentId, PolicyId, TenantId
 from creto.common.limits import GATE_CONTEXT_BYTES_MAX, OUTCOME_TRIES_MAX
 from creto.common.retry import retry
@@ -134,6 +142,9 @@ class Act:
         self.event = Event.of(event)
 
 
+Asker = Callable[[Operation, OversightRequired], Awaitable[Mapping[str, Detail]]]
+
+
 class Gate:
     def __init__(self, nhi: Nhi, authz: Authz, store: Store, clock: Clock, metrics: Metrics) -> None:
         self._nhi = nhi
@@ -141,8 +152,13 @@ class Gate:
         self._store = store
         self._clock = clock
         self.refusals = Refusals(store)
+        self._asker: Asker | None = None
         self.hits = 0  # decisions from memory, read by a scrape
         self._decisions = metrics.counter("platform_gate_decisions_total", "Decisions of the gate", "outcome", "action")
+
+    def use_asker(self, asker: Asker) -> None:
+        """Who makes a request to humans of what they have to agree to, and says in the refusal which request that is."""
+        self._asker = asker
 
     def admit(self, operation: Operation) -> Admission:
         """Decide from memory; raises the product's refusal. It records nothing: the callers below do. Then `settle` or `release`."""
@@ -187,6 +203,8 @@ class Gate:
                 admission = self.admit(operation)
             except OversightRequired as asked:
                 if operation.override_token is None:
+                    if self._asker is not None:
+                        asked.details.update(await self._asker(operation, asked))
                     raise
                 admission = await self._overridden(operation, asked)
         except EnablementError as error:

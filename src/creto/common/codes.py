@@ -224,6 +224,7 @@ ROWS: tuple[CodeRow, ...] = (
     CodeRow("OV-409", "IdempotencyConflict", 409, G.ABORTED, "The request was decided or changed already"),
     CodeRow("OV-410", "AlreadyExists", 409, G.FAILED_PRECONDITION, "The approval was taken back or can no longer be used", "Ask for a new approval."),
     CodeRow("OV-424", "Unauthorized", 409, G.FAILED_PRECONDITION, "Nobody could approve this", "Name approvers who are registered and are not the agent's owner or ancestors."),
+    CodeRow("OV-429", "QuotaExceeded", 429, G.RESOURCE_EXHAUSTED, "The agent has too many open requests", "Cancel those that are not needed any more.", RetryAfter()),
     CodeRow("OV-451", "ApprovalDenied", 403, G.PERMISSION_DENIED, "The request was denied"),
     CodeRow("OV-504", "Timeout", 504, G.DEADLINE_EXCEEDED, "The wait has ended, the request stays open", "Ask again with the same request: the decision is kept.", BACKOFF),
     CodeRow("OV-503", "ConnectionFailed", 503, G.UNAVAILABLE, "No reasoning context is available", None, BACKOFF),

@@ -24,6 +24,7 @@ from creto.common.ids import DEFAULT_TENANT, customer_tenant
 from creto.common.limits import (
     BUS_PAYLOAD_BYTES_MAX,
     BUS_RETENTION_S,
+    OVERSIGHT_TIMEOUT_S_MAX,
     STORE_POOL_SIZE,
     STORE_POOL_SIZE_MAX,
     STORE_QUEUE_MAX,
@@ -190,9 +191,16 @@ class MeteringConfig(msgspec.Struct, frozen=True):
 
 @section("oversight")
 class OversightConfig(msgspec.Struct, frozen=True):
-    default_timeout_seconds: Annotated[int, Meta(ge=1), LIVE] = 3600
+    default_timeout_seconds: Annotated[int, Meta(ge=1, le=OVERSIGHT_TIMEOUT_S_MAX), LIVE] = (
+        3600  # of a tier that says nothing
+    )
+    link_base: str = ""  # where approvers find the layer, as https://creto.example; empty for the REST address
     slack_webhook_url: Secret | None = None
     email_smtp_host: str | None = None
+
+    def validate(self) -> None:
+        if self.link_base:
+            checked_scheme("oversight.link_base", self.link_base, "http", "https")
 
 
 @section("runtime")

@@ -23,6 +23,8 @@ from creto.oversight.approvals import Approvals
 from creto.oversight.arguments import args_hash, canonical, of_call
 from creto.oversight.ballots import Counted, Receipt
 from creto.oversight.decisions import Ballot, DecisionFile, Evidence, SignedBallot, attest, sign
+from creto.oversight.delivery import Health
+from creto.oversight.desk import Case
 from creto.oversight.display import Display, render
 from creto.oversight.service import Oversight
 from creto.oversight.sources import of_cost_threshold, of_operation, of_quota_breach, of_sandbox_action
@@ -65,6 +67,7 @@ __all__ = [
     "BatchItem",
     "Bound",
     "BreakGlassTerms",
+    "Case",
     "Channel",
     "Contact",
     "Counted",
@@ -77,6 +80,7 @@ __all__ = [
     "GrantTerms",
     "GrantWish",
     "GroupNeed",
+    "Health",
     "Notification",
     "NotificationChannel",
     "NotificationKind",

@@ -14,24 +14,24 @@ from typing import assert_never
 
 from msgspec.structs import asdict, replace
 
-from creto.common.errors import Unauthorized
+from creto.common.errors import Detail, EnablementError, OversightRequired, Unauthorized
 from creto.common.ids import PolicyId, RequestId, SandboxId, TenantId, checked_tenant
 from creto.contracts import (
     ApprovalCheckResult,
     ApprovalResult,
     NotRequired,
     OversightRequest,
+    OversightRequirement,
     Prohibited,
     Required,
     RuntimeOversightRequest,
     SandboxAction,
 )
+from creto.gate import Operation
 from creto.oversight.escalation import estimated_wait_s
 from creto.oversight.service import Oversight
-from creto.oversight.sources import policy_names
+from creto.oversight.sources import of_operation, policy_names
 from creto.security.authz import Allow, Deny, QuotaDenied, RequiresOversight
-
-DEFAULT_WAIT_S = 3_600
 
 
 class Approvals:
@@ -73,6 +73,25 @@ class Approvals:
             case _:
                 assert_never(decision)
 
+    async def asked(self, operation: Operation, refused: OversightRequired) -> dict[str, Detail]:
+        """What the gate refused because a human has to agree becomes a request, or is found as one; the refusal says which.
+
+        What no human can be asked about (its arguments are too large, no policy says who decides) stays refused, and says why.
+        """
+        said = refused.requirement
+        requirement = said if isinstance(said, OversightRequirement) else None
+        request = replace(of_operation(operation, PolicyId(refused.policy_id)), requirement=requirement)
+        try:
+            record = await self._oversight.create(request)
+        except EnablementError as error:
+            return {"not_asked": f"{error.code} {error.message}"}
+        request_id = record.ask.request_id
+        return {
+            "request_id": request_id,
+            "state": str(record.progress.state),
+            "approval_link": self._oversight.link_to(request_id),
+        }
+
     async def cancel_approval(self, tenant: TenantId, request_id: RequestId) -> None:
         """The agent gave up before anybody decided."""
         record = await self._oversight.get(tenant, request_id)
@@ -80,7 +99,7 @@ class Approvals:
 
     def _wait_s(self, tenant: TenantId, policy_id: PolicyId) -> int:
         known = {policy.policy_id: policy for policy in self._oversight.policies(tenant)}
-        return estimated_wait_s(known[policy_id]) if policy_id in known else DEFAULT_WAIT_S
+        return estimated_wait_s(known[policy_id]) if policy_id in known else self._oversight.default_timeout_s
 
 
 def as_runtime(request: OversightRequest) -> RuntimeOversightRequest:

@@ -32,6 +32,7 @@ class Health(msgspec.Struct, frozen=True):
     oldest_at: ConsensusTimestamp | None
     undelivered: tuple[Notification, ...]
     unreachable: dict[PolicyId, tuple[str, ...]]  # tiers in which nobody has an address
+    unseen: tuple[RequestId, ...] = ()  # delivered, and nobody has looked
 
 
 class Delivery(Emergency):
@@ -92,10 +93,14 @@ class Delivery(Emergency):
         return await self.store.read(lambda tx: sql.notifications(tx, tenant, request_id))
 
     async def health(self, tenant: TenantId) -> Health:
-        pending, undelivered = await self.store.read(
-            lambda tx: (sql.count_open(tx, tenant), sql.undelivered(tx, tenant, PAGE_ITEMS_MAX))
+        pending, undelivered, unseen = await self.store.read(
+            lambda tx: (
+                sql.count_open(tx, tenant),
+                sql.undelivered(tx, tenant, PAGE_ITEMS_MAX),
+                sql.unseen(tx, tenant, PAGE_ITEMS_MAX),
+            )
         )
-        return Health(pending[0], pending[1], tuple(undelivered), self.unreachable(tenant))
+        return Health(pending[0], pending[1], tuple(undelivered), self.unreachable(tenant), tuple(unseen))
 
     def _notification(self, tx: Tx, one: Notification) -> Notification:
         known = sql.locked_notification(tx, one.tenant, one.notification_id)

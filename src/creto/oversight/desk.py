@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
 from msgspec.structs import replace
 
 from creto.common.errors import AlreadyExists, Unauthorized
@@ -15,19 +16,62 @@ from creto.common.limits import OVERSIGHT_NOTES_MAX, OVERSIGHT_SNOOZE_S_MAX
 from creto.common.timestamps import SECOND, ConsensusTimestamp
 from creto.oversight import eligibility, escalation
 from creto.oversight import store as sql
-from creto.oversight.core import DECIDED, checked_text, signal_of
+from creto.oversight.ballots import Counted, Receipt, receipt
+from creto.oversight.core import DECIDED, checked_text, no_such, signal_of
+from creto.oversight.decisions import CastVote
 from creto.oversight.eligibility import Approver, ineligible
+from creto.oversight.passkeys import Passkeys
 from creto.oversight.policies import between, refusal
 from creto.oversight.states import already
 from creto.oversight.store import Record
 from creto.oversight.types import Note, NoteKind, NotificationKind, Permit, Progress, RequestState
-from creto.oversight.passkeys import Passkeys
+from creto.platform.consensus import PersonId
 from creto.store.types import Tx
 
 Move = Callable[[Record, ConsensusTimestamp], Progress]
 
 
+class Case(msgspec.Struct, frozen=True):
+    """A request with all that an approver looks at."""
+
+    record: Record
+    votes: tuple[CastVote, ...]
+    notes: tuple[Note, ...]
+    standing: Receipt
+    waiting_for: tuple[PersonId, ...]  # who could decide it now and has not, in this round
+
+
 class Desk(Passkeys):
+    async def case(self, tenant: TenantId, request_id: RequestId) -> Case:
+        record, votes, notes = await self.store.read(
+            lambda tx: (
+                sql.find(tx, tenant, request_id),
+                sql.votes(tx, tenant, request_id),
+                sql.notes(tx, tenant, request_id),
+            )
+        )
+        if record is None:
+            raise no_such(request_id)
+        ask, progress = record.ask, record.progress
+        said = {vote.signed.ballot.person for vote in votes if vote.signed.ballot.round == ask.round}
+        asked = self._told(record, progress.tier + 1) if progress.state.open else set()
+        return Case(
+            record, tuple(votes), tuple(notes), receipt(record, votes, Counted.VOTE), tuple(sorted(asked - said))
+        )
+
+    def has_seat(self, record: Record, nhi: AgentId) -> bool:
+        """Whether this human can decide the request, now or at a tier to come."""
+        try:
+            person = self.approver(record.ask.tenant, nhi).person
+        except Unauthorized:
+            return False
+        return person in self._told(record, len(record.ask.policy.tiers))
+
+    def _told(self, record: Record, tiers: int) -> set[PersonId]:
+        """Everybody who can decide at one of the first so many tiers."""
+        ask, directory, now = record.ask, self.directory(record.ask.tenant, record.ask.policy), self.clock.now()
+        return {person for tier in range(tiers) for person in eligibility.told(ask, tier, directory, now)}
+
     async def claim(self, tenant: TenantId, request_id: RequestId, *, by: AgentId, ttl_s: int) -> Record:
         """Say that one is looking into it: no escalation until the claim ends."""
         approver = self.approver(tenant, by)
@@ -129,10 +173,7 @@ class Desk(Passkeys):
 
     def _check_seat(self, record: Record, approver: Approver) -> None:
         """Only who could decide, now or at a tier to come, has a say in when."""
-        ask, directory = record.ask, self.directory(record.ask.tenant, record.ask.policy)
-        now = self.clock.now()
-        seats = [eligibility.told(ask, tier, directory, now) for tier in range(len(ask.policy.tiers))]
-        if not any(approver.person in tier for tier in seats):
+        if not self.has_seat(record, approver.nhi):
             raise ineligible("NOT_ELIGIBLE", "no tier of the policy names this human")
 
     async def _write_note(

@@ -17,9 +17,9 @@ from creto.contracts import RiskFactor, RiskLevel
 from creto.oversight import grants
 from creto.oversight import store as sql
 from creto.oversight.core import checked_text
-from creto.oversight.eligibility import ineligible
+from creto.oversight.eligibility import Approver, ineligible
 from creto.oversight.requests import RESOURCE_CHARS_MAX, paged
-from creto.oversight.types import Ask, Grant, GrantKind, NotificationKind
+from creto.oversight.types import Ask, Grant, GrantKind, NotificationKind, OversightPolicy
 from creto.oversight.waiting import Waiting
 from creto.store.types import Tx
 
@@ -42,11 +42,7 @@ class Emergency(Waiting):
         """Arm it: the agent's calls are approved at once, for minutes, counted, with an alarm to everybody who may approve."""
         policy, armer = self.policy(tenant, policy_id), self.approver(tenant, by)
         terms = grants.break_glass_terms(policy)
-        if (
-            not armer.human
-            or not armer.in_force
-            or armer.person not in self.directory(tenant, policy).seats(terms.armers)
-        ):
+        if not self._arms(tenant, policy, armer):
             raise ineligible("NOT_ELIGIBLE", "the policy does not let this human break the glass")
         now, review_id = self.clock.now(), RequestId(new_id("req-"))
         grant = grants.armed(
@@ -76,6 +72,26 @@ class Emergency(Waiting):
 
         return await self.write(arm)
 
+    def may_arm(self, tenant: TenantId, policy_id: PolicyId, nhi: AgentId) -> bool:
+        """Whether there is such a policy, and it lets this human break the glass."""
+        policy = self._books.of(tenant).policies.get(policy_id)
+        return policy is not None and self._arms(tenant, policy, self.approver(tenant, nhi))
+
+    def _arms(self, tenant: TenantId, policy: OversightPolicy, armer: Approver) -> bool:
+        terms = policy.break_glass
+        able = terms is not None and armer.human and armer.in_force
+        return able and terms is not None and armer.person in self.directory(tenant, policy).seats(terms.armers)
+
+    async def may_end(self, tenant: TenantId, grant_id: str, nhi: AgentId) -> bool:
+        """Whether there is such a grant, and this human granted it or could have."""
+        grant = await self.store.read(lambda tx: sql.grant(tx, tenant, grant_id))
+        return grant is not None and self._ends(grant, self.approver(tenant, nhi))
+
+    def _ends(self, grant: Grant, approver: Approver) -> bool:
+        policy = self.policy(grant.tenant, grant.policy_id)
+        named = [name for tier in policy.tiers for name in tier.approvers]
+        return approver.person == grant.granted_by or approver.person in self.directory(grant.tenant, policy).seats(named)  # fmt: skip
+
     async def end_grant(self, tenant: TenantId, grant_id: str, *, by: AgentId) -> Grant:
         """Disarm, or take back what was approved in advance: by who granted it, or who could have. Ending twice is once."""
         approver = self.approver(tenant, by)
@@ -84,11 +100,7 @@ class Emergency(Waiting):
             grant, now = sql.locked_grant(tx, tenant, grant_id), self.clock.now()
             if grant is None:
                 raise NotFound("OV-404", "there is no such grant", field="grant_id", got=grant_id)
-            policy = self.policy(tenant, grant.policy_id)
-            named = [name for tier in policy.tiers for name in tier.approvers]
-            if approver.person != grant.granted_by and approver.person not in self.directory(tenant, policy).seats(
-                named
-            ):
+            if not self._ends(grant, approver):
                 raise ineligible("NOT_ELIGIBLE", "only who granted it, or could have, ends a grant")
             if grant.ended_at is not None:
                 return grant

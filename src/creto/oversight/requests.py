@@ -17,9 +17,10 @@ from msgspec.structs import replace
 
 from creto.common import wire
 from creto.common.breaker import CircuitBreaker
-from creto.common.errors import EnablementError, IdempotencyConflict, Unauthorized
+from creto.common.errors import EnablementError, IdempotencyConflict, QuotaExceeded, Unauthorized
 from creto.common.ids import AgentId, PolicyId, RequestId, TenantId, checked_name, checked_tenant, new_id
 from creto.common.limits import (
+    OVERSIGHT_OPEN_MAX,
     OVERSIGHT_REASONING_CHARS_MAX,
     OVERSIGHT_REASONING_ITEMS,
     OVERSIGHT_REASONING_S_MAX,
@@ -94,12 +95,21 @@ class Requests(People):
                 return known[0], False
             if supersedes is not None:
                 self._supersede(tx, tenant, supersedes, draft.record.ask)
+            self._check_room(tx, draft.record.ask)
             return self._add(tx, draft, known[0] if known else None), True
 
         record, first = await self.write(ask)
         if first:
             self.counted(None, record)
         return record
+
+    def _check_room(self, tx: Tx, ask: Ask) -> None:
+        """A flooding agent buries nobody else's request."""
+        if sql.open_of_agent(tx, ask.tenant, ask.agent, OVERSIGHT_OPEN_MAX) >= OVERSIGHT_OPEN_MAX:
+            raise QuotaExceeded(
+                "OV-429", f"{OVERSIGHT_OPEN_MAX} requests of this agent are open", limit=OVERSIGHT_OPEN_MAX,
+                used=OVERSIGHT_OPEN_MAX, field="agent", got=ask.agent,
+            )  # fmt: skip
 
     def _used(self, tx: Tx, record: Record) -> bool:
         """Whether the approval's token was spent."""

@@ -21,6 +21,7 @@ from creto.security.memory import Memory
 from creto.store.types import Store
 
 INSTALLATION = "creto"
+DEFAULT_TIMEOUT_S = 3_600
 
 
 class Oversight(Delivery):
@@ -40,8 +41,10 @@ class Oversight(Delivery):
         link_base: str = "",
         check_arguments: CheckArguments | None = None,
         breaker: CircuitBreaker | None = None,
+        default_timeout_s: int = DEFAULT_TIMEOUT_S,
     ) -> None:
         super().__init__(store, clock, nhi, authz, signer, metrics or Metrics(), installation, link_base)
+        self.default_timeout_s = default_timeout_s  # of a tier for which nothing is said
         self._memory = memory
         self._breaker = breaker or CircuitBreaker("memory")
         self._check_arguments = check_arguments

@@ -124,6 +124,12 @@ def open_requests(tx: ReadTx, tenant: TenantId, after: str, limit: int) -> list[
     return [record(row) for row in tx.all(RECORD + sql, tenant, after, limit)]
 
 
+def open_of_agent(tx: ReadTx, tenant: TenantId, agent: AgentId, most: int) -> int:
+    """How many wait; it counts no further than `most`."""
+    sql: LiteralString = "SELECT COUNT(*) FROM (SELECT 1 FROM oversight_request WHERE tenant = ? AND agent = ? AND due_at IS NOT NULL LIMIT ?) AS waiting"
+    return int(tx.value(sql, tenant, agent, most) or 0)
+
+
 def of_agent(tx: ReadTx, tenant: TenantId, agent: AgentId, before: str, limit: int) -> list[Record]:
     sql = " WHERE tenant = ? AND agent = ? AND request_id < ? ORDER BY request_id DESC LIMIT ?"
     return [record(row) for row in tx.all(RECORD + sql, tenant, agent, before, limit)]
@@ -367,6 +373,11 @@ def grants_for(tx: Tx, ask: Ask) -> list[Grant]:
     return [decoded(row[0], Grant) for row in rows]
 
 
+def grant(tx: ReadTx, tenant: TenantId, grant_id: str) -> Grant | None:
+    row = tx.one("SELECT body FROM oversight_grant WHERE tenant = ? AND grant_id = ?", tenant, grant_id)
+    return decoded(row[0], Grant) if row else None
+
+
 def locked_grant(tx: Tx, tenant: TenantId, grant_id: str) -> Grant | None:
     sql: LiteralString = "SELECT body FROM oversight_grant WHERE tenant = ? AND grant_id = ?"
     row = tx.one(sql + tx.for_update, tenant, grant_id)
@@ -442,6 +453,20 @@ def undelivered(tx: ReadTx, tenant: TenantId, limit: int) -> list[Notification]:
         tenant, limit,
     )  # fmt: skip
     return [decoded(row[0], Notification) for row in rows]
+
+
+def unseen(tx: ReadTx, tenant: TenantId, limit: int) -> list[RequestId]:
+    """Open requests that were delivered and at which nobody has looked."""
+    rows = tx.all(
+        "SELECT one.request_id, one.body FROM oversight_notification one JOIN oversight_request request"
+        " ON request.tenant = one.tenant AND request.request_id = one.request_id"
+        " WHERE one.tenant = ? AND one.state = 'sent' AND request.due_at IS NOT NULL ORDER BY one.request_id LIMIT ?",
+        tenant, limit,
+    )  # fmt: skip
+    seen: dict[RequestId, bool] = {}
+    for request_id, body in rows:
+        seen[request_id] = seen.get(request_id, False) or decoded(body, Notification).seen_at is not None
+    return [request_id for request_id, looked in seen.items() if not looked]
 
 
 def count_open(tx: ReadTx, tenant: TenantId) -> tuple[int, ConsensusTimestamp | None]:

@@ -124,9 +124,13 @@ class Voting(Requests):
         wish: GrantWish | None = None,
         counter: Sequence[Bound] = (),
         arguments: bytes | None = None,
+        round: int | None = None,
         hold_s: int = 0,
     ) -> Receipt:
-        """A vote that came through a channel: the service signs what the channel proved, and no more than it can prove."""
+        """A vote that came through a channel: the service signs what the channel proved, and no more than it can prove.
+
+        `round` is that of the card which the human saw: OV-409 if the request has been edited since.
+        """
         sure = channel_assurance(evidence.channel) if assurance is None else assurance
         if sure > channel_assurance(evidence.channel):
             raise refusal(
@@ -137,6 +141,8 @@ class Voting(Requests):
             tenant, request_id, approver=approver, verdict=verdict, reason=reason, on_behalf_of=on_behalf_of, items=items,
             wish=wish, counter=counter, arguments=arguments, nonce=nonce,
         )  # fmt: skip
+        if round is not None and ballot.round != round + (arguments is not None):
+            raise changed((await self.get(tenant, request_id)).ask)
         signed = attest(ballot, self._signer, evidence, sure)
         return await self.submit_response(tenant, signed, arguments=arguments, hold_s=hold_s)
 

@@ -69,10 +69,11 @@ class Waiting(Outcomes):
         self, tenant: TenantId, request_id: RequestId, timeout_s: float | None = None
     ) -> ApprovalResult:
         """The decision, whenever it comes. OV-504 when the caller's own time is over: the request stays open."""
-        record = await self._decided(tenant, request_id, timeout_s)
+        record = await self.decided(tenant, request_id, timeout_s)
         return await self.result(record)
 
-    async def _decided(self, tenant: TenantId, request_id: RequestId, timeout_s: float | None) -> Record:
+    async def decided(self, tenant: TenantId, request_id: RequestId, timeout_s: float | None) -> Record:
+        """The request, once it is decided or cancelled."""
         key = signal_of(tenant, request_id)
         waiter = self._waiters.add(key)
         event = waiter[1]

@@ -35,6 +35,7 @@ class Parts(Generic[World]):
         self.audit: parts.AuditLog[World] = parts.AuditLog(world)
         self.memory: parts.Memories[World] = parts.Memories(world)
         self.objects: parts.Objects[World] = parts.Objects(world)
+        self.approvals: parts.Approvals[World] = parts.Approvals(world)
         self.bus: parts.Bus[World] = parts.Bus(world)
         self.time: parts.Time[World] = parts.Time(world)
 

@@ -5,9 +5,23 @@ A part is the same class in both worlds: `Agents[Sync]` has methods that return,
 
 from __future__ import annotations
 
-from creto.edge.api import agents, audit, bus, memory, objects, policies, system, time, uploads
+from creto.edge.api import (
+    agents,
+    approvals,
+    approvers,
+    audit,
+    bus,
+    memory,
+    objects,
+    policies,
+    system,
+    time,
+    uploads,
+    votes,
+)
 from creto.sdk.line import Composed, Method, Part, World
 from creto.sdk.uploading import put
+from creto.sdk.waiting import wait
 
 
 class Agents(Part[World]):
@@ -107,6 +121,46 @@ class Objects(Part[World]):
     list_parts = Method(uploads.PARTS)
     list_uploads = Method(uploads.LIST)
     abort_upload = Method(uploads.ABORT)
+
+
+class Approvals(Part[World]):
+    """Asking humans, and deciding as one."""
+
+    create = Method(approvals.CREATE)
+    list = Method(approvals.LIST)
+    inbox = Method(approvals.INBOX)
+    history = Method(approvals.HISTORY)
+    get = Method(approvals.GET)
+    cancel = Method(approvals.CANCEL)
+    wait = Composed(approvals.WAIT, wait)
+    use = Method(approvals.USE)
+    answer = Method(approvals.ANSWER)
+    decision_file = Method(approvals.DECISION)
+    notifications = Method(approvals.NOTIFICATIONS)
+    ballot = Method(votes.BALLOT)
+    submit = Method(votes.SUBMIT)
+    decide = Method(votes.DECIDE)
+    comment = Method(votes.COMMENT)
+    ask = Method(votes.ASK)
+    claim = Method(votes.CLAIM)
+    extend = Method(votes.EXTEND)
+    snooze = Method(votes.SNOOZE)
+    revoke = Method(votes.REVOKE)
+    put_policy = Method(approvers.PUT_POLICY)
+    policy = Method(approvers.GET_POLICY)
+    policies = Method(approvers.POLICIES)
+    put_group = Method(approvers.PUT_GROUP)
+    groups = Method(approvers.GROUPS)
+    link = Method(approvers.LINK)
+    unlink = Method(approvers.UNLINK)
+    contacts = Method(approvers.CONTACTS)
+    delegate = Method(approvers.DELEGATE)
+    end_delegation = Method(approvers.END_DELEGATION)
+    delegations = Method(approvers.DELEGATIONS)
+    grants = Method(approvers.GRANTS)
+    end_grant = Method(approvers.END_GRANT)
+    break_glass = Method(approvers.BREAK_GLASS)
+    health = Method(approvers.HEALTH)
 
 
 class Bus(Part[World]):

@@ -11,11 +11,12 @@ from creto.common.logs import JsonFormatter
 from creto.edge.live import following
 from creto.sdk.local import beside
 
-PRODUCTS = {"metering", "oversight", "runtime", "messaging"}
+PRODUCTS = {"metering", "runtime", "messaging"}
 FRESH = {
     "CRETO_STORE__QUEUE_MAX": "123",
     "CRETO_BUS__RETENTION_SECONDS": "60",
     "CRETO_BUS__BUFFER_MAX": "77",
+    "CRETO_OVERSIGHT__DEFAULT_TIMEOUT_SECONDS": "900",
     "CRETO_LOG__LEVEL": "error",
     "CRETO_LOG__FORMAT": "text",
     "CRETO_SERVER__REST_PORT": "1",
@@ -37,6 +38,7 @@ async def test_every_live_key_is_taken_up_and_no_other(tmp_path: Path) -> None:
             reloader.reload()
             assert app.parts.store.queue.limit == 123
             assert app.parts.bus.retention_s == 60  # type: ignore[attr-defined]
+            assert app.parts.oversight.default_timeout_s == 900
             assert root.level == logging.ERROR
             assert not any(type(handler.formatter) is JsonFormatter for handler in root.handlers)
     finally:

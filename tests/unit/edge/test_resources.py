@@ -39,6 +39,12 @@ VALUES: dict[str, Any] = {
     "name": "nightly",
     "version": 7,
     "event_id": "e-1",
+    "request_id": "req-1",
+    "policy_id": "payments",
+    "channel": "slack",
+    "address": "U1",
+    "delegation_id": "del-1",
+    "grant_id": "grant-1",
     "durable": "d",
 }
 

@@ -6,7 +6,21 @@ for endpoint in ENDPOINTS:
     print(endpoint.method, endpoint.path, endpoint.summary)
 """
 
-from creto.edge.api import agents, audit, bus, memory, objects, policies, system, time, uploads
+from creto.edge.api import (
+    agents,
+    approvals,
+    approvers,
+    audit,
+    bus,
+    memory,
+    objects,
+    passkeys,
+    policies,
+    system,
+    time,
+    uploads,
+    votes,
+)
 from creto.edge.api.authentication import Authenticator
 from creto.edge.api.dispatch import Call, Dispatcher
 from creto.edge.api.endpoint import Blob, Endpoint, Nothing
@@ -19,6 +33,10 @@ ENDPOINTS = (
     *memory.ENDPOINTS,
     *objects.ENDPOINTS,
     *uploads.ENDPOINTS,
+    *approvals.ENDPOINTS,
+    *votes.ENDPOINTS,
+    *passkeys.ENDPOINTS,
+    *approvers.ENDPOINTS,
     *bus.ENDPOINTS,
     *time.ENDPOINTS,
     *system.ENDPOINTS,

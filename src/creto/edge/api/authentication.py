@@ -62,6 +62,7 @@ class Authenticator:
             headers.get(OVERRIDE),
             checked_name(key, "Idempotency-Key") if key is not None else None,
             Grade.GATEWAY,
+            session is not None and certificate is None and "authorization" not in headers,
         )
 
     def caller(self, headers: Mapping[str, str], certificate: bytes | None, session: str | None) -> Caller | None:

@@ -20,6 +20,7 @@ from creto.edge.api.endpoint import Endpoint
 from creto.edge.api.idempotency import answered_once
 from creto.edge.api.parts import Parts
 from creto.gate import Operation
+from creto.platform.crypto import digest
 from creto.platform.nhi import Caller, DelegationChain
 from creto.store.types import Grade
 
@@ -37,6 +38,7 @@ class Call:
     override_token: str | None = None
     idempotency_key: str | None = None
     grade: Grade = Grade.GATEWAY
+    by_session: bool = False  # through the console's session, not with a token or a certificate
 
     @property
     def known(self) -> Caller:
@@ -130,8 +132,17 @@ class Dispatcher:
             action=endpoint.action,
             resource=resource,
             product=ProductId.PLATFORM,
-            arguments=wire.encode(request),
+            arguments=arguments_of(endpoint, request),
             grade=call.grade,
             override_token=call.override_token,
             scopes=caller.scopes,
         )
+
+
+def arguments_of(endpoint: Endpoint[..., Any], request: Any) -> bytes:
+    """What an approval is bound to, and its approver sees: the request; bytes that nobody reads are named by their digest."""
+    if endpoint.raw_body is None:
+        return wire.encode(request)
+    fields = {name: getattr(request, name) for name in request.__struct_fields__}
+    body = fields[endpoint.raw_body]
+    return wire.encode(fields | {endpoint.raw_body: {"digest": digest(body).hex(), "size_bytes": len(body)}})

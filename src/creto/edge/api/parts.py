@@ -11,6 +11,7 @@ from creto.common.telemetry import Metrics
 from creto.edge.api.rate import CallerRate
 from creto.edge.api.requests import Requests
 from creto.gate import Gate
+from creto.oversight import Approvals, Oversight
 from creto.platform.audit import Audit
 from creto.platform.consensus import ConsensusClient, Leases
 from creto.platform.crypto import Keystore
@@ -43,4 +44,6 @@ class Parts:
     uploads: Uploads
     bus: Bus
     gate: Gate
+    oversight: Oversight
+    approvals: Approvals  # the face that other products see
     breakers: tuple[CircuitBreaker, ...] = ()  # of what is elsewhere

@@ -11,7 +11,7 @@ from msgspec import Meta
 
 from creto.common.errors import InvalidInput
 from creto.common.ids import RequestId
-from creto.common.limits import OVERSIGHT_ARGUMENTS_BYTES_MAX, OVERSIGHT_HOLD_S_MAX
+from creto.common.limits import OVERSIGHT_ARGUMENTS_BYTES_MAX
 from creto.common.timestamps import ConsensusTimestamp
 from creto.edge.api.approval_views import ApprovalView, Json, line
 from creto.edge.api.approvals import REQUEST
@@ -19,7 +19,7 @@ from creto.edge.api.dispatch import Call, concerns, handles
 from creto.edge.api.endpoint import Ask, Endpoint, View
 from creto.edge.api.fields import Id, octets
 from creto.edge.api.parts import Parts
-from creto.edge.api.votes import DECIDES, REFUSED, encoded, evidence_of, mine_to_decide
+from creto.edge.api.votes import DECIDES, REFUSED, Hold, encoded, evidence_of, mine_to_decide
 from creto.oversight import Receipt
 from creto.oversight.decisions import EnrolledPasskey
 from creto.oversight.passkeys import signed_ballot
@@ -31,7 +31,6 @@ SITE_CHARS_MAX = 253  # of a name in the DNS
 DATA_BYTES_MAX = 2 * OVERSIGHT_ARGUMENTS_BYTES_MAX  # the client data hold the ballot
 
 Credential = Annotated[bytes, octets(CREDENTIAL_BYTES_MAX)]
-Hold = Annotated[int, Meta(ge=0, le=OVERSIGHT_HOLD_S_MAX)]
 
 
 class PasskeyView(View, frozen=True):

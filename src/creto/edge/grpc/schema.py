@@ -1,7 +1,7 @@
 """Protocol buffers from the structs of `edge.api`: descriptors for the server, text for the contract.
 
 A field's number is its place in the struct, so fields are only ever added at the end. Text stays text, bytes stay bytes, integers are
-int64, enumerations are strings that name their values, decimals are strings, structured free-form values are JSON text. What may be
+int64, enumerations are strings that name their values or integers where they count, decimals are strings, structured free-form values are JSON text. What may be
 absent is `optional`, and so is what has a default other than zero; a union of structs is a message with one field for each.
 """
 
@@ -146,8 +146,8 @@ class Schema:
             field.type, field.type_name = Proto.TYPE_MESSAGE, f".{PACKAGE}.{self._message(type_)}"
         elif is_union(type_):
             field.type, field.type_name = Proto.TYPE_MESSAGE, f".{PACKAGE}.{self._union(type_)}"
-        elif isinstance(type_, type) and issubclass(type_, enum.Enum) and not issubclass(type_, int):
-            field.type = Proto.TYPE_STRING
+        elif isinstance(type_, type) and issubclass(type_, enum.Enum):
+            field.type = Proto.TYPE_INT64 if issubclass(type_, int) else Proto.TYPE_STRING
         elif type_ in SCALARS:
             field.type = SCALARS[type_]
         else:  # JSON text

@@ -51,7 +51,9 @@ def of(type_: Any, limits: list[msgspec.Meta]) -> st.SearchStrategy[Any]:
     if item is not None:
         return st.lists(values(item), min_size=least, max_size=least + 3)
     if get_origin(type_) is dict:
-        return st.dictionaries(st.text(min_size=1, max_size=5), values(get_args(type_)[1]), max_size=3)
+        key, value = get_args(type_)
+        keys = values(key) if hasattr(key, "__members__") else st.text(min_size=1, max_size=5)
+        return st.dictionaries(keys, values(value), max_size=3)
     if isinstance(type_, type) and hasattr(type_, "__members__"):
         return st.sampled_from([m.value for m in type_])  # type: ignore[attr-defined]
     if type_ is bool:
