@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 
 from creto.common.errors import EnablementError, NotFound
-from creto.common.ids import AgentId, RequestId
+from creto.common.ids import AgentId, RequestId, checked_name
 from creto.common.limits import OVERSIGHT_HOLD_S, PAGE_ITEMS_MAX
 from creto.common.timestamps import SECOND, ConsensusTimestamp
 from creto.edge.api import agents, approvals, approvers, passkeys, votes
@@ -116,12 +116,12 @@ class Acts:
 
     async def vote(self, call: Call, record: Record, vote: Vote, *, delivery: str) -> None:
         """By the session: A2. The same form again is the same vote."""
-        once = replace(call, idempotency_key=delivery or None)
+        key = checked_name(f"{delivery}.{record.ask.request_id}", "delivery") if delivery else None
         ask = votes.Decide(
             request_id=record.ask.request_id, verdict=vote.verdict, reason=vote.reason, items=vote.items, wish=vote.wish,
             arguments=text(vote), round=record.ask.round, hold_s=OVERSIGHT_HOLD_S,
         )  # fmt: skip
-        await self._ask(votes.DECIDE, once, ask)
+        await self._ask(votes.DECIDE, replace(call, idempotency_key=key), ask)
 
     async def ballot(self, call: Call, record: Record, vote: Vote) -> bytes:
         """What the passkey signs: everything that the vote is bound to."""

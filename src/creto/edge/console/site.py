@@ -68,6 +68,16 @@ def plain(text: str) -> str:
     return visible(text, prose=True).text
 
 
+def templates() -> Environment:
+    """INVARIANT: everything is escaped; a value that is missing is an error, never an empty place."""
+    made = Environment(
+        loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    made.filters |= {"when": when, "short": short, "pieces": pieces, "ms": milliseconds, "plain": plain, "b64": b64url_encode}
+    return made
+
+
 class Form:
     """The fields of a form, each once but for lists."""
 
@@ -91,11 +101,7 @@ class Site:
     def __init__(self, dispatcher: Dispatcher, authenticator: Authenticator) -> None:
         self.ask = dispatcher
         self._who = authenticator
-        self._templates = Environment(
-            loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-            lstrip_blocks=True,
-        )  # fmt: skip
-        self._templates.filters |= {"when": when, "short": short, "pieces": pieces, "ms": milliseconds, "plain": plain, "b64": b64url_encode}
+        self._templates = templates()
 
     def page(self, request: Request, name: str, status: int = 200, **values: Any) -> Response:
         here = {"version": VERSION, "token": self.form_token(request), "path": request.url.path}

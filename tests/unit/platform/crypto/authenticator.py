@@ -64,8 +64,8 @@ class Authenticator:
             return cbor({1: 3, 3: RS256, -1: numbers.n.to_bytes(256, "big"), -2: numbers.e.to_bytes(3, "big")})
         return cbor({1: 2, 3: ES256, -1: 1, -2: numbers.x.to_bytes(32, "big"), -3: numbers.y.to_bytes(32, "big")})
 
-    def client(self, type: str, challenge: bytes, **more: Any) -> bytes:
-        said = {"type": type, "challenge": b64url_encode(challenge), "origin": self.origin, "crossOrigin": False}
+    def client(self, ceremony: str, challenge: bytes, **more: Any) -> bytes:
+        said = {"type": ceremony, "challenge": b64url_encode(challenge), "origin": self.origin, "crossOrigin": False}
         return json.dumps(said | more).encode()
 
     def data(self, flags: int) -> bytes:
