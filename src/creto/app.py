@@ -12,16 +12,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Sequence
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from creto.bus import Bus, EmbeddedBus
 from creto.common.breaker import CircuitBreaker
+from creto.common.codes import ExponentialBackoff
 from creto.common.config import Config
-from creto.common.errors import ConnectionFailed, CryptoError, InternalError, InvalidInput
+from creto.common.errors import ConnectionFailed, CryptoError, EnablementError, InternalError, InvalidInput
 from creto.common.ids import PLATFORM_TENANT, AgentId, KeyId, TenantId, customer_tenant
+from creto.common.retry import retry
 from creto.common.settings import (
     AuditConfig,
     BusConfig,
@@ -38,15 +42,26 @@ from creto.common.telemetry import Metrics
 from creto.edge.api.idempotency import OnceStore
 from creto.edge.api.parts import Parts
 from creto.edge.api.rate import CallerRate
+from creto.edge.api.readiness import STARTUP_TIMEOUT_S
 from creto.edge.api.requests import Requests
 from creto.edge.upkeep import upkeep
 from creto.gate import Gate
 from creto.oversight import Approvals, Oversight, Timer
-from creto.platform.audit import NoteKey, WitnessClient, open_log
+from creto.platform.audit import NoteKey, WitnessClient, open_log, rotate_log_key
+from creto.platform.audit.service import log_key
 from creto.platform.consensus import ConsensusClient, EmbeddedClock, Leases, QuorumClock
-from creto.platform.crypto import Keystore, SigningKey, VerifyKey, random_bytes
+from creto.platform.crypto import (
+    AeadSuite,
+    Keystore,
+    SignatureSuite,
+    SigningKey,
+    VerifyKey,
+    open_suites,
+    random_bytes,
+)
 from creto.platform.crypto.jose import b64url_decode
 from creto.platform.crypto.kek import KekSource
+from creto.platform.crypto.service import of_kind
 from creto.platform.nhi import Nhi
 from creto.security.authz import Authz, QuotaHook
 from creto.security.memory import Memory
@@ -71,6 +86,11 @@ MIGRATED = (
 )
 
 LAYER_KEY = KeyId("layer")  # signs override tokens and what the layer itself attests
+DECISION_KEY = KeyId("decisions")  # seals humans' decisions: Ed25519 and ML-DSA-65, whatever suite the rest is in
+SUITES_OWNER = "layer"  # whose the signed list of suites is
+START_RETRY = ExponentialBackoff(initial_delay_s=0.2, max_delay_s=2.0, max_attempts=1_000)  # the time-out ends it first
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -91,15 +111,15 @@ async def running(config: Config, *, work: bool = True, quota: QuotaHook | None 
     check_offered(config)
     metrics = Metrics()
     async with AsyncExitStack() as stack:
-        opened = await asyncio.to_thread(open_configured_store, config)
+        opened = await awaited("store", lambda: asyncio.to_thread(open_configured_store, config))
         stack.push_async_callback(asyncio.to_thread, opened.close)
         store: Store = OnceStore(opened)
         clock = await stack.enter_async_context(clock_for(config, store))
         keystore = await open_keystore(config, store, clock)
-        await keystore.check()
-        layer_key = await keystore.ensure(PLATFORM_TENANT, LAYER_KEY, SigningKey)
+        await awaited("crypto", keystore.check)
+        layer_key, former = await suites_of(config[CryptoConfig], keystore, store, clock)
         nhi = Nhi(store, clock, keystore)
-        await nhi.start()
+        await awaited("nhi", nhi.start)
         witnesses = witnesses_of(config[AuditConfig])
         breakers = [witness.breaker for witness in witnesses]
         audit = await open_log(
@@ -110,12 +130,12 @@ async def running(config: Config, *, work: bool = True, quota: QuotaHook | None 
             witnesses=witnesses,
             witnesses_required=config[AuditConfig].witnesses_min,
         )
-        authz = Authz(store, clock, nhi, signer=layer_key, quota=quota)
-        await authz.start()
+        authz = Authz(store, clock, nhi, signer=layer_key, former=former, quota=quota)
+        await awaited("authz", authz.start)
         stack.callback(authz.close)
         backend = await asyncio.to_thread(open_backend, config[StorageConfig].url)
         storage = Storage(backend, TenantKeys(keystore, "storage"), store, clock)
-        bus = await stack.enter_async_context(bus_for(config, opened))
+        bus = await stack.enter_async_context(bus_for(config, opened, work=work))
         memory = Memory(TenantKeys(keystore, "memory"), store, clock)
         remembering = CircuitBreaker("memory")
         breakers.append(remembering)
@@ -124,7 +144,7 @@ async def running(config: Config, *, work: bool = True, quota: QuotaHook | None 
             clock,
             nhi,
             authz,
-            signer=layer_key,
+            signer=await decision_key(keystore),
             memory=memory,
             metrics=metrics,
             installation=config[AuditConfig].origin,
@@ -158,6 +178,8 @@ async def running(config: Config, *, work: bool = True, quota: QuotaHook | None 
         )
         stack.push_async_callback(counted_refusals, parts)
         if work:
+            if (await log_key(keystore, audit.origin)).suite is not keystore.suites.signature:
+                await rotate_log_key(audit, keystore)
             await asyncio.to_thread(audit.start)
             stack.push_async_callback(asyncio.to_thread, audit.stop)
         tenants = Tenants(keystore, nhi, authz)
@@ -171,6 +193,23 @@ async def running(config: Config, *, work: bool = True, quota: QuotaHook | None 
 async def counted_refusals(parts: Parts) -> None:
     """What was only counted goes into the log before the process ends."""
     await parts.gate.refusals.flush(parts.clock.now(), everything=True)
+
+
+async def awaited(name: str, start: Callable[[], Awaitable[T]]) -> T:
+    """Start what the layer cannot do without: one that is not there yet is tried again until its start-up time-out has passed."""
+    tries = 0
+
+    async def attempt() -> T:
+        nonlocal tries
+        tries += 1
+        try:
+            return await start()
+        except EnablementError as error:
+            if tries == 1 and error.retryable:
+                log.warning("Waiting up to %s s for %s: %s", STARTUP_TIMEOUT_S[name], name, error)
+            raise
+
+    return await retry(attempt, strategy=START_RETRY, deadline_s=time.monotonic() + STARTUP_TIMEOUT_S[name])
 
 
 def check_offered(config: Config) -> None:
@@ -234,7 +273,7 @@ async def clock_for(config: Config, store: Store) -> AsyncIterator[ConsensusClie
     try:
         if isinstance(clock, QuorumClock):
             try:
-                await clock.start()
+                await clock.start(STARTUP_TIMEOUT_S["consensus"])
             except ConnectionFailed as error:
                 log.warning("The time nodes do not agree; time is local and marked degraded: %s", error)
         yield clock
@@ -250,11 +289,14 @@ def time_node(text: str) -> tuple[str, VerifyKey]:
 
 
 @asynccontextmanager
-async def bus_for(config: Config, store: Store) -> AsyncIterator[Bus]:
+async def bus_for(config: Config, store: Store, *, work: bool) -> AsyncIterator[Bus]:
+    """A worker's embedded bus forgets old messages; of the processes on a broker whichever has the lease relays and forgets."""
     wanted = config[BusConfig]
     bus: Bus
     if wanted.url == "embedded":
         bus = EmbeddedBus(store, retention_s=wanted.retention_seconds)
+        if work:
+            bus.start()
     else:
         from creto.bus.nats import NatsBus
 
@@ -277,6 +319,34 @@ def witnesses_of(config: AuditConfig) -> list[WitnessClient]:
         url, _, vkey = text.partition("=")
         found.append(WitnessClient(NoteKey.parse(vkey), http_transport(url)))
     return found
+
+
+async def suites_of(
+    wanted: CryptoConfig, keystore: Keystore, store: Store, clock: ConsensusClient
+) -> tuple[SigningKey, tuple[VerifyKey, ...]]:
+    """Put the configured suites in force; the layer's key in the suite that signs now, and the one before it."""
+
+    async def signer(suite: SignatureSuite) -> SigningKey:
+        key = await keystore.ensure(PLATFORM_TENANT, LAYER_KEY, SigningKey, lambda: SigningKey.generate(suite))
+        if key.suite is not suite:
+            await keystore.rotate(PLATFORM_TENANT, LAYER_KEY, SigningKey.generate(suite))
+        return await keystore.signing_key(PLATFORM_TENANT, LAYER_KEY)
+
+    def current() -> VerifyKey:
+        return of_kind(keystore.get_now(PLATFORM_TENANT, LAYER_KEY, fresh=True), SigningKey, LAYER_KEY).public
+
+    suites = (AeadSuite[wanted.aead_suite.name], SignatureSuite[wanted.signature_suite.name])
+    await open_suites(keystore, store, clock, suites, SUITES_OWNER, signer=signer, current=current)
+    version = (await keystore.record(PLATFORM_TENANT, LAYER_KEY)).version
+    earlier = [await keystore.signing_key(PLATFORM_TENANT, LAYER_KEY, version - 1)] if version > 1 else []
+    return await keystore.signing_key(PLATFORM_TENANT, LAYER_KEY), tuple(key.public for key in earlier)
+
+
+async def decision_key(keystore: Keystore) -> SigningKey:
+    """Made once; both signatures, whatever the suites of the rest."""
+    return await keystore.ensure(
+        PLATFORM_TENANT, DECISION_KEY, SigningKey, lambda: SigningKey.generate(SignatureSuite.HYBRID)
+    )
 
 
 def kek_beside(database: Path) -> Path:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import Any
+import threading
+from collections.abc import Coroutine, Sequence
+from typing import Any, TypeVar
 
 import pytest
 
@@ -17,6 +18,7 @@ from tests.contract.buses import Inbox, T, World, broker, eventually, send, worl
 
 __all__ = ["broker", "world"]  # fixtures
 
+R = TypeVar("R")
 HERE = SpanContext("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331")
 
 
@@ -166,7 +168,7 @@ async def test_dead_letters_of_two_durables_page_without_a_gap(world: World) -> 
     assert (found.id, found.durable, found.reason.message) == (*seen[0], "ValueError: ill")
     for tenant, durable in (("another-tenant", "d"), (T, "f")):
         with pytest.raises(NotFound, match="PL-404"):
-            await bus.dead_letter(tenant, durable, seen[0][0])  # type: ignore[arg-type]
+            await bus.dead_letter(tenant, durable, seen[0][0])
 
 
 async def test_what_else_belongs_to_a_replay_fails_with_it(world: World) -> None:
@@ -399,3 +401,72 @@ async def test_a_closed_bus_refuses_and_loses_nothing(world: World) -> None:
     await rest.until(lambda: "end" in rest.payloads)
     assert inbox.payloads + rest.payloads == [*(str(n) for n in range(50)), "end"]
     assert taken == len(inbox.messages)
+
+
+class Elsewhere:
+    """A loop of its own on a thread of its own, as gRPC has."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self.loop.run_forever, daemon=True)
+
+    def __enter__(self) -> Elsewhere:
+        self.loop.set_debug(True)  # a call that is not safe raises
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join()
+        self.loop.close()
+
+    async def run(self, work: Coroutine[Any, Any, R]) -> R:
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self.loop))
+
+
+async def test_two_loops_share_a_bus(world: World) -> None:
+    """given a bus and two loops / when both publish, subscribe and fetch / then each consumer runs on its own loop, and none calls out of turn."""
+    asyncio.get_running_loop().set_debug(True)
+    bus, mine = world.bus(), Inbox()
+    theirs: list[tuple[str, asyncio.AbstractEventLoop]] = []
+
+    async def consume(message: Message) -> None:
+        theirs.append((message.payload.decode(), asyncio.get_running_loop()))
+
+    with Elsewhere() as other:
+        await other.run(send(bus, "first"))  # before anything runs at home
+        await bus.subscribe("test.>", "mine", mine)
+        subscription = await other.run(bus.subscribe("test.>", "theirs", consume))
+        by_hand = await other.run(bus.subscribe("test.>", "by-hand"))
+        assert (by_hand.durable, by_hand.pattern) == ("by-hand", "test.>")
+        await asyncio.gather(other.run(send(bus, "1", "2")), send(bus, "3", agent="b"))
+        assert sorted(await mine.has(4)) == ["1", "2", "3", "first"]
+        await eventually(lambda: len(theirs) == 4)
+        assert {loop for _, loop in theirs} == {other.loop}
+
+        got: list[Message] = []
+        while len(got) < 4:
+            for message in await other.run(by_hand.fetch(1, wait_s=5)):
+                if message.payload == b"3" and message.deliveries == 1:
+                    await other.run(by_hand.nack(message, "later"))
+                else:
+                    got.append(message)
+                    await other.run(by_hand.ack(message))
+        assert max(m.deliveries for m in got) == 2
+        await other.run(by_hand.close())
+        await eventually(lambda: outstanding(bus))
+        await other.run(bus.replay("theirs", after=Position()))
+        await eventually(lambda: len(theirs) == 8)
+        await other.run(subscription.close())
+        await other.run(bus.drop("theirs"))
+        assert {d.name for d in await other.run(bus.durables())} == {"mine", "by-hand"}
+        await other.run(bus.close())
+
+
+async def test_a_bus_that_another_loop_uses_first_lives_where_it_was_made(world: World) -> None:
+    bus, inbox = world.bus(), Inbox()
+    with Elsewhere() as other:
+        await other.run(send(bus, "1"))
+    await bus.subscribe("test.>", "d", inbox)  # the other loop is gone, with nothing of ours
+    await send(bus, "2")
+    assert await inbox.has(2) == ["1", "2"]

@@ -16,17 +16,32 @@ from creto.common import wire
 from creto.common.errors import (
     AlreadyExists,
     EnablementError,
+    IdempotencyConflict,
     InvalidInput,
     NotFound,
     SignatureVerificationFailed,
     Unauthorized,
 )
+from creto.common.ids import AgentId
 from creto.common.limits import STORAGE_PART_BYTES
 from creto.common.timestamps import HOUR, SECOND
+from creto.contracts import Approved, RiskLevel
 from creto.edge.api import ENDPOINTS
+from creto.edge.api.approvers import TierTerms
 from creto.edge.api.policies import CheckAccess
 from creto.edge.api.uploads import SentPart
-from creto.platform.crypto import KemPrivateKey, KemSuite, digest
+from creto.oversight import (
+    Assurance,
+    BreakGlassTerms,
+    Channel,
+    DecisionFile,
+    GrantTerms,
+    GrantWish,
+    Quorum,
+    RequestState,
+    Verdict,
+)
+from creto.platform.crypto import KemPrivateKey, KemSuite, SignatureSuite, VerifyKey, digest
 from creto.platform.crypto.merkle import leaf_hash, verify_inclusion
 from creto.platform.crypto.x509 import new_request
 from creto.platform.nhi import (
@@ -388,6 +403,8 @@ async def time_and_leases(creto: Any, world: str) -> None:
     )
     system = await done(creto.time.system())
     assert system.readiness.ready
+    suites = await done(creto.time.suites())
+    assert (suites.aead, suites.signature) == ("CHACHA20_POLY1305", "HYBRID")
 
 
 async def dead_letters(creto: Any, world: str) -> None:
@@ -398,7 +415,111 @@ async def dead_letters(creto: Any, world: str) -> None:
     assert (await done(creto.bus.discard_dead(durable="none", ids=("none",)))).ids == ()
 
 
+async def approvals(creto: Any, world: str) -> None:
+    me = (await done(creto.auth.whoami())).agent
+    bot = await done(creto.register(f"asker-{world}"))
+    ann = await done(creto.register(f"ann-{world}", kind=PrincipalKind.HUMAN))
+    await people(creto, world, me, ann)
+    terms: dict[str, Any] = {"policy_id": f"transfers-{world}", "agent": bot.nhi, "action": "funds.transfer"}
+    asked = {**terms, "resource": "bank:acme", "arguments": '{"amount": 50, "to": "x\\u202ey"}', "description": "rent"}
+    made = await done(creto.approvals.create(**asked))
+    assert (made.state, made.agent, (await done(creto.approvals.create(**asked))).request_id) == (
+        RequestState.PENDING, bot.nhi, made.request_id,
+    )  # fmt: skip
+    this = {"request_id": made.request_id}
+    for listed in (creto.approvals.list(limit=1_000), creto.approvals.inbox(), creto.approvals.history(agent=bot.nhi)):
+        assert made.request_id in [one.request_id for one in (await done(listed)).items]
+    case = await done(creto.approvals.get(**this))
+    assert {one.name for one in case.waiting_for} >= {f"ann-{world}"}
+    assert "⟦" in str(case.shown.arguments)
+    await discussed(creto, this)
+    assert (await done(creto.approvals.wait(**this, timeout_s=0))).result is None
+    ballot = await done(creto.approvals.ballot(**this, verdict=Verdict.APPROVE))
+    assert ballot.display_hash == case.display_hash
+    forged = {
+        "ballot": ballot.ballot,
+        "key": ann.public.to_bytes(),
+        "signature": ann.sign(ballot.ballot, ballot.context),
+    }
+    await refused(SignatureVerificationFailed, "OV-401", lambda: creto.approvals.submit(**this, **forged))
+    await refused(
+        IdempotencyConflict, "OV-409", lambda: creto.approvals.decide(**this, verdict=Verdict.APPROVE, round=2)
+    )
+    wish = GrantWish(ttl_s=60, uses=3)
+    said = await done(creto.approvals.decide(**this, verdict=Verdict.APPROVE, round=1, wish=wish))
+    assert (said.state, said.missing) == (RequestState.APPROVED, 0)
+    outcome = await done(creto.approvals.wait(**this, timeout_s=5))
+    assert isinstance(outcome.result, Approved)
+    assert outcome.result.override_token is None  # that is for who asked
+    await refused(Unauthorized, "OV-403", lambda: creto.approvals.use(**this, override_token="x"))
+    signer = await done(creto.approvals.signer())
+    assert VerifyKey.from_bytes(signer.verify_key).suite is SignatureSuite.HYBRID
+    assert DecisionFile.decode((await done(creto.approvals.decision_file(**this))).file).state is RequestState.APPROVED
+    assert (await done(creto.approvals.revoke(**this))).state is RequestState.APPROVED
+    (grant,) = [one for one in (await done(creto.approvals.grants())).items if one.request_id == made.request_id]
+    assert (await done(creto.approvals.end_grant(grant_id=grant.grant_id))).ended_at is not None
+    other = await done(creto.approvals.create(**terms, resource="bank:other"))
+    assert (await done(creto.approvals.cancel(request_id=other.request_id))).state is RequestState.CANCELLED
+    armed = await done(
+        creto.approvals.break_glass(
+            policy_id=f"transfers-{world}",
+            agent=bot.nhi,
+            action="funds.transfer",
+            resource="bank:acme",
+            reason="outage",
+        )
+    )
+    assert armed.uses_max == 10
+
+
+async def people(creto: Any, world: str, me: AgentId, ann: AgentKey) -> None:
+    """Who decides, how they are reached, who is away."""
+    name = f"transfers-{world}"
+    tier = TierTerms(name="finance", approvers=(me, f"group:finance-{world}"))
+    await done(creto.approvals.put_group(name=f"finance-{world}", members=(ann.nhi,)))
+    assert f"finance-{world}" in [one.name for one in (await done(creto.approvals.groups())).items]
+    stored = await done(
+        creto.approvals.put_policy(
+            policy_id=name, tiers=(tier,), title="Transfers", grants=GrantTerms(ttl_s_max=600, uses_max=5),
+            assurance_by_risk={RiskLevel.HIGH: Assurance.OWN_KEY}, break_glass=BreakGlassTerms(armers=(me,)),
+        )
+    )  # fmt: skip
+    assert (stored.version, stored.tiers[0].timeout_s) == (1, 3_600)
+    assert (await done(creto.approvals.policy(policy_id=name))) == stored
+    assert stored in (await done(creto.approvals.policies())).items
+    error = await refused(
+        InvalidInput, "OV-400", lambda: creto.approvals.put_policy(policy_id=name, tiers=(tier,), quorum=Quorum(approvals=0))
+    )  # fmt: skip
+    assert error.field == "quorum.approvals"
+    assert name in [one.policy_id for one in (await done(creto.approvals.health())).unreachable]
+    address = {"channel": Channel.EMAIL, "address": f"ann+{world}@acme.example"}
+    await done(creto.approvals.link(**address, person=ann.nhi))
+    assert ann.nhi in [one.person for one in (await done(creto.approvals.contacts())).items]
+    assert name not in [one.policy_id for one in (await done(creto.approvals.health())).unreachable]
+    assert [(await done(creto.approvals.unlink(**address))).found for _ in range(2)] == [True, False]
+    now = (await done(creto.time.get_timestamp())).timestamps[0]
+    away = await done(creto.approvals.delegate(to=ann.nhi, ends_at=now + HOUR))
+    assert away in (await done(creto.approvals.delegations())).items
+    assert (await done(creto.approvals.end_delegation(delegation_id=away.delegation_id))).found
+
+
+async def discussed(creto: Any, this: dict[str, Any]) -> None:
+    before = (await done(creto.approvals.get(**this))).approval
+    assert (await done(creto.approvals.claim(**this, ttl_s=60))).claimed_by is not None
+    assert (await done(creto.approvals.extend(**this, by_s=60))).ends_at > before.ends_at
+    await done(creto.approvals.comment(**this, text="looks right"))
+    await done(creto.approvals.ask(**this, text="which month?"))
+    await refused(
+        Unauthorized, "OV-403", lambda: creto.approvals.answer(**this, text="May")
+    )  # it is the agent's to say
+    assert len((await done(creto.approvals.get(**this))).notes) == 2
+    assert (await done(creto.approvals.notifications(**this))).items == ()
+    await done(creto.approvals.snooze(**this, for_s=60))
+    assert this["request_id"] not in [one.request_id for one in (await done(creto.approvals.inbox())).items]
+    await refused(NotFound, "OV-404", lambda: creto.approvals.get(request_id="req-none"))
+
+
 STORIES: list[Callable[[Any, str], Awaitable[None]]] = [
     identities, bundles_and_certificates, delegations, authentication, policies, log, memories, objects, time_and_leases,
-    dead_letters,
+    approvals, dead_letters,
 ]  # fmt: skip

@@ -14,7 +14,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from creto.bus import store as rows
-from creto.bus.outbox import OutboxBus, published_at
+from creto.bus.home import at_home
+from creto.bus.outbox import OutboxBus, aged, published_at
 from creto.bus.redelivery import Redelivery
 from creto.bus.subjects import checked_durable, checked_pattern
 from creto.bus.types import Consumer, DurableInfo, Start, Subscription
@@ -47,9 +48,18 @@ class EmbeddedBus(OutboxBus):
         self._workers: list[Worker] = []
         self._loops: list[asyncio.Task[None]] = []
 
+    def _begin(self) -> None:
+        """Sweep the outbox from now on, also if nobody subscribes in this process or anywhere."""
+        if not self._loops:
+            self.listen()
+            self._loops = [asyncio.create_task(self._watch()), asyncio.create_task(self._sweep())]
+
     async def subscribe(
         self, pattern: str, durable: str, consumer: Consumer | None = None, *, start: Start = Start.FIRST
     ) -> Subscription:
+        return await self.home.subscribed(lambda known: self._subscribe(pattern, durable, known, start), consumer)
+
+    async def _subscribe(self, pattern: str, durable: str, consumer: Consumer | None, start: Start) -> Subscription:
         self.admit()
         checked_pattern(pattern)
         name = checked_durable(durable)
@@ -67,18 +77,17 @@ class EmbeddedBus(OutboxBus):
         )
         self._workers = [w for w in self._workers if not w.closed] + [worker]
         worker.start()
-        if not self._loops:
-            self.listen()
-            self._loops = [asyncio.create_task(self._watch()), asyncio.create_task(self._sweep())]
+        self.start()
         return worker
 
-    def wake(self) -> None:
+    def _look(self) -> None:
         for worker in self._workers:
             worker.wake()
 
     async def durables(self) -> list[DurableInfo]:
         return await self._store.read(lambda tx: rows.durables(tx, self.KIND))
 
+    @at_home
     async def drop(self, durable: str) -> None:
         name = checked_durable(durable)
         for worker in [w for w in self._workers if w.durable == name]:
@@ -93,6 +102,7 @@ class EmbeddedBus(OutboxBus):
         await self._store.write(lambda tx: rows.rewind(tx, name, place), isolation=Isolation.READ_COMMITTED)
         self.wake()
 
+    @at_home
     async def close(self) -> None:
         self._closed = True
         await ended(*self._loops)
@@ -127,7 +137,7 @@ class EmbeddedBus(OutboxBus):
                 log.warning("The outbox was not swept: %s", error)
 
     async def sweep(self) -> int:
-        """Forget one page of what every durable has acked and nobody may replay any more; how many rows."""
+        """Forget one page of what every durable there is has acked and nobody may replay any more; how many rows."""
         keep_from = self._now() - int(self.retention_s * SECOND)
         return await self._store.write(lambda tx: swept(tx, self.KIND, keep_from), isolation=Isolation.READ_COMMITTED)
 
@@ -165,10 +175,5 @@ def behind(tx: ReadTx, names: Sequence[str]) -> set[str]:
 
 
 def swept(tx: Tx, kind: str, keep_from: int) -> int:
-    floor = rows.low_water(tx, kind)
-    last = None
-    for row in tx.outbox_tail(Position(), BUS_FETCH_MAX):
-        if (floor is not None and row.position > floor) or published_at(row.message_id) >= keep_from:
-            break
-        last = row.position
+    last = aged(tx, rows.low_water(tx, kind), keep_from)
     return tx.outbox_forget_upto(last) if last is not None else 0

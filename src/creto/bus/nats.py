@@ -4,7 +4,8 @@
     await bus.subscribe("metering.events.>", "metering-ingest", consume)
     await bus.publish("metering.events.runtime", payload, tenant=tenant, agent=agent)
 
-`publish` returns when the message is in the store; while the broker is away messages wait there, up to `buffer_max`.
+`publish` returns when the message is in the store. While the broker is away messages wait there, and beyond `buffer_max` of them
+`publish` and `admit` refuse; what a transaction publishes with its change is taken all the same, for a revocation must not wait.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 from creto.bus import store as rows
+from creto.bus.home import at_home
 from creto.bus.nats_lanes import Lane, Place, consumer_name
 from creto.bus.nats_link import Link, failures
 from creto.bus.nats_relay import Relay, consumer_floors, epoch_of, seq_at
@@ -142,7 +144,7 @@ class NatsBus(OutboxBus):
         bus.start()
         return bus
 
-    def start(self) -> None:
+    def _begin(self) -> None:
         """Connect and relay in the background; a broker that is away is waited for."""
         if not self._loops:
             self.link.on_up(self._kick)
@@ -157,7 +159,9 @@ class NatsBus(OutboxBus):
     def admit(self) -> None:
         super().admit()
         self.start()
-        if self._waiting >= self._buffer_max and not self.link.connected:
+        if self.link.connected:
+            return
+        if self._waiting >= self._buffer_max:
             raise ConnectionFailed(
                 "PL-503", f"the broker is away and {self._waiting} messages wait already", retry_after_s=1.0
             )
@@ -167,10 +171,11 @@ class NatsBus(OutboxBus):
     def connected(self) -> bool:
         return self.link.connected
 
-    def wake(self) -> None:
+    def _look(self) -> None:
         self.relay.wake()
 
     def _kick(self) -> None:
+        self._waiting = 0
         self.relay.wake()
         for subscription in self._subscriptions:
             for lane in subscription.lanes:
@@ -180,6 +185,9 @@ class NatsBus(OutboxBus):
     async def subscribe(
         self, pattern: str, durable: str, consumer: Consumer | None = None, *, start: Start = Start.FIRST
     ) -> Subscription:
+        return await self.home.subscribed(lambda known: self._subscribe(pattern, durable, known, start), consumer)
+
+    async def _subscribe(self, pattern: str, durable: str, consumer: Consumer | None, start: Start) -> Subscription:
         super().admit()
         self.start()
         checked_pattern(pattern)
@@ -203,6 +211,7 @@ class NatsBus(OutboxBus):
         self._subscriptions = [s for s in self._subscriptions if not s.closed] + [subscription]
         return subscription
 
+    @at_home
     async def durables(self) -> list[DurableInfo]:
         """With the cursor on the stream, as far as the broker can be asked."""
         infos = await self._store.read(lambda tx: rows.durables(tx, self.KIND))
@@ -220,6 +229,7 @@ class NatsBus(OutboxBus):
         info = await self.link.js.stream_info(self._place.stream)
         return await consumer_floors(self.link, self._place.stream, int(info.state.last_seq))
 
+    @at_home
     async def drop(self, durable: str) -> None:
         name = checked_durable(durable)
         for subscription in [s for s in self._subscriptions if s.durable == name]:
@@ -227,6 +237,7 @@ class NatsBus(OutboxBus):
         await self._store.write(lambda tx: rows.drop(tx, name))
         await self._remove_consumers(name)
 
+    @at_home
     async def replay(self, durable: str, *, after: Position | None = None, since: int | None = None) -> None:
         name = checked_durable(durable)
         if (after is None) == (since is None):
@@ -258,6 +269,7 @@ class NatsBus(OutboxBus):
             except NotFoundError:
                 continue
 
+    @at_home
     async def close(self) -> None:
         self._closed = True
         await asyncio.gather(*(subscription.close() for subscription in self._subscriptions))
@@ -281,14 +293,14 @@ class NatsBus(OutboxBus):
                         log.debug("A held message was not renewed: %r", error)
 
     async def _count(self) -> None:
-        """How many messages wait in the outbox, asked only while the broker is away."""
+        """How many messages wait for the broker, whoever published them; asked only while it is away."""
         while True:
             await asyncio.sleep(COUNT_S)
             try:
-                if self.link.connected:
-                    self._waiting = 0
-                else:
-                    self._waiting = await self._store.read(lambda tx: tx.value("SELECT count(*) FROM store_outbox"))
+                if not self.link.connected:
+                    self._waiting = await self._store.read(
+                        lambda tx: rows.unrelayed(tx, self._place.stream, self._buffer_max)
+                    )
             except ConnectionFailed as error:
                 log.info("The outbox was not counted: %s", error)
 

@@ -3,9 +3,10 @@
 One process relays at a time (a lease in the store). Each message names the sequence it expects to follow, so that nothing overtakes
 when some of a batch are refused; its id lets the broker drop what it has already.
 
-INVARIANT: a row leaves the outbox only when every durable of this bus has acked it. A broker's ack means queued, not stored: if the
-stream is lost, or its tail is, or an operator takes messages out of it, what is still in the outbox is published again. A consumer counts
-what was taken out as done, so its floor is believed only if the stream is seen whole afterwards.
+INVARIANT: a row leaves the outbox only when every durable of this bus has acked it; while there is no durable, when it is relayed and too
+old to be replayed. A broker's ack means queued, not stored: if the stream is lost, or its tail is, or an operator takes messages out of
+it, what is still in the outbox is published again. A consumer counts what was taken out as done, so its floor is believed only if the
+stream is seen whole afterwards.
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from creto.bus import store as rows
 from creto.bus.nats_link import Link, failures
-from creto.bus.nats_standing import ENROL, LEAD, Found, Mark, Standing, forget, reconciled, save
+from creto.bus.nats_standing import ENROL, LEAD, Found, Mark, Standing, forget, forget_aged, reconciled, save
 from creto.bus.nats_wire import EXPECTED_SEQ, packed, stream_subjects
 from creto.common.errors import ConnectionFailed
 from creto.common.ids import new_id
@@ -204,26 +206,31 @@ class Relay:
     # --- out of the outbox ---
 
     async def _reap(self) -> None:
-        """Forget what every durable has acked."""
+        """Forget what every durable has acked; without a durable, what is relayed and nobody may replay any more."""
         names = [info.name for info in await self._store.read(lambda tx: rows.durables(tx, self._kind))]
         floors = await consumer_floors(self._link, self._stream, self._last_seq)
         if not (await found_in(self._link, self._stream)).holds(self._standing):
             raise Lost("the stream is not what it was")
         floor = min((floors.get(f"{name}-{number}", 0) for name in names for number in range(self._lanes)), default=0)
-        if floor > 0:
-            count, needed_after = await self._store.write(
-                lambda tx: forget(tx, self._stream, self._owner, floor), isolation=Isolation.READ_COMMITTED
+        if floor > 0 or not names:
+            let_go = (
+                partial(forget, stream=self._stream, owner=self._owner, floor=floor)
+                if names
+                else partial(forget_aged, stream=self._stream, owner=self._owner, keep_from=self._keep_from())
             )
+            count, needed_after = await self._store.write(let_go, isolation=Isolation.READ_COMMITTED)
             self.forgotten += count
             self._standing = msgspec.structs.replace(self._standing, needed_after=needed_after)
+
+    def _keep_from(self) -> int:
+        return self._now() - int(self.retention_s * SECOND)
 
     async def _purge(self) -> None:
         """Let the stream go of what every durable has acked and nobody may replay any more."""
         state = (await self._link.js._jsm.stream_info(self._stream)).state
         floors = await consumer_floors(self._link, self._stream, int(state.last_seq))
         done = min([self._standing.needed_after, *floors.values()])
-        keep_from = self._now() - int(self.retention_s * SECOND)
-        low = await seq_at(self._link, self._stream, keep_from, int(state.first_seq), done + 1)
+        low = await seq_at(self._link, self._stream, self._keep_from(), int(state.first_seq), done + 1)
         if low > int(state.first_seq):
             await self._link.js.purge_stream(self._stream, seq=low)
 

@@ -13,6 +13,7 @@ from typing import LiteralString
 import msgspec
 
 from creto.bus import store as rows
+from creto.bus.outbox import aged
 from creto.common.errors import ConnectionFailed
 from creto.store.types import Position, Tx
 
@@ -27,6 +28,9 @@ FIND: LiteralString = "SELECT identity, stream_seq, epoch, seq, needed_after, ro
 SET: LiteralString = "UPDATE bus_relay SET identity = ?, stream_seq = ?, epoch = ?, seq = ?, needed_after = ?, round = ? WHERE stream = ?"
 MOVE: LiteralString = "UPDATE bus_relay SET stream_seq = ?, epoch = ?, seq = ? WHERE stream = ? AND owner = ?"
 NEWEST_UPTO: LiteralString = "SELECT stream_seq, epoch, seq FROM bus_relayed WHERE stream = ? AND stream_seq <= ? ORDER BY stream_seq DESC LIMIT 1"
+NEWEST_BEFORE: LiteralString = (
+    "SELECT stream_seq FROM bus_relayed WHERE stream = ? AND (epoch, seq) <= (?, ?) ORDER BY stream_seq DESC LIMIT 1"
+)
 
 
 class Mark(msgspec.Struct, frozen=True):
@@ -112,6 +116,20 @@ def forget(tx: Tx, stream: str, owner: str, floor: int) -> tuple[int, int]:
     led(tx.run("UPDATE bus_relay SET needed_after = ? WHERE stream = ? AND owner = ?", needed_after, stream, owner))
     tx.run("DELETE FROM bus_relayed WHERE stream = ? AND stream_seq <= ?", stream, needed_after)
     return tx.outbox_forget_upto(mark.position), needed_after
+
+
+def forget_aged(tx: Tx, stream: str, owner: str, keep_from: int) -> tuple[int, int]:
+    """Let go of one page of rows that are relayed and older than that time: how many, and what the stream needs from now on."""
+    standing, others = standing_of(tx, stream), rows.low_water(tx, "embedded")
+    relayed = standing.mark.position
+    last = aged(tx, relayed if others is None else min(relayed, others), keep_from)
+    if last is None:
+        return 0, standing.needed_after
+    row = tx.one(NEWEST_BEFORE, stream, last.epoch, last.seq)
+    needed_after = standing.needed_after if row is None else max(standing.needed_after, row[0])
+    led(tx.run("UPDATE bus_relay SET needed_after = ? WHERE stream = ? AND owner = ?", needed_after, stream, owner))
+    tx.run("DELETE FROM bus_relayed WHERE stream = ? AND stream_seq <= ?", stream, needed_after)
+    return tx.outbox_forget_upto(last), needed_after
 
 
 def led(changed: int) -> None:

@@ -2,32 +2,42 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import partial
 from typing import ClassVar
 
 from creto.bus import store as rows
+from creto.bus.home import Home
 from creto.bus.redelivery import Redelivery
 from creto.bus.types import Also, BusStanding, Counts, DeadLetter
 from creto.common.errors import ConnectionFailed, InvalidInput
 from creto.common.ids import TenantId, checked_tenant
 from creto.common.limits import (
+    BUS_FETCH_MAX,
     BUS_LEASE_S,
     BUS_RETENTION_S,
     PAGE_ITEMS_DEFAULT,
     PAGE_ITEMS_MAX,
 )
 from creto.common.timestamps import MILLISECOND
-from creto.store.types import Isolation, Store, Tail, Tx
+from creto.store.types import Isolation, Position, ReadTx, Store, Tail, Tx
 
 
 def published_at(message_id: str) -> int:
     """The time in a UUIDv7, in nanoseconds."""
     return (uuid.UUID(message_id).int >> 80) * MILLISECOND
+
+
+def aged(tx: ReadTx, floor: Position | None, keep_from: int) -> Position | None:
+    """The last row of one page of the outbox that is older than that time and not beyond `floor`; None if there is none."""
+    last = None
+    for row in tx.outbox_tail(Position(), BUS_FETCH_MAX):
+        if (floor is not None and row.position > floor) or published_at(row.message_id) >= keep_from:
+            break
+        last = row.position
+    return last
 
 
 class OutboxBus:
@@ -42,6 +52,7 @@ class OutboxBus:
         lease_s: float = BUS_LEASE_S,
         retention_s: float = BUS_RETENTION_S,
     ) -> None:
+        self.home = Home()
         self._counts = Counts()
         self.retention_s = retention_s
         self._store = store
@@ -74,17 +85,26 @@ class OutboxBus:
         if self._closed:
             raise ConnectionFailed("PL-503", "the bus is closed")
 
-    def listen(self) -> None:
-        """From here on, wake this loop after each commit of this process that published, whoever made it."""
-        self._store.on_appended(Tail.OUTBOX, partial(self._published, asyncio.get_running_loop()))
+    def start(self) -> None:
+        self.home.soon(self._begin)
 
-    def _published(self, loop: asyncio.AbstractEventLoop) -> None:
+    def listen(self) -> None:
+        """From here on, wake after each commit of this process that published, whoever made it."""
+        self._store.on_appended(Tail.OUTBOX, self._published)
+
+    def _published(self) -> None:
         if not self._closed:
             with suppress(RuntimeError):  # the loop was closed before the bus
-                loop.call_soon_threadsafe(self.wake)
+                self.wake()
 
     def wake(self) -> None:
         """Look at once: there is something to hand out."""
+        self.home.soon(self._look)
+
+    def _begin(self) -> None:
+        raise NotImplementedError
+
+    def _look(self) -> None:
         raise NotImplementedError
 
     @property

@@ -380,6 +380,12 @@ def standing(tx: ReadTx, kind: str) -> BusStanding:
     )
 
 
+def unrelayed(tx: ReadTx, stream: str, limit: int) -> int:
+    """How many rows wait for the relay, counted up to `limit`."""
+    row = tx.one("SELECT epoch, seq FROM bus_relay WHERE stream = ?", stream) or (0, 0)
+    return int(tx.value(BEHIND[tx.engine], row[0], row[1], limit))
+
+
 def dead_letters(
     tx: ReadTx, tenant: TenantId, durable: str | None, after: tuple[str, str], limit: int
 ) -> list[DeadLetter]:

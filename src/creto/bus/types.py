@@ -116,6 +116,12 @@ class Subscription(Protocol):
 
 
 class Bus(Protocol):
+    """Any loop may ask. A consumer runs on the loop that subscribed it, the bus's own work on the one that made the bus."""
+
+    def start(self) -> None:
+        """Do what the bus does by itself (relay, forget), also before anybody subscribes; `subscribe` starts it too."""
+        ...
+
     async def publish(
         self, subject: str, payload: bytes, *, tenant: TenantId, agent: str, headers: dict[str, str] | None = None
     ) -> str:

@@ -312,13 +312,15 @@ async def jwk(cli: Cli, agent: str) -> None:
 @out_option
 @pass_cli
 async def keys_(cli: Cli, agents_: tuple[str, ...], limit: int, out: Path | None) -> None:
-    """Public keys of these identities (or of all) as one JSON object, for `creto verify --agents`."""
+    """Public keys of these identities (or of all), and of the layer, as one JSON object for `creto verify --agents`."""
     async with session(cli) as creto:
         if agents_:
             found = [await creto.agents.get(agent=AgentId(agent)) for agent in agents_]
         else:
             found = await collected(creto.agents.list, limit, cli.output.note)
-    write(out, msgspec.json.encode({i.nhi: public_of(i).to_bytes() for i in found}) + b"\n")
+        layer = await creto.approvals.signer()
+    keys = {i.nhi: public_of(i).to_bytes() for i in found} | {layer.agent: layer.verify_key}
+    write(out, msgspec.json.encode(keys) + b"\n")
 
 
 def public_of(identity: Identity) -> VerifyKey:

@@ -94,6 +94,12 @@ def policies() -> click.Command:
     return policies.policies
 
 
+def approvals() -> click.Command:
+    from creto.cli import approvers
+
+    return approvers.approvals
+
+
 def audit() -> click.Command:
     from creto.cli import audit
 
@@ -151,6 +157,7 @@ COMMANDS: dict[str, Lazy] = {
     "agents": Lazy(AGENTS, "Register, list, rotate, suspend and revoke identities.", agents),
     "delegate": Lazy(AGENTS, "Let an agent act for you, within bounds.", delegate),
     "policies": Lazy(AGENTS, "Upload, activate and question Cedar policies.", policies),
+    "approvals": Lazy(AGENTS, "See what waits for a human, decide it, say who decides.", approvals),
     "keys": Lazy(AGENTS, "Keys in the sealed keystore, and bearer tokens.", keys),
     "audit": Lazy(PROOF, "Follow, question, prove and export the audit log.", audit),
     "verify": Lazy(PROOF, "Verify a proof, checkpoint, export, chain or certificate.", verify),

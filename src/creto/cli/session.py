@@ -11,19 +11,20 @@ from creto.cli.local import check_tenant_first
 from creto.common.ids import TenantId
 
 if TYPE_CHECKING:
-    from creto.sdk import AsyncCreto
+    from creto.sdk import AgentKey, AsyncCreto
 
 
 @asynccontextmanager
-async def session(cli: Cli) -> AsyncIterator[AsyncCreto]:
+async def session(cli: Cli, key: AgentKey | None = None) -> AsyncIterator[AsyncCreto]:
+    """With a key as the identity whose it is; else as the token's, or as the operator."""
     from creto.sdk import AsyncCreto
 
     chain, override = cli.chain(), cli.override()
     if cli.url:
-        opened = AsyncCreto.connect(cli.url, token=cli.token(), chain=chain)
+        opened = AsyncCreto.connect(cli.url, token=None if key else cli.token(), key=key, chain=chain)
     else:
         await check_tenant_first(cli)
-        opened = AsyncCreto.local(config=cli.config(), chain=chain)
+        opened = AsyncCreto.local(config=cli.config(), key=key, chain=chain)
     async with opened as creto:
         yield creto.with_override(override) if override else creto
 

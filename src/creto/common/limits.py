@@ -69,6 +69,7 @@ STORE_QUEUE_MAX: Final = 10_000  # transactions waiting for the writer: the spec
 STORE_GROUP_MAX: Final = 512  # transactions in one commit: a few milliseconds of work
 STORE_POOL_SIZE: Final = 10  # PostgreSQL connections of a process that write, and as many that read
 STORE_POOL_SIZE_MAX: Final = 200  # each is a thread here and a process at the server, which takes 100 by default
+STORE_CONNECT_S: Final = 2  # to a PostgreSQL that may be away: the shortest that its library knows
 STORE_RETRIES_MAX: Final = 10  # serialization failures of one transaction
 STORE_READERS_MAX: Final = 4  # threads that answer `Store.read`: a core's worth of queries each
 STORE_BUSY_S_MAX: Final = 10.0  # waiting for another process that writes to the same SQLite file
@@ -78,7 +79,9 @@ STORE_SIGNAL_KEPT_S: Final = 60.0  # a node that slept longer is told that it lo
 STORE_HEARTBEAT_S: Final = 2.0  # one small write; a dead node is noticed after three
 STORE_NODE_STALE_S: Final = 4.0  # without a heartbeat this long a node distrusts its own caches …
 STORE_NODE_DEAD_S: Final = 6.0  # … before the others stop waiting for it
-STORE_WAL_PAGES: Final = 1_000  # 4 MiB of write-ahead log: then a checkpoint beside the writer
+STORE_WAL_PAGES: Final = (
+    400  # 1.6 MiB of write-ahead log: then a checkpoint beside the writer; its sync delays commits by 2 ms
+)
 STORE_WAL_PAGES_MAX: Final = 16_000  # 64 MiB: then the writer lets one checkpoint come to its end
 IDEMPOTENCY_LOCK_S: Final = 300  # the spec's lock on an operation whose owner may have died
 IDEMPOTENCY_SWEEP: Final = 10_000  # keys looked at in one pruning step
@@ -154,7 +157,7 @@ SEQUENCE_AHEAD_MAX: Final = (
     3  # batches on their way to the writer: while the disk syncs one, the next are there to be written
 )
 WORD_MERGE_PAGES: Final = (
-    24  # of the index of words, merged with one batch: a millisecond or two, where its own merges take twenty
+    8  # of the index of words, merged with one batch: a millisecond, where its own merges take twenty
 )
 WORD_MERGE_LEAVES: Final = (
     4  # a larger batch merges a page for so many leaves: it keeps up, with some ten segments at any size
@@ -171,6 +174,8 @@ WITNESS_RETRY_S_MAX: Final = 60.0  # … doubling, and once a minute while it st
 WITNESS_S_MAX: Final = 10.0  # a witness looks up one row and signs; longer is an outage
 WITNESSES_MAX: Final = 32  # what tlog-policy asks implementations to support
 VECTOR_CACHE_BYTES_MAX: Final = 256 * 1024**2  # unsealed vectors kept in memory, over all agents
+
+AUDIT_LATE_S: Final = 10  # an entry is signed within two seconds; so late, nobody keeps the log
 
 # Authorization
 AUTHZ_EXPRESSION_DEPTH_MAX: Final = (

@@ -88,7 +88,9 @@ class BusConfig(msgspec.Struct, frozen=True):
 
     url: str = "embedded"
     token: Secret | None = None
-    buffer_max: Annotated[Positive, LIVE] = STORE_QUEUE_MAX  # messages that wait while the broker is away
+    buffer_max: Annotated[Positive, LIVE] = (
+        STORE_QUEUE_MAX  # messages that wait for a broker; beyond them `bus.publish` is refused, changes of the layer itself never are
+    )
     retention_seconds: Annotated[int, Meta(ge=0), LIVE] = BUS_RETENTION_S  # how long delivered messages can be replayed
 
     def validate(self) -> None:
@@ -101,10 +103,27 @@ class RedisConfig(msgspec.Struct, frozen=True):
     url: Secret | None = None
 
 
+class AeadName(StrEnum):
+    AES_256_GCM = "aes-256-gcm"
+    CHACHA20_POLY1305 = "chacha20-poly1305"
+    AES_256_GCM_SIV = "aes-256-gcm-siv"
+
+
+class SignatureName(StrEnum):
+    ED25519 = "ed25519"
+    HYBRID = "hybrid"
+
+
 @section("crypto")
 class CryptoConfig(msgspec.Struct, frozen=True):
+    """Another suite holds for what is new from the restart on; what is old is read and verified as before."""
+
     kek: str = "file:creto.kek"  # where the key-encryption key comes from: file:PATH, env:NAME or command:LINE
     kek_previous: tuple[str, ...] = ()  # those that it replaces, until `creto keys rewrap` has sealed every key again
+
+    aead_suite: AeadName = AeadName.CHACHA20_POLY1305  # seals keys, memories and objects
+    # signs the log and the layer's own tokens; never a weaker one than before
+    signature_suite: SignatureName = SignatureName.HYBRID
 
     def validate(self) -> None:
         for name, sources in (("crypto.kek", (self.kek,)), ("crypto.kek_previous", self.kek_previous)):

@@ -43,7 +43,7 @@ from creto.oversight.types import (
 from creto.platform.audit import AuditEvent
 from creto.platform.audit.events import StateTransition
 from creto.platform.consensus import PersonId
-from creto.platform.crypto import SigningKey
+from creto.platform.crypto import SigningKey, VerifyKey
 from creto.platform.nhi import Nhi, nhi_of
 from creto.security.authz import Authz
 from creto.store.entries import entry
@@ -88,6 +88,11 @@ class Core:
         self._signer = signer
         self._link_base = link_base.rstrip("/")
         self._metrics = Instruments(metrics)
+
+    @property
+    def service_key(self) -> VerifyKey:
+        """With which decision files and relayed votes are verified."""
+        return self._signer.public
 
     async def write(self, fn: Callable[[Tx], T]) -> T:
         """Every change locks the row it depends on before it looks at anything else, so committed reads are enough."""

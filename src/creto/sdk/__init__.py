@@ -11,7 +11,19 @@
 Every method takes the fields of its endpoint's request and returns its answer; a refusal raises an `EnablementError`.
 """
 
+from creto.sdk.asking import Granted
 from creto.sdk.client import AsyncCreto, Creto
+from creto.sdk.guarding import approval, require_approval
+from creto.sdk.humanlayer import AsyncHumanLayer, HumanLayer
 from creto.sdk.keys import AgentKey
 
-__all__ = ["AgentKey", "AsyncCreto", "Creto"]
+__all__ = [
+    "AgentKey",
+    "AsyncCreto",
+    "AsyncHumanLayer",
+    "Creto",
+    "Granted",
+    "HumanLayer",
+    "approval",
+    "require_approval",
+]

@@ -16,6 +16,7 @@ from creto.platform.nhi import DelegationChain, PrincipalKind
 from creto.sdk import parts
 from creto.sdk.keys import AgentKey
 from creto.sdk.line import Async, Line, Portal, Sync, World
+from creto.sdk.waiting import PatientLine
 
 Opener = Callable[[], AbstractAsyncContextManager[Line]]
 
@@ -49,6 +50,13 @@ class Parts(Generic[World]):
     def with_override(self, token: str) -> Self:
         """The same layer, with a human's approval: `creto.with_override(token).objects.delete(key="a")` goes through, once."""
         return self._beside(self._world.line.with_override(token))
+
+    def awaiting_approval(self, timeout_s: float | None = None) -> Self:
+        """The same layer, on which a call that needs a human's approval waits for it and then goes through, once.
+
+        After `timeout_s` it is refused as without waiting; the request stays open, and the same call finds it again.
+        """
+        return self._beside(PatientLine(self._world.line, timeout_s))
 
     def _beside(self, line: Line) -> Self:
         """A client on the same connection, which it does not close."""

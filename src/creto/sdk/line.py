@@ -13,7 +13,7 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
-from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, overload
+from typing import Any, Concatenate, Generic, ParamSpec, Protocol, Self, TypeVar, overload
 
 from creto.edge.api.endpoint import Endpoint
 from creto.platform.nhi import DelegationChain
@@ -135,15 +135,17 @@ class Method(Generic[P, R]):
         return method
 
 
-class Composed(Generic[P, R]):
-    """A method of a part that asks several endpoints; `endpoint` is the one that it stands for."""
+class Steps(Generic[P, R]):
+    """A method of a part that is made of several questions to the line."""
 
-    def __init__(
-        self, endpoint: Endpoint[..., R], work: Callable[Concatenate[Line, P], Coroutine[Any, Any, R]]
-    ) -> None:
-        self.endpoint = endpoint
+    name = "steps"
+
+    def __init__(self, work: Callable[Concatenate[Line, P], Coroutine[Any, Any, R]]) -> None:
         self._work = work
         self.__doc__ = work.__doc__
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
 
     @overload
     def __get__(self, part: Part[Async], owner: type) -> Callable[P, Awaitable[R]]: ...
@@ -152,7 +154,7 @@ class Composed(Generic[P, R]):
     def __get__(self, part: Part[Sync], owner: type) -> Callable[P, R]: ...
 
     @overload
-    def __get__(self, part: None, owner: type) -> Composed[P, R]: ...
+    def __get__(self, part: None, owner: type) -> Self: ...
 
     def __get__(self, part: Part[Any] | None, owner: type) -> Any:
         if part is None:
@@ -162,5 +164,15 @@ class Composed(Generic[P, R]):
         def method(*args: P.args, **kwargs: P.kwargs) -> Any:
             return world.run(work(*args, **kwargs))
 
-        method.__name__, method.__qualname__, method.__doc__ = self.endpoint.verb, self.endpoint.name, self.__doc__
+        method.__name__, method.__qualname__, method.__doc__ = self.name, f"{owner.__name__}.{self.name}", self.__doc__
         return method
+
+
+class Composed(Steps[P, R]):
+    """Steps that stand for an endpoint: nobody needs to ask it by itself."""
+
+    def __init__(
+        self, endpoint: Endpoint[..., R], work: Callable[Concatenate[Line, P], Coroutine[Any, Any, R]]
+    ) -> None:
+        super().__init__(work)
+        self.endpoint = endpoint

@@ -20,7 +20,8 @@ from creto.edge.api import (
     uploads,
     votes,
 )
-from creto.sdk.line import Composed, Method, Part, World
+from creto.sdk.asking import await_approval, granted
+from creto.sdk.line import Composed, Method, Part, Steps, World
 from creto.sdk.uploading import put
 from creto.sdk.waiting import wait
 
@@ -134,6 +135,8 @@ class Approvals(Part[World]):
     get = Method(approvals.GET)
     cancel = Method(approvals.CANCEL)
     wait = Composed(approvals.WAIT, wait)
+    await_approval = Steps(await_approval)
+    granted = Steps(granted)
     use = Method(approvals.USE)
     answer = Method(approvals.ANSWER)
     decision_file = Method(approvals.DECISION)
@@ -167,6 +170,7 @@ class Approvals(Part[World]):
     end_grant = Method(approvers.END_GRANT)
     break_glass = Method(approvers.BREAK_GLASS)
     health = Method(approvers.HEALTH)
+    signer = Method(approvers.SIGNER)
 
 
 class Bus(Part[World]):
@@ -186,4 +190,5 @@ class Time(Part[World]):
     current_lease = Method(time.CURRENT)
     renew_lease = Method(time.RENEW)
     release_lease = Method(time.RELEASE)
+    suites = Method(system.SUITES)
     system = Method(system.SYSTEM)

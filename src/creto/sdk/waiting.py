@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any, TypeVar
 
-from creto.common.errors import ConnectionFailed, Timeout
+from creto.common import wire
+from creto.common.errors import ApprovalDenied, ApprovalTimeout, ConnectionFailed, OversightRequired, Timeout
 from creto.common.limits import OVERSIGHT_WAIT_S_MAX
+from creto.contracts import Approved, Denied, TimedOut
 from creto.edge.api.approval_views import Outcome
 from creto.edge.api.approvals import WAIT, AwaitApproval
+from creto.edge.api.endpoint import Endpoint
+from creto.platform.nhi import DelegationChain
 from creto.sdk.line import Line
 
+R = TypeVar("R")
 AGAIN_S = 1.0  # after the layer was away
 
 
@@ -30,3 +36,51 @@ async def wait(line: Line, request_id: str, timeout_s: float | None = None) -> O
             if not answered or left_s <= 0:
                 raise
             await asyncio.sleep(AGAIN_S)
+
+
+class PatientLine:
+    """A line on which what needs an approval waits for it."""
+
+    def __init__(self, line: Line, timeout_s: float | None) -> None:
+        self._line = line
+        self._timeout_s = timeout_s
+
+    def acting(self, chain: DelegationChain) -> PatientLine:
+        return PatientLine(self._line.acting(chain), self._timeout_s)
+
+    def with_override(self, token: str) -> Line:
+        return self._line.with_override(token)
+
+    async def call(self, endpoint: Endpoint[..., R], request: Any) -> R:
+        try:
+            return await self._line.call(endpoint, request)
+        except OversightRequired as asked:
+            if "request_id" not in asked.details:
+                raise
+            outcome = await wait(self._line, str(asked.details["request_id"]), self._timeout_s)
+            if outcome.result is None:
+                raise
+            token, arguments = allowed(outcome)
+        if arguments is not None:  # a human approved something else than was asked
+            request = wire.decode(arguments, endpoint.request_type, what="arguments")
+        return await self._line.with_override(token).call(endpoint, request)
+
+    async def close(self) -> None:
+        """The line is closed by whoever opened it."""
+
+
+def allowed(outcome: Outcome) -> tuple[str, bytes | None]:
+    """The token, and what may be done where that is not what was asked. OV-451 if it was denied, OV-408 if nobody decided."""
+    match outcome.result:
+        case Approved(override_token=str(token), arguments=arguments):
+            return token, arguments
+        case TimedOut(override_token=str(token)):
+            return token, None
+        case Denied(reason=reason):
+            raise ApprovalDenied("OV-451", f"the request was denied: {reason or 'no reason was given'}", reason=reason, details={"request_id": outcome.request_id})  # fmt: skip
+        case TimedOut():
+            raise ApprovalTimeout("OV-408", details={"request_id": outcome.request_id})
+        case _:
+            raise Timeout(
+                "OV-504", field="timeout_s", expected="a decision", details={"request_id": outcome.request_id}
+            )

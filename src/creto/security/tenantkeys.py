@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
+from creto.common.errors import NotFound
 from creto.common.ids import TenantId
 from creto.platform.crypto import Keystore, SecretKey
 
@@ -20,6 +21,7 @@ KEYS_CACHED_MAX = 4_096  # 32 bytes each
 class TenantKeys:
     def __init__(self, keystore: Keystore, purpose: str) -> None:
         self._keystore = keystore
+        self.suites = keystore.suites  # what new bytes under these keys are sealed with
         self._purpose = purpose
         self._versions: OrderedDict[tuple[TenantId, int], bytes] = OrderedDict()
         self._newest: dict[TenantId, tuple[SecretKey, int]] = {}
@@ -48,6 +50,14 @@ class TenantKeys:
             if len(self._versions) > KEYS_CACHED_MAX:
                 self._versions.popitem(last=False)
         return key
+
+    async def check(self, tenant: TenantId) -> None:
+        """Read and open the key as it is stored, if the tenant has one yet. Raises PL-215 if it does not open here."""
+        try:
+            record = await self._keystore.record(tenant, self._purpose)
+        except NotFound:
+            return
+        await self._keystore.secret_key(tenant, self._purpose, record.version)
 
     async def rotate(self, tenant: TenantId) -> int:
         """Put a fresh version in use."""

@@ -7,8 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.contract.buses import eventually
 from tests.contract.stores import MakeStore, make_store, store_url
+from tests.layers import settings
 
+from creto.app import running
 from creto.bus import EmbeddedBus, Message, Redelivery, Subscription, open_bus
 from creto.common.ids import TenantId
 from creto.common.timestamps import SECOND
@@ -147,3 +150,29 @@ async def test_another_process_is_heard(tmp_path: Path) -> None:
     assert message.payload == b"from afar"
     await bus.close()
     store.close()
+
+
+async def test_the_outbox_is_emptied_although_nobody_subscribes(
+    make_store: MakeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """given messages that no durable asked for / when the bus runs / then they go by age."""
+    monkeypatch.setattr("creto.bus.embedded.SWEEP_S", 0.01)
+    store = make_store(parts=("creto.bus",))
+    bus = EmbeddedBus(store, retention_s=0)
+    await bus.publish("t.x", b"1", tenant=T, agent="a")
+    bus.start()
+    await eventually(lambda: store.read_now(lambda tx: tx.value("SELECT count(*) FROM store_outbox")) == 0)
+    await bus.close()
+
+
+async def test_a_worker_empties_what_identities_and_roles_published(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("creto.bus.embedded.SWEEP_S", 0.01)
+    config = settings(tmp_path, CRETO_BUS__RETENTION_SECONDS="0")
+    async with running(config, work=False) as app:
+        store = app.parts.store
+        assert store.read_now(lambda tx: tx.value("SELECT count(*) FROM store_outbox")) > 0
+    async with running(config) as app:
+        store = app.parts.store
+        await eventually(lambda: store.read_now(lambda tx: tx.value("SELECT count(*) FROM store_outbox")) == 0)

@@ -252,3 +252,48 @@ async def test_an_operator_may_purge_what_every_durable_has_acked(nats_world: Wo
     await send(bus, "4")
     assert await inbox.has(4) == ["1", "2", "3", "4"]
     assert bus.relay.republished == 0
+
+
+async def test_without_a_durable_rows_leave_by_age_once_they_are_relayed(nats_world: World) -> None:
+    bus, broker = nats_world.bus(retention_s=0), nats_world.broker
+    assert broker is not None
+    await send(bus, "1", "2")
+    await eventually(lambda: outbox_rows(bus) == 0)
+    assert bus.relay.relayed == 2
+    broker.stop()
+    await eventually(lambda: not bus.link.connected)
+    await send(bus, "3")
+    assert outbox_rows(bus) == 1
+    broker.start()
+    await eventually(lambda: outbox_rows(bus) == 0)
+    await bus.relay._purge()
+    assert (await bus.link.js.stream_info("CRETO_BUS")).state.messages == 0
+
+
+async def test_what_a_transaction_publishes_is_taken_although_too_much_waits(nats_world: World) -> None:
+    broker = nats_world.broker
+    assert broker is not None
+    broker.stop()
+    bus = nats_world.bus(buffer_max=3)
+    store = nats_world.store()
+    for _ in range(4):  # another process, in transactions of its own
+        await store.write(lambda tx: tx.publish("nhi.revoked", b"", tenant=T, agent="a"))
+    bus.start()
+    await eventually(lambda: bus._waiting == 3)  # counted no further than it matters
+    with pytest.raises(ConnectionFailed):
+        await send(bus, "refused")
+    await store.write(lambda tx: tx.publish("nhi.revoked", b"", tenant=T, agent="a"))
+    assert outbox_rows(bus) == 5
+
+
+async def test_what_was_relayed_does_not_count_as_waiting(nats_world: World) -> None:
+    bus, broker = nats_world.bus(buffer_max=3), nats_world.broker
+    assert broker is not None
+    bus.start()
+    await eventually(lambda: bus.link.connected)
+    await send(bus, *(str(n) for n in range(9)))
+    await eventually(lambda: bus.relay.relayed == 9)
+    broker.stop()
+    await eventually(lambda: not bus.link.connected)
+    await send(bus, "9", "10")  # nine rows are kept for replays, none of them waits
+    assert outbox_rows(bus) == 11

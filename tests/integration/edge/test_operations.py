@@ -17,6 +17,7 @@ from creto.app import running
 from creto.common.errors import EnablementError, InvalidInput, Unauthorized
 from creto.common.limits import UPLOAD_TTL_S
 from creto.common.timestamps import SECOND, ConsensusTimestamp
+from creto.edge.api.readiness import STARTUP_TIMEOUT_S
 from creto.edge.upkeep import tidied
 from creto.platform.crypto import SigningKey
 from creto.platform.crypto.jose import b64url_encode
@@ -35,12 +36,16 @@ def test_live_and_ready(served: Layer) -> None:
     assert {d["condition"] for d in found.values()} == {"up"}
 
 
-def test_without_its_time_nodes_the_layer_starts_on_local_time_and_says_so(tmp_path: Path) -> None:
+def test_without_its_time_nodes_the_layer_starts_on_local_time_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(STARTUP_TIMEOUT_S, "consensus", 1)
     keys = [SigningKey.generate().public for _ in range(4)]
     nodes = ",".join(f"127.0.0.1:{port}={b64url_encode(key.to_bytes())}" for port, key in enumerate(keys, 1))
     with layer(tmp_path, {"CRETO_CONSENSUS__NODES": nodes}) as served:
         found = {d["name"]: d for d in httpx2.get(f"{served.addresses.health}/ready").json()["dependencies"]}
         assert found["consensus"]["condition"] == "degraded"
+        assert "The time quorum is lost" in caplog.text
         assert served.run(served.app.parts.nhi.list(served.app.tenant)).items
 
 

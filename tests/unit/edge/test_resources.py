@@ -35,6 +35,7 @@ from tests.layers import settings
 GUARDED = [endpoint for endpoint in ENDPOINTS if endpoint.action is not None]
 VALUES: dict[str, Any] = {
     "key": "secret.txt",
+    "content": b"x",
     "prefix": "secret",
     "name": "nightly",
     "version": 7,

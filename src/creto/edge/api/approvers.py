@@ -176,6 +176,13 @@ class Unreachable(View, frozen=True):
     tiers: tuple[str, ...]
 
 
+class Signer(View, frozen=True):
+    """Who seals decisions and attests relayed votes: for `creto verify --agents`."""
+
+    agent: AgentId
+    verify_key: bytes
+
+
 class OversightHealth(View, frozen=True):
     """What an operator should see before it hurts. `unseen` were delivered, and nobody has looked."""
 
@@ -202,8 +209,9 @@ GRANTS = Endpoint("approvals.grants", "GET", "/v1/oversight/grants", ListGrants,
 END_GRANT = Endpoint("approvals.end_grant", "DELETE", "/v1/oversight/grants/{grant_id}", EndGrant, Grant, "submit_decision", "End what was approved in advance, or disarm", errors=("OV-403", "OV-404"), about="oversight:grant:{grant_id}")  # fmt: skip
 BREAK_GLASS = Endpoint("approvals.break_glass", "POST", "/v1/oversight/break-glass", BreakGlass, Grant, "submit_decision", "Let an agent act now and answer for it in a review", status=201, errors=("OV-400", "OV-403", "OV-404", "OV-424", "PL-102"), about=POLICY)  # fmt: skip
 HEALTH = Endpoint("approvals.health", "GET", "/v1/oversight/health", ListAll, OversightHealth, READ, "What was not delivered, not seen, or could reach nobody")  # fmt: skip
+SIGNER = Endpoint("approvals.signer", "GET", "/v1/oversight/signer", ListAll, Signer, "time:read", "The public key with which decisions are verified")  # fmt: skip
 
-ENDPOINTS = (PUT_POLICY, GET_POLICY, POLICIES, PUT_GROUP, GROUPS, LINK, UNLINK, CONTACTS, DELEGATE, END_DELEGATION, DELEGATIONS, GRANTS, END_GRANT, BREAK_GLASS, HEALTH)  # fmt: skip
+ENDPOINTS = (PUT_POLICY, GET_POLICY, POLICIES, PUT_GROUP, GROUPS, LINK, UNLINK, CONTACTS, DELEGATE, END_DELEGATION, DELEGATIONS, GRANTS, END_GRANT, BREAK_GLASS, HEALTH, SIGNER)  # fmt: skip
 
 
 @concerns(DELEGATE)
@@ -333,3 +341,9 @@ async def health(parts: Parts, call: Call, ask: ListAll) -> OversightHealth:
         unreachable=tuple(Unreachable(policy_id=one, tiers=tiers) for one, tiers in found.unreachable.items()),
         oldest_at=found.oldest_at,
     )  # fmt: skip
+
+
+@handles(SIGNER)
+async def signer(parts: Parts, call: Call, ask: ListAll) -> Signer:
+    oversight = parts.oversight
+    return Signer(agent=oversight.service_id, verify_key=oversight.service_key.to_bytes())

@@ -65,6 +65,13 @@ class Authenticator:
             session is not None and certificate is None and "authorization" not in headers,
         )
 
+    async def prefetch(self, headers: Mapping[str, str], session: str | None = None) -> None:
+        """Read beside the loop what `call` asks for; in memory already but for the first time."""
+        header = headers.get("authorization")
+        token = session if header is None else header.partition(" ")[2].strip()
+        if token:
+            await self._nhi.prefetch_token(token)
+
     def caller(self, headers: Mapping[str, str], certificate: bytes | None, session: str | None) -> Caller | None:
         header = headers.get("authorization")
         if header is not None:

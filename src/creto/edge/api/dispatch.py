@@ -125,6 +125,8 @@ class Dispatcher:
         resource = endpoint.resource(request, caller.tenant)
         if endpoint.name in SUBJECTS:
             resource = await SUBJECTS[endpoint.name](self.parts, call, request) or resource
+        await self.parts.nhi.prefetch(caller.tenant, *(call.chain.agents if call.chain else (caller.agent,)))
+        await self.parts.authz.prefetch(caller.tenant, caller.agent)
         return Operation(
             tenant=caller.tenant,
             agent=caller.agent,

@@ -12,12 +12,15 @@ from enum import StrEnum
 
 import msgspec
 
-from creto.common.errors import EnablementError
+from creto.common.errors import ConnectionFailed, EnablementError, NotFound
 from creto.common.ids import AgentId, TenantId
-from creto.common.limits import READY_S_MAX
+from creto.common.limits import AUDIT_LATE_S, READY_S_MAX
+from creto.common.settings import CommonConfig
+from creto.common.timestamps import SECOND
 from creto.edge.api.parts import Parts
+from creto.store.types import Isolation, Tx
 
-# The start-up time-outs that the products grant their dependencies.
+# How long a start waits for each: `app.py` for the hard ones; a soft one that is not there yet is waited for while the layer serves.
 STARTUP_TIMEOUT_S = {"nhi": 30, "authz": 10, "crypto": 30, "consensus": 30, "memory": 60, "audit": 30, "store": 30, "bus": 30, "storage": 30}  # fmt: skip
 SOFT = frozenset({"audit", "memory", "bus", "storage"})
 PROBE_TENANT = TenantId("default")
@@ -47,9 +50,16 @@ log = logging.getLogger(__name__)
 Probe = Callable[[], Awaitable[Condition]]
 
 
+def touch(tx: Tx) -> None:
+    """A write that changes nothing."""
+    tx.run("UPDATE store_node SET node = node")
+
+
 def probes(parts: Parts) -> dict[str, Probe]:
+    tenant = TenantId(parts.config[CommonConfig].tenant)
+
     async def store() -> Condition:
-        await parts.store.read(lambda tx: tx.value("SELECT 1"))
+        await parts.store.write(touch, isolation=Isolation.READ_COMMITTED)  # a full disk still reads
         return Condition.UP if parts.store.signals_alive else Condition.DEGRADED
 
     async def consensus() -> Condition:
@@ -68,19 +78,27 @@ def probes(parts: Parts) -> dict[str, Probe]:
         return Condition.UP
 
     async def audit() -> Condition:
-        await parts.audit.size()
-        return Condition.UP
+        standing = await parts.audit.standing()
+        sequencer, witnessing = parts.audit.sequencer.failure, parts.audit.witnessing.failure
+        if sequencer is not None:
+            raise sequencer.with_traceback(None)
+        late_s = (parts.clock.now() - (standing.unsigned_since or parts.clock.now())) // SECOND
+        if late_s > AUDIT_LATE_S:
+            raise NotFound("PL-609", f"entries wait for a signature since {late_s} s: no worker keeps the log")
+        return Condition.UP if witnessing is None else Condition.DEGRADED
 
     async def memory() -> Condition:
-        await parts.store.read(lambda tx: tx.value("SELECT COUNT(*) FROM memory_agent WHERE tenant = ''"))
+        await parts.memory.check(tenant)
         return Condition.UP
 
     async def bus() -> Condition:
-        await parts.bus.durables()
+        await parts.bus.standing()
+        if not parts.bus.connected:
+            raise ConnectionFailed("PL-503", "the broker is away: messages wait in the outbox")
         return Condition.UP
 
     async def storage() -> Condition:
-        await parts.storage.list(PROBE_TENANT, limit=1)
+        await parts.storage.check(tenant)
         return Condition.UP
 
     return {

@@ -98,6 +98,7 @@ class GrpcServer:
             with span(endpoint.name, parent=extract(metadata)) as here:
                 try:
                     async with asyncio.timeout(time_left(context)):
+                        await self._authenticator.prefetch(metadata)
                         call = self._authenticator.call(metadata, certificate_of(context), peer=peer_of(context))
                         asked = to_struct(parsed(message_class, data), endpoint.request_type)
                         result = await self._dispatcher(endpoint, call, asked)

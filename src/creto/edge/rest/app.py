@@ -73,7 +73,9 @@ def answering(endpoint: Endpoint[..., Any], dispatcher: Dispatcher, authenticato
             try:
                 async with asyncio.timeout(DEADLINE_S_DEFAULT):
                     accepts(request, endpoint)
-                    call = authenticator.call(request.headers, session=session_of(request), peer=peer_of(request))
+                    session = session_of(request)
+                    await authenticator.prefetch(request.headers, session)
+                    call = authenticator.call(request.headers, session=session, peer=peer_of(request))
                     asked = await question(endpoint, request)
                     response = rendered(endpoint, await dispatcher(endpoint, call, asked))
             except EnablementError as error:

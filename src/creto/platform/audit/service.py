@@ -220,11 +220,13 @@ class Audit:
         def read(tx: ReadTx) -> LogStanding:
             state, newest = rows.log_state(tx, self.origin), rows.latest_checkpoint(tx)
             witnessed = rows.latest_checkpoint(tx, witnessed=True) if self._witnesses else None
+            signed_size = newest.checkpoint.size if newest else 0
             return LogStanding(
                 size=state.size,
-                signed_size=newest.checkpoint.size if newest else 0,
+                signed_size=signed_size,
                 witnessed_size=witnessed.checkpoint.size if witnessed else 0,
                 waiting=rows.waiting(tx, state.position),
+                unsigned_since=rows.unsigned_since(tx, state, signed_size),
             )
 
         return await self._store.read(read)
@@ -266,7 +268,9 @@ def key_name(origin: str) -> str:
 
 
 async def log_key(keystore: Keystore, origin: str) -> SigningKey:
-    return await keystore.ensure(PLATFORM_TENANT, key_name(origin), SigningKey)
+    return await keystore.ensure(
+        PLATFORM_TENANT, key_name(origin), SigningKey, lambda: SigningKey.generate(keystore.suites.signature)
+    )
 
 
 async def rotate_log_key(audit: Audit, keystore: Keystore) -> None:
@@ -274,5 +278,5 @@ async def rotate_log_key(audit: Audit, keystore: Keystore) -> None:
 
     A crash on the way leaves the old key signing, or the new one in the keystore: then whoever opens the log next takes it up.
     """
-    await keystore.rotate(PLATFORM_TENANT, key_name(audit.origin))
+    await keystore.rotate(PLATFORM_TENANT, key_name(audit.origin), SigningKey.generate(keystore.suites.signature))
     await audit.rotate(await log_key(keystore, audit.origin))

@@ -13,6 +13,7 @@ from creto.common.errors import AuditError, NotFound
 from creto.common.ids import TenantId
 from creto.common.limits import COUNTED_MAX, WORD_MERGE_LEAVES, WORD_MERGE_PAGES
 from creto.platform.audit.checkpoint import Checkpoint
+from creto.platform.audit.index import indexed
 from creto.platform.audit.tiles import Tile, TileReader, TilesReader
 from creto.platform.audit.types import LoggedEntry, decoded_entry
 from creto.store.types import EngineName, EntryId, Position, ReadTx, Row, Tx
@@ -84,6 +85,14 @@ WAITING: dict[EngineName, LiteralString] = {
 def waiting(tx: ReadTx, after: Position) -> int:
     """Ledger rows that are not in the tree yet; counted up to a limit, beyond which the number says enough."""
     return int(tx.value(WAITING[tx.engine], after.epoch, after.seq, COUNTED_MAX))
+
+
+def unsigned_since(tx: ReadTx, state: LogState, signed_size: int) -> int | None:
+    """The time of the oldest entry that no checkpoint covers."""
+    if state.size > signed_size:
+        return int(tx.value("SELECT time FROM audit_leaf WHERE log_index = ?", signed_size))
+    first = tx.ledger_tail(state.position, 1)
+    return indexed(first[0].body).timestamp if first else None
 
 
 def put_log_state(tx: Tx, origin: str, state: LogState) -> None:

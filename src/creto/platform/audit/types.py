@@ -157,12 +157,16 @@ class Page(msgspec.Struct, frozen=True):
 
 
 class LogStanding(msgspec.Struct, frozen=True, kw_only=True):
-    """The log on disk: entries in the tree, under the newest checkpoints, and in the ledger but not in the tree."""
+    """The log on disk: entries in the tree, under the newest checkpoints, and in the ledger but not in the tree.
+
+    `unsigned_since` is the time of the oldest entry that no checkpoint covers; None if there is none.
+    """
 
     size: int
     signed_size: int
     witnessed_size: int
     waiting: int
+    unsigned_since: int | None = None
 
 
 class LogStatus(msgspec.Struct, frozen=True):

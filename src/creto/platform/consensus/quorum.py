@@ -12,6 +12,7 @@ quorum answers. With a `store` it also keeps a mark on disk, so that it does not
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -20,6 +21,7 @@ from typing import Self
 from creto.common.errors import ConnectionFailed, EnablementError
 from creto.common.ids import new_id
 from creto.common.limits import TIME_ANSWER_S_MAX, TIME_ROUND_S
+from creto.common.logs import fields
 from creto.common.timestamps import SECOND, ConsensusTimestamp
 from creto.platform.consensus.client import SKEW_NS_MAX, ConsensusClient
 from creto.platform.consensus.discipline import QuorumTime
@@ -33,6 +35,8 @@ from creto.platform.consensus.transport import TcpTransport, Transport, host_por
 from creto.platform.consensus.types import ClockState, NodeState
 from creto.platform.crypto import VerifyKey, random_bytes
 from creto.store.types import Store
+
+log = logging.getLogger("creto.consensus")
 
 START_S_MAX = 5.0
 BEGIN_S = 0.25  # between rounds as long as none has brought an agreement
@@ -70,6 +74,7 @@ class QuorumClock(ConsensusClient):
         self._mark = None if store is None else HighWaterMark(store, new_id("quorum-"))
         self._last = self._floor = 0 if self._mark is None else self._mark.floor(elapsed).value
         self._begun = False
+        self._quorate: bool | None = None  # whether the last round had one; None before the first
         self._first_agreed: int | None = None
         self._nodes: tuple[NodeState, ...] = ()
         self._agreed = threading.Event()
@@ -165,6 +170,7 @@ class QuorumClock(ConsensusClient):
         """Adopt what the round brought."""
         agreement = round.result()
         self._nodes = round.states(agreement)
+        self._tell(agreement is not None)
         if agreement is None:
             return False
         offset = wall_offset(self._local)
@@ -180,6 +186,17 @@ class QuorumClock(ConsensusClient):
         with suppress(EnablementError):  # the store is away or full: the mark is tried again with the next round
             self._mark.reserve(line, last, AHEAD_NS).add_done_callback(lambda _: self._agreed.set())
         return True
+
+    def _tell(self, agreed: bool) -> None:
+        """Say once that the quorum is lost, and once that it is back."""
+        if agreed == self._quorate:
+            return
+        if agreed and self._quorate is not None:
+            log.info("The time nodes agree again: time is the quorum's", extra=fields(operation="quorum"))
+        elif not agreed:
+            faults = "; ".join(f"{node.address}: {node.fault}" for node in self._nodes if node.fault)
+            log.warning("The time quorum is lost: time is local and soon marked degraded: %s", faults, extra=fields(operation="quorum"))  # fmt: skip
+        self._quorate = agreed
 
     def _may_begin(self, agreement: Agreement, elapsed: int) -> bool:
         """Whether time may go by this agreement: not before it is past all that the run before gave.

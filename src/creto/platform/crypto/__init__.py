@@ -32,6 +32,7 @@ from creto.platform.crypto.kem import KemPrivateKey, KemPublicKey
 from creto.platform.crypto.keys import SigningKey, VerifyKey
 from creto.platform.crypto.policy import Era, SignedSuiteList, SuiteList, SuitePolicy, agreed, check_offered
 from creto.platform.crypto.service import Keystore, SecretKey, StoredKey
+from creto.platform.crypto.suites import Suites, open_suites
 from creto.platform.crypto.types import (
     AeadSuite,
     Algorithm,
@@ -76,6 +77,7 @@ __all__ = [
     "Suite",
     "SuiteList",
     "SuitePolicy",
+    "Suites",
     "VerifyKey",
     "VerifyRequest",
     "agreed",
@@ -90,6 +92,7 @@ __all__ = [
     "mac",
     "merkle",
     "open_sealed",
+    "open_suites",
     "random_bytes",
     "seal",
     "seal_batch",

@@ -24,6 +24,7 @@ from creto.common.errors import CryptoError
 from creto.common.limits import KEK_BYTES_MAX, KEK_COMMAND_TIMEOUT_S
 from creto.platform.crypto.aead import KEY_BYTES, open_sealed, seal
 from creto.platform.crypto.hashes import hkdf, random_bytes
+from creto.platform.crypto.types import AeadSuite
 
 
 class Kek:
@@ -42,8 +43,8 @@ class Kek:
         """One that is written nowhere: for tests and for stores that need not outlive the process."""
         return Kek(random_bytes(KEY_BYTES))
 
-    def seal(self, secret: bytes, aad: bytes) -> bytes:
-        return seal(self._key, secret, aad)
+    def seal(self, secret: bytes, aad: bytes, suite: AeadSuite = AeadSuite.AES_256_GCM) -> bytes:
+        return seal(self._key, secret, aad, suite)
 
     def open(self, sealed: bytes, aad: bytes) -> bytes:
         return open_sealed(self._key, sealed, aad)

@@ -29,6 +29,7 @@ from creto.platform.crypto.hashes import random_bytes
 from creto.platform.crypto.kek import Kek
 from creto.platform.crypto.kem import KemPrivateKey
 from creto.platform.crypto.keys import SigningKey
+from creto.platform.crypto.suites import Suites
 from creto.platform.crypto.types import (
     KemSuite,
     KeyKind,
@@ -79,6 +80,7 @@ class Keystore:
         self._kek = kek
         self._keks = {known.id: known for known in (*previous, kek)}
         self._clock = clock
+        self.suites = Suites()  # what new bytes are signed and sealed with
         self._lock = threading.Lock()
         self._cache: OrderedDict[Name, StoredKey] = OrderedDict()
         self._generation = 0
@@ -207,14 +209,14 @@ class Keystore:
         found = rows.sealed_by_others(tx, self._kek.id, REWRAP_ROWS_MAX)
         for record, sealed in found:
             secret = self._secret(record, sealed)
-            rows.rewrap(tx, record, self._kek.id, self._kek.seal(secret, bound(record)))
+            rows.rewrap(tx, record, self._kek.id, self._kek.seal(secret, bound(record), self.suites.aead))
         return len(found)
 
     def _insert(self, tx: Tx, tenant: TenantId, key_id: KeyId, version: int, key: StoredKey) -> KeyRecord:
         kind, suite, public, secret = parts(key)
         now = self._clock.now() if self._clock else None
         record = KeyRecord(tenant, key_id, version, kind, suite, public, self._kek.id, now)
-        rows.insert(tx, record, self._kek.seal(secret, bound(record)))
+        rows.insert(tx, record, self._kek.seal(secret, bound(record), self.suites.aead))
         return record
 
     def _open(self, key_id: str, found: rows.Sealed | None) -> StoredKey:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 
 import msgspec
 
@@ -77,6 +79,12 @@ class Core:
     def origin(self, tx: ReadTx, tenant: TenantId, agent: AgentId) -> AgentId:
         """The first key of its line."""
         return sql.get(tx, checked_tenant(tenant), agent).origin
+
+    async def prefetch(self, tenant: TenantId, *agents: AgentId) -> None:
+        """Read these identities on another thread, so that who decides on the loop finds them in memory. What fails is told there."""
+        if not self._registry.remembers(tenant, agents):
+            with suppress(EnablementError):
+                await asyncio.to_thread(self._registry.find, tenant, agents)
 
     def _in_force(self, tenant: TenantId, agent: AgentId, now: ConsensusTimestamp) -> Registered:
         """PL-102 unknown, PL-103 revoked, PL-104 suspended, PL-133 retired."""

@@ -84,6 +84,13 @@ class Registry:
             raise sql.not_registered(agent)
         return found
 
+    def remembers(self, tenant: TenantId, agents: Sequence[AgentId], token: str | None = None) -> bool:
+        """Whether these can be looked up without the store."""
+        if not self._store.signals_alive:
+            return False
+        known = all(self._known.get((tenant, agent)) is not None for agent in agents)
+        return known and (token is None or self._live_tokens.get((tenant, token)) is not None)
+
     def find(self, tenant: TenantId, agents: Sequence[AgentId]) -> dict[AgentId, Registered]:
         """Those that the tenant has, in one read for all that memory lacks."""
         found: dict[AgentId, Registered] = {}

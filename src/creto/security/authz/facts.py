@@ -51,6 +51,10 @@ class Facts:
         found: tuple[str, ...] = self._get(agent)
         return found
 
+    def holds(self, key: Key) -> bool:
+        """Whether this is known, or known to be absent, without the store."""
+        return not self._load_wanted and (key in self._known or (self._complete and key not in self._stale))
+
     def _get(self, key: Key) -> Fact:
         if self._store.signals_alive:
             found = self._known.get(key)

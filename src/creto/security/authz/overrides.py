@@ -25,7 +25,7 @@ from creto.common.limits import (
     OVERRIDES_ADMITTED_MAX,
 )
 from creto.common.timestamps import DAY, SECOND, Clock, ConsensusTimestamp
-from creto.platform.crypto import SigningKey, random_bytes
+from creto.platform.crypto import SigningKey, VerifyKey, random_bytes
 from creto.platform.crypto.jose import b64url_encode
 from creto.platform.nhi import Nhi, Standing, lifecycle
 from creto.security.authz import store as sql
@@ -49,6 +49,7 @@ class Overrides(Core):
         self._admitting = threading.Lock()
         self._losses = 0
         super().__init__(store, clock, nhi, signer, quota, ticks)
+        self.former: tuple[VerifyKey, ...] = ()
         nhi.on_revoked(self._disown)
 
     @property
@@ -133,7 +134,7 @@ class Overrides(Core):
 
     def validate_override_token(self, token: str, *, tenant: TenantId) -> OverrideToken:
         """Whether it is ours, of this tenant and in time; using it is another matter. PL-703, PL-705, PL-706."""
-        opened = tokens.opened(token, self._key.public)
+        opened = tokens.opened(token, self._key.public, *self.former)
         if opened.tenant != tenant:
             raise Unauthorized("PL-706", field="tenant")
         if self._clock.now() >= opened.expires_at:

@@ -8,13 +8,13 @@ INVARIANT: what cannot be decided is denied: an unknown or revoked identity, a s
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, overload
 
 from creto.common.errors import InvalidInput
 from creto.common.ids import AgentId, AgentIdentity, TenantId
 from creto.common.timestamps import Clock
-from creto.platform.crypto import SigningKey
+from creto.platform.crypto import SigningKey, VerifyKey
 from creto.platform.nhi import Nhi, ValidatedChain
 from creto.security.authz.checks import TenantAuthz
 from creto.security.authz.entitybook import EntityBook
@@ -38,7 +38,8 @@ from creto.store.types import Store
 
 
 class Authz(Replays, EntityBook, Overrides):
-    """May this agent do this to that? `nhi` says who is in force; `quota` is asked on every allowed check; `signer` signs override tokens."""
+    """May this agent do this to that? `nhi` says who is in force; `quota` is asked on every allowed check; `signer` signs override tokens,
+    those of the `former` keys, of other suites, hold until they end."""
 
     def __init__(
         self,
@@ -49,8 +50,10 @@ class Authz(Replays, EntityBook, Overrides):
         signer: SigningKey | None = None,
         quota: QuotaHook | None = None,
         ticks: Ticks = time.monotonic_ns,
+        former: Sequence[VerifyKey] = (),
     ) -> None:
         super().__init__(store, clock, nhi, signer, quota, ticks)
+        self.former = tuple(former)
 
     async def start(self) -> None:
         """From here on decisions are remembered."""

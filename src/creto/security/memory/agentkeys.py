@@ -16,7 +16,7 @@ from typing import TypeVar
 from creto.common import wire
 from creto.common.errors import AlreadyExists, CryptoError, EnablementError, InternalError
 from creto.common.ids import AgentId, TenantId, new_id
-from creto.platform.crypto import hkdf, open_sealed, random_bytes, seal
+from creto.platform.crypto import Suites, hkdf, open_sealed, random_bytes, seal
 from creto.security.memory import store as rows
 from creto.security.tenantkeys import TenantKeys
 from creto.store.types import ReadTx, Store, Tx
@@ -32,9 +32,10 @@ TRIES_MAX = 5  # each time the agent was erased between the key and the transact
 class AgentKey:
     """An agent's key as derived keys; `seal` and `open` bind a memory to its place."""
 
-    __slots__ = ("_content", "agent", "generation", "index", "tenant")
+    __slots__ = ("_content", "_suites", "agent", "generation", "index", "tenant")
 
-    def __init__(self, tenant: TenantId, agent: AgentId, generation: str, key: bytes) -> None:
+    def __init__(self, tenant: TenantId, agent: AgentId, generation: str, key: bytes, suites: Suites) -> None:
+        self._suites = suites
         self.tenant = tenant
         self.agent = agent
         self.generation = generation
@@ -45,7 +46,8 @@ class AgentKey:
         return f"AgentKey({self.agent})"
 
     def seal(self, place: tuple[str, ...], content: bytes) -> bytes:
-        return seal(self._content, content, wire.encode((self.tenant, self.agent, self.generation, *place)))
+        aad = wire.encode((self.tenant, self.agent, self.generation, *place))
+        return seal(self._content, content, aad, self._suites.aead)
 
     def open(self, place: tuple[str, ...], sealed: bytes) -> bytes:
         """PL-801 if it was altered or moved from its place."""
@@ -58,6 +60,7 @@ class AgentKey:
 class AgentKeys:
     def __init__(self, keys: TenantKeys, store: Store) -> None:
         self._keys = keys
+        self.check = keys.check
         self._store = store
         self._known: OrderedDict[tuple[TenantId, AgentId], AgentKey] = OrderedDict()
         store.on_signal(ERASED, self._forget)
@@ -110,7 +113,7 @@ class AgentKeys:
         row = await self._store.read(lambda tx: rows.find_agent(tx, tenant, agent))
         if row is None:
             return None
-        return self._keep(AgentKey(tenant, agent, row.generation, await self.unwrapped(row)))
+        return self._keep(AgentKey(tenant, agent, row.generation, await self.unwrapped(row), self._keys.suites))
 
     async def unwrapped(self, row: rows.AgentRow) -> bytes:
         wrapping = await self._keys.get(row.tenant, row.key_version)
@@ -124,12 +127,12 @@ class AgentKeys:
     async def _made(self, tenant: TenantId, agent: AgentId) -> AgentKey:
         version, wrapping = await self._keys.current(tenant)
         generation, key = new_id(), random_bytes(32)
-        sealed = seal(wrapping, key, place_of(tenant, agent, generation, version))
+        sealed = seal(wrapping, key, place_of(tenant, agent, generation, version), self._keys.suites.aead)
         made = await self._store.write(
             lambda tx: rows.insert_agent(tx, rows.AgentRow(tenant, agent, generation, version, sealed))
         )
         if made:
-            return self._keep(AgentKey(tenant, agent, generation, key))
+            return self._keep(AgentKey(tenant, agent, generation, key, self._keys.suites))
         known = await self._of(tenant, agent)
         if known is None:
             raise AlreadyExists("PL-412", "the agent's memory was erased while it was written")
@@ -143,7 +146,15 @@ class AgentKeys:
         version, wrapping = await self._keys.current(tenant)
         stale = await self._store.read(lambda tx: rows.stale_keys(tx, tenant, version, limit))
         sealed = [
-            (row, seal(wrapping, await self.unwrapped(row), place_of(tenant, row.agent, row.generation, version)))
+            (
+                row,
+                seal(
+                    wrapping,
+                    await self.unwrapped(row),
+                    place_of(tenant, row.agent, row.generation, version),
+                    self._keys.suites.aead,
+                ),
+            )
             for row in stale
         ]
 

@@ -60,6 +60,11 @@ class Memory:
         self.state = State(self._core)
         store.on_signal(ERASED, self._forget)
 
+    async def check(self, tenant: TenantId) -> None:
+        """Whether memories can be read and opened: for readiness. Raises PL-215 for a key that does not open."""
+        await self._core.store.read(lambda tx: tx.value("SELECT COUNT(*) FROM memory_agent WHERE tenant = ''"))
+        await self._core.keys.check(tenant)
+
     # Write
 
     async def store_context(

@@ -64,7 +64,9 @@ class Core:
     async def wrapped(self, info: ObjectInfo, segments: tuple[Segment, ...], secret: Secret) -> rows.ObjectRow:
         key_version, key = await self.keys.current(info.tenant)
         binding = Binding(info.tenant, info.key, info.version, key_version, info.size, segments, True)
-        return rows.ObjectRow(info, segments, key_version, envelope.wrapped(key, secret, binding))
+        return rows.ObjectRow(
+            info, segments, key_version, envelope.wrapped(key, secret, binding, self.keys.suites.aead)
+        )
 
     def reader(self, row: rows.ObjectRow, secret: Secret) -> SegmentReader:
         return SegmentReader(self.backend, row.info.tenant, row.info.key, secret.data_key, row.segments)

@@ -10,7 +10,7 @@ import msgspec
 
 from creto.common import wire
 from creto.common.errors import CryptoError, EnablementError
-from creto.platform.crypto import open_sealed, seal, tagged_digest
+from creto.platform.crypto import AeadSuite, open_sealed, seal, tagged_digest
 from creto.security.storage.types import Segment
 
 
@@ -36,8 +36,8 @@ def digest_of(segments: tuple[Segment, ...]) -> bytes:
     return tagged_digest(wire.encode(segments))
 
 
-def wrapped(key: bytes, secret: Secret, binding: Binding) -> bytes:
-    return seal(key, wire.encode(secret), wire.encode(binding))
+def wrapped(key: bytes, secret: Secret, binding: Binding, suite: AeadSuite) -> bytes:
+    return seal(key, wire.encode(secret), wire.encode(binding), suite)
 
 
 def unwrapped(key: bytes, envelope: bytes, binding: Binding) -> Secret:

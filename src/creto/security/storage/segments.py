@@ -16,7 +16,7 @@ from urllib.parse import unquote_to_bytes
 from creto.common.errors import ConnectionFailed, CryptoError, EnablementError, InvalidInput
 from creto.common.ids import TenantId
 from creto.common.limits import CHUNK_BYTES, OBJECT_BYTES_MAX, SEGMENT_BYTES_MAX, STORAGE_PART_BYTES
-from creto.platform.crypto import random_bytes
+from creto.platform.crypto import AeadSuite, random_bytes
 from creto.security.storage.backends import Backend
 from creto.security.storage.seal import HEADER_BYTES, SEALED_CHUNK_BYTES, Opener, Sealer, chunks_of, context_of, span
 from creto.security.storage.types import Segment
@@ -56,7 +56,11 @@ def new_blob(tenant: TenantId, version: str) -> str:
 class SegmentWriter:
     """Writes a content as segments of one object."""
 
-    def __init__(self, backend: Backend, tenant: TenantId, key: str, version: str, data_key: bytes) -> None:
+    def __init__(
+        self, backend: Backend, tenant: TenantId, key: str, version: str, data_key: bytes,
+        suite: AeadSuite = AeadSuite.AES_256_GCM,
+    ) -> None:  # fmt: skip
+        self._suite = suite
         self._backend = backend
         self._tenant = tenant
         self._key = key
@@ -78,7 +82,7 @@ class SegmentWriter:
         return tuple(segments)
 
     def _sealer(self, blob: str) -> Sealer:
-        return Sealer(self._data_key, context_of(self._tenant, self._key, blob))
+        return Sealer(self._data_key, context_of(self._tenant, self._key, blob), suite=self._suite)
 
     async def _whole(self, content: bytes | bytearray | memoryview) -> Segment:
         blob = new_blob(self._tenant, self._version)

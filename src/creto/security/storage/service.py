@@ -9,6 +9,7 @@ INVARIANT: the backend sees random names, sizes and sealed bytes; the ledger see
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 
 import msgspec
 
@@ -28,6 +29,7 @@ from creto.security.storage.uploads import Uploads
 from creto.security.tenantkeys import TenantKeys
 from creto.store.types import Store, Tx
 
+PROBED = "ready/probe"  # a blob that nobody ever wrote
 READ_TRIES_MAX = 3  # each time the object was replaced between its row and its blobs
 
 
@@ -37,6 +39,12 @@ class Storage:
     def __init__(self, backend: Backend, keys: TenantKeys, store: Store, clock: Clock) -> None:
         self._core = Core(backend, keys, store, clock)
         self.uploads = Uploads(self._core)
+
+    async def check(self, tenant: TenantId) -> None:
+        """Whether the place of the blobs answers and the tenant's key opens: for readiness."""
+        with suppress(NotFound):
+            await self._core.backend.size(PROBED)
+        await self._core.keys.check(tenant)
 
     # Write
 
@@ -83,7 +91,9 @@ class Storage:
         metadata = rules.checked_metadata(attributes.metadata, attributes.content_type)
         started = await self._foresee(tenant, key, condition, attributes)
         version, data_key = new_id(), random_bytes(32)
-        segments = await SegmentWriter(core.backend, tenant, key, version, data_key).write(content)
+        segments = await SegmentWriter(core.backend, tenant, key, version, data_key, core.keys.suites.aead).write(
+            content
+        )
         now = core.clock.now()
         in_time(started, now)
         info = new_info(tenant, key, version, segments, act, now, attributes)

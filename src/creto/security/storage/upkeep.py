@@ -57,7 +57,8 @@ async def rewrap(core: Core, tenant: TenantId, act: Act) -> int:
 
 async def rewrapped(core: Core, row: rows.ObjectRow | rows.UploadRow, version: int, key: bytes) -> bytes:
     secret = await core.secret(row.key_version, row.envelope, row.binding())
-    return envelope.wrapped(key, secret, msgspec.structs.replace(row.binding(), key_version=version))
+    binding = msgspec.structs.replace(row.binding(), key_version=version)
+    return envelope.wrapped(key, secret, binding, core.keys.suites.aead)
 
 
 async def sweep(core: Core, act: Act, *, orphans: bool) -> Swept:

@@ -55,7 +55,9 @@ class Uploads:
         secret = Secret(random_bytes(32), content_type, rules.checked_metadata(metadata or {}, content_type))
         key_version, wrapping = await core.keys.current(tenant)
         row = rows.UploadRow(Upload(tenant, new_id(), key, now, agent), condition, kept, key_version, b"")
-        row = msgspec.structs.replace(row, envelope=envelope.wrapped(wrapping, secret, row.binding()))
+        row = msgspec.structs.replace(
+            row, envelope=envelope.wrapped(wrapping, secret, row.binding(), core.keys.suites.aead)
+        )
 
         def fn(tx: Tx) -> None:
             if rows.count_uploads(tx, tenant, UPLOADS_OPEN_MAX) == UPLOADS_OPEN_MAX:
@@ -82,7 +84,9 @@ class Uploads:
         started = core.clock.now()
         row = await core.store.read(lambda tx: required(rows.find_upload(tx, tenant, upload)))
         secret = await core.secret(row.key_version, row.envelope, row.binding())
-        segments = await SegmentWriter(core.backend, tenant, row.upload.key, upload, secret.data_key).write(content)
+        segments = await SegmentWriter(
+            core.backend, tenant, row.upload.key, upload, secret.data_key, core.keys.suites.aead
+        ).write(content)
         blobs = [segment.blob for segment in segments]
         if len(segments) > 1:
             await discard(core.backend, blobs)

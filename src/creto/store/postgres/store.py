@@ -23,7 +23,7 @@ import psycopg
 from psycopg import errors
 
 from creto.common.errors import ConnectionFailed, EnablementError
-from creto.common.limits import STORE_POOL_SIZE, STORE_QUEUE_MAX, STORE_RETRIES_MAX
+from creto.common.limits import STORE_CONNECT_S, STORE_POOL_SIZE, STORE_QUEUE_MAX, STORE_RETRIES_MAX
 from creto.store.engine import LEAVE, EngineStore, checked_result
 from creto.store.jobs import Job, closed, resolve
 from creto.store.postgres.connection import Connection, cleared, connect, fault
@@ -126,7 +126,7 @@ class PostgresStore(EngineStore):
         if started < self._down_until:
             raise ConnectionFailed("PL-503", "PostgreSQL is not reachable", retry_after_s=0.5)
         try:
-            return connect(self.url)
+            return connect(self.url, connect_timeout=STORE_CONNECT_S)
         except ConnectionFailed:
             ended = time.monotonic()
             if ended - started > SLOW_S:

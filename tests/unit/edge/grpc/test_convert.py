@@ -63,7 +63,8 @@ def of(type_: Any, limits: list[msgspec.Meta]) -> st.SearchStrategy[Any]:
         highest = min((m.le for m in limits if m.le is not None), default=2**63 - 1)
         return st.integers(int(lowest), int(highest))
     if type_ is float:
-        return st.floats(allow_nan=False, allow_infinity=False)
+        lowest, highest = (next((getattr(m, side) for m in limits), None) for side in ("ge", "le"))
+        return st.floats(lowest, highest, allow_nan=False, allow_infinity=False)
     if type_ is bytes:
         return st.binary(min_size=least, max_size=least + 20)
     if type_ is str:

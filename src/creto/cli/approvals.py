@@ -1,0 +1,384 @@
+"""`creto approvals`: what waits for a human, and deciding it.
+
+What agents wrote is shown with everything unusual in it made visible; a terminal cannot be driven by it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from creto.cli.choices import (
+    DURATION,
+    MOMENT,
+    collected,
+    key_file_option,
+    key_option,
+    limit_option,
+    out_option,
+    seconds,
+)
+from creto.cli.context import Cli, group, pass_cli, read, write
+from creto.cli.exits import Exit
+from creto.cli.output import Column, when
+from creto.cli.session import session
+from creto.common.ids import AgentId
+from creto.common.limits import OVERSIGHT_ARGUMENTS_BYTES_MAX, PAGE_ITEMS_MAX
+from creto.contracts import Approved, Denied, TimedOut
+from creto.oversight.hostile import visible
+from creto.oversight.types import GrantWish, Verdict
+
+if TYPE_CHECKING:
+    from creto.edge.api.approval_views import ApprovalDetail, ApprovalView, Outcome
+    from creto.oversight import Receipt
+    from creto.sdk import AgentKey, AsyncCreto
+
+approvals = group("approvals", "What waits for a human: see it, decide it, say who decides.")
+
+
+def plain(words: str) -> str:
+    """What somebody else wrote, with nothing hidden in it."""
+    return visible(words, prose=True).text
+
+
+COLUMNS: Sequence[Column[ApprovalView]] = (
+    Column("REQUEST", lambda a: a.request_id),
+    Column("STATE", lambda a: a.state),
+    Column("RISK", lambda a: a.risk),
+    Column("EFFECT", lambda a: a.effect),
+    Column("POLICY", lambda a: a.policy_id),
+    Column("ENDS", lambda a: when(a.ends_at if a.decided_at is None else a.decided_at)),
+)
+request_argument = click.argument("request")
+as_key = click.option(
+    "--key", "key_id", metavar="ID", help="Decide as this identity, signed with its key in the keystore."
+)
+as_key_file = click.option("--key-file", type=click.Path(dir_okay=False, path_type=Path), help="Decide as the identity of this key file, signed with it.")  # fmt: skip
+round_option = click.option("--round", "seen", type=click.IntRange(1), help="The round you have seen; an edit since then is refused.")  # fmt: skip
+
+
+async def identity(cli: Cli, key_id: str | None, key_file: Path | None) -> AgentKey | None:
+    from creto.cli.keyfiles import signing_key
+    from creto.sdk import AgentKey
+
+    return None if key_id is None and key_file is None else AgentKey(await signing_key(cli, key_id, key_file))
+
+
+@approvals.command("list")
+@click.option("--mine", is_flag=True, help="Only what you can decide now.")
+@click.option("--all", "every", is_flag=True, help="Decided ones too, the newest first.")
+@click.option("--agent", help="Only what this agent asked, decided or not.")
+@click.option("--approver", help="Only where this human voted.")
+@click.option("--since", type=MOMENT, help="Asked since: 2026-01-31, or a while ago as 2h.")
+@limit_option
+@key_option
+@key_file_option
+@pass_cli
+async def list_(
+    cli: Cli, mine: bool, every: bool, agent: str | None, approver: str | None, since: int | None, limit: int,
+    key_id: str | None, key_file: Path | None,
+) -> None:  # fmt: skip
+    """What is open, the oldest first."""
+    async with session(cli, await identity(cli, key_id, key_file)) as creto:
+        if mine:
+            found = list((await creto.approvals.inbox(limit=min(limit, PAGE_ITEMS_MAX))).items)
+        elif every or agent or approver or since is not None:
+            found = await collected(
+                creto.approvals.history, limit, cli.output.note, since=since or 0,
+                agent=AgentId(agent) if agent else None, approver=AgentId(approver) if approver else None,
+            )  # fmt: skip
+        else:
+            found = await collected(creto.approvals.list, limit, cli.output.note)
+    cli.output.items(found, COLUMNS, nothing="Nothing waits.")
+
+
+@approvals.command()
+@request_argument
+@key_option
+@key_file_option
+@pass_cli
+async def show(cli: Cli, request: str, key_id: str | None, key_file: Path | None) -> None:
+    """One request, as its approvers see it."""
+    async with session(cli, await identity(cli, key_id, key_file)) as creto:
+        found = await creto.approvals.get(request_id=request)
+    if cli.output.json:
+        cli.output.say(found, "")
+        return
+    click.echo(found.shown.text())
+    click.echo("")
+    cli.output.thing(found, standing(found))
+
+
+def standing(found: ApprovalDetail) -> list[tuple[str, object]]:
+    one, votes = found.approval, found.standing
+    return [
+        ("request", f"{one.request_id}, round {one.round}"),
+        ("state", one.state),
+        ("tier", one.tier),
+        ("ends", when(one.ends_at) if one.decided_at is None else None),
+        ("decided", f"{when(one.decided_at)} by {one.decided_by or 'nobody'}" if one.decided_at is not None else None),
+        ("reason", plain(one.reason)),
+        ("votes", f"{votes.approvals} for, {votes.denials} against, {votes.missing} missing"),
+        ("lacking", votes.missing_groups),
+        ("waiting for", tuple(f"{plain(person.name)} ({person.person})" for person in found.waiting_for)),
+        ("claimed by", one.claimed_by),
+        *((f"{vote.verdict} by", f"{plain(vote.name)}, {vote.assurance} {plain(vote.reason)}".rstrip()) for vote in found.votes),
+        *((str(note.kind), f"{note.author[-12:]}: {plain(note.text)}") for note in found.notes),
+        *((f"item {item.item_id}", item.arguments) for item in found.items),
+    ]  # fmt: skip
+
+
+@approvals.command()
+@request_argument
+@click.option("--reason", default="", help="Why; it stands in the decision.")
+@click.option("--for", "ttl", type=DURATION, help="Approve the same call for so long, as 8h.")
+@click.option("--uses", type=click.IntRange(1), default=1, show_default=True, help="With --for: so many times.")
+@click.option("--arguments", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path), help="Approve these arguments (a JSON file) instead.")  # fmt: skip
+@click.option("--item", "items", multiple=True, help="Of a batch: approve these alone; may be repeated.")
+@click.option("--on-behalf-of", metavar="AGENT", help="In whose seat you sit.")
+@round_option
+@as_key
+@as_key_file
+@pass_cli
+async def approve(
+    cli: Cli, request: str, reason: str, ttl: int | None, uses: int, arguments: Path | None, items: tuple[str, ...],
+    on_behalf_of: str | None, seen: int | None, key_id: str | None, key_file: Path | None,
+) -> None:  # fmt: skip
+    """Say yes. Without a key you are who the token says; with one the vote is signed by it."""
+    key = await identity(cli, key_id, key_file)
+    async with session(cli, key) as creto:
+        case = await creto.approvals.get(request_id=request)
+        verdicts = {one.item_id: Verdict.APPROVE if one.item_id in items else Verdict.DENY for one in case.items}
+        receipt = await vote(
+            creto, case, key, seen, verdict=Verdict.APPROVE, reason=reason, items=verdicts if items else {},
+            wish=GrantWish(ttl_s=seconds(ttl), uses=uses) if ttl is not None else None,
+            arguments=json_text(arguments) if arguments else None,
+            on_behalf_of=AgentId(on_behalf_of) if on_behalf_of else None,
+        )  # fmt: skip
+    cli.output.say(receipt, said(receipt))
+
+
+@approvals.command()
+@request_argument
+@click.option("--reason", default="", help="Why; the agent learns it.")
+@click.option("--on-behalf-of", metavar="AGENT", help="In whose seat you sit.")
+@round_option
+@as_key
+@as_key_file
+@pass_cli
+async def deny(
+    cli: Cli, request: str, reason: str, on_behalf_of: str | None, seen: int | None, key_id: str | None,
+    key_file: Path | None,
+) -> None:  # fmt: skip
+    """Say no."""
+    key = await identity(cli, key_id, key_file)
+    async with session(cli, key) as creto:
+        case = await creto.approvals.get(request_id=request)
+        behalf = AgentId(on_behalf_of) if on_behalf_of else None
+        receipt = await vote(creto, case, key, seen, verdict=Verdict.DENY, reason=reason, on_behalf_of=behalf)
+    cli.output.say(receipt, said(receipt))
+
+
+async def vote(
+    creto: AsyncCreto, case: ApprovalDetail, key: AgentKey | None, seen: int | None, **terms: object
+) -> Receipt:
+    """By the approver's own key, or attested by the service."""
+    request_id, round = case.approval.request_id, seen or case.approval.round
+    if key is None or (seen is not None and seen != case.approval.round):
+        return await creto.approvals.decide(request_id=request_id, round=round, **terms)  # type: ignore[arg-type]
+    ballot = await creto.approvals.ballot(request_id=request_id, **terms)  # type: ignore[arg-type]
+    return await creto.approvals.submit(
+        request_id=request_id, ballot=ballot.ballot, key=key.public.to_bytes(),
+        signature=key.sign(ballot.ballot, ballot.context), arguments=terms.get("arguments"),  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+def said(receipt: Receipt) -> str:
+    if receipt.state.open:
+        return f"Counted: {receipt.approvals} for, {receipt.denials} against, {receipt.missing} missing."
+    return f"{receipt.request_id} is {str(receipt.state).replace('_', ' ')}."
+
+
+def json_text(path: Path) -> str:
+    return read(path, bytes_max=OVERSIGHT_ARGUMENTS_BYTES_MAX).decode(errors="replace").strip()
+
+
+@approvals.command()
+@request_argument
+@click.argument("text")
+@as_key
+@as_key_file
+@pass_cli
+async def ask(cli: Cli, request: str, text: str, key_id: str | None, key_file: Path | None) -> None:
+    """Ask the agent something; the time goes on."""
+    async with session(cli, await identity(cli, key_id, key_file)) as creto:
+        note = await creto.approvals.ask(request_id=request, text=text)
+    cli.output.say(note, "Asked.")
+
+
+@approvals.command()
+@request_argument
+@click.argument("text")
+@as_key
+@as_key_file
+@pass_cli
+async def comment(cli: Cli, request: str, text: str, key_id: str | None, key_file: Path | None) -> None:
+    """Say something to the other approvers."""
+    async with session(cli, await identity(cli, key_id, key_file)) as creto:
+        note = await creto.approvals.comment(request_id=request, text=text)
+    cli.output.say(note, "Written.")
+
+
+@approvals.command()
+@request_argument
+@click.option("--for", "ttl", type=DURATION, default="15m", show_default=True, help="For so long nothing escalates.")
+@as_key
+@as_key_file
+@pass_cli
+async def claim(cli: Cli, request: str, ttl: int, key_id: str | None, key_file: Path | None) -> None:
+    """Say that you are looking into it."""
+    async with session(cli, await identity(cli, key_id, key_file)) as creto:
+        done = await creto.approvals.claim(request_id=request, ttl_s=seconds(ttl))
+    cli.output.say(done, f"Yours until {when(done.claimed_until)}.")
+
+
+@approvals.command()
+@request_argument
+@click.option("--by", "more", type=DURATION, default="5m", show_default=True, help="So much longer.")
+@as_key
+@as_key_file
+@pass_cli
+async def extend(cli: Cli, request: str, more: int, key_id: str | None, key_file: Path | None) -> None:
+    """More time for this tier."""
+    async with session(cli, await identity(cli, key_id, key_file)) as creto:
+        done = await creto.approvals.extend(request_id=request, by_s=seconds(more))
+    cli.output.say(done, f"It ends at {when(done.ends_at)}.")
+
+
+@approvals.command()
+@request_argument
+@click.option("--for", "ttl", type=DURATION, default="1h", show_default=True, help="For so long.")
+@as_key
+@as_key_file
+@pass_cli
+async def snooze(cli: Cli, request: str, ttl: int, key_id: str | None, key_file: Path | None) -> None:
+    """Out of your own inbox for a while."""
+    async with session(cli, await identity(cli, key_id, key_file)) as creto:
+        await creto.approvals.snooze(request_id=request, for_s=seconds(ttl))
+    cli.output.say({"request_id": request, "for_s": seconds(ttl)}, "It sleeps.")
+
+
+@approvals.command()
+@request_argument
+@click.option("--reason", default="", help="Why; it stands in the audit log.")
+@pass_cli
+async def cancel(cli: Cli, request: str, reason: str) -> None:
+    """Nobody needs to decide any more."""
+    async with session(cli) as creto:
+        done = await creto.approvals.cancel(request_id=request, reason=reason)
+    cli.output.say(done, f"{request} is cancelled.")
+
+
+@approvals.command()
+@request_argument
+@click.option("--reason", default="", help="Why; it stands in the audit log.")
+@as_key
+@as_key_file
+@pass_cli
+async def revoke(cli: Cli, request: str, reason: str, key_id: str | None, key_file: Path | None) -> None:
+    """Take your approval back, while it is not used."""
+    async with session(cli, await identity(cli, key_id, key_file)) as creto:
+        done = await creto.approvals.revoke(request_id=request, reason=reason)
+    cli.output.say(done, f"{request}: the approval is taken back.")
+
+
+@approvals.command()
+@click.argument("policy")
+@click.argument("action")
+@click.argument("resource")
+@click.option("--arguments", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path), help="A JSON file with the exact arguments.")  # fmt: skip
+@click.option("--description", default="", help="Why, in your words.")
+@click.option("--agent", help="Ask for this agent; you, if not said.")
+@as_key
+@as_key_file
+@pass_cli
+async def request(
+    cli: Cli, policy: str, action: str, resource: str, arguments: Path | None, description: str, agent: str | None,
+    key_id: str | None, key_file: Path | None,
+) -> None:  # fmt: skip
+    """Ask humans under POLICY; asked again, it is the same request."""
+    async with session(cli, await identity(cli, key_id, key_file)) as creto:
+        made = await creto.approvals.create(
+            policy_id=policy, action=action, resource=resource, arguments=json_text(arguments) if arguments else "{}",
+            description=description, agent=AgentId(agent) if agent else None,
+        )  # fmt: skip
+    cli.output.say(made, made.request_id)
+    cli.output.note(f"It is {made.state}; {made.effect}")
+
+
+@approvals.command()
+@request_argument
+@click.option("--timeout", type=DURATION, help="Give up after so long, as 10m; the request stays open.")
+@click.option("--token-out", type=click.Path(dir_okay=False, path_type=Path), help="Write the override token here (a new file), for --override.")  # fmt: skip
+@as_key
+@as_key_file
+@pass_cli
+async def wait(
+    cli: Cli, request: str, timeout: int | None, token_out: Path | None, key_id: str | None, key_file: Path | None
+) -> None:
+    """Wait for the decision. Exit code 0 if it is approved, 4 if not, 6 if nobody has decided in time."""
+    async with session(cli, await identity(cli, key_id, key_file)) as creto:
+        outcome = await creto.approvals.wait(request_id=request, timeout_s=None if timeout is None else timeout / 10**9)
+    token = getattr(outcome.result, "override_token", None)
+    if token_out is not None and token is not None:
+        write(token_out, token.encode(), mode=0o600)
+    cli.output.say(outcome, became(outcome))
+    raise click.exceptions.Exit(exit_of_outcome(outcome))
+
+
+def became(outcome: Outcome) -> str:
+    match outcome.result:
+        case Approved(approver=approver, notes=notes):
+            return f"Approved by {plain(approver.display_name)}. {plain(notes or '')}".rstrip()
+        case Denied(approver=approver, reason=reason):
+            return f"Denied by {plain(approver.display_name)}. {plain(reason)}".rstrip()
+        case TimedOut(timeout_action=action):
+            return f"Nobody decided in time: {str(action).replace('_', ' ')}."
+        case _:
+            return f"It is {outcome.state}."
+
+
+def exit_of_outcome(outcome: Outcome) -> Exit:
+    match outcome.result:
+        case None:
+            return Exit.UNAVAILABLE
+        case Approved() | TimedOut(override_token=str()):
+            return Exit.OK
+        case _:
+            return Exit.DENIED
+
+
+@approvals.command()
+@request_argument
+@out_option
+@pass_cli
+async def decision(cli: Cli, request: str, out: Path | None) -> None:
+    """The decision as a file that proves itself."""
+    async with session(cli) as creto:
+        found = await creto.approvals.decision_file(request_id=request)
+    write(out, found.file)
+
+
+@approvals.command()
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--agents", "agents_file", type=click.Path(dir_okay=False, path_type=Path), help="Public keys of identities (`creto agents keys`).")  # fmt: skip
+@click.pass_context
+def verify(ctx: click.Context, files: tuple[Path, ...], agents_file: Path | None) -> None:
+    """Whether decisions hold, with public keys alone; as `creto verify`."""
+    from creto.cli.verify import verify as verify_files
+
+    given = {"trust_file": None, "people_file": None, "seen_files": ()}
+    ctx.invoke(verify_files, files=files, agents_file=agents_file, **given)

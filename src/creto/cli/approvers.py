@@ -1,0 +1,310 @@
+"""`creto approvals policies|groups|contacts|ooo|delegate|grants|break-glass|health`: who decides, and whether they can be reached."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from creto.cli.approvals import approvals, as_key, as_key_file, identity, plain, request_argument
+from creto.cli.choices import DURATION, MOMENT, limit_option, seconds
+from creto.cli.context import Cli, group, pass_cli, read
+from creto.cli.output import Column, when
+from creto.cli.session import session
+from creto.common import wire
+from creto.common.errors import InvalidInput
+from creto.common.ids import AgentId
+from creto.oversight.types import (
+    ApproverGroup,
+    Channel,
+    Contact,
+    Delegation,
+    Grant,
+    OversightPolicy,
+)
+
+__all__ = ["approvals"]  # with what is added here
+
+if TYPE_CHECKING:
+    from creto.edge.api.approval_views import NotificationView
+    from creto.edge.api.approvers import PutOversightPolicy
+
+POLICY_BYTES_MAX = 256 * 1024
+
+POLICY: Sequence[Column[OversightPolicy]] = (
+    Column("POLICY", lambda p: p.policy_id),
+    Column("VERSION", lambda p: p.version, right=True),
+    Column("APPROVALS", lambda p: p.quorum.approvals, right=True),
+    Column("TIERS", lambda p: tuple(f"{tier.name} {tier.timeout_s} s" for tier in p.tiers)),
+    Column("TITLE", lambda p: p.title),
+)
+GROUP: Sequence[Column[ApproverGroup]] = (Column("GROUP", lambda g: g.name), Column("MEMBERS", lambda g: g.members))
+CONTACT: Sequence[Column[Contact]] = (
+    Column("CHANNEL", lambda c: c.channel),
+    Column("ADDRESS", lambda c: c.address),
+    Column("PERSON", lambda c: c.person),
+)
+AWAY: Sequence[Column[Delegation]] = (
+    Column("ID", lambda d: d.delegation_id),
+    Column("OF", lambda d: d.of),
+    Column("TO", lambda d: d.to),
+    Column("FROM", lambda d: when(d.starts_at)),
+    Column("UNTIL", lambda d: when(d.ends_at)),
+    Column("POLICIES", lambda d: d.policies or "all"),
+)
+GRANT: Sequence[Column[Grant]] = (
+    Column("GRANT", lambda g: g.grant_id),
+    Column("KIND", lambda g: g.kind),
+    Column("AGENT", lambda g: g.agent),
+    Column("ACTION", lambda g: plain(g.action)),
+    Column("RESOURCE", lambda g: plain(g.resource)),
+    Column("USED", lambda g: f"{g.uses}/{g.uses_max}"),
+    Column("UNTIL", lambda g: when(g.ended_at or g.expires_at)),
+    Column("", lambda g: "ended" if g.ended_at is not None else ""),
+)
+LOST: Sequence[Column[NotificationView]] = (
+    Column("REQUEST", lambda n: n.request_id),
+    Column("CHANNEL", lambda n: n.channel),
+    Column("ADDRESS", lambda n: n.address),
+    Column("STATE", lambda n: n.state),
+    Column("TRIES", lambda n: n.attempts, right=True),
+    Column("ERROR", lambda n: n.error),
+)
+
+policies = group("policies", "Who decides about an act, how many of them, how sure, and by when.")
+groups = group("groups", "Named sets of humans.")
+contacts = group("contacts", "How humans are reached.")
+grants = group("grants", "What was approved in advance.")
+for part in (policies, groups, contacts, grants):
+    approvals.add_command(part)
+
+
+@policies.command("list")
+@pass_cli
+async def list_policies(cli: Cli) -> None:
+    """Those that hold."""
+    async with session(cli) as creto:
+        found = await creto.approvals.policies()
+    cli.output.items(found.items, POLICY, nothing="No oversight policies.")
+
+
+@policies.command("show")
+@click.argument("policy")
+@pass_cli
+async def show_policy(cli: Cli, policy: str) -> None:
+    """One of them, as JSON."""
+    async with session(cli) as creto:
+        found = await creto.approvals.policy(policy_id=policy)
+    click.echo(wire.encode(found))
+
+
+@policies.command("put")
+@click.argument("file", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path))
+@pass_cli
+async def put_policy(cli: Cli, file: Path) -> None:
+    """Store the next version of a policy, written in TOML or JSON. Open requests keep the one they were asked under."""
+    asked = policy_of(read(file, bytes_max=POLICY_BYTES_MAX))
+    async with session(cli) as creto:
+        made = await creto.approvals.put_policy(**{name: getattr(asked, name) for name in asked.__struct_fields__})
+    cli.output.say(made, f"{made.policy_id} version {made.version} holds for what is asked from now on.")
+
+
+def policy_of(data: bytes) -> PutOversightPolicy:
+    from creto.edge.api.approvers import PutOversightPolicy
+
+    if data.lstrip().startswith(b"{"):
+        return wire.decode(data, PutOversightPolicy, what="policy")
+    try:
+        return wire.convert(tomllib.loads(data.decode()), PutOversightPolicy, what="policy")
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidInput.of("policy", got=str(error), expected="TOML or JSON") from error
+
+
+@groups.command("list")
+@pass_cli
+async def list_groups(cli: Cli) -> None:
+    """The groups and their members."""
+    async with session(cli) as creto:
+        found = await creto.approvals.groups()
+    cli.output.items(found.items, GROUP, nothing="No groups.")
+
+
+@groups.command("put")
+@click.argument("name")
+@click.argument("members", metavar="MEMBER...", nargs=-1)
+@pass_cli
+async def put_group(cli: Cli, name: str, members: tuple[str, ...]) -> None:
+    """Say who belongs to a group: identities, linked addresses, or group:<name>."""
+    async with session(cli) as creto:
+        made = await creto.approvals.put_group(name=name, members=members)
+    cli.output.say(made, f"{name} has {len(members)} members.")
+
+
+@contacts.command("list")
+@pass_cli
+async def list_contacts(cli: Cli) -> None:
+    """Addresses, and whose they are."""
+    async with session(cli) as creto:
+        found = await creto.approvals.contacts()
+    cli.output.items(found.items, CONTACT, nothing="Nobody has an address.")
+
+
+channel_argument = click.argument("channel", type=click.Choice([channel.value for channel in Channel]))
+
+
+@contacts.command()
+@channel_argument
+@click.argument("address")
+@click.argument("person")
+@pass_cli
+async def link(cli: Cli, channel: str, address: str, person: str) -> None:
+    """Say whose an address is."""
+    async with session(cli) as creto:
+        made = await creto.approvals.link(channel=Channel(channel), address=address, person=AgentId(person))
+    cli.output.say(made, f"{channel} {address} is {person}.")
+
+
+@contacts.command()
+@channel_argument
+@click.argument("address")
+@pass_cli
+async def unlink(cli: Cli, channel: str, address: str) -> None:
+    """Say that an address is nobody's."""
+    async with session(cli) as creto:
+        done = await creto.approvals.unlink(channel=Channel(channel), address=address)
+    cli.output.say(done, f"{channel} {address} {'is nobody’s now' if done.found else 'was nobody’s'}.")
+
+
+policy_option = click.option("--policy", "only", multiple=True, help="For this policy alone; may be repeated.")
+
+
+@approvals.command()
+@click.argument("to")
+@click.option("--for", "ttl", type=DURATION, required=True, help="For so long, from now.")
+@click.option("--of", metavar="AGENT", help="Whose seats; yours, if not said.")
+@policy_option
+@as_key
+@as_key_file
+@pass_cli
+async def delegate(
+    cli: Cli, to: str, ttl: int, of: str | None, only: tuple[str, ...], key_id: str | None, key_file: Path | None
+) -> None:
+    """Let somebody else sit in your seats for a while."""
+    async with session(cli, await identity(cli, key_id, key_file)) as creto:
+        now = (await creto.time.get_timestamp()).timestamps[0]
+        made = await creto.approvals.delegate(
+            to=AgentId(to), ends_at=now + ttl, of=AgentId(of) if of else None, policies=only
+        )
+    cli.output.say(made, f"{to} decides for {made.of} until {when(made.ends_at)}: {made.delegation_id}.")
+
+
+@approvals.command()
+@click.option("--to", help="Who sits in your seats meanwhile.")
+@click.option("--from", "starts", type=MOMENT, help="The first moment; now, if not said.")
+@click.option("--until", type=MOMENT, help="The first moment after it.")
+@click.option("--of", metavar="AGENT", help="Whose seats; yours, if not said.")
+@click.option("--end", metavar="ID", help="Back in the office: end this absence.")
+@policy_option
+@as_key
+@as_key_file
+@pass_cli
+async def ooo(
+    cli: Cli, to: str | None, starts: int | None, until: int | None, of: str | None, end: str | None,
+    only: tuple[str, ...], key_id: str | None, key_file: Path | None,
+) -> None:  # fmt: skip
+    """Out of office: plan an absence, end one, or see who is away."""
+    async with session(cli, await identity(cli, key_id, key_file)) as creto:
+        if end is not None:
+            done = await creto.approvals.end_delegation(delegation_id=end)
+            cli.output.say(done, f"{end} is over." if done.found else f"There is no {end}.")
+        elif to is None and until is None:
+            found = await creto.approvals.delegations()
+            cli.output.items(found.items, AWAY, nothing="Everybody is in the office.")
+        elif to is None or until is None:
+            raise click.UsageError("Name both --to and --until.")
+        else:
+            made = await creto.approvals.delegate(
+                to=AgentId(to), starts_at=starts, ends_at=until, of=AgentId(of) if of else None, policies=only
+            )
+            cli.output.say(made, f"{to} decides for {made.of} until {when(made.ends_at)}: {made.delegation_id}.")
+
+
+@grants.command("list")
+@limit_option
+@pass_cli
+async def list_grants(cli: Cli, limit: int) -> None:
+    """Live ones and ended ones."""
+    async with session(cli) as creto:
+        found = await creto.approvals.grants(limit=min(limit, 1_000))
+    cli.output.items(found.items, GRANT, nothing="Nothing was approved in advance.")
+
+
+@grants.command("end")
+@click.argument("grant")
+@as_key
+@as_key_file
+@pass_cli
+async def end_grant(cli: Cli, grant: str, key_id: str | None, key_file: Path | None) -> None:
+    """Take it back, or disarm."""
+    async with session(cli, await identity(cli, key_id, key_file)) as creto:
+        done = await creto.approvals.end_grant(grant_id=grant)
+    cli.output.say(done, f"{grant} ended after {done.uses} uses.")
+
+
+@approvals.command("break-glass")
+@click.argument("policy")
+@click.argument("agent")
+@click.argument("action")
+@click.argument("resource")
+@click.option("--reason", required=True, help="Why; it stands in the review.")
+@click.option("--for", "ttl", type=DURATION, help="For so long; as the policy allows, if not said.")
+@as_key
+@as_key_file
+@pass_cli
+async def break_glass(
+    cli: Cli, policy: str, agent: str, action: str, resource: str, reason: str, ttl: int | None, key_id: str | None,
+    key_file: Path | None,
+) -> None:  # fmt: skip
+    """Let AGENT act at once, for minutes; others review it after."""
+    async with session(cli, await identity(cli, key_id, key_file)) as creto:
+        made = await creto.approvals.break_glass(
+            policy_id=policy, agent=AgentId(agent), action=action, resource=resource, reason=reason,
+            ttl_s=seconds(ttl) if ttl is not None else None,
+        )  # fmt: skip
+    cli.output.say(made, f"Armed until {when(made.expires_at)}: {made.grant_id}. The review is {made.request_id}.")
+
+
+@approvals.command()
+@pass_cli
+async def health(cli: Cli) -> None:
+    """What was not delivered, not seen, or could reach nobody."""
+    async with session(cli) as creto:
+        found = await creto.approvals.health()
+    if cli.output.json:
+        cli.output.say(found, "")
+        return
+    cli.output.thing(
+        found,
+        [
+            ("pending", found.pending),
+            ("oldest", when(found.oldest_at)),
+            ("unseen", found.unseen),
+            *((f"nobody reachable in {one.policy_id}", one.tiers) for one in found.unreachable),
+        ],
+    )
+    if found.undelivered:
+        click.echo("")
+        cli.output.items(found.undelivered, LOST)
+
+
+@approvals.command()
+@request_argument
+@pass_cli
+async def notifications(cli: Cli, request: str) -> None:
+    """Whom a request was sent to, and how far that got."""
+    async with session(cli) as creto:
+        found = await creto.approvals.notifications(request_id=request)
+    cli.output.items(found.items, LOST, nothing="Nobody was told: nobody who decides has an address.")

@@ -1,0 +1,90 @@
+"""Ask, wait, use: the three steps by which an agent gets a human's yes for something that it does itself.
+
+    result = creto.approvals.await_approval(policy_id="refunds", action="payment.approve", resource="invoice:17", arguments={"amount": 40})
+    go = creto.approvals.granted(policy_id="deploys", action="code.deploy", resource="service:web", arguments={"sha": "9f2c"})
+
+The same question again, from another process too, is the same request: who died while waiting finds the decision.
+INVARIANT: `granted` returns once for each approval; before it returns the approval is used up, on disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from creto.common import wire
+from creto.common.errors import InvalidInput, Timeout
+from creto.contracts import ApprovalResult, RiskFactor
+from creto.edge.api.approvals import CREATE, USE, CreateApproval, UseApproval
+from creto.sdk.line import Line
+from creto.sdk.waiting import allowed, wait
+
+EXPECTED = "what JSON can say: then the same call has the same arguments in every process"
+
+
+class Granted(msgspec.Struct, frozen=True):
+    """A human's yes that is used up by now. `arguments` are what may be done, which a human may have changed."""
+
+    request_id: str
+    arguments: Any
+    changed: bool
+    approved_items: tuple[str, ...] = ()
+
+
+async def await_approval(
+    line: Line,
+    policy_id: str,
+    action: str,
+    resource: str,
+    arguments: object = None,
+    description: str = "",
+    risk_factors: Sequence[RiskFactor] = (),
+    key: str | None = None,
+    timeout_s: float | None = None,
+) -> ApprovalResult:
+    """Ask, or find what was asked before, and wait. OV-504 when `timeout_s` is over: the request stays open, ask again."""
+    asked = question(policy_id, action, resource, arguments, description, risk_factors, key)
+    made = await line.call(CREATE, asked)
+    outcome = await wait(line, made.request_id, timeout_s)
+    if outcome.result is None:
+        raise Timeout("OV-504", field="timeout_s", got=timeout_s, expected="a decision", details={"request_id": made.request_id})  # fmt: skip
+    return outcome.result
+
+
+async def granted(
+    line: Line,
+    policy_id: str,
+    action: str,
+    resource: str,
+    arguments: object = None,
+    description: str = "",
+    risk_factors: Sequence[RiskFactor] = (),
+    key: str | None = None,
+    timeout_s: float | None = None,
+) -> Granted:
+    """Ask, wait, and use the approval up: what it returns may be done now. OV-451 denied, OV-408 nobody decided, OV-504 not yet."""
+    asked = question(policy_id, action, resource, arguments, description, risk_factors, key)
+    made = await line.call(CREATE, asked)
+    token, other = allowed(await wait(line, made.request_id, timeout_s))
+    used = await line.call(USE, UseApproval(request_id=made.request_id, override_token=token))
+    return Granted(made.request_id, wire.decode(used.arguments, Any), other is not None, used.approved_items)
+
+
+def question(
+    policy_id: str, action: str, resource: str, arguments: object, description: str, risk_factors: Sequence[RiskFactor],
+    key: str | None,
+) -> CreateApproval:  # fmt: skip
+    return CreateApproval(
+        policy_id=policy_id, action=action, resource=resource, arguments=spelled(arguments), description=description,
+        risk_factors=tuple(risk_factors), key=key,
+    )  # fmt: skip
+
+
+def spelled(arguments: object) -> str:
+    """Arguments as the approver sees them; never a `repr`, which differs from process to process."""
+    try:
+        return wire.encode({} if arguments is None else arguments).decode()
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise InvalidInput.of("arguments", got=str(error), expected=EXPECTED, code="OV-400") from error

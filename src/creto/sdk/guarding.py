@@ -1,0 +1,148 @@
+"""A human's yes around a function or a block, in both worlds.
+
+    @require_approval(creto, "refunds")
+    def refund(customer: str, amount: int) -> None: ...
+
+    with approval(creto, "deploys", action="code.deploy", resource="service:web", arguments={"sha": "9f2c"}) as go:
+        deploy(**go.arguments)
+
+With an `AsyncCreto` the function is a coroutine and the block is `async with`. A denial raises `ApprovalDenied`, silence `ApprovalTimeout`.
+What runs is what was approved: where a human changed the arguments, the function gets the changed ones.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar, overload
+
+from creto.contracts import RiskFactor
+from creto.sdk.asking import Granted
+from creto.sdk.client import AsyncCreto, Creto
+
+P = ParamSpec("P")
+R = TypeVar("R")
+CALL = "tool.call"
+
+
+class Approval:
+    """Asked for when the block is entered; used up before its first line runs."""
+
+    def __init__(self, creto: Creto | AsyncCreto, terms: Mapping[str, Any]) -> None:
+        self._creto = creto
+        self._terms = terms
+
+    def __enter__(self) -> Granted:
+        if not isinstance(self._creto, Creto):
+            raise TypeError("an AsyncCreto is asked with `async with`")
+        return self._creto.approvals.granted(**self._terms)
+
+    def __exit__(self, *_: object) -> None:
+        """What was approved has been done, or has failed: either way it was the one time."""
+
+    async def __aenter__(self) -> Granted:
+        if not isinstance(self._creto, AsyncCreto):
+            raise TypeError("a Creto is asked with `with`")
+        return await self._creto.approvals.granted(**self._terms)
+
+    async def __aexit__(self, *_: object) -> None:
+        self.__exit__()
+
+
+def approval(
+    creto: Creto | AsyncCreto,
+    policy_id: str,
+    *,
+    action: str,
+    resource: str,
+    arguments: object = None,
+    description: str = "",
+    risk_factors: tuple[RiskFactor, ...] = (),
+    key: str | None = None,
+    timeout_s: float | None = None,
+) -> Approval:
+    """A block that runs once a human has said yes."""
+    return Approval(
+        creto,
+        {
+            "policy_id": policy_id, "action": action, "resource": resource, "arguments": arguments, "description": description,
+            "risk_factors": risk_factors, "key": key, "timeout_s": timeout_s,
+        },
+    )  # fmt: skip
+
+
+class Guard:
+    """A decorator: `terms` are those of `approval`, but for the arguments, which are the call's."""
+
+    def __init__(self, creto: Creto | AsyncCreto, policy_id: str, terms: Mapping[str, Any]) -> None:
+        self._creto = creto
+        self._policy_id = policy_id
+        self._terms = terms
+
+    @overload
+    def __call__(self, fn: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, Awaitable[R]]: ...
+
+    @overload
+    def __call__(self, fn: Callable[P, R]) -> Callable[P, R]: ...
+
+    def __call__(self, fn: Callable[..., Any]) -> Callable[..., Any]:
+        return self.around(fn)
+
+    def around(self, fn: Callable[..., Any]) -> Callable[..., Any]:
+        signature, name = inspect.signature(fn), getattr(fn, "__name__", "call")
+
+        def asking(bound: inspect.BoundArguments) -> Approval:
+            terms = {"action": CALL, "resource": f"tool:{name}", "description": inspect.getdoc(fn) or ""}
+            return approval(
+                self._creto, self._policy_id, **{**terms, **self._terms, "arguments": dict(bound.arguments)}
+            )
+
+        @wraps(fn)
+        def waited(*args: Any, **kwargs: Any) -> Any:
+            bound = bound_to(signature, args, kwargs)
+            with asking(bound) as go:
+                changed(bound, go)
+                return fn(*bound.args, **bound.kwargs)
+
+        @wraps(fn)
+        async def awaited(*args: Any, **kwargs: Any) -> Any:
+            bound = bound_to(signature, args, kwargs)
+            async with asking(bound) as go:
+                changed(bound, go)
+                return await fn(*bound.args, **bound.kwargs)
+
+        return awaited if inspect.iscoroutinefunction(fn) else waited
+
+
+def require_approval(
+    creto: Creto | AsyncCreto,
+    policy_id: str,
+    *,
+    action: str = CALL,
+    resource: str | None = None,
+    description: str | None = None,
+    risk_factors: tuple[RiskFactor, ...] = (),
+    timeout_s: float | None = None,
+) -> Guard:
+    """Before each call a human sees its arguments by name, positional ones too, and agrees."""
+    terms: dict[str, Any] = {"action": action, "risk_factors": risk_factors, "timeout_s": timeout_s}
+    if resource is not None:
+        terms["resource"] = resource
+    if description is not None:
+        terms["description"] = description
+    return Guard(creto, policy_id, terms)
+
+
+def bound_to(signature: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, Any]) -> inspect.BoundArguments:
+    bound = signature.bind(*args, **kwargs)
+    bound.apply_defaults()
+    return bound
+
+
+def changed(bound: inspect.BoundArguments, go: Granted) -> None:
+    """What a human approved instead."""
+    if go.changed:
+        for name, value in go.arguments.items():
+            kind = bound.signature.parameters[name].kind
+            bound.arguments[name] = tuple(value) if kind is inspect.Parameter.VAR_POSITIONAL else value

@@ -1,0 +1,116 @@
+"""The call shapes of HumanLayer's SDK, over this layer: `require_approval` and `human_as_tool`.
+
+    hl = HumanLayer(creto, "support")                  # instead of humanlayer.HumanLayer()
+
+    @hl.require_approval()
+    def send_mail(to: str, text: str) -> str: ...      # on a denial it returns a text for the model instead of raising
+
+    tools = [send_mail, hl.human_as_tool()]
+
+A `contact_channel` is the name of an oversight policy: it says who is asked, and how they are told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import wraps
+from typing import Any, ParamSpec
+
+from creto.common.errors import ApprovalDenied
+from creto.contracts import ApprovalResult, Approved, Denied
+from creto.sdk.client import AsyncCreto, Creto
+from creto.sdk.guarding import require_approval
+
+P = ParamSpec("P")
+CONTACT, ANSWER = "human.contact", "human:answer"
+
+
+class HumanLayer:
+    def __init__(self, creto: Creto, policy_id: str, *, timeout_s: float | None = None) -> None:
+        self._creto = creto
+        self._policy_id = policy_id
+        self._timeout_s = timeout_s
+
+    def require_approval(self, contact_channel: str | None = None) -> Callable[[Callable[P, Any]], Callable[P, Any]]:
+        """A denial is a text for the model, as HumanLayer has it."""
+        guard = require_approval(self._creto, contact_channel or self._policy_id, timeout_s=self._timeout_s)
+
+        def decorated(fn: Callable[P, Any]) -> Callable[P, Any]:
+            guarded = guard.around(fn)
+
+            @wraps(fn)
+            def call(*args: P.args, **kwargs: P.kwargs) -> Any:
+                try:
+                    return guarded(*args, **kwargs)
+                except ApprovalDenied as error:
+                    return denial(fn.__name__, error)
+
+            return call
+
+        return decorated
+
+    def human_as_tool(self, contact_channel: str | None = None) -> Callable[[str], str]:
+        """A tool that asks a human; what they write with their decision is the answer."""
+
+        def contact_human(message: str) -> str:
+            """Ask a human a question and wait for the answer."""
+            return said(
+                self._creto.approvals.await_approval(
+                    policy_id=contact_channel or self._policy_id, action=CONTACT, resource=ANSWER,
+                    arguments={"message": message}, timeout_s=self._timeout_s,
+                )
+            )  # fmt: skip
+
+        return contact_human
+
+
+class AsyncHumanLayer:
+    def __init__(self, creto: AsyncCreto, policy_id: str, *, timeout_s: float | None = None) -> None:
+        self._creto = creto
+        self._policy_id = policy_id
+        self._timeout_s = timeout_s
+
+    def require_approval(
+        self, contact_channel: str | None = None
+    ) -> Callable[[Callable[P, Coroutine[Any, Any, Any]]], Callable[P, Awaitable[Any]]]:
+        guard = require_approval(self._creto, contact_channel or self._policy_id, timeout_s=self._timeout_s)
+
+        def decorated(fn: Callable[P, Coroutine[Any, Any, Any]]) -> Callable[P, Awaitable[Any]]:
+            guarded = guard.around(fn)
+
+            @wraps(fn)
+            async def call(*args: P.args, **kwargs: P.kwargs) -> Any:
+                try:
+                    return await guarded(*args, **kwargs)
+                except ApprovalDenied as error:
+                    return denial(fn.__name__, error)
+
+            return call
+
+        return decorated
+
+    def human_as_tool(self, contact_channel: str | None = None) -> Callable[[str], Awaitable[str]]:
+        async def contact_human(message: str) -> str:
+            """Ask a human a question and wait for the answer."""
+            return said(
+                await self._creto.approvals.await_approval(
+                    policy_id=contact_channel or self._policy_id, action=CONTACT, resource=ANSWER,
+                    arguments={"message": message}, timeout_s=self._timeout_s,
+                )
+            )  # fmt: skip
+
+        return contact_human
+
+
+def denial(name: str, error: ApprovalDenied) -> str:
+    return f"User denied {name} with message: {error.reason}"
+
+
+def said(result: ApprovalResult) -> str:
+    match result:
+        case Approved(notes=notes):
+            return notes or "yes"
+        case Denied(reason=reason):
+            return reason or "no"
+        case _:
+            return "nobody answered"
