@@ -63,7 +63,9 @@ class Page:
             done = self.call("Runtime.evaluate", expression=f"Boolean({expression})", returnByValue=True)
             if done["result"].get("value") is True:
                 return
-            assert time.monotonic() < ends_at, f"never: {expression}\n{self.said}"
+            if time.monotonic() > ends_at:
+                shown = self.evaluate("[location.href, document.body?.innerText.slice(0, 2000)]")
+                raise AssertionError(f"never: {expression}\n{self.said}\n{shown}")
             time.sleep(0.02)
 
     def press(self, key: str, *, held_ms: int = 0) -> None:

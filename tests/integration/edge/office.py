@@ -29,6 +29,7 @@ from creto.oversight import (
 )
 from creto.platform.crypto import SigningKey
 from creto.platform.nhi import PrincipalKind, registration_proof
+from creto.sdk import Creto
 from tests.browser import Page
 from tests.layers import Layer
 
@@ -44,6 +45,8 @@ class Office:
         self.suffix = next(NUMBERS)
         self.ids = {name: self._register(PrincipalKind.HUMAN, name) for name in PEOPLE}
         self.bot = self._register(PrincipalKind.AGENT, "bot-7", owner=served.app.operator)
+        with Creto.connect(served.rest, token=served.token) as creto:  # an edit is checked against the policies
+            creto.policies.assign_role(agent=self.bot, role="operator")
         tier = EscalationTier(name="first", approvers=tuple(self.ids[name] for name in PEOPLE), timeout_s=3_600)
         self.one = self.policy("one-yes", tiers=(tier,), title="Payments", grants=GrantTerms(ttl_s_max=3_600, uses_max=10))
         self.two = self.policy("two-yes", tiers=(tier,), quorum=Quorum(approvals=2))
@@ -72,7 +75,7 @@ class Office:
         request = OversightRequest(
             tenant=self.tenant, agent_nhi=self.bot, action=Action(name=action, parameters=msgspec.Raw(raw)),
             resource=Resource(resource_type="", resource_id="account:7"), policy_id=(policy or self.one).policy_id,
-            action_description=description, risk_factors=risks,
+            action_description=description, risk_factors=risks, delegation_chain=(),
         )  # fmt: skip
         return self.served.run(self.oversight.create(request, idempotency_key=f"n{next(NUMBERS)}", items=items))
 

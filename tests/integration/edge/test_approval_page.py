@@ -291,14 +291,14 @@ def test_for_a_while_and_in_somebody_elses_hands(office: Office, page: Page) -> 
     page.click("#delegate summary")
     page.evaluate(f"document.getElementById('to').value = {json.dumps(office.ids['bob'])}")
     page.click("#delegate button")
-    page.until("document.getElementById('told').textContent === 'Done.'")
+    page.until("location.pathname === '/approvals' && document.getElementById('told').textContent === 'Done.'")
     (delegation,) = office.oversight.delegations(office.tenant)
     assert delegation.policies == (office.one.policy_id,)
     office.served.run(office.oversight.end_delegation(office.tenant, delegation.delegation_id, by=office.ids["alice"]))
 
 
 def test_together_only_what_one_policy_asks_and_shown_whole(office: Office, page: Page, shots: Path) -> None:
-    first, second, other = office.ask({"n": 1}), office.ask({"n": 2}), office.ask({"n": 3}, office.two)
+    first, second, other = office.ask({"of": 1}), office.ask({"of": 2}), office.ask({"of": 3}, office.two)
     page.open(f"{office.url}/approvals")
     page.until("window.htmx")
     page.click(f"input[value='{first.ask.request_id}']")
@@ -501,4 +501,4 @@ def submit(page: Page, act: str, **fields: str) -> None:
 def hidden(html: str) -> dict[str, str]:
     """The fields of the form that approves."""
     form = html.split('id="approve-form"')[1].split("</form>")[0]
-    return {part.split('"')[1]: part.split('value="')[1].split('"')[0] for part in form.split("<input")[1:] for part in [part.split("name=")[1]]}
+    return {part.split('"')[1]: part.split('value="')[1].split('"')[0] for part in (field.split("name=")[1] for field in form.split("<input")[1:])}

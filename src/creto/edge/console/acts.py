@@ -14,16 +14,15 @@ from creto.common.errors import EnablementError, NotFound
 from creto.common.ids import AgentId, RequestId, checked_name
 from creto.common.limits import OVERSIGHT_HOLD_S, PAGE_ITEMS_MAX
 from creto.common.timestamps import SECOND, ConsensusTimestamp
-from creto.edge.api import agents, approvals, approvers, passkeys, votes
+from creto.edge.api import approvals, approvers, passkeys, votes
 from creto.edge.api.dispatch import Call, Dispatcher
 from creto.edge.console.forms import Vote
 from creto.edge.console.site import Form, plain
 from creto.oversight import Case, Oversight, Record
 from creto.platform.consensus import PersonId
 from creto.platform.crypto.webauthn import Assertion, Passkey
-from creto.platform.nhi import Identity, IdentityState, PrincipalKind
 
-COLLEAGUES_MAX = 60  # whom a page offers to delegate to; everybody else by the command line
+COLLEAGUES_MAX = 60  # whom a page offers to delegate to; the others are reached by the command line
 CLAIM_S, EXTENSION_S, SNOOZE_S = 900, 300, 1_800
 Beside = Callable[[Call, Record, Form], Awaitable[object]]
 
@@ -69,14 +68,13 @@ class Acts:
     def seated(self, call: Call, case: Case) -> bool:
         return self._oversight.has_seat(case.record, call.known.agent)
 
-    async def colleagues(self, call: Call) -> list[Identity]:
-        """Other humans; nobody, for who may not see them."""
-        ask = agents.ListAgents(kind=PrincipalKind.HUMAN, state=IdentityState.ACTIVE, limit=COLLEAGUES_MAX)
-        try:
-            found = await self._ask(agents.LIST, call, ask)
-        except EnablementError:
-            return []
-        return [one for one in found.items if one.nhi != call.known.agent]
+    def colleagues(self, call: Call) -> list[tuple[PersonId, str]]:
+        """The other humans whom the policies name, by name."""
+        oversight, me = self._oversight, self.person(call)
+        directories = [oversight.directory(call.tenant, policy) for policy in oversight.policies(call.tenant)]
+        people = {person for one in directories for person in one.people.values() if person not in (me, *one.out)}
+        named = self.names(call, sorted(people)[:COLLEAGUES_MAX])
+        return sorted(((PersonId(person), name) for person, name in named.items()), key=lambda one: one[1])
 
     async def passkeys(self, call: Call) -> tuple[passkeys.PasskeyView, ...]:
         return (await self._ask(passkeys.LIST, call, passkeys.ListPasskeys())).items

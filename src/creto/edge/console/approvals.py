@@ -100,7 +100,7 @@ class ApprovalPages:
                 "arguments": form.text("arguments") if form and form.text("arguments") else editable(case.record.ask.arguments),
                 "reason": form.text("reason") if form else "",
                 "delivery": b64url_encode(random_bytes(16)),
-                "colleagues": await self._acts.colleagues(call) if shown.may_vote else (),
+                "colleagues": self._acts.colleagues(call) if shown.may_vote else (),
                 "names": names,
                 "before": neighbour(rows, shown.row.request_id, -1),
                 "after": neighbour(rows, shown.row.request_id, 1),
@@ -133,7 +133,8 @@ class ApprovalPages:
         except EnablementError as error:
             case = await self._acts.case(call, case.record.ask.request_id)
             return await self._desk(request, call, case, error=error, form=form)
-        return RedirectResponse(f"/approvals/{case.record.ask.request_id}", 303, HEADERS)
+        gone = what in ("delegate", "snooze")  # it is not on this human's desk any more
+        return RedirectResponse("/approvals" if gone else f"/approvals/{case.record.ask.request_id}", 303, HEADERS)
 
     async def _vote(self, request: Request, call: Call, case: Case, act: Act, form: Form) -> Response:
         ask = case.record.ask
@@ -256,7 +257,8 @@ def people_of(case: Case) -> list[PersonId]:
     votes = [person for vote in case.votes for person in (vote.signed.ballot.person, vote.seat)]
     revoked = case.record.progress.permit.revoked_by
     authors = [PersonId(note.author) for note in case.notes]
-    return [*people_in([case.record]), *votes, *case.waiting_for, *authors, *([revoked] if revoked else [])]
+    behind = [PersonId(agent) for agent in case.record.ask.chain]
+    return [*people_in([case.record]), *behind, *votes, *case.waiting_for, *authors, *([revoked] if revoked else [])]
 
 
 def no_such(act: str) -> NotFound:

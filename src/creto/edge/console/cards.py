@@ -11,6 +11,7 @@ INVARIANT: every line of `Display` stands on the card, whole; marks of what was 
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
@@ -39,6 +40,7 @@ from creto.oversight.types import (
 from creto.platform.consensus import PersonId
 
 MARK = re.compile(r"(⟦[^⟦⟧]*⟧)")
+GIST_LINES, GIST_CHARS = 3, 60  # of the arguments in a line of the list
 SERIOUS = (RiskLevel.HIGH, RiskLevel.CRITICAL)
 STATES = {
     RequestState.PENDING: "Waiting",
@@ -87,7 +89,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
     request_id: RequestId
     effect: str
-    agent: str
+    gist: str  # the first arguments; the card has all
     risk: str
     policy: str
     policy_key: str  # what may be decided together
@@ -165,7 +167,7 @@ def row(record: Record, names: Mapping[str, str], *, now: ConsensusTimestamp) ->
     return Row(
         request_id=ask.request_id,
         effect=shown.effect,
-        agent=ask.agent,
+        gist=gist(shown),
         risk=shown.risk,
         policy=shown.policy,
         policy_key=f"{ask.policy.policy_id}@{ask.policy.version}",
@@ -176,6 +178,13 @@ def row(record: Record, names: Mapping[str, str], *, now: ConsensusTimestamp) ->
         bulk=in_bulk(ask, progress),
         claimed_by=names.get(claim.person, claim.person) if claim and claim.until > now else "",
     )
+
+
+def gist(shown: Display) -> str:
+    """What tells it from its neighbours in the list; what it leaves out it counts."""
+    lines = [textwrap.shorten(str(line), GIST_CHARS, placeholder="⟦…⟧") for line in shown.arguments]
+    more = f" · {len(lines) - GIST_LINES} more" if len(lines) > GIST_LINES else ""
+    return " · ".join(lines[:GIST_LINES]) + more
 
 
 def in_bulk(ask: Ask, progress: Progress) -> bool:

@@ -106,7 +106,10 @@ class Site:
     def page(self, request: Request, name: str, status: int = 200, **values: Any) -> Response:
         here = {"version": VERSION, "token": self.form_token(request), "path": request.url.path}
         html = self._templates.get_template(name).render(**here | values)
-        return Response(html, status, HEADERS, "text/html")
+        # What a script swaps in says where it is, after a redirect too.
+        place = f"{request.url.path}?{request.url.query}".rstrip("?")
+        swapped = {"HX-Replace-Url": place} if "hx-request" in request.headers and request.method == "GET" else {}
+        return Response(html, status, HEADERS | swapped, "text/html")
 
     def problem(self, request: Request, error: EnablementError) -> Response:
         return self.page(request, "problem.html", row(error.code).http, error=error)
