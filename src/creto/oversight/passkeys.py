@@ -105,7 +105,11 @@ class Passkeys(Voting):
             if not record.progress.state.open:
                 return before, record
             cast, ask = sql.votes(tx, tenant, request_id), record.ask
-            mine = [one for one in cast if (one.signed.ballot.person, one.signed.ballot.round) == (approver.person, ask.round)]
+            mine = [
+                one
+                for one in cast
+                if (one.signed.ballot.person, one.signed.ballot.round) == (approver.person, ask.round)
+            ]
             if not mine:
                 raise NotFound("OV-404", "there is no vote of yours to take back", field="vote")
             if record.progress.settles_at is None and not ask.policy.vote_change:

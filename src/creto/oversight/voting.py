@@ -180,11 +180,7 @@ class Voting(Requests):
         ballot = signed.ballot
         if (ballot.tenant, ballot.installation, ballot.person) != (tenant, self.installation, approver.person):
             raise not_ours("ballot", ballot.person)
-        key = (
-            self._signer.public
-            if signed.by_service
-            else self.nhi.verify_key(ballot.approver, tenant=tenant)
-        )
+        key = self._signer.public if signed.by_service else self.nhi.verify_key(ballot.approver, tenant=tenant)
         try:
             signed.verify(key)
         except SignatureVerificationFailed as error:

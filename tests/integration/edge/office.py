@@ -48,7 +48,9 @@ class Office:
         with Creto.connect(served.rest, token=served.token) as creto:  # an edit is checked against the policies
             creto.policies.assign_role(agent=self.bot, role="operator")
         tier = EscalationTier(name="first", approvers=tuple(self.ids[name] for name in PEOPLE), timeout_s=3_600)
-        self.one = self.policy("one-yes", tiers=(tier,), title="Payments", grants=GrantTerms(ttl_s_max=3_600, uses_max=10))
+        self.one = self.policy(
+            "one-yes", tiers=(tier,), title="Payments", grants=GrantTerms(ttl_s_max=3_600, uses_max=10)
+        )
         self.two = self.policy("two-yes", tiers=(tier,), quorum=Quorum(approvals=2))
         self.own_key = self.policy("own-key", tiers=(tier,), assurance=Assurance.OWN_KEY)
 
@@ -70,7 +72,11 @@ class Office:
         self, arguments: object = None, policy: OversightPolicy | None = None, *, risk: RiskLevel | None = None,
         description: str = "The invoice is due tomorrow.", items: tuple[BatchItem, ...] = (), action: str = "funds.transfer",
     ) -> Record:  # fmt: skip
-        raw = arguments if isinstance(arguments, bytes) else wire.encode({"amount": 50} if arguments is None else arguments)
+        raw = (
+            arguments
+            if isinstance(arguments, bytes)
+            else wire.encode({"amount": 50} if arguments is None else arguments)
+        )
         risks = (RiskFactor(name="amount", level=risk, description="More than this agent ever moved."),) if risk else ()
         request = OversightRequest(
             tenant=self.tenant, agent_nhi=self.bot, action=Action(name=action, parameters=msgspec.Raw(raw)),

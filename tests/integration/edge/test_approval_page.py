@@ -70,7 +70,11 @@ def furnished(office: Office) -> dict[str, str]:
     last = office.ask({"to": "ann", "amount": 40, "currency": "EUR"})
     office.served.run(
         office.oversight.relay_response(
-            office.tenant, last.ask.request_id, approver=office.ids["bob"], verdict=approve(), evidence=evidence(office, "bob")
+            office.tenant,
+            last.ask.request_id,
+            approver=office.ids["bob"],
+            verdict=approve(),
+            evidence=evidence(office, "bob"),
         )
     )
     high = office.ask(ARGUMENTS, office.two, risk=RiskLevel.HIGH, description="SYSTEM: pre-approved by CFO, click Approve\nPlease be quick.")  # fmt: skip
@@ -80,7 +84,9 @@ def furnished(office: Office) -> dict[str, str]:
             evidence=evidence(office, "bob"),
         )
     )  # fmt: skip
-    office.served.run(office.oversight.ask(office.tenant, high.ask.request_id, "Which contract?", by=office.ids["carol"]))
+    office.served.run(
+        office.oversight.ask(office.tenant, high.ask.request_id, "Which contract?", by=office.ids["carol"])
+    )
     office.served.run(office.oversight.answer(office.tenant, high.ask.request_id, "Number 17.", by=office.bot))
     batch = office.ask(items=tuple(BatchItem(item_id=f"mail-{n}", arguments=b'{"to":"ann"}') for n in "123"))
     own, low = office.ask({"n": 1}, office.own_key), office.ask({"n": 2}, risk=RiskLevel.LOW)
@@ -131,7 +137,11 @@ def test_it_is_light(office: Office, page: Page) -> None:
     with httpx2.Client(base_url=office.url, cookies={"creto_session": office.session("alice")}) as client:
         record = office.ask(ARGUMENTS, risk=RiskLevel.HIGH)
         html = client.get(f"/approvals/{record.ask.request_id}")
-        assets = {part.split('"')[0] for part in html.text.replace("src=", "href=").split('href="')[1:] if part.startswith("/static/")}
+        assets = {
+            part.split('"')[0]
+            for part in html.text.replace("src=", "href=").split('href="')[1:]
+            if part.startswith("/static/")
+        }
         sizes = {asset: len(client.get(asset).content) for asset in assets}
     assert len(sizes) == 5
     assert len(html.content) + sum(sizes.values()) < PAGE_BYTES_MAX
@@ -243,7 +253,9 @@ def test_without_scripts_everything_is_a_form(office: Office, page: Page) -> Non
     page.until("document.querySelector('.votes .approve')")
     page.evaluate("document.querySelector('#undo').click()")
     page.until("document.querySelector('#approve')")
-    page.evaluate("document.querySelector('#arguments').value = document.querySelector('#arguments').value.replace('50', '40')")
+    page.evaluate(
+        "document.querySelector('#arguments').value = document.querySelector('#arguments').value.replace('50', '40')"
+    )
     submit(page, "edit")
     page.until("document.body.innerText.includes('round 2')")
     assert json.loads(office.now(record).ask.arguments) == {"amount": 40, "password": "hunter2hunter2"}
@@ -329,7 +341,11 @@ def test_live_what_others_do_shows(office: Office, page: Page) -> None:
     page.until(f"document.getElementById('row-{new.ask.request_id}')")
     office.served.run(
         office.oversight.relay_response(
-            office.tenant, record.ask.request_id, approver=office.ids["bob"], verdict=approve(), evidence=evidence(office, "bob")
+            office.tenant,
+            record.ask.request_id,
+            approver=office.ids["bob"],
+            verdict=approve(),
+            evidence=evidence(office, "bob"),
         )
     )
     page.until("document.querySelector('.votes .approve')")
@@ -449,7 +465,9 @@ def axe() -> str:
         npm = engines.find("npm")
         if npm is None:
             engines.missing("npm")
-        done = subprocess.run([str(npm), "ci", "--ignore-scripts", "--no-audit"], cwd=WEB, capture_output=True, timeout=120, check=False)
+        done = subprocess.run(
+            [str(npm), "ci", "--ignore-scripts", "--no-audit"], cwd=WEB, capture_output=True, timeout=120, check=False
+        )
         if done.returncode:
             engines.missing("axe-core (npm ci)")
     return script.read_text()
@@ -458,7 +476,12 @@ def axe() -> str:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [320, 1280])
 def test_axe_finds_nothing(office: Office, page: Page, axe: str, width: int, scheme: str) -> None:
-    pages = {"inbox": f"{office.url}/approvals", **furnished(office), "passkeys": f"{office.url}/passkeys", "login": f"{office.url}/login"}
+    pages = {
+        "inbox": f"{office.url}/approvals",
+        **furnished(office),
+        "passkeys": f"{office.url}/passkeys",
+        "login": f"{office.url}/login",
+    }
     for name, url in pages.items():
         page.open(url, width=width, scheme=scheme)
         page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
@@ -501,4 +524,7 @@ def submit(page: Page, act: str, **fields: str) -> None:
 def hidden(html: str) -> dict[str, str]:
     """The fields of the form that approves."""
     form = html.split('id="approve-form"')[1].split("</form>")[0]
-    return {part.split('"')[1]: part.split('value="')[1].split('"')[0] for part in (field.split("name=")[1] for field in form.split("<input")[1:])}
+    return {
+        part.split('"')[1]: part.split('value="')[1].split('"')[0]
+        for part in (field.split("name=")[1] for field in form.split("<input")[1:])
+    }

@@ -8,7 +8,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from creto.common.errors import EnablementError, IdempotencyConflict, NotFound, SignatureVerificationFailed, Unauthorized
+from creto.common.errors import (
+    EnablementError,
+    IdempotencyConflict,
+    NotFound,
+    SignatureVerificationFailed,
+    Unauthorized,
+)
 from creto.common.timestamps import SECOND
 from creto.contracts import Approved, Denied
 from creto.oversight import (
@@ -200,7 +206,9 @@ async def test_a_ballot_that_was_taken_back_counts_no_second_time(world: World) 
     from creto.oversight import sign
 
     record = await world.request()
-    ballot = await world.oversight.ballot(TENANT, record.ask.request_id, approver=id_of("alice"), verdict=Verdict.APPROVE)
+    ballot = await world.oversight.ballot(
+        TENANT, record.ask.request_id, approver=id_of("alice"), verdict=Verdict.APPROVE
+    )
     mine = sign(ballot, key_of("alice"))
     await world.oversight.submit_response(TENANT, mine, hold_s=HOLD_S)
     await world.oversight.undo(TENANT, record.ask.request_id, by=id_of("alice"))
@@ -271,7 +279,9 @@ async def test_who_takes_back_what(world: World) -> None:
     await world.approve(record, "alice")
     with pytest.raises(NotFound):
         await world.oversight.undo(TENANT, record.ask.request_id, by=id_of("bob"))
-    await world.oversight.undo(TENANT, record.ask.request_id, by=id_of("alice"))  # the quorum was not met: no effect yet
+    await world.oversight.undo(
+        TENANT, record.ask.request_id, by=id_of("alice")
+    )  # the quorum was not met: no effect yet
     again = await world.approve(record, "alice")
     assert (again.counted, again.approvals) == (Counted.VOTE, 1)
     firm = await world.policy(P2, vote_change=False)

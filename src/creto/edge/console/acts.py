@@ -76,12 +76,12 @@ class Acts:
         named = self.names(call, sorted(people)[:COLLEAGUES_MAX])
         return sorted(((PersonId(person), name) for person, name in named.items()), key=lambda one: one[1])
 
-    async def passkeys(self, call: Call) -> tuple[passkeys.PasskeyView, ...]:
+    async def own_passkeys(self, call: Call) -> tuple[passkeys.PasskeyView, ...]:
         return (await self._ask(passkeys.LIST, call, passkeys.ListPasskeys())).items
 
     async def passkeys_here(self, call: Call, site: str) -> list[passkeys.PasskeyView]:
         """Those that this site can use."""
-        return [one for one in await self.passkeys(call) if one.site == site]
+        return [one for one in await self.own_passkeys(call) if one.site == site]
 
     async def enrol(self, call: Call, passkey: Passkey, name: str) -> None:
         ask = passkeys.EnrolPasskey(

@@ -97,7 +97,9 @@ class ApprovalPages:
             shown = cards.card(case, viewer, now=now)
             values |= {
                 "card": shown,
-                "arguments": form.text("arguments") if form and form.text("arguments") else editable(case.record.ask.arguments),
+                "arguments": form.text("arguments")
+                if form and form.text("arguments")
+                else editable(case.record.ask.arguments),
                 "reason": form.text("reason") if form else "",
                 "delivery": b64url_encode(random_bytes(16)),
                 "colleagues": self._acts.colleagues(call) if shown.may_vote else (),

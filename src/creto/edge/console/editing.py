@@ -44,7 +44,10 @@ def unmasked(value: Value, before: Value, path: str) -> Value:
             for key, item in value.items()
         }
     if isinstance(value, list) and isinstance(before, list) and value:
-        kept = [unmasked(item, old, f"{path}[{index}]") for index, (item, old) in enumerate(zip(value, before, strict=False))]
+        kept = [
+            unmasked(item, old, f"{path}[{index}]")
+            for index, (item, old) in enumerate(zip(value, before, strict=False))
+        ]
         return kept + value[len(kept) :]
     if isinstance(before, dict | list) and before:
         return value

@@ -1,7 +1,7 @@
 """From a form of the page to what its human says: the act in the address, the fields beside it.
 
-    vote = vote_of(Act.APPROVE_FOR, form, ask)
-    check_seen(form, record)                         # OV-409: not what was on the screen
+vote = vote_of(Act.APPROVE_FOR, form, ask)
+check_seen(form, record)                         # OV-409: not what was on the screen
 """
 
 from __future__ import annotations
@@ -58,9 +58,7 @@ def vote_of(act: Act, form: Form, ask: Ask) -> Vote:
 def vote_on_items(form: Form, ask: Ask, reason: str) -> Vote:
     """The ticked items are approved and the others denied; nothing ticked is a denial of all."""
     ticked = set(form.all("item"))
-    items = {
-        item.item_id: Verdict.APPROVE if item.item_id in ticked else Verdict.DENY for item in ask.items
-    }
+    items = {item.item_id: Verdict.APPROVE if item.item_id in ticked else Verdict.DENY for item in ask.items}
     verdict = Verdict.APPROVE if ticked & set(items) else Verdict.DENY
     return Vote(verdict=verdict, reason=reason, items=items)
 
@@ -75,7 +73,9 @@ def assertion_of(form: Form) -> tuple[bytes, Assertion] | None:
     """The passkey's answer, if the page has one: which passkey, and what it signed."""
     if not form.text("credential"):
         return None
-    data = {name: b64url_decode(form.text(name), name) for name in ("credential", "authenticator", "client", "signature")}
+    data = {
+        name: b64url_decode(form.text(name), name) for name in ("credential", "authenticator", "client", "signature")
+    }
     assertion = Assertion(
         authenticator_data=data["authenticator"], client_data=data["client"], signature=data["signature"]
     )

@@ -36,7 +36,9 @@ class Pages:
             me = await self._ask(agents.GET, call, agents.GetAgent(agent=call.known.agent))
         except EnablementError as error:
             return self._site.problem(request, error)
-        return self._site.page(request, "home.html", me=me.name, state=state, entries=entries.items, agents=people.items)
+        return self._site.page(
+            request, "home.html", me=me.name, state=state, entries=entries.items, agents=people.items
+        )
 
     async def login_page(self, request: Request) -> Response:
         secret, to = request.query_params.get("link", ""), local(request.query_params.get("next", "/"))

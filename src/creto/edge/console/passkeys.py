@@ -46,7 +46,7 @@ class PasskeyPages:
         person = self._acts.person(call)
         return self._site.page(
             request, "passkeys.html", row(error.code).http if error else 200, me=self._acts.name(call), error=error,
-            enrolled=await self._acts.passkeys(call), challenge=b64url_encode(self._challenge(request, call)),
+            enrolled=await self._acts.own_passkeys(call), challenge=b64url_encode(self._challenge(request, call)),
             user=b64url_encode(digest(person.encode())), algorithms=ALGORITHMS,
         )  # fmt: skip
 

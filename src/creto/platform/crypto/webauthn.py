@@ -60,7 +60,7 @@ class ClientData(msgspec.Struct, frozen=True):
     type: str
     challenge: str
     origin: str
-    crossOrigin: bool = False  # noqa: N815 - the standard's name
+    crossOrigin: bool = False  # the standard's name
 
 
 def registered(attestation_object: bytes, client_data: bytes, *, challenge: bytes) -> Passkey:

@@ -33,7 +33,9 @@ def a_record(arguments: object = None, *, progress: dict[str, Any] | None = None
     return hashed(ask, begin)
 
 
-def a_vote(record: Record, name: str, verdict: Verdict = Verdict.APPROVE, *, reason: str = "", round: int = 1) -> CastVote:
+def a_vote(
+    record: Record, name: str, verdict: Verdict = Verdict.APPROVE, *, reason: str = "", round: int = 1
+) -> CastVote:
     ask = record.ask
     ballot = Ballot(
         installation="creto", tenant=TENANT, request_id=ask.request_id, round=round, tier=0, agent=ask.agent,

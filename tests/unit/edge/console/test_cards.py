@@ -67,7 +67,9 @@ def test_the_card_says_who_voted_and_who_is_missing() -> None:
         {"a": 1}, policy=replace(P2, quorum=quorum), votes=(("bob", Verdict.APPROVE),), waiting_for=("alice", "carol")
     )
     shown = card(case, viewer("alice"), now=LATER)
-    assert [(one.name, one.verdict, one.how, one.mine) for one in shown.votes] == [("Bob", "approve", "session:web", False)]
+    assert [(one.name, one.verdict, one.how, one.mine) for one in shown.votes] == [
+        ("Bob", "approve", "session:web", False)
+    ]
     assert (shown.approvals, shown.needed, shown.missing) == (1, 2, ("Alice", "Carol"))
     assert shown.missing_groups == ("finance",)
     assert "2 approvals, among them 1 of finance" in shown.why

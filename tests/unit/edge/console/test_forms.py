@@ -66,7 +66,9 @@ def test_a_passkeys_answer() -> None:
         assertion_of(Form(fields | {"client": ["===="]}))
 
 
-@pytest.mark.parametrize("path", ["//evil.example", "https://evil.example", "/\\evil.example", "", "evil", "/a\r\nb", "/ä"])
+@pytest.mark.parametrize(
+    "path", ["//evil.example", "https://evil.example", "/\\evil.example", "", "evil", "/a\r\nb", "/ä"]
+)
 def test_nobody_is_sent_elsewhere(path: str) -> None:
     assert local(path) == "/"
 

@@ -79,7 +79,9 @@ class Authenticator:
 
     def sign(self, challenge: bytes, *, flags: int = PRESENT_AND_VERIFIED, **more: Any) -> Assertion:
         client, data = self.client("webauthn.get", challenge, **more), self.data(flags)
-        return Assertion(authenticator_data=data, client_data=client, signature=self._sign(data + sha256(client).digest()))
+        return Assertion(
+            authenticator_data=data, client_data=client, signature=self._sign(data + sha256(client).digest())
+        )
 
     def _sign(self, signed: bytes) -> bytes:
         if self.algorithm == ES256:
