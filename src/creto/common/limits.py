@@ -255,6 +255,7 @@ OVERSIGHT_KEY_GRACE_S_MAX: Final = 300  # a signed vote is not longer on its way
 OVERSIGHT_DECISION_BYTES_MAX: Final = 4 * 1024 * 1024  # 500 hybrid-signed votes in base64
 OVERSIGHT_TIMER_BATCH: Final = 200  # requests that one step of the timer moves
 OVERSIGHT_TIMER_S: Final = 0.1  # how late a deadline is noticed; votes notice it themselves
+OVERSIGHT_LATE_S: Final = 30.0  # a deadline that nobody has noticed for so long: no worker turns the timer
 OVERSIGHT_OPEN_MAX: Final = 1_000  # requests of one agent that wait: nobody reads more, and others must not be buried
 OVERSIGHT_WAIT_S_MAX: Final = (
     25  # of one question for a decision: below the time that a call has, so that it is answered

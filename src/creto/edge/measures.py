@@ -27,6 +27,9 @@ class Measures:
         self._pending = gauge("platform_bus_pending_count", "Messages handed out or waiting for their next delivery", "durable")  # fmt: skip
         self._dead = gauge("platform_bus_dead_letters_count", "Messages that a consumer could not take", "durable")
         self._messages = counter("platform_bus_messages_total", "Messages of this process by what became of them", "act")  # fmt: skip
+        self._requests = gauge("oversight_requests_open_count", "Requests that wait for a human")
+        self._queued = gauge("oversight_notifications_queued_count", "Notifications that wait to be sent")
+        self._late = gauge("oversight_timer_late_seconds", "How long the oldest deadline has passed unnoticed")
         self._failures = counter("platform_nhi_failures_total", "Credentials that did not hold, by error code", "code")
         self._open = gauge("platform_breaker_open_ratio", "0 closed, 0.5 trying again, 1 open", "breaker")
         self._openings = counter("platform_breaker_openings_total", "How often it opened", "breaker")
@@ -44,6 +47,7 @@ class Measures:
         read("platform_authz_cached_count", "Decisions remembered", authz.remembered)
         read("platform_authz_misses_total", "Decisions that were evaluated", lambda: authz.misses)
         read("platform_authz_hits_total", "Decisions of the gate that were remembered", lambda: gate.hits)
+        read("oversight_decisions_waiters_count", "Coroutines that wait for decisions here", parts.oversight.waiting)
         read("platform_consensus_degraded_ratio", "1 while time is local", lambda: float(clock.degraded))
         read("platform_consensus_offset_seconds", "Consensus time less the machine's clock", lambda: (clock.state().reading - time.time_ns()) / SECOND)  # fmt: skip
         read("platform_consensus_uncertainty_seconds", "How far it may be from an honest node; -1 if none ever answered", self._uncertainty_s)  # fmt: skip
@@ -69,6 +73,10 @@ class Measures:
         self._signed.labels().set(log.signed_size)
         self._witnessed.labels().set(log.witnessed_size)
         self._unsequenced.labels().set(log.waiting)
+        asked = await parts.oversight.standing()
+        self._requests.labels().set(asked.pending)
+        self._queued.labels().set(asked.queued)
+        self._late.labels().set(asked.late_s)
         bus = await parts.bus.standing()
         for family, found in ((self._behind, bus.behind), (self._pending, bus.outstanding), (self._dead, bus.dead)):
             shown(family, found)

@@ -35,6 +35,14 @@ class Health(msgspec.Struct, frozen=True):
     unseen: tuple[RequestId, ...] = ()  # delivered, and nobody has looked
 
 
+class Standing(msgspec.Struct, frozen=True):
+    """How much waits, and how late the timer is."""
+
+    pending: int
+    queued: int  # notifications
+    late_s: float
+
+
 class Delivery(Emergency):
     async def due_notifications(self, channel: Channel, limit: int = OVERSIGHT_TIMER_BATCH) -> list[Notification]:
         now = self.clock.now()
@@ -101,6 +109,12 @@ class Delivery(Emergency):
             )
         )
         return Health(pending[0], pending[1], tuple(undelivered), self.unreachable(tenant), tuple(unseen))
+
+    async def standing(self) -> Standing:
+        """Of all tenants, for who watches the installation."""
+        pending, queued, due_at = await self.store.read(sql.standing)
+        late_ns = max(0, self.clock.now() - due_at) if due_at is not None else 0
+        return Standing(pending, queued, late_ns / SECOND)
 
     def _notification(self, tx: Tx, one: Notification) -> Notification:
         known = sql.locked_notification(tx, one.tenant, one.notification_id)

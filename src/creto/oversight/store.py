@@ -477,6 +477,13 @@ def count_open(tx: ReadTx, tenant: TenantId) -> tuple[int, ConsensusTimestamp | 
     return (int(row[0]), row[1]) if row else (0, None)
 
 
+def standing(tx: ReadTx) -> tuple[int, int, int | None]:
+    """Of all tenants: how many requests wait, how many notifications do, and when the next request is due."""
+    row = tx.one("SELECT COUNT(*), MIN(due_at) FROM oversight_request WHERE due_at IS NOT NULL")
+    queued = tx.value("SELECT COUNT(*) FROM oversight_notification WHERE next_at IS NOT NULL")
+    return int(row[0]) if row else 0, int(queued or 0), row[1] if row else None
+
+
 def state_of(tx: ReadTx, tenant: TenantId, request_id: RequestId) -> RequestState | None:
     found = tx.value("SELECT state FROM oversight_request WHERE tenant = ? AND request_id = ?", tenant, request_id)
     return RequestState(found) if found is not None else None

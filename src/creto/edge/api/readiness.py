@@ -14,15 +14,15 @@ import msgspec
 
 from creto.common.errors import ConnectionFailed, EnablementError, NotFound
 from creto.common.ids import AgentId, TenantId
-from creto.common.limits import AUDIT_LATE_S, READY_S_MAX
+from creto.common.limits import AUDIT_LATE_S, OVERSIGHT_LATE_S, READY_S_MAX
 from creto.common.settings import CommonConfig
 from creto.common.timestamps import SECOND
 from creto.edge.api.parts import Parts
 from creto.store.types import Isolation, Tx
 
 # How long a start waits for each: `app.py` for the hard ones; a soft one that is not there yet is waited for while the layer serves.
-STARTUP_TIMEOUT_S = {"nhi": 30, "authz": 10, "crypto": 30, "consensus": 30, "memory": 60, "audit": 30, "store": 30, "bus": 30, "storage": 30}  # fmt: skip
-SOFT = frozenset({"audit", "memory", "bus", "storage"})
+STARTUP_TIMEOUT_S = {"nhi": 30, "authz": 10, "crypto": 30, "consensus": 30, "memory": 60, "audit": 30, "store": 30, "bus": 30, "storage": 30, "oversight": 30}  # fmt: skip
+SOFT = frozenset({"audit", "memory", "bus", "storage", "oversight"})
 PROBE_TENANT = TenantId("default")
 PROBE_AGENT = AgentId("agent:nhi:ed25519:11111111111111111111111111111111")  # nobody's: what is decided does not matter
 
@@ -101,6 +101,10 @@ def probes(parts: Parts) -> dict[str, Probe]:
         await parts.storage.check(tenant)
         return Condition.UP
 
+    async def oversight() -> Condition:
+        late = (await parts.oversight.standing()).late_s > OVERSIGHT_LATE_S
+        return Condition.DEGRADED if late else Condition.UP
+
     return {
         "store": store,
         "consensus": consensus,
@@ -111,6 +115,7 @@ def probes(parts: Parts) -> dict[str, Probe]:
         "memory": memory,
         "bus": bus,
         "storage": storage,
+        "oversight": oversight,
     }
 
 
