@@ -82,7 +82,7 @@ class UndoVote(Ask, frozen=True):
     request_id: Id
 
 
-LIST = Endpoint("approvals.passkeys", "GET", "/v1/oversight/passkeys", ListPasskeys, PasskeyPage, DECIDES, "The caller's passkeys")  # fmt: skip
+LIST = Endpoint("approvals.list_passkeys", "GET", "/v1/oversight/passkeys", ListPasskeys, PasskeyPage, DECIDES, "The caller's passkeys")  # fmt: skip
 ENROL = Endpoint("approvals.enrol_passkey", "POST", "/v1/oversight/passkeys", EnrolPasskey, PasskeyView, DECIDES, "Add a passkey of the caller", status=201, errors=("OV-400", "OV-409", "PL-216"))  # fmt: skip
 REMOVE = Endpoint("approvals.remove_passkey", "POST", "/v1/oversight/passkeys/remove", RemovePasskey, Removed, DECIDES, "Remove a passkey of the caller; what it signed stays proved")  # fmt: skip
 SUBMIT = Endpoint("approvals.submit_passkey", "POST", "/v1/approvals/{request_id}/passkey-ballots", SubmitPasskey, Receipt, DECIDES, "Count a vote that its human's passkey signed", errors=REFUSED, about=REQUEST)  # fmt: skip
