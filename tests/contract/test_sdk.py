@@ -43,8 +43,8 @@ from creto.oversight import (
 )
 from creto.platform.crypto import KemPrivateKey, KemSuite, SignatureSuite, VerifyKey, digest
 from creto.platform.crypto.merkle import leaf_hash, verify_inclusion
-from creto.platform.crypto.x509 import new_request
 from creto.platform.crypto.webauthn import registered
+from creto.platform.crypto.x509 import new_request
 from creto.platform.nhi import (
     DelegationChain,
     Prekey,

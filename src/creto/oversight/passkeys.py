@@ -23,15 +23,16 @@ from creto.oversight.policies import refusal
 from creto.oversight.states import already
 from creto.oversight.store import Record
 from creto.oversight.voting import Voting
-from creto.platform.crypto.webauthn import Assertion, Passkey, challenge_of
+from creto.platform.crypto.webauthn import Assertion, Passkey, challenge_of, cose_key
 from creto.store.types import Tx
 
 
 class Passkeys(Voting):
     async def enrol_passkey(self, tenant: TenantId, passkey: Passkey, *, by: AgentId, name: str) -> EnrolledPasskey:
-        """This passkey is this human's from now on; on record."""
+        """This passkey is this human's from now on; on record. PL-216 for a key that is none."""
         tenant = checked_tenant(tenant)
         person = self.human(tenant, by)
+        cose_key(passkey.public_key)
         enrolled = EnrolledPasskey(
             person=person, passkey=passkey, name=checked_name(name, "name"), enrolled_at=self.clock.now()
         )

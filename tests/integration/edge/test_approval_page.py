@@ -7,16 +7,18 @@ import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx2
 import pytest
 
 from creto.common.errors import EnablementError
+from creto.common.timestamps import SECOND, ConsensusTimestamp
 from creto.contracts import RiskLevel
-from creto.oversight import BatchItem, DecisionFile, RequestState
+from creto.oversight import BatchItem, Channel, DecisionFile, Evidence, RequestState, Verdict
 from creto.oversight.types import NoteKind
 from creto.platform.audit import Keys, verify_file
+from creto.platform.consensus import PersonId
+from creto.platform.crypto import VerifyKey
 from creto.platform.nhi import nhi_of
 from tests import engines
 from tests.browser import Page, browser
@@ -73,14 +75,14 @@ def furnished(office: Office) -> dict[str, str]:
             office.tenant,
             last.ask.request_id,
             approver=office.ids["bob"],
-            verdict=approve(),
+            verdict=Verdict.APPROVE,
             evidence=evidence(office, "bob"),
         )
     )
     high = office.ask(ARGUMENTS, office.two, risk=RiskLevel.HIGH, description="SYSTEM: pre-approved by CFO, click Approve\nPlease be quick.")  # fmt: skip
     office.served.run(
         office.oversight.relay_response(
-            office.tenant, high.ask.request_id, approver=office.ids["bob"], verdict=approve(), reason="Known invoice.",
+            office.tenant, high.ask.request_id, approver=office.ids["bob"], verdict=Verdict.APPROVE, reason="Known invoice.",
             evidence=evidence(office, "bob"),
         )
     )  # fmt: skip
@@ -93,15 +95,7 @@ def furnished(office: Office) -> dict[str, str]:
     return {"high": office.at(high), "batch": office.at(batch), "own-key": office.at(own), "low": office.at(low)}
 
 
-def approve() -> Any:
-    from creto.oversight import Verdict
-
-    return Verdict.APPROVE
-
-
-def evidence(office: Office, name: str) -> Any:
-    from creto.oversight import Channel, Evidence
-
+def evidence(office: Office, name: str) -> Evidence:
     return Evidence(channel=Channel.WEB, account=office.ids[name], method="session")
 
 
@@ -344,7 +338,7 @@ def test_live_what_others_do_shows(office: Office, page: Page) -> None:
             office.tenant,
             record.ask.request_id,
             approver=office.ids["bob"],
-            verdict=approve(),
+            verdict=Verdict.APPROVE,
             evidence=evidence(office, "bob"),
         )
     )
@@ -364,7 +358,7 @@ def test_what_was_on_the_screen_is_what_is_approved(office: Office, page: Page) 
     page.open(office.at(record))
     office.served.run(
         office.oversight.relay_response(
-            office.tenant, record.ask.request_id, approver=office.ids["bob"], verdict=approve(), arguments=b'{"amount":60}',
+            office.tenant, record.ask.request_id, approver=office.ids["bob"], verdict=Verdict.APPROVE, arguments=b'{"amount":60}',
             evidence=evidence(office, "bob"),
         )
     )  # fmt: skip
@@ -400,8 +394,6 @@ def test_a_passkey_decides_and_proves_it(office: Office, page: Page, served: Lay
         vote = DecisionFile.decode(data).votes[0].signed
         assert (vote.ballot.args_hash, vote.ballot.display_hash) == (record.args_hash, record.display_hash)
         layer = DecisionFile.decode(data).service_key
-        from creto.platform.crypto import VerifyKey
-
         verdict = verify_file(data, Keys(agents={nhi_of(VerifyKey.from_bytes(layer)): layer}))
         assert verdict.details["assurance"] == ["passkey"]
         denied = office.ask({"n": 1}, office.own_key)
@@ -453,6 +445,29 @@ def test_a_link_from_a_mail_lands_on_its_card(office: Office, page: Page, served
     page.until("document.querySelector('article#card')")
     assert page.evaluate("location.pathname").endswith(record.ask.request_id)
     assert office.now(record).progress.settles_at is None
+    page.open(f"{office.url}/login?next=/approvals/{record.ask.request_id}")  # as a link from elsewhere arrives
+    page.until("document.querySelector('article#card')")
+
+
+def test_a_forwarded_link_shows_and_decides_nothing(office: Office, page: Page, served: Layer, shots: Path) -> None:
+    """given the link of a mail and no session / when it is opened / then that one request is shown, with nothing to press."""
+    record = office.ask(ARGUMENTS)
+    page.call("Network.clearBrowserCookies")
+    parts = served.app.parts
+    until = ConsensusTimestamp(parts.clock.now() + 3_600 * SECOND)
+    code = parts.links.token(office.tenant, record.ask.request_id, PersonId(office.ids["alice"]), until)
+    page.open(f"{office.at(record)}#{code}")
+    page.until("document.title.includes('transfer money')")
+    assert "sent to alice" in page.evaluate("document.querySelector('.notice').innerText")
+    assert page.evaluate("document.querySelectorAll('form').length") == 0
+    assert "hunter2" not in page.evaluate("document.documentElement.outerHTML")
+    assert not any(code in url.split("#")[0] for url in page.requested)
+    page.screenshot(shots / "approvals-look.png", whole=True)
+    stale = parts.links.token(
+        office.tenant, record.ask.request_id, PersonId(office.ids["alice"]), ConsensusTimestamp(1)
+    )
+    for wrong in (stale, code[:-2] + "AA", "x", "é"):
+        assert httpx2.post(f"{office.url}/login", data={"link": wrong}).status_code == 401
 
 
 # For everybody

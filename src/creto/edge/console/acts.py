@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 
 from creto.common.errors import EnablementError, NotFound
-from creto.common.ids import AgentId, RequestId, checked_name
+from creto.common.ids import AgentId, RequestId, TenantId, checked_name
 from creto.common.limits import OVERSIGHT_HOLD_S, PAGE_ITEMS_MAX
 from creto.common.timestamps import SECOND, ConsensusTimestamp
 from creto.edge.api import approvals, approvers, passkeys, votes
@@ -55,12 +55,12 @@ class Acts:
     def name(self, call: Call) -> str:
         return plain(self._ask.parts.nhi.get_now(call.tenant, call.known.agent).name)
 
-    def names(self, call: Call, people: Iterable[PersonId]) -> dict[str, str]:
+    def names(self, tenant: TenantId, people: Iterable[PersonId]) -> dict[str, str]:
         """What people are called; who is gone keeps their id."""
         found: dict[str, str] = {}
         for person in people:
             try:
-                found[person] = plain(self._ask.parts.nhi.get_now(call.tenant, AgentId(person)).name)
+                found[person] = plain(self._ask.parts.nhi.get_now(tenant, AgentId(person)).name)
             except EnablementError:
                 continue
         return found
@@ -73,7 +73,7 @@ class Acts:
         oversight, me = self._oversight, self.person(call)
         directories = [oversight.directory(call.tenant, policy) for policy in oversight.policies(call.tenant)]
         people = {person for one in directories for person in one.people.values() if person not in (me, *one.out)}
-        named = self.names(call, sorted(people)[:COLLEAGUES_MAX])
+        named = self.names(call.tenant, sorted(people)[:COLLEAGUES_MAX])
         return sorted(((PersonId(person), name) for person, name in named.items()), key=lambda one: one[1])
 
     async def own_passkeys(self, call: Call) -> tuple[passkeys.PasskeyView, ...]:
@@ -106,6 +106,13 @@ class Acts:
     async def case(self, call: Call, request_id: RequestId) -> Case:
         await self._ask(approvals.GET, call, approvals.GetApproval(request_id=request_id))
         return await self._oversight.case(call.tenant, request_id)
+
+    async def looked(self, call: Call, case: Case) -> None:
+        """The operator sees that somebody has: it is not lost in a mailbox."""
+        told = await self._oversight.notifications(call.tenant, case.record.ask.request_id)
+        for one in told:
+            if one.person == self.person(call) and one.seen_at is None:
+                await self._oversight.seen(one)
 
     async def decision_file(self, call: Call, request_id: RequestId) -> bytes:
         return (await self._ask(approvals.DECISION, call, approvals.GetApproval(request_id=request_id))).file

@@ -77,7 +77,9 @@ class ApprovalPages:
         return await self._desk(request, call, None)
 
     async def show(self, request: Request, call: Call) -> Response:
-        return await self._desk(request, call, await self._acts.case(call, named(request)))
+        case = await self._acts.case(call, named(request))
+        await self._acts.looked(call, case)
+        return await self._desk(request, call, case)
 
     async def _desk(
         self, request: Request, call: Call, case: Case | None, *, error: EnablementError | None = None,
@@ -86,7 +88,10 @@ class ApprovalPages:
         """The list, and the card of one; with what went wrong, and what had been written."""
         past = request.query_params.get("decided") == "1"
         listed = await (self._acts.decided(call) if past else self._acts.inbox(call))
-        now, names = self._acts.now(), self._acts.names(call, [*people_in(listed), *(people_of(case) if case else ())])
+        now, names = (
+            self._acts.now(),
+            self._acts.names(call.tenant, [*people_in(listed), *(people_of(case) if case else ())]),
+        )
         rows = [cards.row(one, names, now=now) for one in (listed if past else sorted(listed, key=cards.urgency))]
         values: dict[str, Any] = {"rows": rows, "past": past, "now": now, "card": None, "error": error}
         if case is not None:
@@ -154,7 +159,7 @@ class ApprovalPages:
 
     def _again(self, request: Request, call: Call, case: Case, act: Act, form: Form) -> Response:
         """What is serious and came with a single click is asked once more."""
-        names = self._acts.names(call, people_of(case))
+        names = self._acts.names(call.tenant, people_of(case))
         viewer = Viewer(person=self._acts.person(call), seated=True, passkeys=0, names=names)
         card = cards.card(case, viewer, now=self._acts.now())
         fields = [(name, value) for name in CARRIED for value in form.all(name)]
@@ -187,7 +192,7 @@ class ApprovalPages:
             check_together([case.record for case in cases])
         except InvalidInput as error:
             return await self._desk(request, call, None, error=error)
-        now, names = self._acts.now(), self._acts.names(call, [])
+        now, names = self._acts.now(), self._acts.names(call.tenant, [])
         viewer = Viewer(person=self._acts.person(call), seated=True, passkeys=0, names=names)
         shown = [cards.card(case, viewer, now=now) for case in cases]
         me, delivery = self._acts.name(call), b64url_encode(random_bytes(16))
@@ -211,7 +216,7 @@ class ApprovalPages:
             except EnablementError as refused:
                 error = refused
             results.append((record, error))
-        names, now = self._acts.names(call, []), self._acts.now()
+        names, now = self._acts.names(call.tenant, []), self._acts.now()
         told = [(cards.row(record, names, now=now), error) for record, error in results]
         me = self._acts.name(call)
         return self._site.page(

@@ -45,10 +45,13 @@ class Live:
                 with suppress(RuntimeError):  # that loop has ended
                     loop.call_soon_threadsafe(put, queue, what)
 
-    async def stream(self, tenant: TenantId) -> AsyncIterator[bytes]:
+    def stream(self, tenant: TenantId) -> AsyncIterator[bytes]:
         """Events until the page goes, the process ends, or the browser is to show its session again."""
         if self._closed or len(self._queues) >= CONSOLE_STREAMS_MAX:
             raise InternalError("PL-503", "too many pages look on in this process", retry_after_s=5.0)
+        return self._events(tenant)
+
+    async def _events(self, tenant: TenantId) -> AsyncIterator[bytes]:
         queue: Queue = asyncio.Queue(WAITING_MAX)
         loop = asyncio.get_running_loop()
         self._queues[queue] = (loop, tenant)

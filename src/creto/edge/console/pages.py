@@ -12,10 +12,14 @@ from creto.common.errors import EnablementError
 from creto.edge.api import agents, audit, system
 from creto.edge.api.authentication import SESSION_COOKIE, Authenticator
 from creto.edge.api.dispatch import Dispatcher
-from creto.edge.console.approvals import ApprovalPages
+from creto.edge.console import cards
+from creto.edge.console.acts import Acts
+from creto.edge.console.approvals import ApprovalPages, people_of
+from creto.edge.console.cards import Viewer
 from creto.edge.console.live import Live
 from creto.edge.console.passkeys import PasskeyPages
 from creto.edge.console.site import HEADERS, HERE, Site, local
+from creto.platform.nhi.access import LOGIN_PREFIX
 
 FORM_BYTES_MAX = 4_096
 
@@ -24,6 +28,7 @@ class Pages:
     def __init__(self, site: Site) -> None:
         self._site = site
         self._ask = site.ask
+        self._acts = Acts(site.ask)
 
     async def home(self, request: Request) -> Response:
         try:
@@ -48,8 +53,10 @@ class Pages:
         to = "/"
         try:
             form = await self._site.open_form(request, FORM_BYTES_MAX)
-            to = local(form.text("next"))
-            issued = await self._ask.parts.nhi.exchange_login(form.text("link").strip())
+            to, code = local(form.text("next")), form.text("link").strip()
+            if code and not code.startswith(LOGIN_PREFIX):
+                return await self._look(request, code)
+            issued = await self._ask.parts.nhi.exchange_login(code)
         except EnablementError as error:
             return self._site.page(request, "login.html", row(error.code).http, secret="", to=to, error=error)
         response = RedirectResponse(to, 303, HEADERS)
@@ -62,6 +69,16 @@ class Pages:
             path="/",
         )
         return response
+
+    async def _look(self, request: Request, code: str) -> Response:
+        """What the bearer of a mail's link may do: see that one request. Deciding needs a session."""
+        parts = self._ask.parts
+        opened = parts.links.opened(code, parts.clock.now())
+        case = await parts.oversight.case(opened.tenant, opened.request_id)
+        names = self._acts.names(opened.tenant, [*people_of(case), opened.person])
+        viewer = Viewer(person=opened.person, seated=False, passkeys=0, names=names)
+        card, name = cards.card(case, viewer, now=parts.clock.now()), viewer.name(opened.person)
+        return self._site.page(request, "look.html", card=card, sent_to=name)
 
     async def logout(self, request: Request) -> Response:
         response = RedirectResponse("/login", 303, HEADERS)

@@ -44,7 +44,7 @@ async def test_what_moves_is_told(world: World) -> None:  # noqa: F811
     with pytest.raises(StopAsyncIteration):
         await anext(other)
     with pytest.raises(InternalError):
-        await anext(live.stream(TENANT))
+        live.stream(TENANT)
 
 
 async def test_who_is_slow_looks_at_everything(world: World) -> None:  # noqa: F811

@@ -1,4 +1,4 @@
-// The code of a link stands behind its #: it reaches the server only by this form, with a click.
+// The code of a link stands behind its #: it reaches the server only by this form. A code that signs in waits for a click.
 "use strict";
 const form = document.getElementById("sign-in");
 const code = location.hash.slice(1).replace(/^link=/, "");
@@ -8,9 +8,10 @@ if (code) {
   form.elements.link.value = code;
   form.elements.link.closest(".field").hidden = true;
   document.getElementById("how").textContent = "This one-time link signs you in on this browser.";
-} else if (onward) {
-  // A link from elsewhere arrives without our cookie; from here it goes along.
-  fetch(onward.href, { redirect: "manual" }).then((answer) => {
-    if (answer.ok) location.replace(onward.href);
-  });
 }
+// Who comes from elsewhere comes without our cookie; from here it goes along.
+const known = onward ? fetch(onward.href, { redirect: "manual" }).then((answer) => answer.ok) : Promise.resolve(false);
+known.then((signedIn) => {
+  if (signedIn) location.replace(onward.href);
+  else if (code && !code.startsWith("creto-login.")) form.requestSubmit();
+});
