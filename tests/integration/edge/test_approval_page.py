@@ -246,7 +246,7 @@ def test_without_scripts_everything_is_a_form(office: Office, page: Page) -> Non
     page.evaluate("document.querySelector('#approve').click()")
     page.until("document.querySelector('.votes .approve')")
     page.evaluate("document.querySelector('#undo').click()")
-    page.until("document.querySelector('#approve')")
+    page.until("document.querySelector('#approve') && !document.querySelector('#undo')")
     page.evaluate(
         "document.querySelector('#arguments').value = document.querySelector('#arguments').value.replace('50', '40')"
     )
@@ -430,6 +430,7 @@ def test_get_decides_nothing_and_a_foreign_form_neither(office: Office) -> None:
     with httpx2.Client(base_url=office.url, cookies={"creto_session": office.session("bob")}) as other:
         assert other.post(f"{at}/approve", data=form).status_code == 403
     assert httpx2.post(f"{office.url}{at}/approve", data=form).headers["location"] == "/login"
+    assert httpx2.get(f"{office.url}/approvals/live").status_code == 204
 
 
 def test_a_link_from_a_mail_lands_on_its_card(office: Office, page: Page, served: Layer) -> None:

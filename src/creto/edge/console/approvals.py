@@ -52,7 +52,7 @@ class ApprovalPages:
     def routes(self) -> list[BaseRoute]:
         return [
             Route("/approvals", self._signed_in(self.inbox)),
-            Route("/approvals/live", self._signed_in(self.live)),
+            Route("/approvals/live", self.live),
             Route("/approvals/together", self._signed_in(self.together)),
             Route("/approvals/together", self._signed_in(self.decide_together), methods=["POST"]),
             Route("/approvals/{request_id}", self._signed_in(self.show)),
@@ -115,10 +115,17 @@ class ApprovalPages:
         me = self._acts.name(call)
         return self._site.page(request, "approvals.html", code_row(error.code).http if error else 200, me=me, **values)
 
-    async def live(self, request: Request, call: Call) -> Response:
-        await self._acts.inbox(call)  # who may not see the list hears of no change either
-        headers = HEADERS | {"X-Accel-Buffering": "no"}
-        return StreamingResponse(self._live.stream(call.tenant), 200, headers, "text/event-stream")
+    async def live(self, request: Request) -> Response:
+        """204 tells a browser to stop asking: nobody is signed in, or who may not see the list, who hears of no change either."""
+        try:
+            call = self._site.call(request)
+            if call is None:
+                return Response(None, 204, HEADERS)
+            await self._acts.inbox(call)
+            headers = HEADERS | {"X-Accel-Buffering": "no"}
+            return StreamingResponse(self._live.stream(call.tenant), 200, headers, "text/event-stream")
+        except EnablementError as error:
+            return Response(None, 503 if error.retryable else 204, HEADERS)
 
     async def decision(self, request: Request, call: Call) -> Response:
         request_id = named(request)
