@@ -60,7 +60,7 @@ class Approvals:
     ) -> ApprovalCheckResult:
         """From memory: whether the policies ask for a human."""
         name, resource = policy_names(action.action_type, sandbox_id)
-        decision = self._oversight.authz.check(action.agent_nhi, name, resource, tenant=tenant)
+        decision = self._oversight.policy_says(tenant, action.agent_nhi, name, resource)
         match decision:
             case Allow():
                 return NotRequired()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -45,7 +45,7 @@ from creto.platform.audit.events import StateTransition
 from creto.platform.consensus import PersonId
 from creto.platform.crypto import SigningKey, VerifyKey
 from creto.platform.nhi import Nhi, nhi_of
-from creto.security.authz import Authz
+from creto.security.authz import Authz, Decision, Granted
 from creto.store.entries import entry
 from creto.store.types import Isolation, Outcome, Store, Tx
 
@@ -93,6 +93,13 @@ class Core:
     def service_key(self) -> VerifyKey:
         """With which decision files and relayed votes are verified."""
         return self._signer.public
+
+    def policy_says(self, tenant: TenantId, agent: AgentId, action: str, resource: str, context: dict[str, Any] | None = None) -> Decision:  # fmt: skip
+        """A question alone: quota that was held for the answer is free again."""
+        decision = self.authz.check(agent, action, resource, context, tenant=tenant)
+        if isinstance(decision, Granted):
+            self.authz.release(decision.reservation)
+        return decision
 
     async def write(self, fn: Callable[[Tx], T]) -> T:
         """Every change locks the row it depends on before it looks at anything else, so committed reads are enough."""

@@ -61,7 +61,7 @@ from creto.platform.audit.events import Escalated
 from creto.platform.consensus import PersonId
 from creto.platform.crypto import random_bytes
 from creto.platform.nhi import IdentityState
-from creto.security.authz import Deny
+from creto.security.authz import Decision, Deny
 from creto.store.types import Outcome, Tx
 
 CheckArguments = Callable[[str, bytes], None]  # action, arguments: raises InvalidInput for what its schema refuses
@@ -193,7 +193,7 @@ class Voting(Requests):
         edited = hashed(edits.edited(record.ask, arguments), record.progress)
         if ballot.verdict is not Verdict.APPROVE:
             raise refusal("verdict", str(ballot.verdict), "approve: an edit is an approval of something else")
-        await self._revalidate(edited.ask)
+        self._revalidate(record.ask, edited.ask)
         return edited
 
     async def _refused(self, record: Record, approver: Approver, signed: SignedBallot, error: EnablementError) -> None:
@@ -339,14 +339,16 @@ class Voting(Requests):
             self.tell(tx, after, self._reachable(after, directory, now), NotificationKind.WARNED, now)
         return after
 
-    async def _revalidate(self, ask: Ask) -> None:
-        """Edited arguments pass the schema check that was handed in, and the policies must not deny them."""
+    def _revalidate(self, asked: Ask, edited: Ask) -> None:
+        """Edited arguments pass the schema check that was handed in. No policy may forbid them, nor cease to permit the act because of them."""
         if self._check_arguments is not None:
-            self._check_arguments(ask.action, ask.arguments)
-        decision = self.authz.check(
-            ask.agent, ask.action, ask.resource, edits.as_context(ask.arguments) or None, tenant=ask.tenant
-        )
-        if isinstance(decision, Deny):
+            self._check_arguments(edited.action, edited.arguments)
+        decision = self._decision(edited)
+        if isinstance(decision, Deny) and (decision.policies or not isinstance(self._decision(asked), Deny)):
             raise Unauthorized(
                 "OV-403", f"POLICY: the edited act is not permitted: {decision.reason}", field="arguments"
             )
+
+    def _decision(self, ask: Ask) -> Decision:
+        context = edits.as_context(ask.arguments) or None
+        return self.policy_says(ask.tenant, ask.agent, ask.action, ask.resource, context)

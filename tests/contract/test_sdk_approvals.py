@@ -1,0 +1,335 @@
+"""Asking humans from a program: the same in this process and over HTTP, synchronous and awaited, and over the death of who waits."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from creto.common.errors import ApprovalDenied, InvalidInput, OversightRequired, Timeout, Unauthorized
+from creto.common.timestamps import HOUR
+from creto.contracts import Approved
+from creto.edge.api.approval_views import ApprovalView
+from creto.edge.api.approvers import TierTerms
+from creto.oversight import RequestState, Verdict
+from creto.platform.nhi import DelegationChain, PrincipalKind
+from creto.sdk import AgentKey, AsyncCreto, AsyncHumanLayer, Creto, HumanLayer, approval, require_approval
+from tests.layers import Layer, layer
+
+KEPT = '@id("ask") @oversight("%s") forbid (principal is Agent, action == Action::"objects:write", resource == Object::"kept");'
+WAIT_S = 30
+
+
+class Office:
+    """An operator who approves, and a bot that acts for Ada."""
+
+    def __init__(self, operator: Creto, bot: Creto, policy: str, key: AgentKey, chain: DelegationChain) -> None:
+        self.operator, self.bot, self.policy, self.key, self.chain = operator, bot, policy, key, chain
+
+    def open(self) -> list[ApprovalView]:
+        return [one for one in self.operator.approvals.list(limit=1_000).items if one.agent == self.key.nhi]
+
+    def decide(self, verdict: Verdict = Verdict.APPROVE, **terms: Any) -> str:
+        """As soon as the bot has asked."""
+        for _ in range(WAIT_S * 100):
+            found = self.open()
+            if found:
+                one = found[0]
+                self.operator.approvals.decide(request_id=one.request_id, verdict=verdict, round=one.round, **terms)
+                return one.request_id
+            threading.Event().wait(0.01)
+        raise AssertionError("nobody asked")
+
+
+@contextmanager
+def working(work: Callable[[], Any]) -> Iterator[list[Any]]:
+    """Runs beside the block; what it gives, or raises, is in the list at the end."""
+    found: list[Any] = []
+
+    def run() -> None:
+        try:
+            found.append(work())
+        except Exception as error:  # noqa: BLE001 - the test looks at it
+            found.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    yield found
+    thread.join(WAIT_S)
+    assert not thread.is_alive()
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Layer]:
+    with layer(tmp_path_factory.mktemp("layer")) as found:
+        yield found
+
+
+@pytest.fixture(params=["local", "remote"])
+def office(request: pytest.FixtureRequest, served: Layer, tmp_path: Path) -> Iterator[Office]:
+    world, policy = request.param, f"p-{abs(hash(request.node.name))}"
+    with (
+        Creto.local(tmp_path / "creto.db") if world == "local" else Creto.connect(served.rest, token=served.token)
+    ) as operator:
+        ada = operator.register("ada", kind=PrincipalKind.HUMAN)
+        bot = operator.register(f"bot-{world}")
+        now = operator.time.get_timestamp().timestamps[0]
+        chain = ada.delegate(bot.nhi, actions=("*",), not_before=now, not_after=type(now)(now + HOUR), tenant=operator.tenant)  # fmt: skip
+        tier = TierTerms(name="all", approvers=(operator.auth.whoami().agent,))
+        operator.approvals.put_policy(policy_id=policy, tiers=(tier,))
+        if world == "local":
+            yield Office(operator, operator.acting(chain), policy, bot, chain)
+        else:
+            with Creto.connect(served.rest, key=bot, chain=chain) as mine:
+                yield Office(operator, mine, policy, bot, chain)
+
+
+def test_a_call_that_needs_an_approval_waits_for_it_and_goes_through_once(office: Office) -> None:
+    """given a policy that asks / when the agent calls / then the gate has asked the humans, and their yes is good for this one call."""
+    office.operator.policies.assign_role(agent=office.key.nhi, role="operator")
+    office.operator.policies.upload(text=KEPT % office.policy, activate=True)
+    office.operator.objects.put(key="kept", content=b"x")
+    with pytest.raises(OversightRequired) as caught:
+        office.bot.objects.delete(key="kept")
+    (asked,) = office.open()
+    assert caught.value.details["request_id"] == asked.request_id
+    assert asked.action == "objects:write"
+    assert asked.resource == "object:kept"
+    patient = office.bot.awaiting_approval(timeout_s=WAIT_S)
+    with working(lambda: patient.objects.delete(key="kept")) as done:
+        assert office.decide() == asked.request_id
+    assert not isinstance(done[0], Exception), done
+    office.operator.objects.put(key="kept", content=b"y")
+    with pytest.raises(OversightRequired) as again:
+        office.bot.awaiting_approval(timeout_s=0.01).objects.delete(key="kept")
+    assert again.value.details["request_id"] != asked.request_id
+    facts = office.operator.approvals.get(request_id=str(again.value.details["request_id"])).shown.facts
+    assert "its approval was used" in facts[0]
+
+
+def test_what_no_human_can_be_asked_about_stays_refused_and_says_why(office: Office) -> None:
+    office.operator.policies.assign_role(agent=office.key.nhi, role="operator")
+    office.operator.policies.upload(text=KEPT % "nobody-stored-this", activate=True)
+    with pytest.raises(OversightRequired) as caught:
+        office.bot.objects.put(key="kept", content=b"x")
+    assert "request_id" not in caught.value.details
+    assert str(caught.value.details["not_asked"]).startswith("OV-400")
+
+
+def test_a_large_body_is_asked_about_by_its_digest(office: Office) -> None:
+    office.operator.policies.assign_role(agent=office.key.nhi, role="operator")
+    office.operator.policies.upload(text=KEPT % office.policy, activate=True)
+    with working(lambda: office.bot.awaiting_approval(WAIT_S).objects.put(key="kept", content=bytes(300_000))) as done:
+        request_id = office.decide()
+    assert done[0].size == 300_000
+    arguments = office.operator.approvals.get(request_id=request_id).arguments
+    assert arguments is not None
+    assert '"size_bytes":300000' in arguments
+
+
+def test_a_function_runs_once_a_human_agrees(office: Office) -> None:
+    sent: list[tuple[str, int]] = []
+
+    @require_approval(office.bot, office.policy, timeout_s=WAIT_S)
+    def refund(customer: str, amount: int = 5) -> str:
+        """Give money back."""
+        sent.append((customer, amount))
+        return "done"
+
+    with working(lambda: refund("ann")) as done:
+        request_id = office.decide()
+    assert (done, sent) == (["done"], [("ann", 5)])
+    shown = office.operator.approvals.get(request_id=request_id).shown
+    assert [str(line) for line in shown.arguments] == ["amount = 5", 'customer = "ann"']
+    assert shown.says == ("Give money back.",)
+
+
+def test_a_human_changes_the_arguments_and_those_are_used(office: Office) -> None:
+    @require_approval(office.bot, office.policy, timeout_s=WAIT_S)
+    def refund(customer: str, *notes: str, amount: int) -> tuple[str, tuple[str, ...], int]:
+        return customer, notes, amount
+
+    with working(lambda: refund("ann", "late", amount=500)) as done:
+        office.decide(arguments='{"amount":40,"customer":"ann","notes":["late"]}')
+    assert done == [("ann", ("late",), 40)]
+
+
+def test_a_denial_is_raised_and_said(office: Office) -> None:
+    @require_approval(office.bot, office.policy, timeout_s=WAIT_S)
+    def wipe(table: str) -> None:
+        raise AssertionError("it ran")
+
+    with working(lambda: wipe("users")) as done:
+        office.decide(Verdict.DENY, reason="not on a Friday")
+    assert isinstance(done[0], ApprovalDenied)
+    assert done[0].reason == "not on a Friday"
+    with pytest.raises(ApprovalDenied):
+        wipe("users")  # the answer stands
+
+
+def test_a_block_and_its_caller_s_own_time(office: Office) -> None:
+    """given a caller that gives up / when a human agrees later / then whoever asks again has the decision at once, once."""
+    terms: dict[str, Any] = {"action": "code.deploy", "resource": "service:web", "arguments": {"sha": "9f2c"}}
+    with pytest.raises(Timeout, match="OV-504"), approval(office.bot, office.policy, timeout_s=0.05, **terms):
+        raise AssertionError("it ran")
+    (asked,) = office.open()
+    assert asked.state is RequestState.PENDING
+    office.decide()
+    with approval(office.bot, office.policy, timeout_s=WAIT_S, **terms) as go:
+        assert (go.request_id, go.arguments, go.changed) == (asked.request_id, {"sha": "9f2c"}, False)
+    with pytest.raises(Timeout, match="OV-504"):
+        office.bot.approvals.granted(policy_id=office.policy, timeout_s=0.05, **terms)
+    assert office.open()[0].request_id != asked.request_id
+
+
+def test_arguments_that_json_cannot_say_are_refused(office: Office) -> None:
+    with pytest.raises(InvalidInput, match="OV-400"):
+        office.bot.approvals.granted(policy_id=office.policy, action="a", resource="b", arguments={"x": object()})
+
+
+def test_nobody_fetches_anothers_token(office: Office) -> None:
+    with pytest.raises(Timeout):
+        office.bot.approvals.await_approval(policy_id=office.policy, action="a", resource="b", timeout_s=0.01)
+    request_id = office.decide()
+    theirs = office.operator.approvals.wait(request_id=request_id).result
+    mine = office.bot.approvals.wait(request_id=request_id).result
+    assert isinstance(theirs, Approved)
+    assert isinstance(mine, Approved)
+    assert theirs.override_token is None
+    assert mine.override_token is not None
+    with pytest.raises(Unauthorized, match="OV-403"):
+        office.operator.approvals.use(request_id=request_id, override_token=mine.override_token)
+    assert office.bot.approvals.use(request_id=request_id, override_token=mine.override_token).arguments == "{}"
+    with pytest.raises(Unauthorized, match="PL-704"):
+        office.bot.approvals.use(request_id=request_id, override_token=mine.override_token)
+
+
+def test_an_agent_names_neither_its_approvers_nor_somebody_else(office: Office) -> None:
+    from creto.contracts import OversightRequirement
+
+    chosen = OversightRequirement(approvers=(office.key.nhi,), reason="me")
+    with pytest.raises(InvalidInput, match="OV-400"):
+        office.bot.approvals.create(policy_id="unknown", action="a", resource="b", requirement=chosen)
+    other = office.operator.register("other")
+    with pytest.raises(Unauthorized, match="PL-403"):
+        office.bot.approvals.create(policy_id=office.policy, action="a", resource="b", agent=other.nhi)
+
+
+def test_the_call_shapes_of_humanlayer(office: Office) -> None:
+    hl = HumanLayer(office.bot, office.policy, timeout_s=WAIT_S)
+
+    @hl.require_approval()
+    def multiply(x: int, y: int) -> int:
+        return x * y
+
+    with working(lambda: multiply(6, 7)) as done:
+        office.decide()
+    assert done == [42]
+    with working(lambda: multiply(1, y=1)) as done:
+        office.decide(Verdict.DENY, reason="too easy")
+    assert done == ["User denied multiply with message: too easy"]
+    with working(lambda: hl.human_as_tool()("Which month?")) as done:
+        office.decide(reason="May")
+    assert done == ["May"]
+    with working(lambda: hl.human_as_tool(contact_channel=office.policy)("Which year?")) as done:
+        office.decide(Verdict.DENY)
+    assert done == ["no"]
+
+
+# Awaited
+
+
+@pytest.fixture
+async def awaited(tmp_path: Path) -> AsyncIterator[tuple[AsyncCreto, AsyncCreto]]:
+    async with AsyncCreto.local(tmp_path / "creto.db") as operator:
+        ada = await operator.register("ada", kind=PrincipalKind.HUMAN)
+        bot = await operator.register("bot")
+        now = (await operator.time.get_timestamp()).timestamps[0]
+        chain = ada.delegate(bot.nhi, actions=("*",), not_before=now, not_after=type(now)(now + HOUR), tenant=operator.tenant)  # fmt: skip
+        tier = TierTerms(name="all", approvers=((await operator.auth.whoami()).agent,))
+        await operator.approvals.put_policy(policy_id="p", tiers=(tier,))
+        yield operator, operator.acting(chain)
+
+
+async def decided(operator: AsyncCreto, verdict: Verdict = Verdict.APPROVE, **terms: Any) -> None:
+    for _ in range(WAIT_S * 100):
+        found = (await operator.approvals.list()).items
+        if found:
+            await operator.approvals.decide(
+                request_id=found[0].request_id, verdict=verdict, round=found[0].round, **terms
+            )
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("nobody asked")
+
+
+async def test_the_same_awaited(awaited: tuple[AsyncCreto, AsyncCreto]) -> None:
+    operator, bot = awaited
+
+    @require_approval(bot, "p", timeout_s=WAIT_S)
+    async def refund(amount: int) -> int:
+        return amount
+
+    hl = AsyncHumanLayer(bot, "p", timeout_s=WAIT_S)
+    works: list[tuple[Any, Any, Any]] = [
+        (lambda: refund(5), {}, 5),
+        (lambda: refund(500), {"arguments": '{"amount":40}'}, 40),
+        (
+            lambda: hl.require_approval()(refund.__wrapped__)(1),
+            {"verdict": Verdict.DENY},
+            "User denied refund with message: ",
+        ),  # type: ignore[attr-defined]
+        (lambda: hl.human_as_tool()("Which month?"), {"reason": "May"}, "May"),
+    ]
+    for work, terms, expected in works:
+        done, _ = await asyncio.gather(work(), decided(operator, **terms))
+        assert done == expected
+    with pytest.raises(Timeout):
+        async with approval(bot, "p", action="a", resource="b", timeout_s=0.01):
+            raise AssertionError("it ran")
+    with pytest.raises(TypeError), approval(bot, "p", action="a", resource="b"):
+        pass
+
+
+# The death of who waits
+
+WAITER = """
+import sys
+from creto.sdk import AgentKey, Creto
+from creto.platform.nhi import DelegationChain
+
+url, key, chain = sys.argv[1:]
+with Creto.connect(url, key=AgentKey.load(key), chain=DelegationChain.from_bytes(open(chain, "rb").read())) as creto:
+    print("waiting", flush=True)
+    go = creto.approvals.granted(policy_id="p-dying", action="code.deploy", resource="service:web", arguments={"sha": "9f2c"})
+    print("ran", go.request_id, flush=True)
+"""
+
+
+def test_a_process_that_died_while_waiting_has_the_decision_when_it_asks_again(served: Layer, tmp_path: Path) -> None:
+    with Creto.connect(served.rest, token=served.token) as operator:
+        ada, bot = operator.register("ada", kind=PrincipalKind.HUMAN), operator.register("dying")
+        now = operator.time.get_timestamp().timestamps[0]
+        chain = ada.delegate(bot.nhi, actions=("*",), not_before=now, not_after=type(now)(now + HOUR), tenant=operator.tenant)  # fmt: skip
+        tier = TierTerms(name="all", approvers=(operator.auth.whoami().agent,))
+        operator.approvals.put_policy(policy_id="p-dying", tiers=(tier,))
+        office = Office(operator, operator, "p-dying", bot, chain)
+        bot.save(tmp_path / "bot.key")
+        (tmp_path / "chain").write_bytes(chain.to_bytes())
+        command = [sys.executable, "-c", WAITER, served.rest, str(tmp_path / "bot.key"), str(tmp_path / "chain")]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as first:
+            assert first.stdout is not None
+            assert first.stdout.readline() == "waiting\n"
+            while not office.open():
+                assert first.poll() is None
+            first.kill()
+        request_id = office.decide()
+        again = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+        assert again.stdout.split() == ["waiting", "ran", request_id]
