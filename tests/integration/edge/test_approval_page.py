@@ -172,6 +172,8 @@ def test_a_click_can_be_undone_and_then_takes_effect(office: Office, page: Page)
     page.until("document.querySelector('.outcome-line')")
     assert page.evaluate("document.querySelector('.outcome-line').innerText").startswith("Approved by alice.")
     assert office.state(record) is RequestState.APPROVED
+    page.click("#revoke")
+    page.until("document.querySelector('.outcome-line').innerText.includes('taken back by alice')")
 
 
 def test_the_keyboard_alone(office: Office, page: Page) -> None:
@@ -366,6 +368,85 @@ def test_what_was_on_the_screen_is_what_is_approved(office: Office, page: Page) 
     page.until("document.querySelector('.bad[role=alert]')")
     assert "edited" in page.evaluate("document.querySelector('.bad[role=alert]').innerText")
     assert len(office.served.run(office.oversight.case(office.tenant, record.ask.request_id)).votes) == 1
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        "approve",
+        "approve-for",
+        "edit",
+        "deny",
+        "items",
+        "undo",
+        "ask",
+        "comment",
+        "claim",
+        "extend",
+        "snooze",
+        "delegate",
+        "revoke",
+        "none",
+        "%00",
+        "approve/ballot",
+        "none/ballot",
+    ],
+)
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {
+            "minutes": "x",
+            "uses": "-1",
+            "hours": "1e9",
+            "to": "nobody",
+            "arguments": "{",
+            "text": "x" * 5_000,
+            "reason": "x" * 5_000,
+        },
+        {
+            "minutes": "1",
+            "uses": "1",
+            "hours": "1",
+            "to": "agent:nhi:ed25519:x",
+            "arguments": '{"a":1,"a":2}',
+            "delivery": "\x00\ud7ff\n",
+        },
+        {"credential": "AQ", "authenticator": "AQ", "client": "e30", "signature": "AQ", "arguments": "[]"},
+        {"credential": "====", "client": "é"},
+    ],
+)
+def test_forms_that_are_none(office: Office, act: str, fields: dict[str, str]) -> None:
+    """Anything that a form may hold is answered by a page that says what is wrong; nothing is decided."""
+    record = office.ask()
+    at = f"/approvals/{record.ask.request_id}"
+    with httpx2.Client(base_url=office.url, cookies={"creto_session": office.session("alice")}) as client:
+        form = {k: v for k, v in hidden(client.get(at).text).items() if k != "seen" or "credential" in fields} | fields
+        answer = client.post(f"{at}/{act}", data=form)
+        assert answer.status_code < 500, answer.text
+        assert client.post(f"/approvals/req-none/{act}", data=form).status_code in (303, 400, 403, 404)
+    assert office.now(record).progress.settles_at is None
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/approvals/req-none",
+        "/approvals/%00",
+        "/approvals/" + "x" * 3_000,
+        "/approvals/together",
+        "/approvals/together?id=x",
+        "/approvals/req-none/decision",
+        "/approvals?decided=x",
+        "/login?next=//evil.example&link=x",
+    ],
+)
+def test_addresses_that_are_none(office: Office, path: str) -> None:
+    with httpx2.Client(base_url=office.url, cookies={"creto_session": office.session("alice")}) as client:
+        answer = client.get(path)
+    assert answer.status_code < 500
+    assert "//evil.example" not in answer.text
 
 
 # Passkeys

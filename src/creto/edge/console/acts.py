@@ -38,6 +38,7 @@ class Acts:
             "extend": self._extend,
             "snooze": self._snooze,
             "delegate": self._delegate,
+            "revoke": self._revoke,
         }
 
     @property
@@ -176,6 +177,9 @@ class Acts:
     async def _snooze(self, call: Call, record: Record, form: Form) -> object:
         ask = votes.SnoozeApproval(request_id=record.ask.request_id, for_s=SNOOZE_S)
         return await self._ask(votes.SNOOZE, call, ask)
+
+    async def _revoke(self, call: Call, record: Record, form: Form) -> object:
+        return await self._ask(votes.REVOKE, call, votes.RevokeApproval(request_id=record.ask.request_id))
 
     async def _delegate(self, call: Call, record: Record, form: Form) -> object:
         ask = approvers.DelegateSeats(

@@ -5,7 +5,7 @@ GET  /approvals/live                     which request moved, as it happens
 GET  /approvals/together                 several requests of one policy, shown whole before they are decided; POST decides
 GET  /approvals/{request}                the card
 GET  /approvals/{request}/decision       the file that proves the decision
-POST /approvals/{request}/{act}          approve, approve-for, edit, deny, items; undo, ask, comment, claim, extend, snooze, delegate
+POST /approvals/{request}/{act}          approve, approve-for, edit, deny, items; undo, ask, comment, claim, extend, snooze, delegate, revoke
 POST /approvals/{request}/{act}/ballot   what a passkey is to sign
 
 INVARIANT: GET decides nothing. An act is a form of this session, about what was on its screen.

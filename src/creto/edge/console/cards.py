@@ -135,11 +135,13 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     why_not: str
     approve_by: Care
     deny_by: Care
+    own_key: bool  # no vote counts but by the human's own key
     passkey_missing: bool
     grant: GrantTerms | None
     may_edit: bool
     may_claim: bool
     may_extend: bool
+    may_revoke: bool
     reason_required: bool
     decided: bool
 
@@ -229,11 +231,13 @@ def card(case: Case, viewer: Viewer, *, now: ConsensusTimestamp) -> Card:
         why_not=why_not(ask, progress, viewer, mine),
         approve_by=approve_by,
         deny_by=deny_by,
+        own_key=own_key,
         passkey_missing=own_key and not viewer.passkeys,
         grant=ask.policy.grants if grants.offered(ask) else None,
         may_edit=not ask.items,
         may_claim=open_to_me and progress.claim is None and viewer.person not in progress.claimed,
         may_extend=open_to_me,
+        may_revoke=mine is not None and revocable(ask, progress),
         reason_required=ask.policy.reason_required,
         decided=not undecided,
     )
@@ -246,6 +250,11 @@ def care(ask: Ask, passkeys: int) -> tuple[Care, Care]:
     if ask.risk in SERIOUS:
         return (Care.PASSKEY if passkeys else Care.HOLD), Care.CLICK
     return Care.CLICK, Care.CLICK
+
+
+def revocable(ask: Ask, progress: Progress) -> bool:
+    """Whether the approval can still be taken back, as far as one sees: a token that is used says no when asked."""
+    return progress.state is RequestState.APPROVED and ask.policy.revocable and progress.permit.revoked_at is None
 
 
 def why_asked(ask: Ask, shown: Display) -> str:

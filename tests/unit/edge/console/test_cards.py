@@ -112,6 +112,15 @@ def test_a_decided_card_says_by_whom_and_offers_nothing() -> None:
     assert card(a_case({}, progress=taken), viewer(), now=LATER).outcome == "Approved by Bob, and taken back by Carol."
 
 
+def test_an_approval_is_taken_back_by_who_gave_it() -> None:
+    progress: dict[str, Any] = {"state": RequestState.APPROVED, "decided_at": LATER, "decided_by": person("alice")}
+    case = a_case({}, votes=(("alice", Verdict.APPROVE),), progress=progress)
+    assert card(case, viewer("alice"), now=LATER).may_revoke
+    assert not card(case, viewer("bob"), now=LATER).may_revoke
+    taken = replace(case, record=a_record({}, progress=progress | {"permit": Permit(revoked_at=LATER)}))
+    assert not card(taken, viewer("alice"), now=LATER).may_revoke
+
+
 def test_what_is_offered() -> None:
     terms = GrantTerms(ttl_s_max=3_600, uses_max=5)
     assert card(a_case({}, policy=replace(P1, grants=terms)), viewer(), now=LATER).grant == terms

@@ -80,13 +80,18 @@
     const free = () => { delete form.dataset.busy; };
     if (form.dataset.by === "passkey" && window.PublicKeyCredential) {
       tell("Waiting for your passkey.");
-      creto.signed(form).then((proof) => send(form, proof)).catch((error) => trouble(form, error.message)).then(free);
+      creto.signed(form).then((proof) => send(form, proof)).catch((error) => unsigned(form, error.message)).then(free);
     } else {
       const held = form.dataset.by === "hold" && form.dataset.held;
       delete form.dataset.held;
       send(form, held ? { confirmed: "yes" } : {}, event.submitter).then(free, free);
     }
   });
+  function unsigned(form, text) {
+    if (!form.hasAttribute("data-optional")) return trouble(form, text);
+    form.dataset.by = "click"; // the server asks once more
+    trouble(form, text + " Press again to go on without it.");
+  }
   function trouble(form, text) {
     let line = form.querySelector(".bad");
     if (!line) {
