@@ -40,6 +40,7 @@ from creto.platform.crypto import random_bytes
 from creto.platform.crypto.jose import b64url_encode
 
 FORM_BYTES_MAX = 4 * OVERSIGHT_ARGUMENTS_BYTES_MAX  # edited arguments, each byte as three in a form
+ROWS_MAX = 50  # of the list: the most urgent; the others come up as these are decided
 Answer = Callable[[Request, Call], Awaitable[Response]]
 
 
@@ -92,8 +93,10 @@ class ApprovalPages:
             self._acts.now(),
             self._acts.names(call.tenant, [*people_in(listed), *(people_of(case) if case else ())]),
         )
-        rows = [cards.row(one, names, now=now) for one in (listed if past else sorted(listed, key=cards.urgency))]
-        values: dict[str, Any] = {"rows": rows, "past": past, "now": now, "card": None, "error": error}
+        ordered = listed if past else sorted(listed, key=cards.urgency)
+        rows = [cards.row(one, names, now=now) for one in ordered[:ROWS_MAX]]
+        more = len(ordered) - len(rows)
+        values: dict[str, Any] = {"rows": rows, "more": more, "past": past, "now": now, "card": None, "error": error}
         if case is not None:
             keys = await self._acts.passkeys_here(call, request.url.hostname or "")
             viewer = Viewer(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
@@ -96,5 +97,6 @@ def console_routes(dispatcher: Dispatcher, authenticator: Authenticator, live: L
         Route("/logout", pages.logout, methods=["POST"]),
         *ApprovalPages(site, live).routes(),
         *PasskeyPages(site).routes(),
-        Mount("/static", StaticFiles(directory=HERE / "static")),
+        # Pages themselves are not compressed: they hold a secret beside what others wrote.
+        Mount("/static", GZipMiddleware(StaticFiles(directory=HERE / "static"))),
     ]
