@@ -40,7 +40,7 @@ from creto.oversight.ballots import (
     said_event,
     withdrawn,
 )
-from creto.oversight.core import checked_text
+from creto.oversight.core import DECIDED, checked_text, signal_of
 from creto.oversight.decisions import Ballot, CastVote, Evidence, SignedBallot, attest
 from creto.oversight.eligibility import Approver, Directory
 from creto.oversight.people import channel_assurance
@@ -274,6 +274,8 @@ class Voting(Requests):
         if verdict is None or settles_at is not None:
             settles_at = settles_at if verdict is not None else None
             progress = replace(record.progress, version=record.progress.version + 1, settles_at=settles_at)
+            if settles_at is not None:
+                tx.signal(DECIDED, signal_of(record.ask.tenant, record.ask.request_id))  # who waits knows until when
             return self.save(tx, record, progress, now=now)
         last = decisive(record.ask, cast, verdict).signed
         approver = self.approver(record.ask.tenant, last.ballot.approver)
@@ -313,6 +315,19 @@ class Voting(Requests):
             )  # fmt: skip
 
     # Time
+
+    async def advance(self, tenant: TenantId, request_id: RequestId) -> bool:
+        """Do what time demands of the request now; whether that was anything."""
+        record = await self.get(tenant, request_id)
+        directory = self.directory(tenant, record.ask.policy)
+
+        def step(tx: Tx) -> tuple[Record, Record]:
+            before = self.locked(tx, tenant, request_id)
+            return before, self.overdue(tx, before, directory, self.clock.now())
+
+        before, after = await self.write(step)
+        self.counted(before.progress, after)
+        return before is not after
 
     def overdue(self, tx: Tx, record: Record, directory: Directory, now: ConsensusTimestamp) -> Record:
         """What time has done to the request by now, whoever notices: the timer, a vote, who waits."""

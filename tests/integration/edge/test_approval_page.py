@@ -156,13 +156,14 @@ def test_the_headers_let_nothing_else_in(office: Office) -> None:
 # Deciding
 
 
-def test_a_click_can_be_undone_and_then_takes_effect(office: Office, page: Page) -> None:
+def test_a_click_can_be_undone_and_then_takes_effect(office: Office, page: Page, shots: Path) -> None:
     record = office.ask()
-    page.open(office.at(record))
+    page.open(office.at(record), width=768)
     page.until("window.htmx")
     page.click("#approve")
     page.until("document.querySelector('#undo')")
     assert page.evaluate("document.activeElement.id") == "undo"
+    page.screenshot(shots / "approvals-undo.png", whole=True)
     assert office.state(record) is RequestState.PENDING
     page.click("#undo")
     page.until("document.querySelector('#approve')")

@@ -187,6 +187,14 @@ async def test_a_held_vote_has_its_effect_when_the_time_to_undo_is_over(world: W
     verify_file(await world.oversight.decision_file(TENANT, record.ask.request_id), KEYS)
 
 
+async def test_who_waits_needs_no_timer(world: World) -> None:
+    record = await world.request()
+    await held(world, record, "alice")
+    world.clock.advance((HOLD_S + 1) * SECOND)
+    async with asyncio.timeout(5):
+        assert isinstance(await world.oversight.await_decision(TENANT, record.ask.request_id), Approved)
+
+
 async def test_within_it_the_vote_is_taken_back_and_nothing_happened(world: World) -> None:
     record = await world.request()
     await held(world, record, "alice")

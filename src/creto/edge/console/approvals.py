@@ -112,8 +112,6 @@ class ApprovalPages:
                 "delivery": b64url_encode(random_bytes(16)),
                 "colleagues": self._acts.colleagues(call) if shown.may_vote else (),
                 "names": names,
-                "before": neighbour(rows, shown.row.request_id, -1),
-                "after": neighbour(rows, shown.row.request_id, 1),
             }
         me = self._acts.name(call)
         return self._site.page(request, "approvals.html", code_row(error.code).http if error else 200, me=me, **values)
@@ -239,15 +237,6 @@ CARRIED = ("seen", "delivery", "reason", "arguments", "minutes", "uses", "item")
 
 def named(request: Request) -> RequestId:
     return RequestId(request.path_params["request_id"])
-
-
-def neighbour(rows: list[cards.Row], request_id: RequestId, step: int) -> str:
-    """The request beside this one in the list; empty at its end."""
-    ids = [one.request_id for one in rows]
-    if request_id not in ids:
-        return ids[0] if ids and step > 0 else ""
-    place = ids.index(request_id) + step
-    return ids[place] if 0 <= place < len(ids) else ""
 
 
 def check_together(records: list[Record]) -> None:

@@ -17,7 +17,7 @@ from enum import StrEnum
 
 import msgspec
 
-from creto.common.ids import AgentId, RequestId
+from creto.common.ids import RequestId
 from creto.common.timestamps import SECOND, ConsensusTimestamp
 from creto.contracts import RiskLevel
 from creto.oversight import Case, escalation, grants
@@ -32,7 +32,6 @@ from creto.oversight.types import (
     BatchItem,
     GrantTerms,
     Note,
-    NoteKind,
     Progress,
     RequestState,
     Verdict,
@@ -91,7 +90,6 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     effect: str
     gist: str  # the first arguments; the card has all
     risk: str
-    policy: str
     policy_key: str  # what may be decided together
     state: str
     open: bool
@@ -171,7 +169,6 @@ def row(record: Record, names: Mapping[str, str], *, now: ConsensusTimestamp) ->
         effect=shown.effect,
         gist=gist(shown),
         risk=shown.risk,
-        policy=shown.policy,
         policy_key=f"{ask.policy.policy_id}@{ask.policy.version}",
         state="Taking effect" if progress.settles_at is not None else STATES[progress.state],
         open=progress.state.open,
@@ -307,8 +304,3 @@ def why_not(ask: Ask, progress: Progress, viewer: Viewer, mine: CastVote | None)
     if mine is not None and not ask.policy.vote_change and progress.settles_at is None:
         return "You have voted, and the policy lets nobody change their vote."
     return ""
-
-
-def from_agent(note: Note, agent: AgentId) -> bool:
-    """Whether the agent wrote it: its words are fenced off."""
-    return note.kind is NoteKind.ANSWER or note.author == agent
