@@ -21,7 +21,20 @@ from creto.oversight.outcome import Outcomes
 from creto.oversight.store import Record
 from creto.store.types import Store
 
-Waiter = tuple[asyncio.AbstractEventLoop, asyncio.Event]
+
+class Waiter:
+    """One coroutine that waits."""
+
+    def __init__(self, *, brief: bool) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.event = asyncio.Event()
+        self.brief = brief  # it has only so much time, and comes back
+        self.sent_away = False
+
+    def wake(self) -> None:
+        """Called on any thread."""
+        with suppress(RuntimeError):  # that loop has ended
+            self.loop.call_soon_threadsafe(self.event.set)
 
 
 class Waiters:
@@ -36,10 +49,10 @@ class Waiters:
     def __len__(self) -> int:
         return self._count
 
-    def add(self, key: str) -> Waiter:
+    def add(self, key: str, *, brief: bool) -> Waiter:
         if self._count >= OVERSIGHT_WAITERS_MAX:
             raise InternalError("PL-503", "too many wait for decisions in this process", retry_after_s=1.0)
-        waiter = (asyncio.get_running_loop(), asyncio.Event())
+        waiter = Waiter(brief=brief)
         self._waiting.setdefault(key, set()).add(waiter)
         self._count += 1
         return waiter
@@ -54,17 +67,27 @@ class Waiters:
 
     def wake(self, key: str) -> None:
         """Called on a thread of the store."""
-        for loop, event in tuple(self._waiting.get(key, ())):
-            with suppress(RuntimeError):  # that loop has ended
-                loop.call_soon_threadsafe(event.set)
+        for waiter in tuple(self._waiting.get(key, ())):
+            waiter.wake()
 
     def wake_all(self) -> None:
         for key in tuple(self._waiting):
             self.wake(key)
 
+    def send_away(self) -> None:
+        for waiters in tuple(self._waiting.values()):
+            for waiter in tuple(waiters):
+                if waiter.brief:
+                    waiter.sent_away = True
+                    waiter.wake()
+
 
 class Waiting(Outcomes):
     _waiters: Waiters
+
+    def send_away(self) -> None:
+        """This process is about to end: who has only so much time is told now that nothing is decided, and asks another."""
+        self._waiters.send_away()
 
     async def await_decision(
         self, tenant: TenantId, request_id: RequestId, timeout_s: float | None = None
@@ -76,16 +99,17 @@ class Waiting(Outcomes):
     async def decided(self, tenant: TenantId, request_id: RequestId, timeout_s: float | None) -> Record:
         """The request, once it is decided or cancelled."""
         key = signal_of(tenant, request_id)
-        waiter = self._waiters.add(key)
-        event = waiter[1]
+        waiter = self._waiters.add(key, brief=timeout_s is not None)
         try:
             async with asyncio.timeout(timeout_s):
                 while True:
-                    event.clear()
+                    waiter.event.clear()
                     record = await self.get(tenant, request_id)
                     if not record.progress.state.open:
                         return record
-                    await self._change_of(record, event)
+                    if waiter.sent_away:
+                        raise TimeoutError
+                    await self._change_of(record, waiter.event)
         except TimeoutError as error:
             raise Timeout("OV-504", field="timeout_s", got=timeout_s, expected="a decision") from error
         finally:

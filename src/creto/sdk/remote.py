@@ -39,7 +39,10 @@ class HttpLine:
         chain: DelegationChain | None = None,
         tenant: TenantId | None = None,
     ) -> None:
-        self._http = httpx2.AsyncClient(base_url=url.rstrip("/"), timeout=DEADLINE_S_DEFAULT)
+        limits = httpx2.Limits(
+            max_connections=None, max_keepalive_connections=20
+        )  # who waits for humans holds a connection each
+        self._http = httpx2.AsyncClient(base_url=url.rstrip("/"), timeout=DEADLINE_S_DEFAULT, limits=limits)
         self._token = token
         self._key = key
         self._tenant = tenant

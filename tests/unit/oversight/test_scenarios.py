@@ -80,14 +80,13 @@ AWAITED: dict[str, str] = {
     "OV-097": "the mail",
     "OV-102": "the mail",
     "OV-108": "the webhook",
-    "OV-179": "the bench",
 }
 
 
 def test_every_scenario_has_its_test(vectors: Path) -> None:
     known = {one["id"] for one in json.loads((vectors / "oversight.json").read_text())["scenarios"]}
     tests = Path(__file__).parents[2]
-    files = {*tests.rglob("oversight/**/test_*.py"), *tests.rglob("test_oversight*.py")}
+    files = {*tests.rglob("oversight/**/test_*.py"), *tests.rglob("test_*oversight*.py")}
     tested = {f"OV-{number}" for file in files for number in re.findall(r"\btest_ov_(\d{3})", file.read_text())}
     assert known - tested == set(AWAITED)
 
