@@ -51,7 +51,7 @@ from creto.store.types import Isolation, Outcome, Store, Tx
 
 T = TypeVar("T")
 DECIDED = "oversight.decided"
-MOVED = "oversight.moved"  # anything about a request that an approver sees has changed; its payload is `signal_of`'s
+MOVED = "oversight.moved"  # something about an open request that an approver sees has changed; the same payload
 SERVICE = "creto"
 CHANNEL_TYPES = {Channel(one.value): one for one in ChannelType}
 
@@ -153,7 +153,8 @@ class Core:
         """Write where the request stands now. A change of state goes into the ledger and onto the bus, and wakes who waits."""
         before, new = record.progress, msgspec.structs.replace(record, progress=progress)
         sql.save(tx, record.ask, progress, escalation.looks_at(record.ask.policy, progress))
-        self.moved(tx, record.ask)
+        if progress.state.open:  # what ends it is signalled below
+            self.moved(tx, record.ask)
         if before.state is progress.state and before.tier == progress.tier:
             return new
         self.record(

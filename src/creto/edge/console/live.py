@@ -16,7 +16,7 @@ from contextlib import suppress
 from creto.common.errors import InternalError
 from creto.common.ids import TenantId
 from creto.common.limits import CONSOLE_STREAM_S_MAX, CONSOLE_STREAMS_MAX
-from creto.oversight.core import MOVED
+from creto.oversight.core import DECIDED, MOVED
 from creto.store import Store
 
 RETRY = b"retry: 2000\n\n"
@@ -32,6 +32,7 @@ class Live:
         self._queues: dict[Queue, tuple[asyncio.AbstractEventLoop, TenantId]] = {}
         self._closed = False
         store.on_signal(MOVED, self._moved)
+        store.on_signal(DECIDED, self._moved)
         store.on_signal_lost(lambda: self._tell(ALL, None))
 
     def _moved(self, payload: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 from creto.common.errors import InternalError
 from creto.common.ids import TenantId
 from creto.edge.console.live import RETRY, WAITING_MAX, Live
-from creto.oversight import Channel, Evidence, Verdict
+from creto.oversight import Channel, Evidence, RequestState, Verdict
 from tests.unit.oversight.conftest import world  # noqa: F401 - the fixture
 from tests.unit.oversight.world import TENANT, World, id_of
 
@@ -39,8 +39,11 @@ async def test_what_moves_is_told(world: World) -> None:  # noqa: F811
         evidence=Evidence(channel=Channel.WEB, account="a"), hold_s=5,
     )  # fmt: skip
     assert await heard(stream) == line
+    await world.pass_s(6)
+    assert await heard(stream) == line
+    assert (await world.now_of(record)).progress.state is RequestState.APPROVED
     live.close()
-    assert [line async for line in stream] == []
+    assert {told async for told in stream} <= {line.encode()}
     with pytest.raises(StopAsyncIteration):
         await anext(other)
     with pytest.raises(InternalError):
