@@ -201,15 +201,15 @@ def dbos_approvals(seconds: float) -> dict[str, float]:
         config={"name": "bench", "system_database_url": url, "run_admin_server": False, "log_level": "CRITICAL"}
     )
 
-    @DBOS.step()
+    @DBOS.step()  # type: ignore[untyped-decorator]
     def decide() -> bool:
         return True
 
-    @DBOS.workflow()
-    def transition() -> bool:
-        return decide()
+    @DBOS.workflow()  # type: ignore[untyped-decorator]
+    def transition() -> None:
+        decide()
 
-    @DBOS.workflow()
+    @DBOS.workflow()  # type: ignore[untyped-decorator]
     def waiting() -> int:
         DBOS.recv("decision", timeout_seconds=60)
         return time.perf_counter_ns()
@@ -217,7 +217,7 @@ def dbos_approvals(seconds: float) -> dict[str, float]:
     DBOS.launch()
     try:
         steps = samples(transition, seconds)
-        wakes = []
+        wakes: list[float] = []
         end = time.perf_counter() + max(2.0, seconds)
         while len(wakes) < 5 or time.perf_counter() < end:
             handle = DBOS.start_workflow(waiting)

@@ -94,7 +94,7 @@ async def transitions(world: World, count: int, start: int) -> tuple[SignedBallo
             TENANT, record.ask.request_id, approver=id_of("alice"), verdict=Verdict.APPROVE
         )
         signed = sign(ballot, key_of("alice"))
-        world.oversight.write = timed  # type: ignore[method-assign,assignment]
+        world.oversight.write = timed  # type: ignore[method-assign]
         await world.oversight.submit_response(TENANT, signed)
         world.oversight.write = write  # type: ignore[method-assign]
     return signed, taken
