@@ -251,8 +251,7 @@ class Voting(Requests):
             self.tell(tx, target, self._reachable(target, directory, now), NotificationKind.EDITED, now)
         self.record(tx, target, said_event(target.ask, ballot), by=approver.nhi, now=now)
         cast = [*cast, vote]
-        settles_at = escalation.settled_at(target.progress, now, hold_s) if hold_s else None
-        after = self._decide(tx, target, cast, now, settles_at)
+        after = self._decide(tx, target, cast, now, settling(target, cast, now, hold_s))
         return Result(before, after, receipt(after, cast, Counted.VOTE))
 
     def _with_grace(self, ask: Ask, signed: SignedBallot, approver: Approver, now: ConsensusTimestamp) -> Approver:
@@ -367,3 +366,13 @@ class Voting(Requests):
     def _decision(self, ask: Ask) -> Decision:
         context = edits.as_context(ask.arguments) or None
         return self.policy_says(ask.tenant, ask.agent, ask.action, ask.resource, context)
+
+
+def settling(
+    record: Record, cast: Sequence[CastVote], now: ConsensusTimestamp, hold_s: int
+) -> ConsensusTimestamp | None:
+    """When the last vote has its effect; None: at once. A vote that changes nothing leaves others the time they have to undo theirs."""
+    before, (verdict, _) = record.progress.settles_at, outcome(record.ask, cast)
+    if before is not None and cast[-1].signed.ballot.verdict is not verdict:
+        return before
+    return escalation.settled_at(record.progress, now, hold_s) if hold_s else None

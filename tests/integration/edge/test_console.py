@@ -35,6 +35,8 @@ def test_a_link_signs_in_once(served: Layer) -> None:
         assert home.status_code == 200
         assert "operator" in home.text
         assert "Dependencies" in home.text
+        assert browser.post("/logout", headers={"Sec-Fetch-Site": "cross-site"}).status_code == 403
+        assert browser.get("/").status_code == 200
         assert browser.post("/logout").status_code == 303
         assert browser.get("/").headers["location"] == "/login"
     again = httpx2.post(f"{served.rest}/login", data={"link": secret})

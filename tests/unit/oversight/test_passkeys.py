@@ -274,10 +274,20 @@ async def test_others_vote_on_meanwhile(world: World) -> None:
     other = await world.request(policy, {"n": 2})
     for name in ("alice", "bob"):
         await held(world, other, name)
-    await held(world, other, "carol", Verdict.DENY)
+    until = (await world.now_of(other)).progress.settles_at
+    await world.deny(other, "carol")  # too few: it neither ends nor hurries what Bob may still undo
+    after = (await world.now_of(other)).progress
+    assert (after.state, after.settles_at) == (RequestState.PENDING, until)
     await world.pass_s(HOLD_S + 1)
     after = (await world.now_of(other)).progress
     assert (after.state, after.decided_by) == (RequestState.APPROVED, person("bob"))
+
+
+async def test_who_agrees_without_a_hold_decides_at_once(world: World) -> None:
+    record = await world.request(P2)
+    await held(world, record, "alice")
+    await held(world, record, "bob")
+    assert (await world.approve(record, "carol")).state is RequestState.APPROVED
 
 
 async def test_who_takes_back_what(world: World) -> None:

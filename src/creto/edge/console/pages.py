@@ -82,6 +82,10 @@ class Pages:
         return self._site.page(request, "look.html", card=card, sent_to=name)
 
     async def logout(self, request: Request) -> Response:
+        try:
+            await self._site.open_form(request, FORM_BYTES_MAX)  # not sent by another site
+        except EnablementError as error:
+            return self._site.problem(request, error)
         response = RedirectResponse("/login", 303, HEADERS)
         response.delete_cookie(SESSION_COOKIE, path="/")
         return response
