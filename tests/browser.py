@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from tests import engines
 
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--hide-scrollbars", "--remote-debugging-port=0")  # fmt: skip
 LOUD = ("error", "warning")
+CODES = {"Enter": 13, "Escape": 27, " ": 32, "Tab": 9, "?": 191}
 
 
 class Page:
@@ -49,11 +51,54 @@ class Page:
         while self._received().get("method") != "Page.loadEventFired":
             pass
 
-    def evaluate(self, expression: str) -> Any:
-        return self.call("Runtime.evaluate", expression=expression, returnByValue=True)["result"].get("value")
+    def evaluate(self, expression: str, *, promise: bool = False) -> Any:
+        done = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=promise)
+        assert "exceptionDetails" not in done, done
+        return done["result"].get("value")
 
-    def screenshot(self, path: Path) -> None:
-        data = self.call("Page.captureScreenshot", captureBeyondViewport=True)["data"]
+    def until(self, expression: str, timeout_s: float = 15) -> None:
+        """Ask until it is true; through navigations too, which end what a page was asked."""
+        ends_at = time.monotonic() + timeout_s
+        while True:
+            done = self.call("Runtime.evaluate", expression=f"Boolean({expression})", returnByValue=True)
+            if done["result"].get("value") is True:
+                return
+            if time.monotonic() > ends_at:
+                shown = self.evaluate("[location.href, document.body?.innerText.slice(0, 2000)]")
+                raise AssertionError(f"never: {expression}\n{self.said}\n{shown}")
+            time.sleep(0.02)
+
+    def press(self, key: str, *, held_ms: int = 0) -> None:
+        """A key, as a person presses it."""
+        code = CODES.get(key, ord(key.upper()) if len(key) == 1 else 0)
+        text = {"Enter": "\r", " ": " "}.get(key, key if len(key) == 1 else "")
+        self.call("Input.dispatchKeyEvent", type="keyDown", key=key, text=text, windowsVirtualKeyCode=code)
+        if held_ms:
+            self.evaluate(f"new Promise((done) => setTimeout(done, {held_ms}))", promise=True)
+        self.call("Input.dispatchKeyEvent", type="keyUp", key=key, windowsVirtualKeyCode=code)
+
+    def type(self, text: str) -> None:
+        self.call("Input.insertText", text=text)
+
+    def click(self, selector: str) -> None:
+        """In the middle of it, as a hand does: what lies over it is what is hit."""
+        self.until(f"document.querySelector({json.dumps(selector)})")
+        place = self.evaluate(
+            f"(() => {{ const e = document.querySelector({json.dumps(selector)}); e.scrollIntoView({{block: 'center'}});"
+            " const r = e.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2]; })()"
+        )
+        for type in ("mousePressed", "mouseReleased"):
+            self.call("Input.dispatchMouseEvent", type=type, x=place[0], y=place[1], button="left", clickCount=1)
+
+    def scripts(self, on: bool) -> None:
+        self.call("Emulation.setScriptExecutionDisabled", value=not on)
+
+    def screenshot(self, path: Path, *, whole: bool = False) -> None:
+        more: dict[str, Any] = {}
+        if whole:
+            size = self.call("Page.getLayoutMetrics")["cssContentSize"]
+            more["clip"] = {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}
+        data = self.call("Page.captureScreenshot", captureBeyondViewport=True, **more)["data"]
         path.write_bytes(base64.b64decode(data))
 
     def _received(self) -> dict[str, Any]:

@@ -47,12 +47,14 @@ from creto.edge.api.requests import Requests
 from creto.edge.upkeep import upkeep
 from creto.gate import Gate
 from creto.oversight import Approvals, Oversight, Timer
+from creto.oversight.links import Links
 from creto.platform.audit import NoteKey, WitnessClient, open_log, rotate_log_key
 from creto.platform.audit.service import log_key
 from creto.platform.consensus import ConsensusClient, EmbeddedClock, Leases, QuorumClock
 from creto.platform.crypto import (
     AeadSuite,
     Keystore,
+    SecretKey,
     SignatureSuite,
     SigningKey,
     VerifyKey,
@@ -85,6 +87,7 @@ MIGRATED = (
     "creto.oversight",
 )
 
+LINK_KEY = KeyId("oversight-links")  # authenticates the links in mails
 LAYER_KEY = KeyId("layer")  # signs override tokens and what the layer itself attests
 DECISION_KEY = KeyId("decisions")  # seals humans' decisions: Ed25519 and ML-DSA-65, whatever suite the rest is in
 SUITES_OWNER = "layer"  # whose the signed list of suites is
@@ -174,6 +177,7 @@ async def running(config: Config, *, work: bool = True, quota: QuotaHook | None 
             gate=gate,
             oversight=oversight,
             approvals=approvals,
+            links=Links((await keystore.ensure(PLATFORM_TENANT, LINK_KEY, SecretKey)).reveal()),
             breakers=tuple(breakers),
         )
         stack.push_async_callback(counted_refusals, parts)

@@ -11,12 +11,14 @@ from creto.common.errors import EnablementError, IdempotencyConflict, Timeout
 from creto.common.ids import PolicyId
 from creto.common.timestamps import SECOND, ConsensusTimestamp
 from creto.contracts import Approved, Denied, TimedOut, TimeoutAction
-from creto.oversight import Approvals, Record, RequestState, Verdict
+from creto.oversight import Approvals, Channel, Evidence, Record, RequestState, Verdict
 from creto.oversight.timer import LEASE
 from creto.platform.consensus import Leases
+from creto.platform.crypto.webauthn import registered
 from creto.store.types import EngineName
 from tests.contract.stores import MakeStore
 from tests.unit.oversight.world import P1, P2, PARTS, TENANT, World, asked, consume, id_of, pending, person, tier
+from tests.unit.platform.crypto.authenticator import Authenticator
 
 TOGETHER = 25  # requests whose approvers are released at once
 
@@ -262,3 +264,55 @@ def test_ov_129_what_is_acknowledged_survives_a_loss_of_power(make_store: MakeSt
         assert store.submit(lambda tx: tx.value("SELECT synchronous FROM pragma_synchronous")).result() == 2  # FULL
     else:
         assert store.submit(lambda tx: tx.value("SHOW synchronous_commit")).result() == "on"
+
+
+# Second thoughts, and passkeys
+
+
+async def test_a_click_is_undone_or_settles_never_both(world: World) -> None:
+    """given held votes / when they are taken back twice, decided by others and looked at by the timer at once / then each has one end."""
+    records = await requests(world, TOGETHER, P2)
+    for record in records:
+        for name in ("alice", "bob"):
+            await world.click(record, name, channel=Channel.WEB, delivery=f"{name}{record.ask.request_id}", hold_s=5)
+    undone = [world.oversight.undo(TENANT, one.ask.request_id, by=id_of("bob")) for one in records for _ in range(2)]
+    results = await outcomes(*undone, *(world.deny(one, "carol") for one in records), world.pass_s(1))
+    wrong = [one for one in results if isinstance(one, BaseException)]
+    assert all(isinstance(one, EnablementError) and one.code in ("OV-404", "OV-409") for one in wrong), wrong
+    assert await states(world, records) == {RequestState.DENIED}
+    await world.pass_s(6)
+    assert await states(world, records) == {RequestState.DENIED}
+
+
+async def test_a_held_vote_settles_on_another_node(world: World) -> None:
+    twin = world.twin()
+    record = await world.request(ANY)
+    waiting = asyncio.create_task(twin.oversight.await_decision(TENANT, record.ask.request_id))
+    await pending(twin)
+    await world.click(record, "alice", channel=Channel.WEB, hold_s=5)
+    assert not waiting.done()
+    await twin.pass_s(6)
+    async with asyncio.timeout(10):
+        assert isinstance(await waiting, Approved)
+
+
+async def test_passkeys_are_kept_and_a_withdrawn_vote_leaves_its_place(world: World) -> None:
+    key = Authenticator()
+    passkey = registered(*key.make(b"c"), challenge=b"c")
+    await world.oversight.enrol_passkey(TENANT, passkey, by=id_of("alice"), name="phone")
+    (mine,) = await world.twin().oversight.passkeys(TENANT, id_of("alice"))
+    assert mine.passkey == passkey
+    assert await world.oversight.passkeys(TENANT, id_of("bob")) == []
+    record = await world.request(P2)
+    for _ in range(3):
+        await world.approve(record, "alice")
+        await world.oversight.undo(TENANT, record.ask.request_id, by=id_of("alice"))
+    await world.approve(record, "bob")
+    ballot = await world.oversight.ballot(
+        TENANT, record.ask.request_id, approver=id_of("alice"), verdict=Verdict.APPROVE
+    )
+    receipt = await world.oversight.passkey_response(
+        TENANT, approver=id_of("alice"), credential_id=key.credential_id, assertion=key.sign(ballot.signed_bytes()),
+        evidence=Evidence(channel=Channel.WEB, account="alice"),
+    )  # fmt: skip
+    assert receipt.state is RequestState.APPROVED

@@ -43,6 +43,7 @@ from creto.oversight import (
 )
 from creto.platform.crypto import KemPrivateKey, KemSuite, SignatureSuite, VerifyKey, digest
 from creto.platform.crypto.merkle import leaf_hash, verify_inclusion
+from creto.platform.crypto.webauthn import registered
 from creto.platform.crypto.x509 import new_request
 from creto.platform.nhi import (
     DelegationChain,
@@ -60,6 +61,7 @@ from creto.security.authz import Allow, Deny
 from creto.security.memory import NewTurn, Role
 from creto.store.types import Outcome
 from tests.layers import Layer, layer
+from tests.unit.platform.crypto.authenticator import Authenticator
 
 WORLDS = ("local", "local-async", "token", "token-async", "key", "key-async")
 
@@ -459,6 +461,7 @@ async def approvals(creto: Any, world: str) -> None:
     (grant,) = [one for one in (await done(creto.approvals.grants())).items if one.request_id == made.request_id]
     assert (await done(creto.approvals.end_grant(grant_id=grant.grant_id))).ended_at is not None
     other = await done(creto.approvals.create(**terms, resource="bank:other"))
+    await signed_by_passkey(creto, other.request_id)
     assert (await done(creto.approvals.cancel(request_id=other.request_id))).state is RequestState.CANCELLED
     armed = await done(
         creto.approvals.break_glass(
@@ -470,6 +473,29 @@ async def approvals(creto: Any, world: str) -> None:
         )
     )
     assert armed.uses_max == 10
+
+
+async def signed_by_passkey(creto: Any, request_id: str) -> None:
+    """given a passkey / when it signs an approval that is held / then it can be undone before it has any effect."""
+    device = Authenticator()
+    made = registered(*device.make(b"c"), challenge=b"c")
+    mine = {"credential_id": made.credential_id}
+    await done(creto.approvals.enrol_passkey(**mine, name="laptop", public_key=made.public_key, site=made.site))
+    assert made.credential_id in [one.credential_id for one in (await done(creto.approvals.list_passkeys())).items]
+    ballot = await done(creto.approvals.ballot(request_id=request_id, verdict=Verdict.APPROVE))
+    said = device.sign(ballot.ballot)
+    proof = {
+        "authenticator_data": said.authenticator_data,
+        "client_data": said.client_data,
+        "signature": said.signature,
+    }
+    held = await done(creto.approvals.submit_passkey(request_id=request_id, **mine, **proof, hold_s=60))
+    assert (held.state, held.missing) == (RequestState.PENDING, 0)
+    assert held.settles_at is not None
+    assert (await done(creto.approvals.undo(request_id=request_id))).state is RequestState.PENDING
+    assert [(await done(creto.approvals.remove_passkey(**mine))).found for _ in range(2)] == [True, False]
+    again = {**mine, **proof, "request_id": request_id}
+    await refused(SignatureVerificationFailed, "OV-401", lambda: creto.approvals.submit_passkey(**again))
 
 
 async def people(creto: Any, world: str, me: AgentId, ann: AgentKey) -> None:

@@ -27,7 +27,7 @@ from creto.common.ids import TenantId
 from creto.common.settings import CommonConfig, ServerConfig
 from creto.edge.api import ENDPOINTS, Authenticator, Dispatcher
 from creto.edge.api.parts import Parts
-from creto.edge.console import console_routes
+from creto.edge.console import Live, console_routes
 from creto.edge.gathering import Process, gathering_apps
 from creto.edge.operations import health_app, metrics_app
 from creto.edge.rest import rest_app
@@ -189,6 +189,7 @@ async def serving(
             stack.push_async_callback(grpc_server.stop)
             found["grpc"] = f"{config.host}:{grpc_server.port}"
         servers: list[tuple[str, HttpServer]] = []
+        live = Live(parts.store)
         if http:
             dispatcher, who = Dispatcher(parts), authenticator(parts, tenant)
             rest = rest_app(
@@ -196,7 +197,7 @@ async def serving(
                 who,
                 ENDPOINTS,
                 version=VERSION,
-                extra_routes=console_routes(dispatcher, who),
+                extra_routes=console_routes(dispatcher, who, live),
             )
             servers.append(("rest", HttpServer(rest, config, config.rest_port, tls=True, shared=shared)))
         servers.append(("metrics", HttpServer(metrics_app(parts), apart, apart.metrics_port, tls=False)))
@@ -206,6 +207,7 @@ async def serving(
             stack.push_async_callback(server.stop)
             found[name] = server.address
         stack.callback(parts.oversight.send_away)  # first: a question that waits for humans must not hold the drain up
+        stack.callback(live.close)  # before the servers drain: a page that looks on would keep them waiting
         settle()
         yield Addresses(**found)
 

@@ -91,13 +91,18 @@ def leaves(value: Value, path: str = "") -> Iterator[tuple[str, Value]]:
     """Every argument with its place, as `to.name` and `items[2]`, in the canonical order; each place is named once."""
     if isinstance(value, dict) and value:
         for key in sorted(value):
-            step = key if PLAIN_KEY.fullmatch(key) else f"[{text(key)}]"
-            yield from leaves(value[key], f"{path}.{step}" if path and step == key else path + step)
+            yield from leaves(value[key], step_to(path, key))
     elif isinstance(value, list) and value:
         for index, item in enumerate(value):
             yield from leaves(item, f"{path}[{index}]")
     else:
         yield path, value
+
+
+def step_to(path: str, key: str) -> str:
+    """The place of a member of what is at `path`."""
+    step = key if PLAIN_KEY.fullmatch(key) else f"[{text(key)}]"
+    return f"{path}.{step}" if path and step == key else path + step
 
 
 def keys(value: Value) -> Iterator[str]:

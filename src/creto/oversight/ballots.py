@@ -41,6 +41,7 @@ class Receipt(msgspec.Struct, frozen=True):
     missing: int
     missing_groups: tuple[str, ...] = ()
     counted: Counted = Counted.VOTE
+    settles_at: ConsensusTimestamp | None = None  # decided, with effect from then: until then it can be undone
 
 
 def repeated(cast: Sequence[CastVote], ballot: Ballot) -> bool:
@@ -67,6 +68,12 @@ def outcome(ask: Ask, cast: Sequence[CastVote]) -> tuple[Verdict | None, tuple[s
         return None, ()
     kept = edits.kept_items(ask.items, [item_id for item_id, verdict in each.items() if verdict is Verdict.APPROVE])
     return (Verdict.APPROVE, kept) if kept else (Verdict.DENY, ())
+
+
+def decisive(ask: Ask, cast: Sequence[CastVote], verdict: Verdict) -> CastVote:
+    """Whose vote decided: the last that says so; of a batch, in which a vote says several things, the last."""
+    agreeing = [vote for vote in cast if vote.signed.ballot.verdict is verdict and not ask.items]
+    return agreeing[-1] if agreeing else cast[-1]
 
 
 def check_bound(record: Record, ballot: Ballot) -> None:
@@ -128,7 +135,7 @@ def receipt(record: Record, cast: Sequence[CastVote], what: Counted) -> Receipt:
     now: Tally = tally(ask.policy.quorum, [vote.vote() for vote in cast], round=ask.round)
     return Receipt(
         ask.request_id, record.progress.state, ask.round, len(now.approvals), len(now.denials), now.missing,
-        now.missing_groups, what,
+        now.missing_groups, what, record.progress.settles_at,
     )  # fmt: skip
 
 
@@ -144,6 +151,13 @@ def changed(ask: Ask) -> IdempotencyConflict:
         field="round",
         expected=f"round {ask.round}",
     )
+
+
+def withdrawn() -> IdempotencyConflict:
+    return IdempotencyConflict(
+        "OV-409", "the ballot was used before: it was taken back, or is another request's", field="nonce",
+        expected="a new ballot",
+    )  # fmt: skip
 
 
 def not_ours(field: str, got: object) -> SignatureVerificationFailed:

@@ -32,6 +32,7 @@ from creto.oversight.display import render
 from creto.oversight.policies import refusal
 from creto.oversight.store import Record
 from creto.oversight.types import (
+    Ask,
     Channel,
     Contact,
     Notification,
@@ -50,6 +51,7 @@ from creto.store.types import Isolation, Outcome, Store, Tx
 
 T = TypeVar("T")
 DECIDED = "oversight.decided"
+MOVED = "oversight.moved"  # something about an open request that an approver sees has changed; the same payload
 SERVICE = "creto"
 CHANNEL_TYPES = {Channel(one.value): one for one in ChannelType}
 
@@ -157,6 +159,8 @@ class Core:
         """Write where the request stands now. A change of state goes into the ledger and onto the bus, and wakes who waits."""
         before, new = record.progress, msgspec.structs.replace(record, progress=progress)
         sql.save(tx, record.ask, progress, escalation.looks_at(record.ask.policy, progress))
+        if progress.state.open:  # what ends it is signalled below
+            self.moved(tx, record.ask)
         if before.state is progress.state and before.tier == progress.tier:
             return new
         self.record(
@@ -177,6 +181,10 @@ class Core:
             tx.signal(DECIDED, signal_of(record.ask.tenant, record.ask.request_id))
             self.close_cards(tx, new, now)
         return new
+
+    def moved(self, tx: Tx, ask: Ask) -> None:
+        """Whoever looks at the request looks again."""
+        tx.signal(MOVED, signal_of(ask.tenant, ask.request_id))
 
     def counted(self, before: Progress | None, after: Record) -> None:
         """After the commit: what the metrics say."""

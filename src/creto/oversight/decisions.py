@@ -3,16 +3,19 @@
     ballot = service.ballot(…)                       # everything the vote is bound to
     signed = sign(ballot, key)                       # by the human's own key: A3
     signed = attest(ballot, layer_key, evidence, Assurance.RELAYED)      # by the service, with what the channel proved: A0 to A2
+    signed = witness(ballot, layer_key, enrolled, assertion, evidence)   # by the human's passkey over the ballot, and by the service: A3
     DecisionFile.decode(data).verify(keys)           # offline, public keys alone; raises OV-401
 
 INVARIANT: a ballot binds installation, tenant, request, round, tier, agent, act, resource, arguments, what was shown, policy text and version,
 verdict, human, seat, nonce and time. Change one and no signature fits.
 INVARIANT: a vote that the service relayed never looks like one that the human signed.
+INVARIANT: a passkey's challenge is the ballot itself; that it is this human's passkey is the service's word, and its hybrid signature is over all of it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import assert_never
 
 import msgspec
 
@@ -30,12 +33,15 @@ from creto.platform.audit.types import Verdict as FileVerdict
 from creto.platform.audit.verify_file import Keys, register
 from creto.platform.consensus import PersonId
 from creto.platform.crypto import SignatureSuite, SigningKey, VerifyKey
+from creto.platform.crypto.webauthn import Assertion, Passkey, checked_assertion
 
 VOTE_CONTEXT = b"creto/oversight/vote/v1"
 ATTEST_CONTEXT = b"creto/oversight/attest/v1"
+WITNESS_CONTEXT = b"creto/oversight/passkey/v1"
 FILE_CONTEXT = b"creto/oversight/decision/v1"
 FILE_KIND = "creto/oversight/decision/v1"
 FILE_HEAD = b'{"kind":"' + FILE_KIND.encode() + b'"'
+PASSKEY_LABEL = "passkey"
 SUITES = frozenset({SignatureSuite.HYBRID})  # both Ed25519 and ML-DSA-65, or it is no decision
 
 
@@ -97,16 +103,42 @@ class Attested(Strict, frozen=True, kw_only=True, tag="attested"):
     signature: bytes
 
 
+class EnrolledPasskey(Strict, frozen=True, kw_only=True):
+    """A passkey that a human showed to be theirs, once, in a session."""
+
+    person: PersonId
+    passkey: Passkey
+    name: str
+    enrolled_at: ConsensusTimestamp
+
+
+class Witnessed(Strict, frozen=True, kw_only=True, tag="passkey"):
+    """The approver's passkey signed the ballot; the service signed that, and whose passkey it is."""
+
+    key: bytes
+    enrolled: EnrolledPasskey
+    assertion: Assertion
+    evidence: Evidence
+    signature: bytes
+
+
 class SignedBallot(Strict, frozen=True, kw_only=True):
     ballot: Ballot
-    proof: OwnKey | Attested
+    proof: OwnKey | Attested | Witnessed
 
     @property
     def assurance(self) -> Assurance:
         return self.proof.assurance if isinstance(self.proof, Attested) else Assurance.OWN_KEY
 
     @property
+    def by_service(self) -> bool:
+        """Whether the service's signature stands on it, beside the passkey's or alone."""
+        return not isinstance(self.proof, OwnKey)
+
+    @property
     def label(self) -> str:
+        if isinstance(self.proof, Witnessed):
+            return PASSKEY_LABEL
         channel = str(self.proof.evidence.channel) if isinstance(self.proof, Attested) else ""
         return assurance_label(self.assurance, channel)
 
@@ -118,10 +150,16 @@ class SignedBallot(Strict, frozen=True, kw_only=True):
         """PL-210 unless `key`, which the caller trusts for this approver or as the service, signed exactly this."""
         if key.suite not in SUITES or self.proof.key != key.to_bytes():
             raise SignatureVerificationFailed.of("key", got="another key", expected=f"{key!r}, hybrid", code="PL-210")
-        if isinstance(self.proof, OwnKey):
-            key.verify(self.ballot.signed_bytes(), self.proof.signature, VOTE_CONTEXT)
-        else:
-            key.verify(attested_bytes(self.ballot, self.proof), self.proof.signature, ATTEST_CONTEXT)
+        match self.proof:
+            case OwnKey(signature=signature):
+                key.verify(self.ballot.signed_bytes(), signature, VOTE_CONTEXT)
+            case Attested(signature=signature) as proof:
+                key.verify(attested_bytes(self.ballot, proof), signature, ATTEST_CONTEXT)
+            case Witnessed(signature=signature) as proof:
+                check_passkey(self.ballot, proof.enrolled, proof.assertion)
+                key.verify(witnessed_bytes(self.ballot, proof), signature, WITNESS_CONTEXT)
+            case _:
+                assert_never(self.proof)
 
 
 def sign(ballot: Ballot, key: SigningKey) -> SignedBallot:
@@ -143,6 +181,29 @@ def attest(ballot: Ballot, key: SigningKey, evidence: Evidence, assurance: Assur
 def attested_bytes(ballot: Ballot, proof: Attested) -> bytes:
     """The ballot, then what is vouched for. JSON holds no raw newline, so the border is clear."""
     return ballot.signed_bytes() + b"\n" + wire.encode([int(proof.assurance), proof.evidence])
+
+
+def witness(
+    ballot: Ballot, key: SigningKey, enrolled: EnrolledPasskey, assertion: Assertion, evidence: Evidence
+) -> SignedBallot:
+    """The service's hybrid signature over what the passkey signed: a vote stays proved when the passkey's algorithm no longer is."""
+    check_passkey(ballot, enrolled, assertion)
+    bare = Witnessed(
+        key=key.public.to_bytes(), enrolled=enrolled, assertion=assertion, evidence=evidence, signature=b""
+    )
+    signature = key.sign(witnessed_bytes(ballot, bare), WITNESS_CONTEXT)
+    return SignedBallot(ballot=ballot, proof=msgspec.structs.replace(bare, signature=signature))
+
+
+def witnessed_bytes(ballot: Ballot, proof: Witnessed) -> bytes:
+    return ballot.signed_bytes() + b"\n" + wire.encode([proof.enrolled, proof.assertion, proof.evidence])
+
+
+def check_passkey(ballot: Ballot, enrolled: EnrolledPasskey, assertion: Assertion) -> None:
+    """PL-210 unless this human's passkey signed exactly this ballot."""
+    if enrolled.person != ballot.person:
+        raise SignatureVerificationFailed.of("passkey", got=enrolled.person, expected=ballot.person, code="PL-210")
+    checked_assertion(enrolled.passkey, assertion, challenge=ballot.signed_bytes())
 
 
 class CastVote(Strict, frozen=True, kw_only=True):
@@ -254,7 +315,7 @@ class DecisionFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Fals
             raise unproved("vote.person", ballot.person, "somebody other than the agent, its owner and its ancestors")
 
     def _check_signed(self, vote: CastVote, agents: Mapping[AgentId, bytes], layer: VerifyKey) -> None:
-        if isinstance(vote.signed.proof, Attested):
+        if vote.signed.by_service:
             vote.signed.verify(layer)
             return
         known = agents.get(vote.signed.ballot.approver)

@@ -20,11 +20,11 @@ from creto.oversight.ballots import Counted, Receipt, receipt
 from creto.oversight.core import DECIDED, checked_text, no_such, signal_of
 from creto.oversight.decisions import CastVote
 from creto.oversight.eligibility import Approver, ineligible
+from creto.oversight.passkeys import Passkeys
 from creto.oversight.policies import between, refusal
 from creto.oversight.states import already
 from creto.oversight.store import Record
 from creto.oversight.types import Note, NoteKind, NotificationKind, Permit, Progress, RequestState
-from creto.oversight.voting import Voting
 from creto.platform.consensus import PersonId
 from creto.store.types import Tx
 
@@ -41,7 +41,7 @@ class Case(msgspec.Struct, frozen=True):
     waiting_for: tuple[PersonId, ...]  # who could decide it now and has not, in this round
 
 
-class Desk(Voting):
+class Desk(Passkeys):
     async def case(self, tenant: TenantId, request_id: RequestId) -> Case:
         record, votes, notes = await self.store.read(
             lambda tx: (
@@ -191,6 +191,7 @@ class Desk(Voting):
                 raise refusal("notes", len(known), f"{OVERSIGHT_NOTES_MAX} at most")
             note = Note(kind=kind, author=by, text=text, at=now)
             sql.add_note(tx, tenant, request_id, len(known) + 1, note)
+            self.moved(tx, record.ask)
             self.note(
                 tx, tenant, f"oversight:{kind}", f"oversight:request:{request_id}", "NoteWritten", by,
                 {"request_id": request_id, "kind": kind},

@@ -1,6 +1,6 @@
 """Escalation: what time does to a request.
 
-    step = due(ask, progress, now, able)       # Warn, Escalate, Expire, or None
+    step = due(ask, progress, now, able)       # Settle, Warn, Escalate, Expire, or None
 
 A tier has its own time, counted from the moment it was reached in fact: a service that was down gives the next tier its whole time and skips
 nobody. A claim holds the escalation back until the claim ends. Time is consensus time; nothing here looks at a wall clock.
@@ -24,6 +24,10 @@ from creto.oversight.types import Ask, Claim, OversightPolicy, Progress, Request
 from creto.platform.consensus import PersonId
 
 
+class Settle(msgspec.Struct, frozen=True):
+    """The time to undo is over: the votes have their effect."""
+
+
 class Warn(msgspec.Struct, frozen=True):
     """Little time is left."""
 
@@ -37,7 +41,7 @@ class Expire(msgspec.Struct, frozen=True):
     action: TimeoutAction
 
 
-Step = Warn | Escalate | Expire
+Step = Settle | Warn | Escalate | Expire
 Able = Callable[[int], bool]
 
 
@@ -63,6 +67,8 @@ def looks_at(policy: OversightPolicy, progress: Progress) -> ConsensusTimestamp 
     """When the timer has to look again; None once it is decided."""
     if not progress.state.open:
         return None
+    if progress.settles_at is not None:
+        return progress.settles_at
     return ends_at(progress) if progress.warned or not policy.warn_percent else warns_at(policy, progress)
 
 
@@ -70,6 +76,8 @@ def due(ask: Ask, progress: Progress, now: ConsensusTimestamp, able: Able) -> St
     """The one thing that time demands now. `able` says whether anybody of a tier can decide."""
     if not progress.state.open:
         return None
+    if progress.settles_at is not None:
+        return Settle() if now >= progress.settles_at else None
     if now >= ends_at(progress):
         skipped: list[int] = []
         for tier in range(progress.tier + 1, len(ask.policy.tiers)):
@@ -87,7 +95,12 @@ def final_action(ask: Ask) -> TimeoutAction:
     return TimeoutAction.AUTO_DENY if ask.risk is RiskLevel.CRITICAL else ask.policy.final_action
 
 
-def applied(ask: Ask, progress: Progress, step: Step, now: ConsensusTimestamp) -> Progress:
+def settled_at(progress: Progress, now: ConsensusTimestamp, hold_s: int) -> ConsensusTimestamp:
+    """INVARIANT: never after the tier's end, so what was decided in time is not undone by time."""
+    return min(ConsensusTimestamp(now + hold_s * SECOND), ends_at(progress))
+
+
+def applied(ask: Ask, progress: Progress, step: Warn | Escalate | Expire, now: ConsensusTimestamp) -> Progress:
     if isinstance(step, Warn):
         return replace(progress, warned=True, version=progress.version + 1)
     if isinstance(step, Escalate):

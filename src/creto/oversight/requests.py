@@ -125,6 +125,7 @@ class Requests(People):
         record = hashed(ask, progress)
         due_at = escalation.looks_at(ask.policy, progress)
         sql.add(tx, record, ask_key=draft.ask_key, payload=draft.payload, due_at=due_at)
+        self.moved(tx, ask)
         self.record(
             tx, record, now=now,
             event=RequestCreated(

@@ -55,8 +55,9 @@ def ended(
     """The request decided, once."""
     state = next_state(progress, event)
     return replace(
-        progress, state=state, version=progress.version + 1, decided_at=now, decided_by=by, reason=reason, claim=None
-    )
+        progress, state=state, version=progress.version + 1, decided_at=now, decided_by=by, reason=reason, claim=None,
+        settles_at=None,
+    )  # fmt: skip
 
 
 def already(progress: Progress) -> IdempotencyConflict:

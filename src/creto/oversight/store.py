@@ -8,9 +8,14 @@ import msgspec
 
 from creto.common import wire
 from creto.common.ids import AgentId, PolicyId, RequestId, TenantId
-from creto.common.limits import OVERSIGHT_GROUPS_MAX, OVERSIGHT_NOTES_MAX, OVERSIGHT_VOTES_MAX
+from creto.common.limits import (
+    OVERSIGHT_GROUPS_MAX,
+    OVERSIGHT_NOTES_MAX,
+    OVERSIGHT_PASSKEYS_MAX,
+    OVERSIGHT_VOTES_MAX,
+)
 from creto.common.timestamps import ConsensusTimestamp
-from creto.oversight.decisions import CastVote
+from creto.oversight.decisions import Ballot, CastVote, EnrolledPasskey
 from creto.oversight.types import (
     ApproverGroup,
     Ask,
@@ -133,7 +138,7 @@ def of_agent(tx: ReadTx, tenant: TenantId, agent: AgentId, before: str, limit: i
 def of_approver(tx: ReadTx, tenant: TenantId, person: PersonId, before: str, limit: int) -> list[Record]:
     sql = (
         " WHERE tenant = ? AND request_id IN (SELECT request_id FROM oversight_vote WHERE tenant = ? AND person = ?"
-        " AND request_id < ?) ORDER BY request_id DESC LIMIT ?"
+        " AND seq > 0 AND request_id < ?) ORDER BY request_id DESC LIMIT ?"
     )
     return [record(row) for row in tx.all(RECORD + sql, tenant, tenant, person, before, limit)]
 
@@ -172,17 +177,33 @@ def put_decision(tx: Tx, tenant: TenantId, request_id: RequestId, data: bytes) -
 
 def votes(tx: ReadTx, tenant: TenantId, request_id: RequestId) -> list[CastVote]:
     rows = tx.all(
-        "SELECT body FROM oversight_vote WHERE tenant = ? AND request_id = ? ORDER BY seq LIMIT ?",
+        "SELECT body FROM oversight_vote WHERE tenant = ? AND request_id = ? AND seq > 0 ORDER BY seq LIMIT ?",
         tenant, request_id, OVERSIGHT_VOTES_MAX,
     )  # fmt: skip
     return [decoded(row[0], CastVote) for row in rows]
 
 
-def add_vote(tx: Tx, seq: int, vote: CastVote, at: int) -> None:
+def add_vote(tx: Tx, vote: CastVote, at: int) -> bool:
+    """As the request's last vote; False if its nonce was used before, be it by a vote that was taken back."""
     ballot = vote.signed.ballot
+    return (
+        tx.run(
+            "INSERT INTO oversight_vote (tenant, request_id, seq, person, nonce, at, body)"
+            " SELECT ?, ?, COALESCE(MAX(seq), 0) + 1, ?, ?, ?, ? FROM oversight_vote"
+            " WHERE tenant = ? AND request_id = ? AND seq > 0 ON CONFLICT (tenant, nonce) DO NOTHING",
+            ballot.tenant, ballot.request_id, ballot.person, ballot.nonce, at, wire.encode(vote),
+            ballot.tenant, ballot.request_id,
+        )
+        == 1
+    )  # fmt: skip
+
+
+def withdraw_vote(tx: Tx, ballot: Ballot) -> None:
+    """It stays in its row, so that its ballot never counts again, at a place below those that count."""
     tx.run(
-        "INSERT INTO oversight_vote (tenant, request_id, seq, person, nonce, at, body) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        ballot.tenant, ballot.request_id, seq, ballot.person, ballot.nonce, at, wire.encode(vote),
+        "UPDATE oversight_vote SET seq = (SELECT CASE WHEN MIN(seq) < 0 THEN MIN(seq) - 1 ELSE -1 END FROM oversight_vote"
+        " WHERE tenant = ? AND request_id = ?) WHERE tenant = ? AND nonce = ?",
+        ballot.tenant, ballot.request_id, ballot.tenant, ballot.nonce,
     )  # fmt: skip
 
 
@@ -214,6 +235,34 @@ def snoozed(tx: ReadTx, tenant: TenantId, person: PersonId, now: int) -> set[Req
         "SELECT request_id FROM oversight_snooze WHERE tenant = ? AND person = ? AND until > ?", tenant, person, now
     )
     return {RequestId(row[0]) for row in rows}
+
+
+# Passkeys
+
+
+def put_passkey(tx: Tx, tenant: TenantId, enrolled: EnrolledPasskey) -> bool:
+    """False if the passkey is enrolled already, for anybody."""
+    return (
+        tx.run(
+            "INSERT INTO oversight_passkey (tenant, credential_id, person, body) VALUES (?, ?, ?, ?)"
+            " ON CONFLICT (tenant, credential_id) DO NOTHING",
+            tenant, enrolled.passkey.credential_id, enrolled.person, wire.encode(enrolled),
+        )
+        == 1
+    )  # fmt: skip
+
+
+def drop_passkey(tx: Tx, tenant: TenantId, person: PersonId, credential_id: bytes) -> bool:
+    sql: LiteralString = "DELETE FROM oversight_passkey WHERE tenant = ? AND person = ? AND credential_id = ?"
+    return tx.run(sql, tenant, person, credential_id) > 0
+
+
+def passkeys(tx: ReadTx, tenant: TenantId, person: PersonId) -> list[EnrolledPasskey]:
+    rows = tx.all(
+        "SELECT body FROM oversight_passkey WHERE tenant = ? AND person = ? ORDER BY credential_id LIMIT ?",
+        tenant, person, OVERSIGHT_PASSKEYS_MAX,
+    )  # fmt: skip
+    return [decoded(row[0], EnrolledPasskey) for row in rows]
 
 
 # Policies and people

@@ -4,7 +4,7 @@
         …
     await timer.advance_once(clock.now())
 
-Nothing rests on it: votes and claims do by themselves what time demands. It is there for the requests at which nobody looks.
+Nothing rests on it: votes, claims and who waits do by themselves what time demands. It is there for the requests at which nobody looks.
 
 INVARIANT: each step locks its request and looks again, so two timers, or one that was killed in the middle, fire everything exactly once.
 """
@@ -17,15 +17,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
 from creto.common.errors import EnablementError
-from creto.common.ids import RequestId, TenantId
 from creto.common.limits import OVERSIGHT_TIMER_BATCH, OVERSIGHT_TIMER_S
 from creto.common.telemetry import fields
 from creto.common.timestamps import ConsensusTimestamp
 from creto.oversight import store as sql
 from creto.oversight.service import Oversight
-from creto.oversight.store import Record
 from creto.platform.consensus import Leases
-from creto.store.types import Tx
 
 log = logging.getLogger("creto.oversight")
 LEASE = "oversight.timer"
@@ -41,22 +38,9 @@ class Timer:
         """Do what is due at `now`; how many requests and grants moved."""
         store = self._oversight.store
         requests, grants = await store.read(lambda tx: (sql.due(tx, now, limit), sql.expired_grants(tx, now, limit)))
-        moved = [await self._advance(tenant, request_id) for tenant, request_id in requests]
+        moved = [await self._oversight.advance(tenant, request_id) for tenant, request_id in requests]
         moved += [await self._oversight.expire_grant(tenant, grant_id) for tenant, grant_id in grants]
         return sum(moved)
-
-    async def _advance(self, tenant: TenantId, request_id: RequestId) -> bool:
-        oversight = self._oversight
-        record = await oversight.get(tenant, request_id)
-        directory = oversight.directory(tenant, record.ask.policy)
-
-        def step(tx: Tx) -> tuple[Record, Record]:
-            before = oversight.locked(tx, tenant, request_id)
-            return before, oversight.overdue(tx, before, directory, oversight.clock.now())
-
-        before, after = await oversight.write(step)
-        oversight.counted(before.progress, after)
-        return before is not after
 
     @asynccontextmanager
     async def running(self, pause: Pause = asyncio.sleep) -> AsyncIterator[None]:

@@ -241,6 +241,9 @@ class Progress(Strict, frozen=True, kw_only=True):
     claim: Claim | None = None
     claimed: tuple[PersonId, ...] = ()  # who claimed at this tier: once each
     extended_s: int = 0  # at this tier
+    settles_at: ConsensusTimestamp | None = (
+        None  # the votes are enough, and have their effect then: until then they can be undone
+    )
     decided_at: ConsensusTimestamp | None = None
     decided_by: PersonId | None = None
     reason: str = ""

@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from creto.common.errors import EnablementError, SignatureVerificationFailed, Unauthorized
 from creto.common.ids import AgentId, RequestId, TenantId, checked_tenant, new_id
-from creto.common.limits import OVERSIGHT_ROUNDS_MAX
+from creto.common.limits import OVERSIGHT_HOLD_S_MAX, OVERSIGHT_ROUNDS_MAX
 from creto.common.timestamps import ConsensusTimestamp
 from creto.oversight import edits, eligibility, escalation, grants, states
 from creto.oversight import store as sql
@@ -30,6 +30,7 @@ from creto.oversight.ballots import (
     check_bound,
     check_content,
     check_time,
+    decisive,
     delivery_nonce,
     in_grace,
     not_ours,
@@ -37,12 +38,13 @@ from creto.oversight.ballots import (
     receipt,
     repeated,
     said_event,
+    withdrawn,
 )
-from creto.oversight.core import checked_text
-from creto.oversight.decisions import Attested, Ballot, CastVote, Evidence, SignedBallot, attest
+from creto.oversight.core import DECIDED, checked_text, signal_of
+from creto.oversight.decisions import Ballot, CastVote, Evidence, SignedBallot, attest
 from creto.oversight.eligibility import Approver, Directory
 from creto.oversight.people import channel_assurance
-from creto.oversight.policies import policy_hash, refusal
+from creto.oversight.policies import between, policy_hash, refusal
 from creto.oversight.quorum import counted
 from creto.oversight.requests import Requests, hashed
 from creto.oversight.states import Event
@@ -123,6 +125,7 @@ class Voting(Requests):
         counter: Sequence[Bound] = (),
         arguments: bytes | None = None,
         round: int | None = None,
+        hold_s: int = 0,
     ) -> Receipt:
         """A vote that came through a channel: the service signs what the channel proved, and no more than it can prove.
 
@@ -141,12 +144,16 @@ class Voting(Requests):
         if round is not None and ballot.round != round + (arguments is not None):
             raise changed((await self.get(tenant, request_id)).ask)
         signed = attest(ballot, self._signer, evidence, sure)
-        return await self.submit_response(tenant, signed, arguments=arguments)
+        return await self.submit_response(tenant, signed, arguments=arguments, hold_s=hold_s)
 
     async def submit_response(
-        self, tenant: TenantId, signed: SignedBallot, *, arguments: bytes | None = None
+        self, tenant: TenantId, signed: SignedBallot, *, arguments: bytes | None = None, hold_s: int = 0
     ) -> Receipt:
-        """Count a signed vote. OV-401 a signature that does not hold, OV-403 nobody to decide this, OV-409 decided or changed already."""
+        """Count a signed vote. OV-401 a signature that does not hold, OV-403 nobody to decide this, OV-409 decided or changed already.
+
+        With `hold_s`, a vote that decides has its effect so much later, and can be undone until then.
+        """
+        between("hold_s", hold_s, 0, OVERSIGHT_HOLD_S_MAX)
         tenant, ballot = checked_tenant(tenant), signed.ballot
         record = await self.get(tenant, ballot.request_id)
         approver = self.approver(tenant, ballot.approver)
@@ -157,7 +164,7 @@ class Voting(Requests):
         except EnablementError as error:
             await self._refused(record, approver, signed, error)
             raise
-        result = await self.write(lambda tx: self._vote(tx, signed, approver, directory, edited))
+        result = await self.write(lambda tx: self._vote(tx, signed, approver, directory, edited, hold_s))
         if result.before is not result.after:
             self.counted(result.before.progress, result.after)
         if result.receipt is None:
@@ -173,11 +180,7 @@ class Voting(Requests):
         ballot = signed.ballot
         if (ballot.tenant, ballot.installation, ballot.person) != (tenant, self.installation, approver.person):
             raise not_ours("ballot", ballot.person)
-        key = (
-            self._signer.public
-            if isinstance(signed.proof, Attested)
-            else self.nhi.verify_key(ballot.approver, tenant=tenant)
-        )
+        key = self._signer.public if signed.by_service else self.nhi.verify_key(ballot.approver, tenant=tenant)
         try:
             signed.verify(key)
         except SignatureVerificationFailed as error:
@@ -207,7 +210,7 @@ class Voting(Requests):
     # Inside it
 
     def _vote(
-        self, tx: Tx, signed: SignedBallot, approver: Approver, directory: Directory, edited: Record | None
+        self, tx: Tx, signed: SignedBallot, approver: Approver, directory: Directory, edited: Record | None, hold_s: int
     ) -> Result:
         ballot = signed.ballot
         record, now = self.locked(tx, ballot.tenant, ballot.request_id), self.clock.now()
@@ -219,13 +222,13 @@ class Voting(Requests):
         if not record.progress.state.open:
             return Result(before, record)
         try:
-            return self._accept(tx, before, record, signed, approver, directory, edited, cast, now)
+            return self._accept(tx, before, record, signed, approver, directory, edited, cast, now, hold_s)
         except EnablementError as error:
             return Result(before, record, refused=error)  # time may have moved the request: that stands
 
     def _accept(
         self, tx: Tx, before: Record, record: Record, signed: SignedBallot, approver: Approver, directory: Directory,
-        edited: Record | None, cast: list[CastVote], now: ConsensusTimestamp,
+        edited: Record | None, cast: list[CastVote], now: ConsensusTimestamp, hold_s: int,
     ) -> Result:  # fmt: skip
         """Check everything, then write."""
         ballot = signed.ballot
@@ -241,18 +244,19 @@ class Voting(Requests):
         )  # fmt: skip
         check_content(target.ask, ballot, cast)
         vote = CastVote(seat=seat.holder, groups=seat.groups, signed=signed)
-        sql.add_vote(tx, len(cast) + 1, vote, now)
+        if not sql.add_vote(tx, vote, now):
+            raise withdrawn()
         if edited is not None:
             sql.save_round(tx, target)
             self.tell(tx, target, self._reachable(target, directory, now), NotificationKind.EDITED, now)
         self.record(tx, target, said_event(target.ask, ballot), by=approver.nhi, now=now)
         cast = [*cast, vote]
-        after = self._decide(tx, target, cast, approver, now)
+        after = self._decide(tx, target, cast, now, settling(target, cast, now, hold_s))
         return Result(before, after, receipt(after, cast, Counted.VOTE))
 
     def _with_grace(self, ask: Ask, signed: SignedBallot, approver: Approver, now: ConsensusTimestamp) -> Approver:
         """A vote that its human signed before the key was revoked has the policy's grace to arrive."""
-        if approver.in_force or isinstance(signed.proof, Attested):
+        if approver.in_force or signed.by_service:
             return approver
         identity = self.nhi.get_now(ask.tenant, approver.nhi)
         revoked = identity.state is IdentityState.REVOKED
@@ -261,33 +265,37 @@ class Voting(Requests):
         )
 
     def _decide(
-        self, tx: Tx, record: Record, cast: list[CastVote], approver: Approver, now: ConsensusTimestamp
-    ) -> Record:
-        """Whether the votes are enough now, and what follows from it."""
-        ask, ballot = record.ask, cast[-1].signed.ballot
-        verdict, approved = outcome(ask, cast)
-        if verdict is None:
-            progress = replace(record.progress, version=record.progress.version + 1)
+        self, tx: Tx, record: Record, cast: Sequence[CastVote], now: ConsensusTimestamp,
+        settles_at: ConsensusTimestamp | None = None,
+    ) -> Record:  # fmt: skip
+        """Whether the votes are enough now, and what follows from it: at once, or when the time to undo is over."""
+        verdict, approved = outcome(record.ask, cast)
+        if verdict is None or settles_at is not None:
+            settles_at = settles_at if verdict is not None else None
+            progress = replace(record.progress, version=record.progress.version + 1, settles_at=settles_at)
+            if settles_at is not None:
+                tx.signal(DECIDED, signal_of(record.ask.tenant, record.ask.request_id))  # who waits knows until when
             return self.save(tx, record, progress, now=now)
+        last = decisive(record.ask, cast, verdict).signed
+        approver = self.approver(record.ask.tenant, last.ballot.approver)
         event = Event.APPROVE if verdict is Verdict.APPROVE else Event.DENY
-        progress = states.ended(record.progress, event, now=now, by=approver.person, reason=ballot.reason)
+        progress = states.ended(record.progress, event, now=now, by=approver.person, reason=last.ballot.reason)
         progress = replace(progress, approved_items=approved)
-        self._grant(tx, record, cast, verdict, approver, now)
-        return self.save(
-            tx, record, progress, now=now, by=approver.nhi, signature=cast[-1].signed.signature, name=approver.name
-        )
+        self._grant(tx, record, cast, last.ballot, verdict, approver, now)
+        return self.save(tx, record, progress, now=now, by=approver.nhi, signature=last.signature, name=approver.name)
 
     def _grant(
         self,
         tx: Tx,
         record: Record,
-        cast: list[CastVote],
+        cast: Sequence[CastVote],
+        last: Ballot,
         verdict: Verdict,
         approver: Approver,
         now: ConsensusTimestamp,
     ) -> None:
         """What was approved in advance by the way: "approve for …", or the bounds of a counter-proposal."""
-        ask, ballot = record.ask, cast[-1].signed.ballot
+        ask = record.ask
         votes = [vote.vote() for vote in cast]
         yes = {vote.person for vote in counted(votes, ask.round) if vote.verdict is Verdict.APPROVE}
         wishes = {v.signed.ballot.person: v.signed.ballot.wish for v in cast if v.signed.ballot.round == ask.round}
@@ -295,8 +303,8 @@ class Voting(Requests):
         if verdict is Verdict.APPROVE:
             wish = grants.agreed([wishes[person] for person in yes])
             grant = grants.granted(ask, wish, by=approver.person, now=now, grant_id=new_id("grant-")) if wish else None
-        elif ballot.counter:
-            grant = grants.countered(ask, ballot.counter, by=approver.person, now=now, grant_id=new_id("grant-"))
+        elif last.counter:
+            grant = grants.countered(ask, last.counter, by=approver.person, now=now, grant_id=new_id("grant-"))
         if grant is not None:
             sql.put_grant(tx, grant)
             self.note(
@@ -307,12 +315,27 @@ class Voting(Requests):
 
     # Time
 
+    async def advance(self, tenant: TenantId, request_id: RequestId) -> bool:
+        """Do what time demands of the request now; whether that was anything."""
+        record = await self.get(tenant, request_id)
+        directory = self.directory(tenant, record.ask.policy)
+
+        def step(tx: Tx) -> tuple[Record, Record]:
+            before = self.locked(tx, tenant, request_id)
+            return before, self.overdue(tx, before, directory, self.clock.now())
+
+        before, after = await self.write(step)
+        self.counted(before.progress, after)
+        return before is not after
+
     def overdue(self, tx: Tx, record: Record, directory: Directory, now: ConsensusTimestamp) -> Record:
         """What time has done to the request by now, whoever notices: the timer, a vote, who waits."""
         ask = record.ask
         step = escalation.due(ask, record.progress, now, lambda tier: bool(eligibility.told(ask, tier, directory, now)))
         if step is None:
             return record
+        if isinstance(step, escalation.Settle):
+            return self._decide(tx, record, sql.votes(tx, ask.tenant, ask.request_id), now)
         progress = escalation.applied(ask, record.progress, step, now)
         after = self.save(tx, record, progress, now=now)
         if isinstance(step, escalation.Escalate):
@@ -343,3 +366,13 @@ class Voting(Requests):
     def _decision(self, ask: Ask) -> Decision:
         context = edits.as_context(ask.arguments) or None
         return self.policy_says(ask.tenant, ask.agent, ask.action, ask.resource, context)
+
+
+def settling(
+    record: Record, cast: Sequence[CastVote], now: ConsensusTimestamp, hold_s: int
+) -> ConsensusTimestamp | None:
+    """When the last vote has its effect; None: at once. A vote that changes nothing leaves others the time they have to undo theirs."""
+    before, (verdict, _) = record.progress.settles_at, outcome(record.ask, cast)
+    if before is not None and cast[-1].signed.ballot.verdict is not verdict:
+        return before
+    return escalation.settled_at(record.progress, now, hold_s) if hold_s else None

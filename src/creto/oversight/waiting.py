@@ -14,6 +14,7 @@ from contextlib import suppress
 from creto.common.errors import InternalError, Timeout
 from creto.common.ids import RequestId, TenantId
 from creto.common.limits import OVERSIGHT_WAITERS_MAX
+from creto.common.timestamps import SECOND
 from creto.contracts import ApprovalResult
 from creto.oversight.core import DECIDED, signal_of
 from creto.oversight.outcome import Outcomes
@@ -108,8 +109,18 @@ class Waiting(Outcomes):
                         return record
                     if waiter.sent_away:
                         raise TimeoutError
-                    await waiter.event.wait()
+                    await self._change_of(record, waiter.event)
         except TimeoutError as error:
             raise Timeout("OV-504", field="timeout_s", got=timeout_s, expected="a decision") from error
         finally:
             self._waiters.remove(key, waiter)
+
+    async def _change_of(self, record: Record, event: asyncio.Event) -> None:
+        """Until something happens to it. What only has to settle is settled by who waits, so that it rests on no timer."""
+        settles_at = record.progress.settles_at
+        left_s = (settles_at - self.clock.now()) / SECOND if settles_at is not None else None
+        if left_s is not None and left_s <= 0:
+            await self.advance(record.ask.tenant, record.ask.request_id)
+            return
+        with suppress(TimeoutError):
+            await asyncio.wait_for(event.wait(), left_s)

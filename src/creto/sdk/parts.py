@@ -13,6 +13,7 @@ from creto.edge.api import (
     bus,
     memory,
     objects,
+    passkeys,
     policies,
     system,
     time,
@@ -149,6 +150,11 @@ class Approvals(Part[World]):
     extend = Method(votes.EXTEND)
     snooze = Method(votes.SNOOZE)
     revoke = Method(votes.REVOKE)
+    undo = Method(passkeys.UNDO)
+    submit_passkey = Method(passkeys.SUBMIT)
+    list_passkeys = Method(passkeys.LIST)
+    enrol_passkey = Method(passkeys.ENROL)
+    remove_passkey = Method(passkeys.REMOVE)
     put_policy = Method(approvers.PUT_POLICY)
     policy = Method(approvers.GET_POLICY)
     policies = Method(approvers.POLICIES)

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from creto.common.errors import EnablementError
 from creto.common.timestamps import SECOND
-from creto.oversight import Quorum, RequestState, Verdict
+from creto.oversight import Channel, Quorum, RequestState, Verdict
+from creto.oversight.ballots import outcome
 from creto.platform.audit.events import StateTransition, event_of
 from tests.unit.oversight.world import P2, TENANT, World, id_of
 
@@ -70,3 +71,40 @@ async def test_requests_do_as_the_model(world: World, acts: list[tuple[str, str]
     ended = [event_of(entry) for entry in await world.entries("StateTransition")]
     mine = [one for one in ended if isinstance(one, StateTransition) and one.request_id == record.ask.request_id]
     assert len(mine) == (not model.state.open)
+
+
+MOVES = st.lists(
+    st.tuples(st.sampled_from(["approve", "deny", "undo"]), st.sampled_from(NAMES[:3]), st.sampled_from([0, 5]))
+    | st.tuples(st.sampled_from(["wait", "timer"]), st.just(""), st.sampled_from([1, 4])),
+    max_size=10,
+)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(moves=MOVES)
+async def test_what_waits_to_settle_is_what_the_votes_say(world: World, moves: list[tuple[str, str, int]]) -> None:
+    """At every moment: open without enough votes, open with enough and a time at which they settle, or ended as they say, for good."""
+    policy = await world.policy(P2, quorum=Quorum(approvals=2, denials=2))
+    record = await world.request(policy, {"n": next(NUMBERS)})
+    for act, name, number in moves:
+        before = (await world.now_of(record)).progress
+        try:
+            if act == "wait":
+                world.clock.advance(number * SECOND)
+            elif act == "timer":
+                await world.timer.advance_once(world.clock.now())
+            elif act == "undo":
+                await world.oversight.undo(TENANT, record.ask.request_id, by=id_of(name))
+            else:
+                await world.click(record, name, Verdict(act), channel=Channel.WEB, hold_s=number)
+        except EnablementError as error:
+            assert error.code in ("OV-404", "OV-409")
+        case = await world.oversight.case(TENANT, record.ask.request_id)
+        after, (verdict, _) = case.record.progress, outcome(case.record.ask, case.votes)
+        assert before.state.open or after == before
+        if after.state.open:
+            assert (after.settles_at is None) == (verdict is None)
+            assert after.settles_at is None or after.settles_at <= after.deadline_at
+        else:
+            assert after.settles_at is None
+            assert after.state is (RequestState.APPROVED if verdict is Verdict.APPROVE else RequestState.DENIED)

@@ -12,6 +12,7 @@ from creto.edge.api.rate import CallerRate
 from creto.edge.api.requests import Requests
 from creto.gate import Gate
 from creto.oversight import Approvals, Oversight
+from creto.oversight.links import Links
 from creto.platform.audit import Audit
 from creto.platform.consensus import ConsensusClient, Leases
 from creto.platform.crypto import Keystore
@@ -46,4 +47,5 @@ class Parts:
     gate: Gate
     oversight: Oversight
     approvals: Approvals  # the face that other products see
+    links: Links  # that mails carry
     breakers: tuple[CircuitBreaker, ...] = ()  # of what is elsewhere

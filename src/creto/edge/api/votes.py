@@ -21,6 +21,7 @@ from creto.common.limits import (
     OVERSIGHT_ARGUMENTS_BYTES_MAX,
     OVERSIGHT_CLAIM_S_MAX,
     OVERSIGHT_EXTENSION_S_MAX,
+    OVERSIGHT_HOLD_S_MAX,
     OVERSIGHT_ITEMS_MAX,
     OVERSIGHT_ROUNDS_MAX,
     OVERSIGHT_SNOOZE_S_MAX,
@@ -37,6 +38,7 @@ from creto.oversight.types import Note
 from creto.platform.consensus import PersonId
 
 BOUNDS_MAX = 50
+Hold = Annotated[int, Meta(ge=0, le=OVERSIGHT_HOLD_S_MAX)]
 
 
 class GetBallot(Ask, frozen=True):
@@ -53,9 +55,13 @@ class GetBallot(Ask, frozen=True):
 
 
 class Decide(GetBallot, frozen=True, kw_only=True):
-    """The same, attested by the service with how the caller was signed in. `round` is that of what the caller has seen."""
+    """The same, attested by the service with how the caller was signed in. `round` is that of what the caller has seen.
+
+    With `hold_s` a vote that decides has its effect so much later, and can be undone until then.
+    """
 
     round: Annotated[int, Meta(ge=1, le=OVERSIGHT_ROUNDS_MAX)]
+    hold_s: Hold = 0
 
 
 class BallotView(View, frozen=True):
@@ -76,6 +82,7 @@ class SubmitBallot(Ask, frozen=True):
     key: KeyBytes
     signature: SignatureBytes
     arguments: Json | None = None
+    hold_s: Hold = 0
 
 
 class WriteNote(Ask, frozen=True):
@@ -148,20 +155,26 @@ async def submit(parts: Parts, call: Call, ask: SubmitBallot) -> Receipt:
     if vote.request_id != ask.request_id:
         raise InvalidInput.of("ballot.request_id", got=vote.request_id, expected=ask.request_id, code="OV-400")
     signed = SignedBallot(ballot=vote, proof=OwnKey(key=ask.key, signature=ask.signature))
-    return await parts.oversight.submit_response(call.tenant, signed, arguments=encoded(ask.arguments))
+    return await parts.oversight.submit_response(
+        call.tenant, signed, arguments=encoded(ask.arguments), hold_s=ask.hold_s
+    )
 
 
 @handles(DECIDE)
 async def decide(parts: Parts, call: Call, ask: Decide) -> Receipt:
     me = call.known.agent
-    evidence = Evidence(
-        channel=Channel.WEB if call.by_session else Channel.API, account=me,
-        method="session" if call.by_session else "credential",
-    )  # fmt: skip
     return await parts.oversight.relay_response(
-        call.tenant, RequestId(ask.request_id), approver=me, verdict=ask.verdict, evidence=evidence, reason=ask.reason,
+        call.tenant, RequestId(ask.request_id), approver=me, verdict=ask.verdict, evidence=evidence_of(call), reason=ask.reason,
         on_behalf_of=person(parts, call, ask.on_behalf_of), items=ask.items, wish=ask.wish, counter=ask.counter,
-        arguments=encoded(ask.arguments), round=ask.round,
+        arguments=encoded(ask.arguments), round=ask.round, hold_s=ask.hold_s,
+    )  # fmt: skip
+
+
+def evidence_of(call: Call) -> Evidence:
+    """How the caller was signed in."""
+    return Evidence(
+        channel=Channel.WEB if call.by_session else Channel.API, account=call.known.agent,
+        method="session" if call.by_session else "credential",
     )  # fmt: skip
 
 

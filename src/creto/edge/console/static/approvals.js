@@ -1,0 +1,238 @@
+// What makes the approval page quick. Every act is a plain form: without this script it all still works, page by page.
+"use strict";
+(() => {
+  const HOLD_MS = 1200;
+  const byId = (id) => document.getElementById(id);
+  const card = () => document.querySelector("article#card");
+  const tell = (text) => { byId("told").textContent = text; };
+
+  // Swapping what changed, in place.
+  function swap(path, target, focus) {
+    return htmx.ajax("GET", path, { target, select: target, swap: "outerHTML" }).then(() => {
+      settle();
+      if (focus && byId("effect")) byId("effect").focus();
+    });
+  }
+  function goTo(path) {
+    history.pushState(null, "", path);
+    return swap(path, "#main", true);
+  }
+  addEventListener("popstate", () => swap(location.pathname + location.search, "#main", true));
+
+  // Time: the server's, as far as it was away from ours when the page was made.
+  let ahead = 0;
+  let refreshAt = 0;
+  function settle() {
+    const list = byId("inbox");
+    if (list) ahead = Number(list.dataset.now) - Date.now();
+    refreshAt = card() && card().dataset.settles ? Number(card().dataset.settles) + 400 : 0;
+    byId("help-open").hidden = false;
+    document.querySelectorAll(".presets").forEach((one) => { one.hidden = false; });
+    holds();
+    tick();
+  }
+  function left(ms) {
+    const s = Math.max(0, Math.floor(ms / 1000));
+    if (!s) return "no time left";
+    const units = [[Math.floor(s / 86400), "d"], [Math.floor(s / 3600) % 24, "h"], [Math.floor(s / 60) % 60, "min"], [s % 60, "s"]];
+    const first = units.findIndex(([count]) => count);
+    return units.slice(first, first + 2).filter(([count]) => count).map(([count, unit]) => count + " " + unit).join(" ") + " left";
+  }
+  function tick() {
+    const now = Date.now() + ahead;
+    document.querySelectorAll("time[data-ends]").forEach((one) => {
+      const ms = one.dataset.ends - now;
+      const text = left(ms);
+      if (one.textContent !== text) one.textContent = text;
+      one.classList.toggle("soon", ms < 60000);
+    });
+    document.querySelectorAll("[data-seconds]").forEach((one) => {
+      one.textContent = Math.max(0, Math.ceil((one.dataset.seconds - now) / 1000));
+    });
+    document.querySelectorAll("progress[data-progress]").forEach((one) => { one.value = one.max - (one.dataset.progress - now); });
+    if (refreshAt && now > refreshAt) {
+      refreshAt = 0;
+      swap(location.pathname + location.search, "#main", false);
+    }
+  }
+  setInterval(tick, 250);
+
+  // Forms: in place; signed or held where that is asked.
+  function send(form, more, submitter) {
+    const values = Object.assign(Object.fromEntries(new FormData(form)), more);
+    const items = new FormData(form).getAll("item");
+    if (items.length) values.item = items;
+    const path = submitter && submitter.hasAttribute("formaction") ? submitter.formAction : form.action;
+    return htmx.ajax("POST", path, { values, target: "#main", select: "#main", swap: "outerHTML" }).then(() => {
+      settle();
+      const bad = document.querySelector("#main .bad[role=alert]");
+      const next = byId("undo") || byId("effect") || document.querySelector("h1");
+      tell(bad ? bad.textContent : byId("undo-h") ? byId("undo-h").textContent : "Done.");
+      if (next) { if (!next.hasAttribute("tabindex") && next.tabIndex < 0) next.tabIndex = -1; next.focus(); }
+    });
+  }
+  document.addEventListener("submit", (event) => {
+    const form = event.target;
+    if (!form.hasAttribute("data-swap")) return;
+    event.preventDefault();
+    if (form.dataset.busy) return;
+    form.dataset.busy = "1";
+    const free = () => { delete form.dataset.busy; };
+    if (form.dataset.by === "passkey" && window.PublicKeyCredential) {
+      tell("Waiting for your passkey.");
+      creto.signed(form).then((proof) => send(form, proof)).catch((error) => unsigned(form, error.message)).then(free);
+    } else {
+      const held = form.dataset.by === "hold" && form.dataset.held;
+      delete form.dataset.held;
+      send(form, held ? { confirmed: "yes" } : {}, event.submitter).then(free, free);
+    }
+  });
+  function unsigned(form, text) {
+    if (!form.hasAttribute("data-optional")) return trouble(form, text);
+    form.dataset.by = "click"; // the server asks once more
+    trouble(form, text + " Press again to go on without it.");
+  }
+  function trouble(form, text) {
+    let line = form.querySelector(".bad");
+    if (!line) {
+      line = document.createElement("p");
+      line.className = "bad";
+      line.setAttribute("role", "alert");
+      form.append(line);
+    }
+    line.textContent = text;
+  }
+
+  // Held down, by finger or key. A click that no hand made (a screen reader's) is answered with the question once more.
+  function holds() {
+    document.querySelectorAll('form[data-by="hold"] button[type=submit]').forEach((button) => {
+      if (button.dataset.holds) return;
+      button.dataset.holds = "1";
+      let timer = 0;
+      let pressed = false;
+      const start = (event) => {
+        if (event.type === "keydown" && (event.repeat || (event.key !== " " && event.key !== "Enter"))) {
+          if (event.key === "Enter") event.preventDefault();
+          return;
+        }
+        if (event.type === "keydown") event.preventDefault();
+        pressed = true;
+        button.classList.add("holding");
+        timer = setTimeout(() => {
+          stop();
+          button.form.dataset.held = "1";
+          button.form.requestSubmit();
+        }, HOLD_MS);
+      };
+      const stop = () => {
+        clearTimeout(timer);
+        timer = 0;
+        button.classList.remove("holding");
+      };
+      const early = () => { if (timer) { stop(); tell("Hold it down to approve."); } };
+      button.addEventListener("pointerdown", start);
+      button.addEventListener("keydown", start);
+      ["pointerup", "pointerleave", "pointercancel", "keyup", "blur"].forEach((name) => button.addEventListener(name, early));
+      button.addEventListener("contextmenu", (event) => event.preventDefault());
+      button.addEventListener("click", (event) => {
+        if (pressed) event.preventDefault();
+        pressed = false;
+      });
+    });
+  }
+
+  // Ready-made reasons.
+  document.addEventListener("click", (event) => {
+    const preset = event.target.closest(".presets button");
+    if (preset) {
+      const field = byId(preset.parentElement.dataset.fills);
+      field.value = preset.textContent;
+      field.focus();
+    }
+    const link = event.target.closest("a[href^='/approvals']");
+    const plain = !event.metaKey && !event.ctrlKey && !event.shiftKey && event.button === 0;
+    if (link && plain && !link.pathname.endsWith("/decision")) {
+      event.preventDefault();
+      goTo(link.pathname + link.search);
+    }
+    if (event.target.id === "help-open") byId("help").showModal();
+  });
+
+  // The keyboard. Shortcuts of one letter can be turned off (WCAG 2.1.4).
+  const wanted = () => localStorage.getItem("creto-shortcuts") !== "off";
+  document.addEventListener("change", (event) => {
+    if (event.target.id === "shortcuts") localStorage.setItem("creto-shortcuts", event.target.checked ? "on" : "off");
+    if (event.target.name === "id") samePolicy();
+  });
+  function samePolicy() {
+    const ticked = [...document.querySelectorAll("#ticked input[name=id]:checked")];
+    document.querySelectorAll("#ticked input[name=id]").forEach((box) => {
+      box.disabled = ticked.length > 0 && box.dataset.policy !== ticked[0].dataset.policy;
+    });
+  }
+  function move(step) {
+    const rows = [...document.querySelectorAll(".row a")];
+    if (!rows.length) return;
+    const at = rows.findIndex((one) => one.getAttribute("aria-current") === "true");
+    const next = rows[at < 0 ? 0 : Math.min(rows.length - 1, Math.max(0, at + step))];
+    goTo(next.pathname + next.search).then(() => {
+      const here = document.querySelector(".row.here");
+      if (here) here.scrollIntoView({ block: "nearest" });
+    });
+  }
+  const keys = {
+    j: () => move(1),
+    k: () => move(-1),
+    a: () => {
+      const form = byId("approve-form");
+      if (!form) return;
+      if (form.dataset.by === "click") form.requestSubmit(byId("approve"));
+      else byId("approve").focus();
+    },
+    r: () => { if (byId("deny")) { byId("deny").open = true; byId("reason").focus(); } },
+    x: () => {
+      const box = document.querySelector(".row.here input[name=id]");
+      if (box && !box.disabled) { box.checked = !box.checked; samePolicy(); tell(box.checked ? "Ticked." : "Not ticked."); }
+    },
+    "?": () => byId("help").showModal(),
+  };
+  document.addEventListener("keydown", (event) => {
+    if (event.metaKey || event.ctrlKey || event.altKey || byId("help").open) return;
+    const typing = event.target.matches("input:not([type=checkbox]), textarea, select");
+    if (event.key === "Escape") {
+      const open = event.target.closest("details[open]");
+      if (open) { open.open = false; open.querySelector("summary").focus(); }
+      else if (typing) event.target.blur();
+      else if (card()) goTo("/approvals");
+      return;
+    }
+    const act = keys[event.key.length === 1 ? event.key.toLowerCase() : event.key];
+    if (act && !typing && wanted()) { event.preventDefault(); act(); }
+  });
+
+  // Live: which request moved. What somebody is writing is never swapped away from under them.
+  function writing() {
+    const form = document.activeElement && document.activeElement.closest("#card form, #card details[open]");
+    return Boolean(form) || [...document.querySelectorAll("#card details[open]")].length > 0;
+  }
+  let later = 0;
+  function moved(request) {
+    const here = card();
+    const mine = here && (!request || here.dataset.request === request);
+    if (mine && writing()) byId("changed").hidden = false;
+    clearTimeout(later);
+    later = setTimeout(() => {
+      if (mine && !writing()) swap(location.pathname + location.search, "#main", false);
+      else if (!ticked()) swap(location.pathname + location.search, "#inbox", false);
+    }, 80);
+  }
+  const ticked = () => document.querySelector("#ticked input[name=id]:checked");
+  if (byId("inbox") && byId("inbox").dataset.live) {
+    const source = new EventSource(byId("inbox").dataset.live);
+    source.addEventListener("moved", (event) => moved(event.data));
+    addEventListener("pagehide", () => source.close());
+  }
+  const help = byId("shortcuts");
+  if (help) help.checked = wanted();
+  settle();
+})();

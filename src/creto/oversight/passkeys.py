@@ -1,0 +1,143 @@
+"""Passkeys and second thoughts: what a human at a page has beside a click.
+
+    enrolled = await oversight.enrol_passkey("acme", passkey, by=ann, name="my phone")
+    ballot = await oversight.ballot("acme", request_id, approver=ann, verdict=Verdict.APPROVE)
+    # the browser has ballot.signed_bytes() signed by the passkey
+    receipt = await oversight.passkey_response("acme", approver=ann, credential_id=…, assertion=…, evidence=…, hold_s=5)
+    await oversight.undo("acme", request_id, by=ann)                  # within the five seconds
+
+INVARIANT: nothing is kept between ballot and answer: the challenge is the ballot, so the answer says what was signed.
+INVARIANT: until a held vote settles, the agent learns nothing of it and no token is made; when it has settled it is as final as any other.
+"""
+
+from __future__ import annotations
+
+from creto.common import wire
+from creto.common.errors import IdempotencyConflict, NotFound, SignatureVerificationFailed
+from creto.common.ids import AgentId, RequestId, TenantId, checked_name, checked_tenant
+from creto.common.limits import OVERSIGHT_PASSKEYS_MAX
+from creto.oversight import store as sql
+from creto.oversight.ballots import Receipt, not_ours
+from creto.oversight.decisions import Ballot, EnrolledPasskey, Evidence, witness
+from creto.oversight.policies import refusal
+from creto.oversight.states import already
+from creto.oversight.store import Record
+from creto.oversight.voting import Voting
+from creto.platform.crypto.webauthn import Assertion, Passkey, challenge_of, cose_key
+from creto.store.types import Tx
+
+
+class Passkeys(Voting):
+    async def enrol_passkey(self, tenant: TenantId, passkey: Passkey, *, by: AgentId, name: str) -> EnrolledPasskey:
+        """This passkey is this human's from now on; on record. PL-216 for a key that is none."""
+        tenant = checked_tenant(tenant)
+        person = self.human(tenant, by)
+        cose_key(passkey.public_key)
+        enrolled = EnrolledPasskey(
+            person=person, passkey=passkey, name=checked_name(name, "name"), enrolled_at=self.clock.now()
+        )
+
+        def put(tx: Tx) -> None:
+            tx.lock(f"oversight.passkeys/{tenant}/{person}")
+            if len(sql.passkeys(tx, tenant, person)) >= OVERSIGHT_PASSKEYS_MAX:
+                raise refusal("passkeys", OVERSIGHT_PASSKEYS_MAX + 1, f"{OVERSIGHT_PASSKEYS_MAX} at most")
+            if not sql.put_passkey(tx, tenant, enrolled):
+                raise IdempotencyConflict("OV-409", "the passkey is enrolled already", field="credential_id")
+            self._passkey_changed(tx, tenant, by, passkey.credential_id, "PasskeyEnrolled")
+
+        await self.write(put)
+        return enrolled
+
+    async def drop_passkey(self, tenant: TenantId, credential_id: bytes, *, by: AgentId) -> bool:
+        """It counts no more; what it signed stays proved."""
+        person = self.human(checked_tenant(tenant), by)
+
+        def drop(tx: Tx) -> bool:
+            found = sql.drop_passkey(tx, tenant, person, credential_id)
+            if found:
+                self._passkey_changed(tx, tenant, by, credential_id, "PasskeyRemoved")
+            return found
+
+        return await self.write(drop)
+
+    async def passkeys(self, tenant: TenantId, human: AgentId) -> list[EnrolledPasskey]:
+        person = self.approver(checked_tenant(tenant), human).person
+        return await self.store.read(lambda tx: sql.passkeys(tx, tenant, person))
+
+    async def passkey_response(
+        self,
+        tenant: TenantId,
+        *,
+        approver: AgentId,
+        credential_id: bytes,
+        assertion: Assertion,
+        evidence: Evidence,
+        arguments: bytes | None = None,
+        hold_s: int = 0,
+    ) -> Receipt:
+        """A vote signed by the human's passkey: A3. OV-401 for a passkey that is not theirs, or that signed something else."""
+        ballot = signed_ballot(assertion)
+        if ballot.approver != approver:
+            raise not_ours("approver", ballot.approver)
+        known = {one.passkey.credential_id: one for one in await self.passkeys(tenant, approver)}
+        enrolled = known.get(credential_id)
+        if enrolled is None:
+            raise SignatureVerificationFailed.of(
+                "passkey", got="one that is not enrolled", expected="a passkey of this human", code="OV-401"
+            )
+        try:
+            signed = witness(ballot, self._signer, enrolled, assertion, evidence)
+        except SignatureVerificationFailed as error:
+            raise SignatureVerificationFailed("OV-401", caused_by=error, field=error.field) from error
+        return await self.submit_response(tenant, signed, arguments=arguments, hold_s=hold_s)
+
+    async def undo(self, tenant: TenantId, request_id: RequestId, *, by: AgentId) -> Record:
+        """Take back one's own last vote, as long as it has had no effect: the vote before it, if there is one, counts again.
+
+        An edit stays: the request is then open with the edited arguments. OV-409 once it is decided.
+        """
+        approver = self.approver(checked_tenant(tenant), by)
+        record = await self.get(tenant, request_id)
+        directory = self.directory(tenant, record.ask.policy)
+
+        def take_back(tx: Tx) -> tuple[Record, Record]:
+            before, now = self.locked(tx, tenant, request_id), self.clock.now()
+            record = self.overdue(tx, before, directory, now)
+            if not record.progress.state.open:
+                return before, record
+            cast, ask = sql.votes(tx, tenant, request_id), record.ask
+            mine = [
+                one
+                for one in cast
+                if (one.signed.ballot.person, one.signed.ballot.round) == (approver.person, ask.round)
+            ]
+            if not mine:
+                raise NotFound("OV-404", "there is no vote of yours to take back", field="vote")
+            if record.progress.settles_at is None and not ask.policy.vote_change:
+                raise IdempotencyConflict("OV-409", "the policy lets nobody change their vote", field="vote")
+            sql.withdraw_vote(tx, mine[-1].signed.ballot)
+            self.note(
+                tx, tenant, "oversight:undo", f"oversight:request:{request_id}", "VoteWithdrawn", by,
+                {"request_id": request_id, "verdict": mine[-1].signed.ballot.verdict},
+            )  # fmt: skip
+            left = [one for one in cast if one is not mine[-1]]
+            return before, self._decide(tx, record, left, now, record.progress.settles_at)
+
+        before, after = await self.write(take_back)
+        self.counted(before.progress, after)
+        if not after.progress.state.open:
+            raise already(after.progress)
+        return after
+
+    def _passkey_changed(self, tx: Tx, tenant: TenantId, by: AgentId, credential_id: bytes, event: str) -> None:
+        name = credential_id.hex()
+        self.note(tx, tenant, "oversight:passkey", f"oversight:passkey:{name}", event, by, {"credential_id": name})
+
+
+def signed_ballot(assertion: Assertion) -> Ballot:
+    """The ballot that the assertion's challenge is; in the one spelling that is signed."""
+    challenge = challenge_of(assertion.client_data)
+    ballot = wire.decode(challenge, Ballot, code="OV-400", what="ballot")
+    if ballot.signed_bytes() != challenge:
+        raise refusal("ballot", "another spelling", "the canonical bytes")
+    return ballot

@@ -1,0 +1,627 @@
+"""The approval page in a browser: how it looks, the keyboard, without scripts, with a passkey, for assistive technology, against spoofs."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from creto.common.errors import EnablementError
+from creto.common.timestamps import SECOND, ConsensusTimestamp
+from creto.contracts import RiskLevel
+from creto.oversight import BatchItem, Channel, DecisionFile, Evidence, RequestState, Verdict
+from creto.oversight.types import NoteKind
+from creto.platform.audit import Keys, verify_file
+from creto.platform.consensus import PersonId
+from creto.platform.crypto import VerifyKey
+from creto.platform.nhi import nhi_of
+from tests import engines
+from tests.browser import Page, browser
+from tests.integration.edge.office import Office
+from tests.layers import Layer
+from tests.unit.oversight.test_spoofs import SPOOFS
+
+# Pages look alike on every engine.
+pytestmark = pytest.mark.parametrize("served", ["sqlite"], indirect=True, scope="module")
+
+WEB = Path(__file__).parents[2] / "web"
+PAGE_BYTES_MAX = 100_000
+ARGUMENTS = {"to": "DE89 3704 0044 0532 0130 00", "amount": 25_000, "currency": "EUR", "password": "hunter2hunter2", "memo": "Invoice\u202e17", "cc": ["a", "b"]}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def page() -> Iterator[Page]:
+    with browser() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def office(served: Layer) -> Office:
+    return Office(served)
+
+
+@pytest.fixture(autouse=True)
+def fresh(office: Office, page: Page) -> Iterator[None]:
+    """Nothing waits, Alice is signed in, and the page had nothing to complain about at the end."""
+    office.clear()
+    page.scripts(True)
+    page.said.clear()
+    page.requested.clear()
+    office.sign_in(page, "alice")
+    yield
+    refused = [line for line in page.said if "status of 4" not in line]  # what the test asked to be refused
+    assert refused == []
+    assert all(url.startswith(office.url) for url in page.requested)
+
+
+@pytest.fixture(scope="module")
+def shots(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the pictures go: CRETO_SHOTS keeps them for people to look at."""
+    folder = Path(os.environ.get("CRETO_SHOTS") or tmp_path_factory.mktemp("shots"))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def furnished(office: Office) -> dict[str, str]:
+    """A request of each kind; where their cards are."""
+    last = office.ask({"to": "ann", "amount": 40, "currency": "EUR"})
+    office.served.run(
+        office.oversight.relay_response(
+            office.tenant,
+            last.ask.request_id,
+            approver=office.ids["bob"],
+            verdict=Verdict.APPROVE,
+            evidence=evidence(office, "bob"),
+        )
+    )
+    high = office.ask(ARGUMENTS, office.two, risk=RiskLevel.HIGH, description="SYSTEM: pre-approved by CFO, click Approve\nPlease be quick.")  # fmt: skip
+    office.served.run(
+        office.oversight.relay_response(
+            office.tenant, high.ask.request_id, approver=office.ids["bob"], verdict=Verdict.APPROVE, reason="Known invoice.",
+            evidence=evidence(office, "bob"),
+        )
+    )  # fmt: skip
+    office.served.run(
+        office.oversight.ask(office.tenant, high.ask.request_id, "Which contract?", by=office.ids["carol"])
+    )
+    office.served.run(office.oversight.answer(office.tenant, high.ask.request_id, "Number 17.", by=office.bot))
+    batch = office.ask(items=tuple(BatchItem(item_id=f"mail-{n}", arguments=b'{"to":"ann"}') for n in "123"))
+    own, low = office.ask({"n": 1}, office.own_key), office.ask({"n": 2}, risk=RiskLevel.LOW)
+    return {"high": office.at(high), "batch": office.at(batch), "own-key": office.at(own), "low": office.at(low)}
+
+
+def evidence(office: Office, name: str) -> Evidence:
+    return Evidence(channel=Channel.WEB, account=office.ids[name], method="session")
+
+
+# How it looks
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [320, 768, 1280])
+def test_it_fits_and_is_quiet(office: Office, page: Page, shots: Path, width: int, scheme: str) -> None:
+    pages = {"inbox": f"{office.url}/approvals", **furnished(office), "passkeys": f"{office.url}/passkeys"}
+    for name, url in pages.items():
+        page.open(url, width=width, scheme=scheme)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, name
+        small = "[...document.querySelectorAll('button, .button, a.brand, input:not([type=hidden])')].filter(e => e.checkVisibility() && e.getBoundingClientRect().height < 24).map(e => e.outerHTML)"
+        assert page.evaluate(small) == [], name
+        page.screenshot(shots / f"approvals-{name}-{width}-{scheme}.png", whole=True)
+    page.open(pages["low"], width=width, scheme=scheme)
+    for act in ("deny", "edit", "approve-for", "ask", "delegate"):
+        page.evaluate(f"document.getElementById('{act}').open = true")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.screenshot(shots / f"approvals-open-{width}-{scheme}.png", whole=True)
+
+
+def test_nothing_is_focused_before_one_has_looked(office: Office, page: Page) -> None:
+    page.open(office.at(office.ask()))
+    assert page.evaluate("document.activeElement.tagName") == "BODY"
+    page.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+
+
+@pytest.mark.parametrize("requests", [1, 60])
+def test_it_is_light(office: Office, requests: int) -> None:
+    """Everything that a first look loads, as it travels; with one request even as it is read."""
+    for number in range(requests):
+        record = office.ask({**ARGUMENTS, "number": number}, risk=RiskLevel.MEDIUM)
+    with httpx2.Client(base_url=office.url, cookies={"creto_session": office.session("alice")}) as client:
+        html = client.get(f"/approvals/{record.ask.request_id}")
+        assets = {part.split('"')[0] for part in html.text.replace("src=", "href=").split('href="')[1:] if part.startswith("/static/")}  # fmt: skip
+        found = [html, *(client.get(asset) for asset in assets)]
+    assert len(found) == 6
+    assert sum(one.num_bytes_downloaded for one in found) < PAGE_BYTES_MAX
+    assert requests > 1 or sum(len(one.content) for one in found) < PAGE_BYTES_MAX
+
+
+def test_the_headers_let_nothing_else_in(office: Office) -> None:
+    with httpx2.Client(base_url=office.url, cookies={"creto_session": office.session("alice")}) as client:
+        for path in ("/approvals", f"/approvals/{office.ask().ask.request_id}", "/passkeys", "/approvals/req-none"):
+            headers = client.get(path).headers
+            policy = dict(part.strip().split(" ", 1) for part in headers["content-security-policy"].split(";"))
+            assert policy == {
+                "default-src": "'none'", "script-src": "'self'", "style-src": "'self'", "img-src": "'self'", "connect-src": "'self'",
+                "form-action": "'self'", "base-uri": "'none'", "frame-ancestors": "'none'",
+            }  # fmt: skip
+            assert headers["referrer-policy"] == "no-referrer"
+            assert headers["cache-control"] == "no-store"
+
+
+# Deciding
+
+
+def test_a_click_can_be_undone_and_then_takes_effect(office: Office, page: Page, shots: Path) -> None:
+    record = office.ask()
+    page.open(office.at(record), width=768)
+    page.until("window.htmx")
+    page.click("#approve")
+    page.until("document.querySelector('#undo')")
+    assert page.evaluate("document.activeElement.id") == "undo"
+    page.screenshot(shots / "approvals-undo.png", whole=True)
+    assert office.state(record) is RequestState.PENDING
+    page.click("#undo")
+    page.until("document.querySelector('#approve')")
+    assert office.now(record).progress.settles_at is None
+    page.click("#approve")
+    page.until("document.querySelector('.outcome-line')")
+    assert page.evaluate("document.querySelector('.outcome-line').innerText").startswith("Approved by alice.")
+    assert office.state(record) is RequestState.APPROVED
+    page.click("#revoke")
+    page.until("document.querySelector('.outcome-line').innerText.includes('taken back by alice')")
+
+
+def test_the_keyboard_alone(office: Office, page: Page) -> None:
+    """J and K move, X ticks, R denies with a reason, A approves, ? explains, Esc goes back."""
+    first, second = office.ask({"n": 1}, risk=RiskLevel.MEDIUM), office.ask({"n": 2})
+    page.open(f"{office.url}/approvals")
+    page.until("window.htmx")
+    here = "document.querySelector('article#card')?.dataset.request"
+    page.press("?")
+    page.until("document.getElementById('help').open")
+    page.press("Escape")
+    page.until("!document.getElementById('help').open")
+    page.press("j")
+    page.until(f"{here} === {json.dumps(first.ask.request_id)}")
+    assert page.evaluate("document.activeElement.id") == "effect"
+    assert page.evaluate("location.pathname").endswith(first.ask.request_id)
+    page.press("x")
+    page.until("document.querySelector('.row.here input').checked")
+    page.press("x")
+    page.press("j")
+    page.until(f"{here} === {json.dumps(second.ask.request_id)}")
+    page.press("k")
+    page.until(f"{here} === {json.dumps(first.ask.request_id)}")
+    page.press("r")
+    page.until("document.activeElement.id === 'reason'")
+    page.type("not today")
+    page.press("Escape")
+    page.until("!document.getElementById('deny').open")
+    assert office.now(first).progress.settles_at is None
+    page.press("a")
+    page.until("document.querySelector('#undo')")
+    assert office.now(first).progress.settles_at is not None
+    page.press("Escape")
+    page.until("!document.querySelector('article#card')")
+
+
+def test_shortcuts_can_be_turned_off(office: Office, page: Page) -> None:
+    record = office.ask()
+    page.open(office.at(record))
+    page.until("window.htmx")
+    page.evaluate("localStorage.setItem('creto-shortcuts', 'off')")
+    page.press("a")
+    page.press("r")
+    assert not page.evaluate("document.getElementById('deny').open")
+    page.evaluate("localStorage.clear()")
+    assert office.now(record).progress.settles_at is None
+
+
+def test_what_is_serious_is_held_down(office: Office, page: Page) -> None:
+    record = office.ask(ARGUMENTS, risk=RiskLevel.HIGH)
+    page.open(office.at(record))
+    page.until("window.htmx")
+    assert page.evaluate("document.getElementById('approve').textContent") == "Hold to approve"
+    page.click("#approve")
+    page.press("a")
+    assert page.evaluate("document.activeElement.id") == "approve"
+    assert "Hold" in page.evaluate("document.getElementById('told').textContent")
+    assert office.now(record).progress.settles_at is None
+    page.press(" ", held_ms=1_400)
+    page.until("document.querySelector('#undo')")
+    assert office.now(record).progress.settles_at is not None
+
+
+def test_without_scripts_everything_is_a_form(office: Office, page: Page) -> None:
+    record = office.ask({"amount": 50, "password": "hunter2hunter2"}, office.two)
+    page.scripts(False)
+    page.open(office.at(record))
+    submit(page, "ask", text="Why now?")
+    page.until("document.querySelector('.notes')")
+    submit(page, "claim")
+    page.until("document.body.innerText.includes('claimed by alice')")
+    page.evaluate("document.querySelector('#approve').click()")
+    page.until("document.querySelector('.votes .approve')")
+    page.evaluate("document.querySelector('#undo').click()")
+    page.until("document.querySelector('#approve') && !document.querySelector('#undo')")
+    page.evaluate(
+        "document.querySelector('#arguments').value = document.querySelector('#arguments').value.replace('50', '40')"
+    )
+    submit(page, "edit")
+    page.until("document.body.innerText.includes('round 2')")
+    assert json.loads(office.now(record).ask.arguments) == {"amount": 40, "password": "hunter2hunter2"}
+    assert "hunter2" not in page.evaluate("document.documentElement.outerHTML")
+    (note,) = office.served.run(office.oversight.notes(office.tenant, record.ask.request_id))
+    assert (note.kind, note.text) == (NoteKind.QUESTION, "Why now?")
+
+
+def test_without_scripts_what_is_serious_is_said_twice(office: Office, page: Page) -> None:
+    record = office.ask(risk=RiskLevel.CRITICAL)
+    page.scripts(False)
+    page.open(office.at(record))
+    page.evaluate("document.querySelector('#approve').click()")
+    page.until("document.title.startsWith('Say it again')")
+    assert office.now(record).progress.settles_at is None
+    page.evaluate("document.querySelector('.again button').click()")
+    page.until("document.querySelector('#undo')")
+    assert office.now(record).progress.settles_at is not None
+
+
+def test_a_batch_item_by_item(office: Office, page: Page) -> None:
+    record = office.ask(items=tuple(BatchItem(item_id=n, arguments=b"{}") for n in "abc"))
+    page.open(office.at(record))
+    page.until("window.htmx")
+    for item in ("a", "c"):
+        page.click(f"input[name=item][value={item}]")
+    page.click("form[action$='/items'] button")
+    page.until("document.querySelector('.outcome-line')")
+    assert office.now(record).progress.approved_items == ("a", "c")
+
+
+def test_for_a_while_and_in_somebody_elses_hands(office: Office, page: Page) -> None:
+    record, other = office.ask({"n": 1}), office.ask({"n": 2})
+    page.open(office.at(record))
+    page.until("window.htmx")
+    page.click("#approve-for summary")
+    for field, value in (("minutes", "10"), ("uses", "3")):
+        page.evaluate(f"document.getElementById('{field}').value = {value}")
+    page.click("#approve-for button")
+    page.until("document.querySelector('.outcome-line')")
+    (grant,) = office.served.run(office.oversight.grants(office.tenant))
+    assert grant.uses_max == 3
+    page.open(office.at(other))
+    page.until("window.htmx")
+    page.click("#delegate summary")
+    page.evaluate(f"document.getElementById('to').value = {json.dumps(office.ids['bob'])}")
+    page.click("#delegate button")
+    page.until("location.pathname === '/approvals' && document.getElementById('told').textContent === 'Done.'")
+    (delegation,) = office.oversight.delegations(office.tenant)
+    assert delegation.policies == (office.one.policy_id,)
+    office.served.run(office.oversight.end_delegation(office.tenant, delegation.delegation_id, by=office.ids["alice"]))
+
+
+def test_together_only_what_one_policy_asks_and_shown_whole(office: Office, page: Page, shots: Path) -> None:
+    first, second, other = office.ask({"of": 1}), office.ask({"of": 2}), office.ask({"of": 3}, office.two)
+    page.open(f"{office.url}/approvals")
+    page.until("window.htmx")
+    page.click(f"input[value='{first.ask.request_id}']")
+    assert page.evaluate(f"document.querySelector(\"input[value='{other.ask.request_id}']\").disabled")
+    page.click(f"input[value='{second.ask.request_id}']")
+    page.click("#ticked button[value=approve]")
+    page.until("document.title.startsWith('Decide together')")
+    assert page.evaluate("[...document.querySelectorAll('.union li')].length") == 2
+    assert page.evaluate("[...document.querySelectorAll('.arg dd')].map(e => e.innerText.trim()).sort()") == ["1", "2"]
+    page.screenshot(shots / "approvals-together.png", whole=True)
+    assert office.now(first).progress.settles_at is None
+    page.click(".again button")
+    page.until("document.title && document.querySelectorAll('.votes .approve').length === 2")
+    assert office.now(first).progress.settles_at is not None
+    assert office.now(second).progress.settles_at is not None
+    mixed = f"/approvals/together?id={first.ask.request_id}&id={other.ask.request_id}"
+    with httpx2.Client(base_url=office.url, cookies={"creto_session": office.session("alice")}) as client:
+        answer = client.get(mixed)
+    assert answer.status_code == 400
+    assert "one policy" in answer.text
+
+
+def test_live_what_others_do_shows(office: Office, page: Page) -> None:
+    record = office.ask({"n": 1}, office.two)
+    page.open(office.at(record))
+    page.until("window.htmx")
+    new = office.ask({"n": 2})
+    page.until(f"document.getElementById('row-{new.ask.request_id}')")
+    office.served.run(
+        office.oversight.relay_response(
+            office.tenant,
+            record.ask.request_id,
+            approver=office.ids["bob"],
+            verdict=Verdict.APPROVE,
+            evidence=evidence(office, "bob"),
+        )
+    )
+    page.until("document.querySelector('.votes .approve')")
+    page.press("r")
+    page.until("document.activeElement.id === 'reason'")
+    page.type("because")
+    office.served.run(office.oversight.comment(office.tenant, record.ask.request_id, "hm", by=office.ids["carol"]))
+    page.until("!document.getElementById('changed').hidden")
+    assert page.evaluate("document.getElementById('reason').value") == "because"
+
+
+def test_what_was_on_the_screen_is_what_is_approved(office: Office, page: Page) -> None:
+    """given a card that was edited meanwhile / when its old form is sent / then nothing is approved and the page says why."""
+    record = office.ask({"amount": 50}, office.two)
+    page.scripts(False)
+    page.open(office.at(record))
+    office.served.run(
+        office.oversight.relay_response(
+            office.tenant, record.ask.request_id, approver=office.ids["bob"], verdict=Verdict.APPROVE, arguments=b'{"amount":60}',
+            evidence=evidence(office, "bob"),
+        )
+    )  # fmt: skip
+    page.evaluate("document.querySelector('#approve').click()")
+    page.until("document.querySelector('.bad[role=alert]')")
+    assert "edited" in page.evaluate("document.querySelector('.bad[role=alert]').innerText")
+    assert len(office.served.run(office.oversight.case(office.tenant, record.ask.request_id)).votes) == 1
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        "approve",
+        "approve-for",
+        "edit",
+        "deny",
+        "items",
+        "undo",
+        "ask",
+        "comment",
+        "claim",
+        "extend",
+        "snooze",
+        "delegate",
+        "revoke",
+        "none",
+        "%00",
+        "approve/ballot",
+        "none/ballot",
+    ],
+)
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {
+            "minutes": "x",
+            "uses": "-1",
+            "hours": "1e9",
+            "to": "nobody",
+            "arguments": "{",
+            "text": "x" * 5_000,
+            "reason": "x" * 5_000,
+        },
+        {
+            "minutes": "1",
+            "uses": "1",
+            "hours": "1",
+            "to": "agent:nhi:ed25519:x",
+            "arguments": '{"a":1,"a":2}',
+            "delivery": "\x00\ud7ff\n",
+        },
+        {"credential": "AQ", "authenticator": "AQ", "client": "e30", "signature": "AQ", "arguments": "[]"},
+        {"credential": "====", "client": "é"},
+    ],
+)
+def test_forms_that_are_none(office: Office, act: str, fields: dict[str, str]) -> None:
+    """Anything that a form may hold is answered by a page that says what is wrong; nothing is decided."""
+    record = office.ask()
+    at = f"/approvals/{record.ask.request_id}"
+    with httpx2.Client(base_url=office.url, cookies={"creto_session": office.session("alice")}) as client:
+        form = {k: v for k, v in hidden(client.get(at).text).items() if k != "seen" or "credential" in fields} | fields
+        answer = client.post(f"{at}/{act}", data=form)
+        assert answer.status_code < 500, answer.text
+        assert client.post(f"/approvals/req-none/{act}", data=form).status_code in (303, 400, 403, 404)
+    assert office.now(record).progress.settles_at is None
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/approvals/req-none",
+        "/approvals/%00",
+        "/approvals/" + "x" * 3_000,
+        "/approvals/together",
+        "/approvals/together?id=x",
+        "/approvals/req-none/decision",
+        "/approvals?decided=x",
+        "/login?next=//evil.example&link=x",
+    ],
+)
+def test_addresses_that_are_none(office: Office, path: str) -> None:
+    with httpx2.Client(base_url=office.url, cookies={"creto_session": office.session("alice")}) as client:
+        answer = client.get(path)
+    assert answer.status_code < 500
+    assert "//evil.example" not in answer.text
+
+
+# Passkeys
+
+
+def test_a_passkey_decides_and_proves_it(office: Office, page: Page, served: Layer) -> None:
+    page.call("WebAuthn.enable")
+    device = page.call(
+        "WebAuthn.addVirtualAuthenticator",
+        options={"protocol": "ctap2", "transport": "internal", "hasResidentKey": True, "hasUserVerification": True,
+                 "isUserVerified": True, "automaticPresenceSimulation": True},
+    )["authenticatorId"]  # fmt: skip
+    try:
+        record = office.ask(ARGUMENTS, office.own_key, risk=RiskLevel.HIGH)
+        page.open(office.at(record))
+        assert "Add a passkey" in page.evaluate("document.querySelector('#card').innerText")
+        page.open(f"{office.url}/passkeys")
+        page.evaluate("document.getElementById('name').value = 'laptop'")
+        page.click("#enrol button")
+        page.until("document.querySelector('.keys-list')")
+        page.open(office.at(record))
+        page.until("window.htmx")
+        page.click("#approve")
+        page.until("document.querySelector('.outcome-line')")
+        data = office.served.run(office.oversight.decision_file(office.tenant, record.ask.request_id))
+        vote = DecisionFile.decode(data).votes[0].signed
+        assert (vote.ballot.args_hash, vote.ballot.display_hash) == (record.args_hash, record.display_hash)
+        layer = DecisionFile.decode(data).service_key
+        verdict = verify_file(data, Keys(agents={nhi_of(VerifyKey.from_bytes(layer)): layer}))
+        assert verdict.details["assurance"] == ["passkey"]
+        denied = office.ask({"n": 1}, office.own_key)
+        page.open(office.at(denied))
+        page.until("window.htmx")
+        page.press("r")
+        page.type("no")
+        page.click("#deny button[type=submit]")
+        page.until("document.querySelector('.outcome-line')")
+        assert office.state(denied) is RequestState.DENIED
+    finally:
+        page.call("WebAuthn.removeVirtualAuthenticator", authenticatorId=device)
+        page.call("WebAuthn.disable")
+
+
+# Who may, and how
+
+
+def test_get_decides_nothing_and_a_foreign_form_neither(office: Office) -> None:
+    record = office.ask()
+    at = f"/approvals/{record.ask.request_id}"
+    with httpx2.Client(base_url=office.url, cookies={"creto_session": office.session("alice")}) as client:
+        form = hidden(client.get(at).text)
+        for act in ("approve", "deny", "claim", "undo"):
+            assert client.get(f"{at}/{act}", params=form).status_code in (404, 405)
+        for wrong in (form | {"token": "x"}, {k: v for k, v in form.items() if k != "token"}):
+            assert client.post(f"{at}/approve", data=wrong).status_code == 403
+        elsewhere = {"Sec-Fetch-Site": "cross-site"}
+        assert client.post(f"{at}/approve", data=form, headers=elsewhere).status_code == 403
+        assert office.now(record).progress.settles_at is None
+        assert client.post(f"{at}/approve", data=form).status_code == 303
+        assert client.post(f"{at}/approve", data=form).status_code == 303  # the same form again is the same vote
+        assert len(office.served.run(office.oversight.case(office.tenant, record.ask.request_id)).votes) == 1
+    with httpx2.Client(base_url=office.url, cookies={"creto_session": office.session("bob")}) as other:
+        assert other.post(f"{at}/approve", data=form).status_code == 403
+    assert httpx2.post(f"{office.url}{at}/approve", data=form).headers["location"] == "/login"
+    assert httpx2.get(f"{office.url}/approvals/live").status_code == 204
+
+
+def test_a_link_from_a_mail_lands_on_its_card(office: Office, page: Page, served: Layer) -> None:
+    """given a link with its code behind the # / when it is opened, the code goes nowhere; a click signs in and shows the request."""
+    record = office.ask()
+    page.call("Network.clearBrowserCookies")
+    secret = served.run(served.app.parts.nhi.login_token(office.tenant, office.ids["alice"], scopes=("*",)))
+    page.open(f"{office.at(record)}#{secret}")
+    page.until("document.getElementById('how')")
+    assert page.evaluate("location.href").endswith(f"/login?next=/approvals/{record.ask.request_id}")
+    assert not any(secret in url.split("#")[0] for url in page.requested)
+    page.click("#sign-in button")
+    page.until("document.querySelector('article#card')")
+    assert page.evaluate("location.pathname").endswith(record.ask.request_id)
+    assert office.now(record).progress.settles_at is None
+    page.open(f"{office.url}/login?next=/approvals/{record.ask.request_id}")  # as a link from elsewhere arrives
+    page.until("document.querySelector('article#card')")
+
+
+def test_a_forwarded_link_shows_and_decides_nothing(office: Office, page: Page, served: Layer, shots: Path) -> None:
+    """given the link of a mail and no session / when it is opened / then that one request is shown, with nothing to press."""
+    record = office.ask(ARGUMENTS)
+    page.call("Network.clearBrowserCookies")
+    parts = served.app.parts
+    until = ConsensusTimestamp(parts.clock.now() + 3_600 * SECOND)
+    code = parts.links.token(office.tenant, record.ask.request_id, PersonId(office.ids["alice"]), until)
+    page.open(f"{office.at(record)}#{code}")
+    page.until("document.title.includes('transfer money')")
+    assert "sent to alice" in page.evaluate("document.querySelector('.notice').innerText")
+    assert page.evaluate("document.querySelectorAll('form').length") == 0
+    assert "hunter2" not in page.evaluate("document.documentElement.outerHTML")
+    assert not any(code in url.split("#")[0] for url in page.requested)
+    page.screenshot(shots / "approvals-look.png", whole=True)
+    stale = parts.links.token(
+        office.tenant, record.ask.request_id, PersonId(office.ids["alice"]), ConsensusTimestamp(1)
+    )
+    for wrong in (stale, code[:-2] + "AA", "x", "é"):
+        assert httpx2.post(f"{office.url}/login", data={"link": wrong}).status_code == 401
+
+
+# For everybody
+
+
+@pytest.fixture(scope="module")
+def axe() -> str:
+    script = WEB / "node_modules" / "axe-core" / "axe.min.js"
+    if not script.exists():
+        npm = engines.find("npm")
+        if npm is None:
+            engines.missing("npm")
+        done = subprocess.run(
+            [str(npm), "ci", "--ignore-scripts", "--no-audit"], cwd=WEB, capture_output=True, timeout=120, check=False
+        )
+        if done.returncode:
+            engines.missing("axe-core (npm ci)")
+    return script.read_text()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [320, 1280])
+def test_axe_finds_nothing(office: Office, page: Page, axe: str, width: int, scheme: str) -> None:
+    pages = {
+        "inbox": f"{office.url}/approvals",
+        **furnished(office),
+        "passkeys": f"{office.url}/passkeys",
+        "login": f"{office.url}/login",
+    }
+    for name, url in pages.items():
+        page.open(url, width=width, scheme=scheme)
+        page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+        page.evaluate(axe)
+        found = page.evaluate("axe.run({runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa', 'wcag22aa', 'best-practice']}).then((r) => r.violations.map((v) => [v.id, v.nodes.map((n) => n.html)]))", promise=True)  # fmt: skip
+        assert found == [], name
+
+
+def test_no_spoof_hides_an_argument(office: Office, page: Page) -> None:
+    """Each text as a value beside another argument, seen as a person sees it: drawn, in the window, with nothing over it."""
+    looked = 0
+    for text, _ in SPOOFS:
+        try:
+            record = office.ask({"drop": "secret-db", "z": text}, description=text)
+        except (EnablementError, UnicodeEncodeError):
+            continue
+        page.open(office.at(record), width=768)
+        seen = page.evaluate(
+            "(() => { const all = [...document.querySelectorAll('.arg')]; return all.map((row) => { const dd = row.querySelector('dd');"
+            " dd.scrollIntoView({block: 'start'}); const r = dd.getBoundingClientRect(); const hit = document.elementFromPoint(r.x + 20, r.y + 14);"
+            " return [row.querySelector('dt').innerText, dd.innerText, r.width > 100 && r.height > 10, dd.contains(hit)]; }); })()"
+        )
+        assert seen[0] == ["drop", '"secret-db"', True, True], text
+        assert (seen[1][0], seen[1][2], seen[1][3]) == ("z", True, True), text
+        assert len(seen) == 2
+        assert page.evaluate("document.querySelectorAll('script').length") == 3
+        office.served.run(office.oversight.cancel(office.tenant, record.ask.request_id, by=office.bot))
+        looked += 1
+    assert looked >= 60
+
+
+def submit(page: Page, act: str, **fields: str) -> None:
+    """As a person without scripts: open, write, press the button."""
+    form = f"document.querySelector(\"form[action$='/{act}']\")"
+    for name, value in fields.items():
+        page.evaluate(f"{form}.elements[{json.dumps(name)}].value = {json.dumps(value)}")
+    page.evaluate(f"{form}.querySelector('button').click()")
+
+
+def hidden(html: str) -> dict[str, str]:
+    """The fields of the form that approves."""
+    form = html.split('id="approve-form"')[1].split("</form>")[0]
+    return {
+        part.split('"')[1]: part.split('value="')[1].split('"')[0]
+        for part in (field.split("name=")[1] for field in form.split("<input")[1:])
+    }
