@@ -46,7 +46,7 @@ async def test_policies_roles_and_entities_hold_on_every_node(make_office: MakeO
     await here.authz.assign_role(TENANT, ada.nhi, "operator", actor=ada.nhi)
     await known_everywhere(here)
     assert await there.authz.roles(TENANT, ada.nhi) == ("operator",)
-    assert {m.agent for m in await there.authz.members(TENANT, "operator")} == {ada.nhi, olive.nhi}
+    assert {m.agent for m in (await there.authz.members(TENANT, "operator")).items} == {ada.nhi, olive.nhi}
     assert isinstance(there.check(ada), Allow)
     await here.authz.unassign_role(TENANT, ada.nhi, "operator", actor=ada.nhi)
     await known_everywhere(here)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, assert_never
 
 import click
 
-from creto.cli.choices import MOMENT, file_path, limit_option, out_option
+from creto.cli.choices import MOMENT, collected, file_path, limit_option, out_option
 from creto.cli.context import Cli, Group, group, pass_cli, read, write
 from creto.cli.exits import Exit
 from creto.cli.output import Column, text, when
@@ -54,8 +54,8 @@ context_option = click.option("--context", metavar="NAME=VALUE", multiple=True, 
 async def list_(cli: Cli, limit: int) -> None:
     """The versions, the newest first."""
     async with session(cli) as creto:
-        found = await creto.policies.list(limit=min(limit, 1_000))
-    cli.output.items(found.items, COLUMNS, nothing="Only the shipped policies.")
+        found = await collected(creto.policies.list, limit, cli.output.note)
+    cli.output.items(found, COLUMNS, nothing="Only the shipped policies.")
 
 
 @policies.command()

@@ -13,9 +13,17 @@ from creto.common.limits import AUTHZ_DRY_RUN_MAX, INTEGER_MAX, PAGE_ITEMS_DEFAU
 from creto.common.timestamps import ConsensusTimestamp
 from creto.edge.api.dispatch import Call, handles
 from creto.edge.api.endpoint import Ask, Endpoint, View
-from creto.edge.api.fields import Agent, Id, Limit, Nanos, Resource, octets
+from creto.edge.api.fields import Agent, Cursor, Id, Limit, Nanos, Resource, octets
 from creto.edge.api.parts import Parts
-from creto.security.authz import CheckRequest, Decision, Explanation, PolicyVersion, Replayed, RoleAssignment
+from creto.security.authz import (
+    CheckRequest,
+    Decision,
+    Explanation,
+    PolicyPage,
+    PolicyVersion,
+    Replayed,
+    RoleAssignment,
+)
 from creto.store.types import Outcome
 
 PolicyText = Annotated[str, Meta(max_length=1024 * 1024)]
@@ -37,12 +45,8 @@ class Checked(View, frozen=True):
 
 
 class ListPolicies(Ask, frozen=True):
-    before: Annotated[int, Meta(ge=0, le=INTEGER_MAX)] = INTEGER_MAX
     limit: Limit = PAGE_ITEMS_DEFAULT
-
-
-class PolicyVersions(View, frozen=True):
-    items: tuple[PolicyVersion, ...]
+    cursor: Cursor | None = None
 
 
 class GetPolicies(Ask, frozen=True):
@@ -172,7 +176,7 @@ class Override(View, frozen=True):
 READ, WRITE, AGENT = "authz:read", "authz:write", "{agent}"
 CHECK = Endpoint("policies.check", "POST", "/v1/authz/check", CheckAccess, Checked, READ, "Decide", keyed=False, about=AGENT)  # fmt: skip
 WHY = Endpoint("policies.why", "POST", "/v1/authz/why", CheckAccess, Explanation, READ, "Decide, and say which policies decided", keyed=False, about=AGENT)  # fmt: skip
-LIST = Endpoint("policies.list", "GET", "/v1/policies", ListPolicies, PolicyVersions, READ, "The versions, the newest first")  # fmt: skip
+LIST = Endpoint("policies.list", "GET", "/v1/policies", ListPolicies, PolicyPage, READ, "The versions, the newest first")  # fmt: skip
 GET = Endpoint("policies.get", "GET", "/v1/policies/text", GetPolicies, PolicyVersion, READ, "The text of a version")  # fmt: skip
 UPLOAD = Endpoint("policies.upload", "POST", "/v1/policies", UploadPolicies, PolicyVersion, WRITE, "Upload a version; refused with line and reason if it does not validate", status=201, errors=("PL-701", "PL-702"))  # fmt: skip
 ACTIVATE = Endpoint("policies.activate", "POST", "/v1/policies/activate", ActivatePolicies, Activated, WRITE, "Put a version into force, also an older one", errors=("PL-701", "PL-702"), about="policies:{version}")  # fmt: skip
@@ -213,8 +217,8 @@ async def why(parts: Parts, call: Call, ask: CheckAccess) -> Explanation:
 
 
 @handles(LIST)
-async def list_versions(parts: Parts, call: Call, ask: ListPolicies) -> PolicyVersions:
-    return PolicyVersions(items=await parts.authz.versions(call.tenant, before=ask.before, limit=ask.limit))
+async def list_versions(parts: Parts, call: Call, ask: ListPolicies) -> PolicyPage:
+    return await parts.authz.versions(call.tenant, cursor=ask.cursor, limit=ask.limit)
 
 
 @handles(GET)

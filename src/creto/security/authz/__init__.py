@@ -30,6 +30,7 @@ from creto.security.authz.types import (
     OverrideDraft,
     OverrideToken,
     OversightRequirement,
+    PolicyPage,
     PolicyVersion,
     QuotaDecision,
     QuotaDenied,
@@ -40,6 +41,7 @@ from creto.security.authz.types import (
     RequiresOversight,
     Reservation,
     RoleAssignment,
+    RolePage,
     TimeoutAction,
 )
 
@@ -59,6 +61,7 @@ __all__ = [
     "OverrideDraft",
     "OverrideToken",
     "OversightRequirement",
+    "PolicyPage",
     "PolicyVersion",
     "QuotaDecision",
     "QuotaDenied",
@@ -69,6 +72,7 @@ __all__ = [
     "RequiresOversight",
     "Reservation",
     "RoleAssignment",
+    "RolePage",
     "TenantAuthz",
     "TimeoutAction",
     "operators",

@@ -8,7 +8,8 @@ from typing import Any
 from creto.common import wire
 from creto.common.errors import InvalidInput
 from creto.common.ids import AgentId, TenantId, checked_name, checked_tenant
-from creto.common.limits import AUTHZ_CONTEXT_BYTES_MAX, AUTHZ_PARENTS_MAX, PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX
+from creto.common.limits import AUTHZ_CONTEXT_BYTES_MAX, AUTHZ_PARENTS_MAX, PAGE_ITEMS_DEFAULT
+from creto.common.paging import checked_limit, cut, place_of
 from creto.platform.nhi import Identity
 from creto.security.authz import names
 from creto.security.authz import store as sql
@@ -16,7 +17,7 @@ from creto.security.authz.cedar.entities import record_from_json
 from creto.security.authz.cedar.values import Uid
 from creto.security.authz.core import OPERATOR_ROLE, Change, Core, announce, operators
 from creto.security.authz.directory import find_identity
-from creto.security.authz.types import RoleAssignment
+from creto.security.authz.types import RoleAssignment, RolePage
 from creto.store.types import Tx
 
 LINE_NAMES_MAX = 32
@@ -72,12 +73,12 @@ class EntityBook(Core):
         return await self._store.read(lambda tx: operators(tx, tenant))
 
     async def members(
-        self, tenant: TenantId, role: str, *, after: str = "", limit: int = PAGE_ITEMS_DEFAULT
-    ) -> tuple[RoleAssignment, ...]:
-        """Who has a role, each under the first id of their line, in order, from behind `after`."""
-        if not 1 <= limit <= PAGE_ITEMS_MAX:
-            raise InvalidInput.of("limit", got=limit, expected=f"1 to {PAGE_ITEMS_MAX}")
-        return tuple(await self._store.read(lambda tx: sql.members(tx, checked_tenant(tenant), role, after, limit)))
+        self, tenant: TenantId, role: str, *, cursor: str | None = None, limit: int = PAGE_ITEMS_DEFAULT
+    ) -> RolePage:
+        """Who has a role, each under the first id of their line, in order."""
+        tenant, limit, after = checked_tenant(tenant), checked_limit(limit), place_of(cursor, str, "")
+        found = await self._store.read(lambda tx: sql.members(tx, tenant, role, after, limit + 1))
+        return RolePage(*cut(found, limit, lambda last: last.agent))
 
     def uid_of(self, tenant: TenantId, uri: str) -> Uid:
         """The entity that a resource string or an identity means: of an identity its line."""

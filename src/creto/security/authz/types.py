@@ -251,6 +251,11 @@ class PolicyVersion(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     active: bool = False
 
 
+class PolicyPage(msgspec.Struct, frozen=True):
+    items: tuple[PolicyVersion, ...]
+    cursor: str | None = None
+
+
 class RoleAssignment(msgspec.Struct, frozen=True):
     """`agent` is the origin of the line that holds the role: the first key that a person or program ever had here."""
 
@@ -259,6 +264,13 @@ class RoleAssignment(msgspec.Struct, frozen=True):
     role: str
     assigned_by: str
     assigned_at: ConsensusTimestamp
+
+
+class RolePage(msgspec.Struct, frozen=True):
+    """Who has a role."""
+
+    items: tuple[RoleAssignment, ...]
+    cursor: str | None = None
 
 
 class OverrideToken(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

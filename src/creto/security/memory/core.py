@@ -9,7 +9,7 @@ import msgspec
 from creto.common import wire
 from creto.common.errors import InvalidInput
 from creto.common.ids import AgentId, ResourceId, TenantId, checked_name, checked_tenant
-from creto.common.limits import CONTEXT_BYTES_MAX, CONTEXT_TTL_S_MAX, PAGE_ITEMS_MAX
+from creto.common.limits import CONTEXT_BYTES_MAX, CONTEXT_TTL_S_MAX
 from creto.common.timestamps import SECOND, Clock, ConsensusTimestamp
 from creto.platform.crypto import mac
 from creto.security.memory.agentkeys import AgentKey, AgentKeys
@@ -78,12 +78,6 @@ def checked(tenant: TenantId, agent: AgentId) -> tuple[TenantId, AgentId]:
     return checked_tenant(tenant), AgentId(checked_name(agent, "agent"))
 
 
-def checked_limit(limit: int) -> int:
-    if not 1 <= limit <= PAGE_ITEMS_MAX:
-        raise InvalidInput.of("limit", got=limit, expected=f"1 to {PAGE_ITEMS_MAX}")
-    return limit
-
-
 def checked_content(content: bytes, field: str = "content") -> bytes:
     if len(content) > CONTEXT_BYTES_MAX:
         raise InvalidInput.of(
@@ -97,11 +91,3 @@ def encoded(text: str, field: str = "content") -> bytes:
         return checked_content(text.encode(), field)
     except UnicodeEncodeError as error:
         raise InvalidInput.of(field, got="a lone surrogate", expected="text that UTF-8 can hold") from error
-
-
-def seq_cursor(cursor: str | None, default: int) -> int:
-    if cursor is None:
-        return default
-    if not cursor.isascii() or not cursor.isdecimal() or len(cursor) > 18:
-        raise InvalidInput.of("cursor", got=cursor, expected="the cursor of the page before")
-    return int(cursor)

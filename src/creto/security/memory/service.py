@@ -14,6 +14,7 @@ from creto.common import wire
 from creto.common.errors import NotFound
 from creto.common.ids import AgentId, TenantId, checked_name, checked_tenant, new_id
 from creto.common.limits import INTEGER_MAX, PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX
+from creto.common.paging import checked_limit, cut, place_of
 from creto.common.timestamps import Clock, ConsensusTimestamp
 from creto.security.memory import removal, words
 from creto.security.memory import store as rows
@@ -22,12 +23,10 @@ from creto.security.memory.core import (
     Core,
     checked,
     checked_content,
-    checked_limit,
     commitment,
     encoded,
     nothing,
     partition,
-    seq_cursor,
 )
 from creto.security.memory.history import History
 from creto.security.memory.recall import Recall
@@ -178,7 +177,7 @@ class Memory:
     ) -> ContextPage:
         """Everything the agent remembers, newest first."""
         tenant, agent = checked(tenant, agent)
-        limit, now, before = checked_limit(limit), self._core.clock.now(), seq_cursor(cursor, INTEGER_MAX)
+        limit, now, before = checked_limit(limit), self._core.clock.now(), place_of(cursor, int, INTEGER_MAX)
 
         def fn(key: AgentKey, tx: ReadTx) -> list[rows.ItemRow]:
             at = partition(key)
@@ -190,8 +189,8 @@ class Memory:
         if done is None:
             return ContextPage(())
         key, found = done
-        more = str(found[limit - 1].seq) if len(found) > limit else None
-        return ContextPage(tuple(opened(key, row) for row in found[:limit]), more)
+        page, more = cut(found, limit, lambda last: last.seq)
+        return ContextPage(tuple(opened(key, row) for row in page), more)
 
     async def get(self, tenant: TenantId, agent: AgentId, id: str) -> Context:
         """One item of this agent; PL-404 also if it is another's."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 from creto.common.errors import AlreadyExists, NotFound
 from creto.common.ids import AgentId, TenantId, checked_name
 from creto.common.limits import PAGE_ITEMS_DEFAULT
+from creto.common.paging import checked_limit, cut, place_of
 from creto.common.timestamps import ConsensusTimestamp
 from creto.security.memory import store as rows
 from creto.security.memory.agentkeys import AgentKey
@@ -19,7 +20,6 @@ from creto.security.memory.core import (
     Core,
     checked,
     checked_content,
-    checked_limit,
     commitment,
     nothing,
     partition,
@@ -88,17 +88,16 @@ class State:
         agent: AgentId,
         prefix: str = "",
         *,
-        cursor: str = "",
+        cursor: str | None = None,
         limit: int = PAGE_ITEMS_DEFAULT,
     ) -> StateKeys:
-        """Keys that begin with `prefix` and their versions, in byte order; the cursor is the last key of the page before."""
+        """Keys that begin with `prefix` and their versions, in byte order."""
         tenant, agent = checked(tenant, agent)
-        limit, now = checked_limit(limit), self._core.clock.now()
+        limit, after, now = checked_limit(limit), place_of(cursor, str, ""), self._core.clock.now()
         done = await self._core.keys.read(
-            tenant, agent, lambda secret, tx: rows.state_keys(tx, partition(secret), prefix, cursor, now, limit + 1)
+            tenant, agent, lambda secret, tx: rows.state_keys(tx, partition(secret), prefix, after, now, limit + 1)
         )
-        found = done[1] if done else []
-        return StateKeys(tuple(found[:limit]), found[limit - 1][0] if len(found) > limit else None)
+        return StateKeys(*cut(done[1] if done else (), limit, lambda last: last.key))
 
     async def erase(
         self,
