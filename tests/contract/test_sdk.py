@@ -24,6 +24,7 @@ from creto.common.errors import (
 from creto.common.limits import STORAGE_PART_BYTES
 from creto.common.timestamps import HOUR, SECOND
 from creto.edge.api import ENDPOINTS
+from creto.edge.api.entities import Group
 from creto.edge.api.policies import CheckAccess
 from creto.edge.api.uploads import SentPart
 from creto.platform.crypto import KemPrivateKey, KemSuite, digest
@@ -128,6 +129,11 @@ async def identities(creto: Any, world: str) -> None:
     assert (await done(creto.agents.resume(agent=bot.nhi))).state == "active"
     bound = await done(creto.agents.bind_identity(agent=bot.nhi, sandbox_id=f"sb-{world}"))
     assert (bound.sandbox_id, bound.agent) == (f"sb-{world}", bot.nhi)
+    assert (await done(creto.agents.bound_identity(sandbox_id=f"sb-{world}"))).agent == bot.nhi
+    me = await done(creto.auth.whoami())
+    await refused(NotFound, "PL-404", lambda: creto.agents.unbind_identity(sandbox_id=f"sb-{world}", agent=me.agent))
+    await done(creto.agents.unbind_identity(sandbox_id=f"sb-{world}", agent=bot.nhi))
+    await refused(NotFound, "PL-404", lambda: creto.agents.bound_identity(sandbox_id=f"sb-{world}"))
     await refused(NotFound, "PL-130", lambda: creto.agents.get_key_bundle(agent=bot.nhi))
 
     successor = AgentKey.generate()
@@ -158,6 +164,8 @@ async def bundles_and_certificates(creto: Any, world: str) -> None:
     upload = wire.encode(seal_bundle(bot.signing, keys, tenant=creto.tenant, batch=1))
     counts = await done(creto.agents.publish_bundle(agent=bot.nhi, upload=upload))
     assert counts.one_time_dh == 1
+    assert await done(creto.agents.prekey_counts(agent=bot.nhi)) == counts
+    await refused(NotFound, "PL-102", lambda: creto.agents.prekey_counts(agent=AgentKey.generate().nhi))
     taken = decode_bundle((await done(creto.agents.get_key_bundle(agent=bot.nhi))).bundle)
     assert taken.agent.nhi == bot.nhi
 
@@ -246,14 +254,47 @@ async def policies(creto: Any, world: str) -> None:
     assert all(isinstance(item.then, Deny) for item in again.items)
     error = await refused(InvalidInput, "PL-701", lambda: creto.policies.upload(text="permit (principal"))
     assert error.hint is None or isinstance(error.hint, str)
-    token = await done(
+    following = await done(creto.policies.list(limit=1))
+    assert (await done(creto.policies.list(limit=1, cursor=following.cursor))).items == listed[1:]
+    await an_approval(creto, clerk)
+    await entities(creto, clerk, world)
+    assert clerk.nhi in {m.agent for m in (await done(creto.policies.members(role="auditor"))).items}
+    held = await done(creto.policies.unassign_role(agent=clerk.nhi, role="auditor"))
+    assert held.held is False
+
+
+async def an_approval(creto: Any, clerk: AgentKey) -> None:
+    issued = await done(
         creto.policies.issue_override(
             agent=clerk.nhi, action="funds.transfer", resource="bank:acme", args_digest=digest(b"50")
         )
     )
-    assert token.token
-    held = await done(creto.policies.unassign_role(agent=clerk.nhi, role="auditor"))
-    assert held.held is False
+    found = await done(creto.policies.validate_override_token(token=issued.token))
+    assert (found.token.token_id, found.token.agent, found.standing) == (issued.token_id, clerk.nhi, "open")
+    for first in (True, False):
+        assert (await done(creto.policies.revoke_override(token_id=issued.token_id))).first is first
+    assert (await done(creto.policies.validate_override_token(token=issued.token))).standing == "revoked"
+    await refused(Unauthorized, "PL-703", lambda: creto.policies.validate_override_token(token="no.token"))
+
+
+async def entities(creto: Any, clerk: AgentKey, world: str) -> None:
+    folder, group = f"object:{world}/ü 1", Group(type="Group", id=f"shift {world}")
+    await refused(NotFound, "PL-404", lambda: creto.policies.get_entity(uri=folder))
+    made = await done(creto.policies.put_entity(uri=folder, attrs={"level": 3, "of": ["a"]}, parents=(group,)))
+    assert (made.uri, made.type, made.attrs) == (folder, "Object", {"level": 3, "of": ["a"]})
+    await done(creto.policies.put_entity(uri=clerk.nhi, parents=(group,)))
+    assert await done(creto.policies.get_entity(uri=folder)) == made
+    found = await done(creto.policies.list_entities(group_type=group.type, group_id=group.id, limit=1))
+    rest = await done(
+        creto.policies.list_entities(group_type=group.type, group_id=group.id, limit=1, cursor=found.cursor)
+    )
+    of_both = {("Object", f"{world}/ü 1"), ("Human", clerk.nhi)}
+    assert {(e.type, e.id) for e in (*found.items, *rest.items)} == of_both
+    assert {(e.type, e.id) for e in (await done(creto.policies.list_entities())).items} >= of_both
+    await refused(InvalidInput, "PL-400", lambda: creto.policies.list_entities(group_type="Group"))
+    await refused(InvalidInput, "PL-702", lambda: creto.policies.put_entity(uri=folder, attrs={"half": 0.5}))
+    for first in (True, False):
+        assert (await done(creto.policies.drop_entity(uri=folder))).first is first
 
 
 async def log(creto: Any, world: str) -> None:

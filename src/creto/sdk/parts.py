@@ -5,7 +5,7 @@ A part is the same class in both worlds: `Agents[Sync]` has methods that return,
 
 from __future__ import annotations
 
-from creto.edge.api import agents, audit, bus, memory, objects, policies, system, time, uploads
+from creto.edge.api import agents, audit, bus, entities, memory, objects, overrides, policies, system, time, uploads
 from creto.sdk.line import Composed, Method, Part, World
 from creto.sdk.uploading import put
 
@@ -22,6 +22,9 @@ class Agents(Part[World]):
     revoke = Method(agents.REVOKE)
     jwk = Method(agents.JWK)
     bind_identity = Method(agents.BIND)
+    bound_identity = Method(agents.BOUND)
+    unbind_identity = Method(agents.UNBIND)
+    prekey_counts = Method(agents.PREKEYS)
     publish_bundle = Method(agents.PUBLISH_BUNDLE)
     get_key_bundle = Method(agents.GET_KEY_BUNDLE)
     issue_certificate = Method(agents.CERTIFICATE)
@@ -60,7 +63,14 @@ class Policies(Part[World]):
     roles = Method(policies.ROLES)
     assign_role = Method(policies.ASSIGN)
     unassign_role = Method(policies.UNASSIGN)
-    issue_override = Method(policies.OVERRIDE)
+    members = Method(entities.MEMBERS)
+    list_entities = Method(entities.LIST)
+    get_entity = Method(entities.GET)
+    put_entity = Method(entities.PUT)
+    drop_entity = Method(entities.DROP)
+    issue_override = Method(overrides.ISSUE)
+    validate_override_token = Method(overrides.CHECK)
+    revoke_override = Method(overrides.REVOKE)
 
 
 class AuditLog(Part[World]):

@@ -6,7 +6,7 @@ for endpoint in ENDPOINTS:
     print(endpoint.method, endpoint.path, endpoint.summary)
 """
 
-from creto.edge.api import agents, audit, bus, memory, objects, policies, system, time, uploads
+from creto.edge.api import agents, audit, bus, entities, memory, objects, overrides, policies, system, time, uploads
 from creto.edge.api.authentication import Authenticator
 from creto.edge.api.dispatch import Call, Dispatcher
 from creto.edge.api.endpoint import Blob, Endpoint, Nothing
@@ -15,6 +15,8 @@ from creto.edge.api.parts import Parts
 ENDPOINTS = (
     *agents.ENDPOINTS,
     *policies.ENDPOINTS,
+    *entities.ENDPOINTS,
+    *overrides.ENDPOINTS,
     *audit.ENDPOINTS,
     *memory.ENDPOINTS,
     *objects.ENDPOINTS,

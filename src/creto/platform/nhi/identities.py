@@ -252,19 +252,19 @@ class Identities(Core):
         return await self._store.write(bind)
 
     async def unbind_identity(
-        self, sandbox: SandboxId, *, tenant: TenantId, actor: AgentId | None = None
-    ) -> AgentId | None:
-        """The agent it ran, if any."""
+        self, sandbox: SandboxId, agent: AgentId, *, tenant: TenantId, actor: AgentId | None = None
+    ) -> bool:
+        """This sandbox runs this agent no more; whether it did."""
         tenant, now = checked_tenant(tenant), self._clock.now()
 
-        def unbind(tx: Tx) -> AgentId | None:
-            agent = sql.unbind(tx, tenant, sandbox)
-            if agent is not None:
-                self._record(
-                    tx, tenant, "unbound", "IdentityUnbound", actor=actor or agent, subject=agent, now=now,
-                    fields={"sandbox_id": sandbox},
-                )  # fmt: skip
-            return agent
+        def unbind(tx: Tx) -> bool:
+            if not sql.unbind(tx, tenant, sandbox, agent):
+                return False
+            self._record(
+                tx, tenant, "unbound", "IdentityUnbound", actor=actor or agent, subject=agent, now=now,
+                fields={"sandbox_id": sandbox},
+            )  # fmt: skip
+            return True
 
         return await self._store.write(unbind)
 
