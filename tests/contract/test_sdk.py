@@ -357,6 +357,18 @@ async def memories(creto: Any, world: str) -> None:
         lambda: creto.memory.put_state(agent=bot.nhi, key="cursor/1", value=b"", expected=state.version + 1),
     )  # fmt: skip
     await refused(NotFound, "PL-404", lambda: creto.memory.get_state(agent=bot.nhi, key="nothing"))
+    assert (await done(creto.memory.get(agent=bot.nhi, id=kept.id))).text == "Invoice 17 is due"
+    used = await done(creto.memory.usage(agent=bot.nhi))
+    assert (used.items, used.turns, used.states) == (1, 2, 1)
+    assert (await done(creto.memory.conversations(agent=bot.nhi))).items == ("a/b c",)
+    keys = (await done(creto.memory.state_keys(agent=bot.nhi, prefix="cursor/"))).items
+    assert [(k.key, k.version) for k in keys] == [("cursor/1", state.version)]
+    assert (await done(creto.memory.rotate_key())).wrapped >= 1
+    assert (await done(creto.memory.rotate_key(resume=True))).wrapped == 0
+    assert (await done(creto.memory.erase_conversation(agent=bot.nhi, conversation="a/b c"))).turns == 2
+    assert (await done(creto.memory.erase_state(agent=bot.nhi, key="cursor/1", expected=state.version))).states == 1
+    await refused(NotFound, "PL-404", lambda: creto.memory.erase_state(agent=bot.nhi, key="cursor/1"))
+    await refused(NotFound, "PL-404", lambda: creto.memory.get(agent=bot.nhi, id="none"))
     await done(creto.memory.erase(agent=bot.nhi, id=kept.id))
     assert (await done(creto.memory.recent(agent=bot.nhi))).items == ()
     await done(creto.memory.erase_agent(agent=bot.nhi, reason="asked for"))
@@ -365,7 +377,8 @@ async def memories(creto: Any, world: str) -> None:
 async def objects(creto: Any, world: str) -> None:
     key = f"reports/{world}/ü 1.pdf"
     data = bytes(range(256)) * 1_000
-    put = await done(creto.objects.put(key=key, content=data, content_type="application/pdf"))
+    about = {"case": "17", "title": "ü / &=1"}
+    put = await done(creto.objects.put(key=key, content=data, content_type="application/pdf", metadata=about))
     assert put.size == len(data)
     assert (await done(creto.objects.get(key=key))).data == data
     assert (await done(creto.objects.get(key=key, start=100_000, length=5))).data == data[100_000:100_005]
@@ -373,7 +386,9 @@ async def objects(creto: Any, world: str) -> None:
     await refused(AlreadyExists, "PL-409", lambda: creto.objects.put(key=key, content=b"", if_absent=True))
     await refused(AlreadyExists, "PL-412", lambda: creto.objects.put(key=key, content=b"", if_match="other"))
     stat = await done(creto.objects.stat(key=key))
-    assert (stat.version, stat.content_type) == (put.version, "application/pdf")
+    assert (stat.version, stat.content_type, stat.metadata) == (put.version, "application/pdf", about)
+    assert (await done(creto.objects.rotate_key())).wrapped >= 1
+    assert await done(creto.objects.stat(key=key)) == stat
     assert [o.key for o in (await done(creto.objects.list(prefix=f"reports/{world}/"))).items] == [key]
     assert (await done(creto.objects.hold(key=key, on=True, reason="a case"))).legal_hold
     await refused(Unauthorized, "PL-803", lambda: creto.objects.delete(key=key))
@@ -389,7 +404,7 @@ async def objects(creto: Any, world: str) -> None:
 
 
 async def in_parts(creto: Any, key: str) -> None:
-    upload = (await done(creto.objects.create_upload(key=key, content_type="text/plain", if_absent=True))).upload
+    upload = (await done(creto.objects.create_upload(key=key, if_absent=True, metadata={"in": "parts"}))).upload
     second = await done(creto.objects.put_part(upload=upload, number=2, content=b"two"))
     await done(creto.objects.put_part(upload=upload, number=1, content=b"none"))
     first = await done(creto.objects.put_part(upload=upload, number=1, content=b"one, "))
@@ -398,7 +413,7 @@ async def in_parts(creto: Any, key: str) -> None:
     await refused(InvalidInput, "PL-400", lambda: creto.objects.complete_upload(upload=upload, parts=sent[:1]))
     await refused(NotFound, "PL-404", lambda: creto.objects.get(key=key))
     made = await done(creto.objects.complete_upload(upload=upload, parts=sent))
-    assert (made.version, made.size) == (upload, 8)
+    assert (made.version, made.size, made.metadata) == (upload, 8, {"in": "parts"})
     assert await done(creto.objects.complete_upload(upload=upload)) == made
     assert (await done(creto.objects.get(key=key))).data == b"one, two"
     await refused(NotFound, "PL-804", lambda: creto.objects.put_part(upload=upload, number=1, content=b""))

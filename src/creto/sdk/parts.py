@@ -5,7 +5,20 @@ A part is the same class in both worlds: `Agents[Sync]` has methods that return,
 
 from __future__ import annotations
 
-from creto.edge.api import agents, audit, bus, entities, memory, objects, overrides, policies, system, time, uploads
+from creto.edge.api import (
+    agents,
+    audit,
+    bus,
+    entities,
+    keys,
+    memory,
+    objects,
+    overrides,
+    policies,
+    system,
+    time,
+    uploads,
+)
 from creto.sdk.line import Composed, Method, Part, World
 from creto.sdk.uploading import put
 
@@ -99,6 +112,13 @@ class Memories(Part[World]):
     turns = Method(memory.TURNS)
     put_state = Method(memory.PUT_STATE)
     get_state = Method(memory.GET_STATE)
+    get = Method(memory.GET)
+    state_keys = Method(memory.STATE_KEYS)
+    erase_state = Method(memory.ERASE_STATE)
+    conversations = Method(memory.CONVERSATIONS)
+    erase_conversation = Method(memory.ERASE_CONVERSATION)
+    usage = Method(memory.USAGE)
+    rotate_key = Method(keys.MEMORY)
 
 
 class Objects(Part[World]):
@@ -111,6 +131,7 @@ class Objects(Part[World]):
     delete = Method(objects.DELETE)
     retain = Method(objects.RETAIN)
     hold = Method(objects.HOLD)
+    rotate_key = Method(keys.STORAGE)
     create_upload = Method(uploads.CREATE)
     put_part = Method(uploads.PUT_PART)
     complete_upload = Method(uploads.COMPLETE)

@@ -6,7 +6,20 @@ for endpoint in ENDPOINTS:
     print(endpoint.method, endpoint.path, endpoint.summary)
 """
 
-from creto.edge.api import agents, audit, bus, entities, memory, objects, overrides, policies, system, time, uploads
+from creto.edge.api import (
+    agents,
+    audit,
+    bus,
+    entities,
+    keys,
+    memory,
+    objects,
+    overrides,
+    policies,
+    system,
+    time,
+    uploads,
+)
 from creto.edge.api.authentication import Authenticator
 from creto.edge.api.dispatch import Call, Dispatcher
 from creto.edge.api.endpoint import Blob, Endpoint, Nothing
@@ -21,6 +34,7 @@ ENDPOINTS = (
     *memory.ENDPOINTS,
     *objects.ENDPOINTS,
     *uploads.ENDPOINTS,
+    *keys.ENDPOINTS,
     *bus.ENDPOINTS,
     *time.ENDPOINTS,
     *system.ENDPOINTS,

@@ -307,7 +307,11 @@ class Memory:
         """Put a fresh memory key of the tenant in use and wrap every agent's key with it; no content is touched."""
         tenant = checked_tenant(tenant)
         await self._core.keys.rotate(tenant)
-        total = 0
+        return await self.rewrap(tenant)
+
+    async def rewrap(self, tenant: TenantId) -> int:
+        """Wrap what an older memory key still wraps: resumes a rotation that was interrupted."""
+        tenant, total = checked_tenant(tenant), 0
         while wrapped := await self._core.keys.rewrap(tenant, PAGE_ITEMS_MAX):
             total += wrapped
         return total
