@@ -329,6 +329,17 @@ async def log(creto: Any, world: str) -> None:
     grown = await done(creto.audit.consistency(old=1, new=proof.size))
     assert grown.new_size == proof.size
     assert (await done(creto.audit.keys())).vkeys
+    first = await done(creto.audit.checkpoints(limit=1))
+    more = await done(creto.audit.checkpoints(limit=1, cursor=first.cursor))
+    assert first.items[0].size < more.items[0].size
+    file = await done(creto.audit.file(path=f"checkpoints/{first.items[0].size}"))
+    assert file.data.decode() == first.items[0].note
+    tile = await done(creto.audit.file(path=f"tile/0/000.p/{min(first.items[0].size, 255)}"))
+    assert len(tile.data) % 32 == 0
+    await refused(NotFound, "PL-404", lambda: creto.audit.file(path="tile/entries/000"))
+    await refused(
+        InvalidInput, "PL-400", lambda: creto.audit.prove_in_batch(event_id=receipt.event_id, leaves=(b"",), index=0)
+    )
     await refused(NotFound, "PL-601", lambda: creto.audit.get(event_id="0190b3a8-0000-7000-8000-000000000000"))
 
 

@@ -96,6 +96,9 @@ class AuditLog(Part[World]):
     checkpoint = Method(audit.CHECKPOINT)
     consistency = Method(audit.CONSISTENCY)
     keys = Method(audit.TRUST)
+    prove_in_batch = Method(audit.PROVE_IN_BATCH)
+    checkpoints = Method(audit.CHECKPOINTS)
+    file = Method(audit.FILE)
 
 
 class Memories(Part[World]):
