@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -91,3 +91,24 @@ def encoded(text: str, field: str = "content") -> bytes:
         return checked_content(text.encode(), field)
     except UnicodeEncodeError as error:
         raise InvalidInput.of(field, got="a lone surrogate", expected="text that UTF-8 can hold") from error
+
+
+class Written(Protocol):
+    """What every row says of who wrote it."""
+
+    @property
+    def written_by(self) -> str: ...
+
+    @property
+    def written_at(self) -> int: ...
+
+    @property
+    def trace_id(self) -> str | None: ...
+
+    @property
+    def expires_at(self) -> int: ...
+
+
+def origin_of(row: Written) -> Origin:
+    expires_at = ConsensusTimestamp(row.expires_at) if row.expires_at else None
+    return Origin(AgentId(row.written_by), ConsensusTimestamp(row.written_at), row.trace_id, expires_at)

@@ -8,11 +8,10 @@ from creto.common.errors import InvalidInput, NotFound
 from creto.common.ids import AgentId, TenantId, checked_name, new_id
 from creto.common.limits import BATCH_ITEMS_MAX, INTEGER_MAX, PAGE_ITEMS_DEFAULT
 from creto.common.paging import checked_limit, cut, place_of
-from creto.common.timestamps import ConsensusTimestamp
 from creto.security.memory import store as rows
 from creto.security.memory.agentkeys import AgentKey
-from creto.security.memory.core import Core, checked, commitment, encoded, nothing, partition
-from creto.security.memory.types import ConversationPage, Erasure, NewTurn, Origin, Role, Turn, TurnPage
+from creto.security.memory.core import Core, checked, commitment, encoded, nothing, origin_of, partition
+from creto.security.memory.types import ConversationPage, Erasure, NewTurn, Role, Turn, TurnPage
 from creto.store.types import Tx
 
 
@@ -134,10 +133,4 @@ class History:
 
 def opened(key: AgentKey, conversation: str, row: rows.TurnRow) -> Turn:
     content = key.open(("turn", conversation, row.id, row.role), row.content)
-    origin = Origin(
-        AgentId(row.written_by),
-        ConsensusTimestamp(row.written_at),
-        row.trace_id,
-        ConsensusTimestamp(row.expires_at) if row.expires_at else None,
-    )
-    return Turn(key.tenant, key.agent, conversation, row.seq, Role(row.role), content.decode(), origin)
+    return Turn(key.tenant, key.agent, conversation, row.seq, Role(row.role), content.decode(), origin_of(row))

@@ -26,6 +26,7 @@ from creto.security.memory.core import (
     commitment,
     encoded,
     nothing,
+    origin_of,
     partition,
 )
 from creto.security.memory.history import History
@@ -41,7 +42,6 @@ from creto.security.memory.types import (
     Erasure,
     Match,
     Metric,
-    Origin,
     Usage,
 )
 from creto.security.memory.vectors import checked_vector
@@ -322,10 +322,6 @@ MemoryClient = Memory  # the client's name
 
 def opened(key: AgentKey, row: rows.ItemRow) -> Context:
     content = key.open(("item", row.id, row.kind, row.action, row.content_type), row.content)
-    origin = Origin(
-        AgentId(row.written_by),
-        ConsensusTimestamp(row.written_at),
-        row.trace_id,
-        ConsensusTimestamp(row.expires_at) if row.expires_at else None,
+    return Context(
+        key.tenant, key.agent, row.id, row.kind, row.action or None, content, row.content_type, origin_of(row)
     )
-    return Context(key.tenant, key.agent, row.id, row.kind, row.action or None, content, row.content_type, origin)

@@ -12,7 +12,6 @@ from creto.common.errors import AlreadyExists, NotFound
 from creto.common.ids import AgentId, TenantId, checked_name
 from creto.common.limits import PAGE_ITEMS_DEFAULT
 from creto.common.paging import checked_limit, cut, place_of
-from creto.common.timestamps import ConsensusTimestamp
 from creto.security.memory import store as rows
 from creto.security.memory.agentkeys import AgentKey
 from creto.security.memory.core import (
@@ -22,9 +21,10 @@ from creto.security.memory.core import (
     checked_content,
     commitment,
     nothing,
+    origin_of,
     partition,
 )
-from creto.security.memory.types import Erasure, Origin, StateEntry, StateKeys
+from creto.security.memory.types import Erasure, StateEntry, StateKeys
 from creto.store.types import ReadTx, Tx
 
 
@@ -74,13 +74,7 @@ class State:
             return None
         secret, row = done[0], done[1]
         value = secret.open(("state", key, str(row.version)), row.content)
-        origin = Origin(
-            AgentId(row.written_by),
-            ConsensusTimestamp(row.written_at),
-            row.trace_id,
-            ConsensusTimestamp(row.expires_at) if row.expires_at else None,
-        )
-        return StateEntry(tenant, agent, key, row.version, value, origin)
+        return StateEntry(tenant, agent, key, row.version, value, origin_of(row))
 
     async def keys(
         self,
