@@ -42,10 +42,10 @@ def lines(found: ObjectView) -> list[tuple[str, object]]:
         ("digest", found.digest),
         ("created", when(found.created_at)),
         ("by", found.created_by),
-        ("type", found.content_type),
-        *((f"  {name}", value) for name, value in found.metadata.items()),
         ("retained until", when(found.retain_until) if found.retain_until else None),
         ("legal hold", "yes" if found.legal_hold else "no"),
+        ("type", found.content_type),
+        *((f"  {name}", value) for name, value in found.metadata.items()),
     ]
 
 
