@@ -67,7 +67,7 @@ from creto.platform.crypto.service import of_kind
 from creto.platform.nhi import Nhi
 from creto.security.authz import Authz, QuotaHook
 from creto.security.memory import Memory
-from creto.security.storage import Storage, TenantKeys, open_backend
+from creto.security.storage import GuardedBackend, Storage, TenantKeys, open_backend
 from creto.store import Store, open_store
 from creto.store.idempotency_cache import CachedGuard, RedisHints
 from creto.tenants import Tenants
@@ -137,6 +137,8 @@ async def running(config: Config, *, work: bool = True, quota: QuotaHook | None 
         await awaited("authz", authz.start)
         stack.callback(authz.close)
         backend = await asyncio.to_thread(open_backend, config[StorageConfig].url)
+        if isinstance(backend, GuardedBackend):
+            breakers.append(backend.breaker)
         storage = Storage(backend, TenantKeys(keystore, "storage"), store, clock)
         bus = await stack.enter_async_context(bus_for(config, opened, work=work))
         memory = Memory(TenantKeys(keystore, "memory"), store, clock)

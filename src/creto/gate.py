@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from enum import Enum
@@ -45,7 +46,7 @@ from creto.common.errors import (
 from creto.common.ids import AgentId, PolicyId, TenantId
 from creto.common.limits import GATE_CONTEXT_BYTES_MAX, OUTCOME_TRIES_MAX
 from creto.common.retry import retry
-from creto.common.telemetry import Metrics, fields, span, trace_id
+from creto.common.telemetry import Metrics, Tally, fields, span, trace_id
 from creto.common.timestamps import Clock, ConsensusTimestamp
 from creto.platform.crypto import digest
 from creto.platform.crypto.jose import b64url_encode
@@ -153,28 +154,38 @@ class Gate:
         self._clock = clock
         self.refusals = Refusals(store)
         self._asker: Asker | None = None
-        self.hits = 0  # decisions from memory, read by a scrape
+        self._asked, self._missed = Tally(), Tally()
+        self._hits, self._counting = 0, threading.Lock()
         self._decisions = metrics.counter("platform_gate_decisions_total", "Decisions of the gate", "outcome", "action")
 
     def use_asker(self, asker: Asker) -> None:
         """Who makes a request to humans of what they have to agree to, and says in the refusal which request that is."""
         self._asker = asker
 
+    @property
+    def hits(self) -> int:
+        """Decisions from memory, read by a scrape. A decision counts once it is made, so a reading is never too high and never falls."""
+        with self._counting:
+            self._hits = max(self._hits, self._asked.value - self._missed.value)
+            return self._hits
+
     def admit(self, operation: Operation) -> Admission:
         """Decide from memory; raises the product's refusal. It records nothing: the callers below do. Then `settle` or `release`."""
         now = self._clock.now()
         check_scopes(operation)
         chain = self._chain(operation, now)
-        misses = self._authz.misses
-        decision = self._authz.tenant(operation.tenant).check(
-            operation.agent,
-            operation.action,
-            operation.resource,
-            with_gate_attributes(operation.context, chain.agents, operation.grade, now),
-            chain,
-            operation.amount,
-        )
-        self.hits += self._authz.misses == misses
+        try:
+            decision = self._authz.tenant(operation.tenant).check(
+                operation.agent,
+                operation.action,
+                operation.resource,
+                with_gate_attributes(operation.context, chain.agents, operation.grade, now),
+                chain,
+                operation.amount,
+                self._missed,
+            )
+        finally:
+            self._asked.add()
         if not isinstance(decision, Allow):
             raise refusal(operation, decision)
         reservation = decision.reservation if isinstance(decision, Granted) else None

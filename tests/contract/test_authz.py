@@ -46,7 +46,7 @@ async def test_policies_roles_and_entities_hold_on_every_node(make_office: MakeO
     await here.authz.assign_role(TENANT, ada.nhi, "operator", actor=ada.nhi)
     await known_everywhere(here)
     assert await there.authz.roles(TENANT, ada.nhi) == ("operator",)
-    assert {m.agent for m in await there.authz.members(TENANT, "operator")} == {ada.nhi, olive.nhi}
+    assert {m.agent for m in (await there.authz.members(TENANT, "operator")).items} == {ada.nhi, olive.nhi}
     assert isinstance(there.check(ada), Allow)
     await here.authz.unassign_role(TENANT, ada.nhi, "operator", actor=ada.nhi)
     await known_everywhere(here)
@@ -122,3 +122,27 @@ async def test_threads_never_see_an_allow_after_a_revocation_returned(make_offic
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+async def test_entities_and_versions_in_pages(make_office: MakeOffice) -> None:
+    """given more than a page of each / when they are listed page by page / then each comes once, in order, and a group has its own."""
+    office = make_office()
+    group = Uid("Group", "night")
+    for number in range(5):
+        await office.authz.put_entity(TENANT, f"object:{number}", {}, [group] if number % 2 else [], actor="ada")
+        await office.authz.upload_policies(TENANT, OPEN, actor="ada")
+    listed, cursor = [], None
+    while True:
+        page = await office.authz.entities(TENANT, cursor=cursor, limit=2)
+        listed += [entity.id for entity in page.items]
+        cursor = page.cursor
+        if cursor is None:
+            break
+    assert listed == ["0", "1", "2", "3", "4"]
+    first = await office.authz.entities(TENANT, group=group, limit=1)
+    rest = await office.authz.entities(TENANT, group=group, limit=9, cursor=first.cursor)
+    assert [entity.uri for entity in (*first.items, *rest.items)] == ["storage:object:1", "storage:object:3"]
+    assert rest.cursor is None
+    newest = await office.authz.versions(TENANT, limit=3)
+    older = await office.authz.versions(TENANT, limit=3, cursor=newest.cursor)
+    assert [[v.version for v in page.items] for page in (newest, older)] == [[5, 4, 3], [2, 1]]

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from creto.common.errors import AlreadyExists, InternalError, InvalidInput, NotFound
-from creto.security.storage import Backend, open_backend
-from tests.contract.backends import backend, s3_endpoint, s3_url
+from creto.common.breaker import CircuitBreaker, CircuitOpen
+from creto.common.errors import AlreadyExists, ConnectionFailed, InternalError, InvalidInput, NotFound
+from creto.security.storage import Backend, GuardedBackend, open_backend
+from creto.security.storage.opening import BREAKER
+from tests.contract.backends import CREDENTIALS, backend, s3_endpoint, s3_url
 
 __all__ = ["backend", "s3_endpoint", "s3_url"]
 
@@ -139,3 +142,44 @@ async def test_what_a_broken_write_left_is_tidied_away(tmp_path: Path) -> None:
     assert await backend.tidy(written_at) == 0
     assert await backend.tidy(written_at + 1) == 1
     assert sorted(p.name for p in (tmp_path / "objects").rglob("*") if p.is_file()) == ["one"]
+
+
+class Away:
+    """A place that refuses every connection while it is told to."""
+
+    def __init__(self, inner: Backend) -> None:
+        self.inner, self.away, self.calls = inner, True, 0
+
+    def __getattr__(self, name: str) -> Any:
+        self.calls += 1
+        if self.away:
+            raise ConnectionFailed("PL-503", "the object store failed")
+        return getattr(self.inner, name)
+
+
+async def test_an_object_store_that_keeps_failing_is_spared() -> None:
+    """given a place that is away / when it is asked again and again / then it is let alone until its time has passed, and then found again."""
+    now = [0.0]
+    place = Away(open_backend("memory://"))
+    breaker = CircuitBreaker(BREAKER, timeout_s=30, clock=lambda: now[0])
+    backend = GuardedBackend(place, breaker)  # type: ignore[arg-type]
+    for _ in range(9):
+        with pytest.raises(ConnectionFailed, match="PL-503"):
+            await backend.put("t/ab/one", b"hello")
+    assert (place.calls, breaker.state, breaker.refusals) == (5, "open", 4)
+    with pytest.raises(CircuitOpen):
+        await names(backend, "t/")
+    place.away, now[0] = False, 31.0
+    await backend.put("t/ab/one", b"hello")
+    assert b"".join([piece async for piece in backend.stream("t/ab/one")]) == b"hello"
+    for _ in range(9):  # an answer, however often
+        with pytest.raises(NotFound):
+            await backend.size("t/ab/none")
+    assert breaker.state == "closed"
+
+
+def test_what_is_elsewhere_is_guarded_and_a_folder_is_not(s3_url: str, tmp_path: Path) -> None:
+    guarded = open_backend(s3_url, CREDENTIALS)
+    assert isinstance(guarded, GuardedBackend)
+    assert guarded.breaker.name == BREAKER
+    assert not isinstance(open_backend(f"file://{tmp_path}/objects"), GuardedBackend)

@@ -28,6 +28,7 @@ from creto.common.timestamps import HOUR, SECOND
 from creto.contracts import Approved, RiskLevel
 from creto.edge.api import ENDPOINTS
 from creto.edge.api.approvers import TierTerms
+from creto.edge.api.entities import Group
 from creto.edge.api.policies import CheckAccess
 from creto.edge.api.uploads import SentPart
 from creto.oversight import (
@@ -145,6 +146,11 @@ async def identities(creto: Any, world: str) -> None:
     assert (await done(creto.agents.resume(agent=bot.nhi))).state == "active"
     bound = await done(creto.agents.bind_identity(agent=bot.nhi, sandbox_id=f"sb-{world}"))
     assert (bound.sandbox_id, bound.agent) == (f"sb-{world}", bot.nhi)
+    assert (await done(creto.agents.bound_identity(sandbox_id=f"sb-{world}"))).agent == bot.nhi
+    me = await done(creto.auth.whoami())
+    await refused(NotFound, "PL-404", lambda: creto.agents.unbind_identity(sandbox_id=f"sb-{world}", agent=me.agent))
+    await done(creto.agents.unbind_identity(sandbox_id=f"sb-{world}", agent=bot.nhi))
+    await refused(NotFound, "PL-404", lambda: creto.agents.bound_identity(sandbox_id=f"sb-{world}"))
     await refused(NotFound, "PL-130", lambda: creto.agents.get_key_bundle(agent=bot.nhi))
 
     successor = AgentKey.generate()
@@ -175,6 +181,8 @@ async def bundles_and_certificates(creto: Any, world: str) -> None:
     upload = wire.encode(seal_bundle(bot.signing, keys, tenant=creto.tenant, batch=1))
     counts = await done(creto.agents.publish_bundle(agent=bot.nhi, upload=upload))
     assert counts.one_time_dh == 1
+    assert await done(creto.agents.prekey_counts(agent=bot.nhi)) == counts
+    await refused(NotFound, "PL-102", lambda: creto.agents.prekey_counts(agent=AgentKey.generate().nhi))
     taken = decode_bundle((await done(creto.agents.get_key_bundle(agent=bot.nhi))).bundle)
     assert taken.agent.nhi == bot.nhi
 
@@ -263,14 +271,47 @@ async def policies(creto: Any, world: str) -> None:
     assert all(isinstance(item.then, Deny) for item in again.items)
     error = await refused(InvalidInput, "PL-701", lambda: creto.policies.upload(text="permit (principal"))
     assert error.hint is None or isinstance(error.hint, str)
-    token = await done(
+    following = await done(creto.policies.list(limit=1))
+    assert (await done(creto.policies.list(limit=1, cursor=following.cursor))).items == listed[1:]
+    await an_approval(creto, clerk)
+    await entities(creto, clerk, world)
+    assert clerk.nhi in {m.agent for m in (await done(creto.policies.members(role="auditor"))).items}
+    held = await done(creto.policies.unassign_role(agent=clerk.nhi, role="auditor"))
+    assert held.held is False
+
+
+async def an_approval(creto: Any, clerk: AgentKey) -> None:
+    issued = await done(
         creto.policies.issue_override(
             agent=clerk.nhi, action="funds.transfer", resource="bank:acme", args_digest=digest(b"50")
         )
     )
-    assert token.token
-    held = await done(creto.policies.unassign_role(agent=clerk.nhi, role="auditor"))
-    assert held.held is False
+    found = await done(creto.policies.validate_override_token(token=issued.token))
+    assert (found.token.token_id, found.token.agent, found.standing) == (issued.token_id, clerk.nhi, "open")
+    for first in (True, False):
+        assert (await done(creto.policies.revoke_override(token_id=issued.token_id))).first is first
+    assert (await done(creto.policies.validate_override_token(token=issued.token))).standing == "revoked"
+    await refused(Unauthorized, "PL-703", lambda: creto.policies.validate_override_token(token="no.token"))
+
+
+async def entities(creto: Any, clerk: AgentKey, world: str) -> None:
+    folder, group = f"object:{world}/ü 1", Group(type="Group", id=f"shift {world}")
+    await refused(NotFound, "PL-404", lambda: creto.policies.get_entity(uri=folder))
+    made = await done(creto.policies.put_entity(uri=folder, attrs={"level": 3, "of": ["a"]}, parents=(group,)))
+    assert (made.uri, made.type, made.attrs) == (folder, "Object", {"level": 3, "of": ["a"]})
+    await done(creto.policies.put_entity(uri=clerk.nhi, parents=(group,)))
+    assert await done(creto.policies.get_entity(uri=folder)) == made
+    found = await done(creto.policies.list_entities(group_type=group.type, group_id=group.id, limit=1))
+    rest = await done(
+        creto.policies.list_entities(group_type=group.type, group_id=group.id, limit=1, cursor=found.cursor)
+    )
+    of_both = {("Object", f"{world}/ü 1"), ("Human", clerk.nhi)}
+    assert {(e.type, e.id) for e in (*found.items, *rest.items)} == of_both
+    assert {(e.type, e.id) for e in (await done(creto.policies.list_entities())).items} >= of_both
+    await refused(InvalidInput, "PL-400", lambda: creto.policies.list_entities(group_type="Group"))
+    await refused(InvalidInput, "PL-702", lambda: creto.policies.put_entity(uri=folder, attrs={"half": 0.5}))
+    for first in (True, False):
+        assert (await done(creto.policies.drop_entity(uri=folder))).first is first
 
 
 async def log(creto: Any, world: str) -> None:
@@ -305,6 +346,17 @@ async def log(creto: Any, world: str) -> None:
     grown = await done(creto.audit.consistency(old=1, new=proof.size))
     assert grown.new_size == proof.size
     assert (await done(creto.audit.keys())).vkeys
+    first = await done(creto.audit.checkpoints(limit=1))
+    more = await done(creto.audit.checkpoints(limit=1, cursor=first.cursor))
+    assert first.items[0].size < more.items[0].size
+    file = await done(creto.audit.file(path=f"checkpoints/{first.items[0].size}"))
+    assert file.data.decode() == first.items[0].note
+    tile = await done(creto.audit.file(path=f"tile/0/000.p/{min(first.items[0].size, 255)}"))
+    assert len(tile.data) % 32 == 0
+    await refused(NotFound, "PL-404", lambda: creto.audit.file(path="tile/entries/000"))
+    await refused(
+        InvalidInput, "PL-400", lambda: creto.audit.prove_in_batch(event_id=receipt.event_id, leaves=(b"",), index=0)
+    )
     await refused(NotFound, "PL-601", lambda: creto.audit.get(event_id="0190b3a8-0000-7000-8000-000000000000"))
 
 
@@ -333,6 +385,18 @@ async def memories(creto: Any, world: str) -> None:
         lambda: creto.memory.put_state(agent=bot.nhi, key="cursor/1", value=b"", expected=state.version + 1),
     )  # fmt: skip
     await refused(NotFound, "PL-404", lambda: creto.memory.get_state(agent=bot.nhi, key="nothing"))
+    assert (await done(creto.memory.get(agent=bot.nhi, id=kept.id))).text == "Invoice 17 is due"
+    used = await done(creto.memory.usage(agent=bot.nhi))
+    assert (used.items, used.turns, used.states) == (1, 2, 1)
+    assert (await done(creto.memory.conversations(agent=bot.nhi))).items == ("a/b c",)
+    keys = (await done(creto.memory.state_keys(agent=bot.nhi, prefix="cursor/"))).items
+    assert [(k.key, k.version) for k in keys] == [("cursor/1", state.version)]
+    assert (await done(creto.memory.rotate_key())).wrapped >= 1
+    assert (await done(creto.memory.rotate_key(resume=True))).wrapped == 0
+    assert (await done(creto.memory.erase_conversation(agent=bot.nhi, conversation="a/b c"))).turns == 2
+    assert (await done(creto.memory.erase_state(agent=bot.nhi, key="cursor/1", expected=state.version))).states == 1
+    await refused(NotFound, "PL-404", lambda: creto.memory.erase_state(agent=bot.nhi, key="cursor/1"))
+    await refused(NotFound, "PL-404", lambda: creto.memory.get(agent=bot.nhi, id="none"))
     await done(creto.memory.erase(agent=bot.nhi, id=kept.id))
     assert (await done(creto.memory.recent(agent=bot.nhi))).items == ()
     await done(creto.memory.erase_agent(agent=bot.nhi, reason="asked for"))
@@ -341,7 +405,8 @@ async def memories(creto: Any, world: str) -> None:
 async def objects(creto: Any, world: str) -> None:
     key = f"reports/{world}/ü 1.pdf"
     data = bytes(range(256)) * 1_000
-    put = await done(creto.objects.put(key=key, content=data, content_type="application/pdf"))
+    about = {"case": "17", "title": "ü / &=1"}
+    put = await done(creto.objects.put(key=key, content=data, content_type="application/pdf", metadata=about))
     assert put.size == len(data)
     assert (await done(creto.objects.get(key=key))).data == data
     assert (await done(creto.objects.get(key=key, start=100_000, length=5))).data == data[100_000:100_005]
@@ -349,7 +414,9 @@ async def objects(creto: Any, world: str) -> None:
     await refused(AlreadyExists, "PL-409", lambda: creto.objects.put(key=key, content=b"", if_absent=True))
     await refused(AlreadyExists, "PL-412", lambda: creto.objects.put(key=key, content=b"", if_match="other"))
     stat = await done(creto.objects.stat(key=key))
-    assert (stat.version, stat.content_type) == (put.version, "application/pdf")
+    assert (stat.version, stat.content_type, stat.metadata) == (put.version, "application/pdf", about)
+    assert (await done(creto.objects.rotate_key())).wrapped >= 1
+    assert await done(creto.objects.stat(key=key)) == stat
     assert [o.key for o in (await done(creto.objects.list(prefix=f"reports/{world}/"))).items] == [key]
     assert (await done(creto.objects.hold(key=key, on=True, reason="a case"))).legal_hold
     await refused(Unauthorized, "PL-803", lambda: creto.objects.delete(key=key))
@@ -365,7 +432,7 @@ async def objects(creto: Any, world: str) -> None:
 
 
 async def in_parts(creto: Any, key: str) -> None:
-    upload = (await done(creto.objects.create_upload(key=key, content_type="text/plain", if_absent=True))).upload
+    upload = (await done(creto.objects.create_upload(key=key, if_absent=True, metadata={"in": "parts"}))).upload
     second = await done(creto.objects.put_part(upload=upload, number=2, content=b"two"))
     await done(creto.objects.put_part(upload=upload, number=1, content=b"none"))
     first = await done(creto.objects.put_part(upload=upload, number=1, content=b"one, "))
@@ -374,7 +441,7 @@ async def in_parts(creto: Any, key: str) -> None:
     await refused(InvalidInput, "PL-400", lambda: creto.objects.complete_upload(upload=upload, parts=sent[:1]))
     await refused(NotFound, "PL-404", lambda: creto.objects.get(key=key))
     made = await done(creto.objects.complete_upload(upload=upload, parts=sent))
-    assert (made.version, made.size) == (upload, 8)
+    assert (made.version, made.size, made.metadata) == (upload, 8, {"in": "parts"})
     assert await done(creto.objects.complete_upload(upload=upload)) == made
     assert (await done(creto.objects.get(key=key))).data == b"one, two"
     await refused(NotFound, "PL-804", lambda: creto.objects.put_part(upload=upload, number=1, content=b""))

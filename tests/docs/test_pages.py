@@ -172,7 +172,7 @@ def test_every_degraded_mode_has_its_metric_its_log_line_and_its_test() -> None:
     wrong = []
     for _, _, metrics, said, shown in rows:
         wrong += [name for name in re.findall(r"`(\w+)`", metrics) if f'"{name}"' not in source]
-        line = re.sub(r"witness NAME|redis", "%s", said.strip("`")).replace("is open", "is %s")
+        line = re.sub(r"witness NAME|redis|object store", "%s", said.strip("`")).replace("is open", "is %s")
         wrong += [said] if said != "–" and line not in source else []
         wrong += [name for name in re.findall(r"`(\w+)`", shown) if f"def {name}(" not in tests]
     assert wrong == []

@@ -446,3 +446,23 @@ async def test_decisions_are_counted(town: Town) -> None:
     text = town.parts.metrics.render()
     assert 'platform_gate_decisions_total{outcome="allow",action="sandbox.spawn"} 1' in text
     assert 'platform_gate_decisions_total{outcome="denied",action="sandbox.spawn"} 1' in text
+
+
+async def test_hits_are_counted_exactly_between_threads(town: Town) -> None:
+    """given threads that ask for remembered decisions and threads that miss all the time / when they are done / then each hit counted once."""
+    remembered, rounds = town.operation(), 300
+    town.gate.admit(remembered)
+    before = town.gate.hits
+
+    def hit() -> None:
+        for _ in range(rounds):
+            town.gate.admit(remembered)
+
+    def miss(thread: int) -> None:
+        for number in range(rounds):
+            town.gate.admit(town.operation(resource=f"runtime:sandbox:{thread}-{number}"))
+
+    await asyncio.gather(
+        *(asyncio.to_thread(hit) for _ in range(4)), *(asyncio.to_thread(miss, thread) for thread in range(4))
+    )
+    assert town.gate.hits - before == 4 * rounds

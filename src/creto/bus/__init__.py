@@ -1,6 +1,6 @@
 """The bus: publish, subscribe (durable name), ack, nack; at least once, in order per agent, nothing dropped in silence.
 
-    bus = open_bus("embedded", store)                      # or "nats://…": the same face over JetStream
+    bus = EmbeddedBus(store)                               # or `await bus.nats.NatsBus.connect(store, url)`: the same face over JetStream
 
     async def consume(message: Message) -> None:           # idempotent; returning acks, raising nacks
         print(message.subject, message.agent, message.deliveries)
@@ -15,14 +15,11 @@ Within a transaction, `tx.publish` writes the same rows. The store must be opene
 
 from __future__ import annotations
 
-from typing import Any
-
 from creto.bus.embedded import EmbeddedBus
 from creto.bus.redelivery import Redelivery
 from creto.bus.subjects import checked_pattern, matches
 from creto.bus.types import Bus, Consumer, DeadLetter, DurableInfo, DurableName, Message, Start, Subscription
 from creto.common.subjects import checked_subject
-from creto.store.types import Store
 
 __all__ = [
     "Bus",
@@ -38,14 +35,4 @@ __all__ = [
     "checked_pattern",
     "checked_subject",
     "matches",
-    "open_bus",
 ]
-
-
-def open_bus(url: str, store: Store, *, token: str | None = None, **options: Any) -> Bus:
-    """The bus that `bus.url` names: "embedded", or the address of a NATS server with JetStream."""
-    if url == "embedded":
-        return EmbeddedBus(store, **options)
-    from creto.bus.nats import NatsBus
-
-    return NatsBus(store, url, token=token, **options)

@@ -21,6 +21,7 @@ from creto.common.limits import (
     PAGE_ITEMS_DEFAULT,
     PAGE_ITEMS_MAX,
 )
+from creto.common.paging import checked_limit
 from creto.common.timestamps import MILLISECOND
 from creto.store.types import Isolation, Position, ReadTx, Store, Tail, Tx
 
@@ -127,8 +128,7 @@ class OutboxBus:
         limit: int = PAGE_ITEMS_DEFAULT,
     ) -> list[DeadLetter]:
         checked_tenant(tenant)
-        if not 1 <= limit <= PAGE_ITEMS_MAX:
-            raise InvalidInput.of("limit", got=limit, expected=f"1 to {PAGE_ITEMS_MAX}")
+        limit = checked_limit(limit)
         return await self._store.read(lambda tx: rows.dead_letters(tx, tenant, durable, after, limit))
 
     async def dead_letter(self, tenant: TenantId, durable: str, message_id: str) -> DeadLetter:

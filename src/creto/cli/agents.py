@@ -29,7 +29,7 @@ from creto.cli.local import keystore_of, running_here
 from creto.cli.output import Column, when
 from creto.cli.session import session, tenant_of
 from creto.common.errors import EnablementError, InvalidInput, NotFound
-from creto.common.ids import AgentId, agent_key
+from creto.common.ids import AgentId, SandboxId, agent_key
 from creto.platform.crypto import SigningKey, VerifyKey
 from creto.platform.crypto.jose import b64url_decode, b64url_encode
 from creto.platform.nhi import (
@@ -295,6 +295,37 @@ async def revoke(cli: Cli, agent: str, reason: str | None, yes: bool) -> None:
     confirmed(f"Revoke {agent} for ever?", yes)
     async with session(cli) as creto:
         revocation_said(cli, "Revoked", agent, await creto.agents.revoke(agent=AgentId(agent), reason=reason))
+
+
+@agents.command()
+@click.argument("sandbox")
+@pass_cli
+async def bound(cli: Cli, sandbox: str) -> None:
+    """The agent that SANDBOX runs."""
+    async with session(cli) as creto:
+        found = await creto.agents.bound_identity(sandbox_id=SandboxId(sandbox))
+    cli.output.say(found, found.agent)
+
+
+@agents.command()
+@click.argument("sandbox")
+@click.argument("agent")
+@pass_cli
+async def unbind(cli: Cli, sandbox: str, agent: str) -> None:
+    """Free SANDBOX of the AGENT that it runs, so that another can be bound to it."""
+    async with session(cli) as creto:
+        await creto.agents.unbind_identity(sandbox_id=SandboxId(sandbox), agent=AgentId(agent))
+    cli.output.say({"unbound": sandbox}, f"{sandbox} runs {agent} no more.")
+
+
+@agents.command()
+@click.argument("agent")
+@pass_cli
+async def prekeys(cli: Cli, agent: str) -> None:
+    """How many one-time keys others can still open sessions with AGENT by."""
+    async with session(cli) as creto:
+        found = await creto.agents.prekey_counts(agent=AgentId(agent))
+    cli.output.thing(found, [("one-time X25519", found.one_time_dh), ("one-time ML-KEM-768", found.one_time_kem)])
 
 
 @agents.command()

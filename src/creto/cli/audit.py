@@ -17,11 +17,11 @@ from creto.cli.progress import progress
 from creto.cli.session import session
 from creto.common.errors import ProductId
 from creto.common.ids import PLATFORM_TENANT, AgentId
-from creto.common.limits import NOTE_BYTES_MAX
+from creto.common.limits import BODY_BYTES_MAX, NOTE_BYTES_MAX
 from creto.store.types import Outcome
 
 if TYPE_CHECKING:
-    from creto.edge.api.audit import EntryView
+    from creto.edge.api.audit import EntryView, PastCheckpoint
     from creto.sdk import AsyncCreto
 
 FOLLOW_S = 0.5  # how often a follower asks
@@ -135,11 +135,25 @@ async def entries_of_layer(cli: Cli, limit: int, **asked: Any) -> list[EntryView
 @click.argument("event_id")
 @click.option("--size", type=click.IntRange(min=1), help="Under the checkpoint of this size instead of the newest.")
 @click.option("--no-wait", is_flag=True, help="Fail rather than sign a new checkpoint for a fresh entry.")
+@click.option("--batch", type=file_path, help="The events of the batch that the entry records, one a line.")
+@click.option("--item", type=click.IntRange(min=0), help="The number of the event to prove, from 0.")
 @out_option
 @pass_cli
-async def prove(cli: Cli, event_id: str, size: int | None, no_wait: bool, out: Path | None) -> None:
-    """A file that proves to anybody that an entry is in the log: `creto verify` reads it, and so do C2SP tools."""
+async def prove(
+    cli: Cli, event_id: str, size: int | None, no_wait: bool, batch: Path | None, item: int | None, out: Path | None
+) -> None:
+    """A file that proves to anybody that an entry is in the log: `creto verify` reads it, and so do C2SP tools.
+
+    With --batch and --item it proves also that an event is in the batch that the entry records.
+    """
+    if (batch is None) is not (item is None):
+        raise click.UsageError("--batch and --item go together.")
     async with session(cli) as creto:
+        if batch is not None and item is not None:
+            leaves = tuple(read(batch, bytes_max=BODY_BYTES_MAX).splitlines())
+            proof = await creto.audit.prove_in_batch(event_id=event_id, leaves=leaves, index=item, fresh=not no_wait)
+            write(out, proof.file + b"\n")
+            return
         proof = await creto.audit.prove(event_id=event_id, size=size, fresh=size is None and not no_wait)
     write(out, proof.file + b"\n")
 
@@ -152,6 +166,24 @@ async def checkpoint(cli: Cli, out: Path | None) -> None:
     async with session(cli) as creto:
         found = await creto.audit.checkpoint()
     write(out, found.note.encode())
+
+
+CHECKPOINTS: Sequence[Column[PastCheckpoint]] = (
+    Column("SIZE", lambda c: c.size, right=True),
+    Column("SIGNED", lambda c: when(c.signed_at)),
+    Column("WITNESSED", lambda c: "yes" if c.witnessed else ""),
+    Column("ROOT", lambda c: c.root),
+)
+
+
+@audit.command("checkpoints")
+@limit_option
+@pass_cli
+async def checkpoints_(cli: Cli, limit: int) -> None:
+    """Every checkpoint that was signed, the smallest first."""
+    async with session(cli) as creto:
+        found = await collected(creto.audit.checkpoints, limit, cli.output.note)
+    cli.output.items(found, CHECKPOINTS, nothing="No checkpoints.")
 
 
 @audit.command("keys")

@@ -10,6 +10,7 @@ from typing import IO, TYPE_CHECKING
 
 import click
 
+from creto.cli.attributes import pairs
 from creto.cli.choices import MOMENT, collected, confirmed, file_path, limit_option, reason_option, yes_option
 from creto.cli.context import Cli, group, pass_cli
 from creto.cli.output import Column, size, when
@@ -43,6 +44,8 @@ def lines(found: ObjectView) -> list[tuple[str, object]]:
         ("by", found.created_by),
         ("retained until", when(found.retain_until) if found.retain_until else None),
         ("legal hold", "yes" if found.legal_hold else "no"),
+        ("type", found.content_type),
+        *((f"  {name}", value) for name, value in found.metadata.items()),
     ]
 
 
@@ -71,6 +74,7 @@ async def stat(cli: Cli, key: str) -> None:
 @click.argument("file", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path))
 @click.argument("key")
 @click.option("--type", "content_type", default="application/octet-stream", show_default=True, help="Its media type.")
+@click.option("--meta", metavar="NAME=VALUE", multiple=True, help="Sealed beside it; may be repeated.")
 @click.option("--if-absent", is_flag=True, help="Only if there is no such object yet.")
 @click.option("--if-match", metavar="VERSION", help="Only over this version.")
 @click.option("--retain-until", type=MOMENT, help="Nobody can delete or replace it before.")
@@ -80,6 +84,7 @@ async def put(
     file: Path,
     key: str,
     content_type: str,
+    meta: tuple[str, ...],
     if_absent: bool,
     if_match: str | None,
     retain_until: int | None,
@@ -95,6 +100,7 @@ async def put(
                 if_match=if_match,
                 retain_until=retain_until,
                 advance=advance,
+                metadata=pairs(meta, "--meta"),
             )
     cli.output.say(made, f"Stored {key}, {size(made.size)}, version {made.version}.")
 
@@ -187,3 +193,13 @@ async def retain(cli: Cli, key: str, until: int) -> None:
     async with session(cli) as creto:
         done = await creto.objects.retain(key=key, until=until)
     cli.output.say(done, f"Retained {key} until {when(done.retain_until)}.")
+
+
+@objects.command("rotate-key")
+@click.option("--resume", is_flag=True, help="Go on with a rotation that was interrupted.")
+@pass_cli
+async def rotate_key(cli: Cli, resume: bool) -> None:
+    """Put a fresh storage key in use: the key of every object is wrapped again, the objects stay as they are."""
+    async with session(cli) as creto:
+        done = await creto.objects.rotate_key(resume=resume)
+    cli.output.say(done, f"Wrapped {done.wrapped} keys again.")

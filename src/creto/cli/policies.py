@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, assert_never
 
 import click
 
-from creto.cli.choices import MOMENT, file_path, limit_option, out_option
+from creto.cli.attributes import attributes
+from creto.cli.choices import MOMENT, collected, file_path, limit_option, out_option
 from creto.cli.context import Cli, Group, group, pass_cli, read, write
+from creto.cli.entities import entities, overrides
 from creto.cli.exits import Exit
 from creto.cli.output import Column, text, when
 from creto.cli.session import session
@@ -25,6 +27,7 @@ from creto.security.authz import (
     PolicyVersion,
     QuotaDenied,
     RequiresOversight,
+    RoleAssignment,
 )
 
 if TYPE_CHECKING:
@@ -42,6 +45,11 @@ COLUMNS: Sequence[Column[PolicyVersion]] = (
     Column("BY", lambda v: v.uploaded_by),
     Column("NOTE", lambda v: v.note),
 )
+MEMBERS: Sequence[Column[RoleAssignment]] = (
+    Column("AGENT", lambda m: m.agent),
+    Column("SINCE", lambda m: when(m.assigned_at)),
+    Column("BY", lambda m: m.assigned_by),
+)
 
 schema_option = click.option("--schema", type=file_path, help="A Cedar schema that adds to the shipped one.")
 alone_option = click.option("--alone", is_flag=True, help="Without the shipped policies beside these.")
@@ -54,8 +62,8 @@ context_option = click.option("--context", metavar="NAME=VALUE", multiple=True, 
 async def list_(cli: Cli, limit: int) -> None:
     """The versions, the newest first."""
     async with session(cli) as creto:
-        found = await creto.policies.list(limit=min(limit, 1_000))
-    cli.output.items(found.items, COLUMNS, nothing="Only the shipped policies.")
+        found = await collected(creto.policies.list, limit, cli.output.note)
+    cli.output.items(found, COLUMNS, nothing="Only the shipped policies.")
 
 
 @policies.command()
@@ -207,6 +215,8 @@ RECORDED: Sequence[Column[Retried]] = (
     Column("THEN", lambda t: said(t.then)),
 )
 
+policies.add_command(entities)
+policies.add_command(overrides)
 roles = Group("roles", help="The roles of identities, which policies speak of.", no_args_is_help=True)
 policies.add_command(roles)
 
@@ -243,6 +253,17 @@ async def roles_take(cli: Cli, agent: str, role: str) -> None:
     cli.output.say(done, f"{agent} has the role {role} no more.")
 
 
+@roles.command("members")
+@click.argument("role")
+@limit_option
+@pass_cli
+async def roles_members(cli: Cli, role: str, limit: int) -> None:
+    """Who has ROLE, each under the first id of their line."""
+    async with session(cli) as creto:
+        found = await collected(creto.policies.members, limit, cli.output.note, role=role)
+    cli.output.items(found, MEMBERS, nothing="Nobody.")
+
+
 def policy_text(path: Path | None) -> str:
     if path is None:
         return ""
@@ -250,20 +271,6 @@ def policy_text(path: Path | None) -> str:
         return read(path, bytes_max=POLICY_BYTES_MAX).decode()
     except UnicodeDecodeError as error:
         raise InvalidInput.of(str(path), got="bytes that are not UTF-8", expected="UTF-8 text") from error
-
-
-def attributes(pairs: Sequence[str]) -> dict[str, Any]:
-    """`amount=5` is a number, `note=hello` a text; a value that is JSON is taken as such."""
-    found: dict[str, Any] = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not name or not equals:
-            raise InvalidInput.of("--context", got=pair, expected="NAME=VALUE")
-        try:
-            found[name] = wire.decode(value, Any, what=name)
-        except InvalidInput:
-            found[name] = value
-    return found
 
 
 def said(decision: Decision) -> str:

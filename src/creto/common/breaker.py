@@ -2,6 +2,7 @@
 
     breaker = CircuitBreaker("audit", failure_threshold=5, timeout_s=30)
     await breaker.call(lambda: audit.append(entry))       # raises CircuitOpen (PL-503, with retry_after) while open
+    with breaker.guarding():                              # the same for a block
 
 CLOSED passes everything. OPEN refuses until the timeout has passed. HALF_OPEN lets a few probes through:
 one success closes it, one failure opens it again.
@@ -14,7 +15,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from typing import TypeVar
 
@@ -87,24 +89,19 @@ class CircuitBreaker:
         return self._state
 
     async def call(self, fn: Callable[[], Awaitable[T]]) -> T:
-        period = self._enter()
-        try:
-            result = await fn()
-        except BaseException as error:
-            self._leave(period, error)
-            raise
-        self._leave(period, None)
-        return result
+        with self.guarding():
+            return await fn()
 
-    def call_sync(self, fn: Callable[[], T]) -> T:
+    @contextmanager
+    def guarding(self) -> Iterator[None]:
+        """The block is the call: how it ends counts."""
         period = self._enter()
         try:
-            result = fn()
+            yield
         except BaseException as error:
             self._leave(period, error)
             raise
         self._leave(period, None)
-        return result
 
     def _enter(self) -> int:
         with self._lock:

@@ -51,6 +51,7 @@ BODY_S_MAX: Final = 20.0  # its arrival; less than the deadline, so that who is 
 BATCH_ITEMS_MAX: Final = 1_000  # one batch call: decoding holds the loop for a few milliseconds
 PAGE_ITEMS_MAX: Final = 1_000  # a page is one answer of a few hundred KiB
 PAGE_ITEMS_DEFAULT: Final = 100  # what fits a person's screen a few times over
+CURSOR_CHARS_MAX: Final = 8_192  # the longest key of a list is an object's: 1,024 characters, as JSON and base64
 READY_S_MAX: Final = 2.0  # one probe of a dependency, as the deployment's readiness probe allows
 CALLERS_RATED_MAX: Final = 16_384  # callers whose rate is kept in memory, some 200 bytes each
 DEADLINE_S_DEFAULT: Final = 30.0  # a call without a deadline gets this one

@@ -104,22 +104,3 @@ async def retry(
         except EnablementError as error:
             delay_s = attempts.after(error, clock())
         await sleep(delay_s)
-
-
-def retry_sync(
-    call: Callable[[], T],
-    *,
-    strategy: RetryStrategy | None = None,
-    deadline_s: float | None = None,
-    clock: Callable[[], float] = time.monotonic,
-    sleep: Callable[[float], None] = time.sleep,
-    uniform: Callable[[], float] = _system_rng.random,
-) -> T:
-    """As `retry`, for threads."""
-    attempts = Attempts(strategy, deadline_s, uniform)
-    while True:
-        try:
-            return call()
-        except EnablementError as error:
-            delay_s = attempts.after(error, clock())
-        sleep(delay_s)

@@ -10,7 +10,7 @@ conventions. None of them belongs on a hot path, and none of them loads a server
 """
 
 from creto.common.logs import JsonFormatter, TextFormatter, fields, render_event, start_logging
-from creto.common.metrics import CONTENT_TYPE, SECONDS_BUCKETS, Counter, Family, Gauge, Histogram, Metrics
+from creto.common.metrics import CONTENT_TYPE, SECONDS_BUCKETS, Counter, Family, Gauge, Histogram, Metrics, Tally
 from creto.common.redact import redacted, redacted_text
 from creto.common.tracing import (
     Attribute,
@@ -37,6 +37,7 @@ __all__ = [
     "Metrics",
     "Span",
     "SpanContext",
+    "Tally",
     "TextFormatter",
     "continued",
     "current",

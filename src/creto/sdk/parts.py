@@ -11,8 +11,11 @@ from creto.edge.api import (
     approvers,
     audit,
     bus,
+    entities,
+    keys,
     memory,
     objects,
+    overrides,
     passkeys,
     policies,
     system,
@@ -38,6 +41,9 @@ class Agents(Part[World]):
     revoke = Method(agents.REVOKE)
     jwk = Method(agents.JWK)
     bind_identity = Method(agents.BIND)
+    bound_identity = Method(agents.BOUND)
+    unbind_identity = Method(agents.UNBIND)
+    prekey_counts = Method(agents.PREKEYS)
     publish_bundle = Method(agents.PUBLISH_BUNDLE)
     get_key_bundle = Method(agents.GET_KEY_BUNDLE)
     issue_certificate = Method(agents.CERTIFICATE)
@@ -76,7 +82,14 @@ class Policies(Part[World]):
     roles = Method(policies.ROLES)
     assign_role = Method(policies.ASSIGN)
     unassign_role = Method(policies.UNASSIGN)
-    issue_override = Method(policies.OVERRIDE)
+    members = Method(entities.MEMBERS)
+    list_entities = Method(entities.LIST)
+    get_entity = Method(entities.GET)
+    put_entity = Method(entities.PUT)
+    drop_entity = Method(entities.DROP)
+    issue_override = Method(overrides.ISSUE)
+    validate_override_token = Method(overrides.CHECK)
+    revoke_override = Method(overrides.REVOKE)
 
 
 class AuditLog(Part[World]):
@@ -89,6 +102,9 @@ class AuditLog(Part[World]):
     checkpoint = Method(audit.CHECKPOINT)
     consistency = Method(audit.CONSISTENCY)
     keys = Method(audit.TRUST)
+    prove_in_batch = Method(audit.PROVE_IN_BATCH)
+    checkpoints = Method(audit.CHECKPOINTS)
+    file = Method(audit.FILE)
 
 
 class Memories(Part[World]):
@@ -105,6 +121,13 @@ class Memories(Part[World]):
     turns = Method(memory.TURNS)
     put_state = Method(memory.PUT_STATE)
     get_state = Method(memory.GET_STATE)
+    get = Method(memory.GET)
+    state_keys = Method(memory.STATE_KEYS)
+    erase_state = Method(memory.ERASE_STATE)
+    conversations = Method(memory.CONVERSATIONS)
+    erase_conversation = Method(memory.ERASE_CONVERSATION)
+    usage = Method(memory.USAGE)
+    rotate_key = Method(keys.MEMORY)
 
 
 class Objects(Part[World]):
@@ -117,6 +140,7 @@ class Objects(Part[World]):
     delete = Method(objects.DELETE)
     retain = Method(objects.RETAIN)
     hold = Method(objects.HOLD)
+    rotate_key = Method(keys.STORAGE)
     create_upload = Method(uploads.CREATE)
     put_part = Method(uploads.PUT_PART)
     complete_upload = Method(uploads.COMPLETE)

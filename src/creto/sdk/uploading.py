@@ -9,7 +9,7 @@ INVARIANT: the object is there whole or not at all: what fails is given up with 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
 from contextlib import suppress
 from itertools import islice
 from typing import IO
@@ -34,11 +34,12 @@ async def put(
     if_absent: bool = False,
     retain_until: int | None = None,
     advance: Advance | None = None,
+    metadata: Mapping[str, str] | None = None,
 ) -> ObjectView:
     """Store an object, sealed: bytes, an open file or a stream of bytes, of any length.
 
-    `if_match` puts only over that version, `if_absent` only where nothing is; `advance` hears how many bytes have arrived."""
-    advance = advance or (lambda _: None)
+    `if_match` puts only over that version, `if_absent` only where nothing is; `metadata` is sealed beside it; `advance` hears how many bytes have arrived."""
+    advance, named = advance or (lambda _: None), dict(metadata or {})
     cut = even(content)
     first, second = await anext(cut, b""), await anext(cut, None)
     if second is None:
@@ -51,6 +52,7 @@ async def put(
                 if_match=if_match,
                 if_absent=if_absent,
                 retain_until=retain_until,
+                metadata=named,
             ),
         )
         advance(len(first))
@@ -58,7 +60,12 @@ async def put(
     opened = await line.call(
         uploads.CREATE,
         CreateUpload(
-            key=key, content_type=content_type, if_match=if_match, if_absent=if_absent, retain_until=retain_until
+            key=key,
+            content_type=content_type,
+            if_match=if_match,
+            if_absent=if_absent,
+            retain_until=retain_until,
+            metadata=named,
         ),
     )
     try:

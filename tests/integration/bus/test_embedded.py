@@ -12,7 +12,7 @@ from tests.contract.stores import MakeStore, make_store, store_url
 from tests.layers import settings
 
 from creto.app import running
-from creto.bus import EmbeddedBus, Message, Redelivery, Subscription, open_bus
+from creto.bus import EmbeddedBus, Message, Redelivery, Subscription
 from creto.common.ids import TenantId
 from creto.common.timestamps import SECOND
 from creto.store import Store, open_store
@@ -142,7 +142,7 @@ assert not {"nats", "psycopg", "redis", "structlog", "opentelemetry"} & set(sys.
 async def test_another_process_is_heard(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/a.db"
     store = open_store(url, parts=("creto.bus",))
-    bus = open_bus("embedded", store)
+    bus = EmbeddedBus(store)
     subscription = await bus.subscribe("t.>", "d")
     done = subprocess.run([sys.executable, "-c", PROGRAM, url], capture_output=True, text=True, check=False)  # noqa: ASYNC221
     assert done.returncode == 0, done.stderr

@@ -9,10 +9,10 @@ import click
 import msgspec
 import pytest
 
+from creto.cli.attributes import attributes
 from creto.cli.choices import DURATION, MOMENT, collected
 from creto.cli.delegate import window
 from creto.cli.init import template
-from creto.cli.policies import attributes
 from creto.common.errors import InvalidInput
 from creto.common.timestamps import HOUR, SECOND
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from creto.common.errors import AlreadyExists, InvalidInput
 from creto.common.limits import METRIC_LABEL_SETS_MAX
-from creto.common.metrics import Metrics
+from creto.common.metrics import Metrics, Tally
 
 
 def test_the_text_is_what_prometheus_reads() -> None:
@@ -87,3 +89,15 @@ def test_label_sets_are_bounded_and_nothing_goes_uncounted() -> None:
     sets = dict(family.samples())
     assert len(sets) == METRIC_LABEL_SETS_MAX + 1
     assert sets["other",].value == 50
+
+
+def test_a_tally_loses_nothing_between_threads() -> None:
+    """given threads that count at once while somebody reads / when they are done / then the sum is exact, and no reading was above it."""
+    tally, seen = Tally(), list[int]()
+    with ThreadPoolExecutor(9) as threads:
+        for _ in range(8):
+            threads.submit(lambda: [tally.add() for _ in range(20_000)])
+        threads.submit(lambda: seen.extend(tally.value for _ in range(1_000)))
+    assert tally.value == tally.value == 160_000
+    assert seen == sorted(seen)
+    assert seen[-1] <= 160_000

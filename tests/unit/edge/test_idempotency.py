@@ -13,7 +13,7 @@ import pytest
 from creto.app import App, running
 from creto.common.errors import EnablementError, IdempotencyConflict, NotFound
 from creto.common.timestamps import HOUR, ConsensusTimestamp
-from creto.edge.api import agents, memory, policies
+from creto.edge.api import agents, memory, overrides
 from creto.edge.api import time as times
 from creto.edge.api.dispatch import HANDLERS, Call, Dispatcher
 from creto.edge.upkeep import prune_keys, tidied
@@ -141,9 +141,9 @@ async def test_a_key_means_nothing_where_the_answer_is_a_secret(desk: Desk) -> N
 
 
 async def test_nobody_approves_their_own_operation(desk: Desk) -> None:
-    mine = policies.IssueOverride(agent=desk.app.operator, action="a", resource="r", args_digest=bytes(33))
+    mine = overrides.IssueOverride(agent=desk.app.operator, action="a", resource="r", args_digest=bytes(33))
     with pytest.raises(EnablementError, match="OV-403"):
-        await desk.ask(policies.OVERRIDE, desk.call(), mine)
+        await desk.ask(overrides.ISSUE, desk.call(), mine)
 
 
 async def test_upkeep_forgets_old_keys_and_survives_what_fails(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

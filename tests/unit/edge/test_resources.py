@@ -13,7 +13,7 @@ from creto.app import App, running
 from creto.common.errors import EnablementError, NotFound, Unauthorized
 from creto.common.ids import AgentId
 from creto.common.timestamps import HOUR, ConsensusTimestamp
-from creto.edge.api import ENDPOINTS, agents, objects, uploads
+from creto.edge.api import ENDPOINTS, agents, objects, overrides, uploads
 from creto.edge.api import time as times
 from creto.edge.api.dispatch import Call, Dispatcher
 from creto.edge.api.endpoint import Endpoint
@@ -47,6 +47,9 @@ VALUES: dict[str, Any] = {
     "delegation_id": "del-1",
     "grant_id": "grant-1",
     "durable": "d",
+    "sandbox_id": "sb-1",
+    "role": "auditor",
+    "uri": "object:secret.txt",
 }
 
 
@@ -108,7 +111,10 @@ async def test_a_forbid_on_the_resource_of_an_endpoint_bites(desk: Desk) -> None
     bot, _ = await desk.register(PrincipalKind.AGENT, "bot")
     upload = (await desk.ask(uploads.CREATE, desk.call(), uploads.CreateUpload(key="secret.txt"))).upload
     chain = desk.chain(owner_key, bot, ("*",), ("*",)).to_bytes()
-    values = VALUES | {"agent": bot, "upload": upload, "chain": chain}
+    approval = overrides.IssueOverride(agent=bot, action="a", resource="r", args_digest=bytes(32))
+    issued = await desk.ask(overrides.ISSUE, desk.call(), approval)
+    approved = {"token": issued.token, "token_id": issued.token_id}
+    values = VALUES | {"agent": bot, "upload": upload, "chain": chain} | approved
     requests = {e.name: request_of(e, values) for e in GUARDED}
     resources = {}
     for endpoint in GUARDED:
@@ -120,10 +126,15 @@ async def test_a_forbid_on_the_resource_of_an_endpoint_bites(desk: Desk) -> None
         with pytest.raises(Unauthorized, match="PL-403"):
             await desk.ask(endpoint, desk.call(), requests[endpoint.name])
     of_the_tenant = {name for name, resource in resources.items() if resource == f"tenant:{desk.app.tenant}"}
-    named = {e.name for e in GUARDED if {"agent", "key", "name", "upload", "event_id"} & set(e.path_fields)}
+    named = {
+        e.name
+        for e in GUARDED
+        if {"agent", "key", "name", "upload", "event_id", "sandbox_id", "role", "uri", "token_id"} & set(e.path_fields)
+    }
     assert not of_the_tenant & named, "it names one thing in its path and is decided on the tenant"
     assert resources["objects.put_part"] == "object:secret.txt"
     assert resources["delegations.revoke"] == bot
+    assert resources["policies.revoke_override"] == resources["policies.validate_override_token"] == bot
 
 
 async def test_a_forbid_on_one_object_leaves_the_others(desk: Desk) -> None:

@@ -8,13 +8,13 @@ import msgspec
 from msgspec import Meta
 
 from creto.common import wire
-from creto.common.errors import EnablementError, InvalidInput, Unauthorized
+from creto.common.errors import EnablementError, InvalidInput, NotFound, Unauthorized
 from creto.common.ids import AgentId, Name, SandboxId
 from creto.common.limits import PAGE_ITEMS_DEFAULT, TOKEN_TTL_S_MAX
 from creto.common.timestamps import ConsensusTimestamp
 from creto.edge.api.authentication import tenant_of
 from creto.edge.api.dispatch import Call, concerns, handles
-from creto.edge.api.endpoint import Ask, Endpoint, View
+from creto.edge.api.endpoint import Ask, Endpoint, Nothing, View
 from creto.edge.api.fields import (
     Agent,
     ChainBytes,
@@ -94,6 +94,17 @@ class JwkSet(View, frozen=True):
 class BindAgent(Ask, frozen=True):
     agent: Agent
     sandbox_id: Sandbox
+
+
+class GetBinding(Ask, frozen=True):
+    sandbox_id: Sandbox
+
+
+class Unbind(Ask, frozen=True):
+    """Only if it is this agent that the sandbox runs."""
+
+    sandbox_id: Sandbox
+    agent: Agent
 
 
 class BoundAgent(View, frozen=True):
@@ -214,6 +225,9 @@ RESUME = Endpoint("agents.resume", "POST", "/v1/agents/{agent}/resume", ChangeAg
 REVOKE = Endpoint("agents.revoke", "POST", "/v1/agents/{agent}/revoke", ChangeAgent, Revocation, WRITE, "End an identity, for ever and for all who act for it", errors=LIFE, about=AGENT)  # fmt: skip
 JWK = Endpoint("agents.jwk", "GET", "/v1/agents/{agent}/jwk", GetAgent, JwkSet, READ, "Its public keys as JWKs", errors=NOT_THERE, about=AGENT)  # fmt: skip
 BIND = Endpoint("agents.bind_identity", "POST", "/v1/agents/{agent}/bind", BindAgent, BoundAgent, WRITE, "Bind a sandbox to the agent that it runs", errors=LIFE, about=AGENT)  # fmt: skip
+BOUND = Endpoint("agents.bound_identity", "GET", "/v1/bindings/{sandbox_id}", GetBinding, BoundAgent, READ, "The agent that a sandbox runs", about="runtime:sandbox:{sandbox_id}")  # fmt: skip
+UNBIND = Endpoint("agents.unbind_identity", "DELETE", "/v1/bindings/{sandbox_id}", Unbind, Nothing, WRITE, "Free a sandbox of the agent that it runs", status=204, about=AGENT)  # fmt: skip
+PREKEYS = Endpoint("agents.prekey_counts", "GET", "/v1/agents/{agent}/bundle", GetAgent, BundleCounts, READ, "How many one-time keys are left", errors=NOT_THERE, about=AGENT)  # fmt: skip
 PUBLISH_BUNDLE = Endpoint("agents.publish_bundle", "POST", "/v1/agents/{agent}/bundle", PublishBundle, BundleCounts, KEYS, "Publish the keys that others open sessions with", errors=(*LIFE, "PL-210", "PL-216"), about=AGENT)  # fmt: skip
 GET_KEY_BUNDLE = Endpoint("agents.get_key_bundle", "POST", "/v1/agents/{agent}/bundle/claim", GetAgent, BundleView, READ, "Take a bundle; its one-time keys are handed out once", errors=(*LIFE, "PL-130"), about=AGENT)  # fmt: skip
 CERTIFICATE = Endpoint("agents.issue_certificate", "POST", "/v1/agents/{agent}/certificate", RequestCertificate, CertificateView, KEYS, "A short-lived certificate for mutual TLS", errors=(*LIFE, "PL-131", "PL-210"), about=AGENT)  # fmt: skip
@@ -226,7 +240,7 @@ CHECK_CHAIN = Endpoint("delegations.validate", "POST", "/v1/delegations/validate
 REVOKE_LINK = Endpoint("delegations.revoke", "POST", "/v1/delegations/revoke", RevokeLink, Revocation, WRITE, "Revoke the last link of a chain", errors=("PL-129", "PL-116"))  # fmt: skip
 CHECK_SIGNATURE = Endpoint("agents.validate_signature", "POST", "/v1/agents/{agent}/signatures/validate", CheckSignature, Identity, READ, "Check an agent's signature", errors=(*LIFE, "PL-210"), keyed=False, about=AGENT)  # fmt: skip
 
-ENDPOINTS = (REGISTER, LIST, GET, ROTATE, SUSPEND, RESUME, REVOKE, JWK, BIND, PUBLISH_BUNDLE, GET_KEY_BUNDLE, CERTIFICATE, CHALLENGE, TOKEN, ISSUE, REVOKE_TOKEN, WHOAMI, CHECK_CHAIN, REVOKE_LINK, CHECK_SIGNATURE)  # fmt: skip
+ENDPOINTS = (REGISTER, LIST, GET, ROTATE, SUSPEND, RESUME, REVOKE, JWK, BIND, BOUND, UNBIND, PREKEYS, PUBLISH_BUNDLE, GET_KEY_BUNDLE, CERTIFICATE, CHALLENGE, TOKEN, ISSUE, REVOKE_TOKEN, WHOAMI, CHECK_CHAIN, REVOKE_LINK, CHECK_SIGNATURE)  # fmt: skip
 
 
 @concerns(CHECK_CHAIN, REVOKE_LINK)
@@ -297,6 +311,27 @@ async def jwk(parts: Parts, call: Call, ask: GetAgent) -> JwkSet:
 async def bind(parts: Parts, call: Call, ask: BindAgent) -> BoundAgent:
     bound = await parts.nhi.bind_identity(ask.sandbox_id, ask.agent, tenant=call.tenant, actor=call.known.agent)
     return BoundAgent(sandbox_id=bound.sandbox, agent=bound.agent, bound_at=bound.bound_at)
+
+
+@handles(BOUND)
+async def bound_identity(parts: Parts, call: Call, ask: GetBinding) -> BoundAgent:
+    bound = await parts.nhi.bound_identity(ask.sandbox_id, tenant=call.tenant)
+    if bound is None:
+        raise NotFound("PL-404", f"{ask.sandbox_id} runs no agent")
+    return BoundAgent(sandbox_id=bound.sandbox, agent=bound.agent, bound_at=bound.bound_at)
+
+
+@handles(UNBIND)
+async def unbind(parts: Parts, call: Call, ask: Unbind) -> Nothing:
+    if not await parts.nhi.unbind_identity(ask.sandbox_id, ask.agent, tenant=call.tenant, actor=call.known.agent):
+        raise NotFound("PL-404", f"{ask.sandbox_id} does not run {ask.agent}")
+    return Nothing()
+
+
+@handles(PREKEYS)
+async def prekey_counts(parts: Parts, call: Call, ask: GetAgent) -> BundleCounts:
+    counts = await parts.nhi.prekey_counts(call.tenant, ask.agent)
+    return BundleCounts(one_time_dh=counts.one_time_dh, one_time_kem=counts.one_time_kem)
 
 
 @handles(PUBLISH_BUNDLE)

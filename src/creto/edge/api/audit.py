@@ -11,13 +11,15 @@ from msgspec import Meta
 from creto.common import wire
 from creto.common.errors import InvalidInput, ProductId
 from creto.common.ids import AgentId, Name
-from creto.common.limits import METADATA_BYTES_MAX, PAGE_ITEMS_DEFAULT
+from creto.common.limits import BATCH_ITEMS_MAX, METADATA_BYTES_MAX, PAGE_ITEMS_DEFAULT
+from creto.common.paging import cut, place_of
 from creto.common.timestamps import ConsensusTimestamp
 from creto.edge.api.dispatch import Call, handles
-from creto.edge.api.endpoint import Ask, Endpoint, View
-from creto.edge.api.fields import Agent, Count, Cursor, Id, Limit, Nanos, Resource
+from creto.edge.api.endpoint import Ask, Blob, Endpoint, View
+from creto.edge.api.fields import Agent, Count, Cursor, Id, Limit, Nanos, Resource, octets
 from creto.edge.api.parts import Parts
-from creto.platform.audit import AuditQuery, AuditReceipt, LoggedEntry
+from creto.platform.audit import AuditQuery, AuditReceipt, InclusionProof, LoggedEntry
+from creto.platform.audit.store import CheckpointRow
 from creto.store.entries import entry
 from creto.store.types import EntryId, Outcome
 
@@ -76,6 +78,15 @@ class ProveEntry(Ask, frozen=True):
     fresh: bool = False
 
 
+class ProveInBatch(Ask, frozen=True):
+    """`leaves` are all events of the batch that the entry records, in their order; `index` is the one to prove."""
+
+    event_id: Id
+    leaves: Annotated[tuple[Annotated[bytes, octets(64 * 1024)], ...], Meta(min_length=1, max_length=BATCH_ITEMS_MAX)]
+    index: Count
+    fresh: bool = False
+
+
 class ProofView(View, frozen=True):
     """`file` is the whole proof as `creto verify` reads it."""
 
@@ -113,6 +124,29 @@ class CheckpointView(View, frozen=True):
     size: int
     root: bytes
     note: str
+
+
+class ListCheckpoints(Ask, frozen=True):
+    limit: Limit = PAGE_ITEMS_DEFAULT
+    cursor: Cursor | None = None
+
+
+class PastCheckpoint(CheckpointView, frozen=True):
+    """`witnessed`: as many witnesses signed it as the log requires."""
+
+    signed_at: ConsensusTimestamp
+    witnessed: bool
+
+
+class CheckpointsPage(View, frozen=True):
+    items: tuple[PastCheckpoint, ...]
+    cursor: str | None = None
+
+
+class GetFile(Ask, frozen=True):
+    """`path` as C2SP has it: checkpoint, checkpoints/<size>, tile/<level>/<index>[.p/<width>]."""
+
+    path: Annotated[str, Meta(min_length=1, max_length=100)]
 
 
 class ProveConsistency(Ask, frozen=True):
@@ -159,9 +193,12 @@ PROVE = Endpoint("audit.prove", "GET", "/v1/audit/entries/{event_id}/proof", Pro
 APPEND = Endpoint("audit.append", "POST", "/v1/audit/entries", LogEvent, AuditReceipt, WRITE, "Record what the caller did", status=201)  # fmt: skip
 CHECKPOINT = Endpoint("audit.checkpoint", "GET", "/v1/audit/checkpoint", GetCheckpoint, CheckpointView, READ, "The newest signed checkpoint", errors=("PL-601",))  # fmt: skip
 CONSISTENCY = Endpoint("audit.consistency", "GET", "/v1/audit/consistency", ProveConsistency, ConsistencyView, READ, "Prove that one size of the log extends another", errors=("PL-601", "PL-608"))  # fmt: skip
+PROVE_IN_BATCH = Endpoint("audit.prove_in_batch", "POST", "/v1/audit/entries/{event_id}/batch-proof", ProveInBatch, ProofView, READ, "Prove that an event is in the batch that an entry records", errors=("PL-601", "PL-608", "PL-609"), keyed=False, about=ENTRY)  # fmt: skip
+CHECKPOINTS = Endpoint("audit.checkpoints", "GET", "/v1/audit/checkpoints", ListCheckpoints, CheckpointsPage, READ, "Every checkpoint that was signed, the smallest first")  # fmt: skip
+FILE = Endpoint("audit.file", "GET", "/v1/audit/log/{path}", GetFile, Blob, READ, "A file of the log by its C2SP path, for witnesses and monitors", errors=("PL-610",))  # fmt: skip
 TRUST = Endpoint("audit.keys", "GET", "/v1/audit/keys", GetCheckpoint, TrustView, READ, "The log's public keys")
 
-ENDPOINTS = (QUERY, GET, PROVE, APPEND, CHECKPOINT, CONSISTENCY, TRUST)
+ENDPOINTS = (QUERY, GET, PROVE, APPEND, CHECKPOINT, CONSISTENCY, TRUST, PROVE_IN_BATCH, CHECKPOINTS, FILE)
 
 
 def view(logged: LoggedEntry) -> EntryView:
@@ -196,7 +233,16 @@ async def get(parts: Parts, call: Call, ask: GetEntry) -> EntryView:
 
 @handles(PROVE)
 async def prove(parts: Parts, call: Call, ask: ProveEntry) -> ProofView:
-    proof = await parts.audit.prove(EntryId(ask.event_id), tenant=call.tenant, size=ask.size, fresh=ask.fresh)
+    return shown(await parts.audit.prove(EntryId(ask.event_id), tenant=call.tenant, size=ask.size, fresh=ask.fresh))
+
+
+@handles(PROVE_IN_BATCH)
+async def prove_in_batch(parts: Parts, call: Call, ask: ProveInBatch) -> ProofView:
+    event = EntryId(ask.event_id)
+    return shown(await parts.audit.prove_in_batch(event, ask.leaves, ask.index, tenant=call.tenant, fresh=ask.fresh))
+
+
+def shown(proof: InclusionProof) -> ProofView:
     return ProofView(
         index=proof.index,
         size=proof.checkpoint.size,
@@ -240,6 +286,31 @@ async def append(parts: Parts, call: Call, ask: LogEvent) -> AuditReceipt:
 async def checkpoint(parts: Parts, call: Call, ask: GetCheckpoint) -> CheckpointView:
     newest = await parts.audit.checkpoint()
     return CheckpointView(origin=newest.origin, size=newest.size, root=newest.root, note=newest.encode().decode())
+
+
+@handles(CHECKPOINTS)
+async def checkpoints(parts: Parts, call: Call, ask: ListCheckpoints) -> CheckpointsPage:
+    found = await parts.audit.checkpoints(place_of(ask.cursor, int, 0), ask.limit + 1)
+    rows, cursor = cut(found, ask.limit, lambda last: last.checkpoint.size)
+    return CheckpointsPage(items=tuple(map(past, rows)), cursor=cursor)
+
+
+def past(row: CheckpointRow) -> PastCheckpoint:
+    found = row.checkpoint
+    return PastCheckpoint(
+        origin=found.origin,
+        size=found.size,
+        root=found.root,
+        note=found.encode().decode(),
+        signed_at=ConsensusTimestamp(row.time),
+        witnessed=row.witnessed,
+    )
+
+
+@handles(FILE)
+async def file(parts: Parts, call: Call, ask: GetFile) -> Blob:
+    kind = "application/octet-stream" if ask.path.startswith("tile/") else "text/plain; charset=utf-8"
+    return Blob(await parts.audit.file(ask.path), kind)
 
 
 @handles(CONSISTENCY)

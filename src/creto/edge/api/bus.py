@@ -10,8 +10,8 @@ from msgspec import Meta
 
 from creto.bus import DeadLetter
 from creto.common import wire
-from creto.common.errors import InvalidInput
 from creto.common.limits import PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX
+from creto.common.paging import cursor_of, place_of
 from creto.edge.api.dispatch import Call, handles
 from creto.edge.api.endpoint import Ask, Endpoint, View
 from creto.edge.api.fields import Cursor, Id, Limit
@@ -92,9 +92,10 @@ ENDPOINTS = (LIST, GET, REPLAY, DISCARD)
 
 @handles(LIST)
 async def list_dead(parts: Parts, call: Call, ask: ListDeadLetters) -> DeadLetterPage:
-    letters = await parts.bus.dead_letters(call.tenant, durable=ask.durable, after=after(ask.cursor), limit=ask.limit)
+    after = place_of(ask.cursor, tuple[str, str], ("", ""))
+    letters = await parts.bus.dead_letters(call.tenant, durable=ask.durable, after=after, limit=ask.limit)
     last = letters[-1] if len(letters) == ask.limit else None
-    return DeadLetterPage(items=tuple(map(view, letters)), cursor=f"{last.id}/{last.durable}" if last else None)
+    return DeadLetterPage(items=tuple(map(view, letters)), cursor=cursor_of((last.id, last.durable)) if last else None)
 
 
 @handles(GET)
@@ -146,10 +147,3 @@ def view(letter: DeadLetter) -> DeadLetterView:
         code=letter.reason.code,
         reason=letter.reason.message,
     )
-
-
-def after(cursor: str | None) -> tuple[str, str]:
-    message_id, slash, durable = (cursor or "/").partition("/")
-    if not slash:
-        raise InvalidInput.of("cursor", got=cursor, expected="the cursor of the page before")
-    return message_id, durable

@@ -11,6 +11,7 @@ from msgspec import Meta
 from creto.common.ids import AGENT_PREFIX, BASE58, AgentId, SandboxId, agent_key
 from creto.common.limits import (
     AUTHZ_RESOURCE_CHARS_MAX,
+    CURSOR_CHARS_MAX,
     INTEGER_MAX,
     OBJECT_KEY_CHARS_MAX,
     PAGE_ITEMS_MAX,
@@ -52,7 +53,7 @@ AGENT_FORM = {"pattern": f"^{AGENT_PREFIX}[{BASE58}]{{32,44}}$"}
 Agent = Annotated[AgentId, Meta(max_length=64, extra_json_schema=AGENT_FORM)]
 Sandbox = Annotated[SandboxId, Meta(min_length=1, max_length=200)]
 Limit = Annotated[int, Meta(ge=1, le=PAGE_ITEMS_MAX)]
-Cursor = Annotated[str, Meta(max_length=2_000)]
+Cursor = Annotated[str, Meta(max_length=CURSOR_CHARS_MAX)]
 Tenant = Annotated[str, Meta(min_length=1, max_length=TENANT_CHARS_MAX)]
 Reason = Annotated[str, Meta(max_length=200)]
 Id = Annotated[str, Meta(min_length=1, max_length=200)]

@@ -16,12 +16,15 @@ from creto.edge.api.parts import Parts
 from creto.security.memory import (
     Context,
     ContextPage,
+    ConversationPage,
     Erasure,
     Match,
     Metric,
     NewTurn,
     StateEntry,
+    StateKeys,
     TurnPage,
+    Usage,
 )
 
 Content = Annotated[str, Meta(max_length=CONTEXT_BYTES_MAX)]
@@ -116,6 +119,43 @@ class GetState(Ask, frozen=True):
     key: Id
 
 
+class GetContext(Ask, frozen=True):
+    agent: Agent
+    id: Id
+
+
+class ListState(Ask, frozen=True):
+    agent: Agent
+    prefix: Annotated[str, Meta(max_length=200)] = ""
+    limit: Limit = PAGE_ITEMS_DEFAULT
+    cursor: Cursor | None = None
+
+
+class EraseState(Ask, frozen=True):
+    """`expected` is the version that must be there; absent for any."""
+
+    agent: Agent
+    key: Id
+    expected: Count | None = None
+    reason: Reason = ""
+
+
+class ListConversations(Ask, frozen=True):
+    agent: Agent
+    limit: Limit = PAGE_ITEMS_DEFAULT
+    cursor: Cursor | None = None
+
+
+class EraseConversation(Ask, frozen=True):
+    agent: Agent
+    conversation: Id
+    reason: Reason = ""
+
+
+class GetUsage(Ask, frozen=True):
+    agent: Agent
+
+
 READ, WRITE, AGENT = "memory:read", "memory:write", "{agent}"
 STORE = Endpoint("memory.store_context", "POST", "/v1/memory/{agent}/contexts", StoreContext, Context, WRITE, "Remember something", status=201, about=AGENT, errors=("PL-821",))  # fmt: skip
 RECENT = Endpoint("memory.recent", "GET", "/v1/memory/{agent}/contexts", RecentContexts, ContextPage, READ, "What was remembered, the newest first", about=AGENT)  # fmt: skip
@@ -128,8 +168,14 @@ APPEND = Endpoint("memory.append_turns", "POST", "/v1/memory/{agent}/conversatio
 TURNS = Endpoint("memory.turns", "GET", "/v1/memory/{agent}/conversations/{conversation}", ReadTurns, TurnPage, READ, "Read a conversation", about=AGENT)  # fmt: skip
 PUT_STATE = Endpoint("memory.put_state", "PUT", "/v1/memory/{agent}/state/{key}", PutState, StateEntry, WRITE, "Keep a value, if its version is the expected one", about=AGENT)  # fmt: skip
 GET_STATE = Endpoint("memory.get_state", "GET", "/v1/memory/{agent}/state/{key}", GetState, StateEntry, READ, "A kept value", about=AGENT)  # fmt: skip
+GET = Endpoint("memory.get", "GET", "/v1/memory/{agent}/contexts/{id}", GetContext, Context, READ, "One memory", about=AGENT)  # fmt: skip
+STATE_KEYS = Endpoint("memory.state_keys", "GET", "/v1/memory/{agent}/state", ListState, StateKeys, READ, "The keys under which an agent keeps values, and their versions", about=AGENT)  # fmt: skip
+ERASE_STATE = Endpoint("memory.erase_state", "DELETE", "/v1/memory/{agent}/state/{key}", EraseState, Erasure, WRITE, "Erase a kept value", about=AGENT)  # fmt: skip
+CONVERSATIONS = Endpoint("memory.conversations", "GET", "/v1/memory/{agent}/conversations", ListConversations, ConversationPage, READ, "An agent's conversations, by name", about=AGENT)  # fmt: skip
+ERASE_CONVERSATION = Endpoint("memory.erase_conversation", "DELETE", "/v1/memory/{agent}/conversations/{conversation}", EraseConversation, Erasure, WRITE, "Erase a conversation", about=AGENT)  # fmt: skip
+USAGE = Endpoint("memory.usage", "GET", "/v1/memory/{agent}/usage", GetUsage, Usage, READ, "How much an agent has stored", about=AGENT)  # fmt: skip
 
-ENDPOINTS = (STORE, RECENT, FETCH, SEARCH, NEAREST, ERASE, ERASE_AGENT, APPEND, TURNS, PUT_STATE, GET_STATE)
+ENDPOINTS = (STORE, RECENT, FETCH, SEARCH, NEAREST, ERASE, ERASE_AGENT, APPEND, TURNS, PUT_STATE, GET_STATE, GET, STATE_KEYS, ERASE_STATE, CONVERSATIONS, ERASE_CONVERSATION, USAGE)  # fmt: skip
 
 
 @handles(STORE)
@@ -228,3 +274,44 @@ async def get_state(parts: Parts, call: Call, ask: GetState) -> StateEntry:
     if found is None:
         raise NotFound("PL-404", f"{ask.agent} keeps nothing under {ask.key}")
     return found
+
+
+@handles(GET)
+async def get(parts: Parts, call: Call, ask: GetContext) -> Context:
+    return await parts.memory.get(call.tenant, ask.agent, ask.id)
+
+
+@handles(STATE_KEYS)
+async def state_keys(parts: Parts, call: Call, ask: ListState) -> StateKeys:
+    return await parts.memory.state.keys(call.tenant, ask.agent, ask.prefix, cursor=ask.cursor, limit=ask.limit)
+
+
+@handles(ERASE_STATE)
+async def erase_state(parts: Parts, call: Call, ask: EraseState) -> Erasure:
+    return await parts.memory.state.erase(
+        call.tenant,
+        ask.agent,
+        ask.key,
+        by=call.known.agent,
+        expected=ask.expected,
+        reason=ask.reason,
+        trace_id=trace_id(),
+    )
+
+
+@handles(CONVERSATIONS)
+async def conversations(parts: Parts, call: Call, ask: ListConversations) -> ConversationPage:
+    return await parts.memory.history.conversations(call.tenant, ask.agent, cursor=ask.cursor, limit=ask.limit)
+
+
+@handles(ERASE_CONVERSATION)
+async def erase_conversation(parts: Parts, call: Call, ask: EraseConversation) -> Erasure:
+    me, why = call.known.agent, ask.reason
+    return await parts.memory.history.erase(
+        call.tenant, ask.agent, ask.conversation, by=me, reason=why, trace_id=trace_id()
+    )
+
+
+@handles(USAGE)
+async def usage(parts: Parts, call: Call, ask: GetUsage) -> Usage:
+    return await parts.memory.usage(call.tenant, ask.agent)

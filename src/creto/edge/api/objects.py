@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 from msgspec import Meta
@@ -17,6 +18,7 @@ from creto.edge.api.parts import Parts
 from creto.gate import Effect
 from creto.security.storage import ObjectInfo, ObjectStat
 
+Metadata = Annotated[dict[str, Annotated[str, Meta(max_length=2_000)]], Meta(max_length=100)]
 ContentType = Annotated[str, Meta(min_length=1, max_length=200)]
 
 
@@ -29,6 +31,7 @@ class PutObject(Ask, frozen=True):
     if_match: Id | None = None
     if_absent: bool = False
     retain_until: Nanos | None = None
+    metadata: Metadata = {}
 
 
 class GetObject(Ask, frozen=True):
@@ -74,7 +77,8 @@ class ObjectView(View, frozen=True):
     created_by: AgentId
     retain_until: ConsensusTimestamp | None = None
     legal_hold: bool = False
-    content_type: str | None = None  # not in listings
+    content_type: str | None = None  # sealed, as the metadata is: not in listings
+    metadata: dict[str, str] = {}
 
 
 class ObjectsPage(View, frozen=True):
@@ -97,6 +101,7 @@ ENDPOINTS = (PUT, GET, STAT, LIST, DELETE, RETAIN, HOLD)
 
 
 def view(info: ObjectInfo) -> ObjectView:
+    sealed = info if isinstance(info, ObjectStat) else None
     return ObjectView(
         key=info.key,
         version=info.version,
@@ -106,7 +111,8 @@ def view(info: ObjectInfo) -> ObjectView:
         created_by=info.created_by,
         retain_until=info.retain_until,
         legal_hold=info.legal_hold,
-        content_type=info.content_type if isinstance(info, ObjectStat) else None,
+        content_type=sealed.content_type if sealed else None,
+        metadata=sealed.metadata if sealed else {},
     )
 
 
@@ -116,28 +122,17 @@ def until(nanos: int | None) -> ConsensusTimestamp | None:
 
 @handles(PUT)
 async def put(parts: Parts, call: Call, ask: PutObject) -> ObjectView:
-    me, kept = call.known.agent, until(ask.retain_until)
-    if ask.if_absent:
-        return view(
-            await parts.storage.put_if_absent(
-                call.tenant,
-                ask.key,
-                ask.content,
-                agent=me,
-                content_type=ask.content_type,
-                retain_until=kept,
-                trace_id=trace_id(),
-            )
-        )
+    storage = parts.storage
+    store = storage.put_if_absent if ask.if_absent else partial(storage.put, if_match=ask.if_match)
     return view(
-        await parts.storage.put(
+        await store(
             call.tenant,
             ask.key,
             ask.content,
-            agent=me,
-            if_match=ask.if_match,
+            agent=call.known.agent,
             content_type=ask.content_type,
-            retain_until=kept,
+            metadata=ask.metadata,
+            retain_until=until(ask.retain_until),
             trace_id=trace_id(),
         )
     )

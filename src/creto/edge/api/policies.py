@@ -1,4 +1,4 @@
-"""Authorization over the wire: decisions and their reasons, policies and their versions, roles, override tokens."""
+"""Authorization over the wire: decisions and their reasons, policies and their versions, roles. Entities and override tokens are beside it."""
 
 from __future__ import annotations
 
@@ -7,15 +7,22 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
-from creto.common.errors import Unauthorized
 from creto.common.ids import AgentId, Name
 from creto.common.limits import AUTHZ_DRY_RUN_MAX, INTEGER_MAX, PAGE_ITEMS_DEFAULT
 from creto.common.timestamps import ConsensusTimestamp
 from creto.edge.api.dispatch import Call, handles
 from creto.edge.api.endpoint import Ask, Endpoint, View
-from creto.edge.api.fields import Agent, Id, Limit, Nanos, Resource, octets
+from creto.edge.api.fields import Agent, Cursor, Id, Limit, Nanos, Resource
 from creto.edge.api.parts import Parts
-from creto.security.authz import CheckRequest, Decision, Explanation, PolicyVersion, Replayed, RoleAssignment
+from creto.security.authz import (
+    CheckRequest,
+    Decision,
+    Explanation,
+    PolicyPage,
+    PolicyVersion,
+    Replayed,
+    RoleAssignment,
+)
 from creto.store.types import Outcome
 
 PolicyText = Annotated[str, Meta(max_length=1024 * 1024)]
@@ -37,12 +44,8 @@ class Checked(View, frozen=True):
 
 
 class ListPolicies(Ask, frozen=True):
-    before: Annotated[int, Meta(ge=0, le=INTEGER_MAX)] = INTEGER_MAX
     limit: Limit = PAGE_ITEMS_DEFAULT
-
-
-class PolicyVersions(View, frozen=True):
-    items: tuple[PolicyVersion, ...]
+    cursor: Cursor | None = None
 
 
 class GetPolicies(Ask, frozen=True):
@@ -153,26 +156,10 @@ class RoleChanged(View, frozen=True):
     held: bool
 
 
-class IssueOverride(Ask, frozen=True):
-    """Approves one operation: `args_digest` is the digest of its exact arguments."""
-
-    agent: Agent
-    action: Name
-    resource: Resource
-    args_digest: Annotated[bytes, octets(65, least=32)]
-    ttl_s: Annotated[int, Meta(ge=1, le=3_600)] = 600
-    request_id: Annotated[str, Meta(max_length=200)] = ""
-
-
-class Override(View, frozen=True):
-    token: str
-    expires_at: ConsensusTimestamp
-
-
 READ, WRITE, AGENT = "authz:read", "authz:write", "{agent}"
 CHECK = Endpoint("policies.check", "POST", "/v1/authz/check", CheckAccess, Checked, READ, "Decide", keyed=False, about=AGENT)  # fmt: skip
 WHY = Endpoint("policies.why", "POST", "/v1/authz/why", CheckAccess, Explanation, READ, "Decide, and say which policies decided", keyed=False, about=AGENT)  # fmt: skip
-LIST = Endpoint("policies.list", "GET", "/v1/policies", ListPolicies, PolicyVersions, READ, "The versions, the newest first")  # fmt: skip
+LIST = Endpoint("policies.list", "GET", "/v1/policies", ListPolicies, PolicyPage, READ, "The versions, the newest first")  # fmt: skip
 GET = Endpoint("policies.get", "GET", "/v1/policies/text", GetPolicies, PolicyVersion, READ, "The text of a version")  # fmt: skip
 UPLOAD = Endpoint("policies.upload", "POST", "/v1/policies", UploadPolicies, PolicyVersion, WRITE, "Upload a version; refused with line and reason if it does not validate", status=201, errors=("PL-701", "PL-702"))  # fmt: skip
 ACTIVATE = Endpoint("policies.activate", "POST", "/v1/policies/activate", ActivatePolicies, Activated, WRITE, "Put a version into force, also an older one", errors=("PL-701", "PL-702"), about="policies:{version}")  # fmt: skip
@@ -182,7 +169,6 @@ DRY_RUN_RECORDED = Endpoint("policies.dry_run_recorded", "POST", "/v1/policies/d
 ROLES = Endpoint("policies.roles", "GET", "/v1/agents/{agent}/roles", GetRoles, Roles, READ, "The roles of an identity, whichever key of its line it uses", errors=("PL-102",), about=AGENT)  # fmt: skip
 ASSIGN = Endpoint("policies.assign_role", "PUT", "/v1/agents/{agent}/roles/{role}", ChangeRole, RoleAssignment, WRITE, "Give an identity a role", errors=("PL-102",), about=AGENT)  # fmt: skip
 UNASSIGN = Endpoint("policies.unassign_role", "DELETE", "/v1/agents/{agent}/roles/{role}", ChangeRole, RoleChanged, WRITE, "Take a role away", errors=("PL-102",), about=AGENT)  # fmt: skip
-OVERRIDE = Endpoint("policies.issue_override", "POST", "/v1/authz/overrides", IssueOverride, Override, "oversight:decide", "Approve one operation of an agent", status=201, errors=("PL-102", "PL-103"), keyed=False, about=AGENT)  # fmt: skip
 
 ENDPOINTS = (
     CHECK,
@@ -197,7 +183,6 @@ ENDPOINTS = (
     ROLES,
     ASSIGN,
     UNASSIGN,
-    OVERRIDE,
 )
 
 
@@ -213,8 +198,8 @@ async def why(parts: Parts, call: Call, ask: CheckAccess) -> Explanation:
 
 
 @handles(LIST)
-async def list_versions(parts: Parts, call: Call, ask: ListPolicies) -> PolicyVersions:
-    return PolicyVersions(items=await parts.authz.versions(call.tenant, before=ask.before, limit=ask.limit))
+async def list_versions(parts: Parts, call: Call, ask: ListPolicies) -> PolicyPage:
+    return await parts.authz.versions(call.tenant, cursor=ask.cursor, limit=ask.limit)
 
 
 @handles(GET)
@@ -311,23 +296,3 @@ async def assign(parts: Parts, call: Call, ask: ChangeRole) -> RoleAssignment:
 async def unassign(parts: Parts, call: Call, ask: ChangeRole) -> RoleChanged:
     await parts.authz.unassign_role(call.tenant, ask.agent, ask.role, actor=call.known.agent)
     return RoleChanged(agent=ask.agent, role=ask.role, held=False)
-
-
-@handles(OVERRIDE)
-async def override(parts: Parts, call: Call, ask: IssueOverride) -> Override:
-    """Nobody approves their own operation, nor one done for them."""
-    me = call.known
-    if me.agent == ask.agent:
-        raise Unauthorized("OV-403", "an agent cannot approve its own operation", got=me.agent)
-    token = await parts.authz.issue_override(
-        tenant=call.tenant,
-        agent=ask.agent,
-        action=ask.action,
-        resource=ask.resource,
-        args_digest=ask.args_digest,
-        ttl_s=ask.ttl_s,
-        request_id=ask.request_id,
-        actor=me.agent,
-    )
-    expires_at = parts.authz.validate_override_token(token, tenant=call.tenant).expires_at
-    return Override(token=token, expires_at=expires_at)

@@ -21,7 +21,7 @@ from creto.common.tracing import trace_id
 from creto.edge.api.dispatch import Call, concerns, handles
 from creto.edge.api.endpoint import Ask, Endpoint, Nothing, View
 from creto.edge.api.fields import Cursor, Id, Limit, Nanos, ObjectKey, octets
-from creto.edge.api.objects import KEPT, OBJECT, READ, WRITE, ContentType, ObjectView, until, view
+from creto.edge.api.objects import KEPT, OBJECT, READ, WRITE, ContentType, Metadata, ObjectView, until, view
 from creto.edge.api.parts import Parts
 from creto.gate import Effect
 from creto.security.storage import Part, Upload
@@ -37,6 +37,7 @@ class CreateUpload(Ask, frozen=True):
     if_match: Id | None = None
     if_absent: bool = False
     retain_until: Nanos | None = None
+    metadata: Metadata = {}
 
 
 class PutPart(Ask, frozen=True):
@@ -142,6 +143,7 @@ async def create(parts: Parts, call: Call, ask: CreateUpload) -> UploadView:
         if_match=ask.if_match,
         if_absent=ask.if_absent,
         content_type=ask.content_type,
+        metadata=ask.metadata,
         retain_until=until(ask.retain_until),
     )
     return upload_view(made)

@@ -71,12 +71,7 @@ def described(op: Endpoint[..., Any], named: Mapping[str, Any], components: Mapp
         {"name": name, "in": "path", "required": True, "schema": named[key(types[name])]} for name in op.path_fields
     ]
     parameters += [
-        {
-            "name": name,
-            "in": "query",
-            "required": fields[name].required,
-            "schema": query_schema(named[key(types[name])]),
-        }
+        {"name": name, "in": "query", "required": fields[name].required, **query_form(named[key(types[name])])}
         for name in op.query_fields
     ]
     if op.takes_key:
@@ -115,6 +110,14 @@ def body_schema(op: Endpoint[..., Any], components: Mapping[str, Any]) -> dict[s
     schema["properties"] = {k: v for k, v in whole["properties"].items() if k not in op.path_fields}
     schema["required"] = [k for k in whole.get("required", []) if k not in op.path_fields]
     return schema
+
+
+def query_form(schema: dict[str, Any]) -> dict[str, Any]:
+    """A parameter that holds names with values is one JSON text."""
+    stated = query_schema(schema)
+    return (
+        {"content": {"application/json": {"schema": stated}}} if stated.get("type") == "object" else {"schema": stated}
+    )
 
 
 def query_schema(schema: dict[str, Any]) -> dict[str, Any]:

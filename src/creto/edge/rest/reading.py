@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from functools import lru_cache
 from types import UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import msgspec
 from starlette.requests import Request
@@ -45,8 +45,19 @@ def from_query(op: Endpoint[..., Any], request: Request, hints: dict[str, Any]) 
             raise InvalidInput.of(name, got="an unknown query parameter", expected=expected)
         if len(given) > 1:
             raise InvalidInput.of(name, got=f"{len(given)} values", expected="one value")
-        values[name] = wire.convert(given[0], stated(hints[name]), what=name, strict=False)
+        values[name] = from_text(given[0], stated(hints[name]), name)
     return values
+
+
+def from_text(text: str, hint: Any, name: str) -> Any:
+    """A parameter is spelled as itself, names with values as one JSON object."""
+    if get_origin(bare(hint)) is dict:
+        return wire.decode(text, hint, what=name)
+    return wire.convert(text, hint, what=name, strict=False)
+
+
+def bare(hint: Any) -> Any:
+    return get_args(hint)[0] if get_origin(hint) is Annotated else hint
 
 
 @lru_cache(maxsize=1_024)

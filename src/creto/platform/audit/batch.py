@@ -55,6 +55,8 @@ def batch_event(kind: str, leaves: Sequence[bytes]) -> BatchRecorded:
 
 
 def prove_in_batch(leaves: Sequence[bytes], index: int) -> BatchProof:
+    if not 0 <= index < len(leaves):
+        raise InvalidInput.of("index", got=index, expected=f"below {len(leaves)}, the number of events")
     hashes = [merkle.leaf_hash(leaf) for leaf in leaves]
     return BatchProof(leaves[index], index, len(leaves), tuple(merkle.inclusion_proof(hashes, index)))
 

@@ -21,10 +21,10 @@ import msgspec
 
 from creto.common.errors import NotFound
 from creto.platform.audit import store as rows
+from creto.platform.audit.files import tile_bytes
 from creto.platform.audit.note import malformed
 from creto.platform.audit.service import Audit
 from creto.platform.audit.tiles import WIDTH, tile_path, tiles_of
-from creto.platform.crypto.merkle import HASH_BYTES
 from creto.store.types import ReadTx, Store
 
 Put = Callable[[str, bytes], Awaitable[None]]
@@ -64,10 +64,6 @@ async def export_log(audit: Audit, store: Store, put: Put, *, since: int = 0, en
     await write("trust.json", (await audit.trust()).encode())
     await write("checkpoint", checkpoint.encode())
     return Exported(checkpoint.size, files, size)
-
-
-def tile_bytes(level: int, tile: int, width: int, tx: ReadTx) -> bytes:
-    return rows.tile_reader(tx)(level, tile)[: width * HASH_BYTES]
 
 
 def entry_bundle(tile: int, width: int, tx: ReadTx) -> tuple[str, bytes]:

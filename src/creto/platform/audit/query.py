@@ -8,16 +8,14 @@ INVARIANT: every statement compares the tenant of every row it returns.
 
 from __future__ import annotations
 
-import base64
-import binascii
-
 import msgspec
 
 from creto.common import wire
 from creto.common.errors import InvalidInput
 from creto.common.fingerprint import fingerprint
 from creto.common.ids import checked_tenant
-from creto.common.limits import INDEX_CHARS_MAX, INTEGER_MAX, PAGE_ITEMS_MAX
+from creto.common.limits import INDEX_CHARS_MAX, INTEGER_MAX
+from creto.common.paging import checked_limit, cursor_of, place_of
 from creto.platform.audit.search import COLUMNS, search_of
 from creto.platform.audit.store import logged
 from creto.platform.audit.tiles import WIDTH
@@ -25,25 +23,14 @@ from creto.platform.audit.types import AuditQuery, Page
 from creto.store.types import ReadTx
 
 
-class Cursor(msgspec.Struct, frozen=True, array_like=True):
-    """Where the last page ended, and a mark of the query it belongs to."""
-
-    place: int
-    mark: str
-
-    def encode(self) -> str:
-        return base64.urlsafe_b64encode(wire.encode(self)).decode().rstrip("=")
-
-    @staticmethod
-    def decode(text: str, query: AuditQuery) -> Cursor:
-        try:
-            data = base64.urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4))
-            cursor = wire.decode(data, Cursor, what="cursor")
-        except (binascii.Error, UnicodeError, InvalidInput) as error:
-            raise InvalidInput.of("cursor", got=text, expected="the cursor of the page before") from error
-        if cursor.mark != mark_of(query) or cursor.place < 0:
-            raise InvalidInput.of("cursor", got=text, expected="the cursor of a page of this very query")
-        return cursor
+def ended_at(query: AuditQuery, mark: str) -> int | None:
+    """Where the last page ended; its cursor also holds a mark of the query it belongs to."""
+    if query.cursor is None:
+        return None
+    place, of = place_of(query.cursor, tuple[int, str], (0, ""))
+    if of != mark or place < 0:
+        raise InvalidInput.of("cursor", got=query.cursor, expected="the cursor of a page of this very query")
+    return place
 
 
 def mark_of(query: AuditQuery) -> str:
@@ -53,8 +40,7 @@ def mark_of(query: AuditQuery) -> str:
 
 def checked(query: AuditQuery) -> AuditQuery:
     checked_tenant(query.tenant)
-    if not 1 <= query.limit <= PAGE_ITEMS_MAX:
-        raise InvalidInput.of("limit", got=query.limit, expected=f"1 to {PAGE_ITEMS_MAX}")
+    checked_limit(query.limit)
     if query.resource is not None and query.resource_prefix is not None:
         raise InvalidInput.of("resource_prefix", got=query.resource_prefix, expected="a resource or a prefix, not both")
     if query.resource_prefix == "":
@@ -75,8 +61,8 @@ def page(tx: ReadTx, query: AuditQuery, size: int) -> Page:
     checked(query)
     low, high = places(tx, query, size)
     mark = mark_of(query)
-    if query.cursor is not None:
-        place = Cursor.decode(query.cursor, query).place
+    place = ended_at(query, mark)
+    if place is not None:
         low, high = (low, min(high, place)) if query.newest_first else (max(low, place + 1), high)
     if low >= high:
         return Page(())
@@ -87,9 +73,9 @@ def page(tx: ReadTx, query: AuditQuery, size: int) -> Page:
     found = search.find(tx, query, first, last)
     items = tuple(logged(tx, found[: query.limit]))
     if len(found) > query.limit:
-        return Page(items, Cursor(items[-1].index, mark).encode())
+        return Page(items, cursor_of((items[-1].index, mark)))
     done = first <= low if query.newest_first else last >= high
-    return Page(items, None if done else Cursor(first if query.newest_first else last - 1, mark).encode())
+    return Page(items, None if done else cursor_of((first if query.newest_first else last - 1, mark)))
 
 
 def places(tx: ReadTx, query: AuditQuery, size: int) -> tuple[int, int]:

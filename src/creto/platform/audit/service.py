@@ -12,7 +12,9 @@ from creto.common.errors import AuditError, InvalidInput, NotFound
 from creto.common.ids import PLATFORM_TENANT, TenantId, checked_tenant
 from creto.common.timestamps import Clock
 from creto.platform.audit import store as rows
+from creto.platform.audit.batch import prove_in_batch
 from creto.platform.audit.checkpoint import Checkpoint
+from creto.platform.audit.files import file_at
 from creto.platform.audit.keys import NoteSigner, log_signers
 from creto.platform.audit.proof import InclusionProof
 from creto.platform.audit.query import page
@@ -169,9 +171,14 @@ class Audit:
             await self.checkpoint()
         return await self._store.read(lambda tx: self._prove(tx, rows.index_of(tx, tenant, event_id), tenant, size))
 
-    async def prove_index(self, index: int, *, tenant: TenantId, size: int | None = None) -> InclusionProof:
-        checked_tenant(tenant)
-        return await self._store.read(lambda tx: self._prove(tx, index, tenant, size))
+    async def prove_in_batch(
+        self, event_id: EntryId, leaves: Sequence[bytes], index: int, *, tenant: TenantId, fresh: bool = False
+    ) -> InclusionProof:
+        """That one of these events is in the batch that an entry records, and the entry in the log. PL-608 if they are not its events."""
+        batch = prove_in_batch(leaves, index)
+        proof = await self.prove(event_id, tenant=tenant, fresh=fresh)
+        batch.verify(proof.entry)
+        return msgspec.structs.replace(proof, batch=batch)
 
     def _prove(self, tx: ReadTx, index: int, tenant: TenantId, size: int | None) -> InclusionProof:
         found = rows.entry_at(tx, tenant, index)
@@ -204,6 +211,10 @@ class Audit:
     async def checkpoints(self, after: int = 0, limit: int = 100) -> list[CheckpointRow]:
         """The history: every checkpoint larger than `after`."""
         return await self._store.read(lambda tx: rows.checkpoints(tx, after, limit))
+
+    async def file(self, path: str) -> bytes:
+        """A file of the log as `files` names them, for witnesses and monitors; PL-404 if there is none."""
+        return await self._store.read(lambda tx: file_at(tx, path))
 
     async def rotate(self, signer: SigningKey) -> None:
         """Sign with another key from here on. What the old one has signed stays verifiable; it may sign no more."""

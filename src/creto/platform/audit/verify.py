@@ -203,14 +203,6 @@ def compare_tiles(growth: TileGrowth, source: LogSource) -> None:
         level += 1
 
 
-def compare_checkpoints(one: Checkpoint, other: Checkpoint, trust: Trust) -> None:
-    """Two views of a log. Raises PL-605 if both are signed and cannot both be true."""
-    trust.check(one)
-    trust.check(other)
-    if one.origin == other.origin and one.size == other.size and one.root != other.root:
-        raise contradiction(one, other)
-
-
 class FolderSource:
     """An export in a folder."""
 

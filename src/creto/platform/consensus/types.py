@@ -39,14 +39,6 @@ class ClockState(msgspec.Struct, frozen=True):
     age_ns: int | None  # since the quorum's last word
     nodes: tuple[NodeState, ...] = ()
 
-    @property
-    def earliest(self) -> int | None:
-        return None if self.uncertainty_ns is None else self.reading - self.uncertainty_ns
-
-    @property
-    def latest(self) -> int | None:
-        return None if self.uncertainty_ns is None else self.reading + self.uncertainty_ns
-
 
 class NodeState(msgspec.Struct, frozen=True):
     """One time node as the last round saw it."""

@@ -45,25 +45,8 @@ class Jwk(msgspec.Struct, frozen=True, omit_defaults=True):
     use: str | None = None
 
 
-class PrivateJwk(msgspec.Struct, frozen=True, omit_defaults=True):
-    """As read: `d` (OKP) and `priv` (AKP, the seed) are the secrets."""
-
-    kty: str
-    alg: str | None = None
-    crv: str | None = None
-    x: str | None = None
-    pub: str | None = None
-    kid: str | None = None
-    d: str | None = None
-    priv: str | None = None
-
-    def __repr__(self) -> str:
-        return f"PrivateJwk(kty={self.kty!r}, kid={self.kid!r})"
-
-
 class JwsHeader(msgspec.Struct, frozen=True, omit_defaults=True):
     alg: str
-    typ: str | None = None
     kid: str | None = None
 
 
@@ -142,25 +125,6 @@ def from_jwk(jwk: Jwk | bytes) -> VerifyKey:
     return VerifyKey.of(None, b64url_decode(read.pub or "", "pub", "PL-216"))
 
 
-def private_from_jwk(data: bytes) -> SigningKey:
-    """A private JWK; for AKP `priv` is the seed (RFC 9964). The public half must be that of the private one."""
-    read = wire.convert(strict_json(data, "jwk"), PrivateJwk, code="PL-216", what="jwk")
-    suite = suite_of_jwk(read.kty, read.crv, read.alg)
-    secret, public = (read.d, read.x) if suite == SignatureSuite.ED25519 else (read.priv, read.pub)
-    key = SigningKey.from_seed(suite, b64url_decode(secret or "", "private key", "PL-216"))
-    if key.public.to_bytes()[1:] != b64url_decode(public or "", "public key", "PL-216"):
-        raise InvalidInput("PL-216", "the public half is not that of the private one", field="public key")
-    return key
-
-
-def private_to_jwk(key: SigningKey, kid: str | None = None) -> bytes:
-    """The secret itself, as JSON. Only a key of a single algorithm has one."""
-    public = to_jwk(key.public, kid)
-    seed = b64url_encode(key.private_bytes()[1:])
-    secret = {"d": seed} if key.suite == SignatureSuite.ED25519 else {"priv": seed}
-    return wire.encode({**msgspec.to_builtins(public), **secret})
-
-
 def suite_of_jwk(kty: str, crv: str | None, alg: str | None) -> SignatureSuite:
     if kty == "OKP" and crv == "Ed25519" and (alg is None or alg in EDDSA_NAMES):
         return SignatureSuite.ED25519
@@ -187,31 +151,14 @@ def halves(key: SigningKey) -> tuple[tuple[str, SigningKey], ...]:
     return tuple((jwk.kid or "", key.component(suite_of_jwk(jwk.kty, jwk.crv, jwk.alg))) for jwk in to_jwks(key.public))
 
 
-def sign_compact(payload: bytes, key: SigningKey, kid: str | None = None, typ: str | None = "JWT") -> str:
-    """One signature, three parts with dots between them."""
-    signed = protected_header(key, kid, typ) + "." + b64url_encode(payload)
-    return signed + "." + b64url_encode(raw_sign(key, signed.encode()))
-
-
 def sign_general(payload: bytes, *signers: tuple[str, SigningKey]) -> bytes:
     """One payload, one signature for each (kid, key)."""
     body = b64url_encode(payload)
     made = []
     for kid, key in signers:
-        header = protected_header(key, kid, None)
+        header = protected_header(key, kid)
         made.append(JwsSignature(header, b64url_encode(raw_sign(key, f"{header}.{body}".encode()))))
     return wire.encode(GeneralJws(body, tuple(made)))
-
-
-def verify_compact(token: str, keys: Mapping[str, VerifyKey]) -> bytes:
-    """The payload. `keys` are the signer's, by kid. Raises InvalidInput PL-400 or SignatureVerificationFailed PL-210."""
-    checked_size(len(token))
-    parts = token.split(".")
-    if len(parts) != 3:
-        raise InvalidInput.of("token", got=f"{len(parts)} parts", expected="three parts with dots between them")
-    payload = b64url_decode(parts[1], "payload")
-    verify_one(JwsSignature(parts[0], parts[2]), parts[1], keys)
-    return payload
 
 
 def verify_general(data: bytes, keys: Mapping[str, VerifyKey], suite: SignatureSuite = SignatureSuite.HYBRID) -> bytes:
@@ -261,9 +208,9 @@ def suite_of_alg(alg: str) -> SignatureSuite:
     raise InvalidInput.of("alg", got=alg, expected=f"EdDSA or {ML_DSA_NAME}")
 
 
-def protected_header(key: SigningKey, kid: str | None, typ: str | None) -> str:
+def protected_header(key: SigningKey, kid: str | None) -> str:
     jwk = to_jwk(key.public, kid)
-    return b64url_encode(wire.encode(JwsHeader(jwk.alg or "", typ, jwk.kid)))
+    return b64url_encode(wire.encode(JwsHeader(jwk.alg or "", jwk.kid)))
 
 
 def raw_sign(key: SigningKey, signed: bytes) -> bytes:

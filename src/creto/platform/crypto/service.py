@@ -21,7 +21,8 @@ from typing import NoReturn, TypeVar, assert_never
 from creto.common import wire
 from creto.common.errors import AlreadyExists, CryptoError, InvalidInput, NotFound
 from creto.common.ids import KeyId, TenantId, checked_name, checked_tenant
-from creto.common.limits import KEYS_CACHED_MAX, PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX, REWRAP_ROWS_MAX
+from creto.common.limits import KEYS_CACHED_MAX, PAGE_ITEMS_DEFAULT, REWRAP_ROWS_MAX
+from creto.common.paging import checked_limit
 from creto.common.timestamps import Clock
 from creto.platform.crypto import store as rows
 from creto.platform.crypto.aead import KEY_BYTES, checked_key
@@ -176,8 +177,7 @@ class Keystore:
     ) -> Sequence[KeyRecord]:
         """All versions of all keys, by id and version; the next page begins `after` the last record of this one."""
         checked_tenant(tenant)
-        if not 1 <= limit <= PAGE_ITEMS_MAX:
-            raise InvalidInput.of("limit", got=limit, expected=f"1 to {PAGE_ITEMS_MAX}")
+        limit = checked_limit(limit)
         start = (after.key_id, after.version) if after else ("", 0)
         return await self._store.read(lambda tx: rows.page(tx, TenantId(tenant), start, limit))
 

@@ -73,7 +73,14 @@ class Bundles(Core):
         return await self._store.write(take, isolation=Isolation.READ_COMMITTED)
 
     async def prekey_counts(self, tenant: TenantId, agent: AgentId) -> PrekeyCounts:
-        return await self._store.read(lambda tx: count(tx, checked_tenant(tenant), agent))
+        """PL-102 if nobody knows the agent."""
+        tenant = checked_tenant(tenant)
+
+        def read(tx: ReadTx) -> PrekeyCounts:
+            identities.get(tx, tenant, agent)
+            return count(tx, tenant, agent)
+
+        return await self._store.read(read)
 
 
 def count(tx: ReadTx, tenant: TenantId, agent: AgentId) -> PrekeyCounts:

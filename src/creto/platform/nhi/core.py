@@ -10,10 +10,9 @@ from contextlib import suppress
 import msgspec
 
 from creto.common import wire
-from creto.common.errors import EnablementError, InternalError, InvalidInput
+from creto.common.errors import EnablementError, InternalError
 from creto.common.ids import AgentId, TenantId, checked_tenant
 from creto.common.timestamps import Clock, ConsensusTimestamp
-from creto.platform.crypto.jose import b64url_decode, b64url_encode
 from creto.platform.nhi import lifecycle
 from creto.platform.nhi import store as sql
 from creto.platform.nhi.registry import Registered, Registry
@@ -21,9 +20,6 @@ from creto.platform.nhi.secrets import Secrets
 from creto.platform.nhi.types import Identity
 from creto.store.entries import entry
 from creto.store.types import ReadTx, Store, Tx
-
-CURSOR_CHARS_MAX = 400  # a time and an agent id
-
 
 Protector = Callable[[Tx, TenantId, AgentId], None]
 
@@ -112,16 +108,3 @@ class Core:
         )
         body = wire.encode({"subject": subject, "actor": actor, "at": now, **fields})
         tx.publish(f"nhi.{act}", body, tenant=tenant, agent=subject)
-
-
-def cursor_of(position: tuple[int, str]) -> str:
-    return b64url_encode(wire.encode(position))
-
-
-def position_of(cursor: str | None) -> tuple[int, str]:
-    if cursor is None:
-        return (-1, "")
-    try:
-        return wire.decode(b64url_decode(cursor[:CURSOR_CHARS_MAX]), tuple[int, str], what="cursor")
-    except InvalidInput as error:
-        raise InvalidInput.of("cursor", got=cursor, expected="the cursor of the page before") from error

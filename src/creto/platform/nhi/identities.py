@@ -8,16 +8,16 @@ from creto.common.errors import EnablementError, InvalidInput
 from creto.common.ids import AgentId, AgentIdentity, SandboxId, TenantId, checked_name, checked_tenant
 from creto.common.limits import (
     PAGE_ITEMS_DEFAULT,
-    PAGE_ITEMS_MAX,
     ROTATION_OVERLAP_S_DEFAULT,
     ROTATION_OVERLAP_S_MAX,
     ROTATIONS_MAX,
 )
+from creto.common.paging import checked_limit, cut, place_of
 from creto.common.timestamps import SECOND, ConsensusTimestamp
 from creto.platform.crypto import SignatureSuite, VerifyKey
 from creto.platform.nhi import lifecycle, statements
 from creto.platform.nhi import store as sql
-from creto.platform.nhi.core import Core, cursor_of, position_of
+from creto.platform.nhi.core import Core
 from creto.platform.nhi.registry import Change, RevokedListener, announce
 from creto.platform.nhi.types import (
     Binding,
@@ -90,13 +90,10 @@ class Identities(Core):
         cursor: str | None = None,
     ) -> IdentityPage:
         """A page in order of registration. What is registered meanwhile comes on a later page."""
-        tenant, after = checked_tenant(tenant), position_of(cursor)
-        if not 1 <= limit <= PAGE_ITEMS_MAX:
-            raise InvalidInput.of("limit", got=limit, expected=f"1 to {PAGE_ITEMS_MAX}")
+        tenant, limit = checked_tenant(tenant), checked_limit(limit)
+        after = place_of(cursor, tuple[int, str], (-1, ""))
         found = await self._store.read(lambda tx: sql.page(tx, tenant, after, limit + 1, kind, state, owner))
-        items = tuple(found[:limit])
-        more = len(found) > limit
-        return IdentityPage(items, cursor_of((items[-1].registered_at, items[-1].nhi)) if more else None)
+        return IdentityPage(*cut(found, limit, lambda last: (last.registered_at, last.nhi)))
 
     async def rotate(
         self,
@@ -255,19 +252,19 @@ class Identities(Core):
         return await self._store.write(bind)
 
     async def unbind_identity(
-        self, sandbox: SandboxId, *, tenant: TenantId, actor: AgentId | None = None
-    ) -> AgentId | None:
-        """The agent it ran, if any."""
+        self, sandbox: SandboxId, agent: AgentId, *, tenant: TenantId, actor: AgentId | None = None
+    ) -> bool:
+        """This sandbox runs this agent no more; whether it did."""
         tenant, now = checked_tenant(tenant), self._clock.now()
 
-        def unbind(tx: Tx) -> AgentId | None:
-            agent = sql.unbind(tx, tenant, sandbox)
-            if agent is not None:
-                self._record(
-                    tx, tenant, "unbound", "IdentityUnbound", actor=actor or agent, subject=agent, now=now,
-                    fields={"sandbox_id": sandbox},
-                )  # fmt: skip
-            return agent
+        def unbind(tx: Tx) -> bool:
+            if not sql.unbind(tx, tenant, sandbox, agent):
+                return False
+            self._record(
+                tx, tenant, "unbound", "IdentityUnbound", actor=actor or agent, subject=agent, now=now,
+                fields={"sandbox_id": sandbox},
+            )  # fmt: skip
+            return True
 
         return await self._store.write(unbind)
 

@@ -168,11 +168,10 @@ def bind(tx: Tx, binding: Binding) -> bool:
     return False
 
 
-def unbind(tx: Tx, tenant: TenantId, sandbox: SandboxId) -> AgentId | None:
-    agent: AgentId | None = tx.value(
-        "DELETE FROM nhi_binding WHERE tenant = ? AND sandbox = ? RETURNING agent", tenant, sandbox
-    )
-    return agent
+def unbind(tx: Tx, tenant: TenantId, sandbox: SandboxId, agent: AgentId) -> bool:
+    """Whether this sandbox ran this agent."""
+    sql: LiteralString = "DELETE FROM nhi_binding WHERE tenant = ? AND sandbox = ? AND agent = ?"
+    return tx.run(sql, tenant, sandbox, agent) > 0
 
 
 def binding(tx: ReadTx, tenant: TenantId, sandbox: SandboxId) -> Binding | None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from creto.common.errors import InvalidInput
 from creto.common.ids import AgentId, TenantId
 from creto.common.limits import AUTHZ_RESOURCE_CHARS_MAX, AUTHZ_TTL_S, ID_CHARS_MAX
+from creto.common.metrics import Tally
 from creto.common.timestamps import SECOND
 from creto.platform.nhi import Standing, ValidatedChain, lifecycle
 from creto.security.authz import names
@@ -53,10 +54,13 @@ class TenantAuthz:
         context: Mapping[str, Any] | None = None,
         chain: ValidatedChain | None = None,
         amount: int = 1,
+        missed: Tally | None = None,
     ) -> Decision:
         try:
             return self._shelf.table[agent][action][resource]
         except (KeyError, TypeError):
+            if missed is not None:  # whoever counts their own hits
+                missed.add()
             decision = self._miss(agent, action, resource, context)
             return self._metered(decision, agent, action, resource, chain, amount)
 
@@ -73,7 +77,7 @@ class TenantAuthz:
     def _miss(self, agent: AgentId, action: str, resource: str, context: Mapping[str, Any] | None) -> Decision:
         check_names(agent, action, resource)
         core, tenant = self._core, self.tenant
-        core.misses += 1
+        core._missed.add()
         epoch = core._hits.epoch
         identity = find_identity(core._nhi, tenant, agent)
         if identity is None:
@@ -105,10 +109,13 @@ class QuotaTenantAuthz(TenantAuthz):
         context: Mapping[str, Any] | None = None,
         chain: ValidatedChain | None = None,
         amount: int = 1,
+        missed: Tally | None = None,
     ) -> Decision:
         try:
             decision = self._shelf.table[agent][action][resource]
         except (KeyError, TypeError):
+            if missed is not None:
+                missed.add()
             decision = self._miss(agent, action, resource, context)
         return self._metered(decision, agent, action, resource, chain, amount)
 

@@ -15,6 +15,7 @@ from creto.common import wire
 from creto.common.errors import EnablementError, InvalidInput
 from creto.common.ids import AgentId, TenantId, checked_tenant
 from creto.common.limits import AUTHZ_TENANTS_MAX
+from creto.common.metrics import Tally
 from creto.common.timestamps import Clock, ConsensusTimestamp
 from creto.platform.crypto import SigningKey
 from creto.platform.nhi import Nhi
@@ -80,7 +81,7 @@ class Core:
         self._facts: dict[str, Facts] = {}
         self._holdings: dict[str, Holding] = {}
         self._recent: dict[bytes, Holding] = {}
-        self.misses = 0  # decisions that were evaluated, read by a scrape
+        self._missed = Tally()
         self._changes = 0
         self._lock = threading.Lock()
         nhi.on_revoked(self._hits.drop)
@@ -99,6 +100,11 @@ class Core:
                 if self._quota is None:
                     self._shelves[known] = shelf
             return self._views[known]
+
+    @property
+    def misses(self) -> int:
+        """Decisions that were evaluated, read by a scrape."""
+        return self._missed.value
 
     def use_quota(self, quota: QuotaHook | None) -> None:
         """From when this returns every allowed check takes quota there, also through `TenantAuthz` and bound methods that are held already."""

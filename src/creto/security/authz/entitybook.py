@@ -6,9 +6,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from creto.common import wire
-from creto.common.errors import InvalidInput
+from creto.common.errors import InvalidInput, NotFound
 from creto.common.ids import AgentId, TenantId, checked_name, checked_tenant
-from creto.common.limits import AUTHZ_CONTEXT_BYTES_MAX, AUTHZ_PARENTS_MAX, PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX
+from creto.common.limits import (
+    AUTHZ_CONTEXT_BYTES_MAX,
+    AUTHZ_PARENTS_MAX,
+    AUTHZ_RESOURCE_CHARS_MAX,
+    PAGE_ITEMS_DEFAULT,
+    PAGE_ITEMS_MAX,
+)
+from creto.common.paging import checked_limit, cut, place_of
 from creto.platform.nhi import Identity
 from creto.security.authz import names
 from creto.security.authz import store as sql
@@ -16,7 +23,7 @@ from creto.security.authz.cedar.entities import record_from_json
 from creto.security.authz.cedar.values import Uid
 from creto.security.authz.core import OPERATOR_ROLE, Change, Core, announce, operators
 from creto.security.authz.directory import find_identity
-from creto.security.authz.types import RoleAssignment
+from creto.security.authz.types import EntityName, EntityPage, RoleAssignment, RolePage, StoredEntity
 from creto.store.types import Tx
 
 LINE_NAMES_MAX = 32
@@ -72,15 +79,16 @@ class EntityBook(Core):
         return await self._store.read(lambda tx: operators(tx, tenant))
 
     async def members(
-        self, tenant: TenantId, role: str, *, after: str = "", limit: int = PAGE_ITEMS_DEFAULT
-    ) -> tuple[RoleAssignment, ...]:
-        """Who has a role, each under the first id of their line, in order, from behind `after`."""
-        if not 1 <= limit <= PAGE_ITEMS_MAX:
-            raise InvalidInput.of("limit", got=limit, expected=f"1 to {PAGE_ITEMS_MAX}")
-        return tuple(await self._store.read(lambda tx: sql.members(tx, checked_tenant(tenant), role, after, limit)))
+        self, tenant: TenantId, role: str, *, cursor: str | None = None, limit: int = PAGE_ITEMS_DEFAULT
+    ) -> RolePage:
+        """Who has a role, each under the first id of their line, in order."""
+        tenant, limit, after = checked_tenant(tenant), checked_limit(limit), place_of(cursor, str, "")
+        found = await self._store.read(lambda tx: sql.members(tx, tenant, role, after, limit + 1))
+        return RolePage(*cut(found, limit, lambda last: last.agent))
 
     def uid_of(self, tenant: TenantId, uri: str) -> Uid:
         """The entity that a resource string or an identity means: of an identity its line."""
+        checked_name(uri, "uri", chars_max=AUTHZ_RESOURCE_CHARS_MAX)
         agent = names.named_agent(uri)
         if agent is None:
             return names.resource_uid(uri)
@@ -114,6 +122,32 @@ class EntityBook(Core):
         await self._store.settled()
         return uid
 
+    async def entity(self, tenant: TenantId, uri: str) -> StoredEntity:
+        """What is stored of an identity or a resource; PL-404 if nothing is."""
+        tenant = checked_tenant(tenant)
+        uid = self.uid_of(tenant, uri)
+        row = await self._store.read(lambda tx: sql.entity(tx, tenant, uid))
+        if row is None:
+            raise NotFound("PL-404", f"nothing is stored of {uri}")
+        return stored(uri, uid, *row)
+
+    async def entities(
+        self, tenant: TenantId, *, group: Uid | None = None, cursor: str | None = None, limit: int = PAGE_ITEMS_DEFAULT
+    ) -> EntityPage:
+        """What is stored, by type and id; with a group only what names it as its parent.
+
+        A page looks at a bounded part of them: with a cursor there may be more, even if it is empty.
+        """
+        tenant, limit = checked_tenant(tenant), checked_limit(limit)
+        after = place_of(cursor, tuple[str, str], ("", ""))
+        seen_max = limit if group is None else PAGE_ITEMS_MAX
+        rows = await self._store.read(lambda tx: sql.entities(tx, tenant, after, seen_max + 1))
+        seen, following = cut(rows, seen_max, lambda row: (row[0], row[1]))
+        found = [stored(names.uri_of(uid := Uid(type, id)), uid, attrs, parents) for type, id, attrs, parents in seen]
+        members = [e for e in found if group is None or EntityName(*group) in e.parents]
+        items, more = cut(members, limit, lambda last: (last.type, last.id))
+        return EntityPage(items, more or following)
+
     async def drop_entity(self, tenant: TenantId, uri: str, *, actor: str) -> bool:
         """Forget what was stored; whether there was anything."""
         tenant, now = checked_tenant(tenant), self._clock.now()
@@ -131,6 +165,16 @@ class EntityBook(Core):
         done = await self._store.write(drop)
         await self._store.settled()
         return done
+
+
+def stored(uri: str, uid: Uid, attrs: bytes, parents: bytes) -> StoredEntity:
+    return StoredEntity(
+        uri=uri,
+        type=uid.type,
+        id=uid.id,
+        attrs=wire.decode(bytes(attrs), dict[str, Any], what="attrs"),
+        parents=wire.decode(bytes(parents), tuple[EntityName, ...], what="parents"),
+    )
 
 
 def announce_roles(tx: Tx, line: Sequence[Identity]) -> None:

@@ -83,6 +83,11 @@ def resource_uid(uri: str) -> Uid:
     return Uid(RESOURCE, uri)
 
 
+def uri_of(uid: Uid) -> str:
+    """The name that leads back to the entity."""
+    return uid.id if uid.type in PRINCIPAL_TYPES else URIS.get(uid.type, "") + uid.id
+
+
 def principal_uid(kind: PrincipalKind, agent: str) -> Uid:
     return Uid(PRINCIPALS[kind], agent)
 

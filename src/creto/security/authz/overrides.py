@@ -33,7 +33,7 @@ from creto.security.authz import tokens
 from creto.security.authz.core import Core
 from creto.security.authz.directory import find_identity
 from creto.security.authz.hits import Ticks
-from creto.security.authz.types import OverrideDraft, OverrideToken, QuotaHook
+from creto.security.authz.types import IssuedOverride, OverrideDraft, OverrideStanding, OverrideToken, QuotaHook
 from creto.store.types import ReadTx, Store, Tx
 
 KEPT_NS = DAY  # used tokens are remembered this long after they have expired
@@ -140,6 +140,25 @@ class Overrides(Core):
         if self._clock.now() >= opened.expires_at:
             raise Unauthorized("PL-705")
         return opened
+
+    async def issued_override(self, token: str, *, tenant: TenantId) -> IssuedOverride:
+        """What a token is for, and whether it can still be used. PL-703, PL-705, PL-706."""
+        opened = self.validate_override_token(token, tenant=tenant)
+
+        def standing(tx: ReadTx) -> OverrideStanding:
+            issued = sql.override(tx, tenant, opened.token_id)
+            if issued is None:
+                raise Unauthorized("PL-703", "the override token was never issued")
+            if sql.is_used(tx, tenant, opened.token_id):
+                return OverrideStanding.USED
+            return OverrideStanding.OPEN if issued[2] is None else OverrideStanding.REVOKED
+
+        return IssuedOverride(opened, await self._store.read(standing))
+
+    async def override_agent(self, token_id: str, *, tenant: TenantId) -> AgentId | None:
+        """Whom a token lets act; None if there is no such token."""
+        row = await self._store.read(lambda tx: sql.override(tx, checked_tenant(tenant), token_id))
+        return None if row is None else AgentId(row[0])
 
     async def admit(self, token: str, *, tenant: TenantId, actor: str = "") -> OverrideToken:
         """Make the token this process's own: its mark is written now, `consume` uses it. PL-703 … PL-706."""

@@ -11,7 +11,8 @@ from msgspec.structs import replace
 
 from creto.common.errors import InvalidInput
 from creto.common.ids import AgentId, AgentIdentity, TenantId, checked_tenant
-from creto.common.limits import AUTHZ_DRY_RUN_MAX, INTEGER_MAX, PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX
+from creto.common.limits import AUTHZ_DRY_RUN_MAX, INTEGER_MAX, PAGE_ITEMS_DEFAULT
+from creto.common.paging import checked_limit, cut, place_of
 from creto.common.timestamps import ConsensusTimestamp
 from creto.platform.crypto import digest
 from creto.platform.nhi import Standing, lifecycle
@@ -21,7 +22,7 @@ from creto.security.authz.checks import UNKNOWN, evaluated
 from creto.security.authz.core import Change, Core, Holding, announce
 from creto.security.authz.directory import View, find_identity
 from creto.security.authz.lattice import decided
-from creto.security.authz.types import CheckRequest, Decision, Deny, DryRun, Explanation, PolicyVersion
+from creto.security.authz.types import CheckRequest, Decision, Deny, DryRun, Explanation, PolicyPage, PolicyVersion
 from creto.store.types import Tx
 
 NOTE_CHARS_MAX = 1_000
@@ -94,12 +95,12 @@ class PolicyBook(Core):
     rollback = activate
 
     async def versions(
-        self, tenant: TenantId, *, before: int = INTEGER_MAX, limit: int = PAGE_ITEMS_DEFAULT
-    ) -> tuple[PolicyVersion, ...]:
-        """The newest first, from below `before`."""
-        if not 1 <= limit <= PAGE_ITEMS_MAX:
-            raise InvalidInput.of("limit", got=limit, expected=f"1 to {PAGE_ITEMS_MAX}")
-        return tuple(await self._store.read(lambda tx: sql.versions(tx, checked_tenant(tenant), before, limit)))
+        self, tenant: TenantId, *, cursor: str | None = None, limit: int = PAGE_ITEMS_DEFAULT
+    ) -> PolicyPage:
+        """The newest first."""
+        tenant, limit, before = checked_tenant(tenant), checked_limit(limit), place_of(cursor, int, INTEGER_MAX)
+        found = await self._store.read(lambda tx: sql.versions(tx, tenant, before, limit + 1))
+        return PolicyPage(*cut(found, limit, lambda last: last.version))
 
     async def policies(self, tenant: TenantId, version: int | None = None) -> PolicyVersion:
         """One version, or the one that holds."""

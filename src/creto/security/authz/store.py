@@ -128,6 +128,14 @@ def entity(tx: ReadTx, tenant: TenantId, uid: Uid) -> tuple[bytes, bytes] | None
     return (bytes(row[0]), bytes(row[1])) if row else None
 
 
+def entities(tx: ReadTx, tenant: TenantId, after: tuple[str, str], limit: int) -> list[Row]:
+    sql: LiteralString = (
+        "SELECT type, id, attrs, parents FROM authz_entity WHERE tenant = ? AND (type, id) > (?, ?) "
+        "ORDER BY type, id LIMIT ?"
+    )
+    return tx.all(sql, tenant, *after, limit)
+
+
 def add_override(tx: Tx, tenant: TenantId, token_id: str, agent: AgentId, expires_at: int) -> None:
     tx.run(
         "INSERT INTO authz_override (tenant, token_id, agent, expires_at) VALUES (?, ?, ?, ?)",

@@ -251,6 +251,11 @@ class PolicyVersion(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     active: bool = False
 
 
+class PolicyPage(msgspec.Struct, frozen=True):
+    items: tuple[PolicyVersion, ...]
+    cursor: str | None = None
+
+
 class RoleAssignment(msgspec.Struct, frozen=True):
     """`agent` is the origin of the line that holds the role: the first key that a person or program ever had here."""
 
@@ -259,6 +264,35 @@ class RoleAssignment(msgspec.Struct, frozen=True):
     role: str
     assigned_by: str
     assigned_at: ConsensusTimestamp
+
+
+class RolePage(msgspec.Struct, frozen=True):
+    """Who has a role."""
+
+    items: tuple[RoleAssignment, ...]
+    cursor: str | None = None
+
+
+class EntityName(msgspec.Struct, frozen=True):
+    """An entity as Cedar's JSON names it."""
+
+    type: str
+    id: str
+
+
+class StoredEntity(msgspec.Struct, frozen=True, kw_only=True):
+    """What a tenant has stored of an identity's line or of a resource, beside what the layer knows."""
+
+    uri: str
+    type: str
+    id: str
+    attrs: dict[str, Any]
+    parents: tuple[EntityName, ...]
+
+
+class EntityPage(msgspec.Struct, frozen=True):
+    items: tuple[StoredEntity, ...]
+    cursor: str | None = None
 
 
 class OverrideToken(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -274,6 +308,19 @@ class OverrideToken(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     issued_at: ConsensusTimestamp
     expires_at: ConsensusTimestamp
     request_id: str = ""  # the oversight request that was approved
+
+
+class OverrideStanding(StrEnum):
+    """What has become of a token that is ours and in time."""
+
+    OPEN = "open"
+    USED = "used"
+    REVOKED = "revoked"
+
+
+class IssuedOverride(msgspec.Struct, frozen=True):
+    token: OverrideToken
+    standing: OverrideStanding
 
 
 class OverrideDraft(msgspec.Struct, frozen=True):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
 from creto.common import wire
 from creto.common.errors import InvalidInput
 from creto.common.ids import AgentId, ResourceId, TenantId, checked_name, checked_tenant
-from creto.common.limits import CONTEXT_BYTES_MAX, CONTEXT_TTL_S_MAX, PAGE_ITEMS_MAX
+from creto.common.limits import CONTEXT_BYTES_MAX, CONTEXT_TTL_S_MAX
 from creto.common.timestamps import SECOND, Clock, ConsensusTimestamp
 from creto.platform.crypto import mac
 from creto.security.memory.agentkeys import AgentKey, AgentKeys
@@ -78,12 +78,6 @@ def checked(tenant: TenantId, agent: AgentId) -> tuple[TenantId, AgentId]:
     return checked_tenant(tenant), AgentId(checked_name(agent, "agent"))
 
 
-def checked_limit(limit: int) -> int:
-    if not 1 <= limit <= PAGE_ITEMS_MAX:
-        raise InvalidInput.of("limit", got=limit, expected=f"1 to {PAGE_ITEMS_MAX}")
-    return limit
-
-
 def checked_content(content: bytes, field: str = "content") -> bytes:
     if len(content) > CONTEXT_BYTES_MAX:
         raise InvalidInput.of(
@@ -99,9 +93,22 @@ def encoded(text: str, field: str = "content") -> bytes:
         raise InvalidInput.of(field, got="a lone surrogate", expected="text that UTF-8 can hold") from error
 
 
-def seq_cursor(cursor: str | None, default: int) -> int:
-    if cursor is None:
-        return default
-    if not cursor.isascii() or not cursor.isdecimal() or len(cursor) > 18:
-        raise InvalidInput.of("cursor", got=cursor, expected="the cursor of the page before")
-    return int(cursor)
+class Written(Protocol):
+    """What every row says of who wrote it."""
+
+    @property
+    def written_by(self) -> str: ...
+
+    @property
+    def written_at(self) -> int: ...
+
+    @property
+    def trace_id(self) -> str | None: ...
+
+    @property
+    def expires_at(self) -> int: ...
+
+
+def origin_of(row: Written) -> Origin:
+    expires_at = ConsensusTimestamp(row.expires_at) if row.expires_at else None
+    return Origin(AgentId(row.written_by), ConsensusTimestamp(row.written_at), row.trace_id, expires_at)

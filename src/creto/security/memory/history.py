@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from creto.common.errors import InvalidInput, NotFound
 from creto.common.ids import AgentId, TenantId, checked_name, new_id
 from creto.common.limits import BATCH_ITEMS_MAX, INTEGER_MAX, PAGE_ITEMS_DEFAULT
-from creto.common.timestamps import ConsensusTimestamp
+from creto.common.paging import checked_limit, cut, place_of
 from creto.security.memory import store as rows
 from creto.security.memory.agentkeys import AgentKey
-from creto.security.memory.core import Core, checked, checked_limit, commitment, encoded, nothing, partition, seq_cursor
-from creto.security.memory.types import Erasure, NewTurn, Origin, Role, Turn, TurnPage
+from creto.security.memory.core import Core, checked, commitment, encoded, nothing, origin_of, partition
+from creto.security.memory.types import ConversationPage, Erasure, NewTurn, Role, Turn, TurnPage
 from creto.store.types import Tx
 
 
@@ -79,7 +79,7 @@ class History:
         """Turns in the order they were said, or from the last one back."""
         tenant, agent = checked(tenant, agent)
         limit, now = checked_limit(limit), self._core.clock.now()
-        edge = seq_cursor(cursor, INTEGER_MAX if newest_first else 0)
+        edge = place_of(cursor, int, INTEGER_MAX if newest_first else 0)
         done = await self._core.keys.read(
             tenant,
             agent,
@@ -88,19 +88,19 @@ class History:
         if done is None:
             return TurnPage(())
         key, found = done
-        more = str(found[limit - 1].seq) if len(found) > limit else None
-        return TurnPage(tuple(opened(key, conversation, row) for row in found[:limit]), more)
+        page, more = cut(found, limit, lambda last: last.seq)
+        return TurnPage(tuple(opened(key, conversation, row) for row in page), more)
 
     async def conversations(
-        self, tenant: TenantId, agent: AgentId, *, after: str = "", limit: int = PAGE_ITEMS_DEFAULT
-    ) -> list[str]:
-        """The agent's conversations by name; the next page begins `after` the last name of this one."""
+        self, tenant: TenantId, agent: AgentId, *, cursor: str | None = None, limit: int = PAGE_ITEMS_DEFAULT
+    ) -> ConversationPage:
+        """The agent's conversations, by name."""
         tenant, agent = checked(tenant, agent)
-        limit, now = checked_limit(limit), self._core.clock.now()
+        limit, after, now = checked_limit(limit), place_of(cursor, str, ""), self._core.clock.now()
         done = await self._core.keys.read(
-            tenant, agent, lambda key, tx: rows.conversations(tx, partition(key), after, now, limit)
+            tenant, agent, lambda key, tx: rows.conversations(tx, partition(key), after, now, limit + 1)
         )
-        return done[1] if done else []
+        return ConversationPage(*cut(done[1] if done else (), limit, lambda last: last))
 
     async def erase(
         self,
@@ -126,17 +126,11 @@ class History:
             )  # fmt: skip
             return Erasure(tx.record(entry), turns=removed)
 
-        if not await self.conversations(tenant, agent, limit=1):
+        if not (await self.conversations(tenant, agent, limit=1)).items:
             raise NotFound("PL-404", "no such conversation")
         return await self._core.keys.write(tenant, agent, nothing, fn)
 
 
 def opened(key: AgentKey, conversation: str, row: rows.TurnRow) -> Turn:
     content = key.open(("turn", conversation, row.id, row.role), row.content)
-    origin = Origin(
-        AgentId(row.written_by),
-        ConsensusTimestamp(row.written_at),
-        row.trace_id,
-        ConsensusTimestamp(row.expires_at) if row.expires_at else None,
-    )
-    return Turn(key.tenant, key.agent, conversation, row.seq, Role(row.role), content.decode(), origin)
+    return Turn(key.tenant, key.agent, conversation, row.seq, Role(row.role), content.decode(), origin_of(row))

@@ -14,6 +14,7 @@ from creto.common import wire
 from creto.common.errors import NotFound
 from creto.common.ids import AgentId, TenantId, checked_name, checked_tenant, new_id
 from creto.common.limits import INTEGER_MAX, PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX
+from creto.common.paging import checked_limit, cut, place_of
 from creto.common.timestamps import Clock, ConsensusTimestamp
 from creto.security.memory import removal, words
 from creto.security.memory import store as rows
@@ -22,12 +23,11 @@ from creto.security.memory.core import (
     Core,
     checked,
     checked_content,
-    checked_limit,
     commitment,
     encoded,
     nothing,
+    origin_of,
     partition,
-    seq_cursor,
 )
 from creto.security.memory.history import History
 from creto.security.memory.recall import Recall
@@ -42,7 +42,6 @@ from creto.security.memory.types import (
     Erasure,
     Match,
     Metric,
-    Origin,
     Usage,
 )
 from creto.security.memory.vectors import checked_vector
@@ -178,7 +177,7 @@ class Memory:
     ) -> ContextPage:
         """Everything the agent remembers, newest first."""
         tenant, agent = checked(tenant, agent)
-        limit, now, before = checked_limit(limit), self._core.clock.now(), seq_cursor(cursor, INTEGER_MAX)
+        limit, now, before = checked_limit(limit), self._core.clock.now(), place_of(cursor, int, INTEGER_MAX)
 
         def fn(key: AgentKey, tx: ReadTx) -> list[rows.ItemRow]:
             at = partition(key)
@@ -190,8 +189,8 @@ class Memory:
         if done is None:
             return ContextPage(())
         key, found = done
-        more = str(found[limit - 1].seq) if len(found) > limit else None
-        return ContextPage(tuple(opened(key, row) for row in found[:limit]), more)
+        page, more = cut(found, limit, lambda last: last.seq)
+        return ContextPage(tuple(opened(key, row) for row in page), more)
 
     async def get(self, tenant: TenantId, agent: AgentId, id: str) -> Context:
         """One item of this agent; PL-404 also if it is another's."""
@@ -308,7 +307,11 @@ class Memory:
         """Put a fresh memory key of the tenant in use and wrap every agent's key with it; no content is touched."""
         tenant = checked_tenant(tenant)
         await self._core.keys.rotate(tenant)
-        total = 0
+        return await self.rewrap(tenant)
+
+    async def rewrap(self, tenant: TenantId) -> int:
+        """Wrap what an older memory key still wraps: resumes a rotation that was interrupted."""
+        tenant, total = checked_tenant(tenant), 0
         while wrapped := await self._core.keys.rewrap(tenant, PAGE_ITEMS_MAX):
             total += wrapped
         return total
@@ -319,10 +322,6 @@ MemoryClient = Memory  # the client's name
 
 def opened(key: AgentKey, row: rows.ItemRow) -> Context:
     content = key.open(("item", row.id, row.kind, row.action, row.content_type), row.content)
-    origin = Origin(
-        AgentId(row.written_by),
-        ConsensusTimestamp(row.written_at),
-        row.trace_id,
-        ConsensusTimestamp(row.expires_at) if row.expires_at else None,
+    return Context(
+        key.tenant, key.agent, row.id, row.kind, row.action or None, content, row.content_type, origin_of(row)
     )
-    return Context(key.tenant, key.agent, row.id, row.kind, row.action or None, content, row.content_type, origin)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from creto.common.errors import AlreadyExists, NotFound
 from creto.common.ids import AgentId, TenantId, checked_name
 from creto.common.limits import PAGE_ITEMS_DEFAULT
-from creto.common.timestamps import ConsensusTimestamp
+from creto.common.paging import checked_limit, cut, place_of
 from creto.security.memory import store as rows
 from creto.security.memory.agentkeys import AgentKey
 from creto.security.memory.core import (
@@ -19,12 +19,12 @@ from creto.security.memory.core import (
     Core,
     checked,
     checked_content,
-    checked_limit,
     commitment,
     nothing,
+    origin_of,
     partition,
 )
-from creto.security.memory.types import Erasure, Origin, StateEntry, StateKeys
+from creto.security.memory.types import Erasure, StateEntry, StateKeys
 from creto.store.types import ReadTx, Tx
 
 
@@ -74,13 +74,7 @@ class State:
             return None
         secret, row = done[0], done[1]
         value = secret.open(("state", key, str(row.version)), row.content)
-        origin = Origin(
-            AgentId(row.written_by),
-            ConsensusTimestamp(row.written_at),
-            row.trace_id,
-            ConsensusTimestamp(row.expires_at) if row.expires_at else None,
-        )
-        return StateEntry(tenant, agent, key, row.version, value, origin)
+        return StateEntry(tenant, agent, key, row.version, value, origin_of(row))
 
     async def keys(
         self,
@@ -88,17 +82,16 @@ class State:
         agent: AgentId,
         prefix: str = "",
         *,
-        cursor: str = "",
+        cursor: str | None = None,
         limit: int = PAGE_ITEMS_DEFAULT,
     ) -> StateKeys:
-        """Keys that begin with `prefix` and their versions, in byte order; the cursor is the last key of the page before."""
+        """Keys that begin with `prefix` and their versions, in byte order."""
         tenant, agent = checked(tenant, agent)
-        limit, now = checked_limit(limit), self._core.clock.now()
+        limit, after, now = checked_limit(limit), place_of(cursor, str, ""), self._core.clock.now()
         done = await self._core.keys.read(
-            tenant, agent, lambda secret, tx: rows.state_keys(tx, partition(secret), prefix, cursor, now, limit + 1)
+            tenant, agent, lambda secret, tx: rows.state_keys(tx, partition(secret), prefix, after, now, limit + 1)
         )
-        found = done[1] if done else []
-        return StateKeys(tuple(found[:limit]), found[limit - 1][0] if len(found) > limit else None)
+        return StateKeys(*cut(done[1] if done else (), limit, lambda last: last.key))
 
     async def erase(
         self,

@@ -13,7 +13,7 @@ from creto.common import wire
 from creto.common.errors import InvalidInput
 from creto.common.ids import AgentId, TenantId
 from creto.common.limits import CONTEXT_ITEMS_MAX
-from creto.security.memory.types import Usage
+from creto.security.memory.types import StateKey, Usage
 from creto.store.types import EngineName, ReadTx, Row, Tx
 
 Partition = tuple[TenantId, AgentId, str]  # tenant, agent, generation
@@ -418,7 +418,7 @@ def save_state(tx: Tx, at: Partition, row: StateRow) -> None:
     )
 
 
-def state_keys(tx: ReadTx, at: Partition, prefix: str, after: str, now: int, limit: int) -> list[tuple[str, int]]:
+def state_keys(tx: ReadTx, at: Partition, prefix: str, after: str, now: int, limit: int) -> list[StateKey]:
     rows = tx.all(
         "SELECT state_key, version FROM memory_state WHERE tenant = ? AND agent = ? AND generation = ?"
         " AND state_key >= ? AND state_key > ? AND state_key < ? AND (expires_at = 0 OR expires_at > ?)"
@@ -430,7 +430,7 @@ def state_keys(tx: ReadTx, at: Partition, prefix: str, after: str, now: int, lim
         now,
         limit,
     )
-    return [(row[0], row[1]) for row in rows]
+    return [StateKey(*row) for row in rows]
 
 
 def delete_state(tx: Tx, at: Partition, key: str) -> bool:

@@ -83,6 +83,13 @@ class Turn(msgspec.Struct, frozen=True):
     origin: Origin
 
 
+class ConversationPage(msgspec.Struct, frozen=True):
+    """Conversations by name."""
+
+    items: tuple[str, ...]
+    cursor: str | None = None
+
+
 class TurnPage(msgspec.Struct, frozen=True):
     items: tuple[Turn, ...]
     cursor: str | None = None
@@ -99,10 +106,15 @@ class StateEntry(msgspec.Struct, frozen=True):
     origin: Origin
 
 
-class StateKeys(msgspec.Struct, frozen=True):
-    """A page of keys and their versions."""
+class StateKey(msgspec.Struct, frozen=True):
+    """A key under which something is kept."""
 
-    items: tuple[tuple[str, int], ...]
+    key: str
+    version: int
+
+
+class StateKeys(msgspec.Struct, frozen=True):
+    items: tuple[StateKey, ...]
     cursor: str | None = None
 
 

@@ -11,7 +11,9 @@ await storage.hold("default", "invoices/2026-11.pdf", True, agent=agent, reason=
 `seal` documents the format byte by byte.
 """
 
-from creto.security.storage.backends import Backend, Blob, open_backend
+from creto.security.storage.backends import Backend, Blob
+from creto.security.storage.guarded import GuardedBackend
+from creto.security.storage.opening import open_backend
 from creto.security.storage.seal import open_bytes, seal_bytes
 from creto.security.storage.service import Storage
 from creto.security.storage.types import (
@@ -30,6 +32,7 @@ from creto.security.tenantkeys import TenantKeys
 __all__ = [
     "Backend",
     "Blob",
+    "GuardedBackend",
     "ObjectInfo",
     "ObjectPage",
     "ObjectStat",

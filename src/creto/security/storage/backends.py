@@ -294,19 +294,3 @@ def loopback(endpoint: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-SCHEMES: dict[str, Callable[[str, Mapping[str, str]], Backend]] = {
-    "file": open_file,
-    "memory": open_memory,
-    "s3": open_s3,
-}
-
-
-def open_backend(url: str, credentials: Mapping[str, str] | None = None) -> Backend:
-    """The backend of a URL. `credentials` are obstore's names: access_key_id, secret_access_key, session_token."""
-    scheme = SCHEMES.get(urlsplit(url).scheme)
-    if scheme is None:
-        expected = ", ".join(f"{name}://" for name in SCHEMES)
-        raise InvalidInput.of("storage.url", got=f"{urlsplit(url).scheme}://", expected=f"one of {expected}")
-    return scheme(url, credentials or {})

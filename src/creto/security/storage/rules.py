@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Mapping
 
 from creto.common.errors import AlreadyExists, InvalidInput, Unauthorized
 from creto.common.ids import checked_name
-from creto.common.limits import OBJECT_KEY_CHARS_MAX, OBJECT_METADATA_BYTES_MAX, PAGE_ITEMS_MAX
+from creto.common.limits import OBJECT_KEY_CHARS_MAX, OBJECT_METADATA_BYTES_MAX
 from creto.common.timestamps import iso
 
 ANY = ""  # no condition
@@ -18,12 +16,6 @@ ABSENT = "absent"  # a version is a UUID, so it never reads like this
 def checked_key(key: str) -> str:
     """Any printable name: it is a row's key and never a path."""
     return checked_name(key, "key", chars_max=OBJECT_KEY_CHARS_MAX)
-
-
-def checked_limit(limit: int) -> int:
-    if not 1 <= limit <= PAGE_ITEMS_MAX:
-        raise InvalidInput.of("limit", got=limit, expected=f"1 to {PAGE_ITEMS_MAX}")
-    return limit
 
 
 def checked_metadata(metadata: Mapping[str, str], content_type: str) -> dict[str, str]:
@@ -37,19 +29,6 @@ def checked_metadata(metadata: Mapping[str, str], content_type: str) -> dict[str
             "metadata", got=f"{size} bytes", expected=f"at most {OBJECT_METADATA_BYTES_MAX} bytes", code="PL-413"
         )
     return dict(metadata)
-
-
-def encode_cursor(key: str) -> str:
-    return base64.urlsafe_b64encode(key.encode()).decode().rstrip("=")
-
-
-def decode_cursor(cursor: str | None) -> str:
-    if not cursor:
-        return ""
-    try:
-        return base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
-    except (binascii.Error, UnicodeError, ValueError) as error:
-        raise InvalidInput.of("cursor", got=cursor, expected="the cursor of the page before") from error
 
 
 def version_of(if_match: str) -> str:

@@ -16,6 +16,7 @@ import msgspec
 from creto.common.errors import AlreadyExists, CryptoError, InvalidInput, NotFound, Unauthorized
 from creto.common.ids import AgentId, TenantId, checked_tenant, new_id
 from creto.common.limits import OBJECT_KEY_CHARS_MAX, OBJECT_WHOLE_BYTES_MAX, PAGE_ITEMS_DEFAULT
+from creto.common.paging import checked_limit, cut, place_of
 from creto.common.timestamps import Clock, ConsensusTimestamp
 from creto.platform.crypto import random_bytes
 from creto.security.storage import rules, upkeep
@@ -170,12 +171,11 @@ class Storage:
         self, tenant: TenantId, prefix: str = "", *, cursor: str | None = None, limit: int = PAGE_ITEMS_DEFAULT
     ) -> ObjectPage:
         """Objects whose key begins with `prefix`, in the byte order of their keys."""
-        tenant, limit, after = checked_tenant(tenant), rules.checked_limit(limit), rules.decode_cursor(cursor)
+        tenant, limit, after = checked_tenant(tenant), checked_limit(limit), place_of(cursor, str, "")
         if len(prefix) > OBJECT_KEY_CHARS_MAX or (prefix and not prefix.isprintable()):
             raise InvalidInput.of("prefix", got=prefix, expected=f"at most {OBJECT_KEY_CHARS_MAX} printable characters")
         found = await self._core.store.read(lambda tx: rows.page(tx, tenant, prefix, after, limit + 1))
-        items = tuple(row.info for row in found[:limit])
-        return ObjectPage(items, rules.encode_cursor(items[-1].key) if len(found) > limit else None)
+        return ObjectPage(*cut([row.info for row in found], limit, lambda last: last.key))
 
     # Remove and protect
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import LiteralString
 
 import msgspec
 
@@ -12,6 +13,15 @@ from creto.common.timestamps import ConsensusTimestamp
 from creto.security.storage.envelope import Binding, segments_from
 from creto.security.storage.types import ObjectInfo, Part, Segment, Upload
 from creto.store.types import ReadTx, Row, Tx
+
+OBJECT: LiteralString = (
+    "SELECT tenant, object_key, version, size, segments, digest, key_version, envelope, created_at, created_by,"
+    " retain_until, legal_hold FROM storage_object"
+)
+UPLOAD: LiteralString = (
+    "SELECT tenant, upload, object_key, condition, retain_until, key_version, envelope, created_at, created_by"
+    " FROM storage_upload"
+)
 
 
 class ObjectRow(msgspec.Struct, frozen=True):
@@ -56,8 +66,7 @@ def object_row(row: Row) -> ObjectRow:
 
 def find(tx: ReadTx, tenant: TenantId, key: str) -> ObjectRow | None:
     row = tx.one(
-        "SELECT tenant, object_key, version, size, segments, digest, key_version, envelope, created_at, created_by,"
-        " retain_until, legal_hold FROM storage_object WHERE tenant = ? AND object_key = ?",
+        OBJECT + " WHERE tenant = ? AND object_key = ?",
         tenant,
         key,
     )
@@ -66,8 +75,7 @@ def find(tx: ReadTx, tenant: TenantId, key: str) -> ObjectRow | None:
 
 def find_version(tx: ReadTx, tenant: TenantId, version: str) -> ObjectRow | None:
     row = tx.one(
-        "SELECT tenant, object_key, version, size, segments, digest, key_version, envelope, created_at, created_by,"
-        " retain_until, legal_hold FROM storage_object WHERE tenant = ? AND version = ?",
+        OBJECT + " WHERE tenant = ? AND version = ?",
         tenant,
         version,
     )
@@ -84,9 +92,8 @@ def lock(tx: Tx, tenant: TenantId, key: str) -> ObjectRow | None:
 def page(tx: ReadTx, tenant: TenantId, prefix: str, after: str, limit: int) -> list[ObjectRow]:
     """Rows in byte order. U+10FFFF stands in no key, so it is above every key with the prefix."""
     rows = tx.all(
-        "SELECT tenant, object_key, version, size, segments, digest, key_version, envelope, created_at, created_by,"
-        " retain_until, legal_hold FROM storage_object"
-        " WHERE tenant = ? AND object_key >= ? AND object_key > ? AND object_key < ? ORDER BY object_key LIMIT ?",
+        OBJECT
+        + " WHERE tenant = ? AND object_key >= ? AND object_key > ? AND object_key < ? ORDER BY object_key LIMIT ?",
         tenant,
         prefix,
         after,
@@ -152,8 +159,7 @@ def due_garbage(tx: ReadTx, now: int, limit: int) -> list[tuple[TenantId, str]]:
 
 def stale_keys(tx: ReadTx, tenant: TenantId, current: int, limit: int) -> list[ObjectRow]:
     rows = tx.all(
-        "SELECT tenant, object_key, version, size, segments, digest, key_version, envelope, created_at, created_by,"
-        " retain_until, legal_hold FROM storage_object WHERE tenant = ? AND key_version <> ? LIMIT ?",
+        OBJECT + " WHERE tenant = ? AND key_version <> ? LIMIT ?",
         tenant,
         current,
         limit,
@@ -186,8 +192,7 @@ def upload_row(row: Row) -> UploadRow:
 
 def find_upload(tx: ReadTx, tenant: TenantId, upload: str) -> UploadRow | None:
     row = tx.one(
-        "SELECT tenant, upload, object_key, condition, retain_until, key_version, envelope, created_at, created_by"
-        " FROM storage_upload WHERE tenant = ? AND upload = ?",
+        UPLOAD + " WHERE tenant = ? AND upload = ?",
         tenant,
         upload,
     )
@@ -208,8 +213,7 @@ def count_uploads(tx: ReadTx, tenant: TenantId, limit: int) -> int:
 
 def upload_page(tx: ReadTx, tenant: TenantId, after: str, limit: int) -> list[UploadRow]:
     rows = tx.all(
-        "SELECT tenant, upload, object_key, condition, retain_until, key_version, envelope, created_at, created_by"
-        " FROM storage_upload WHERE tenant = ? AND upload > ? ORDER BY upload LIMIT ?",
+        UPLOAD + " WHERE tenant = ? AND upload > ? ORDER BY upload LIMIT ?",
         tenant,
         after,
         limit,
@@ -226,8 +230,7 @@ def uploads_before(tx: ReadTx, before: int, limit: int) -> list[tuple[TenantId, 
 
 def stale_uploads(tx: ReadTx, tenant: TenantId, current: int, limit: int) -> list[UploadRow]:
     rows = tx.all(
-        "SELECT tenant, upload, object_key, condition, retain_until, key_version, envelope, created_at, created_by"
-        " FROM storage_upload WHERE tenant = ? AND key_version <> ? LIMIT ?",
+        UPLOAD + " WHERE tenant = ? AND key_version <> ? LIMIT ?",
         tenant,
         current,
         limit,

@@ -18,6 +18,7 @@ import msgspec
 from creto.common.errors import InvalidInput, NotFound, QuotaExceeded
 from creto.common.ids import AgentId, TenantId, checked_tenant, new_id
 from creto.common.limits import OBJECT_BYTES_MAX, PAGE_ITEMS_DEFAULT, UPLOAD_PARTS_MAX, UPLOADS_OPEN_MAX
+from creto.common.paging import checked_limit, cut, place_of
 from creto.common.timestamps import ConsensusTimestamp
 from creto.platform.crypto import random_bytes
 from creto.security.storage import envelope, rules
@@ -120,10 +121,9 @@ class Uploads:
 
     async def list(self, tenant: TenantId, *, cursor: str | None = None, limit: int = PAGE_ITEMS_DEFAULT) -> UploadPage:
         """Uploads that are open, oldest first."""
-        tenant, limit, after = checked_tenant(tenant), rules.checked_limit(limit), rules.decode_cursor(cursor)
+        tenant, limit, after = checked_tenant(tenant), checked_limit(limit), place_of(cursor, str, "")
         found = await self._core.store.read(lambda tx: rows.upload_page(tx, tenant, after, limit + 1))
-        items = tuple(row.upload for row in found[:limit])
-        return UploadPage(items, rules.encode_cursor(items[-1].upload) if len(found) > limit else None)
+        return UploadPage(*cut([row.upload for row in found], limit, lambda last: last.upload))
 
     async def complete(
         self,

@@ -11,8 +11,20 @@ import pytest
 from creto.common.errors import AuditError, EnablementError, InvalidInput, NotFound, ProductId
 from creto.common.ids import AgentId, TenantId
 from creto.common.timestamps import SECOND, ConsensusTimestamp
-from creto.platform.audit import AuditQuery, LogStatus, Trust, event_of, open_log, rotate_log_key, verify_database
+from creto.platform.audit import (
+    AuditQuery,
+    Checkpoint,
+    LogStatus,
+    Trust,
+    batch_event,
+    event_of,
+    open_log,
+    parse_proof,
+    rotate_log_key,
+    verify_database,
+)
 from creto.platform.audit.keys import log_signers
+from creto.platform.audit.tiles import WIDTH, TileTree, tile_path, tiles_of
 from creto.platform.consensus.testing import ManualClock
 from creto.platform.crypto import Kek, Keystore, SigningKey, merkle
 from creto.store import EngineName, Outcome, Store
@@ -148,8 +160,6 @@ async def test_tenants_do_not_see_one_another(store: Store) -> None:
     for call in (audit.get, audit.prove):
         with pytest.raises(NotFound, match="PL-601"):
             await call(theirs.event_id, tenant=TENANT)
-    with pytest.raises(NotFound, match="PL-601"):
-        await audit.prove_index(1, tenant=TENANT)
     with pytest.raises(InvalidInput, match="tenant"):
         await audit.query(AuditQuery(tenant=TenantId("")))
     assert (await audit.get(mine.event_id, tenant=TENANT)).entry == mine
@@ -477,3 +487,42 @@ async def test_a_key_that_was_rotated_away_signs_nothing(make_store: MakeStore) 
     with pytest.raises(AuditError, match="rotated"):
         await log(store).sequence_once()
     (await newer.trust()).check(await newer.checkpoint())
+
+
+async def test_a_monitor_rebuilds_the_tree_from_the_files(store: Store) -> None:
+    """given a log of more than one full tile / when a monitor fetches checkpoint and tiles by their paths / then they have one root."""
+    audit = log(store)
+    await fill(store, (entry(i) for i in range(WIDTH + 9)))
+    await audit.sequence_once()
+    await audit.checkpoint()
+    head = Checkpoint.parse(await audit.file("checkpoint"))
+    tiles = {
+        (level, index): await audit.file(tile_path(level, index, width)) for level, index, width in tiles_of(head.size)
+    }
+    assert TileTree(lambda level, index: tiles[level, index], head.size).root() == head.root
+    assert await audit.file(f"checkpoints/{head.size}") == head.encode()
+    await fill(store, [entry(1_000)])
+    await audit.sequence_once()  # in the tree, under no checkpoint yet
+    absent = ("tile/0/001.p/10", "tile/0/001", "tile/1/000", "tile/9/000", "tile/entries/000", "checkpoints/7", "x", "")
+    for path in absent:
+        with pytest.raises(NotFound, match="PL-404"):
+            await audit.file(path)
+    for path in ("tile/0/1", "tile/0/000.p/0", "tile/0/../0", "checkpoints/07"):
+        with pytest.raises(InvalidInput):
+            await audit.file(path)
+
+
+async def test_an_event_is_proved_in_its_batch_and_the_batch_in_the_log(store: Store) -> None:
+    audit, leaves = log(store), [f"event {n}".encode() for n in range(5)]
+    batch, plain = await fill(
+        store, [batch_event("metering.events", leaves).entry(tenant=TENANT, agent=AGENT, timestamp=START), entry(1)]
+    )
+    proof = await audit.prove_in_batch(batch.event_id, leaves, 3, tenant=TENANT, fresh=True)
+    parse_proof(proof.to_json()).verify(await audit.trust())
+    assert proof.batch is not None
+    assert proof.batch.leaf == b"event 3"
+    with pytest.raises(AuditError, match="PL-608"):
+        await audit.prove_in_batch(batch.event_id, leaves[:4], 3, tenant=TENANT)
+    for event, index in ((batch, 5), (plain, 0)):
+        with pytest.raises(InvalidInput):
+            await audit.prove_in_batch(event.event_id, leaves, index, tenant=TENANT)

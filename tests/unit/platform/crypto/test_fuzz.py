@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from creto.common import wire
 from creto.common.errors import EnablementError
 from creto.platform.crypto import (
     AeadSuite,
@@ -59,17 +60,11 @@ DECODERS: dict[str, tuple[bytes, Callable[[bytes], object], object]] = {
     "tagged digest": (tagged_digest(b"m"), lambda d: verify_digest(b"m", d) or d, "unchanged"),
     "compact range": (RANGE.to_bytes(), lambda d: merkle.CompactRange.from_bytes(d).to_bytes(), None),
     "suite list": (LIST.signed(ED).to_bytes(), lambda d: SignedSuiteList.from_bytes(d).verify(ED.public, "peer"), LIST),
-    "jwk": (jose.private_to_jwk(ED), lambda d: jose.from_jwk(d).to_bytes()[:1], ED.public.to_bytes()[:1]),
-    "private jwk": (jose.private_to_jwk(ED), lambda d: jose.private_from_jwk(d).private_bytes(), ED.private_bytes()),
+    "jwk": (wire.encode(jose.to_jwk(ED.public)), lambda d: jose.from_jwk(d).to_bytes()[:1], ED.public.to_bytes()[:1]),
     "general jws": (
         jose.sign_general(b'{"a":1}', *jose.halves(KEY)),
         lambda d: jose.verify_general(d, KEYS),
         b'{"a":1}',
-    ),
-    "compact jws": (
-        jose.sign_compact(b'{"a":1}', ED).encode(),
-        lambda d: jose.verify_compact(d.decode("latin-1"), KEYS).hex() + d.hex(),
-        "unchanged",
     ),
 }
 

@@ -18,14 +18,10 @@ from creto.platform.crypto.jose import (
     b64url_encode,
     from_jwk,
     halves,
-    private_from_jwk,
-    private_to_jwk,
-    sign_compact,
     sign_general,
     thumbprint,
     to_jwk,
     to_jwks,
-    verify_compact,
     verify_general,
 )
 
@@ -61,10 +57,19 @@ def test_the_fixtures_keys_are_those_of_their_seeds(
     assert len(test_keys) == 4
 
 
+def as_general(compact: str) -> bytes:
+    """The same signature as General JSON (RFC 7515 7.2.1)."""
+    protected, payload, signature = compact.split(".")
+    signatures = [{"protected": protected, "signature": signature}]
+    return json.dumps({"payload": payload, "signatures": signatures}).encode()
+
+
 def test_the_compact_fixtures(tokens: Path, verify_keys: dict[str, VerifyKey]) -> None:
     ran = 0
     for path in sorted(tokens.glob("*.jwt")):
-        payload = verify_compact(path.read_text().strip(), verify_keys)
+        token = path.read_text().strip()
+        kid = json.loads(b64url_decode(token.partition(".")[0]))["kid"]
+        payload = verify_general(as_general(token), verify_keys, verify_keys[kid].suite)
         assert json.loads(payload) == json.loads(path.with_suffix(".claims.json").read_text())
         ran += 1
     assert ran == 5
@@ -140,7 +145,7 @@ def test_a_header_that_asks_for_something_else_is_refused(header: bytes) -> None
     signed = b64url_encode(header.replace(b"KID", kid.encode())) + "." + b64url_encode(b"{}")
     token = signed + "." + b64url_encode(key.ed25519_private().sign(signed.encode()))
     with pytest.raises((InvalidInput, SignatureVerificationFailed)):
-        verify_compact(token, KEYS)
+        verify_general(as_general(token), KEYS, SignatureSuite.ED25519)
 
 
 @pytest.mark.parametrize("text", ["YQ==", "YQ=", "YR", "Y+", "Y/", "Y Q", "YQ\n", "Y", "é", "YWJ", "\ud800"])
@@ -159,23 +164,12 @@ def test_keys_round_trip(suite: SignatureSuite) -> None:
     key = SigningKey.generate(suite)
     (jwk,) = to_jwks(key.public)
     assert from_jwk(jwk) == key.public
-    assert private_from_jwk(private_to_jwk(key)).public == key.public
-    assert verify_compact(sign_compact(b"{}", key), {jwk.kid or "": key.public}) == b"{}"
+    assert verify_general(sign_general(b"{}", *halves(key)), {jwk.kid or "": key.public}, suite) == b"{}"
 
 
 def test_thumbprint_of_rfc_8037() -> None:
     jwk = Jwk("OKP", crv="Ed25519", x="11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo")
     assert thumbprint(jwk) == "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"
-
-
-def test_the_secret_is_in_no_error_or_repr() -> None:
-    key = SigningKey.generate(SignatureSuite.ML_DSA_65)
-    jwk = json.loads(private_to_jwk(key))
-    secret = jwk["priv"]
-    with pytest.raises(InvalidInput) as caught:
-        private_from_jwk(json.dumps({**jwk, "pub": jwk["pub"][:-3]}).encode())
-    assert secret not in str(caught.value.body())
-    assert secret not in repr(to_jwks(key.public))
 
 
 @pytest.mark.parametrize(
@@ -206,7 +200,7 @@ def test_other_keys_are_refused(jwk: dict[str, str]) -> None:
     ],
 )  # fmt: skip
 def test_json_that_only_some_can_read(data: bytes) -> None:
-    for read in (lambda: from_jwk(data), lambda: private_from_jwk(data), lambda: verify_general(data, KEYS)):
+    for read in (lambda: from_jwk(data), lambda: verify_general(data, KEYS)):
         with pytest.raises(InvalidInput):
             read()
 
@@ -215,9 +209,7 @@ def test_json_that_only_some_can_read(data: bytes) -> None:
 def test_any_bytes_give_documented_errors(data: bytes) -> None:
     for read in (
         lambda: from_jwk(data),
-        lambda: private_from_jwk(data),
         lambda: verify_general(data, KEYS),
-        lambda: verify_compact(data.decode("latin-1"), KEYS),
     ):
         with pytest.raises(EnablementError) as caught:
             read()
@@ -228,6 +220,6 @@ def test_any_bytes_give_documented_errors(data: bytes) -> None:
     st.sampled_from(["payload", "signatures", "protected", "signature", "kty", "x", "header"]), x, max_size=4)))  # fmt: skip
 def test_any_json_gives_documented_errors(value: object) -> None:
     data = json.dumps(value).encode()
-    for read in (lambda: from_jwk(data), lambda: private_from_jwk(data), lambda: verify_general(data, KEYS)):
+    for read in (lambda: from_jwk(data), lambda: verify_general(data, KEYS)):
         with pytest.raises(EnablementError):
             read()

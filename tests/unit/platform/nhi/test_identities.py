@@ -195,8 +195,8 @@ async def test_a_sandbox_runs_one_agent(town: Town) -> None:
     assert await town.nhi.bound_identity(box, tenant=TenantId("other")) is None
     with pytest.raises(EnablementError, match="PL-409"):
         await town.nhi.bind_identity(box, two.nhi, tenant=TENANT)
-    assert await town.nhi.unbind_identity(box, tenant=TENANT) == one.nhi
-    assert await town.nhi.unbind_identity(box, tenant=TENANT) is None
+    assert await town.nhi.unbind_identity(box, one.nhi, tenant=TENANT)
+    assert not await town.nhi.unbind_identity(box, one.nhi, tenant=TENANT)
     await town.nhi.bind_identity(box, two.nhi, tenant=TENANT)
     await town.nhi.revoke(TENANT, one.nhi)
     with pytest.raises(EnablementError, match="PL-103"):
@@ -211,7 +211,7 @@ async def test_every_change_is_in_the_ledger_and_on_the_bus(town: Town) -> None:
     await town.nhi.suspend(TENANT, new.nhi, reason="odd", actor=boss.nhi)
     await town.nhi.resume(TENANT, new.nhi)
     await town.nhi.bind_identity(SandboxId("sb-1"), new.nhi, tenant=TENANT)
-    await town.nhi.unbind_identity(SandboxId("sb-1"), tenant=TENANT)
+    await town.nhi.unbind_identity(SandboxId("sb-1"), new.nhi, tenant=TENANT)
     await town.nhi.revoke_link(chain.links[0], tenant=TENANT)
     await town.nhi.revoke_link(chain.links[0], tenant=TENANT)
     await town.nhi.revoke(TENANT, boss.nhi)

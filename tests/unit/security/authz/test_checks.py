@@ -350,7 +350,7 @@ async def test_roles_and_attributes_follow_the_line(office: Office) -> None:
     await office.town.nhi.rotate(TENANT, ada.nhi, heir.key.public, **proofs)
     assert isinstance(office.check(heir, "sandbox.spawn"), Allow)
     assert await office.authz.roles(TENANT, heir.nhi) == ("developer",)
-    assert [m.agent for m in await office.authz.members(TENANT, "developer")] == [ada.nhi]
+    assert [m.agent for m in (await office.authz.members(TENANT, "developer")).items] == [ada.nhi]
 
     await office.authz.unassign_role(TENANT, ada.nhi, "developer", actor=ada.nhi)
     assert isinstance(office.check(heir, "sandbox.spawn"), Deny)

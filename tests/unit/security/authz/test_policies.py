@@ -44,7 +44,7 @@ async def test_what_is_not_valid_is_refused_with_its_line_and_changes_nothing(
     assert refused.value.code == code
     if line is not None:
         assert refused.value.message.startswith(f"line {line}, column ")
-    assert await office.authz.versions(TENANT) == ()
+    assert (await office.authz.versions(TENANT)).items == ()
     assert isinstance(office.check(ada), Deny)
 
 
@@ -57,7 +57,7 @@ async def test_activate_and_roll_back(office: Office, ada: Person) -> None:
     assert office.check(ada) == Deny("a policy forbids it", ("closed",))
     assert await office.authz.rollback(TENANT, one.version, actor=ada.nhi)
     assert office.check(ada) == Allow(("open",))
-    assert [(v.version, v.active) for v in await office.authz.versions(TENANT)] == [(2, False), (1, True)]
+    assert [(v.version, v.active) for v in (await office.authz.versions(TENANT)).items] == [(2, False), (1, True)]
     assert "+" + OPEN + CLOSED in await office.authz.diff(TENANT, one.version, two.version)
     await office.authz.activate(TENANT, 0, actor=ada.nhi)
     assert isinstance(office.check(ada), Deny)
