@@ -7,9 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests import engines, fuzz
 from tests.contract.stores import make_store, store, store_url  # noqa: F401 - fixtures for every suite
+
+settings.register_profile("creto", deadline=None)  # machines are shared: no test is timed
+settings.load_profile("creto")
 
 DEEP_TEST_S = 1800  # four times what the longest takes alone on four cores
 
