@@ -19,6 +19,7 @@ from creto.edge.api import (
     time,
     uploads,
     votes,
+    webhooks,
 )
 from creto.edge.api.authentication import Authenticator
 from creto.edge.api.dispatch import Call, Dispatcher
@@ -35,6 +36,7 @@ ENDPOINTS = (
     *approvals.ENDPOINTS,
     *votes.ENDPOINTS,
     *approvers.ENDPOINTS,
+    *webhooks.ENDPOINTS,
     *bus.ENDPOINTS,
     *time.ENDPOINTS,
     *system.ENDPOINTS,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from creto.bus import Bus
 from creto.common.breaker import CircuitBreaker
@@ -21,6 +22,9 @@ from creto.security.memory import Memory
 from creto.security.storage import Storage, Uploads
 from creto.store import Store
 from creto.store.idempotency_cache import CachedGuard
+
+if TYPE_CHECKING:
+    from creto.connectors.channels import Channels
 
 
 @dataclass(frozen=True)
@@ -46,4 +50,5 @@ class Parts:
     gate: Gate
     oversight: Oversight
     approvals: Approvals  # the face that other products see
+    channels: Channels  # by which humans are told
     breakers: tuple[CircuitBreaker, ...] = ()  # of what is elsewhere
