@@ -20,7 +20,7 @@ FUNCTION_LINES_MAX = 70
 SERVER_LIBRARIES = {"grpc", "starlette", "uvicorn", "structlog", "rich", "psycopg", "httpx2", "nats", "redis", "opentelemetry", "prometheus_client", "jinja2", "stamina", "slack_sdk", "aiosmtplib"}  # fmt: skip
 ALGORITHM_LIBRARIES = {"hashlib", "hmac", "cryptography"}
 # What the products build on, tested here and used by nobody yet.
-FOR_PRODUCTS = {"creto.common.envelope", "creto.common.genai", "creto.connectors.channels"}
+FOR_PRODUCTS = {"creto.common.envelope", "creto.common.genai"}
 MONEY = ("common/money.py", "metering/", "contracts.py")
 
 

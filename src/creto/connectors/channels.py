@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("creto.connectors")
 LINK_KEY = "oversight-links"
+FIRST_LOOK_S = 5.0
 
 
 class Channels:
@@ -88,6 +89,7 @@ class Channels:
             courier.close()
 
     async def _watch(self) -> None:
+        await asyncio.sleep(FIRST_LOOK_S)  # a command that is over at once says nothing of it
         while True:
             try:
                 await self.look()

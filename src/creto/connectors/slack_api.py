@@ -113,7 +113,7 @@ class SlackApi:
         """A word to the human alone, by the address that came with their click: five times within half an hour, Slack's limit."""
         if not url.startswith(self._responses):
             raise InvalidInput.of("response_url", got=url, expected=f"an address under {self._responses}")
-        fields = {"text": text, "response_type": "ephemeral", "replace_original": replace}
+        fields = {"text": text, "response_type": "ephemeral", "replace_original": replace, "mrkdwn": False}
         await self._beside(self._post, url, fields)
 
     async def post_incoming(self, url: str, text: str, blocks: list[dict[str, Any]]) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from creto.common.limits import SLACK_CARD_CHARS_MAX, SLACK_TEXT_CHARS_MAX
-from creto.oversight.display import SAYS, summary
+from creto.oversight.display import SAYS, Display, summary
 from creto.oversight.letters import Letter
 from creto.oversight.types import NotificationKind, OversightPolicy
 
@@ -42,7 +42,7 @@ def notice(letter: Letter) -> str:
 def card(letter: Letter) -> list[Block]:
     """The request, with buttons while it can be decided."""
     head = letter.heading if letter.open else letter.decision.partition(" ")[0]
-    blocks = [header(head), prose(letter.shown.effect, bold=True), *fenced(facts(letter)), prose(letter.standing)]
+    blocks = [header(head), prose(letter.shown.effect, bold=True), *fenced(of_letter(letter)), prose(letter.standing)]
     return [*blocks, *(buttons(letter) if letter.open else linked(letter))]
 
 
@@ -52,28 +52,26 @@ def unpressable(letter: Letter) -> list[Block]:
     return [
         header(head),
         prose(letter.shown.effect, bold=True),
-        *fenced(facts(letter)),
+        *fenced(of_letter(letter)),
         prose(letter.standing),
         *linked(letter),
     ]
 
 
-def facts(letter: Letter) -> list[str]:
+def of_letter(letter: Letter) -> list[str]:
+    return facts(letter.shown, letter.digest, full=letter.full)
+
+
+def facts(shown: Display, digest: str, *, full: bool) -> list[str]:
     """In the order of the page: who and what, risk, arguments or their digest, warnings, and last what the agent says."""
-    shown = letter.shown
-    lines = [
-        f"Agent: {shown.agent}",
-        f"For: {shown.acts_for}",
-        f"Action: {shown.action} on {shown.resource}",
-        f"Risk: {shown.risk}",
-    ]
-    lines += [*shown.risks, f"Asked because: {shown.policy}"]
-    if letter.full:
-        lines += ["Arguments:", *(f"  {line}" for line in letter.arguments or ("none",))]
+    lines = [f"Agent: {shown.agent}", f"For: {shown.acts_for}", f"Action: {shown.action} on {shown.resource}"]
+    lines += [f"Risk: {shown.risk}", *shown.risks, f"Asked because: {shown.policy}"]
+    if full:
+        lines += ["Arguments:", *(f"  {line}" for line in shown.brief() or ("none",))]
         lines += ["Since the last similar approved call:", *(f"  {line}" for line in shown.changes)]
-    lines.append(f"Digest of the exact arguments: {letter.digest[:16]}")
+    lines.append(f"Digest of the exact arguments: {digest[:16]}")
     lines += [*shown.reach, *shown.facts, *shown.warnings]
-    if letter.full and shown.says:
+    if full and shown.says:
         lines += [SAYS, *(f"| {line}" for line in summary(shown.says))]
     return lines
 
@@ -130,7 +128,7 @@ def reason_modal(letter: Letter, reference: str) -> Block:
 
 
 def details_modal(letter: Letter) -> Block:
-    lines = letter.shown.text().split("\n") if letter.full else facts(letter)
+    lines = letter.shown.text().split("\n") if letter.full else of_letter(letter)
     return text_modal("Details", [*lines, "", letter.standing, letter.link])
 
 

@@ -19,8 +19,9 @@ from creto.common.errors import EnablementError, InvalidInput, NotFound
 from creto.common.ids import AgentId
 from creto.common.limits import PAGE_ITEMS_MAX, SLACK_LIST_MAX, SLACK_TEXT_CHARS_MAX
 from creto.common.timestamps import ConsensusTimestamp, duration_ns, iso
-from creto.connectors.slack_cards import bounded
+from creto.connectors.slack_cards import bounded, facts
 from creto.oversight import Channel, Oversight, Record, Verdict, render
+from creto.oversight.letters import full_on
 
 if TYPE_CHECKING:
     from creto.connectors.slack_inbound import Delivery, SlackInbound
@@ -79,19 +80,10 @@ def pending(records: Sequence[Record]) -> str:
 
 def shown(record: Record) -> str:
     display = render(record.ask)
-    full = any(c.full_arguments for t in record.ask.policy.tiers for c in t.channels if c.channel is Channel.SLACK)
-    lines = [
-        display.effect,
-        f"Agent: {display.agent}",
-        f"For: {display.acts_for}",
-        f"Risk: {display.risk}",
-        *display.risks,
-    ]
-    lines += [f"Asked because: {display.policy}", *(str(line) for line in display.arguments if full), *display.warnings]
-    code = code_of(record)
-    lines.append(f"Digest of the exact arguments: {record.args_hash.hex()[:16]}")
-    lines.append(f"To approve: /creto approve {record.ask.request_id} {code}")
-    return bounded("\n".join(lines), SLACK_TEXT_CHARS_MAX)
+    lines = facts(display, record.args_hash.hex(), full=full_on(record, Channel.SLACK))
+    text = bounded("\n".join([display.effect, *lines]), SLACK_TEXT_CHARS_MAX)
+    to_approve = f"To approve: /creto approve {record.ask.request_id} {code_of(record)}"
+    return f"{text}\n{to_approve}"
 
 
 async def decided(

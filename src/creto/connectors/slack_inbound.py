@@ -134,7 +134,8 @@ class SlackInbound:
             delivery = self._delivery(genuine, body, field(found, "team_id"), field(found, "api_app_id"))
             words = found.get("text", "").split()
             text = await run(self, self._oversight, delivery, field(found, "user_id"), words)
-            return json_answer({"response_type": "ephemeral", "text": slack_cards.escaped(text)})
+            blocks = slack_cards.fenced(text.split("\n"))  # letter by letter; the text is for who sees no blocks
+            return json_answer({"response_type": "ephemeral", "text": slack_cards.escaped(text), "blocks": blocks})
 
         return await self._answered(headers, body, act)
 

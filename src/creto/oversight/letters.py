@@ -1,7 +1,7 @@
 """What a channel says to one human: the request as it stands now, ready to be laid out. No channel decides what to show.
 
     letter = await oversight.letter(notification)
-    letter.heading, letter.shown.effect, letter.arguments, letter.link, letter.standing
+    letter.heading, letter.shown, letter.full, letter.link, letter.standing
 
 INVARIANT: a letter says what is true when it leaves: a request that was decided in the meantime is not asked about any more.
 INVARIANT: arguments leave for a channel only where the policy lets it show them; their digest always does.
@@ -88,11 +88,6 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
     def digest(self) -> str:
         """The name of the exact arguments, on every channel the same."""
         return self.record.args_hash.hex()
-
-    @property
-    def arguments(self) -> tuple[str, ...]:
-        """Each argument with its head and its tail, where the policy lets this channel show them."""
-        return self.shown.brief() if self.full else ()
 
     @property
     def ends_at(self) -> str:

@@ -537,7 +537,7 @@ def test_a_forwarded_link_shows_and_decides_nothing(office: Office, page: Page, 
     page.call("Network.clearBrowserCookies")
     parts = served.app.parts
     until = ConsensusTimestamp(parts.clock.now() + 3_600 * SECOND)
-    code = parts.links.token(office.tenant, record.ask.request_id, PersonId(office.ids["alice"]), until)
+    code = parts.channels.links.token(office.tenant, record.ask.request_id, PersonId(office.ids["alice"]), until)
     page.open(f"{office.at(record)}#{code}")
     page.until("document.title.includes('transfer money')")
     assert "sent to alice" in page.evaluate("document.querySelector('.notice').innerText")
@@ -545,7 +545,7 @@ def test_a_forwarded_link_shows_and_decides_nothing(office: Office, page: Page, 
     assert "hunter2" not in page.evaluate("document.documentElement.outerHTML")
     assert not any(code in url.split("#")[0] for url in page.requested)
     page.screenshot(shots / "approvals-look.png", whole=True)
-    stale = parts.links.token(
+    stale = parts.channels.links.token(
         office.tenant, record.ask.request_id, PersonId(office.ids["alice"]), ConsensusTimestamp(1)
     )
     for wrong in (stale, code[:-2] + "AA", "x", "é"):

@@ -23,7 +23,7 @@ from creto.connectors.slack_channel import SlackChannel, SlackIncoming, SlackIns
 from creto.connectors.slack_inbound import SlackInbound
 from creto.oversight import Channel, NotificationKind, Quorum, Record, RequestState, Verdict
 from creto.oversight.types import DeliveryState
-from tests.slack_server import APP, SECRET, TEAM, Card, SlackServer, Trouble
+from tests.slack_server import APP, SECRET, TEAM, Card, SlackServer, Trouble, refused_blocks
 from tests.unit.connectors.post import INSTALL, Post
 from tests.unit.oversight.world import TENANT, person
 
@@ -404,6 +404,7 @@ async def said(post: Post, slack: SlackServer, text: str, **options: Any) -> str
     assert answer.status == 200
     found = json.loads(answer.body)
     assert found["response_type"] == "ephemeral"
+    assert refused_blocks(found["blocks"]) == ""
     return str(found["text"])
 
 

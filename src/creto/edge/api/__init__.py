@@ -23,6 +23,7 @@ from creto.edge.api import (
     time,
     uploads,
     votes,
+    webhooks,
 )
 from creto.edge.api.authentication import Authenticator
 from creto.edge.api.dispatch import Call, Dispatcher
@@ -43,6 +44,7 @@ ENDPOINTS = (
     *passkeys.ENDPOINTS,
     *approvers.ENDPOINTS,
     *keys.ENDPOINTS,
+    *webhooks.ENDPOINTS,
     *bus.ENDPOINTS,
     *time.ENDPOINTS,
     *system.ENDPOINTS,
