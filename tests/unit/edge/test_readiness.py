@@ -137,3 +137,18 @@ async def test_what_does_not_get_better_is_not_waited_for(tmp_path: Path) -> Non
     with pytest.raises(NotFound):
         await layer.awaited("store", refused)
     assert len(tries) == 1
+
+
+async def test_a_deadline_that_nobody_notices_makes_oversight_degraded(tmp_path: Path) -> None:
+    """given a request and no worker / when its time has passed / then the layer says so, and is ready still."""
+    from creto.oversight.delivery import Standing
+
+    async with running(settings(tmp_path), work=False) as app:
+        assert (await told(app, "oversight")).condition == "up"
+
+        async def late() -> Standing:
+            return Standing(pending=1, queued=0, late_s=31.0)
+
+        app.parts.oversight.standing = late  # type: ignore[method-assign]
+        assert (await told(app, "oversight")).condition == "degraded"
+        assert (await readiness(app.parts)).ready
