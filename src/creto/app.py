@@ -39,6 +39,7 @@ from creto.common.settings import (
     StoreConfig,
 )
 from creto.common.telemetry import Metrics
+from creto.connectors.channels import open_channels
 from creto.edge.api.idempotency import OnceStore
 from creto.edge.api.parts import Parts
 from creto.edge.api.rate import CallerRate
@@ -47,14 +48,12 @@ from creto.edge.api.requests import Requests
 from creto.edge.upkeep import upkeep
 from creto.gate import Gate
 from creto.oversight import Approvals, Oversight, Timer
-from creto.oversight.links import Links
 from creto.platform.audit import NoteKey, WitnessClient, open_log, rotate_log_key
 from creto.platform.audit.service import log_key
 from creto.platform.consensus import ConsensusClient, EmbeddedClock, Leases, QuorumClock
 from creto.platform.crypto import (
     AeadSuite,
     Keystore,
-    SecretKey,
     SignatureSuite,
     SigningKey,
     VerifyKey,
@@ -85,9 +84,9 @@ MIGRATED = (
     "creto.security.memory",
     "creto.security.storage",
     "creto.oversight",
+    "creto.connectors",
 )
 
-LINK_KEY = KeyId("oversight-links")  # authenticates the links in mails
 LAYER_KEY = KeyId("layer")  # signs override tokens and what the layer itself attests
 DECISION_KEY = KeyId("decisions")  # seals humans' decisions: Ed25519 and ML-DSA-65, whatever suite the rest is in
 SUITES_OWNER = "layer"  # whose the signed list of suites is
@@ -155,6 +154,9 @@ async def running(config: Config, *, work: bool = True, quota: QuotaHook | None 
             breaker=remembering,
             default_timeout_s=config[OversightConfig].default_timeout_seconds,
         )
+        channels = await open_channels(config, oversight, keystore, tenant=tenant)
+        stack.callback(channels.close)
+        breakers += channels.breakers
         approvals, gate, leases = Approvals(oversight), Gate(nhi, authz, store, clock, metrics), Leases(store, clock)
         gate.use_asker(approvals.asked)
         parts = Parts(
@@ -177,7 +179,7 @@ async def running(config: Config, *, work: bool = True, quota: QuotaHook | None 
             gate=gate,
             oversight=oversight,
             approvals=approvals,
-            links=Links((await keystore.ensure(PLATFORM_TENANT, LINK_KEY, SecretKey)).reveal()),
+            channels=channels,
             breakers=tuple(breakers),
         )
         stack.push_async_callback(counted_refusals, parts)
@@ -191,6 +193,7 @@ async def running(config: Config, *, work: bool = True, quota: QuotaHook | None 
         if work:
             await stack.enter_async_context(upkeep(parts, operator))
             await stack.enter_async_context(Timer(oversight, leases).running())
+            await stack.enter_async_context(channels.running(bus))
         yield App(parts, tenant, operator, tenants)
 
 
@@ -218,7 +221,7 @@ async def awaited(name: str, start: Callable[[], Awaitable[T]]) -> T:
 
 def check_offered(config: Config) -> None:
     """Nothing that was asked for is silently left out: whoever names another decider must not be decided for by us."""
-    common, oversight = config[CommonConfig], config[OversightConfig]
+    common = config[CommonConfig]
     for key, value in (("authz_endpoint", common.authz_endpoint), ("audit_endpoint", common.audit_endpoint)):
         if value is not None:
             raise InternalError(
@@ -226,12 +229,6 @@ def check_offered(config: Config) -> None:
                 f"common.{key} names a service elsewhere, which this release does not ask",
                 hint=f"Leave common.{key} out: authorization and audit run in the layer itself.",
             )
-    for key, wanted in (
-        ("slack_webhook_url", oversight.slack_webhook_url),
-        ("email_smtp_host", oversight.email_smtp_host),
-    ):
-        if wanted is not None:
-            raise InternalError("PL-501", f"oversight.{key} names a channel to which this release does not deliver")
 
 
 def link_base_of(config: Config) -> str:

@@ -518,11 +518,23 @@ async def people(creto: Any, world: str, me: AgentId, ann: AgentKey) -> None:
     )  # fmt: skip
     assert error.field == "quorum.approvals"
     assert name in [one.policy_id for one in (await done(creto.approvals.health())).unreachable]
-    address = {"channel": Channel.EMAIL, "address": f"ann+{world}@acme.example"}
+    receiver = await done(creto.webhooks.add(url=f"https://hooks.acme.example/{world}"))
+    assert receiver.secret.startswith("whsec_")
+    this = {"endpoint_id": receiver.webhook.endpoint_id}
+    assert (await done(creto.webhooks.rotate(**this))).secret != receiver.secret
+    assert (await done(creto.webhooks.disable(**this, reason="moved"))).disabled == "moved"
+    assert (await done(creto.webhooks.enable(**this))).disabled is None
+    found = await done(creto.webhooks.list())
+    assert receiver.webhook.endpoint_id in [one.endpoint_id for one in found.items]
+    assert found.public_key.startswith("whpk_")
+    await refused(InvalidInput, "PL-400", lambda: creto.webhooks.add(url="ftp://hooks.acme.example/"))
+    address = {"channel": Channel.WEBHOOK, "address": receiver.webhook.endpoint_id}
     await done(creto.approvals.link(**address, person=ann.nhi))
     assert ann.nhi in [one.person for one in (await done(creto.approvals.contacts())).items]
     assert name not in [one.policy_id for one in (await done(creto.approvals.health())).unreachable]
     assert [(await done(creto.approvals.unlink(**address))).found for _ in range(2)] == [True, False]
+    await done(creto.webhooks.remove(**this))
+    await refused(NotFound, "PL-404", lambda: creto.webhooks.enable(**this))
     now = (await done(creto.time.get_timestamp())).timestamps[0]
     away = await done(creto.approvals.delegate(to=ann.nhi, ends_at=now + HOUR))
     assert away in (await done(creto.approvals.delegations())).items

@@ -118,7 +118,8 @@ def test_toml_in_the_pages_is_a_valid_configuration(tmp_path: Path) -> None:
     from creto.common import settings  # noqa: F401 - declares the sections
     from creto.common.config import load
 
-    env = {"DB_PASSWORD": "x", "NATS_TOKEN": "x", "REDIS_URL": "redis://127.0.0.1", "NAME": "x"}
+    names = ("DB_PASSWORD", "NATS_TOKEN", "SLACK_BOT_TOKEN", "SLACK_SIGNING_SECRET", "SMTP_PASSWORD", "NAME")
+    env = {"REDIS_URL": "redis://127.0.0.1", **dict.fromkeys(names, "x")}
     found = [b for page in PAGES for b in blocks(page) if b.language == "toml" and not b.mark]
     assert found
     for block in found:

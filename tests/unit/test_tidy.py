@@ -17,7 +17,7 @@ MODULES = sorted(p for p in SRC.rglob("*.py") if "_pb2" not in p.name)
 
 MODULE_LINES_MAX = 500
 FUNCTION_LINES_MAX = 70
-SERVER_LIBRARIES = {"grpc", "starlette", "uvicorn", "structlog", "rich", "psycopg", "httpx2", "nats", "redis", "opentelemetry", "prometheus_client", "jinja2", "stamina"}  # fmt: skip
+SERVER_LIBRARIES = {"grpc", "starlette", "uvicorn", "structlog", "rich", "psycopg", "httpx2", "nats", "redis", "opentelemetry", "prometheus_client", "jinja2", "stamina", "slack_sdk", "aiosmtplib"}  # fmt: skip
 ALGORITHM_LIBRARIES = {"hashlib", "hmac", "cryptography"}
 # What the products build on, tested here and used by nobody yet.
 FOR_PRODUCTS = {"creto.common.envelope", "creto.common.genai"}

@@ -195,6 +195,9 @@ ROWS: tuple[CodeRow, ...] = (
     CodeRow("PL-902", "InternalError", 500, G.ABORTED, "The message was moved to the dead letters"),
     CodeRow("PL-920", "InvalidInput", 400, G.INVALID_ARGUMENT, "The configuration has an unknown key"),
     CodeRow("PL-921", "InvalidInput", 400, G.INVALID_ARGUMENT, "The configuration has a value that does not fit"),
+    # Platform: connections to the outside
+    CodeRow("PL-940", "Unauthorized", 403, G.PERMISSION_DENIED, "The destination is not allowed", "It must be https and a public address; networks of your own are named in webhooks.allowed_networks."),
+    CodeRow("PL-941", "SignatureVerificationFailed", 401, G.UNAUTHENTICATED, "The callback's signature is not valid"),
     # Runtime
     CodeRow("RT-202", "OversightRequired", 202, G.FAILED_PRECONDITION, "Pending approval", "Await the approval, then try again."),
     CodeRow("RT-401", "AttestationFailed", 401, G.UNAUTHENTICATED, "The attestation is not valid"),

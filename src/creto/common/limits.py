@@ -261,6 +261,19 @@ OVERSIGHT_WAIT_S_MAX: Final = (
     25  # of one question for a decision: below the time that a call has, so that it is answered
 )
 OVERSIGHT_WAITERS_MAX: Final = 100_000  # coroutines that wait in one process, about 2 KiB each
+OVERSIGHT_UNSEEN_S: Final = 300.0  # a card that nobody has looked at for five minutes is shown to the operator
+OVERSIGHT_FALLBACK_ATTEMPTS: Final = 3  # failed attempts after which a human's other addresses are tried too
+OVERSIGHT_TAKEN_S: Final = (
+    60.0  # a process that took a notification and died is noticed after this; a send ends in half of it
+)
+OVERSIGHT_COURIER_S: Final = 0.25  # how late a closed card or a due retry is noticed; new messages wake their channel
+OVERSIGHT_COURIER_BATCH: Final = (
+    16  # notifications of a channel that one process takes at once: sent within OVERSIGHT_TAKEN_S, however slowly
+)
+OVERSIGHT_RESEND_S_MAX: Final = 300.0  # between two tries while a provider is away
+OVERSIGHT_CLOSING_ATTEMPTS: Final = 20  # tries to close a card: an hour and a half
+OVERSIGHT_REACH_S: Final = 300.0  # between two looks whether every chain ends in somebody who can be told
+OVERSIGHT_LINK_S: Final = 7 * 86_400  # a link in a mail shows its request for a week
 OVERSIGHT_PERMITS_KEPT_MAX: Final = 10_000  # tokens handed out by this process, for who asks twice
 
 # Processes
@@ -281,3 +294,32 @@ TOKEN_PRICES_MAX: Final = 10_000  # models of one price table; the public lists 
 SUBSCRIBE_KEY_S: Final = 7 * 86_400  # a saga that was interrupted is resumed within the week, as ingestion is
 INVOICES_REBOOKED_MAX: Final = 12  # final invoices that late events are looked for in: a year of months
 PLAN_CHARGES_MAX: Final = 200  # fees and charges of one plan; each is a line of every invoice
+
+# Webhooks: what Standard Webhooks recommends, and our own patience
+WEBHOOK_BODY_BYTES_MAX: Final = 256 * 1024  # a hint with its proof; what is larger is fetched
+WEBHOOK_ANSWER_BYTES_MAX: Final = 16 * 1024  # of an answer only the status counts
+WEBHOOK_S_MAX: Final = 20.0  # one attempt, from the name's look-up to the status
+WEBHOOK_CONNECT_S_MAX: Final = 5.0  # one address; the next one is tried after it
+WEBHOOK_ADDRESSES_MAX: Final = 4  # of one name that are tried
+WEBHOOK_SKEW_S: Final = 300  # between the sender's clock and the receiver's: older is a replay
+WEBHOOK_ROTATION_S: Final = 86_400  # both secrets sign for a day, unless the rotation says otherwise
+WEBHOOK_ROTATION_S_MAX: Final = 30 * 86_400  # who has not changed it in a month never will
+WEBHOOK_URL_CHARS_MAX: Final = 2_048  # what proxies and servers take
+WEBHOOK_ENDPOINTS_MAX: Final = 1_000  # of one tenant
+WEBHOOK_THROTTLE_S_MAX: Final = 3_600  # a Retry-After beyond an hour is not a throttle
+
+# Slack: its own limits, and ours towards it
+SLACK_BODY_BYTES_MAX: Final = 256 * 1024  # one callback; a card of ours comes back with each click
+SLACK_SKEW_S: Final = 300  # what Slack's own documentation allows: older is a replay
+SLACK_REPLAY_S: Final = 3_600  # how long a callback is remembered: longer than its signature is good for
+SLACK_ANSWER_S_MAX: Final = 2.5  # Slack waits three seconds, then shows the human an error
+SLACK_CALL_S_MAX: Final = 10  # one call of its API
+SLACK_CALLS_MAX: Final = 8  # at a time: each has a thread; it takes about one message a second
+SLACK_TEXT_CHARS_MAX: Final = 2_900  # of one text in a block: it takes 3,000
+SLACK_CARD_CHARS_MAX: Final = 9_000  # of one card: what is longer is read on the page
+SLACK_LIST_MAX: Final = 20  # open requests in one answer to a command
+SLACK_INSTALLS_MAX: Final = 100  # workspaces of one installation; each callback is tried on all their secrets
+
+# Mail
+MAIL_S_MAX: Final = 25.0  # one mail, from the connection to the relay's word
+MAIL_SUBJECT_CHARS_MAX: Final = 150  # what inboxes show of it

@@ -208,18 +208,71 @@ class MeteringConfig(msgspec.Struct, frozen=True):
     aggregation_interval_seconds: Annotated[int, Meta(ge=1), LIVE] = 300
 
 
+class MailSecurity(StrEnum):
+    """How the line to the mail relay is protected; plain only to a relay on this machine."""
+
+    STARTTLS = "starttls"
+    TLS = "tls"
+    UNSAFE_PLAIN = "unsafe-plain"
+
+
 @section("oversight")
 class OversightConfig(msgspec.Struct, frozen=True):
     default_timeout_seconds: Annotated[int, Meta(ge=1, le=OVERSIGHT_TIMEOUT_S_MAX), LIVE] = (
         3600  # of a tier that says nothing
     )
     link_base: str = ""  # where approvers find the layer, as https://creto.example; empty for the REST address
-    slack_webhook_url: Secret | None = None
+    slack_webhook_url: Secret | None = None  # cards without buttons; the app below takes its place
+    slack_bot_token: Secret | None = None
+    slack_signing_secret: Secret | None = None
+    slack_team_id: str = ""
+    slack_app_id: str = ""
     email_smtp_host: str | None = None
+    email_smtp_port: Port = 0  # 0 is the one of the kind of security
+    email_security: MailSecurity = MailSecurity.STARTTLS
+    email_from: str = "creto <creto@localhost>"
+    email_username: str | None = None
+    email_password: Secret | None = None
 
     def validate(self) -> None:
         if self.link_base:
             checked_scheme("oversight.link_base", self.link_base, "http", "https")
+        app = (self.slack_bot_token, self.slack_signing_secret, self.slack_team_id or None, self.slack_app_id or None)
+        if any(app) and None in app:
+            raise InvalidInput.of(
+                "oversight.slack_bot_token", got="a part of an app",
+                expected="slack_bot_token, slack_signing_secret, slack_team_id and slack_app_id together", code="PL-921",
+            )  # fmt: skip
+        if "@" not in self.email_from:
+            raise InvalidInput.of(
+                "oversight.email_from", got=self.email_from, expected="the sender of the mails, as creto <approvals@corp.example>",
+                code="PL-921",
+            )  # fmt: skip
+        if self.email_password is not None and self.email_security is MailSecurity.UNSAFE_PLAIN:
+            raise InvalidInput.of(
+                "oversight.email_security",
+                got="unsafe-plain with a password",
+                expected="starttls or tls",
+                code="PL-921",
+            )
+
+
+@section("webhooks")
+class WebhooksConfig(msgspec.Struct, frozen=True):
+    """Webhooks go to public addresses over https; to networks of the installation's own only if they are named here."""
+
+    allowed_networks: tuple[str, ...] = ()
+
+    def validate(self) -> None:
+        from ipaddress import ip_network
+
+        for text in self.allowed_networks:
+            try:
+                ip_network(text)
+            except ValueError as error:
+                raise InvalidInput.of(
+                    "webhooks.allowed_networks", got=text, expected="a network, as 10.20.0.0/16", code="PL-921"
+                ) from error
 
 
 @section("runtime")

@@ -31,6 +31,7 @@ from creto.edge.console import Live, console_routes
 from creto.edge.gathering import Process, gathering_apps
 from creto.edge.operations import health_app, metrics_app
 from creto.edge.rest import rest_app
+from creto.edge.rest.callbacks import callback_routes
 from creto.edge.rest.protocol import BoundedHttp
 from creto.edge.telemetry import traces_as_configured
 from creto.version import VERSION
@@ -197,7 +198,7 @@ async def serving(
                 who,
                 ENDPOINTS,
                 version=VERSION,
-                extra_routes=console_routes(dispatcher, who, live),
+                extra_routes=[*console_routes(dispatcher, who, live), *callback_routes(parts)],
             )
             servers.append(("rest", HttpServer(rest, config, config.rest_port, tls=True, shared=shared)))
         servers.append(("metrics", HttpServer(metrics_app(parts), apart, apart.metrics_port, tls=False)))

@@ -65,6 +65,12 @@ class Instruments:
         self.latency = metrics.histogram(
             "oversight_approvals_latency_seconds", "From the request to its decision", "tier"
         )
+        self.attempts = metrics.counter(
+            "oversight_notifications_attempts_total", "Notifications by how an attempt ended", "channel", "outcome"
+        )
+        self.unreachable = metrics.gauge(
+            "oversight_unreachable_tiers_count", "Tiers of policies in which nobody could be told now"
+        )
 
 
 class Core:

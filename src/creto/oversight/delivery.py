@@ -1,10 +1,15 @@
 """The outbox of notifications, as the channels see it: take what is due, say how it went, find a card again.
 
-    for one in await oversight.due_notifications(Channel.SLACK):
+    for one in await oversight.take_notifications(Channel.SLACK):       # ours for a minute; then anybody's again
+        letter = await oversight.letter(one)                            # unless `letter.wanted`: `drop` it
         …                                                     # send it; at least once, so the provider may see it twice
         await oversight.sent(one, reference="T1/A1/C1/1700000000.000100")
 
-A channel that gives up says so, and the next address of that human is tried. What was never delivered shows in `health`.
+A channel that gives up says so, and the next address of that human is tried; so it is when several attempts have failed. What was never
+delivered, what nobody has looked at, and tiers in which nobody can be told show in `health`.
+
+INVARIANT: a notification is queued until it was sent, is not wanted any more, or is given up; whoever took it and died gives it back by that.
+INVARIANT: a card that left while its request was being decided is closed after it.
 """
 
 from __future__ import annotations
@@ -13,16 +18,30 @@ import msgspec
 from msgspec.structs import replace
 
 from creto.common.errors import NotFound
-from creto.common.ids import PolicyId, RequestId, TenantId, new_id
-from creto.common.limits import OVERSIGHT_TIMER_BATCH, PAGE_ITEMS_MAX
+from creto.common.ids import AgentId, PolicyId, RequestId, TenantId, new_id
+from creto.common.limits import (
+    COUNTED_MAX,
+    OVERSIGHT_COURIER_BATCH,
+    OVERSIGHT_FALLBACK_ATTEMPTS,
+    OVERSIGHT_TAKEN_S,
+    OVERSIGHT_TIMER_BATCH,
+    OVERSIGHT_UNSEEN_S,
+    PAGE_ITEMS_MAX,
+)
 from creto.common.timestamps import SECOND, ConsensusTimestamp
 from creto.oversight import store as sql
 from creto.oversight.core import checked_text
 from creto.oversight.emergency import Emergency
+from creto.oversight.letters import Letter, addressed, vote_line
 from creto.oversight.policies import refusal
-from creto.oversight.types import Channel, DeliveryState, Notification
+from creto.oversight.types import Channel, DeliveryState, Notification, NotificationKind
 from creto.platform.audit.events import NotificationSent
 from creto.store.types import Tx
+
+LOOKED_AT = (
+    Channel.SLACK,
+    Channel.EMAIL,
+)  # where a human's look comes back to us: a click, or the page that a mail leads to
 
 
 class Health(msgspec.Struct, frozen=True):
@@ -31,8 +50,8 @@ class Health(msgspec.Struct, frozen=True):
     pending: int
     oldest_at: ConsensusTimestamp | None
     undelivered: tuple[Notification, ...]
-    unreachable: dict[PolicyId, tuple[str, ...]]  # tiers in which nobody has an address
-    unseen: tuple[RequestId, ...] = ()  # delivered, and nobody has looked
+    unreachable: dict[PolicyId, tuple[str, ...]]  # tiers in which nobody has an address that took its last message
+    unseen: tuple[RequestId, ...] = ()  # open, told minutes ago, and nobody has looked
 
 
 class Standing(msgspec.Struct, frozen=True):
@@ -48,21 +67,86 @@ class Delivery(Emergency):
         now = self.clock.now()
         return await self.store.read(lambda tx: sql.due_notifications(tx, channel, now, limit))
 
+    async def take_notifications(
+        self, channel: Channel, limit: int = OVERSIGHT_COURIER_BATCH, *, taken_s: float = OVERSIGHT_TAKEN_S
+    ) -> list[Notification]:
+        """What is due, for this process alone; due again after `taken_s` unless it says how it went."""
+        if not await self.due_notifications(channel, 1):
+            return []
+
+        def take(tx: Tx) -> list[Notification]:
+            now = self.clock.now()
+            found = sql.locked_due_notifications(tx, channel, now, limit)
+            for one in found:
+                sql.put_notification(tx, replace(one, next_at=ConsensusTimestamp(now + int(taken_s * SECOND))))
+            return found
+
+        return await self.write(take)
+
+    async def letter(self, one: Notification) -> Letter:
+        """What to say to whom, as things stand now."""
+        record = await self.get(one.tenant, one.request_id)
+        cast, told = await self.store.read(
+            lambda tx: (
+                sql.votes(tx, one.tenant, one.request_id),
+                sql.notifications(tx, one.tenant, one.request_id),
+            )
+        )
+        cards = tuple(other for other in told if addressed(other, one))
+        votes = [vote for vote in cast if vote.signed.ballot.round == record.ask.round]
+        lines = tuple(vote_line(self._name(one.tenant, vote.signed.ballot.approver), vote) for vote in votes)
+        by = record.progress.decided_by
+        return Letter.of(
+            one, record, link=self.link_to(one.request_id), cards=cards, votes=lines, cast=cast,
+            decider=self._name(one.tenant, by) if by is not None else "",
+        )  # fmt: skip
+
+    def _name(self, tenant: TenantId, who: str) -> str:
+        try:
+            return self.nhi.get_now(tenant, AgentId(who)).name
+        except NotFound:
+            return who
+
+    async def drop(self, one: Notification) -> None:
+        """It never left, and nobody needs it any more."""
+
+        def mark(tx: Tx) -> None:
+            known = self._notification(tx, one)
+            if known.state is not DeliveryState.SENT:
+                sql.put_notification(tx, replace(known, state=DeliveryState.DROPPED))
+
+        await self.write(mark)
+        self._metrics.attempts.labels(str(one.channel), "dropped").add()
+
     async def sent(self, one: Notification, *, reference: str | None = None) -> Notification:
-        """The provider has it, under this name of its own; answers must come from there."""
+        """The provider has it, under this name of its own; answers must come from there.
+
+        Whoever says so first stands: a process that slept through its time and comes late gets the name that stands, and takes its own back.
+        """
 
         def mark(tx: Tx) -> Notification:
+            record, now = self.locked(tx, one.tenant, one.request_id), self.clock.now()
             known = self._notification(tx, one)
+            if known.state is DeliveryState.SENT:
+                return known
             done = replace(
-                known, state=DeliveryState.SENT, attempts=known.attempts + 1, reference=reference, error=None
+                known,
+                state=DeliveryState.SENT,
+                attempts=known.attempts + 1,
+                reference=reference,
+                sent_at=now,
+                error=None,
             )
             sql.put_notification(tx, done)
-            record = self.locked(tx, one.tenant, one.request_id)
             event = NotificationSent(request_id=one.request_id, channel=str(one.channel), approver=one.person)
-            self.record(tx, record, event, by=self.service_id, now=self.clock.now())
+            self.record(tx, record, event, by=self.service_id, now=now)
+            if not record.progress.state.open and one.kind not in (NotificationKind.CLOSED, NotificationKind.ALARM):
+                self.queue(tx, record, one.person, one.channel, one.address, NotificationKind.CLOSED, now)
             return done
 
-        return await self.write(mark)
+        done = await self.write(mark)
+        self._metrics.attempts.labels(str(one.channel), "sent").add()
+        return done
 
     async def failed(self, one: Notification, error: str, *, retry_after_s: float | None) -> Notification:
         """It did not go through: tried again after so long, or, with None, never; then the human's other addresses are tried."""
@@ -70,15 +154,19 @@ class Delivery(Emergency):
 
         def mark(tx: Tx) -> Notification:
             known, now = self._notification(tx, one), self.clock.now()
+            if known.state is DeliveryState.SENT:
+                return known
             state = DeliveryState.FAILED if retry_after_s is None else DeliveryState.QUEUED
             next_at = ConsensusTimestamp(now + int((retry_after_s or 0) * SECOND))
             done = replace(known, state=state, attempts=known.attempts + 1, next_at=next_at, error=error)
             sql.put_notification(tx, done)
-            if state is DeliveryState.FAILED:
+            if state is DeliveryState.FAILED or done.attempts == OVERSIGHT_FALLBACK_ATTEMPTS:
                 self._fall_back(tx, done, now)
             return done
 
-        return await self.write(mark)
+        done = await self.write(mark)
+        self._metrics.attempts.labels(str(one.channel), "failed" if retry_after_s is None else "deferred").add()
+        return done
 
     async def seen(self, one: Notification) -> None:
         """The human has looked at it."""
@@ -101,14 +189,37 @@ class Delivery(Emergency):
         return await self.store.read(lambda tx: sql.notifications(tx, tenant, request_id))
 
     async def health(self, tenant: TenantId) -> Health:
-        pending, undelivered, unseen = await self.store.read(
+        pending, undelivered, ended = await self.store.read(
             lambda tx: (
                 sql.count_open(tx, tenant),
                 sql.undelivered(tx, tenant, PAGE_ITEMS_MAX),
-                sql.unseen(tx, tenant, PAGE_ITEMS_MAX),
+                sql.newest_ended(tx, tenant, PAGE_ITEMS_MAX),
             )
         )
-        return Health(pending[0], pending[1], tuple(undelivered), self.unreachable(tenant), tuple(unseen))
+        newest = {(one.channel, one.address): one.state for one in reversed(ended)}
+        dead = {address for address, state in newest.items() if state is DeliveryState.FAILED}
+        return Health(
+            pending[0], pending[1], tuple(undelivered), self.unreachable(tenant, dead), await self.unseen(tenant)
+        )
+
+    async def unseen(self, tenant: TenantId) -> tuple[RequestId, ...]:
+        """Open requests of which somebody was told a while ago, and at which nobody has looked."""
+        before = self.clock.now() - int(OVERSIGHT_UNSEEN_S * SECOND)
+        cards = await self.store.read(lambda tx: sql.of_open_requests(tx, tenant, COUNTED_MAX))
+        told = {
+            one.request_id
+            for one in cards
+            if one.sent_at is not None and one.sent_at <= before and one.channel in LOOKED_AT
+        }
+        seen = {one.request_id for one in cards if one.seen_at is not None}
+        return tuple(sorted(told - seen))[:PAGE_ITEMS_MAX]
+
+    async def reach(self) -> dict[TenantId, dict[PolicyId, tuple[str, ...]]]:
+        """The tiers in which nobody can be told now, of every tenant that has any."""
+        tenants = await self.store.read(sql.tenants)
+        found = {tenant: (await self.health(tenant)).unreachable for tenant in tenants}
+        self._metrics.unreachable.labels().set(sum(len(tiers) for one in found.values() for tiers in one.values()))
+        return {tenant: policies for tenant, policies in found.items() if policies}
 
     async def standing(self) -> Standing:
         """Of all tenants, for who watches the installation."""
@@ -126,7 +237,7 @@ class Delivery(Emergency):
         """Another way to the same human, if there is one that has not carried this already."""
         tried = {(n.channel, n.address) for n in sql.notifications(tx, lost.tenant, lost.request_id) if (n.kind, n.round, n.person) == (lost.kind, lost.round, lost.person)}  # fmt: skip
         for contact in self.contacts(lost.tenant).get(lost.person, []):
-            if (contact.channel, contact.address) not in tried:
+            if (contact.channel, contact.address) not in tried and self.delivers(contact.channel):
                 other = replace(
                     lost, notification_id=new_id("ntf-"), channel=contact.channel, address=contact.address,
                     state=DeliveryState.QUEUED, attempts=0, next_at=now, reference=None, error=None,

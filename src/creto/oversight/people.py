@@ -9,7 +9,7 @@ await oversight.delegate("acme", of=fay, to=sam, starts_at=monday, ends_at=frida
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from typing import TypeVar
 
 import msgspec
@@ -28,6 +28,7 @@ from creto.oversight.types import (
     Channel,
     Contact,
     Delegation,
+    EscalationTier,
     OversightPolicy,
 )
 from creto.platform.consensus import PersonId
@@ -91,6 +92,7 @@ class Books:
 
 class People(Core):
     _books: Books
+    offered: frozenset[Channel] | None = None  # the channels that this installation delivers on; None: not said
 
     async def put_policy(self, tenant: TenantId, policy: OversightPolicy, *, by: AgentId) -> OversightPolicy:
         """The next version of a policy; requests that are open keep theirs."""
@@ -267,18 +269,35 @@ class People(Core):
                 continue
         return found
 
-    def unreachable(self, tenant: TenantId) -> dict[PolicyId, tuple[str, ...]]:
-        """The tiers of each policy in which nobody could be told, known before they are needed."""
+    def unreachable(
+        self, tenant: TenantId, dead: Container[tuple[Channel, str]] = ()
+    ) -> dict[PolicyId, tuple[str, ...]]:
+        """The tiers of each policy in which nobody could be told, known before they are needed; `dead` addresses tell nobody."""
         tenant = checked_tenant(tenant)
         contacts, found = self.contacts(tenant), {}
+        contacts = {
+            person: [one for one in known if (one.channel, one.address) not in dead]
+            for person, known in contacts.items()
+        }
         for policy in self.policies(tenant):
             directory = self.directory(tenant, policy)
-            dead = tuple(
-                tier.name for tier in policy.tiers if not any(p in contacts for p in directory.seats(tier.approvers))
-            )
-            if dead:
-                found[policy.policy_id] = dead
+            silent = tuple(tier.name for tier in policy.tiers if not self._reaches(tier, directory, contacts))
+            if silent:
+                found[policy.policy_id] = silent
         return found
+
+    def _reaches(self, tier: EscalationTier, directory: Directory, contacts: dict[PersonId, list[Contact]]) -> bool:
+        """Whether anybody who sits at the tier and is in force has an address on one of its channels."""
+        wanted = {one.channel for one in tier.channels}
+        return any(
+            (not wanted or contact.channel in wanted) and self.delivers(contact.channel)
+            for person in directory.seats(tier.approvers)
+            if person not in directory.out
+            for contact in contacts.get(person, ())
+        )
+
+    def delivers(self, channel: Channel) -> bool:
+        return self.offered is None or channel in self.offered
 
     async def _change(self, fn: Callable[[Tx], T]) -> T:
         """When it returns, this process knows, and every live node that answers in time; the others follow with the signal."""

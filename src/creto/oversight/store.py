@@ -439,6 +439,39 @@ def due_notifications(tx: ReadTx, channel: Channel, now: int, limit: int) -> lis
     return [decoded(row[0], Notification) for row in rows]
 
 
+def locked_due_notifications(tx: Tx, channel: Channel, now: int, limit: int) -> list[Notification]:
+    """As `due_notifications`, held until the transaction ends."""
+    sql: LiteralString = (
+        "SELECT body FROM oversight_notification WHERE channel = ? AND next_at IS NOT NULL AND next_at <= ?"
+        " ORDER BY next_at LIMIT ?"
+    )
+    return [decoded(row[0], Notification) for row in tx.all(sql + tx.for_update, str(channel), now, limit)]
+
+
+def of_open_requests(tx: ReadTx, tenant: TenantId, limit: int) -> list[Notification]:
+    rows = tx.all(
+        "SELECT n.body FROM oversight_request r JOIN oversight_notification n ON n.tenant = r.tenant AND n.request_id = r.request_id"
+        " WHERE r.tenant = ? AND r.due_at IS NOT NULL ORDER BY n.request_id LIMIT ?",
+        tenant, limit,
+    )  # fmt: skip
+    return [decoded(row[0], Notification) for row in rows]
+
+
+def newest_ended(tx: ReadTx, tenant: TenantId, limit: int) -> list[Notification]:
+    """The last messages that arrived or were given up, the newest first."""
+    rows = tx.all(
+        "SELECT body FROM oversight_notification WHERE tenant = ? AND state IN ('sent', 'failed')"
+        " ORDER BY notification_id DESC LIMIT ?",
+        tenant, limit,
+    )  # fmt: skip
+    return [decoded(row[0], Notification) for row in rows]
+
+
+def tenants(tx: ReadTx) -> list[TenantId]:
+    """Whoever has a policy."""
+    return [TenantId(row[0]) for row in tx.all("SELECT DISTINCT tenant FROM oversight_policy ORDER BY tenant")]
+
+
 def by_reference(tx: ReadTx, tenant: TenantId, channel: Channel, reference: str) -> Notification | None:
     row = tx.one(
         "SELECT body FROM oversight_notification WHERE tenant = ? AND channel = ? AND reference = ? LIMIT 1",
@@ -449,24 +482,10 @@ def by_reference(tx: ReadTx, tenant: TenantId, channel: Channel, reference: str)
 
 def undelivered(tx: ReadTx, tenant: TenantId, limit: int) -> list[Notification]:
     rows = tx.all(
-        "SELECT body FROM oversight_notification WHERE tenant = ? AND state <> 'sent' ORDER BY notification_id LIMIT ?",
+        "SELECT body FROM oversight_notification WHERE tenant = ? AND state IN ('queued', 'failed') ORDER BY notification_id LIMIT ?",
         tenant, limit,
     )  # fmt: skip
     return [decoded(row[0], Notification) for row in rows]
-
-
-def unseen(tx: ReadTx, tenant: TenantId, limit: int) -> list[RequestId]:
-    """Open requests that were delivered and at which nobody has looked."""
-    rows = tx.all(
-        "SELECT one.request_id, one.body FROM oversight_notification one JOIN oversight_request request"
-        " ON request.tenant = one.tenant AND request.request_id = one.request_id"
-        " WHERE one.tenant = ? AND one.state = 'sent' AND request.due_at IS NOT NULL ORDER BY one.request_id LIMIT ?",
-        tenant, limit,
-    )  # fmt: skip
-    seen: dict[RequestId, bool] = {}
-    for request_id, body in rows:
-        seen[request_id] = seen.get(request_id, False) or decoded(body, Notification).seen_at is not None
-    return [request_id for request_id, looked in seen.items() if not looked]
 
 
 def count_open(tx: ReadTx, tenant: TenantId) -> tuple[int, ConsensusTimestamp | None]:

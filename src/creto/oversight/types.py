@@ -318,6 +318,7 @@ class DeliveryState(StrEnum):
     QUEUED = "queued"
     SENT = "sent"
     FAILED = "failed"  # for good: the next channel is tried
+    DROPPED = "dropped"  # the request was over before it left, or there was no card to close
 
 
 class Notification(Strict, frozen=True, kw_only=True):
@@ -335,5 +336,6 @@ class Notification(Strict, frozen=True, kw_only=True):
     attempts: int = 0
     next_at: ConsensusTimestamp
     reference: str | None = None
+    sent_at: ConsensusTimestamp | None = None
     seen_at: ConsensusTimestamp | None = None
     error: str | None = None

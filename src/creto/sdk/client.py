@@ -37,6 +37,7 @@ class Parts(Generic[World]):
         self.memory: parts.Memories[World] = parts.Memories(world)
         self.objects: parts.Objects[World] = parts.Objects(world)
         self.approvals: parts.Approvals[World] = parts.Approvals(world)
+        self.webhooks: parts.Webhooks[World] = parts.Webhooks(world)
         self.bus: parts.Bus[World] = parts.Bus(world)
         self.time: parts.Time[World] = parts.Time(world)
 

@@ -19,6 +19,7 @@ from creto.edge.api import (
     time,
     uploads,
     votes,
+    webhooks,
 )
 from creto.sdk.asking import await_approval, granted
 from creto.sdk.line import Composed, Method, Part, Steps, World
@@ -171,6 +172,17 @@ class Approvals(Part[World]):
     break_glass = Method(approvers.BREAK_GLASS)
     health = Method(approvers.HEALTH)
     signer = Method(approvers.SIGNER)
+
+
+class Webhooks(Part[World]):
+    """Where notifications are posted to."""
+
+    add = Method(webhooks.ADD)
+    list = Method(webhooks.LIST)
+    rotate = Method(webhooks.ROTATE)
+    disable = Method(webhooks.DISABLE)
+    enable = Method(webhooks.ENABLE)
+    remove = Method(webhooks.REMOVE)
 
 
 class Bus(Part[World]):

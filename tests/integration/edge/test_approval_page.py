@@ -506,9 +506,9 @@ def test_a_forwarded_link_shows_and_decides_nothing(office: Office, page: Page, 
     """given the link of a mail and no session / when it is opened / then that one request is shown, with nothing to press."""
     record = office.ask(ARGUMENTS)
     page.call("Network.clearBrowserCookies")
-    parts = served.app.parts
+    parts, links = served.app.parts, served.app.parts.channels.links
     until = ConsensusTimestamp(parts.clock.now() + 3_600 * SECOND)
-    code = parts.links.token(office.tenant, record.ask.request_id, PersonId(office.ids["alice"]), until)
+    code = links.token(office.tenant, record.ask.request_id, PersonId(office.ids["alice"]), until)
     page.open(f"{office.at(record)}#{code}")
     page.until("document.title.includes('transfer money')")
     assert "sent to alice" in page.evaluate("document.querySelector('.notice').innerText")
@@ -516,9 +516,7 @@ def test_a_forwarded_link_shows_and_decides_nothing(office: Office, page: Page, 
     assert "hunter2" not in page.evaluate("document.documentElement.outerHTML")
     assert not any(code in url.split("#")[0] for url in page.requested)
     page.screenshot(shots / "approvals-look.png", whole=True)
-    stale = parts.links.token(
-        office.tenant, record.ask.request_id, PersonId(office.ids["alice"]), ConsensusTimestamp(1)
-    )
+    stale = links.token(office.tenant, record.ask.request_id, PersonId(office.ids["alice"]), ConsensusTimestamp(1))
     for wrong in (stale, code[:-2] + "AA", "x", "é"):
         assert httpx2.post(f"{office.url}/login", data={"link": wrong}).status_code == 401
 

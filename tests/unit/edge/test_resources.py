@@ -46,6 +46,7 @@ VALUES: dict[str, Any] = {
     "address": "U1",
     "delegation_id": "del-1",
     "grant_id": "grant-1",
+    "endpoint_id": "whe-1",
     "durable": "d",
 }
 

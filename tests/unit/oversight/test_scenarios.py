@@ -71,15 +71,9 @@ from tests.unit.oversight.world import (
 )
 
 AWAITED: dict[str, str] = {
-    "OV-084": "the Slack card",
-    "OV-088": "the Slack card",
-    "OV-089": "the Slack card",
     "OV-090": "the approval page",
     "OV-091": "the approval page",
     "OV-095": "the approval page",
-    "OV-097": "the mail",
-    "OV-102": "the mail",
-    "OV-108": "the webhook",
 }
 
 

@@ -20,6 +20,7 @@ from creto.edge.api import (
     time,
     uploads,
     votes,
+    webhooks,
 )
 from creto.edge.api.authentication import Authenticator
 from creto.edge.api.dispatch import Call, Dispatcher
@@ -37,6 +38,7 @@ ENDPOINTS = (
     *votes.ENDPOINTS,
     *passkeys.ENDPOINTS,
     *approvers.ENDPOINTS,
+    *webhooks.ENDPOINTS,
     *bus.ENDPOINTS,
     *time.ENDPOINTS,
     *system.ENDPOINTS,

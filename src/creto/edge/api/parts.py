@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from creto.bus import Bus
 from creto.common.breaker import CircuitBreaker
@@ -12,7 +13,6 @@ from creto.edge.api.rate import CallerRate
 from creto.edge.api.requests import Requests
 from creto.gate import Gate
 from creto.oversight import Approvals, Oversight
-from creto.oversight.links import Links
 from creto.platform.audit import Audit
 from creto.platform.consensus import ConsensusClient, Leases
 from creto.platform.crypto import Keystore
@@ -22,6 +22,9 @@ from creto.security.memory import Memory
 from creto.security.storage import Storage, Uploads
 from creto.store import Store
 from creto.store.idempotency_cache import CachedGuard
+
+if TYPE_CHECKING:
+    from creto.connectors.channels import Channels
 
 
 @dataclass(frozen=True)
@@ -47,5 +50,5 @@ class Parts:
     gate: Gate
     oversight: Oversight
     approvals: Approvals  # the face that other products see
-    links: Links  # that mails carry
+    channels: Channels  # by which humans are told
     breakers: tuple[CircuitBreaker, ...] = ()  # of what is elsewhere

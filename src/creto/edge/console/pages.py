@@ -74,7 +74,7 @@ class Pages:
     async def _look(self, request: Request, code: str) -> Response:
         """What the bearer of a mail's link may do: see that one request. Deciding needs a session."""
         parts = self._ask.parts
-        opened = parts.links.opened(code, parts.clock.now())
+        opened = parts.channels.links.opened(code, parts.clock.now())
         case = await parts.oversight.case(opened.tenant, opened.request_id)
         names = self._acts.names(opened.tenant, [*people_of(case), opened.person])
         viewer = Viewer(person=opened.person, seated=False, passkeys=0, names=names)

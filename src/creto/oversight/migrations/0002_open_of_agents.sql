@@ -1,2 +1,8 @@
 -- How many requests of an agent wait is counted with every new one.
 CREATE INDEX oversight_request_open_of_agent ON oversight_request (tenant, agent) WHERE due_at IS NOT NULL;
+
+-- Without statistics SQLite takes any tenant for ten rows, and walks all that it has. This says how the tables look once they are in use.
+--sqlite ANALYZE oversight_policy;
+--sqlite DELETE FROM sqlite_stat1 WHERE tbl LIKE 'oversight_%';
+--sqlite INSERT INTO sqlite_stat1 (tbl, idx, stat) VALUES ('oversight_request', 'oversight_request', '1000000 200000 1'), ('oversight_request', 'oversight_request_key', '1000000 200000 1 1'), ('oversight_request', 'oversight_request_agent', '1000000 200000 1000 1'), ('oversight_request', 'oversight_request_open', '1000 500 1'), ('oversight_request', 'oversight_request_due', '1000 1'), ('oversight_request', 'oversight_request_similar', '500000 100000 500 50 1'), ('oversight_request', 'oversight_request_open_of_agent', '1000 500 10'), ('oversight_grant', 'oversight_grant', '10000 5000 1'), ('oversight_grant', 'oversight_grant_agent', '1000 500 10 4 2'), ('oversight_grant', 'oversight_grant_expiry', '1000 1'), ('oversight_notification', 'oversight_notification', '1000000 200000 1'), ('oversight_notification', 'oversight_notification_request', '1000000 200000 4'), ('oversight_notification', 'oversight_notification_due', '1000 200 1'), ('oversight_notification', 'oversight_notification_reference', '500000 100000 50000 1'), ('oversight_vote', 'oversight_vote', '1000000 200000 2 1'), ('oversight_vote', 'oversight_vote_nonce', '1000000 200000 1'), ('oversight_vote', 'oversight_vote_person', '1000000 200000 1000 1');
+--sqlite ANALYZE sqlite_schema;

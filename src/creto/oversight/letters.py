@@ -1,0 +1,149 @@
+"""What a channel says to one human: the request as it stands now, ready to be laid out. No channel decides what to show.
+
+    letter = await oversight.letter(notification)
+    letter.heading, letter.shown.effect, letter.arguments, letter.link, letter.standing
+
+INVARIANT: a letter says what is true when it leaves: a request that was decided in the meantime is not asked about any more.
+INVARIANT: arguments leave for a channel only where the policy lets it show them; their digest always does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from creto.common.timestamps import iso
+from creto.oversight import escalation
+from creto.oversight.ballots import Counted, Receipt, receipt
+from creto.oversight.decisions import CastVote
+from creto.oversight.display import Display, render
+from creto.oversight.hostile import visible
+from creto.oversight.store import Record
+from creto.oversight.types import (
+    Channel,
+    DeliveryState,
+    Notification,
+    NotificationKind,
+    RequestState,
+    Verdict,
+)
+
+HEADINGS = {
+    NotificationKind.ASKED: "Approval needed",
+    NotificationKind.ESCALATED: "Approval needed: nobody before you has decided",
+    NotificationKind.WARNED: "Little time is left to decide",
+    NotificationKind.EDITED: "Changed, and to be approved again",
+    NotificationKind.CLOSED: "Decided",
+    NotificationKind.QUESTION: "A question",
+    NotificationKind.ANSWERED: "The agent has answered",
+    NotificationKind.ALARM: "Break-glass was armed",
+}
+
+
+class Letter(msgspec.Struct, frozen=True, kw_only=True):
+    notification: Notification
+    record: Record
+    shown: Display
+    link: str
+    full: bool  # the policy lets this channel show the arguments
+    cards: tuple[Notification, ...]  # what this address was sent about the request before, oldest first
+    votes: tuple[str, ...]
+    tally: Receipt
+    decision: str  # "" while it is open
+
+    @staticmethod
+    def of(
+        one: Notification, record: Record, *, link: str, cards: tuple[Notification, ...], votes: tuple[str, ...],
+        cast: list[CastVote], decider: str,
+    ) -> Letter:  # fmt: skip
+        return Letter(
+            notification=one,
+            record=record,
+            shown=render(record.ask),
+            link=link,
+            full=full_on(record, one.channel),
+            cards=cards,
+            votes=votes,
+            tally=receipt(record, cast, Counted.REPEATED),
+            decision="" if record.progress.state.open else decision_line(record, cast, decider),
+        )
+
+    @property
+    def open(self) -> bool:
+        return self.record.progress.state.open
+
+    @property
+    def wanted(self) -> bool:
+        """Whether the message still helps: closing needs a card, asking an open request, an alarm nothing."""
+        if self.notification.kind is NotificationKind.ALARM:
+            return True
+        return bool(self.cards) if self.notification.kind is NotificationKind.CLOSED else self.open
+
+    @property
+    def heading(self) -> str:
+        return HEADINGS[self.notification.kind]
+
+    @property
+    def digest(self) -> str:
+        """The name of the exact arguments, on every channel the same."""
+        return self.record.args_hash.hex()
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """Each argument with its head and its tail, where the policy lets this channel show them."""
+        return self.shown.brief() if self.full else ()
+
+    @property
+    def ends_at(self) -> str:
+        return f"{iso(escalation.ends_at(self.record.progress))[:19]}Z"
+
+    @property
+    def standing(self) -> str:
+        """The votes so far, and what is missing; or how it ended."""
+        if not self.open:
+            return self.decision
+        missing = f"{self.tally.missing} more needed" if self.tally.missing else "waiting"
+        names = ", ".join(shown_text(name) for name in self.tally.missing_groups)
+        return "; ".join([*self.votes, f"{missing}{f' (of {names})' if names else ''}; open until {self.ends_at}"])
+
+
+def addressed(other: Notification, one: Notification) -> bool:
+    """Whether `other` is a card that reached the same address about the same request."""
+    return (
+        (other.channel, other.address, other.person) == (one.channel, one.address, one.person)
+        and other.state is DeliveryState.SENT
+        and other.kind is not NotificationKind.CLOSED
+    )
+
+
+def full_on(record: Record, channel: Channel) -> bool:
+    tiers = record.ask.policy.tiers[: record.progress.tier + 1]
+    return any(one.channel is channel and one.full_arguments for tier in tiers for one in tier.channels)
+
+
+def vote_line(name: str, vote: CastVote) -> str:
+    ballot = vote.signed.ballot
+    said = "approved" if ballot.verdict is Verdict.APPROVE else "denied"
+    reason = f": {shown_text(ballot.reason)}" if ballot.reason else ""
+    return f"{shown_text(name)} {said} ({vote.signed.label}){reason}"
+
+
+def decision_line(record: Record, cast: Sequence[CastVote], decider: str) -> str:
+    """Who, how sure, when and why."""
+    progress = record.progress
+    words = {RequestState.TIMED_OUT: "Timed out", RequestState.CANCELLED: "Cancelled"}.get(
+        progress.state, str(progress.state).capitalize()
+    )
+    last = next((v for v in reversed(cast) if v.signed.ballot.person == progress.decided_by), None)
+    by = f" by {shown_text(decider)}" if decider else ""
+    how = f" ({last.signed.label})" if last is not None else ""
+    at = f" at {iso(progress.decided_at)[:19]}Z" if progress.decided_at is not None else ""
+    instead = f"; replaced by {progress.superseded_by}" if progress.superseded_by else ""
+    reason = f": {shown_text(progress.reason)}" if progress.reason else ""
+    return f"{words}{by}{how}{at}{reason}{instead}"
+
+
+def shown_text(text: str) -> str:
+    """A name or a reason that a human typed, with everything doubtful in it spelled out."""
+    return visible(text, prose=True).text
