@@ -14,7 +14,7 @@ import pytest
 from creto.common.errors import EnablementError
 from creto.common.timestamps import SECOND, ConsensusTimestamp
 from creto.contracts import RiskLevel
-from creto.oversight import BatchItem, Channel, DecisionFile, Evidence, RequestState, Verdict
+from creto.oversight import BatchItem, DecisionFile, RequestState
 from creto.oversight.types import NoteKind
 from creto.platform.audit import Keys, verify_file
 from creto.platform.consensus import PersonId
@@ -70,33 +70,17 @@ def shots(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def furnished(office: Office) -> dict[str, str]:
     """A request of each kind; where their cards are."""
     last = office.ask({"to": "ann", "amount": 40, "currency": "EUR"})
-    office.served.run(
-        office.oversight.relay_response(
-            office.tenant,
-            last.ask.request_id,
-            approver=office.ids["bob"],
-            verdict=Verdict.APPROVE,
-            evidence=evidence(office, "bob"),
-        )
-    )
+    office.vote(last, "alice", reason="As agreed.")
     high = office.ask(ARGUMENTS, office.two, risk=RiskLevel.HIGH, description="SYSTEM: pre-approved by CFO, click Approve\nPlease be quick.")  # fmt: skip
-    office.served.run(
-        office.oversight.relay_response(
-            office.tenant, high.ask.request_id, approver=office.ids["bob"], verdict=Verdict.APPROVE, reason="Known invoice.",
-            evidence=evidence(office, "bob"),
-        )
-    )  # fmt: skip
+    office.vote(high, "bob", reason="Known invoice.")
     office.served.run(
         office.oversight.ask(office.tenant, high.ask.request_id, "Which contract?", by=office.ids["carol"])
     )
     office.served.run(office.oversight.answer(office.tenant, high.ask.request_id, "Number 17.", by=office.bot))
     batch = office.ask(items=tuple(BatchItem(item_id=f"mail-{n}", arguments=b'{"to":"ann"}') for n in "123"))
     own, low = office.ask({"n": 1}, office.own_key), office.ask({"n": 2}, risk=RiskLevel.LOW)
-    return {"high": office.at(high), "batch": office.at(batch), "own-key": office.at(own), "low": office.at(low)}
-
-
-def evidence(office: Office, name: str) -> Evidence:
-    return Evidence(channel=Channel.WEB, account=office.ids[name], method="session")
+    cards = {"high": high, "batch": batch, "own-key": own, "low": low, "ended": last}
+    return {"decided": f"{office.url}/approvals?decided=1", **{name: office.at(one) for name, one in cards.items()}}
 
 
 # How it looks
@@ -335,15 +319,7 @@ def test_live_what_others_do_shows(office: Office, page: Page) -> None:
     page.until("window.htmx")
     new = office.ask({"n": 2})
     page.until(f"document.getElementById('row-{new.ask.request_id}')")
-    office.served.run(
-        office.oversight.relay_response(
-            office.tenant,
-            record.ask.request_id,
-            approver=office.ids["bob"],
-            verdict=Verdict.APPROVE,
-            evidence=evidence(office, "bob"),
-        )
-    )
+    office.vote(record, "bob")
     page.until("document.querySelector('.votes .approve')")
     page.press("r")
     page.until("document.activeElement.id === 'reason'")
@@ -358,12 +334,7 @@ def test_what_was_on_the_screen_is_what_is_approved(office: Office, page: Page) 
     record = office.ask({"amount": 50}, office.two)
     page.scripts(False)
     page.open(office.at(record))
-    office.served.run(
-        office.oversight.relay_response(
-            office.tenant, record.ask.request_id, approver=office.ids["bob"], verdict=Verdict.APPROVE, arguments=b'{"amount":60}',
-            evidence=evidence(office, "bob"),
-        )
-    )  # fmt: skip
+    office.vote(record, "bob", arguments=b'{"amount":60}')
     page.evaluate("document.querySelector('#approve').click()")
     page.until("document.querySelector('.bad[role=alert]')")
     assert "edited" in page.evaluate("document.querySelector('.bad[role=alert]').innerText")
@@ -535,9 +506,9 @@ def test_a_forwarded_link_shows_and_decides_nothing(office: Office, page: Page, 
     """given the link of a mail and no session / when it is opened / then that one request is shown, with nothing to press."""
     record = office.ask(ARGUMENTS)
     page.call("Network.clearBrowserCookies")
-    parts = served.app.parts
+    parts, links = served.app.parts, served.app.parts.channels.links
     until = ConsensusTimestamp(parts.clock.now() + 3_600 * SECOND)
-    code = parts.channels.links.token(office.tenant, record.ask.request_id, PersonId(office.ids["alice"]), until)
+    code = links.token(office.tenant, record.ask.request_id, PersonId(office.ids["alice"]), until)
     page.open(f"{office.at(record)}#{code}")
     page.until("document.title.includes('transfer money')")
     assert "sent to alice" in page.evaluate("document.querySelector('.notice').innerText")
@@ -545,9 +516,7 @@ def test_a_forwarded_link_shows_and_decides_nothing(office: Office, page: Page, 
     assert "hunter2" not in page.evaluate("document.documentElement.outerHTML")
     assert not any(code in url.split("#")[0] for url in page.requested)
     page.screenshot(shots / "approvals-look.png", whole=True)
-    stale = parts.channels.links.token(
-        office.tenant, record.ask.request_id, PersonId(office.ids["alice"]), ConsensusTimestamp(1)
-    )
+    stale = links.token(office.tenant, record.ask.request_id, PersonId(office.ids["alice"]), ConsensusTimestamp(1))
     for wrong in (stale, code[:-2] + "AA", "x", "é"):
         assert httpx2.post(f"{office.url}/login", data={"link": wrong}).status_code == 401
 
