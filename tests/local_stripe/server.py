@@ -145,6 +145,7 @@ class LocalStripe:
         self.webhook_secret = webhook_secret
         self.accounts: dict[str | None, Books] = {}
         self.requests: list[Request] = []
+        self.misused: list[tuple[str, str]] = []  # what a key was used for first, and then
         self._kept: dict[tuple[str | None, str], Kept] = {}
         self._planned: list[Planned] = []
         self._lock = threading.Lock()
@@ -235,6 +236,7 @@ class LocalStripe:
         kept = self._kept.get(place) if request.key else None
         if kept is not None and kept.at_s > self.now_s() - KEY_S:
             if kept.asked != asked:
+                self.misused.append((kept.asked, asked))
                 text = (
                     "Keys for idempotent requests can only be used with the same parameters they were first used with."
                 )
@@ -288,8 +290,10 @@ def handler_of(there: LocalStripe) -> type[BaseHTTPRequestHandler]:
             self._do()
 
         def _do(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            answer = there.answer(self.command, self.path, self.headers, body)  # type: ignore[arg-type]
+            length = int(self.headers.get("Content-Length") or 0)
+            body = self.rfile.read(length)
+            whole = len(body) == length  # who asked may have died in the middle of a word
+            answer = there.answer(self.command, self.path, self.headers, body) if whole else None  # type: ignore[arg-type]
             self.close_connection = answer is None
             if answer is None:
                 return
