@@ -51,6 +51,7 @@ class Recorded:
                 assert await self.process(there, str(step)) in (KILLED, 0)
             taken = await self.process(there, "-")
             await self.judge(there.books, credited)
+            assert there.misused == []
             return taken
 
     async def give(self, there: LocalStripe) -> InvoiceId:
@@ -76,6 +77,7 @@ class Recorded:
         await business.billing.set_top_up(TENANT, rule, by=HUMAN)
         line = invoice.lines[0].line_id
         await business.billing.credit_invoice(TENANT, invoice.invoice_id, [(line, D(10))], by=HUMAN)
+        await business.bus.close()
         return invoice.invoice_id
 
     async def process(self, there: LocalStripe, fatal: str) -> int:
