@@ -13,16 +13,26 @@ INVARIANT: an event is out of the queue only after it was finalised or released;
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from decimal import Decimal
+from functools import partial
 from typing import Protocol
 
 import msgspec
 
 from creto.common import wire
 from creto.common.envelope import EventEnvelope, Signer
-from creto.common.errors import AlreadyExists, InvalidInput, NotFound, ProductId, QuotaExceeded, Unauthorized
+from creto.common.errors import (
+    AlreadyExists,
+    EnablementError,
+    InvalidInput,
+    NotFound,
+    ProductId,
+    QuotaExceeded,
+    Unauthorized,
+)
 from creto.common.ids import AgentId, EventId, PolicyId, RequestId, ResourceId, TenantId, checked_tenant, new_id
 from creto.common.limits import THRESHOLDS_MAX, WAITING_MAX
 from creto.common.money import from_micros
@@ -47,13 +57,14 @@ from creto.contracts import (
 from creto.metering import anomalies
 from creto.metering import triggers as rules
 from creto.metering.anomalies import Watch
-from creto.metering.quota_store import notice_first
+from creto.metering.quota_store import notice_first, unattended
 from creto.metering.triggers import PERIOD_OF, Cost, Exceeded, Rule, Threshold
 from creto.metering.triggers_costs import Costs, Total
 from creto.store.entries import entry
 from creto.store.types import Outcome, ReadTx, Store, Tx
 
 CHANGED = "metering.thresholds.changed"
+log = logging.getLogger("creto.metering")
 USD = "USD"
 LAYER = AgentId("metering")
 SUBJECT_ANOMALY = "metering.anomalies"
@@ -260,7 +271,7 @@ class CostTriggers:
                     self._tell_once(tx, tenant, event, one)
 
         if any(crossed for _, crossed in passed):
-            self._store.submit(told)
+            self._tell(told, "a cost threshold")
         self.costs.spend(tenant, events)
 
     def _found(self, tx: ReadTx, tenant: TenantId, event: BillableEvent) -> list[Exceeded]:
@@ -279,7 +290,14 @@ class CostTriggers:
             self._note(tx, tenant, "anomaly", "AnomalyDetected", event.agent_nhi, event.agent_nhi, reason)
             tx.publish(SUBJECT_ANOMALY, wire.encode(reason), tenant=tenant, agent=event.agent_nhi)
 
-        self._store.submit(tell)
+        self._tell(tell, "an anomaly")
+
+    def _tell(self, tell: Callable[[Tx], None], what: str) -> None:
+        """Nobody waits for it, and the event counts whether or not it can be told."""
+        try:
+            self._store.submit(tell).add_done_callback(partial(unattended, what=what))
+        except EnablementError as error:
+            log.error("%s could not be told: %s", what, error)  # noqa: TRY400 - said in one line
 
     def _tell_once(self, tx: Tx, tenant: TenantId, event: BillableEvent, crossed: Exceeded) -> None:
         """Once in a period; of single transactions each."""
