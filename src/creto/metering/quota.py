@@ -31,6 +31,7 @@ from creto.common.limits import (
     QUOTA_STRIPES,
     QUOTA_TRIES_MAX,
 )
+from creto.common.telemetry import Metrics
 from creto.common.timestamps import MILLISECOND, SECOND, ConsensusTimestamp
 from creto.metering import overflow, quota_rules
 from creto.metering.leases import Drawn, SharedLimits, Wish
@@ -99,6 +100,7 @@ class QuotaBook:
         *,
         crossed: Callable[[list[Crossed]], None] = lambda _: None,
         lacking: Callable[[list[Counter]], None] = lambda _: None,
+        metrics: Metrics | None = None,
     ) -> None:
         self.node = node
         self.limits = limits
@@ -110,15 +112,15 @@ class QuotaBook:
         self._plans: dict[TenantId, dict[str, dict[object, Plan]]] = {}
         self._open: dict[str, Taken] = {}
         self._expired: dict[str, Taken] = {}
-        self._numbers = itertools.count(1)
         self._changes = 0
         self._stripes = tuple(threading.Lock() for _ in range(QUOTA_STRIPES))
         self.overdrawn: set[Counter] = set()  # spent more than they had: the next upkeep draws it
         self.surplus: set[Counter] = set()  # drawn for an act that was refused, or asked back by another node
         self.leased: set[Counter] = set()  # have drawn since upkeep last looked
         self.late: deque[tuple[Counter, int]] = deque()  # to be booked on counters that are retired
+        checks = (metrics or Metrics()).counter("metering_quota_checks_total", "Reservations asked for", "result")
+        self.allowed, self.refused = checks.labels("allowed"), checks.labels("denied")
         self.draws = 0  # read by a scrape
-        self.refusals = 0
         self.overruns = 0  # settled above what was reserved
 
     # The hook
@@ -159,9 +161,11 @@ class QuotaBook:
                         for slot in plan.slots:
                             cells[slot] -= amount
                         fits = True
+                    if fits:
+                        self.allowed.value = number = self.allowed.value + 1
         if not fits:
             return self._reserve_slowly(tenant, agent, chain, action, amount, approved=approved)
-        name = f"q{next(self._numbers)}"
+        name = f"q{number}"
         held = Taken(
             reservation_id=name, amount=amount, counters=plan.counters, weights=plan.weights, expires_at=now + KEPT_NS
         )
@@ -258,10 +262,12 @@ class QuotaBook:
             return plan
         found = self._room(plan, amount, now, approved=approved, take=True)
         if isinstance(found, Short):
-            self.refusals += 1
+            self.refused.add()
             return refusal(found, now)
+        with self.counters.lock:
+            self.allowed.value = number = self.allowed.value + 1
         held = Taken(
-            reservation_id=f"q{next(self._numbers)}", amount=amount, outcome=found.outcome, counters=found.counters,
+            reservation_id=f"q{number}", amount=amount, outcome=found.outcome, counters=found.counters,
             weights=found.weights, expires_at=now + KEPT_NS,
         )  # fmt: skip
         self._open[held.reservation_id] = held
