@@ -164,7 +164,7 @@ class QuotaBook:
                     if fits:
                         self.allowed.value = number = self.allowed.value + 1
         if not fits:
-            return self._reserve_slowly(tenant, agent, chain, action, amount, approved=approved)
+            return self._reserve_slowly(tenant, agent, chain, plan, amount, approved=approved)
         name = f"q{number}"
         held = Taken(
             reservation_id=name, amount=amount, counters=plan.counters, weights=plan.weights, expires_at=now + KEPT_NS
@@ -247,19 +247,14 @@ class QuotaBook:
         return plan
 
     def _reserve_slowly(
-        self,
-        tenant: TenantId,
-        agent: AgentId,
-        chain: ValidatedChain | None,
-        action: str,
-        amount: int,
-        *,
-        approved: bool,
+        self, tenant: TenantId, agent: AgentId, chain: ValidatedChain | None, plan: Plan, amount: int, *, approved: bool
     ) -> Reservation | QuotaDenied | RequiresOversight:
         now = self._now()
-        plan = self._plan(tenant, agent, chain, action, amount, now)
-        if isinstance(plan, QuotaDenied):
-            return plan
+        if plan.until <= now or plan.epoch != self.counters.epoch:
+            made = self._plan(tenant, agent, chain, plan.event_type, amount, now)
+            if isinstance(made, QuotaDenied):
+                return made
+            plan = made
         found = self._room(plan, amount, now, approved=approved, take=True)
         if isinstance(found, Short):
             self.refused.add()
