@@ -4,13 +4,16 @@
     charge = Charge(charge_id="tokens", meter=tokens, price=PerUnit(unit=Decimal("0.000003")))
     plan = Plan(plan_id="team", version=1, name="Team", currency="USD", cycle=CycleUnit.MONTH, charges=(charge,))
 
-    billing = Billing(store, clock, source)            # `source` is where the events of subscriptions are kept
+    billing = Billing(store, clock, StoredEvents())
     await billing.create_plan("acme", plan, by=human)
     subscription = await billing.subscribe("acme", agent, "team", key="order-17", by=human)
+
+    metering = Metering(store, clock, trust)           # `trust` says who vouches for an event, as NhiTrust(nhi, unsigned)
+    await metering.ingest_event("acme", used, by=agent)
     draft = await billing.draft_invoice("acme", subscription.subscription_id, by=human, at=clock.now())
 
 Beneath it all rules are pure and stand in files named after them: `aggregation`, `prices`, `charges`, `plans`, `periods`, `credits`,
-`coupons`, `taxes`, `attribution`, `invoices`, `corrections`. `presets` has the switches that reproduce other systems' numbers.
+`coupons`, `taxes`, `attribution`, `invoices`, `corrections`, `admission`, `accounts`, `totals`. `presets` has the switches that reproduce other systems' numbers.
 """
 
 from creto.metering import corrections, crossings, prorated, tokens

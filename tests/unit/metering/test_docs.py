@@ -7,27 +7,20 @@ from decimal import Decimal
 from pathlib import Path
 
 from creto import metering
-from creto.metering import BillableEvent, Period, Subscription
+from creto.common.timestamps import SECOND
 from creto.platform.consensus.testing import ManualClock
 from creto.store import open_store
-from creto.store.types import ReadTx
 from tests.unit.metering.examples import AGENT, HUMAN, D, event
-
-
-class TwoMillionTokens:
-    def events(self, tx: ReadTx, subscription: Subscription, period: Period) -> list[BillableEvent]:
-        return [event(subscription.started_at, type="inference", input_tokens=2_000_000)]
-
-    def changed(self, tx: ReadTx, subscription: Subscription, period: Period, since: int) -> bool:
-        return False
 
 
 async def test_the_example_of_the_part_runs_as_printed(tmp_path: Path) -> None:
     store = open_store(f"sqlite:///{tmp_path}/creto.db", parts=("creto.store", "creto.metering"))
     try:
         example = (metering.__doc__ or "").partition("\n\n")[2].partition("\nBeneath")[0]
-        names = {**vars(metering), "Decimal": Decimal, "store": store, "clock": ManualClock()}
-        names |= {"source": TwoMillionTokens(), "human": HUMAN, "agent": AGENT}
+        clock = ManualClock()
+        used = event(clock.now() + SECOND, type="inference", input_tokens=2_000_000)
+        names = {**vars(metering), "Decimal": Decimal, "store": store, "clock": clock, "human": HUMAN, "agent": AGENT}
+        names |= {"trust": metering.UnsafeTrustEverybody(), "used": used}
         made = eval(compile(textwrap.dedent(example), "example", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT), names)
         assert inspect.isawaitable(made)
         await made
