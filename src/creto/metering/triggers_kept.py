@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 
 import msgspec
@@ -23,6 +24,7 @@ class Thresholds:
         self._store = store
         self._clock = clock
         self._known: dict[TenantId, tuple[Rule, ...]] = {}
+        self._reading = threading.Lock()  # a change that comes while they are read drops them after
         store.on_signal(CHANGED, self._on_changed)
         store.on_signal_lost(self._known.clear)
 
@@ -60,14 +62,16 @@ class Thresholds:
     def _rules(self, tenant: TenantId) -> tuple[Rule, ...]:
         found = self._known.get(tenant)
         if found is None:
-            alive = self._store.signals_alive
-            found = tuple(map(Rule, self._store.read_now(lambda tx: read_thresholds(tx, checked_tenant(tenant)))))
-            if alive:
-                self._known[tenant] = found
+            with self._reading:
+                alive = self._store.signals_alive
+                found = tuple(map(Rule, self._store.read_now(lambda tx: read_thresholds(tx, checked_tenant(tenant)))))
+                if alive:
+                    self._known[tenant] = found
         return found
 
     def _on_changed(self, tenant: str) -> None:
-        self._known.pop(TenantId(tenant), None)
+        with self._reading:
+            self._known.pop(TenantId(tenant), None)
 
     def _note(
         self, tx: Tx, tenant: TenantId, act: str, event: str, by: AgentId, name: str, what: msgspec.Struct | None,
