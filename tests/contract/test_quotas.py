@@ -14,6 +14,7 @@ import pytest
 
 from creto.common.errors import NotFound, OversightRequired, QuotaExceeded
 from creto.common.ids import AgentId, TenantId
+from creto.common.telemetry import Metrics
 from creto.common.timestamps import DAY, HOUR, SECOND
 from creto.metering import Ask, Limit, Quota, Quotas, Rate, RedisLimits, StoreLimits, Window, WindowUnit
 from creto.metering.leases import GivenBack, SharedLimits, Wish
@@ -54,10 +55,10 @@ class Nodes:
         self.open.callback(limits.close)
         return limits
 
-    def node(self, folder: Path | None = None) -> Quotas:
+    def node(self, folder: Path | None = None, metrics: Metrics | None = None) -> Quotas:
         store = self._make_store(parts=PARTS)
         self.stores.append(store)
-        quotas = Quotas(store, self.clock, limits=self.limits(), folder=folder, now=self.clock.now)
+        quotas = Quotas(store, self.clock, limits=self.limits(), folder=folder, now=self.clock.now, metrics=metrics)
         self.open.callback(quotas.close)
         return quotas
 
@@ -229,6 +230,18 @@ async def test_each_mark_is_told_of_once(nodes: Nodes) -> None:
     for quotas in (one, other):
         await quotas.put_rate(TENANT, Rate(counts="x", micros=1), by=HUMAN)  # behind all that was told
     assert len(await nodes.stores[0].read(notices)) == 2
+
+
+async def test_what_was_said_is_counted(nodes: Nodes) -> None:
+    metrics = Metrics()
+    quotas = nodes.node(metrics=metrics)
+    await quotas.put_quota(TENANT, CAP, by=HUMAN)
+    for _ in range(5):
+        passes(quotas)
+    text = metrics.render()
+    assert 'metering_quota_checks_total{result="allowed"} 3' in text
+    assert 'metering_quota_checks_total{result="denied"} 2' in text
+    assert "metering_quota_open_count 0" in text
 
 
 async def test_a_node_that_closes_leaves_only_what_it_spent(nodes: Nodes, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Quotas inside the call: a check with its reservation, for a million agents that are all in memory; cost thresholds; overspend.
 
-The shared limit of the latency rows is a dictionary in this process: what is measured is the path of a call whose lease has room. Redis and
+What is measured is the path of a call whose lease has room. Redis and
 PostgreSQL beside it do what most do: one script, or one conditional update, for each call.
 """
 
@@ -12,7 +12,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from decimal import Decimal
@@ -44,6 +44,7 @@ from creto.metering import (
     Window,
     WindowUnit,
 )
+from creto.metering.leases import Drawn, Wish
 from creto.metering.leases_journal import Journal
 from creto.metering.quota import Taken
 from creto.metering.quota_counters import Counters
@@ -69,6 +70,13 @@ for i = 1, #KEYS do if tonumber(redis.call('GET', KEYS[i]) or '0') + ARGV[1] > t
 for i = 1, #KEYS do redis.call('INCRBY', KEYS[i], ARGV[1]) end
 return 1
 """
+
+
+class Wide(LocalLimits):
+    """It grants a million at once and remembers nothing: a million agents of fifteen counters fill the memory as it is."""
+
+    def draw(self, node: str, wishes: Sequence[Wish]) -> list[Drawn]:
+        return [Drawn(1 << 20, 0, 1 << 20) for _ in wishes]
 
 
 def rows(scale: Scale) -> Iterator[Row]:
@@ -109,7 +117,7 @@ def of_reservations(scale: Scale, folder: Path) -> Iterator[Row]:
     known = Definitions((quota("one", WindowUnit.DAY), quota("fifteen", *WINDOWS)))
     for action, deep, must, aim in (("one", False, 10, 2), ("fifteen", True, 10, 7)):
         memory = Journal(folder, f"bench-{action}")
-        book = QuotaBook("bench", Pace(clock).now, LocalLimits(), Counters(memory), lambda _: (known, True))
+        book = QuotaBook("bench", Pace(clock).now, Wide(), Counters(memory), lambda _: (known, True))
         agents = [AgentId(f"agent-{n}") for n in range(scale.leaves)]
         chains = [chain_of(agent, n) if deep else None for n, agent in enumerate(agents)]
         for agent, chain in zip(agents, chains, strict=True):

@@ -31,6 +31,7 @@ from creto.common.limits import (
     QUOTA_STRIPES,
     QUOTA_TRIES_MAX,
 )
+from creto.common.telemetry import Metrics
 from creto.common.timestamps import MILLISECOND, SECOND, ConsensusTimestamp
 from creto.metering import overflow, quota_rules
 from creto.metering.leases import Drawn, SharedLimits, Wish
@@ -99,6 +100,7 @@ class QuotaBook:
         *,
         crossed: Callable[[list[Crossed]], None] = lambda _: None,
         lacking: Callable[[list[Counter]], None] = lambda _: None,
+        metrics: Metrics | None = None,
     ) -> None:
         self.node = node
         self.limits = limits
@@ -110,15 +112,15 @@ class QuotaBook:
         self._plans: dict[TenantId, dict[str, dict[object, Plan]]] = {}
         self._open: dict[str, Taken] = {}
         self._expired: dict[str, Taken] = {}
-        self._numbers = itertools.count(1)
         self._changes = 0
         self._stripes = tuple(threading.Lock() for _ in range(QUOTA_STRIPES))
         self.overdrawn: set[Counter] = set()  # spent more than they had: the next upkeep draws it
         self.surplus: set[Counter] = set()  # drawn for an act that was refused, or asked back by another node
         self.leased: set[Counter] = set()  # have drawn since upkeep last looked
         self.late: deque[tuple[Counter, int]] = deque()  # to be booked on counters that are retired
+        checks = (metrics or Metrics()).counter("metering_quota_checks_total", "Reservations asked for", "result")
+        self.allowed, self.refused = checks.labels("allowed"), checks.labels("denied")
         self.draws = 0  # read by a scrape
-        self.refusals = 0
         self.overruns = 0  # settled above what was reserved
 
     # The hook
@@ -159,9 +161,11 @@ class QuotaBook:
                         for slot in plan.slots:
                             cells[slot] -= amount
                         fits = True
+                    if fits:
+                        self.allowed.value = number = self.allowed.value + 1
         if not fits:
-            return self._reserve_slowly(tenant, agent, chain, action, amount, approved=approved)
-        name = f"q{next(self._numbers)}"
+            return self._reserve_slowly(tenant, agent, chain, plan, amount, approved=approved)
+        name = f"q{number}"
         held = Taken(
             reservation_id=name, amount=amount, counters=plan.counters, weights=plan.weights, expires_at=now + KEPT_NS
         )
@@ -243,25 +247,22 @@ class QuotaBook:
         return plan
 
     def _reserve_slowly(
-        self,
-        tenant: TenantId,
-        agent: AgentId,
-        chain: ValidatedChain | None,
-        action: str,
-        amount: int,
-        *,
-        approved: bool,
+        self, tenant: TenantId, agent: AgentId, chain: ValidatedChain | None, plan: Plan, amount: int, *, approved: bool
     ) -> Reservation | QuotaDenied | RequiresOversight:
         now = self._now()
-        plan = self._plan(tenant, agent, chain, action, amount, now)
-        if isinstance(plan, QuotaDenied):
-            return plan
+        if plan.until <= now or plan.epoch != self.counters.epoch:
+            made = self._plan(tenant, agent, chain, plan.event_type, amount, now)
+            if isinstance(made, QuotaDenied):
+                return made
+            plan = made
         found = self._room(plan, amount, now, approved=approved, take=True)
         if isinstance(found, Short):
-            self.refusals += 1
+            self.refused.add()
             return refusal(found, now)
+        with self.counters.lock:
+            self.allowed.value = number = self.allowed.value + 1
         held = Taken(
-            reservation_id=f"q{next(self._numbers)}", amount=amount, outcome=found.outcome, counters=found.counters,
+            reservation_id=f"q{number}", amount=amount, outcome=found.outcome, counters=found.counters,
             weights=found.weights, expires_at=now + KEPT_NS,
         )  # fmt: skip
         self._open[held.reservation_id] = held
@@ -273,13 +274,13 @@ class QuotaBook:
             return Found((), (), QuotaOutcome.ALLOW)
         with self._stripes[hash(plan.counters[0].key) % QUOTA_STRIPES]:
             chosen = list(plan.counters)
-            outcome = QuotaOutcome.ALLOW
+            outcome, drew = QuotaOutcome.ALLOW, list[Counter]()
             for _ in range(QUOTA_TRIES_MAX):
                 short = self._short(chosen, plan.weights, amount, take=take)
                 if not short:
                     return Found(tuple(chosen), plan.weights, outcome)
                 refused = None
-                for index in self._still_short(short, chosen, plan, amount, now):
+                for index in self._still_short(short, chosen, plan, amount, now, drew):
                     turned = self._beyond(chosen[index], now, approved=approved)
                     if isinstance(turned, Short):
                         if refused is None or overflow.stricter(refused.outcome, turned.outcome) is turned.outcome:
@@ -288,7 +289,7 @@ class QuotaBook:
                     chosen[index], terms = turned
                     outcome = overflow.stricter(outcome, terms)
                 if refused is not None:
-                    self.surplus.update(chosen)
+                    self.surplus.update(drew)
                     return refused
             return Short(chosen[short[0]], QuotaOutcome.THROTTLE, now + FULL_NS)
 
@@ -306,7 +307,9 @@ class QuotaBook:
                     cells[counter.slot] -= amount * weight
             return short
 
-    def _still_short(self, short: list[int], chosen: list[Counter], plan: Plan, amount: int, now: int) -> list[int]:
+    def _still_short(
+        self, short: list[int], chosen: list[Counter], plan: Plan, amount: int, now: int, drew: list[Counter]
+    ) -> list[int]:
         """Draw for them; the places of those for which the shared limit has nothing."""
         cells = self.counters.cells
         wanted = {i: wish(chosen[i], amount * plan.weights[i], cells) for i in short if chosen[i].slot != RETIRED}
@@ -314,6 +317,7 @@ class QuotaBook:
         wishes = [wanted[i] for i in asking]
         drawn = self._draw([chosen[i] for i in asking], wishes, plan, now) if wishes else []
         empty = {i for i, answer in zip(asking, drawn, strict=True) if not answer.granted}
+        drew += [chosen[i] for i in asking if i not in empty]
         if empty:
             self._lacking([chosen[i] for i in empty])
         return [i for i in short if i in empty or i not in asking]

@@ -6,6 +6,7 @@ INVARIANT: an act counts for whoever does it and for everybody above them in the
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import msgspec
 
@@ -140,6 +141,7 @@ def counter_key(quota_id: str, owner: str, window: Window, period: Period) -> st
     return f"{quota_id}/{owner}/{window.key}/{period.start}"
 
 
-def marks_of(limit: int, percents: Sequence[int]) -> tuple[int, ...]:
+@lru_cache(maxsize=1_024)
+def marks_of(limit: int, percents: tuple[int, ...]) -> tuple[int, ...]:
     """The amounts at which so many percent are reached."""
     return tuple(sorted({max(1, -(-limit * percent // 100)) for percent in percents})) if limit else ()

@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -26,6 +27,7 @@ from creto.common import wire
 from creto.common.errors import EnablementError, InvalidInput, NotFound, OversightRequired, ProductId, QuotaExceeded
 from creto.common.ids import AgentId, ResourceId, TenantId, checked_name, checked_tenant, new_id
 from creto.common.limits import INTEGER_MAX, QUOTA_BATCH, QUOTA_RESERVATION_S, QUOTAS_MAX
+from creto.common.telemetry import Metrics
 from creto.common.timestamps import SECOND, Clock, ConsensusTimestamp
 from creto.metering import quota_rules
 from creto.metering import quota_store as rows
@@ -66,6 +68,7 @@ class Quotas:
         folder: Path | None = None,
         lease_s: Callable[[], int] = lambda: 60,
         now: Callable[[], int] | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -85,7 +88,13 @@ class Quotas:
             self._definitions,
             crossed=self._tell,
             lacking=self._ask_others,
+            metrics=metrics,
         )
+        if metrics is not None:
+            book = self.book
+            metrics.read("metering_quota_draws_total", "Draws from the shared limit", lambda: book.draws)
+            metrics.read("metering_quota_overruns_total", "Acts that took more than reserved", lambda: book.overruns)
+            metrics.read("metering_quota_open_count", "Reservations not settled yet", lambda: book.open_reservations)
         self.upkeep = Upkeep(self.book, clock, lease_s, folder, self._expire_holds)
         store.on_signal(CHANGED, self._on_changed)
         store.on_signal(WANTED, self._on_wanted)
@@ -316,11 +325,16 @@ class Quotas:
                 if rows.notice_first(tx, mark.counter.tenant, mark.counter.key, mark.mark, now, mark.counter.resets_at):
                     self._publish(tx, mark, now)
 
+        def told(done: Future[None]) -> None:
+            rows.unattended(done, "a notice of a quota")
+            for mark in marks if done.exception() else ():
+                mark.counter.told = 0  # the next draw tries again
+
         try:
-            self._store.submit(tell)
+            self._store.submit(tell).add_done_callback(told)
         except EnablementError:
             for mark in marks:
-                mark.counter.told = 0  # the next draw tries again
+                mark.counter.told = 0
 
     def _publish(self, tx: Tx, mark: Crossed, now: ConsensusTimestamp) -> None:
         counter = mark.counter

@@ -26,6 +26,7 @@ from creto.security.authz.types import QuotaOutcome
 FIRST_WALL = datetime(2001, 1, 1)  # noqa: DTZ001 - a wall clock: a Monday on which a month, quarter and year begin
 ALWAYS = Period(0, INTEGER_MAX)
 STAR = "*"
+WINDOWS_KEPT = 1_024  # kinds of windows; people use a dozen
 
 
 class WindowUnit(StrEnum):
@@ -67,6 +68,15 @@ class Window(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fie
 
     def period(self, at: int) -> Period:
         """The window that holds an instant."""
+        known = _latest.get(self)
+        if known is None or at not in known:
+            known = self._period(at)
+            if len(_latest) >= WINDOWS_KEPT:
+                _latest.clear()
+            _latest[self] = known
+        return known
+
+    def _period(self, at: int) -> Period:
         if self.unit is WindowUnit.LIFETIME:
             return ALWAYS
         anchor = first_instant(self.zone) if self.anchor is None else self.anchor
@@ -76,6 +86,9 @@ class Window(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fie
         length = fixed * self.count
         start = at - (at - anchor) % length
         return Period(start, start + length, self.zone)
+
+
+_latest: dict[Window, Period] = {}  # of each kind the one that was asked for last: all agents ask for the same
 
 
 @lru_cache(maxsize=1_024)

@@ -17,6 +17,7 @@ from functools import partial
 from typing import NamedTuple
 
 from creto.common import wire
+from creto.common.errors import EnablementError
 from creto.common.ids import AgentId, TenantId, new_id
 from creto.common.limits import COSTS_KEPT_MAX, QUOTA_PRUNED_MAX, STORE_SIGNAL_BYTES_MAX
 from creto.common.timestamps import Clock
@@ -88,8 +89,12 @@ class Costs:
             return None
         batch = new_id()
         with self._lock:
+            try:
+                added = self._store.submit(partial(self._add, tenant=tenant, sums=sums, batch=batch))
+            except EnablementError as error:  # the events count all the same: thresholds see too little
+                log.error("costs of %s could not be added: %s", tenant, error)  # noqa: TRY400 - said in one line
+                return None
             self._apply(tenant, sums)
-            added = self._store.submit(partial(self._add, tenant=tenant, sums=sums, batch=batch))
             self._pending[batch] = Pending(tenant, frozenset(row.agent for row in sums), added)
         added.add_done_callback(partial(self._done, batch))
         return added

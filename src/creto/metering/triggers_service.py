@@ -13,18 +13,26 @@ INVARIANT: an event is out of the queue only after it was finalised or released;
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from decimal import Decimal
+from functools import partial
 from typing import Protocol
 
 import msgspec
 
 from creto.common import wire
 from creto.common.envelope import EventEnvelope, Signer
-from creto.common.errors import AlreadyExists, InvalidInput, NotFound, ProductId, QuotaExceeded, Unauthorized
-from creto.common.ids import AgentId, EventId, PolicyId, RequestId, ResourceId, TenantId, checked_tenant, new_id
-from creto.common.limits import THRESHOLDS_MAX, WAITING_MAX
+from creto.common.errors import (
+    AlreadyExists,
+    EnablementError,
+    NotFound,
+    QuotaExceeded,
+    Unauthorized,
+)
+from creto.common.ids import AgentId, EventId, PolicyId, RequestId, TenantId, checked_tenant, new_id
+from creto.common.limits import WAITING_MAX
 from creto.common.money import from_micros
 from creto.common.timestamps import Clock, ConsensusTimestamp
 from creto.contracts import (
@@ -47,13 +55,13 @@ from creto.contracts import (
 from creto.metering import anomalies
 from creto.metering import triggers as rules
 from creto.metering.anomalies import Watch
-from creto.metering.quota_store import notice_first
+from creto.metering.quota_store import notice_first, unattended
 from creto.metering.triggers import PERIOD_OF, Cost, Exceeded, Rule, Threshold
 from creto.metering.triggers_costs import Costs, Total
-from creto.store.entries import entry
+from creto.metering.triggers_kept import Thresholds, checked_count, read_thresholds
 from creto.store.types import Outcome, ReadTx, Store, Tx
 
-CHANGED = "metering.thresholds.changed"
+log = logging.getLogger("creto.metering")
 USD = "USD"
 LAYER = AgentId("metering")
 SUBJECT_ANOMALY = "metering.anomalies"
@@ -81,21 +89,17 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
     request_id: RequestId | None = None
 
 
-class CostTriggers:
+class CostTriggers(Thresholds):
     def __init__(
         self, store: Store, clock: Clock, costs: Costs, watch: Watch, *, signer: Signer | None = None,
         layer: AgentId = LAYER,
     ) -> None:  # fmt: skip
-        self._store = store
-        self._clock = clock
+        super().__init__(store, clock)
         self.costs = costs
         self.watch = watch
         self._held: Held | None = None
         self._signer = signer
         self._layer = layer
-        self._known: dict[TenantId, tuple[Rule, ...]] = {}
-        store.on_signal(CHANGED, self._on_changed)
-        store.on_signal_lost(self._known.clear)
 
     def use(self, held: Held) -> None:
         """Who keeps the events that wait."""
@@ -167,51 +171,6 @@ class CostTriggers:
                         spent[key] = spent.get(key, 0) + cost.micros
         return answers
 
-    # Thresholds
-
-    async def put_threshold(self, tenant: TenantId, threshold: Threshold, *, by: AgentId) -> Threshold:
-        name = threshold.threshold.threshold_id
-
-        def put(tx: Tx) -> None:
-            known = read_thresholds(tx, checked_tenant(tenant))
-            if len(known) >= THRESHOLDS_MAX and name not in {one.threshold.threshold_id for one in known}:
-                raise InvalidInput.of("threshold_id", got=name, expected=f"at most {THRESHOLDS_MAX}", code="MT-400")
-            tx.run(
-                "INSERT INTO metering_threshold (tenant, threshold_id, body) VALUES (?, ?, ?) "
-                "ON CONFLICT (tenant, threshold_id) DO UPDATE SET body = excluded.body",
-                tenant, name, wire.encode(threshold),
-            )  # fmt: skip
-            self._note(tx, tenant, "threshold.set", "CostThresholdSet", by, name, threshold)
-            tx.signal(CHANGED, tenant)
-
-        await self._store.write(put)
-        return threshold
-
-    async def delete_threshold(self, tenant: TenantId, threshold_id: str, *, by: AgentId) -> None:
-        def delete(tx: Tx) -> None:
-            sql = "DELETE FROM metering_threshold WHERE tenant = ? AND threshold_id = ?"
-            if not tx.run(sql, checked_tenant(tenant), threshold_id):
-                raise NotFound("MT-404", f"threshold {threshold_id} does not exist")
-            self._note(tx, tenant, "threshold.deleted", "CostThresholdDeleted", by, threshold_id, None)
-            tx.signal(CHANGED, tenant)
-
-        await self._store.write(delete)
-
-    async def thresholds(self, tenant: TenantId) -> list[Threshold]:
-        return list(await self._store.read(lambda tx: read_thresholds(tx, checked_tenant(tenant))))
-
-    def _rules(self, tenant: TenantId) -> tuple[Rule, ...]:
-        found = self._known.get(tenant)
-        if found is None:
-            alive = self._store.signals_alive
-            found = tuple(map(Rule, self._store.read_now(lambda tx: read_thresholds(tx, checked_tenant(tenant)))))
-            if alive:
-                self._known[tenant] = found
-        return found
-
-    def _on_changed(self, tenant: str) -> None:
-        self._known.pop(TenantId(tenant), None)
-
     # What ingestion asks
 
     def judge(self, tenant: TenantId, events: Sequence[BillableEvent]) -> list[PolicyId | None]:
@@ -260,7 +219,7 @@ class CostTriggers:
                     self._tell_once(tx, tenant, event, one)
 
         if any(crossed for _, crossed in passed):
-            self._store.submit(told)
+            self._tell(told, "a cost threshold")
         self.costs.spend(tenant, events)
 
     def _found(self, tx: ReadTx, tenant: TenantId, event: BillableEvent) -> list[Exceeded]:
@@ -279,7 +238,14 @@ class CostTriggers:
             self._note(tx, tenant, "anomaly", "AnomalyDetected", event.agent_nhi, event.agent_nhi, reason)
             tx.publish(SUBJECT_ANOMALY, wire.encode(reason), tenant=tenant, agent=event.agent_nhi)
 
-        self._store.submit(tell)
+        self._tell(tell, "an anomaly")
+
+    def _tell(self, tell: Callable[[Tx], None], what: str) -> None:
+        """Nobody waits for it, and the event counts whether or not it can be told."""
+        try:
+            self._store.submit(tell).add_done_callback(partial(unattended, what=what))
+        except EnablementError as error:
+            log.error("%s could not be told: %s", what, error)  # noqa: TRY400 - said in one line
 
     def _tell_once(self, tx: Tx, tenant: TenantId, event: BillableEvent, crossed: Exceeded) -> None:
         """Once in a period; of single transactions each."""
@@ -440,19 +406,6 @@ class CostTriggers:
         signed = envelope if self._signer is None else envelope.signed(self._signer)
         tx.publish(SUBJECT_THRESHOLD_EXCEEDED, wire.encode(signed), tenant=tenant, agent=exceeded.agent_nhi)
 
-    def _note(
-        self, tx: Tx, tenant: TenantId, act: str, event: str, by: AgentId, name: str, what: msgspec.Struct | None,
-        outcome: Outcome = Outcome.SUCCESS,
-    ) -> None:  # fmt: skip
-        kind = "agent" if act == "anomaly" else "threshold"
-        tx.record(
-            entry(
-                tenant=tenant, product=ProductId.METERING, agent=by, action=f"metering.{act}", event=event, outcome=outcome,
-                resource=ResourceId("metering", kind, name).to_uri(), timestamp=self._clock.now(),
-                metadata=msgspec.Raw(b"{}" if what is None else wire.encode(what)), degraded_clock=self._clock.degraded,
-            )
-        )  # fmt: skip
-
 
 Lookup = Callable[[AgentId, BillingPeriod, str], int]
 
@@ -467,11 +420,6 @@ def fingerprint(event: BillableEvent) -> int:
     return hash((event.event_type, *sorted(event.properties.items())))
 
 
-def read_thresholds(tx: ReadTx, tenant: TenantId) -> tuple[Threshold, ...]:
-    rows = tx.all("SELECT body FROM metering_threshold WHERE tenant = ? ORDER BY threshold_id", tenant)
-    return tuple(wire.decode(body, Threshold, what="threshold") for (body,) in rows)
-
-
 def forecast(total: Total, micros: int, now: int) -> CostForecast | None:
     """What the period will have cost if it goes on like this; surer the more of it is over."""
     gone, whole = now - total.within.start, total.within.length_ns
@@ -481,8 +429,3 @@ def forecast(total: Total, micros: int, now: int) -> CostForecast | None:
         projected_cost=from_micros(micros * whole // gone), period_ends_at=ConsensusTimestamp(total.within.end),
         confidence=(Decimal(gone) / Decimal(whole)).quantize(Decimal("0.01")),
     )  # fmt: skip
-
-
-def checked_count(items: Sequence[object], field: str) -> None:
-    if len(items) > THRESHOLDS_MAX:
-        raise InvalidInput.of(field, got=len(items), expected=f"at most {THRESHOLDS_MAX}", code="MT-400")
