@@ -285,6 +285,7 @@ async def test_a_held_event_counts_when_it_is_finalized(desk: Desk) -> None:
     for _ in range(2):
         done = await desk.usage.finalize_event(TENANT, dear.event_id, by=HUMAN)
     assert (done.state, done.event, [a.act for a in done.history]) == (EventState.COUNTED, dear, ["held", "finalized"])
+    assert desk.judge.seen == [dear.event_id]
     assert await desk.both() == 2_000
     assert (await desk.usage.ingest_event(TENANT, dear, by=AGENT)).status is IngestStatus.DUPLICATE
     with pytest.raises(AlreadyExists):

@@ -32,18 +32,23 @@ class Restating(Ingesting):
         self, tenant: TenantId, event_id: EventId, *, by: AgentId, reason: str = ""
     ) -> StoredEvent:
         """A held event counts from now on, on the period it belongs to."""
-        done = await self._step(tenant, event_id, EventState.COUNTED, "finalized", (EventState.HELD,), by, reason)
-        self._judge.counted(tenant, [msgspec.structs.replace(done.event, signature=None)])
+        held = (EventState.HELD,)
+        done, first = await self._step(tenant, event_id, EventState.COUNTED, "finalized", held, by, reason)
+        if first:
+            self._judge.counted(tenant, [msgspec.structs.replace(done.event, signature=None)])
         return done
 
     async def release_event(self, tenant: TenantId, event_id: EventId, *, by: AgentId, reason: str = "") -> StoredEvent:
         """A held event will never count: its approval was refused, or nobody gave it in time."""
-        return await self._step(tenant, event_id, EventState.RELEASED, "released", (EventState.HELD,), by, reason)
+        held = (EventState.HELD,)
+        done, _ = await self._step(tenant, event_id, EventState.RELEASED, "released", held, by, reason)
+        return done
 
     async def void_event(self, tenant: TenantId, event_id: EventId, *, by: AgentId, reason: str) -> StoredEvent:
         """As if it had never been; final invoices that have it are corrected by the next one."""
         allowed = (EventState.COUNTED, EventState.HELD)
-        return await self._step(tenant, event_id, EventState.VOID, "voided", allowed, by, checked_reason(reason))
+        done, _ = await self._step(tenant, event_id, EventState.VOID, "voided", allowed, by, checked_reason(reason))
+        return done
 
     async def correct_event(
         self, tenant: TenantId, replacement: BillableEvent, *, by: AgentId, reason: str
@@ -84,22 +89,23 @@ class Restating(Ingesting):
         allowed: tuple[EventState, ...],
         by: AgentId,
         reason: str,
-    ) -> StoredEvent:
+    ) -> tuple[StoredEvent, bool]:
+        """The event afterwards, and whether this was the first time."""
         entry_id, meters = EntryId(new_id()), self._meters.of(checked_tenant(tenant))
 
-        def step(tx: Tx) -> StoredEvent:
+        def step(tx: Tx) -> tuple[StoredEvent, bool]:
             total_store.lock(tx)
             row = find(tx, tenant, event_id)
             now = self._clock.now()
             known = stored_event(tx, tenant, event_id)
             if row.state is state and any(done.act == act for done in known.history):
-                return known
+                return known, False
             must_be(row, allowed, act)
             self._put_state(tx, tenant, row, state, now)
             rows.move_names(tx, names_of(tenant, row), row.at, state)
             event = msgspec.structs.replace(known.event, signature=None)
             self._note(tx, tenant, row, act, by, reason, now, entry_id=entry_id, event=event, meters=meters)
-            return stored_event(tx, tenant, event_id)
+            return stored_event(tx, tenant, event_id), True
 
         return await self._store.write(step, isolation=Isolation.READ_COMMITTED)
 

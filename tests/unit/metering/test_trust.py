@@ -10,10 +10,10 @@ from msgspec.structs import replace
 
 from creto.bus.types import Message
 from creto.common import wire
-from creto.common.errors import NotFound, SignatureVerificationFailed, Unauthorized
+from creto.common.errors import InvalidInput, NotFound, SignatureVerificationFailed, Unauthorized
 from creto.common.ids import AgentId, new_id
 from creto.contracts import BillableEvent, NetworkEgress, RuntimeUsageEvent
-from creto.metering import IngestStatus, Metering, NhiTrust, read_event, sign_event
+from creto.metering import EventForm, IngestStatus, Metering, NhiTrust, read_event, sign_event
 from creto.store import Store, open_store
 from creto.store.types import Entry, Outcome, Position
 from tests.unit.metering.examples import event
@@ -98,6 +98,14 @@ async def test_an_unsigned_event_counts_only_where_that_is_allowed(desk: Desk) -
         await desk.metering.ingest_event(TENANT, desk.used(), by=desk.bot.nhi)
     desk.free.add(desk.bot.nhi)
     assert (await desk.metering.ingest_event(TENANT, desk.used(), by=desk.bot.nhi)).status is IngestStatus.ACCEPTED
+
+
+async def test_what_the_layers_own_messaging_reports_needs_no_signature_and_counts_once(desk: Desk) -> None:
+    used = desk.used()
+    assert [await desk.metering.ingest_message(TENANT, used) for _ in range(2)] == [used.event_id] * 2
+    assert (await desk.metering.event(TENANT, used.event_id)).form is EventForm.MESSAGE
+    with pytest.raises(InvalidInput):
+        await desk.metering.ingest_message(TENANT, replace(used, event_id=used.event_id + "x", timestamp=0))
 
 
 async def test_an_unknown_agent_is_tried_four_times_then_a_human_looks(desk: Desk) -> None:
