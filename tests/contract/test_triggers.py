@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import pytest
 
 from creto.common import wire
 from creto.common.envelope import EventEnvelope
-from creto.common.errors import AlreadyExists, InvalidInput, NotFound, QuotaExceeded, Unauthorized
+from creto.common.errors import InvalidInput, NotFound, OversightRequired, Unauthorized
 from creto.common.ids import AgentId, EventId, PolicyId, RequestId, TenantId
 from creto.common.timestamps import DAY, HOUR
 from creto.contracts import (
@@ -30,10 +33,11 @@ from creto.contracts import (
     ThresholdAction,
     TransactionLimit,
 )
-from creto.metering import Costs, CostTriggers, Held, Threshold, Watch
+from creto.metering import Costs, CostTriggers, EventState, Metering, Threshold, UnsafeTrustEverybody, Watch
 from creto.platform.consensus.testing import ManualClock
 from creto.store import Store
-from creto.store.types import Position, Tx
+from creto.store.types import Position, ReadTx
+from tests.contract.buses import eventually
 from tests.contract.stores import MakeStore
 from tests.unit.metering.examples import AGENT, CHILD, HUMAN, TENANT, D, event
 
@@ -42,33 +46,15 @@ MONTH = BillingPeriod.CURRENT_MONTH
 CFO = RequireApproval(approvers=("cfo@company.com",))
 
 
-class Kept(Held):
-    """Ingestion, as far as it concerns events that wait: they count when they are finalised."""
-
-    def __init__(self, costs: Costs) -> None:
-        self.costs = costs
-        self.waiting: dict[EventId, BillableEvent] = {}
-        self.done: dict[EventId, str] = {}
-
-    def hold(self, tx: Tx, tenant: TenantId, event: BillableEvent) -> None:
-        self.waiting[event.event_id] = event
-
-    def finalize(self, tx: Tx, tenant: TenantId, event_id: EventId) -> None:
-        self.costs.add(tx, tenant, [self.waiting[event_id]])
-        self.done[event_id] = "finalized"
-
-    def discard(self, tx: Tx, tenant: TenantId, event_id: EventId, reason: str) -> None:
-        self.done[event_id] = reason
-
-
 class Desk:
     def __init__(self, store: Store, clock: ManualClock) -> None:
         self.store = store
         self.clock = clock
         self.costs = Costs(store, clock)
-        self.kept = Kept(self.costs)
         self.watch = Watch()
-        self.triggers = CostTriggers(store, clock, self.costs, self.watch, self.kept)
+        self.triggers = CostTriggers(store, clock, self.costs, self.watch)
+        self.usage = Metering(store, clock, UnsafeTrustEverybody(), judge=self.triggers)
+        self.triggers.use(self.usage)
 
     async def threshold(
         self, limit: str, kind: CostThresholdType = CostThresholdType.PER_MONTH, action: ThresholdAction = CFO, **more: Any
@@ -83,19 +69,18 @@ class Desk:
         return event(self.clock.now(), id=id, agent=agent, chain=chain, type="payment", amount=amount, **more)
 
     async def spend(self, amount: str, **more: Any) -> None:
-        spent = self.event(amount, **more)
-        await self.store.write(lambda tx: self.costs.add(tx, TENANT, [spent]))
+        added = self.costs.spend(TENANT, [self.event(amount, **more)])
+        assert added is not None
+        await asyncio.wrap_future(added)
 
-    async def ingest(self, taken: BillableEvent) -> Any:
-        """As ingestion does it: a decision first, then the event counts or waits."""
+    async def ingest(self, taken: BillableEvent) -> EventState:
+        """What became of it."""
+        with suppress(OversightRequired):
+            await self.usage.ingest_event(TENANT, taken, by=taken.agent_nhi)
+        return (await self.usage.event(TENANT, taken.event_id)).state
 
-        def take(tx: Tx) -> Any:
-            trigger = self.triggers.consider(tx, TENANT, taken)
-            if trigger is None:
-                self.costs.add(tx, TENANT, [taken])
-            return trigger
-
-        return await self.store.write(take)
+    async def state(self, event_id: str) -> EventState:
+        return (await self.usage.event(TENANT, EventId(event_id))).state
 
     def check(self, amount: str, period: BillingPeriod = MONTH, **more: Any) -> Any:
         return self.triggers.check_cost_threshold(TENANT, self.event(amount, **more), period)
@@ -182,9 +167,9 @@ async def test_what_another_node_adds_is_seen(desk: Desk, make_store: MakeStore)
 async def test_what_is_voided_does_not_count(desk: Desk) -> None:
     await desk.threshold("10")
     spent = desk.event("8")
-    await desk.store.write(lambda tx: desk.costs.add(tx, TENANT, [spent]))
+    desk.costs.spend(TENANT, [spent])
     assert desk.check("8") is not None
-    await desk.store.write(lambda tx: desk.costs.add(tx, TENANT, [spent], sign=-1))
+    desk.costs.spend(TENANT, [spent], sign=-1)
     assert desk.check("8") is None
 
 
@@ -219,53 +204,85 @@ async def test_tokens_and_currencies(desk: Desk) -> None:
 async def test_an_event_waits_for_its_decision_and_counts_when_it_is_approved(desk: Desk) -> None:
     await desk.threshold("10000", action=CFO)
     payment = desk.event("50000", id="pay")
-    trigger = await desk.ingest(payment)
-    assert trigger.current_cost == 50_000
-    assert list(desk.kept.waiting) == ["pay"]
+    assert await desk.ingest(payment) is EventState.HELD
     (published,) = await desk.published()
     assert published.triggering_event == payment
     assert published.cost_breakdown is not None
     assert (published.threshold.action, published.current_cost, published.period) == (CFO, 50_000, MONTH)
     assert desk.triggers.get_accumulated_cost(TENANT, AGENT, MONTH).total_cost == 0
 
-    with pytest.raises(AlreadyExists):  # it waits already
-        await desk.ingest(payment)
     await desk.triggers.awaits(TENANT, EventId("pay"), RequestId("req-1"))
     (waiting,) = await desk.triggers.waiting(TENANT)
     assert (waiting.event_id, waiting.request_id) == ("pay", "req-1")
-    assert await desk.triggers.on_decision(TENANT, RequestId("req-1"), DecisionEscalated(next_tier="ceo"))
-    assert await desk.triggers.on_decision(TENANT, RequestId("req-1"), DecisionApproved())
-    assert not await desk.triggers.on_decision(TENANT, RequestId("req-1"), DecisionApproved())
+    decided = partial(desk.triggers.on_decision, TENANT, RequestId("req-1"), by=HUMAN)
+    assert await decided(DecisionEscalated(next_tier="ceo"))
+    assert await desk.ingest(payment) is EventState.HELD  # the agent asks again
+    assert await decided(DecisionApproved())
+    assert not await decided(DecisionApproved())
 
-    assert desk.kept.done == {"pay": "finalized"}
+    assert await desk.ingest(payment) is EventState.COUNTED
+    assert len(await desk.published()) == 1
     assert desk.triggers.get_accumulated_cost(TENANT, AGENT, MONTH).total_cost == 50_000
+
+
+async def test_a_decision_that_was_done_but_not_marked_is_marked(desk: Desk) -> None:
+    await desk.threshold("1")
+    await desk.ingest(desk.event("2", id="pay"))
+    await desk.usage.finalize_event(TENANT, EventId("pay"), by=HUMAN)
+    assert await desk.triggers.finalize_event(TENANT, EventId("pay"), by=HUMAN)
+    assert await desk.triggers.waiting(TENANT) == []
 
 
 async def test_a_denied_event_never_counts(desk: Desk) -> None:
     await desk.threshold("1")
     await desk.ingest(desk.event("2", id="pay"))
     await desk.triggers.awaits(TENANT, EventId("pay"), RequestId("r"))
-    await desk.triggers.on_decision(TENANT, RequestId("r"), DecisionDenied(reason="no"))
-    assert desk.kept.done == {"pay": "no"}
+    await desk.triggers.on_decision(TENANT, RequestId("r"), DecisionDenied(reason="no"), by=HUMAN)
+    assert await desk.state("pay") is EventState.RELEASED
     assert await desk.triggers.waiting(TENANT) == []
     assert desk.triggers.get_accumulated_cost(TENANT, AGENT, MONTH).total_cost == 0
 
 
+async def test_events_one_after_the_other_are_stopped_at_the_limit(desk: Desk) -> None:
+    await desk.threshold("10")
+    found = [await desk.ingest(desk.event("4", id=f"e{n}")) for n in range(4)]
+    assert found == [EventState.COUNTED, EventState.COUNTED, EventState.HELD, EventState.HELD]
+
+
 async def test_who_only_wants_to_know_is_told_once_in_a_period(desk: Desk) -> None:
     await desk.threshold("1", action=NotifyOnly(channels=("slack",)))
-    assert [await desk.ingest(desk.event("1", id=f"e{n}")) for n in range(4)] == [None] * 4
-    assert [found.current_cost for found in await desk.published()] == [2]
+    for n in range(4):
+        assert await desk.ingest(desk.event("1", id=f"e{n}")) is EventState.COUNTED
     desk.clock.advance(31 * DAY)
     await desk.ingest(desk.event("2", id="later"))
-    assert len(await desk.published()) == 2
+
+    async def told() -> list[Any]:
+        found = await desk.published()
+        return found if len(found) >= 2 else []
+
+    assert [one.current_cost for one in await eventually(told)] == [2, 2]
 
 
-async def test_what_is_blocked_leaves_nothing(desk: Desk) -> None:
+async def test_what_is_blocked_is_kept_and_never_counts(desk: Desk) -> None:
     await desk.threshold("1", action=Block())
-    with pytest.raises(QuotaExceeded) as refused:
-        await desk.ingest(desk.event("2"))
-    assert (refused.value.limit, refused.value.used) == (1_000_000, 2_000_000)
-    assert (desk.kept.waiting, await desk.published()) == ({}, [])
+    assert await desk.ingest(desk.event("2", id="e")) is EventState.HELD
+    (published,) = await desk.published()
+    assert published.threshold.action == Block()  # oversight asks nobody
+    assert desk.triggers.get_accumulated_cost(TENANT, AGENT, MONTH).total_cost == 0
+
+
+async def test_a_runaway_is_told_of(desk: Desk) -> None:
+    def subjects(tx: ReadTx) -> list[str]:
+        return [row.subject for row in tx.outbox_tail(Position(), 10_000) if row.subject == "metering.anomalies"]
+
+    for n in range(170):
+        await desk.usage.ingest_event(TENANT, event(desk.clock.now(), id=f"e{n}", type="call", path="/x"), by=AGENT)
+
+    async def told() -> list[str]:
+        return await desk.store.read(subjects)
+
+    assert await eventually(told) == ["metering.anomalies"]
+    assert desk.check("0.01").policy_id == "anomaly_policy"
 
 
 async def test_an_anomaly_is_a_reason(desk: Desk) -> None:
@@ -286,7 +303,7 @@ async def test_bad_questions_are_refused(desk: Desk) -> None:
         await desk.triggers.awaits(TENANT, EventId("never"), RequestId("r"))
     with pytest.raises(NotFound):
         await desk.triggers.delete_threshold(TENANT, "never", by=HUMAN)
-    assert not await desk.triggers.finalize_event(TENANT, EventId("never"))
+    assert not await desk.triggers.finalize_event(TENANT, EventId("never"), by=HUMAN)
 
 
 async def test_a_deleted_threshold_holds_no_more(desk: Desk) -> None:

@@ -215,7 +215,7 @@ def of_costs(scale: Scale, folder: Path) -> Iterator[Row]:
     store = open_store(f"sqlite:///{folder}/costs.db", parts=PARTS)
     clock = EmbeddedClock(store)
     costs = Costs(store, clock)
-    triggers = CostTriggers(store, clock, costs, Watch(), None)  # type: ignore[arg-type]  # nothing waits here
+    triggers = CostTriggers(store, clock, costs, Watch())
 
     def thresholds(tx: Any) -> None:
         for kind in (

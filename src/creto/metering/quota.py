@@ -273,13 +273,13 @@ class QuotaBook:
             return Found((), (), QuotaOutcome.ALLOW)
         with self._stripes[hash(plan.counters[0].key) % QUOTA_STRIPES]:
             chosen = list(plan.counters)
-            outcome = QuotaOutcome.ALLOW
+            outcome, drew = QuotaOutcome.ALLOW, list[Counter]()
             for _ in range(QUOTA_TRIES_MAX):
                 short = self._short(chosen, plan.weights, amount, take=take)
                 if not short:
                     return Found(tuple(chosen), plan.weights, outcome)
                 refused = None
-                for index in self._still_short(short, chosen, plan, amount, now):
+                for index in self._still_short(short, chosen, plan, amount, now, drew):
                     turned = self._beyond(chosen[index], now, approved=approved)
                     if isinstance(turned, Short):
                         if refused is None or overflow.stricter(refused.outcome, turned.outcome) is turned.outcome:
@@ -288,7 +288,7 @@ class QuotaBook:
                     chosen[index], terms = turned
                     outcome = overflow.stricter(outcome, terms)
                 if refused is not None:
-                    self.surplus.update(chosen)
+                    self.surplus.update(drew)
                     return refused
             return Short(chosen[short[0]], QuotaOutcome.THROTTLE, now + FULL_NS)
 
@@ -306,7 +306,9 @@ class QuotaBook:
                     cells[counter.slot] -= amount * weight
             return short
 
-    def _still_short(self, short: list[int], chosen: list[Counter], plan: Plan, amount: int, now: int) -> list[int]:
+    def _still_short(
+        self, short: list[int], chosen: list[Counter], plan: Plan, amount: int, now: int, drew: list[Counter]
+    ) -> list[int]:
         """Draw for them; the places of those for which the shared limit has nothing."""
         cells = self.counters.cells
         wanted = {i: wish(chosen[i], amount * plan.weights[i], cells) for i in short if chosen[i].slot != RETIRED}
@@ -314,6 +316,7 @@ class QuotaBook:
         wishes = [wanted[i] for i in asking]
         drawn = self._draw([chosen[i] for i in asking], wishes, plan, now) if wishes else []
         empty = {i for i, answer in zip(asking, drawn, strict=True) if not answer.granted}
+        drew += [chosen[i] for i in asking if i not in empty]
         if empty:
             self._lacking([chosen[i] for i in empty])
         return [i for i in short if i in empty or i not in asking]

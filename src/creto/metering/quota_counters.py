@@ -125,7 +125,8 @@ class Counters:
         if self._free:
             return self._free.pop()
         if self._fresh == len(self.cells):
-            raise ConnectionFailed("MT-503", "more counters than a process can keep", retry_after_s=1)
+            why = "more counters than a process can keep" if len(self.cells) else "quotas are closed"
+            raise ConnectionFailed("MT-503", why, retry_after_s=1)
         self._fresh += 1
         return self._fresh - 1
 
@@ -163,7 +164,7 @@ class Counters:
                 if counter.slot == RETIRED:
                     continue
                 left.append((counter, int(self.cells[counter.slot])))
-                self.cells[counter.slot] = -1  # plans that still know it find no room
+                self.cells[counter.slot] = 0  # plans that still know it find no room
                 self._freed.append(counter.slot)
                 counter.slot = RETIRED
                 self._known[counter.tenant].pop(counter.key, None)
@@ -183,4 +184,6 @@ class Counters:
     def close(self, *, keep: bool = False) -> None:
         with self.lock:
             self.cells = memoryview(b"").cast("q")
+            self.epoch += 1
+            self._known, self._fresh, self._free, self._freed = {}, 0, [], []
         self._memory.close(keep=keep)

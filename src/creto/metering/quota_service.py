@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -316,11 +317,16 @@ class Quotas:
                 if rows.notice_first(tx, mark.counter.tenant, mark.counter.key, mark.mark, now, mark.counter.resets_at):
                     self._publish(tx, mark, now)
 
+        def told(done: Future[None]) -> None:
+            rows.unattended(done, "a notice of a quota")
+            for mark in marks if done.exception() else ():
+                mark.counter.told = 0  # the next draw tries again
+
         try:
-            self._store.submit(tell)
+            self._store.submit(tell).add_done_callback(told)
         except EnablementError:
             for mark in marks:
-                mark.counter.told = 0  # the next draw tries again
+                mark.counter.told = 0
 
     def _publish(self, tx: Tx, mark: Crossed, now: ConsensusTimestamp) -> None:
         counter = mark.counter

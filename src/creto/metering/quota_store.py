@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import logging
+from concurrent.futures import Future
+from typing import Any
+
 from creto.common import wire
 from creto.common.ids import TenantId
 from creto.metering.quota_rules import Definitions
 from creto.metering.quota_types import Quota, Rate
 from creto.store.types import ReadTx, Tx
+
+log = logging.getLogger("creto.metering")
+
+
+def unattended(done: Future[Any], what: str) -> None:
+    """Nobody waits for it: that it failed is said here."""
+    error = done.exception()
+    if error is not None:
+        log.error("%s could not be written: %s", what, error)
 
 
 def definitions(tx: ReadTx, tenant: TenantId) -> Definitions:

@@ -1,6 +1,6 @@
 """What was spent: running totals of each agent with all that acts below it, in rows and in memory.
 
-    costs.add(tx, tenant, events)        # in the transaction that takes the events in
+    costs.spend(tenant, events)          # they count: in memory at once, in the rows as the store comes to it
     costs.total(tenant, agent, BillingPeriod.CURRENT_MONTH, "USD", now)      # memory
 
 INVARIANT: a total in memory is what the rows said when it was read, and everything added since by this process; what another process
@@ -9,14 +9,18 @@ adds makes this one read again.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future, wait
+from functools import partial
 from typing import NamedTuple
 
 from creto.common import wire
+from creto.common.errors import EnablementError
 from creto.common.ids import AgentId, TenantId, new_id
 from creto.common.limits import COSTS_KEPT_MAX, QUOTA_PRUNED_MAX, STORE_SIGNAL_BYTES_MAX
-from creto.common.timestamps import SECOND, Clock
+from creto.common.timestamps import Clock
 from creto.contracts import BillableEvent, BillingPeriod
 from creto.metering.periods import Period
 from creto.metering.triggers import Cost, cost_of, payers, window_of
@@ -24,7 +28,8 @@ from creto.store.types import ReadTx, Store, Tx
 
 ADDED = "metering.costs.added"
 KEPT = (BillingPeriod.CURRENT_HOUR, BillingPeriod.CURRENT_DAY, BillingPeriod.CURRENT_MONTH, BillingPeriod.LIFETIME)
-PENDING_NS = 60 * SECOND  # no transaction takes longer
+UNWRITTEN_S_MAX = 1  # a total that is asked for the first time waits so long for what is on its way
+log = logging.getLogger("creto.metering")
 OF_MONTHS = (BillingPeriod.CURRENT_QUARTER, BillingPeriod.CURRENT_YEAR)  # these are sums of months
 
 
@@ -46,9 +51,11 @@ class Total(NamedTuple):
 
 
 class Pending(NamedTuple):
+    """Additions that the rows may not have yet."""
+
     tenant: TenantId
-    sums: dict[Row, int]
-    at: int
+    agents: frozenset[AgentId]
+    added: Future[None]
 
 
 class Costs:
@@ -75,11 +82,24 @@ class Costs:
 
     # Rows
 
-    def add(self, tx: Tx, tenant: TenantId, events: Iterable[BillableEvent], *, sign: int = 1) -> None:
-        """These events count now; with `sign` -1 they do not any more."""
+    def spend(self, tenant: TenantId, events: Iterable[BillableEvent], *, sign: int = 1) -> Future[None] | None:
+        """These events count now; with `sign` -1 they do not any more. The future is done when the rows have it."""
         sums = self.sums(tenant, events, sign)
         if not sums:
-            return
+            return None
+        batch = new_id()
+        with self._lock:
+            try:
+                added = self._store.submit(partial(self._add, tenant=tenant, sums=sums, batch=batch))
+            except EnablementError as error:  # the events count all the same: thresholds see too little
+                log.error("costs of %s could not be added: %s", tenant, error)  # noqa: TRY400 - said in one line
+                return None
+            self._apply(tenant, sums)
+            self._pending[batch] = Pending(tenant, frozenset(row.agent for row in sums), added)
+        added.add_done_callback(partial(self._done, batch))
+        return added
+
+    def _add(self, tx: Tx, *, tenant: TenantId, sums: dict[Row, int], batch: str) -> None:
         tx.many(
             "INSERT INTO metering_cost (tenant, agent, currency, period, starts_at, ends_at, event_type, micros) "
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?) "
@@ -87,14 +107,18 @@ class Costs:
             "DO UPDATE SET micros = metering_cost.micros + excluded.micros",
             [(tenant, *row, micros) for row, micros in sorted(sums.items())],
         )
-        batch = new_id()
-        now = self._clock.now()
-        for name in [name for name, one in list(self._pending.items()) if one.at < now - PENDING_NS]:
-            self._pending.pop(name, None)  # rolled back
-        self._pending[batch] = Pending(tenant, sums, now)
-        agents = sorted({row.agent for row in sums})
-        for payload in payloads(self._node, batch, tenant, agents):
+        for payload in payloads(self._node, batch, tenant, sorted({row.agent for row in sums})):
             tx.signal(ADDED, payload)
+
+    def _done(self, batch: str, added: Future[None]) -> None:
+        """On a thread of the store. What could not be written is out of memory too, so that both say the same."""
+        with self._lock:
+            pending = self._pending.pop(batch, None)
+            if added.exception() is not None and pending is not None:
+                for agent in pending.agents:
+                    self._totals.pop((pending.tenant, agent), None)
+        if added.exception() is not None:
+            log.error("costs of %s could not be added: %s", pending and pending.tenant, added.exception())
 
     def sums(self, tenant: TenantId, events: Iterable[BillableEvent], sign: int) -> dict[Row, int]:
         found: dict[Row, int] = {}
@@ -142,27 +166,24 @@ class Costs:
                 return known
         except KeyError:
             pass
-        with self._lock:  # an addition that is committed meanwhile is applied after
+        wait(self._unwritten(tenant, agent), timeout=UNWRITTEN_S_MAX)
+        with self._lock:
             found = self._store.read_now(lambda tx: self.read(tx, tenant, agent, period, currency, now))
-            if self._store.signals_alive and not self._unsure(tenant, agent):
+            if self._store.signals_alive and not self._unwritten(tenant, agent):
                 if len(self._totals) >= COSTS_KEPT_MAX:
                     self._totals.pop(next(iter(self._totals)))
                 self._totals.setdefault((tenant, agent), {})[period, currency] = found
         return found
 
-    def _unsure(self, tenant: TenantId, agent: AgentId) -> bool:
-        """Whether the rows may hold an addition that is still to be applied: then what was read is not kept."""
-        return any(
-            one.tenant == tenant and any(row.agent == agent for row in one.sums) for one in list(self._pending.values())
-        )
+    def _unwritten(self, tenant: TenantId, agent: AgentId) -> list[Future[None]]:
+        """What is in memory and perhaps not in the rows yet: a total that is read before it is there would lack it."""
+        pending = list(self._pending.values())
+        return [one.added for one in pending if one.tenant == tenant and agent in one.agents]
 
     def _on_added(self, payload: str) -> None:
-        node, batch, tenant, agents = wire.decode(payload, tuple[str, str, TenantId, list[AgentId]], what="signal")
-        with self._lock:
-            ours = self._pending.pop(batch, None) if node == self._node else None
-            if ours is not None:
-                self._apply(ours.tenant, ours.sums)
-            else:
+        node, _, tenant, agents = wire.decode(payload, tuple[str, str, TenantId, list[AgentId]], what="signal")
+        if node != self._node:
+            with self._lock:
                 for agent in agents:
                     self._totals.pop((tenant, agent), None)
 

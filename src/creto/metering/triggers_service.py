@@ -1,30 +1,39 @@
 """Cost triggers: the contract with oversight, and the events that wait for a human.
 
-    triggers = CostTriggers(store, clock, costs, watch, held, signer=layer_signer, layer=layer_agent)
+    triggers = CostTriggers(store, clock, costs, watch, signer=layer_signer, layer=layer_agent)
     triggers.check_cost_threshold(tenant, event, BillingPeriod.CURRENT_MONTH)        # memory: OversightTrigger or None
+    triggers.use(Usage(store, clock, trust, judge=triggers))                         # ingestion asks it, and holds what it names
 
-    def ingest(tx):                                     # ingestion, in its transaction
-        if triggers.consider(tx, tenant, event) is None:
-            ...                                          # it counts: costs.add(tx, tenant, [event])
+An event that crosses a threshold which asks is held by ingestion, and in the same transaction `metering.thresholds.exceeded` says so on
+the bus. Oversight makes a request of it and names it (`awaits`); its decision ends the waiting: `finalize_event` when approved, else
+the event is released. What a threshold blocks is held too, and nobody is asked: it counts only if somebody finalises it by hand.
 
-An event that crosses a threshold which asks is held (`Held.hold`), and `metering.thresholds.exceeded` says so on the bus. Oversight makes a
-request of it and names it (`awaits`); its decision ends the waiting: `finalize_event` when approved, else the event is discarded.
-
-INVARIANT: an event waits at most once, and ends waiting once: finalised or discarded, in the transaction that takes it out of the queue.
+INVARIANT: an event is out of the queue only after it was finalised or released; a decision that is delivered twice does it once.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from decimal import Decimal
+from functools import partial
 from typing import Protocol
 
 import msgspec
 
 from creto.common import wire
 from creto.common.envelope import EventEnvelope, Signer
-from creto.common.errors import InvalidInput, NotFound, ProductId, QuotaExceeded, Unauthorized
-from creto.common.ids import AgentId, EventId, RequestId, ResourceId, TenantId, checked_tenant, new_id
+from creto.common.errors import (
+    AlreadyExists,
+    EnablementError,
+    InvalidInput,
+    NotFound,
+    ProductId,
+    QuotaExceeded,
+    Unauthorized,
+)
+from creto.common.ids import AgentId, EventId, PolicyId, RequestId, ResourceId, TenantId, checked_tenant, new_id
 from creto.common.limits import THRESHOLDS_MAX, WAITING_MAX
 from creto.common.money import from_micros
 from creto.common.timestamps import Clock, ConsensusTimestamp
@@ -33,7 +42,6 @@ from creto.contracts import (
     AccumulatedCost,
     BillableEvent,
     BillingPeriod,
-    Block,
     CostBreakdown,
     CostForecast,
     CostThreshold,
@@ -49,29 +57,27 @@ from creto.contracts import (
 from creto.metering import anomalies
 from creto.metering import triggers as rules
 from creto.metering.anomalies import Watch
-from creto.metering.quota_store import notice_first
+from creto.metering.quota_store import notice_first, unattended
 from creto.metering.triggers import PERIOD_OF, Cost, Exceeded, Rule, Threshold
 from creto.metering.triggers_costs import Costs, Total
 from creto.store.entries import entry
 from creto.store.types import Outcome, ReadTx, Store, Tx
 
 CHANGED = "metering.thresholds.changed"
+log = logging.getLogger("creto.metering")
 USD = "USD"
 LAYER = AgentId("metering")
+SUBJECT_ANOMALY = "metering.anomalies"
 
 
 class Held(Protocol):
-    """Ingestion → cost triggers: it keeps the rows of events that wait. All are called inside the transaction."""
+    """Ingestion → cost triggers: it keeps the events that wait, and ends their waiting. MT-412 where one waits no more."""
 
-    def hold(self, tx: Tx, tenant: TenantId, event: BillableEvent) -> None:
-        """Keep it, uncounted."""
-        ...
-
-    def finalize(self, tx: Tx, tenant: TenantId, event_id: EventId) -> None:
+    async def finalize_event(self, tenant: TenantId, event_id: EventId, *, by: AgentId, reason: str = "") -> object:
         """It counts from now on, as if it had come in time."""
         ...
 
-    def discard(self, tx: Tx, tenant: TenantId, event_id: EventId, reason: str) -> None:
+    async def release_event(self, tenant: TenantId, event_id: EventId, *, by: AgentId, reason: str = "") -> object:
         """It never counts."""
         ...
 
@@ -88,19 +94,23 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
 
 class CostTriggers:
     def __init__(
-        self, store: Store, clock: Clock, costs: Costs, watch: Watch, held: Held, *, signer: Signer | None = None,
+        self, store: Store, clock: Clock, costs: Costs, watch: Watch, *, signer: Signer | None = None,
         layer: AgentId = LAYER,
     ) -> None:  # fmt: skip
         self._store = store
         self._clock = clock
         self.costs = costs
         self.watch = watch
-        self._held = held
+        self._held: Held | None = None
         self._signer = signer
         self._layer = layer
         self._known: dict[TenantId, tuple[Rule, ...]] = {}
         store.on_signal(CHANGED, self._on_changed)
         store.on_signal_lost(self._known.clear)
+
+    def use(self, held: Held) -> None:
+        """Who keeps the events that wait."""
+        self._held = held
 
     # The contract: CostTriggerV1 and V2
 
@@ -139,8 +149,17 @@ class CostTriggers:
     ) -> list[OversightTrigger | None]:
         """As if they came one after the other; what crosses a threshold that asks or blocks is not spent yet, so it adds nothing to the next."""
         checked_count(events, "events")
+        return [
+            worst.trigger if worst is not None else self._anomaly(tenant, event, self._cost(tenant, event))
+            for event, (worst, _) in zip(events, self._one_by_one(tenant, events, period), strict=True)
+        ]
+
+    def _one_by_one(
+        self, tenant: TenantId, events: Sequence[BillableEvent], period: BillingPeriod | None
+    ) -> list[tuple[Exceeded | None, list[Exceeded]]]:
+        """For each event the strictest that it crosses, and all; each adds to what the next one finds spent, unless it stays out."""
         spent: dict[tuple[AgentId, BillingPeriod, str], int] = {}
-        answers: list[OversightTrigger | None] = []
+        answers = []
         known = self._rules(tenant)
         for event in events:
             cost = self._cost(tenant, event)
@@ -149,10 +168,10 @@ class CostTriggers:
             def total(agent: AgentId, of: BillingPeriod, currency: str, memory: Lookup = memory) -> int:
                 return memory(agent, of, currency) + spent.get((agent, of, currency), 0)
 
-            worst = rules.strictest(self._crossed(tenant, event, cost, known, total, period))
-            answers.append(worst.trigger if worst is not None else self._anomaly(tenant, event, cost))
-            stays = worst is None or isinstance(worst.threshold.threshold.action, NotifyOnly)
-            if cost is not None and stays:
+            found = self._crossed(tenant, event, cost, known, total, period)
+            worst = rules.strictest(found)
+            answers.append((worst, found))
+            if cost is not None and known and (worst is None or tells(worst)):
                 for agent in rules.payers(event):
                     for of in PERIOD_OF.values():
                         key = (agent, of, cost.currency)
@@ -204,41 +223,21 @@ class CostTriggers:
     def _on_changed(self, tenant: str) -> None:
         self._known.pop(TenantId(tenant), None)
 
-    # Events that wait
+    # What ingestion asks
 
-    def consider(self, tx: Tx, tenant: TenantId, event: BillableEvent) -> OversightTrigger | None:
-        """Decide about an event in the transaction that takes it in, by the rows themselves.
+    def judge(self, tenant: TenantId, events: Sequence[BillableEvent]) -> list[PolicyId | None]:
+        """The policy whose approval each event waits for; None where it counts at once."""
+        return [
+            None if worst is None or tells(worst) else worst.trigger.policy_id
+            for worst, _ in self._one_by_one(tenant, events, None)
+        ]
 
-        None: it counts; whoever only wants to know has been told. A trigger: it is held until oversight has decided. A threshold that
-        blocks raises QuotaExceeded (MT-429).
-        """
-        cost = self._cost(tenant, event)
-        known = [Rule(threshold) for threshold in read_thresholds(tx, tenant)]
-        now = event.timestamp
-
-        def total(agent: AgentId, period: BillingPeriod, currency: str) -> int:
-            return self.costs.read(tx, tenant, agent, period, currency, now).micros
-
-        if known and cost is not None:
-            tx.lock(
-                f"metering.cost/{tenant}/{event.delegation_chain[0] if event.delegation_chain else event.agent_nhi}"
-            )
-        found = self._crossed(tenant, event, cost, known, total, None)
-        for one in found:
-            if isinstance(one.threshold.threshold.action, NotifyOnly):
-                self._tell_once(tx, tenant, event, one)
-        worst = rules.strictest(found)
-        if worst is None or isinstance(worst.threshold.threshold.action, NotifyOnly):
-            return None
-        if isinstance(worst.threshold.threshold.action, Block):
-            raise QuotaExceeded(
-                "MT-429", f"the cost of {event.event_type} is beyond the limit {worst.threshold.threshold.threshold_id}",
-                limit=rules.micros_of(worst.trigger.threshold), used=rules.micros_of(worst.trigger.current_cost),
-            )  # fmt: skip
-        self._hold(tx, tenant, event, worst)
-        return worst.trigger
-
-    def _hold(self, tx: Tx, tenant: TenantId, event: BillableEvent, crossed: Exceeded) -> None:
+    def holding(self, tx: Tx, tenant: TenantId, event: BillableEvent, policy_id: PolicyId) -> None:
+        """In the transaction that holds the event: it waits, and the bus says so."""
+        found = [one for one in self._found(tx, tenant, event) if not tells(one)]
+        crossed = rules.strictest(one for one in found if one.trigger.policy_id == policy_id) or rules.strictest(found)
+        if crossed is None:  # held for another reason than its cost, or what was spent is less than it was
+            return
         waits: int = tx.value("SELECT COUNT(*) FROM metering_waiting WHERE tenant = ?", tenant)
         if waits >= WAITING_MAX:
             raise QuotaExceeded("MT-429", f"{waits} events wait for a decision already", limit=WAITING_MAX, used=waits)
@@ -249,11 +248,56 @@ class CostTriggers:
             "VALUES (?, ?, ?, NULL, ?, ?)",
             tenant, event.event_id, threshold_id, exceeded.timestamp, wire.encode(exceeded),
         )  # fmt: skip
-        self._held.hold(tx, tenant, event)
         self._publish(tx, tenant, exceeded)
         self._note(
             tx, tenant, "event.held", "CostThresholdExceeded", event.agent_nhi, threshold_id, exceeded, Outcome.PENDING
         )
+
+    def counted(self, tenant: TenantId, events: Sequence[BillableEvent]) -> None:
+        """They count from now on: in the totals, for the habits, and for whoever only wants to know."""
+        for event in events:
+            found = self.watch.observe(tenant, event.agent_nhi, event.timestamp, fingerprint=fingerprint(event))
+            if found is not None:
+                self._tell_anomaly(tenant, event, found)
+        known = [rule for rule in self._rules(tenant) if isinstance(rule.threshold.threshold.action, NotifyOnly)]
+        passed = [
+            (event, [one for one in all_of_them if tells(one)])
+            for event, (_, all_of_them) in zip(events, self._one_by_one(tenant, events, None), strict=True)
+        ] if known else []  # fmt: skip
+
+        def told(tx: Tx) -> None:
+            for event, crossed in passed:
+                for one in crossed:
+                    self._tell_once(tx, tenant, event, one)
+
+        if any(crossed for _, crossed in passed):
+            self._tell(told, "a cost threshold")
+        self.costs.spend(tenant, events)
+
+    def _found(self, tx: ReadTx, tenant: TenantId, event: BillableEvent) -> list[Exceeded]:
+        """By the rows themselves."""
+        known = [Rule(threshold) for threshold in read_thresholds(tx, tenant)]
+
+        def total(agent: AgentId, period: BillingPeriod, currency: str) -> int:
+            return self.costs.read(tx, tenant, agent, period, currency, event.timestamp).micros
+
+        return self._crossed(tenant, event, self._cost(tenant, event), known, total, None)
+
+    def _tell_anomaly(self, tenant: TenantId, event: BillableEvent, found: anomalies.Anomaly) -> None:
+        reason = anomalies.reason(found)
+
+        def tell(tx: Tx) -> None:
+            self._note(tx, tenant, "anomaly", "AnomalyDetected", event.agent_nhi, event.agent_nhi, reason)
+            tx.publish(SUBJECT_ANOMALY, wire.encode(reason), tenant=tenant, agent=event.agent_nhi)
+
+        self._tell(tell, "an anomaly")
+
+    def _tell(self, tell: Callable[[Tx], None], what: str) -> None:
+        """Nobody waits for it, and the event counts whether or not it can be told."""
+        try:
+            self._store.submit(tell).add_done_callback(partial(unattended, what=what))
+        except EnablementError as error:
+            log.error("%s could not be told: %s", what, error)  # noqa: TRY400 - said in one line
 
     def _tell_once(self, tx: Tx, tenant: TenantId, event: BillableEvent, crossed: Exceeded) -> None:
         """Once in a period; of single transactions each."""
@@ -291,44 +335,43 @@ class CostTriggers:
 
         await self._store.write(bind)
 
-    async def on_decision(self, tenant: TenantId, request_id: RequestId, decision: OversightDecision) -> bool:
+    async def on_decision(
+        self, tenant: TenantId, request_id: RequestId, decision: OversightDecision, *, by: AgentId
+    ) -> bool:
         """`oversight.decisions`: whether it was about an event that waited. An escalation decides nothing yet."""
         sql = "SELECT event_id FROM metering_waiting WHERE tenant = ? AND request_id = ?"
         event_id = await self._store.read(lambda tx: tx.value(sql, checked_tenant(tenant), request_id))
         if event_id is None:
             return False
         if isinstance(decision, DecisionApproved):
-            return await self.finalize_event(tenant, event_id)
+            return await self.finalize_event(tenant, event_id, by=by)
         if isinstance(decision, DecisionDenied):
-            return await self.discard_event(tenant, event_id, decision.reason)
+            return await self.release_event(tenant, event_id, by=by, reason=decision.reason)
         return True
 
-    async def finalize_event(self, tenant: TenantId, event_id: EventId) -> bool:
-        """It was approved: it counts. False if it did not wait any more."""
-        return await self._end(tenant, event_id, lambda tx: self._held.finalize(tx, tenant, event_id), "finalized")
+    async def finalize_event(self, tenant: TenantId, event_id: EventId, *, by: AgentId) -> bool:
+        """It was approved: it counts. False if it did not wait."""
+        if self._held is None or not await self._waits(tenant, event_id):
+            return False
+        with suppress(AlreadyExists):  # this decision came before, and ended before the row was gone
+            await self._held.finalize_event(tenant, event_id, by=by, reason="approved")
+        return await self._ended(tenant, event_id)
 
-    async def discard_event(self, tenant: TenantId, event_id: EventId, reason: str) -> bool:
-        """It was denied, or nobody decided in time."""
-        return await self._end(
-            tenant, event_id, lambda tx: self._held.discard(tx, tenant, event_id, reason), "discarded"
-        )
+    async def release_event(self, tenant: TenantId, event_id: EventId, *, by: AgentId, reason: str) -> bool:
+        """It was denied, or nobody decided in time: it never counts."""
+        if self._held is None or not await self._waits(tenant, event_id):
+            return False
+        with suppress(AlreadyExists):
+            await self._held.release_event(tenant, event_id, by=by, reason=reason)
+        return await self._ended(tenant, event_id)
 
-    async def _end(self, tenant: TenantId, event_id: EventId, act: Callable[[Tx], None], how: str) -> bool:
-        def end(tx: Tx) -> bool:
-            body = tx.value(
-                "DELETE FROM metering_waiting WHERE tenant = ? AND event_id = ? RETURNING body", checked_tenant(tenant), event_id
-            )  # fmt: skip
-            if body is None:
-                return False
-            exceeded = wire.decode(body, CostThresholdExceededEventV2, what="waiting event")
-            act(tx)
-            outcome = Outcome.SUCCESS if how == "finalized" else Outcome.DENIED
-            self._note(
-                tx, tenant, f"event.{how}", f"Event{how.capitalize()}", exceeded.agent_nhi, event_id, None, outcome
-            )
-            return True
+    async def _waits(self, tenant: TenantId, event_id: EventId) -> bool:
+        sql = "SELECT 1 FROM metering_waiting WHERE tenant = ? AND event_id = ?"
+        return await self._store.read(lambda tx: tx.value(sql, checked_tenant(tenant), event_id)) is not None
 
-        return await self._store.write(end)
+    async def _ended(self, tenant: TenantId, event_id: EventId) -> bool:
+        sql = "DELETE FROM metering_waiting WHERE tenant = ? AND event_id = ?"
+        return bool(await self._store.write(lambda tx: tx.run(sql, tenant, event_id)))
 
     async def waiting(self, tenant: TenantId, limit: int = 100) -> list[Waiting]:
         """Those that wait, the longest first."""
@@ -419,7 +462,7 @@ class CostTriggers:
         self, tx: Tx, tenant: TenantId, act: str, event: str, by: AgentId, name: str, what: msgspec.Struct | None,
         outcome: Outcome = Outcome.SUCCESS,
     ) -> None:  # fmt: skip
-        kind = "event" if act in ("event.finalized", "event.discarded") else "threshold"
+        kind = "agent" if act == "anomaly" else "threshold"
         tx.record(
             entry(
                 tenant=tenant, product=ProductId.METERING, agent=by, action=f"metering.{act}", event=event, outcome=outcome,
@@ -430,6 +473,16 @@ class CostTriggers:
 
 
 Lookup = Callable[[AgentId, BillingPeriod, str], int]
+
+
+def tells(crossed: Exceeded) -> bool:
+    """Whether it only wants to be told."""
+    return isinstance(crossed.threshold.threshold.action, NotifyOnly)
+
+
+def fingerprint(event: BillableEvent) -> int:
+    """The same for the same act: what was done, with what."""
+    return hash((event.event_type, *sorted(event.properties.items())))
 
 
 def read_thresholds(tx: ReadTx, tenant: TenantId) -> tuple[Threshold, ...]:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from creto.common.errors import InvalidInput
+from creto.common.errors import ConnectionFailed, InvalidInput
 from creto.common.ids import AgentId, PolicyId, TenantId
 from creto.common.timestamps import DAY, HOUR, MINUTE, SECOND, ConsensusTimestamp
 from creto.contracts import MessageBillableEvent, MessageEventType, MessagePriority, MessageProperties
@@ -406,8 +406,8 @@ def test_who_is_refused_would_have_gone_beyond(limit: int, amounts: list[int]) -
 
 def test_messages_are_counted_by_their_kind() -> None:
     class Took:
-        async def ingest_message(self, tenant: TenantId, event: Any) -> Any:
-            return event.event_id
+        async def track_message_event(self, tenant: TenantId, event: Any) -> Any:
+            return event.idempotency_key
 
     desk = Desk(quota(1, counts=("message_sent",)))
     messages = MessageCosts(desk.book, Took())
@@ -434,3 +434,14 @@ def test_time_is_carried_on_by_ticks_between_two_readings() -> None:
     assert pace.now() == began + 9 * 1_000_000
     ticks[0] += 2 * 1_000_000
     assert pace.now() - began >= DAY
+
+
+def test_who_asks_after_the_end_is_refused_and_nothing_is_lost() -> None:
+    desk = Desk(quota(10))
+    held = desk.reserve(4)
+    desk.upkeep.close()
+    desk.book.counters.close()
+    with pytest.raises(ConnectionFailed, match="closed"):
+        desk.reserve()
+    desk.book.settle(held)
+    assert sum(desk.limits.counters.values()) == 4

@@ -1,0 +1,113 @@
+"""The gate takes quota along the whole chain: from authorization's own check, settled by what succeeds, free again by what fails."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from creto.app import running
+from creto.common.errors import OversightRequired, QuotaExceeded
+from creto.common.ids import AgentId
+from creto.common.timestamps import HOUR, ConsensusTimestamp
+from creto.gate import Effect
+from creto.metering import Ask, Limit, Quota, Quotas, Rate, Window, WindowUnit
+from creto.platform.nhi import DelegationChain, PrincipalKind, delegate
+from creto.store import open_store
+from tests.layers import settings
+from tests.unit.test_gate import Town
+
+DAY = Window(WindowUnit.DAY)
+
+
+class Metered(Town):
+    quotas: Quotas
+
+
+@pytest.fixture
+async def town(tmp_path: Path) -> AsyncIterator[Metered]:
+    async with running(settings(tmp_path)) as app:
+        made = Metered(app)
+        store = open_store(f"sqlite:///{tmp_path}/creto.db", parts=("creto.store", "creto.metering"))
+        made.quotas = Quotas(store, app.parts.clock, folder=tmp_path / "quotas")
+        app.parts.authz.use_quota(made.quotas.book)
+        yield made
+        app.parts.authz.use_quota(None)
+        made.quotas.close()
+        store.close()
+
+
+async def used(town: Metered, *agents: str) -> dict[tuple[str | None, str], int]:
+    town.quotas.upkeep.close()
+    rows = await town.quotas.usage(town.app.tenant, agents)  # type: ignore[arg-type]
+    return {(row.agent, row.quota_id): row.used for row in rows}
+
+
+async def developer(town: Metered) -> AgentId:
+    bot, _ = await town.person(PrincipalKind.AGENT)
+    await town.parts.authz.assign_role(town.app.tenant, bot, "developer", actor=town.app.operator)
+    return bot
+
+
+async def test_an_owner_is_stopped_by_what_their_agents_did(town: Metered) -> None:
+    owner, key = await town.person()
+    bots = [await developer(town) for _ in range(2)]
+    quota = Quota(quota_id="spawns", counts=("sandbox.*",), limits=(Limit(3, DAY),))
+    await town.quotas.put_quota(town.app.tenant, quota, by=town.app.operator)
+    chains = [town.chain(key, bot) for bot in bots]
+
+    for turn in range(3):
+        async with town.gate.performed(
+            town.operation(agent=bots[turn % 2], chain=chains[turn % 2]), Effect.NONE
+        ):  # fmt: skip
+            pass
+    with pytest.raises(QuotaExceeded) as refused:
+        await town.gate.authorized_operation(town.operation(agent=bots[0], chain=chains[0]))
+
+    assert (refused.value.code, refused.value.limit, refused.value.used) == ("RT-429", 3, 3)
+    assert owner in refused.value.message
+    assert await used(town, owner, bots[0]) == {(owner, "spawns"): 3, (bots[0], "spawns"): 2}
+
+
+async def test_what_fails_costs_nothing_and_what_takes_less_costs_less(town: Metered) -> None:
+    agent = town.app.operator
+    await town.quotas.put_quota(town.app.tenant, Quota(quota_id="q", limits=(Limit(100, DAY),)), by=agent)
+    with pytest.raises(RuntimeError):
+        async with town.gate.performed(town.operation(amount=80), Effect.NONE):
+            raise RuntimeError
+    async with town.gate.performed(town.operation(amount=80), Effect.NONE) as act:
+        act.amount = 30
+
+    assert await used(town, agent) == {(agent, "q"): 30}
+
+
+async def test_the_budget_of_a_link_is_spent_by_the_price_of_what_is_done(town: Metered) -> None:
+    _, key = await town.person()
+    bot = await developer(town)
+    await town.quotas.put_rate(town.app.tenant, Rate(counts="sandbox.spawn", micros=400_000), by=town.app.operator)
+    chain = town.chain(key, bot, budget_micros=1_000_000, currency="USD")
+
+    for _ in range(2):
+        town.gate.settle(await town.gate.authorized_operation(town.operation(agent=bot, chain=chain)))
+    with pytest.raises(QuotaExceeded):
+        await town.gate.authorized_operation(town.operation(agent=bot, chain=chain))
+
+    now = town.parts.clock.now()
+    again = delegate(
+        key, None, bot, actions=["*"], resources=["*"], tenant=town.app.tenant, not_before=now,
+        not_after=ConsensusTimestamp(now + HOUR), budget_micros=1_000_000, currency="USD",
+    )  # fmt: skip
+    await town.gate.authorized_operation(town.operation(agent=bot, chain=DelegationChain((again,))))  # a new grant
+
+
+async def test_beyond_its_quota_an_act_waits_for_a_human(town: Metered) -> None:
+    asking = Quota(quota_id="q", counts=("sandbox.spawn",), limits=(Limit(0, DAY),), overflow=Ask())
+    await town.quotas.put_quota(town.app.tenant, asking, by=town.app.operator)
+    with pytest.raises(OversightRequired) as asked:
+        await town.gate.authorized_operation(town.operation())
+    assert (asked.value.code, asked.value.policy_id) == ("RT-202", "quota_approval_policy")
+
+    token = await town.approval(town.operation())
+    admitted = await town.gate.authorized_operation(town.operation(override_token=token))
+    assert admitted.overridden == "quota_approval_policy"
