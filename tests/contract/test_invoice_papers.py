@@ -23,6 +23,7 @@ from creto.metering import (
     rendered,
     rendered_event,
 )
+from creto.metering.reasons import FeeReason, TrueUpReason
 from creto.metering.types import ChargeId, CouponId
 from creto.platform.audit import Audit, Keys, Trust, verify_file
 from creto.platform.audit.keys import log_signers
@@ -171,7 +172,7 @@ async def test_a_line_tells_how_it_came_about(books: Books) -> None:
         "150 from 2 events",
         "100 × 0.1 = 10",
         "40 × 0.05 + 1 = 3",
-        "10 % off: −1.3",
+        "discount    10 % off: −1.3\n  exact       11.7",
         "human → agent → child  130 → 10.14 USD",
         "the events below hash to it",
     ):
@@ -243,6 +244,31 @@ async def test_an_invoice_counted_again_is_the_same_bytes_also_with_coupons_and_
         TENANT, invoice.subscription_id, Override(fees={ChargeId("base"): D(1)}), by=HUMAN
     )
     assert (await books.billing.reproduce_invoice(TENANT, invoice.invoice_id)).same
+
+
+async def test_fees_minimums_and_commitments_are_explained_by_their_days_and_what_was_spent(books: Books) -> None:
+    asked = plan(
+        charge(PerUnit(unit=D("0.10")), minimum=D(62)), fee="31", minimum=D(200), commitment=None, trial_days=7
+    )
+    subscription = await books.subscribed(asked)
+    books.source.used(subscription, event(START + DAY, id="a", value=100))
+    set_clock(books, START + 15 * DAY + DAY // 2)
+    await books.billing.terminate(TENANT, subscription.subscription_id, by=HUMAN)
+    invoice_id = await books.drafted(subscription, terms=None)
+
+    told = {
+        id: (await books.billing.explain_line(TENANT, invoice_id, id)).reason
+        for id in ("base", "use:minimum", "minimum")
+    }
+
+    assert told == {
+        "base": FeeReason(D(31), 9, 31, True),
+        "use:minimum": TrueUpReason(D(10), D(62), None, 16, 31),
+        "minimum": TrueUpReason(D(41), D(200), None, 16, 31),
+    }
+    text = rendered(await books.billing.explain_line(TENANT, invoice_id, "minimum"))
+    assert "spent     41" in text
+    assert "minimum   200 for 16 of 31 days" in text
 
 
 async def test_a_flat_price_is_explained_without_steps_of_tiers(books: Books) -> None:

@@ -111,16 +111,23 @@ def counted_parts(
 
 def fee_lines(part: Part, asked: Bill) -> list[Line]:
     """Fixed fees, for the days after the trial."""
-    paid = overlap(part.period, Period(trial_ends_at(part.plan, asked.subscription), part.period.end))
+    paid = paid_part(part, asked)
     if paid is None:
         return []
-    paid_days = len(part.days.intersection(day_range(paid, asked.period)))
-    return [fee_line(part, fee, paid, paid_days, asked) for fee in part.plan.fees]
+    return [fee_line(part, fee, paid, paid_days(part, paid, asked), asked) for fee in part.plan.fees]
 
 
-def fee_line(part: Part, fee: Fee, paid: Period, paid_days: int, asked: Bill) -> Line:
+def paid_part(part: Part, asked: Bill) -> Period | None:
+    return overlap(part.period, Period(trial_ends_at(part.plan, asked.subscription), part.period.end))
+
+
+def paid_days(part: Part, paid: Period, asked: Bill) -> int:
+    return len(part.days.intersection(day_range(paid, asked.period)))
+
+
+def fee_line(part: Part, fee: Fee, paid: Period, count: int, asked: Bill) -> Line:
     currency = iso(part.plan.currency)
-    exact = prorated(fee.amount, paid_days, days(asked.period)) if fee.prorated else fee.amount
+    exact = prorated(fee.amount, count, days(asked.period)) if fee.prorated else fee.amount
     return Line(
         line_id=f"{fee.charge_id}{part.mark}",
         kind=LineKind.FEE,

@@ -21,6 +21,7 @@ from creto.contracts import BillableEvent
 from creto.metering.attribution import Chain, chain_of
 from creto.metering.billing import Basis, weight
 from creto.metering.currencies import iso as currency_of
+from creto.metering.reasons import FeeReason, Reason
 from creto.metering.rounding import ZERO, plain, precise
 from creto.metering.types import Charge, CreditUse, InvoiceId, InvoiceStatus, Line, LineKind
 
@@ -48,7 +49,7 @@ class Priced(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LineExplanation(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything behind a line. `root_holds`: whether the events hash to the root on the line; None where it has none."""
+    """Everything behind a line: `priced` for usage, `reason` for what no event is behind. `root_holds`: whether the events hash to the root on the line; None where it has none."""
 
     invoice_id: InvoiceId
     number: str | None
@@ -61,6 +62,7 @@ class LineExplanation(msgspec.Struct, frozen=True, kw_only=True):
     events_total: int
     root_holds: bool | None
     credits: tuple[CreditUse, ...]
+    reason: Reason | None = None
     token_prices: str = ""
 
 
@@ -129,7 +131,7 @@ def rendered(one: LineExplanation) -> str:
 def headline(one: LineExplanation) -> str:
     line, period = one.line, one.line.period
     number = one.number or one.invoice_id
-    return f"{line.description}: {money(line.amount, one)} on {number} ({one.status}), {iso(period.start)} to {iso(period.end)}"
+    return f"{line.description}: {money(line.amount, one)} on {number} ({one.status}), {when(period.start)} to {when(period.end)}"
 
 
 def line_rows(one: LineExplanation) -> Iterator[tuple[str, str]]:
@@ -137,14 +139,31 @@ def line_rows(one: LineExplanation) -> Iterator[tuple[str, str]]:
     yield "plan", one.plan
     if one.line.corrects is not None:
         yield "corrects", f"{one.line.corrects}: this is what is billed now, less what was billed then"
+    if one.reason is not None:
+        yield from reason_rows(one.reason)
     if one.priced is not None:
-        yield from priced_rows(one.priced, one)
+        yield from read_rows(one.priced, one)
     for step in one.line.steps if one.line.corrects is None else ():
         flat = f" + {number(step.flat)}" if step.flat else ""
         yield step.label, f"{number(step.units)} × {number(step.rate)}{flat} = {number(step.amount)}"
+    if one.priced is not None:
+        yield from off_rows(one.priced)
 
 
-def priced_rows(how: Priced, one: LineExplanation) -> Iterator[tuple[str, str]]:
+def reason_rows(why: Reason) -> Iterator[tuple[str, str]]:
+    of = f"{why.days} of {why.of_days} days"
+    if isinstance(why, FeeReason):
+        yield "fee", f"{number(why.amount)} for {of}" if why.prorated else f"{number(why.amount)}, whole"
+        return
+    yield "spent", number(why.spent)
+    if why.minimum is not None:
+        yield "minimum", f"{number(why.minimum)} for {of}"
+    if why.commitment is not None:
+        beyond = f"beyond it × {number(why.commitment.overage_factor)}"
+        yield "commitment", f"{number(why.commitment.amount)} for {of}, {beyond}"
+
+
+def read_rows(how: Priced, one: LineExplanation) -> Iterator[tuple[str, str]]:
     charge, meter = how.charge, how.charge.meter
     of = f" of {meter.property}" if meter.property else ""
     yield "meter", f"{meter.meter_id}: {meter.aggregation.replace('_', ' ')}{of} over {meter.event_type} events"
@@ -157,6 +176,10 @@ def priced_rows(how: Priced, one: LineExplanation) -> Iterator[tuple[str, str]]:
         yield "free units", number(charge.free_units)
     if how.billed != how.read:
         yield "billed", number(how.billed)
+
+
+def off_rows(how: Priced) -> Iterator[tuple[str, str]]:
+    charge = how.charge
     if how.percent_off:
         yield "discount", f"{number(charge.discount_percent)} % off: −{number(how.percent_off)}"
     if how.capped_off or (charge.maximum is not None and how.gross - how.percent_off > charge.maximum):
@@ -185,7 +208,7 @@ def event_rows(one: LineExplanation) -> Iterator[tuple[str, str]]:
     for event in one.events:
         yield (
             "event",
-            f"{iso(event.timestamp)}  {event.event_id}  {path(event.chain)}  {number(event.counted)} → {money(event.part, one)}",
+            f"{when(event.timestamp)}  {event.event_id}  {path(event.chain)}  {number(event.counted)} → {money(event.part, one)}",
         )
     if one.events_total > len(one.events):
         yield "", f"and {one.events_total - len(one.events)} more"
@@ -193,7 +216,7 @@ def event_rows(one: LineExplanation) -> Iterator[tuple[str, str]]:
 
 def rendered_event(one: EventExplanation) -> str:
     event = one.event
-    head = f"{event.event_id}: {event.event_type} of {event.agent_nhi} at {iso(event.timestamp)}"
+    head = f"{event.event_id}: {event.event_type} of {event.agent_nhi} at {when(event.timestamp)}"
     rows = [("subscription", one.subscription_id or "none: nobody pays for it"), ("chain", path(chain_of(event)))]
     rows += [
         (
@@ -214,6 +237,11 @@ def path(chain: Iterable[AgentId]) -> str:
 def short(agent: AgentId) -> str:
     """The tail of an identity: enough to tell the agents of one chain apart."""
     return agent if len(agent) <= 24 else f"…{agent[-12:]}"
+
+
+def when(at: int) -> str:
+    """An instant; most are whole seconds, and read better so."""
+    return iso(at).replace(".000000000", "")
 
 
 def number(value: Decimal) -> str:

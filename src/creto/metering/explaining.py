@@ -26,6 +26,7 @@ from creto.metering.invoice_file import LineEvent, encoded, event_proofs
 from creto.metering.invoice_pdf import to_pdf
 from creto.metering.invoices import Terms, draft, invoice_digest
 from creto.metering.invoicing import Invoicing
+from creto.metering.reasons import Reason, reason_of
 from creto.metering.types import Invoice, InvoiceId, InvoiceKind, InvoiceStatus, Line, Subscription
 from creto.platform.audit.proof import InclusionProof
 from creto.store.types import EntryId, ReadTx
@@ -76,6 +77,7 @@ class Explaining(Invoicing):
                 events_total=len(found),
                 root_holds=None if line.events_root is None else holds(line, basis),
                 credits=tuple(use for use in invoice.credits if use.line_id == line_id),
+                reason=self._reason(tx, invoice, terms, line),
                 token_prices=invoice.token_prices,
             )
 
@@ -199,6 +201,17 @@ class Explaining(Invoicing):
     ) -> dict[str, Basis]:
         now = self._clock.now() if known_at is None else known_at
         return bases(*self._asked(tx, subscription, invoice.period, terms, now, known_at))
+
+    def _reason(self, tx: ReadTx, invoice: Invoice, terms: Terms, line: Line) -> Reason | None:
+        """Of a fee, a minimum or a commitment; credit notes and corrections have that of the line they are about."""
+        if line.corrects is not None or line.events_root is not None:
+            return None
+        subscription = known(
+            rows.find_subscription(tx, invoice.tenant, invoice.subscription_id), invoice.subscription_id
+        )
+        now = invoice.finalized_at or self._clock.now()
+        asked, _ = self._asked(tx, subscription, invoice.period, terms, now, invoice.finalized_at)
+        return reason_of(asked, line, invoice.lines)
 
     def _previewed(self, tx: ReadTx, subscription: Subscription, at: int) -> tuple[Invoice, Terms]:
         heading = self._heading(tx, subscription, at)

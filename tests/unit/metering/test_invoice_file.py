@@ -20,6 +20,7 @@ from creto.metering import (
     Coupon,
     Grant,
     InvoiceStatus,
+    LineKind,
     PerUnit,
     Tax,
     TaxRounding,
@@ -30,6 +31,7 @@ from creto.metering import (
     standing,
 )
 from creto.metering.billing import bases
+from creto.metering.charges import adjustment, commitment_for
 from creto.metering.explained import parts
 from creto.metering.invoice_file import (
     check_events,
@@ -40,6 +42,8 @@ from creto.metering.invoice_file import (
     read_invoice,
     verify_invoice,
 )
+from creto.metering.periods import prorated
+from creto.metering.reasons import FeeReason, TrueUpReason, reason_of
 from creto.metering.types import GrantId
 from creto.platform.audit import Keys
 from creto.platform.crypto import merkle
@@ -110,6 +114,22 @@ def test_every_event_behind_a_line_is_proved_and_its_parts_are_the_line(
         assert check_events(made, proofs) == line.events == len(behind)
         told = parts(evidence[line.line_id], line.amount, "USD")
         assert sum((part.part for part in told), D(0)) == line.amount
+
+
+@given(orders(), streams())
+def test_what_no_event_is_behind_is_told_by_days_and_by_what_was_spent(
+    asked: Bill, events: list[BillableEvent]
+) -> None:
+    lines = bill(asked, events)
+    for line in lines:
+        match reason_of(asked, line, lines):
+            case FeeReason(amount, held, whole, is_prorated):
+                assert line.exact == (prorated(amount, held, whole) if is_prorated else amount)
+            case TrueUpReason(spent, minimum, commitment, held, whole):
+                due = None if minimum is None else prorated(minimum, held, whole)
+                assert line.exact == adjustment(spent, due, commitment_for(commitment, held, whole))
+            case None:
+                assert line.kind is LineKind.USAGE
 
 
 def invoice_with(*events: BillableEvent) -> bytes:
