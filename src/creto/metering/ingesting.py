@@ -10,7 +10,9 @@ INVARIANT: what was accepted is on disk, and in every total and bill that is cou
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -51,6 +53,8 @@ log = logging.getLogger("creto.metering")
 
 KIND = "metering.events"
 INGEST = "metering:ingest"
+SIGNED = b'"signature":"'
+SIGNED_AT_ONCE = 4
 
 Look = Callable[[UsageEvent, EventForm], Asked]
 
@@ -129,7 +133,8 @@ class Ingesting(Recording):
         """Many events, each judged for itself; the good ones are in, whatever the others are."""
         check_size(events)
         look = self._looker(tenant)
-        looked = [look(event, form_of_event(event)) for event in events]
+        signed = sum(getattr(event, "signature", None) is not None for event in events)
+        looked = await beside(signed, lambda: [look(event, form_of_event(event)) for event in events])
         return await self._many(tenant, looked, by)
 
     async def ingest_encoded(
@@ -138,7 +143,8 @@ class Ingesting(Recording):
         """As `ingest_batch`, of events as JSON in any form; what cannot be read is rejected in its place."""
         check_size(events)
         look = self._looker(tenant)
-        looked = [read(look, tenant, bytes(data)) for data in events]
+        signed = sum(SIGNED in bytes(data) for data in events)
+        looked = await beside(signed, lambda: [read(look, tenant, bytes(data)) for data in events])
         return await self._many(tenant, looked, by)
 
     async def ingest_message(self, tenant: TenantId, event: BillableEvent) -> EventId:
@@ -319,10 +325,15 @@ class Ingesting(Recording):
                 self._held.labels().add()
             elif result.error is not None:
                 self._refused.labels(result.error.code).add()
-        for event in written.counted:
-            self._ingested.labels(event.event_type).add()
+        for event_type, count in Counter(event.event_type for event in written.counted).items():
+            self._ingested.labels(event_type).add(count)
         if written.counted:
             self._judge.counted(tenant, written.counted)
+
+
+async def beside(signed: int, work: Callable[[], list[Asked]]) -> list[Asked]:
+    """A signature takes some half a millisecond: many are verified beside the loop."""
+    return await asyncio.to_thread(work) if signed > SIGNED_AT_ONCE else work()
 
 
 def check_size(events: Sequence[object]) -> None:

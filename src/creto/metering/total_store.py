@@ -15,7 +15,7 @@ import msgspec
 from creto.common import wire
 from creto.common.errors import ProductId
 from creto.common.ids import TenantId
-from creto.common.limits import USAGE_FOLD_EVENTS_MAX
+from creto.common.limits import USAGE_FOLD_EVENTS, USAGE_FOLD_EVENTS_MAX
 from creto.common.timestamps import DAY, HOUR
 from creto.metering.admission import PRINT_BYTES
 from creto.metering.arrays import bytes_array, number_array
@@ -29,6 +29,7 @@ LOCK: Final = "metering.totals"
 CHUNK: Final = 100
 HEAD: Final = SCOPE_BYTES + 1
 BATCHES: Final = 500  # looked at in one step
+FAR_BEHIND: Final = 20  # batches that wait
 
 _cell = msgspec.json.Decoder(Cell)
 
@@ -41,6 +42,7 @@ def fold_step(tx: Tx) -> int:
     """Fold the oldest batches that wait; how many those were."""
     lock(tx)
     waiting = tx.all("SELECT batch, tenant FROM metering_batch WHERE folded = 0 ORDER BY batch LIMIT ?", BATCHES)
+    enough = USAGE_FOLD_EVENTS if len(waiting) < FAR_BEHIND else USAGE_FOLD_EVENTS_MAX
     rows: dict[TenantId, list[EventRow]] = {}
     done: list[tuple[int]] = []
     count = 0
@@ -49,7 +51,7 @@ def fold_step(tx: Tx) -> int:
         rows.setdefault(TenantId(tenant), []).extend(found)
         done.append((batch,))
         count += len(found)
-        if count >= USAGE_FOLD_EVENTS_MAX:
+        if count >= enough:
             break
     for tenant, events in rows.items():
         put_places(tx, tenant, events)

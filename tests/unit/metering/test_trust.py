@@ -59,6 +59,15 @@ async def test_a_signed_event_counts_and_keeps_its_signature(desk: Desk) -> None
     assert (await desk.metering.ingest_event(TENANT, again, by=desk.bot.nhi)).status is IngestStatus.DUPLICATE
 
 
+async def test_many_signed_events_are_verified_one_by_one_in_either_form(desk: Desk) -> None:
+    batch = [sign_event(desk.bot.key, desk.used(value=n)) for n in range(6)]
+    forged = replace(batch[0], event_id="f", idempotency_key="f")
+    done = await desk.metering.ingest_batch(TENANT, [*batch, forged], by=desk.bot.nhi)
+    again = await desk.metering.ingest_encoded(TENANT, [wire.encode(e) for e in [*batch, forged]], by=desk.bot.nhi)
+
+    assert (done.accepted, done.rejected, again.duplicates, again.rejected) == (6, 1, 6, 1)
+
+
 async def test_a_changed_or_foreign_signature_is_dropped_recorded_and_told(desk: Desk) -> None:
     signed = sign_event(desk.bot.key, desk.used())
     other = await desk.town.agent("other")
