@@ -151,16 +151,15 @@ class QuotaBook:
         cells = counters.cells
         with counters.lock:
             if plan.epoch == counters.epoch:
-                for slot in plan.slots:
-                    if cells[slot] < amount:
+                slots = plan.slots
+                for slot in slots:
+                    room = cells[slot] - amount
+                    if room < 0:
+                        put_back(cells, slots, slot, amount)
                         break
+                    cells[slot] = room
                 else:
-                    if plan.costs:
-                        fits = take_both(cells, plan, amount)
-                    else:
-                        for slot in plan.slots:
-                            cells[slot] -= amount
-                        fits = True
+                    fits = not plan.costs or take_costs(cells, plan, amount)
                     if fits:
                         self.allowed.value = number = self.allowed.value + 1
         if not fits:
@@ -407,13 +406,21 @@ class QuotaBook:
         return len(self._open)
 
 
-def take_both(cells: memoryview, plan: Plan, amount: int) -> bool:
-    """Where money is counted beside acts. The acts have room already."""
+def put_back(cells: memoryview, slots: tuple[int, ...], until: int, amount: int) -> None:
+    """All of it or nothing: what was taken before the one without room."""
+    for slot in slots:
+        if slot == until:
+            return
+        cells[slot] += amount
+
+
+def take_costs(cells: memoryview, plan: Plan, amount: int) -> bool:
+    """Where money is counted beside acts, which have been taken already."""
     cost = amount * plan.rate
-    if any(cells[slot] < cost for slot in plan.costs):
-        return False
-    for slot in plan.slots:
-        cells[slot] -= amount
+    for slot in plan.costs:
+        if cells[slot] < cost:
+            put_back(cells, (*plan.slots, RETIRED), RETIRED, amount)
+            return False
     for slot in plan.costs:
         cells[slot] -= cost
     return True
