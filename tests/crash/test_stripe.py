@@ -84,7 +84,7 @@ class Recorded:
         """Its steps, if it came to its end."""
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "tests.crash.stripe_child", self.store_url, there.url, str(JANUARY_OVER), fatal,
-            stdout=subprocess.PIPE, cwd=ROOT, env=os.environ | {"PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"},
+            stdout=subprocess.PIPE, cwd=ROOT, env=os.environ | {"PYTHONFAULTHANDLER": "1", "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"},
         )  # fmt: skip
         try:
             said, _ = await asyncio.wait_for(process.communicate(), 60)

@@ -7,6 +7,7 @@ InvalidInput: PL-400 $.limit: expected `int`, got `str`
 from __future__ import annotations
 
 import re
+import threading
 from typing import Any, TypeVar
 
 import msgspec
@@ -14,6 +15,9 @@ import msgspec
 from creto.common.errors import InvalidInput
 
 T = TypeVar("T")
+
+_prepared: set[Any] = set()
+_preparing = threading.RLock()
 
 MISFIT = re.compile(r"Expected `?(?P<expected>.+?)`?(?:, got `?(?P<got>.+?)`?)?(?: - at `(?P<field>.+)`)?")
 
@@ -23,7 +27,16 @@ def encode(value: Any) -> bytes:
     return msgspec.json.encode(value, order="deterministic")
 
 
+def prepare(type: Any) -> None:
+    """msgspec reads a type's annotations at its first use; two threads that do so at once can end the process (0.22)."""
+    if type not in _prepared:
+        with _preparing:
+            msgspec.json.Decoder(type)
+            _prepared.add(type)
+
+
 def decode(data: bytes | str, type: type[T], *, code: str = "PL-400", what: str = "body") -> T:
+    prepare(type)
     try:
         return msgspec.json.decode(data, type=type)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -31,6 +44,7 @@ def decode(data: bytes | str, type: type[T], *, code: str = "PL-400", what: str 
 
 
 def convert(value: Any, type: type[T], *, code: str = "PL-400", what: str = "value", strict: bool = True) -> T:
+    prepare(type)
     try:
         return msgspec.convert(value, type, strict=strict)
     except (msgspec.ValidationError, RecursionError) as error:
