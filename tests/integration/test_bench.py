@@ -58,7 +58,7 @@ def test_the_peers_script_imports_nothing_of_ours_and_says_what_is_missing() -> 
     script = Path(peers.__file__).with_name("peers.py")
     assert re.search(r"^\s*(import|from) (creto|scripts)", script.read_text(), re.MULTILINE) is None
     done = subprocess.run(
-        [sys.executable, "-S", "-I", str(script), "0.01"], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-S", "-E", "-s", str(script), "0.01"], capture_output=True, text=True, check=True, timeout=60
     )
     told = [json.loads(text) for text in done.stdout.splitlines()]
     assert {one["key"] for one in told} >= {"cedarpy 1000", "casbin", "biscuit", "agt policy", "agt delegation", "agt audit"}  # fmt: skip
