@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
 SUITES = ("unit", "contract", "integration", "crash", "e2e", "docs")
 SKIPPED = re.compile(r"^SKIPPED \[(\d+)\] (.*)$", re.MULTILINE)
+COUNT = re.compile(r"\d+ (?:passed|failed|error|skipped).* in \d")
 
 
 def main() -> int:
@@ -72,9 +73,10 @@ def checks(deep: list[str]) -> list[tuple[str, list[str]]]:
 
 
 def summary(output: str) -> str:
-    """The last line with words in it: pytest's count, mypy's and ruff's verdict."""
+    """Pytest's count, whatever a library said after it; else the last line with words in it: mypy's and ruff's verdict."""
     lines = [line.strip("= ") for line in output.splitlines() if line.strip("= ")]
-    return lines[-1] if lines else ""
+    counts = [line for line in lines if COUNT.search(line)]
+    return (counts or lines or [""])[-1]
 
 
 if __name__ == "__main__":
