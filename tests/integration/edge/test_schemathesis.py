@@ -35,7 +35,7 @@ def test_the_api_keeps_its_document(who: str, tmp_path: Path, deep: bool) -> Non
         credentials = ["-H", f"Authorization: Bearer {served.token}"] if who == "operator" else []
         command = [
             str(program), "run", f"{served.rest}/openapi.json", "--seed", "20261121", "--phases", phases, "-n", "100" if deep else "1",
-            "--workers", "2", "--checks", CHECKS, "--exclude-checks", NOT_ASKED, "--continue-on-failure", "--warnings", "off", "--no-color",
+            "--workers", "1", "--checks", CHECKS, "--exclude-checks", NOT_ASKED, "--continue-on-failure", "--warnings", "off", "--no-color",
             "--suppress-health-check", "all", *credentials,
         ]  # fmt: skip
         env = {**os.environ, "SCHEMATHESIS_HOOKS": "schemathesis_hooks", "PYTHONPATH": str(HERE)}
