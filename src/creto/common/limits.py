@@ -384,6 +384,7 @@ QUOTA_EXPIRED_KEPT_MAX: Final = 10_000  # reservations that may still be settled
 QUOTA_UPKEEP_S: Final = 0.5  # between two looks at what is to be given back
 QUOTA_PRUNE_S: Final = 300  # counters of windows that are over go as other leftovers do
 QUOTA_PRUNED_MAX: Final = 10_000  # of them in one transaction: some ten milliseconds of the writer
+COSTS_KEPT_NS: Final = 40 * 86_400 * 1_000_000_000  # hours and days of costs: a month and what comes late
 QUOTA_BATCH: Final = 500  # counters in one transaction
 
 # Cost thresholds and anomalies

@@ -27,6 +27,7 @@ from creto.common.ids import TenantId
 from creto.common.settings import CommonConfig, ServerConfig
 from creto.edge.api import ENDPOINTS, Authenticator, Dispatcher
 from creto.edge.api.parts import Parts
+from creto.edge.callbacks import callback_routes
 from creto.edge.console import Live, console_routes
 from creto.edge.gathering import Process, gathering_apps
 from creto.edge.operations import health_app, metrics_app
@@ -197,7 +198,7 @@ async def serving(
                 who,
                 ENDPOINTS,
                 version=VERSION,
-                extra_routes=console_routes(dispatcher, who, live),
+                extra_routes=[*callback_routes(parts.callbacks), *console_routes(dispatcher, who, live)],
             )
             servers.append(("rest", HttpServer(rest, config, config.rest_port, tls=True, shared=shared)))
         servers.append(("metrics", HttpServer(metrics_app(parts), apart, apart.metrics_port, tls=False)))

@@ -406,7 +406,7 @@ def test_who_is_refused_would_have_gone_beyond(limit: int, amounts: list[int]) -
 
 def test_messages_are_counted_by_their_kind() -> None:
     class Took:
-        async def ingest_message(self, tenant: TenantId, event: Any) -> Any:
+        async def track_message_event(self, tenant: TenantId, event: Any) -> Any:
             return event.event_id
 
     desk = Desk(quota(1, counts=("message_sent",)))
