@@ -37,6 +37,10 @@ class Parts(Generic[World]):
         self.memory: parts.Memories[World] = parts.Memories(world)
         self.objects: parts.Objects[World] = parts.Objects(world)
         self.approvals: parts.Approvals[World] = parts.Approvals(world)
+        self.usage: parts.Usage[World] = parts.Usage(world)
+        self.quotas: parts.Quotas[World] = parts.Quotas(world)
+        self.billing: parts.Billing[World] = parts.Billing(world)
+        self.credits: parts.Credits[World] = parts.Credits(world)
         self.bus: parts.Bus[World] = parts.Bus(world)
         self.time: parts.Time[World] = parts.Time(world)
 
