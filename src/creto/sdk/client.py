@@ -37,7 +37,7 @@ class Parts(Generic[World]):
         self.memory: parts.Memories[World] = parts.Memories(world)
         self.objects: parts.Objects[World] = parts.Objects(world)
         self.approvals: parts.Approvals[World] = parts.Approvals(world)
-        self.usage: parts.Usage[World] = parts.Usage(world)
+        self.metering: parts.Metering[World] = parts.Metering(world)
         self.quotas: parts.Quotas[World] = parts.Quotas(world)
         self.billing: parts.Billing[World] = parts.Billing(world)
         self.credits: parts.Credits[World] = parts.Credits(world)

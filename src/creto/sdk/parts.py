@@ -201,7 +201,7 @@ class Approvals(Part[World]):
     signer = Method(approvers.SIGNER)
 
 
-class Usage(Part[World]):
+class Metering(Part[World]):
     """What agents used: events in, totals and costs out."""
 
     submit_event = Method(usage.SUBMIT)

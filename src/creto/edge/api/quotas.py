@@ -58,7 +58,7 @@ class ListQuotas(Asked, frozen=True):
     """All of the tenant's."""
 
 
-class Quotas(View, frozen=True):
+class QuotaPage(View, frozen=True):
     items: tuple[Quota, ...]
 
 
@@ -168,7 +168,7 @@ READ, SET, QUOTA, THRESHOLD, RATE, HOLD = "metering:read", "set_quota", "meterin
 BAD, MISSING = ("MT-400",), ("MT-400", "MT-404")
 
 PUT = Endpoint("quotas.put", "PUT", "/v1/quotas/{quota_id}", PutQuota, Quota, SET, "Set a quota; what was used counts on", errors=BAD, about=QUOTA)  # fmt: skip
-LIST = Endpoint("quotas.list", "GET", "/v1/quotas", ListQuotas, Quotas, READ, "The quotas that hold")
+LIST = Endpoint("quotas.list", "GET", "/v1/quotas", ListQuotas, QuotaPage, READ, "The quotas that hold")
 GET = Endpoint("quotas.get", "GET", "/v1/quotas/{quota_id}", OfQuota, Quota, READ, "One quota", errors=("MT-404",), about=QUOTA)  # fmt: skip
 DELETE = Endpoint("quotas.delete", "DELETE", "/v1/quotas/{quota_id}", OfQuota, Gone, SET, "Take a quota away", errors=("MT-404",), about=QUOTA)  # fmt: skip
 CHECK = Endpoint("quotas.check", "POST", "/v1/quota-checks", CheckQuota, QuotaDecision, "check_quota", "Whether an act would be let through now, and which ancestor and window decide", errors=BAD, about="{agent}", keyed=False)  # fmt: skip
@@ -201,8 +201,8 @@ async def put(parts: Parts, call: Call, ask: PutQuota) -> Quota:
 
 
 @handles(LIST)
-async def list_(parts: Parts, call: Call, ask: ListQuotas) -> Quotas:
-    return Quotas(items=tuple(await parts.quotas.quotas(call.tenant)))
+async def list_(parts: Parts, call: Call, ask: ListQuotas) -> QuotaPage:
+    return QuotaPage(items=tuple(await parts.quotas.quotas(call.tenant)))
 
 
 @handles(GET)

@@ -117,21 +117,21 @@ TAKING = ("MT-400", "MT-401", "MT-403", "MT-409", "MT-429", "MT-202", "OV-451", 
 STEP = ("MT-400", "MT-404", "MT-412")
 QUERY, WRITE = "query_usage", "metering:write"
 
-SUBMIT = Endpoint("usage.submit_event", "POST", "/v1/usage/events", SubmitEvent, Ingested, "submit_event", "Report what an agent used: counted once, or held for an approval", errors=TAKING)  # fmt: skip
-SUBMIT_MANY = Endpoint("usage.submit_events", "POST", "/v1/usage/batches", SubmitEvents, BatchIngested, "submit_events", "Report many events; each is answered for itself", errors=("MT-400",))  # fmt: skip
-EVENT_OF = Endpoint("usage.event", "GET", EVENT, OfEvent, StoredEvent, QUERY, "An event, and what became of it", errors=("MT-404",), about=OF_EVENT)  # fmt: skip
-PROVE = Endpoint("usage.prove", "GET", f"{EVENT}/proof", OfEvent, EventProof, QUERY, "That an event is in its batch, whose entry the audit log proves", errors=("MT-404",), about=OF_EVENT)  # fmt: skip
-EXPLAIN = Endpoint("usage.explain", "GET", f"{EVENT}/explanation", OfEvent, EventExplanation, QUERY, "Which lines of which invoices an event went into", errors=("MT-400", "MT-404"), about=OF_EVENT)  # fmt: skip
-VOID = Endpoint("usage.void", "POST", f"{EVENT}/void", EndEvent, StoredEvent, WRITE, "As if the event had never been; final invoices are corrected by the next one", errors=STEP, about=OF_EVENT)  # fmt: skip
-CORRECT = Endpoint("usage.correct", "POST", f"{EVENT}/correct", CorrectEvent, StoredEvent, WRITE, "The event as it should have been", errors=(*STEP, "MT-403"), about=OF_EVENT)  # fmt: skip
-FINALIZE = Endpoint("usage.finalize", "POST", f"{EVENT}/finalize", EndEvent, StoredEvent, WRITE, "Count an event that waits", errors=STEP, about=OF_EVENT)  # fmt: skip
-RELEASE = Endpoint("usage.release", "POST", f"{EVENT}/release", EndEvent, StoredEvent, WRITE, "Never count an event that waits", errors=STEP, about=OF_EVENT)  # fmt: skip
-USAGE = Endpoint("usage.query_usage", "POST", "/v1/usage/query", QueryUsage, UsagePage, QUERY, "How much of a meter was used, as a sum or a series, by agent or group", errors=("MT-400",), keyed=False)  # fmt: skip
-COST = Endpoint("usage.query_cost", "GET", "/v1/usage/costs/{subscription_id}", QueryCost, CostReport, "query_cost", "What a subscription's period costs so far, by charge, agent and delegation tree", errors=("MT-400", "MT-404"), about="metering:subscription:{subscription_id}")  # fmt: skip
-SPENT = Endpoint("usage.accumulated_cost", "GET", "/v1/usage/spent/{agent}", QuerySpent, AccumulatedCost, "query_cost", "What an agent and all below it have spent, as cost thresholds count it", errors=("MT-400",), about="{agent}")  # fmt: skip
-DEAD = Endpoint("usage.dead_letters", "GET", "/v1/usage/dead-letters", ListDeadUsage, DeadUsagePage, QUERY, "Events from the bus that could not be taken", errors=("MT-400",))  # fmt: skip
-RETRY = Endpoint("usage.retry_dead_letter", "POST", "/v1/usage/dead-letters/{letter_id}/retry", OfDeadUsage, Ingested, WRITE, "Take such an event once more", errors=(*TAKING, "MT-404"), about=LETTER)  # fmt: skip
-DISCARD = Endpoint("usage.discard_dead_letter", "POST", "/v1/usage/dead-letters/{letter_id}/discard", DiscardUsage, Discarded, WRITE, "Give such an event up; the ledger says who did, and why", errors=("MT-400", "MT-404"), about=LETTER)  # fmt: skip
+SUBMIT = Endpoint("metering.submit_event", "POST", "/v1/usage/events", SubmitEvent, Ingested, "submit_event", "Report what an agent used: counted once, or held for an approval", errors=TAKING)  # fmt: skip
+SUBMIT_MANY = Endpoint("metering.submit_events", "POST", "/v1/usage/batches", SubmitEvents, BatchIngested, "submit_events", "Report many events; each is answered for itself", errors=("MT-400",))  # fmt: skip
+EVENT_OF = Endpoint("metering.event", "GET", EVENT, OfEvent, StoredEvent, QUERY, "An event, and what became of it", errors=("MT-404",), about=OF_EVENT)  # fmt: skip
+PROVE = Endpoint("metering.prove", "GET", f"{EVENT}/proof", OfEvent, EventProof, QUERY, "That an event is in its batch, whose entry the audit log proves", errors=("MT-404",), about=OF_EVENT)  # fmt: skip
+EXPLAIN = Endpoint("metering.explain", "GET", f"{EVENT}/explanation", OfEvent, EventExplanation, QUERY, "Which lines of which invoices an event went into", errors=("MT-400", "MT-404"), about=OF_EVENT)  # fmt: skip
+VOID = Endpoint("metering.void", "POST", f"{EVENT}/void", EndEvent, StoredEvent, WRITE, "As if the event had never been; final invoices are corrected by the next one", errors=STEP, about=OF_EVENT)  # fmt: skip
+CORRECT = Endpoint("metering.correct", "POST", f"{EVENT}/correct", CorrectEvent, StoredEvent, WRITE, "The event as it should have been", errors=(*STEP, "MT-403"), about=OF_EVENT)  # fmt: skip
+FINALIZE = Endpoint("metering.finalize", "POST", f"{EVENT}/finalize", EndEvent, StoredEvent, WRITE, "Count an event that waits", errors=STEP, about=OF_EVENT)  # fmt: skip
+RELEASE = Endpoint("metering.release", "POST", f"{EVENT}/release", EndEvent, StoredEvent, WRITE, "Never count an event that waits", errors=STEP, about=OF_EVENT)  # fmt: skip
+USAGE = Endpoint("metering.query_usage", "POST", "/v1/usage/query", QueryUsage, UsagePage, QUERY, "How much of a meter was used, as a sum or a series, by agent or group", errors=("MT-400",), keyed=False)  # fmt: skip
+COST = Endpoint("metering.query_cost", "GET", "/v1/usage/costs/{subscription_id}", QueryCost, CostReport, "query_cost", "What a subscription's period costs so far, by charge, agent and delegation tree", errors=("MT-400", "MT-404"), about="metering:subscription:{subscription_id}")  # fmt: skip
+SPENT = Endpoint("metering.accumulated_cost", "GET", "/v1/usage/spent/{agent}", QuerySpent, AccumulatedCost, "query_cost", "What an agent and all below it have spent, as cost thresholds count it", errors=("MT-400",), about="{agent}")  # fmt: skip
+DEAD = Endpoint("metering.dead_letters", "GET", "/v1/usage/dead-letters", ListDeadUsage, DeadUsagePage, QUERY, "Events from the bus that could not be taken", errors=("MT-400",))  # fmt: skip
+RETRY = Endpoint("metering.retry_dead_letter", "POST", "/v1/usage/dead-letters/{letter_id}/retry", OfDeadUsage, Ingested, WRITE, "Take such an event once more", errors=(*TAKING, "MT-404"), about=LETTER)  # fmt: skip
+DISCARD = Endpoint("metering.discard_dead_letter", "POST", "/v1/usage/dead-letters/{letter_id}/discard", DiscardUsage, Discarded, WRITE, "Give such an event up; the ledger says who did, and why", errors=("MT-400", "MT-404"), about=LETTER)  # fmt: skip
 
 ENDPOINTS = (SUBMIT, SUBMIT_MANY, EVENT_OF, PROVE, EXPLAIN, VOID, CORRECT, FINALIZE, RELEASE, USAGE, COST, SPENT, DEAD, RETRY, DISCARD)  # fmt: skip
 
