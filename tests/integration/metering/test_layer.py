@@ -28,7 +28,7 @@ from creto.metering import EventState, Limit, Quota, Threshold, Window, WindowUn
 from creto.oversight import RequestState
 from creto.platform.crypto import SigningKey
 from creto.platform.nhi import PrincipalKind, registration_proof
-from creto.security.authz.types import Allow, QuotaDenied
+from creto.security.authz.types import Granted, QuotaDenied
 from tests.contract.buses import eventually
 from tests.layers import settings
 from tests.unit.metering.examples import D, event
@@ -106,7 +106,7 @@ async def test_quotas_hold_inside_the_gate(app: App) -> None:
     await app.parts.quotas.put_quota(app.tenant, quota, by=app.operator)
     check = app.parts.authz.tenant(app.tenant).check
     found = [await asyncio.to_thread(check, app.operator, "tool.call", "r") for _ in range(3)]
-    assert [type(one) for one in found] == [Allow, Allow, QuotaDenied]
+    assert [type(one) for one in found] == [Granted, Granted, QuotaDenied]
     with pytest.raises(QuotaExceeded):
         await app.parts.quotas.reserve(app.tenant, app.operator, "tool.call")
 

@@ -217,10 +217,10 @@ class PrintInvoice(Asked, frozen=True):
 
 
 class FileInvoice(Asked, frozen=True):
-    """With the proofs of all its events, or of those that are named."""
+    """With the proofs of the events that are named, or of all."""
 
     invoice_id: Id
-    events: Names | None = None
+    events: Names = ()
 
 
 class RunInvoices(Asked, frozen=True):
@@ -493,7 +493,7 @@ async def pdf(parts: Parts, call: Call, ask: PrintInvoice) -> Blob:
 
 @handles(FILE)
 async def file(parts: Parts, call: Call, ask: FileInvoice) -> Blob:
-    events = None if ask.events is None else tuple(map(EventId, ask.events))
+    events = tuple(map(EventId, ask.events)) or None
     made = await parts.billing.invoice_file(call.tenant, InvoiceId(ask.invoice_id), parts.audit, events=events)
     return Blob(made, "application/json")
 
