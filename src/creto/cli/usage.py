@@ -45,7 +45,7 @@ def bar(value: Decimal, largest: Decimal, chars: int = BAR_CHARS) -> str:
     """A bar of eighths of a character, as long as its share of the largest."""
     if largest <= 0 or value <= 0:
         return ""
-    whole, rest = divmod(int(value / largest * chars * 8), 8)
+    whole, rest = divmod(int(value * chars * 8 / largest), 8)
     return "█" * whole + (EIGHTHS[rest] if rest else "")
 
 
