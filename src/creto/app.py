@@ -40,13 +40,16 @@ from creto.common.settings import (
 )
 from creto.common.telemetry import Metrics
 from creto.connectors.channels import open_channels
+from creto.edge.accounting import accounting
 from creto.edge.api.idempotency import OnceStore
 from creto.edge.api.parts import Parts
 from creto.edge.api.rate import CallerRate
 from creto.edge.api.readiness import STARTUP_TIMEOUT_S
 from creto.edge.api.requests import Requests
+from creto.edge.costs import CostApprovals
 from creto.edge.upkeep import upkeep
 from creto.gate import Gate
+from creto.metered import STRIPE_WEBHOOK, open_metering, open_money_out
 from creto.oversight import Approvals, Oversight, Timer
 from creto.platform.audit import NoteKey, WitnessClient, open_log, rotate_log_key
 from creto.platform.audit.service import log_key
@@ -64,7 +67,7 @@ from creto.platform.crypto.jose import b64url_decode
 from creto.platform.crypto.kek import KekSource
 from creto.platform.crypto.service import of_kind
 from creto.platform.nhi import Nhi
-from creto.security.authz import Authz, QuotaHook
+from creto.security.authz import Authz
 from creto.security.memory import Memory
 from creto.security.storage import GuardedBackend, Storage, TenantKeys, open_backend
 from creto.store import Store, open_store
@@ -84,7 +87,10 @@ MIGRATED = (
     "creto.security.memory",
     "creto.security.storage",
     "creto.oversight",
+    "creto.metering",
     "creto.connectors",
+    "creto.connectors.stripe",
+    "creto.connectors.metering_webhooks",
 )
 
 LAYER_KEY = KeyId("layer")  # signs override tokens and what the layer itself attests
@@ -104,11 +110,8 @@ class App:
 
 
 @asynccontextmanager
-async def running(config: Config, *, work: bool = True, quota: QuotaHook | None = None) -> AsyncIterator[App]:
-    """All parts, started in the order of their floors and stopped in reverse. `work` also runs what only one process should.
-
-    `quota` is who keeps the quotas; without, everything that policy allows is within them.
-    """
+async def running(config: Config, *, work: bool = True) -> AsyncIterator[App]:
+    """All parts, started in the order of their floors and stopped in reverse. `work` also runs what only one process should."""
     tenant = customer_tenant(config[CommonConfig].tenant)
     check_offered(config)
     metrics = Metrics()
@@ -132,7 +135,7 @@ async def running(config: Config, *, work: bool = True, quota: QuotaHook | None 
             witnesses=witnesses,
             witnesses_required=config[AuditConfig].witnesses_min,
         )
-        authz = Authz(store, clock, nhi, signer=layer_key, former=former, quota=quota)
+        authz = Authz(store, clock, nhi, signer=layer_key, former=former)
         await awaited("authz", authz.start)
         stack.callback(authz.close)
         backend = await asyncio.to_thread(open_backend, config[StorageConfig].url)
@@ -161,6 +164,11 @@ async def running(config: Config, *, work: bool = True, quota: QuotaHook | None 
         breakers += channels.breakers
         approvals, gate, leases = Approvals(oversight), Gate(nhi, authz, store, clock, metrics), Leases(store, clock)
         gate.use_asker(approvals.asked)
+        desk = await stack.enter_async_context(open_metering(config, store, clock, nhi, metrics))
+        authz.use_quota(desk.quotas.book)
+        money = open_money_out(
+            config, store, clock, keystore, bus, desk, metrics, breakers, service=oversight.service_id, tenant=tenant
+        )
         parts = Parts(
             config=config,
             metrics=metrics,
@@ -182,6 +190,13 @@ async def running(config: Config, *, work: bool = True, quota: QuotaHook | None 
             oversight=oversight,
             approvals=approvals,
             channels=channels,
+            metering=desk.metering,
+            triggers=desk.triggers,
+            quotas=desk.quotas,
+            messages=desk.messages,
+            billing=desk.billing,
+            metering_terms=desk.terms,
+            callbacks={STRIPE_WEBHOOK: money.receipts.webhook},
             breakers=tuple(breakers),
         )
         stack.push_async_callback(counted_refusals, parts)
@@ -196,6 +211,11 @@ async def running(config: Config, *, work: bool = True, quota: QuotaHook | None 
             await stack.enter_async_context(upkeep(parts, operator))
             await stack.enter_async_context(Timer(oversight, leases).running())
             await stack.enter_async_context(channels.running(bus))
+            await stack.enter_async_context(CostApprovals(bus, desk.triggers, oversight).running())
+            await stack.enter_async_context(accounting(parts, operator))
+            await stack.enter_async_context(money.running())
+            taking = await desk.metering.consume_from(bus)
+            stack.push_async_callback(taking.close)
         yield App(parts, tenant, operator, tenants)
 
 

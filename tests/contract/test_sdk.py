@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import io
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack
@@ -15,7 +14,6 @@ from msgspec.structs import replace
 from creto.common import wire
 from creto.common.errors import (
     AlreadyExists,
-    EnablementError,
     IdempotencyConflict,
     InvalidInput,
     NotFound,
@@ -61,6 +59,8 @@ from creto.sdk import AgentKey, AsyncCreto, Creto
 from creto.security.authz import Allow, Deny
 from creto.security.memory import NewTurn, Role
 from creto.store.types import Outcome
+from tests.contract import metering_story
+from tests.contract.sdk_worlds import done, refused
 from tests.layers import Layer, layer
 from tests.unit.platform.crypto.authenticator import Authenticator
 
@@ -71,19 +71,6 @@ WORLDS = ("local", "local-async", "token", "token-async", "key", "key-async")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Layer]:
     with layer(tmp_path_factory.mktemp("layer")) as found:
         yield found
-
-
-async def done(value: Any) -> Any:
-    """What a method gives, in either world."""
-    return await value if inspect.isawaitable(value) else value
-
-
-async def refused(kind: type[EnablementError], code: str, call: Callable[[], Any]) -> EnablementError:
-    with pytest.raises(kind) as caught:
-        await done(call())
-    assert (type(caught.value), caught.value.code) == (kind, code)
-    assert caught.value.message
-    return caught.value
 
 
 def opened(world: str, served: Layer, folder: Path) -> Any:
@@ -626,5 +613,5 @@ async def discussed(creto: Any, this: dict[str, Any]) -> None:
 
 STORIES: list[Callable[[Any, str], Awaitable[None]]] = [
     identities, bundles_and_certificates, delegations, authentication, policies, log, memories, objects, time_and_leases,
-    approvals, dead_letters,
+    approvals, dead_letters, *metering_story.STORIES,
 ]  # fmt: skip

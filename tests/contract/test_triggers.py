@@ -9,10 +9,11 @@ from functools import partial
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from creto.common import wire
 from creto.common.envelope import EventEnvelope
-from creto.common.errors import InvalidInput, NotFound, OversightRequired, Unauthorized
+from creto.common.errors import InvalidInput, NotFound, OversightRequired, QuotaExceeded, Unauthorized
 from creto.common.ids import AgentId, EventId, PolicyId, RequestId, TenantId
 from creto.common.timestamps import DAY, HOUR
 from creto.contracts import (
@@ -69,9 +70,10 @@ class Desk:
         return event(self.clock.now(), id=id, agent=agent, chain=chain, type="payment", amount=amount, **more)
 
     async def spend(self, amount: str, **more: Any) -> None:
-        added = self.costs.spend(TENANT, [self.event(amount, **more)])
-        assert added is not None
-        await asyncio.wrap_future(added)
+        await self.book(self.event(amount, **more))
+
+    async def book(self, spent: BillableEvent, sign: int = 1) -> None:
+        await self.store.write(lambda tx: self.costs.add(tx, TENANT, [spent], sign=sign))
 
     async def ingest(self, taken: BillableEvent) -> EventState:
         """What became of it."""
@@ -167,9 +169,9 @@ async def test_what_another_node_adds_is_seen(desk: Desk, make_store: MakeStore)
 async def test_what_is_voided_does_not_count(desk: Desk) -> None:
     await desk.threshold("10")
     spent = desk.event("8")
-    desk.costs.spend(TENANT, [spent])
+    await desk.book(spent)
     assert desk.check("8") is not None
-    desk.costs.spend(TENANT, [spent], sign=-1)
+    await desk.book(spent, -1)
     assert desk.check("8") is None
 
 
@@ -225,12 +227,12 @@ async def test_an_event_waits_for_its_decision_and_counts_when_it_is_approved(de
     assert desk.triggers.get_accumulated_cost(TENANT, AGENT, MONTH).total_cost == 50_000
 
 
-async def test_a_decision_that_was_done_but_not_marked_is_marked(desk: Desk) -> None:
+async def test_who_finalizes_by_hand_ends_the_waiting(desk: Desk) -> None:
     await desk.threshold("1")
     await desk.ingest(desk.event("2", id="pay"))
     await desk.usage.finalize_event(TENANT, EventId("pay"), by=HUMAN)
-    assert await desk.triggers.finalize_event(TENANT, EventId("pay"), by=HUMAN)
     assert await desk.triggers.waiting(TENANT) == []
+    assert not await desk.triggers.finalize_event(TENANT, EventId("pay"), by=HUMAN)
 
 
 async def test_a_denied_event_never_counts(desk: Desk) -> None:
@@ -263,12 +265,35 @@ async def test_who_only_wants_to_know_is_told_once_in_a_period(desk: Desk) -> No
     assert [one.current_cost for one in await eventually(told)] == [2, 2]
 
 
-async def test_what_is_blocked_is_kept_and_never_counts(desk: Desk) -> None:
+async def test_what_is_blocked_does_not_come_in(desk: Desk) -> None:
     await desk.threshold("1", action=Block())
-    assert await desk.ingest(desk.event("2", id="e")) is EventState.HELD
-    (published,) = await desk.published()
-    assert published.threshold.action == Block()  # oversight asks nobody
+    for _ in range(2):
+        with pytest.raises(QuotaExceeded, match="beyond the limit of 1"):
+            await desk.usage.ingest_event(TENANT, desk.event("2", id="e"), by=AGENT)
+    (published,) = await desk.published()  # once, however often it comes
+    assert published.threshold.action == Block()
     assert desk.triggers.get_accumulated_cost(TENANT, AGENT, MONTH).total_cost == 0
+    assert await desk.ingest(desk.event("1", id="e")) is EventState.COUNTED
+
+
+async def test_events_at_once_never_pass_a_limit_together(desk: Desk, make_store: MakeStore) -> None:
+    other = Desk(make_store(parts=PARTS), desk.clock)
+    await desk.threshold("1")
+    await desk.store.settled(5)
+    found = await asyncio.gather(*(who.ingest(who.event("0.30", id=f"e{n}")) for n in range(20) for who in (desk, other) if n % 2 == (who is desk)))  # fmt: skip
+    assert found.count(EventState.COUNTED) == 3
+    assert desk.triggers.get_accumulated_cost(TENANT, AGENT, MONTH).total_cost == D("0.90")
+
+
+async def test_what_is_voided_or_corrected_is_not_spent(desk: Desk) -> None:
+    await desk.threshold("10")
+    wrong, gone = desk.event("4", id="wrong"), desk.event("5", id="gone")
+    for one in (wrong, gone):
+        await desk.ingest(one)
+    await desk.usage.void_event(TENANT, gone.event_id, by=HUMAN, reason="twice")
+    right = replace(wrong, properties={"amount": "9"})
+    await desk.usage.correct_event(TENANT, right, by=HUMAN, reason="a digit")
+    assert desk.triggers.get_accumulated_cost(TENANT, AGENT, MONTH).total_cost == 9
 
 
 async def test_a_runaway_is_told_of(desk: Desk) -> None:

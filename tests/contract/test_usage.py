@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 
 import pytest
@@ -18,6 +19,7 @@ from creto.common.errors import (
     InvalidInput,
     NotFound,
     OversightRequired,
+    QuotaExceeded,
 )
 from creto.common.ids import AgentId, EventId, PolicyId, TenantId, new_id
 from creto.common.timestamps import DAY, HOUR, MINUTE, SECOND
@@ -27,7 +29,9 @@ from creto.contracts import (
     MessagePriority,
     MessageProperties,
     NetworkEgress,
+    OversightTrigger,
     RuntimeUsageEvent,
+    TransactionLimit,
 )
 from creto.metering import (
     Aggregation,
@@ -59,22 +63,43 @@ NOON = JANUARY.start + 10 * DAY + 12 * HOUR
 FEBRUARY = Period(JANUARY.end, JANUARY.end + 29 * DAY)
 
 
-class HoldDear:
-    """Events of more than a thousand wait."""
+class Spent:
+    """What the judge was told that counts, and what does not any more."""
 
     def __init__(self) -> None:
-        self.told: list[str] = []
+        self.ids: Counter[str] = Counter()
+
+    def add(self, tx: Tx, tenant: TenantId, events: Iterable[BillableEvent], *, sign: int = 1) -> None:
+        tx.publish("metering.costs", b"{}", tenant=tenant, agent="costs")
+        for one in events:
+            self.ids[one.event_id] += sign
+
+
+class HoldDear:
+    """Events of more than a thousand wait, those of more than a million are refused."""
+
+    def __init__(self) -> None:
+        self.costs = Spent()
         self.seen: list[str] = []
 
-    def judge(self, tenant: TenantId, events: Sequence[BillableEvent]) -> list[PolicyId | None]:
-        return [POLICY if Decimal(e.properties.get("value", 0)) > 1_000 else None for e in events]
+    def asks(self, tenant: TenantId) -> bool:
+        return True
 
-    def holding(self, tx: Tx, tenant: TenantId, event: BillableEvent, policy_id: PolicyId) -> None:
-        tx.publish("metering.thresholds.exceeded", wire.encode(event), tenant=tenant, agent=event.agent_nhi)
-        self.told.append(event.event_id)
+    def ended(self, tx: Tx, tenant: TenantId, event_id: EventId) -> None:
+        tx.publish("metering.ended", b"{}", tenant=tenant, agent=event_id)
 
     def counted(self, tenant: TenantId, events: Sequence[BillableEvent]) -> None:
         self.seen += [event.event_id for event in events]
+
+    def consider(self, tx: Tx, tenant: TenantId, event: BillableEvent) -> OversightTrigger | None:
+        value = Decimal(event.properties.get("value", 0))
+        if value > 1_000_000:
+            raise QuotaExceeded("MT-429", "too dear")
+        if value <= 1_000:
+            return None
+        tx.publish("metering.thresholds.exceeded", wire.encode(event), tenant=tenant, agent=event.agent_nhi)
+        reason = TransactionLimit(amount=value, limit=D(1_000))
+        return OversightTrigger(policy_id=POLICY, reason=reason, current_cost=value, threshold=D(1_000), currency="USD")
 
 
 class Desk:
@@ -95,6 +120,10 @@ class Desk:
         await self.usage.fold()
         assert await self.total(**more) == before
         return before
+
+    async def published(self, subject: str) -> int:
+        rows = await self.store.read(lambda tx: tx.outbox_tail(Position(), 10_000))
+        return sum(row.subject == subject for row in rows)
 
     def entries(self) -> list[Entry]:
         rows = self.store.read_now(lambda tx: tx.ledger_tail(Position(), 10_000))
@@ -118,7 +147,7 @@ async def test_an_event_counts_once_however_often_it_comes(desk: Desk) -> None:
     assert (first.status, again.status) == (IngestStatus.ACCEPTED, IngestStatus.DUPLICATE)
     assert first.event_id == again.event_id == one.event_id
     assert await desk.both() == 5
-    assert desk.judge.seen == [one.event_id]
+    assert desk.judge.costs.ids == {one.event_id: 1}
 
 
 async def test_a_name_stands_for_one_event_for_ever(desk: Desk) -> None:
@@ -175,7 +204,7 @@ async def test_a_batch_answers_for_each_event(desk: Desk) -> None:
         ("MT-400", "properties.text"),
     ]  # fmt: skip
     assert await desk.both() == 13
-    assert desk.judge.told == [dear.event_id]
+    assert dear.event_id not in desk.judge.costs.ids
     with pytest.raises(InvalidInput):
         await desk.usage.ingest_batch(TENANT, [], by=AGENT)
 
@@ -281,15 +310,29 @@ async def test_a_held_event_counts_when_it_is_finalized(desk: Desk) -> None:
         assert (waits.value.code, waits.value.policy_id) == ("MT-202", POLICY)
     assert await desk.both() == 0
     assert [e.outcome for e in desk.entries()] == [Outcome.PENDING]
+    assert await desk.published("metering.thresholds.exceeded") == 1
 
     for _ in range(2):
         done = await desk.usage.finalize_event(TENANT, dear.event_id, by=HUMAN)
     assert (done.state, done.event, [a.act for a in done.history]) == (EventState.COUNTED, dear, ["held", "finalized"])
-    assert desk.judge.seen == [dear.event_id]
+    assert desk.judge.costs.ids == {dear.event_id: 1}
     assert await desk.both() == 2_000
     assert (await desk.usage.ingest_event(TENANT, dear, by=AGENT)).status is IngestStatus.DUPLICATE
     with pytest.raises(AlreadyExists):
         await desk.usage.release_event(TENANT, dear.event_id, by=HUMAN)
+
+
+async def test_what_is_refused_takes_no_name_and_repetitions_fare_alike(desk: Desk) -> None:
+    dear, refused = used(2_000), used(2_000_000)
+    done = await desk.usage.ingest_batch(TENANT, [dear, dear, refused, refused], by=AGENT)
+
+    assert [r.status.value for r in done.results] == ["held", "held", "rejected", "rejected"]
+    assert {r.error.code for r in done.results if r.error} == {"MT-429"}
+    with pytest.raises(QuotaExceeded):
+        await desk.usage.ingest_event(TENANT, refused, by=AGENT)
+    cheaper = replace(refused, properties={"value": 1})
+    assert (await desk.usage.ingest_event(TENANT, cheaper, by=AGENT)).status is IngestStatus.ACCEPTED
+    assert await desk.both() == 1
 
 
 async def test_a_released_event_never_counts(desk: Desk) -> None:
@@ -317,6 +360,7 @@ async def test_void_and_correction_change_what_counts_and_are_kept(desk: Desk, f
 
     assert await desk.total() == 51
     assert await desk.both() == 51
+    assert desk.judge.costs.ids == {wrong.event_id: 1, gone.event_id: 0, other.event_id: 1}
     assert await desk.both(asked=meter(Aggregation.MAX)) == 50
     assert (fixed.event, [a.act for a in fixed.history]) == (right, ["corrected"])
     voided = await desk.usage.event(TENANT, gone.event_id)

@@ -71,3 +71,16 @@ def test_the_tutorial_is_true(tmp_path: Path, shell: dict[str, str], monkeypatch
 
     wrong = [str(done) for done in play(steps, tmp_path) if not done.fits]
     assert not wrong, "\n\n".join(wrong)
+
+
+def test_the_walk_from_a_plan_to_an_invoice_is_true(
+    tmp_path: Path, shell: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", shell["PATH"])
+    monkeypatch.setenv("COLUMNS", "200")
+    page = list(blocks(ROOT / "docs" / "tutorial-billing.md"))
+    steps = [step for number in range(len(page)) for step in played(page, number)]
+    assert len(steps) > 20
+
+    wrong = [str(done) for done in play(steps, tmp_path) if not done.fits]
+    assert not wrong, "\n\n".join(wrong)

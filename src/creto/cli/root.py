@@ -124,6 +124,42 @@ def objects() -> click.Command:
     return objects.objects
 
 
+def usage() -> click.Command:
+    from creto.cli import usage
+
+    return usage.usage
+
+
+def quotas() -> click.Command:
+    from creto.cli import quotas
+
+    return quotas.quotas
+
+
+def plans() -> click.Command:
+    from creto.cli import plans
+
+    return plans.plans
+
+
+def subscriptions() -> click.Command:
+    from creto.cli import plans
+
+    return plans.subscriptions
+
+
+def invoices() -> click.Command:
+    from creto.cli import invoices
+
+    return invoices.invoices
+
+
+def credits() -> click.Command:
+    from creto.cli import credits
+
+    return credits.credits
+
+
 def bus() -> click.Command:
     from creto.cli import bus
 
@@ -148,7 +184,14 @@ def completion() -> click.Command:
     return completion.completion
 
 
-START, AGENTS, PROOF, DATA, RUN = "Start", "Agents and what they may do", "Proof", "Data", "Operate"
+START, AGENTS, MONEY, PROOF, DATA, RUN = (
+    "Start",
+    "Agents and what they may do",
+    "Usage and money",
+    "Proof",
+    "Data",
+    "Operate",
+)
 
 COMMANDS: dict[str, Lazy] = {
     "init": Lazy(START, "Make creto.toml, a key-encryption key and the data folder here.", init),
@@ -159,6 +202,12 @@ COMMANDS: dict[str, Lazy] = {
     "policies": Lazy(AGENTS, "Upload, activate and question Cedar policies.", policies),
     "approvals": Lazy(AGENTS, "See what waits for a human, decide it, say who decides.", approvals),
     "keys": Lazy(AGENTS, "Keys in the sealed keystore, and bearer tokens.", keys),
+    "usage": Lazy(MONEY, "Report, question and correct what agents used.", usage),
+    "quotas": Lazy(MONEY, "Limit what agents use and spend.", quotas),
+    "plans": Lazy(MONEY, "Say what is charged.", plans),
+    "subscriptions": Lazy(MONEY, "Say who is billed by which plan.", subscriptions),
+    "invoices": Lazy(MONEY, "Make, explain, print and prove invoices.", invoices),
+    "credits": Lazy(MONEY, "Grant credits, and see where they went.", credits),
     "audit": Lazy(PROOF, "Follow, question, prove and export the audit log.", audit),
     "verify": Lazy(PROOF, "Verify a proof, checkpoint, export, chain or certificate.", verify),
     "witness": Lazy(PROOF, "Watch another installation's log and cosign it.", witness),

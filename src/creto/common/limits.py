@@ -385,6 +385,10 @@ QUOTA_EXPIRED_KEPT_MAX: Final = 10_000  # reservations that may still be settled
 QUOTA_UPKEEP_S: Final = 0.5  # between two looks at what is to be given back
 QUOTA_PRUNE_S: Final = 300  # counters of windows that are over go as other leftovers do
 QUOTA_PRUNED_MAX: Final = 10_000  # of them in one transaction: some ten milliseconds of the writer
+AMOUNT_DIGITS_MAX: Final = (
+    24  # before and behind the point, of a number that somebody asks with: micros of a trillion need 18
+)
+COSTS_KEPT_NS: Final = 40 * 86_400 * 1_000_000_000  # hours and days of costs: a month and what comes late
 QUOTA_BATCH: Final = 500  # counters in one transaction
 
 # Cost thresholds and anomalies

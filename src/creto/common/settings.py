@@ -207,8 +207,12 @@ class LogConfig(msgspec.Struct, frozen=True):
 
 @section("metering")
 class MeteringConfig(msgspec.Struct, frozen=True):
-    quota_cache_ttl_seconds: Annotated[int, Meta(ge=0), LIVE] = 60
-    aggregation_interval_seconds: Annotated[int, Meta(ge=1), LIVE] = 300
+    quota_cache_ttl_seconds: Annotated[int, Meta(ge=0), LIVE] = 60  # how long a node keeps quota that it does not spend
+    aggregation_interval_seconds: Annotated[int, Meta(ge=1), LIVE] = 300  # between two looks at credits and invoices
+    unsigned_events: bool = True  # whether an event counts without its agent's signature, if the gate lets it in
+    invoices: bool = True  # whether invoices are drafted and finalised by themselves
+    invoice_grace_seconds: Annotated[int, Meta(ge=0)] = 86_400  # for late events, before an invoice becomes final
+    invoice_series: str = "INV"
     # A table of one's own in the form of the one that comes with the package.
     llm_prices_file: str | None = None
 

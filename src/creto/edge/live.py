@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from creto.common.config import Config
-from creto.common.settings import BusConfig, OversightConfig, StoreConfig
+from creto.common.settings import BusConfig, MeteringConfig, OversightConfig, StoreConfig
 from creto.edge.api.parts import Parts
 from creto.edge.telemetry import log_as_configured
 
@@ -19,6 +19,9 @@ def following(parts: Parts, *, for_people: bool = False) -> Callable[[Config], N
     def follow(config: Config) -> None:
         log_as_configured(config, for_people=for_people)
         parts.store.queue.limit = config[StoreConfig].queue_max
+        metering = config[MeteringConfig]
+        parts.metering_terms.lease_s = metering.quota_cache_ttl_seconds
+        parts.metering_terms.interval_s = metering.aggregation_interval_seconds
         bus = config[BusConfig]
         parts.oversight.default_timeout_s = config[OversightConfig].default_timeout_seconds
         parts.bus.configure(retention_s=bus.retention_seconds, buffer_max=bus.buffer_max)

@@ -46,7 +46,6 @@ from creto.metering.currencies import Currency, ExchangeRate, convert, iso
 from creto.metering.events import billable, events_root, standing
 from creto.metering.explained import EventExplanation, LineExplanation, rendered, rendered_event
 from creto.metering.explaining import Prover, Reproduced
-from creto.metering.ingesting import EventJudge, NoJudge
 from creto.metering.invoice_csv import to_csv
 from creto.metering.invoice_pdf import to_pdf, to_png
 from creto.metering.invoices import (
@@ -60,6 +59,7 @@ from creto.metering.invoices import (
     moved,
     voided,
 )
+from creto.metering.judging import EventJudge
 from creto.metering.leases import SharedLimits
 from creto.metering.leases_redis import RedisLimits
 from creto.metering.leases_store import StoreLimits
@@ -244,7 +244,6 @@ __all__ = [
     "Metering",
     "NewGrant",
     "NhiTrust",
-    "NoJudge",
     "OverflowAction",
     "Override",
     "Package",

@@ -14,7 +14,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
@@ -24,11 +24,13 @@ from creto.common.ids import AgentId, EventId, PolicyId, TenantId, checked_tenan
 from creto.common.limits import BATCH_ITEMS_MAX, USAGE_CHAINS_CACHED_MAX
 from creto.common.telemetry import Metrics
 from creto.common.timestamps import Clock, ConsensusTimestamp
-from creto.contracts import BillableEvent
+from creto.contracts import BillableEvent, MessageBillableEvent
 from creto.metering import event_store as rows
+from creto.metering import judging
 from creto.metering.admission import Arrival, admitted, name_prefix
 from creto.metering.core import Recording
 from creto.metering.event_store import Behind, Place
+from creto.metering.judging import EventJudge
 from creto.metering.metered import Meters, MetersInUse
 from creto.metering.reading import form_of_event, read_event
 from creto.metering.sorting import Asked, find, raised, refusal, single_entry, sorted_out, stored_event, value_of
@@ -59,42 +61,13 @@ SIGNED_AT_ONCE = 4
 Look = Callable[[UsageEvent, EventForm], Asked]
 
 
-class EventJudge(Protocol):
-    """Who says which events wait for a human: thresholds, anomalies. `judge` is asked on memory, before anything is written."""
-
-    def judge(self, tenant: TenantId, events: Sequence[BillableEvent]) -> Sequence[PolicyId | None]:
-        """For each event the policy whose approval it waits for."""
-        ...
-
-    def holding(self, tx: Tx, tenant: TenantId, event: BillableEvent, policy_id: PolicyId) -> None:
-        """An event is new and will be held: what else belongs into its transaction."""
-        ...
-
-    def counted(self, tenant: TenantId, events: Sequence[BillableEvent]) -> None:
-        """These events count from now on."""
-        ...
-
-
-class NoJudge:
-    """Nothing waits."""
-
-    def judge(self, tenant: TenantId, events: Sequence[BillableEvent]) -> Sequence[PolicyId | None]:
-        return [None] * len(events)
-
-    def holding(self, tx: Tx, tenant: TenantId, event: BillableEvent, policy_id: PolicyId) -> None:
-        return None
-
-    def counted(self, tenant: TenantId, events: Sequence[BillableEvent]) -> None:
-        return None
-
-
 class Written(msgspec.Struct, frozen=True):
     """What a transaction made of a batch."""
 
     results: list[Ingested]
-    entry_id: EntryId | None
-    counted: list[BillableEvent]
-    chains: set[bytes]
+    entry_id: EntryId | None = None
+    counted: tuple[BillableEvent, ...] = ()
+    chains: frozenset[bytes] = frozenset()
 
 
 class Ingesting(Recording):
@@ -109,7 +82,7 @@ class Ingesting(Recording):
     ) -> None:
         super().__init__(store, clock)
         self._trust = trust
-        self._judge: EventJudge = judge or NoJudge()
+        self._judge = judge
         self._meters = MetersInUse(store)
         self._known_chains: set[bytes] = set()
         metrics = metrics or Metrics()
@@ -120,13 +93,13 @@ class Ingesting(Recording):
 
     async def ingest_event(self, tenant: TenantId, event: UsageEvent, *, by: AgentId) -> Ingested:
         """One event: accepted, or the same as before. Raises OversightRequired MT-202 while it waits for an approval,
-        ApprovalDenied OV-451 once that was refused, IdempotencyConflict MT-409, InvalidInput MT-400, SignatureVerificationFailed MT-401.
+        ApprovalDenied OV-451 once that was refused, QuotaExceeded MT-429 beyond a limit that blocks, IdempotencyConflict MT-409, InvalidInput MT-400, SignatureVerificationFailed MT-401.
         """
         looked = self._looker(tenant)(event, form_of_event(event))
         if looked.error is not None:
             await self._note_forgeries(tenant, [looked], by)
             raise self._refusal(looked.error)
-        written = await self._write(tenant, self._judged(tenant, [looked]), by)
+        written = await self._write(tenant, [looked], by)
         return raised(written.results[0])
 
     async def ingest_batch(self, tenant: TenantId, events: Sequence[UsageEvent], *, by: AgentId) -> BatchIngested:
@@ -147,11 +120,13 @@ class Ingesting(Recording):
         looked = await beside(signed, lambda: [read(look, tenant, bytes(data)) for data in events])
         return await self._many(tenant, looked, by)
 
-    async def ingest_message(self, tenant: TenantId, event: BillableEvent) -> EventId:
+    async def track_message_event(self, tenant: TenantId, event: MessageBillableEvent) -> EventId:
         """What the layer's own messaging reports: nobody has to vouch for it. The id under which the event is known."""
         look = self._looker(tenant, trusted=True)
-        written = await self._write(tenant, self._judged(tenant, [look(event, EventForm.MESSAGE)]), event.agent_nhi)
-        return raised(written.results[0]).event_id or event.event_id
+        written = await self._write(tenant, [look(event, EventForm.MESSAGE)], event.agent_nhi)
+        done = raised(written.results[0])
+        assert done.event_id is not None
+        return done.event_id
 
     async def hold_event(self, tenant: TenantId, event: UsageEvent, policy_id: PolicyId, *, by: AgentId) -> Ingested:
         """Keep an event without counting it until `finalize_event` or `release_event`."""
@@ -195,16 +170,9 @@ class Ingesting(Recording):
 
         return look
 
-    def _judged(self, tenant: TenantId, looked: list[Asked]) -> list[Asked]:
-        """Ask the judge about those that may come in."""
-        events = [asked.arrival.event for asked in looked if asked.arrival is not None]
-        policies = iter(self._judge.judge(tenant, events))
-        return [a if a.arrival is None else Asked(a.arrival, next(policies)) for a in looked]
-
     async def _many(self, tenant: TenantId, looked: list[Asked], by: AgentId) -> BatchIngested:
-        asked = self._judged(tenant, looked)
-        await self._note_forgeries(tenant, asked, by)
-        written = await self._write(tenant, asked, by)
+        await self._note_forgeries(tenant, looked, by)
+        written = await self._write(tenant, looked, by)
         status = [result.status for result in written.results]
         return BatchIngested(
             results=tuple(written.results),
@@ -246,50 +214,61 @@ class Ingesting(Recording):
         entry_id = EntryId(new_id())
         if any(a.arrival is not None for a in asked):
             meters = self._meters.of(tenant)
+            asks = self._judge is not None and self._judge.asks(tenant)
             written = await self._store.write(
-                lambda tx: self._put(tx, tenant, asked, by, entry_id, meters), isolation=Isolation.READ_COMMITTED
+                lambda tx: self._put(tx, tenant, asked, by, entry_id, meters, asks=asks),
+                isolation=Isolation.READ_COMMITTED,
             )
         else:
-            written = Written([refusal(a.error) for a in asked if a.error is not None], None, [], set())
+            written = Written([refusal(a.error) for a in asked if a.error is not None])
         self._after(tenant, written)
         return written
 
     def _put(
-        self, tx: Tx, tenant: TenantId, asked: list[Asked], by: AgentId, entry_id: EntryId, meters: Meters
+        self,
+        tx: Tx,
+        tenant: TenantId,
+        asked: list[Asked],
+        by: AgentId,
+        entry_id: EntryId,
+        meters: Meters,
+        *,
+        asks: bool,
     ) -> Written:
+        if asks:
+            judging.lock(tx, tenant)
         now = self._clock.now()
         batch = rows.add_batch(tx, tenant, entry_id, now)
-        results, new = sorted_out(tx, tenant, batch, asked)
-        if not new:
+        found = sorted_out(tx, tenant, batch, asked)
+        verdicts = judging.judged(tx, tenant, asked, found, self._judge, asks=asks)
+        for place in verdicts.refused:
+            rows.give_back(tx, arrival_at(asked, place).names)
+        if not verdicts.places:
             rows.drop_batch(tx, batch)
-            return Written(results, None, [], set())
-        arrivals = [asked[place].arrival for place in new]
-        chains = self._add_chains(tx, tenant, [a for a in arrivals if a is not None])
-        states = [EventState.COUNTED if asked[place].policy_id is None else EventState.HELD for place in new]
-        together = [(p, a, s) for p, a, s in zip(new, arrivals, states, strict=True) if a is not None]
+            return Written(found.finished(asked))
+        together = [
+            (place, arrival_at(asked, place), EventState.HELD if place in verdicts.waits else EventState.COUNTED)
+            for place in verdicts.places
+        ]
+        chains = self._add_chains(tx, tenant, [arrival for _, arrival, _ in together])
         rows.add_events(tx, tenant, batch, together, now)
         tx.record(self._batch_entry(tenant, entry_id, together, by, now, meters))
-        for place, arrival, state in together:
-            policy_id = asked[place].policy_id
-            if state is EventState.HELD and policy_id is not None:
-                self._hold(tx, tenant, arrival, policy_id, by, Place(arrival.agent, batch, place), now)
-        counted = [a.event for _, a, s in together if s is EventState.COUNTED]
-        return Written(results, entry_id, counted, chains)
+        for place, policy_id in verdicts.waits.items():
+            arrival = arrival_at(asked, place)
+            at = Place(arrival.agent, batch, place)
+            rows.move_names(tx, arrival.names, at, EventState.HELD)
+            rows.add_act(tx, tenant, arrival.event.event_id, "held", by, policy_id, at, now)
+        counted = tuple(a.event for _, a, state in together if state is EventState.COUNTED)
+        return Written(found.finished(asked), entry_id, counted, chains)
 
-    def _add_chains(self, tx: Tx, tenant: TenantId, arrivals: Sequence[Arrival]) -> set[bytes]:
+    def _add_chains(self, tx: Tx, tenant: TenantId, arrivals: Sequence[Arrival]) -> frozenset[bytes]:
         unknown: dict[bytes, Behind] = {}
         for arrival in arrivals:
             if arrival.chain not in self._known_chains:
                 unknown[arrival.chain] = (arrival.event.agent_nhi, arrival.event.delegation_chain)
         if unknown:
             rows.add_chains(tx, tenant, unknown)
-        return set(unknown)
-
-    def _hold(
-        self, tx: Tx, tenant: TenantId, arrival: Arrival, policy_id: PolicyId, by: AgentId, at: Place, now: int
-    ) -> None:
-        rows.add_act(tx, tenant, arrival.event.event_id, "held", by, policy_id, at, now)
-        self._judge.holding(tx, tenant, arrival.event, policy_id)
+        return frozenset(unknown)
 
     def _batch_entry(
         self,
@@ -327,8 +306,14 @@ class Ingesting(Recording):
                 self._refused.labels(result.error.code).add()
         for event_type, count in Counter(event.event_type for event in written.counted).items():
             self._ingested.labels(event_type).add(count)
-        if written.counted:
+        if self._judge is not None and written.counted:
             self._judge.counted(tenant, written.counted)
+
+
+def arrival_at(asked: Sequence[Asked], place: int) -> Arrival:
+    arrival = asked[place].arrival
+    assert arrival is not None
+    return arrival
 
 
 async def beside(signed: int, work: Callable[[], list[Asked]]) -> list[Asked]:

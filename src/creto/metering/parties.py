@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
 from creto.common.errors import InvalidInput
@@ -11,7 +13,7 @@ from creto.common.limits import PARTY_LINES_MAX, PARTY_NAME_CHARS_MAX
 class Party(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Who sends an invoice, or gets it."""
 
-    name: str
+    name: Annotated[str, msgspec.Meta(min_length=1, pattern=r"\S")]
     address: tuple[str, ...] = ()
     tax_id: str = ""
     email: str = ""

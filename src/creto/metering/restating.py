@@ -9,17 +9,18 @@ INVARIANT: the same step twice is as good as once.
 from __future__ import annotations
 
 import msgspec
+from msgspec.structs import replace
 
 from creto.common.errors import AlreadyExists, InvalidInput
 from creto.common.ids import AgentId, EventId, TenantId, checked_tenant, new_id
 from creto.common.timestamps import ConsensusTimestamp
 from creto.contracts import BillableEvent
 from creto.metering import event_store as rows
-from creto.metering import total_store
+from creto.metering import judging, total_store
 from creto.metering.admission import admitted, leaf_of, name_prefix, unpacked
 from creto.metering.event_store import EventRow, Place
 from creto.metering.ingesting import Ingesting
-from creto.metering.metered import Meters
+from creto.metering.metered import Meters, by_type, newest
 from creto.metering.sorting import find, single_entry, stored_event, value_of
 from creto.metering.usage_types import EventState, StoredEvent
 from creto.store.types import EntryId, Isolation, Tx
@@ -27,28 +28,35 @@ from creto.store.types import EntryId, Isolation, Tx
 REASON_CHARS_MAX = 1_000
 
 
+class Step(msgspec.Struct, frozen=True):
+    act: str
+    state: EventState
+    allowed: tuple[EventState, ...]
+
+
+FINALIZED = Step("finalized", EventState.COUNTED, (EventState.HELD,))
+RELEASED = Step("released", EventState.RELEASED, (EventState.HELD,))
+VOIDED = Step("voided", EventState.VOID, (EventState.COUNTED, EventState.HELD))
+CORRECTED = Step("corrected", EventState.CORRECTED, (EventState.COUNTED,))
+
+
 class Restating(Ingesting):
     async def finalize_event(
         self, tenant: TenantId, event_id: EventId, *, by: AgentId, reason: str = ""
     ) -> StoredEvent:
         """A held event counts from now on, on the period it belongs to."""
-        held = (EventState.HELD,)
-        done, first = await self._step(tenant, event_id, EventState.COUNTED, "finalized", held, by, reason)
-        if first:
-            self._judge.counted(tenant, [msgspec.structs.replace(done.event, signature=None)])
+        done = await self._step(tenant, event_id, FINALIZED, by, reason)
+        if self._judge is not None:
+            self._judge.counted(tenant, [replace(done.event, signature=None)])
         return done
 
     async def release_event(self, tenant: TenantId, event_id: EventId, *, by: AgentId, reason: str = "") -> StoredEvent:
         """A held event will never count: its approval was refused, or nobody gave it in time."""
-        held = (EventState.HELD,)
-        done, _ = await self._step(tenant, event_id, EventState.RELEASED, "released", held, by, reason)
-        return done
+        return await self._step(tenant, event_id, RELEASED, by, reason)
 
     async def void_event(self, tenant: TenantId, event_id: EventId, *, by: AgentId, reason: str) -> StoredEvent:
         """As if it had never been; final invoices that have it are corrected by the next one."""
-        allowed = (EventState.COUNTED, EventState.HELD)
-        done, _ = await self._step(tenant, event_id, EventState.VOID, "voided", allowed, by, checked_reason(reason))
-        return done
+        return await self._step(tenant, event_id, VOIDED, by, checked_reason(reason))
 
     async def correct_event(
         self, tenant: TenantId, replacement: BillableEvent, *, by: AgentId, reason: str
@@ -56,58 +64,66 @@ class Restating(Ingesting):
         """The event of this id as it should have been: another time, type or properties. Who used it stays."""
         checked_tenant(tenant)
         checked_reason(reason)
-        entry_id, meters = EntryId(new_id()), self._meters.of(tenant)
+        entry_id = EntryId(new_id())
+        return await self._store.write(
+            lambda tx: self._correct(tx, tenant, replacement, by, reason, entry_id), isolation=Isolation.READ_COMMITTED
+        )
 
-        def correct(tx: Tx) -> StoredEvent:
-            total_store.lock(tx)
-            now = self._clock.now()
-            row = find(tx, tenant, replacement.event_id)
-            arrival = admitted(replacement, row.form, tenant, name_prefix(tenant), meters, now)
-            before = row.event(tenant, rows.find_chain(tx, tenant, row.chain))
-            if arrival.leaf == leaf_of(before):
-                return stored_event(tx, tenant, replacement.event_id)
-            check_same(arrival.event, before)
-            must_be(row, (EventState.COUNTED,), "corrected")
-            batch = rows.add_batch(tx, tenant, entry_id, now)
-            place = Place(arrival.agent, batch, 0)
-            rows.add_events(tx, tenant, batch, [(0, arrival, EventState.COUNTED)], now)
-            rows.move_names(tx, arrival.names, place, EventState.COUNTED)
-            self._put_state(tx, tenant, row, EventState.CORRECTED, now)
-            self._note(
-                tx, tenant, row, "corrected", by, reason, now, entry_id=entry_id, event=arrival.event, meters=meters
-            )
+    def _correct(
+        self, tx: Tx, tenant: TenantId, replacement: BillableEvent, by: AgentId, reason: str, entry_id: EntryId
+    ) -> StoredEvent:
+        self._lock(tx, tenant)
+        now, meters = self._clock.now(), by_type(newest(tx, tenant))
+        row = find(tx, tenant, replacement.event_id)
+        arrival = admitted(replacement, row.form, tenant, name_prefix(tenant), meters, now)
+        before = row.event(tenant, rows.find_chain(tx, tenant, row.chain))
+        if arrival.leaf == leaf_of(before):
             return stored_event(tx, tenant, replacement.event_id)
+        check_same(arrival.event, before)
+        must_be(row, CORRECTED)
+        batch = rows.add_batch(tx, tenant, entry_id, now)
+        rows.add_events(tx, tenant, batch, [(0, arrival, EventState.COUNTED)], now)
+        rows.move_names(tx, arrival.names, Place(arrival.agent, batch, 0), EventState.COUNTED)
+        self._put_state(tx, tenant, row, EventState.CORRECTED, now)
+        self._cost(tx, tenant, before, -1)
+        self._cost(tx, tenant, arrival.event, 1)
+        self._note(tx, tenant, row, CORRECTED, by, reason, now, entry_id=entry_id, event=arrival.event, meters=meters)
+        return stored_event(tx, tenant, replacement.event_id)
 
-        return await self._store.write(correct, isolation=Isolation.READ_COMMITTED)
+    async def _step(self, tenant: TenantId, event_id: EventId, step: Step, by: AgentId, reason: str) -> StoredEvent:
+        checked_tenant(tenant)
+        return await self._store.write(
+            lambda tx: self._take_step(tx, tenant, event_id, step, by, reason), isolation=Isolation.READ_COMMITTED
+        )
 
-    async def _step(
-        self,
-        tenant: TenantId,
-        event_id: EventId,
-        state: EventState,
-        act: str,
-        allowed: tuple[EventState, ...],
-        by: AgentId,
-        reason: str,
-    ) -> tuple[StoredEvent, bool]:
-        """The event afterwards, and whether this was the first time."""
-        entry_id, meters = EntryId(new_id()), self._meters.of(checked_tenant(tenant))
+    def _take_step(
+        self, tx: Tx, tenant: TenantId, event_id: EventId, step: Step, by: AgentId, reason: str
+    ) -> StoredEvent:
+        self._lock(tx, tenant)
+        row = find(tx, tenant, event_id)
+        now = self._clock.now()
+        known = stored_event(tx, tenant, event_id)
+        if row.state is step.state and any(done.act == step.act for done in known.history):
+            return known
+        must_be(row, step)
+        self._put_state(tx, tenant, row, step.state, now)
+        rows.move_names(tx, names_of(tenant, row), row.at, step.state)
+        event = replace(known.event, signature=None)
+        if row.state is EventState.HELD and self._judge is not None:
+            self._judge.ended(tx, tenant, event_id)
+        self._cost(tx, tenant, event, counting(step.state) - counting(row.state))
+        meters = by_type(newest(tx, tenant))
+        self._note(tx, tenant, row, step, by, reason, now, entry_id=EntryId(new_id()), event=event, meters=meters)
+        return stored_event(tx, tenant, event_id)
 
-        def step(tx: Tx) -> tuple[StoredEvent, bool]:
-            total_store.lock(tx)
-            row = find(tx, tenant, event_id)
-            now = self._clock.now()
-            known = stored_event(tx, tenant, event_id)
-            if row.state is state and any(done.act == act for done in known.history):
-                return known, False
-            must_be(row, allowed, act)
-            self._put_state(tx, tenant, row, state, now)
-            rows.move_names(tx, names_of(tenant, row), row.at, state)
-            event = msgspec.structs.replace(known.event, signature=None)
-            self._note(tx, tenant, row, act, by, reason, now, entry_id=entry_id, event=event, meters=meters)
-            return stored_event(tx, tenant, event_id), True
+    def _lock(self, tx: Tx, tenant: TenantId) -> None:
+        if self._judge is not None:
+            judging.lock(tx, tenant)
+        total_store.lock(tx)
 
-        return await self._store.write(step, isolation=Isolation.READ_COMMITTED)
+    def _cost(self, tx: Tx, tenant: TenantId, event: BillableEvent, sign: int) -> None:
+        if self._judge is not None and sign:
+            self._judge.costs.add(tx, tenant, [event], sign=sign)
 
     def _put_state(self, tx: Tx, tenant: TenantId, row: EventRow, state: EventState, now: int) -> None:
         rows.set_state(tx, tenant, row.at, state, now)
@@ -115,13 +131,14 @@ class Restating(Ingesting):
             total_store.refold(tx, tenant, row.chain, row.event_type, row.happened_at, now)
 
     def _note(
-        self, tx: Tx, tenant: TenantId, row: EventRow, act: str, by: AgentId, reason: str, now: ConsensusTimestamp, *,
+        self, tx: Tx, tenant: TenantId, row: EventRow, step: Step, by: AgentId, reason: str, now: ConsensusTimestamp, *,
         entry_id: EntryId, event: BillableEvent, meters: Meters,
     ) -> None:  # fmt: skip
         """In the history and in the ledger. What counts from now on is proved by the entry; so it holds the event's hash."""
         event_id = unpacked(row.event_id)
+        act = step.act
         rows.add_act(tx, tenant, event_id, act, by, reason, row.at, now)
-        if act in ("finalized", "corrected"):
+        if step in (FINALIZED, CORRECTED):
             value = value_of(event, meters)
             tx.record(
                 single_entry(
@@ -142,10 +159,14 @@ def names_of(tenant: TenantId, row: EventRow) -> tuple[bytes, ...]:
     return (prefix + row.event_id, prefix + row.event_key) if row.event_key else (prefix + row.event_id,)
 
 
-def must_be(row: EventRow, allowed: tuple[EventState, ...], act: str) -> None:
-    if row.state not in allowed:
-        expected = " or ".join(state.name.lower() for state in allowed)
-        message = f"event {unpacked(row.event_id)} is {row.state.name.lower()} and cannot be {act}"
+def counting(state: EventState) -> int:
+    return int(state is EventState.COUNTED)
+
+
+def must_be(row: EventRow, step: Step) -> None:
+    if row.state not in step.allowed:
+        expected = " or ".join(state.name.lower() for state in step.allowed)
+        message = f"event {unpacked(row.event_id)} is {row.state.name.lower()} and cannot be {step.act}"
         raise AlreadyExists("MT-412", message, got=row.state.name.lower(), expected=expected)
 
 

@@ -34,6 +34,10 @@ class InvoiceRun(msgspec.Struct, frozen=True):
 
 
 class Running(Explaining):
+    async def tenants(self) -> list[TenantId]:
+        """Those that have subscriptions."""
+        return await self._store.read(rows.tenants)
+
     async def run_invoices(
         self,
         tenant: TenantId,

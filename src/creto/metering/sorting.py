@@ -38,8 +38,22 @@ class Asked(msgspec.Struct, frozen=True, gc=False):
     error: EnablementError | None = None
 
 
-def sorted_out(tx: Tx, tenant: TenantId, batch: int, asked: Sequence[Asked]) -> tuple[list[Ingested], list[int]]:
-    """What becomes of each, and the places of those that are new."""
+class Sorted(msgspec.Struct, frozen=True):
+    """What became of each so far, the places of those that are new, and whom the repetitions within the batch repeat."""
+
+    results: list[Ingested | None]
+    new: list[int]
+    repeats: dict[int, int]
+
+    def finished(self, asked: Sequence[Asked]) -> list[Ingested]:
+        """With the repetitions, which fare as what they repeat did."""
+        for place, holder in self.repeats.items():
+            self.results[place] = within_batch(asked, self.results, place, holder)
+        return [result for result in self.results if result is not None]
+
+
+def sorted_out(tx: Tx, tenant: TenantId, batch: int, asked: Sequence[Asked]) -> Sorted:
+    """Which are new: those have taken their names."""
     results: list[Ingested | None] = [None if a.error is None else refusal(a.error) for a in asked]
     coming = [(place, a.arrival, a.policy_id) for place, a in enumerate(asked) if a.arrival is not None]
     repeats = repeats_in(coming)
@@ -59,9 +73,7 @@ def sorted_out(tx: Tx, tenant: TenantId, batch: int, asked: Sequence[Asked]) -> 
         else:
             new.append(place)
             results[place] = taken(arrival, policy)
-    for place, holder in repeats.items():
-        results[place] = within_batch(asked, results, place, holder)
-    return [result for result in results if result is not None], new
+    return Sorted(results, new, repeats)
 
 
 def repeats_in(coming: Sequence[tuple[int, Arrival, PolicyId | None]]) -> dict[int, int]:

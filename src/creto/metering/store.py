@@ -164,3 +164,9 @@ def put_number(tx: Tx, tenant: TenantId, series: str, last: int) -> None:
         "ON CONFLICT (tenant, series) DO UPDATE SET last = excluded.last",
         tenant, series, last,
     )  # fmt: skip
+
+
+def tenants(tx: ReadTx) -> list[TenantId]:
+    return [
+        TenantId(tenant) for (tenant,) in tx.all("SELECT DISTINCT tenant FROM metering_subscription ORDER BY tenant")
+    ]

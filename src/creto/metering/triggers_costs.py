@@ -1,24 +1,19 @@
 """What was spent: running totals of each agent with all that acts below it, in rows and in memory.
 
-    costs.spend(tenant, events)          # they count: in memory at once, in the rows as the store comes to it
+    costs.add(tx, tenant, events)        # they count, with whatever else is in the transaction
     costs.total(tenant, agent, BillingPeriod.CURRENT_MONTH, "USD", now)      # memory
 
-INVARIANT: a total in memory is what the rows said when it was read, and everything added since by this process; what another process
-adds makes this one read again.
+INVARIANT: a total in memory is what the rows say: whatever is added, here or elsewhere, makes every process read again.
 """
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, wait
-from functools import partial
 from typing import NamedTuple
 
 from creto.common import wire
-from creto.common.errors import EnablementError
-from creto.common.ids import AgentId, TenantId, new_id
+from creto.common.ids import AgentId, TenantId
 from creto.common.limits import COSTS_KEPT_MAX, QUOTA_PRUNED_MAX, STORE_SIGNAL_BYTES_MAX
 from creto.common.timestamps import Clock
 from creto.contracts import BillableEvent, BillingPeriod
@@ -28,8 +23,6 @@ from creto.store.types import ReadTx, Store, Tx
 
 ADDED = "metering.costs.added"
 KEPT = (BillingPeriod.CURRENT_HOUR, BillingPeriod.CURRENT_DAY, BillingPeriod.CURRENT_MONTH, BillingPeriod.LIFETIME)
-UNWRITTEN_S_MAX = 1  # a total that is asked for the first time waits so long for what is on its way
-log = logging.getLogger("creto.metering")
 OF_MONTHS = (BillingPeriod.CURRENT_QUARTER, BillingPeriod.CURRENT_YEAR)  # these are sums of months
 
 
@@ -50,14 +43,6 @@ class Total(NamedTuple):
     micros: int
 
 
-class Pending(NamedTuple):
-    """Additions that the rows may not have yet."""
-
-    tenant: TenantId
-    agents: frozenset[AgentId]
-    added: Future[None]
-
-
 class Costs:
     """`zone` is the time zone in which a tenant's days and months begin."""
 
@@ -73,33 +58,18 @@ class Costs:
         self._clock = clock
         self.zone = zone
         self.cost = cost
-        self._node = new_id()
         self._totals: dict[tuple[TenantId, AgentId], dict[tuple[BillingPeriod, str], Total]] = {}
-        self._pending: dict[str, Pending] = {}  # added in a transaction of this process that may not have ended yet
         self._lock = threading.Lock()
         store.on_signal(ADDED, self._on_added)
         store.on_signal_lost(self._forget)
 
     # Rows
 
-    def spend(self, tenant: TenantId, events: Iterable[BillableEvent], *, sign: int = 1) -> Future[None] | None:
-        """These events count now; with `sign` -1 they do not any more. The future is done when the rows have it."""
+    def add(self, tx: Tx, tenant: TenantId, events: Iterable[BillableEvent], *, sign: int = 1) -> None:
+        """These events count now; with `sign` -1 they do not any more."""
         sums = self.sums(tenant, events, sign)
         if not sums:
-            return None
-        batch = new_id()
-        with self._lock:
-            try:
-                added = self._store.submit(partial(self._add, tenant=tenant, sums=sums, batch=batch))
-            except EnablementError as error:  # the events count all the same: thresholds see too little
-                log.error("costs of %s could not be added: %s", tenant, error)  # noqa: TRY400 - said in one line
-                return None
-            self._apply(tenant, sums)
-            self._pending[batch] = Pending(tenant, frozenset(row.agent for row in sums), added)
-        added.add_done_callback(partial(self._done, batch))
-        return added
-
-    def _add(self, tx: Tx, *, tenant: TenantId, sums: dict[Row, int], batch: str) -> None:
+            return
         tx.many(
             "INSERT INTO metering_cost (tenant, agent, currency, period, starts_at, ends_at, event_type, micros) "
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?) "
@@ -107,18 +77,8 @@ class Costs:
             "DO UPDATE SET micros = metering_cost.micros + excluded.micros",
             [(tenant, *row, micros) for row, micros in sorted(sums.items())],
         )
-        for payload in payloads(self._node, batch, tenant, sorted({row.agent for row in sums})):
+        for payload in payloads(tenant, sorted({row.agent for row in sums})):
             tx.signal(ADDED, payload)
-
-    def _done(self, batch: str, added: Future[None]) -> None:
-        """On a thread of the store. What could not be written is out of memory too, so that both say the same."""
-        with self._lock:
-            pending = self._pending.pop(batch, None)
-            if added.exception() is not None and pending is not None:
-                for agent in pending.agents:
-                    self._totals.pop((pending.tenant, agent), None)
-        if added.exception() is not None:
-            log.error("costs of %s could not be added: %s", pending and pending.tenant, added.exception())
 
     def sums(self, tenant: TenantId, events: Iterable[BillableEvent], sign: int) -> dict[Row, int]:
         found: dict[Row, int] = {}
@@ -166,48 +126,31 @@ class Costs:
                 return known
         except KeyError:
             pass
-        wait(self._unwritten(tenant, agent), timeout=UNWRITTEN_S_MAX)
         with self._lock:
             found = self._store.read_now(lambda tx: self.read(tx, tenant, agent, period, currency, now))
-            if self._store.signals_alive and not self._unwritten(tenant, agent):
+            if self._store.signals_alive:
                 if len(self._totals) >= COSTS_KEPT_MAX:
                     self._totals.pop(next(iter(self._totals)))
                 self._totals.setdefault((tenant, agent), {})[period, currency] = found
         return found
 
-    def _unwritten(self, tenant: TenantId, agent: AgentId) -> list[Future[None]]:
-        """What is in memory and perhaps not in the rows yet: a total that is read before it is there would lack it."""
-        pending = list(self._pending.values())
-        return [one.added for one in pending if one.tenant == tenant and agent in one.agents]
-
     def _on_added(self, payload: str) -> None:
-        node, _, tenant, agents = wire.decode(payload, tuple[str, str, TenantId, list[AgentId]], what="signal")
-        if node != self._node:
-            with self._lock:
-                for agent in agents:
-                    self._totals.pop((tenant, agent), None)
-
-    def _apply(self, tenant: TenantId, sums: dict[Row, int]) -> None:
-        for row, micros in sums.items():
-            known = self._totals.get((tenant, row.agent), {})
-            for (period, currency), total in list(known.items()):
-                counted = BillingPeriod.CURRENT_MONTH if period in OF_MONTHS else period
-                if counted == row.period and currency == row.currency and row.starts_at in total.within:
-                    by_type = {**total.by_event_type}
-                    by_type[row.event_type] = by_type.get(row.event_type, 0) + micros
-                    known[period, currency] = Total(total.within, by_type, total.micros + micros)
+        tenant, agents = wire.decode(payload, tuple[TenantId, list[AgentId]], what="signal")
+        with self._lock:
+            for agent in agents:
+                self._totals.pop((tenant, agent), None)
 
     def _forget(self) -> None:
         with self._lock:
             self._totals.clear()
 
 
-def payloads(node: str, batch: str, tenant: TenantId, agents: list[AgentId]) -> Iterable[str]:
+def payloads(tenant: TenantId, agents: list[AgentId]) -> Iterable[str]:
     """The agents whose totals changed, in as many signals as it takes."""
     rest = agents
     while rest:
         count = len(rest)
-        while len(text := wire.encode((node, batch, tenant, rest[:count]))) > STORE_SIGNAL_BYTES_MAX:
+        while len(text := wire.encode((tenant, rest[:count]))) > STORE_SIGNAL_BYTES_MAX:
             count //= 2
         yield text.decode()
         rest = rest[count:]

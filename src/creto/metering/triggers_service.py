@@ -24,22 +24,17 @@ import msgspec
 
 from creto.common import wire
 from creto.common.envelope import EventEnvelope, Signer
-from creto.common.errors import (
-    AlreadyExists,
-    EnablementError,
-    NotFound,
-    QuotaExceeded,
-    Unauthorized,
-)
-from creto.common.ids import AgentId, EventId, PolicyId, RequestId, TenantId, checked_tenant, new_id
+from creto.common.errors import AlreadyExists, EnablementError, NotFound, QuotaExceeded, Unauthorized
+from creto.common.ids import AgentId, EventId, RequestId, TenantId, checked_tenant, new_id
 from creto.common.limits import WAITING_MAX
 from creto.common.money import from_micros
-from creto.common.timestamps import Clock, ConsensusTimestamp
+from creto.common.timestamps import DAY, Clock, ConsensusTimestamp
 from creto.contracts import (
     SUBJECT_THRESHOLD_EXCEEDED,
     AccumulatedCost,
     BillableEvent,
     BillingPeriod,
+    Block,
     CostBreakdown,
     CostForecast,
     CostThreshold,
@@ -65,6 +60,7 @@ log = logging.getLogger("creto.metering")
 USD = "USD"
 LAYER = AgentId("metering")
 SUBJECT_ANOMALY = "metering.anomalies"
+BLOCKED_TOLD_NS = 7 * DAY  # an event that comes again is the same one for so long
 
 
 class Held(Protocol):
@@ -173,19 +169,50 @@ class CostTriggers(Thresholds):
 
     # What ingestion asks
 
-    def judge(self, tenant: TenantId, events: Sequence[BillableEvent]) -> list[PolicyId | None]:
-        """The policy whose approval each event waits for; None where it counts at once."""
-        return [
-            None if worst is None or tells(worst) else worst.trigger.policy_id
-            for worst, _ in self._one_by_one(tenant, events, None)
-        ]
+    def asks(self, tenant: TenantId) -> bool:
+        return bool(self._rules(tenant))
 
-    def holding(self, tx: Tx, tenant: TenantId, event: BillableEvent, policy_id: PolicyId) -> None:
-        """In the transaction that holds the event: it waits, and the bus says so."""
-        found = [one for one in self._found(tx, tenant, event) if not tells(one)]
-        crossed = rules.strictest(one for one in found if one.trigger.policy_id == policy_id) or rules.strictest(found)
-        if crossed is None:  # held for another reason than its cost, or what was spent is less than it was
-            return
+    def consider(self, tx: Tx, tenant: TenantId, event: BillableEvent) -> OversightTrigger | None:
+        """In the transaction that takes the event, by the rows: whether it waits, and whoever is to know hears of it."""
+        found = self._found(tx, tenant, event)
+        crossed = rules.strictest(one for one in found if not tells(one))
+        if crossed is None:
+            for one in found:
+                self._tell_once(tx, tenant, event, one)
+            return None
+        if isinstance(crossed.threshold.threshold.action, Block):
+            raise self._refused(tx, tenant, event, crossed)
+        self._wait(tx, tenant, event, crossed)
+        return crossed.trigger
+
+    def ended(self, tx: Tx, tenant: TenantId, event_id: EventId) -> None:
+        tx.run("DELETE FROM metering_waiting WHERE tenant = ? AND event_id = ?", tenant, event_id)
+
+    def counted(self, tenant: TenantId, events: Sequence[BillableEvent]) -> None:
+        """For the habits."""
+        for event in events:
+            found = self.watch.observe(tenant, event.agent_nhi, event.timestamp, fingerprint=fingerprint(event))
+            if found is not None:
+                self._tell_anomaly(tenant, event, found)
+
+    def _refused(self, tx: Tx, tenant: TenantId, event: BillableEvent, crossed: Exceeded) -> QuotaExceeded:
+        """What blocks lets nothing in, whoever agrees; each event is told once, however often it comes."""
+        trigger, threshold = crossed.trigger, crossed.threshold.threshold
+        name = f"threshold/{threshold.threshold_id}/{crossed.whose}/{event.event_id}"
+        now = self._clock.now()
+        if notice_first(tx, tenant, name, 100, now, ConsensusTimestamp(now + BLOCKED_TOLD_NS)):
+            exceeded = self._exceeded(tx, tenant, event, crossed)
+            self._publish(tx, tenant, exceeded)
+            self._note(
+                tx, tenant, "event.blocked", "CostThresholdExceeded", event.agent_nhi, threshold.threshold_id, exceeded,
+                Outcome.DENIED,
+            )  # fmt: skip
+        return QuotaExceeded(
+            "MT-429", f"{trigger.current_cost} {trigger.currency} is beyond the limit of {trigger.threshold} that {threshold.threshold_id} sets",
+            field="properties", got=str(trigger.current_cost), expected=f"at most {trigger.threshold} {trigger.currency}",
+        )  # fmt: skip
+
+    def _wait(self, tx: Tx, tenant: TenantId, event: BillableEvent, crossed: Exceeded) -> None:
         waits: int = tx.value("SELECT COUNT(*) FROM metering_waiting WHERE tenant = ?", tenant)
         if waits >= WAITING_MAX:
             raise QuotaExceeded("MT-429", f"{waits} events wait for a decision already", limit=WAITING_MAX, used=waits)
@@ -201,30 +228,9 @@ class CostTriggers(Thresholds):
             tx, tenant, "event.held", "CostThresholdExceeded", event.agent_nhi, threshold_id, exceeded, Outcome.PENDING
         )
 
-    def counted(self, tenant: TenantId, events: Sequence[BillableEvent]) -> None:
-        """They count from now on: in the totals, for the habits, and for whoever only wants to know."""
-        for event in events:
-            found = self.watch.observe(tenant, event.agent_nhi, event.timestamp, fingerprint=fingerprint(event))
-            if found is not None:
-                self._tell_anomaly(tenant, event, found)
-        known = [rule for rule in self._rules(tenant) if isinstance(rule.threshold.threshold.action, NotifyOnly)]
-        passed = [
-            (event, [one for one in all_of_them if tells(one)])
-            for event, (_, all_of_them) in zip(events, self._one_by_one(tenant, events, None), strict=True)
-        ] if known else []  # fmt: skip
-
-        def told(tx: Tx) -> None:
-            for event, crossed in passed:
-                for one in crossed:
-                    self._tell_once(tx, tenant, event, one)
-
-        if any(crossed for _, crossed in passed):
-            self._tell(told, "a cost threshold")
-        self.costs.spend(tenant, events)
-
     def _found(self, tx: ReadTx, tenant: TenantId, event: BillableEvent) -> list[Exceeded]:
         """By the rows themselves."""
-        known = [Rule(threshold) for threshold in read_thresholds(tx, tenant)]
+        known = self._known.get(tenant) or tuple(map(Rule, read_thresholds(tx, tenant)))
 
         def total(agent: AgentId, period: BillingPeriod, currency: str) -> int:
             return self.costs.read(tx, tenant, agent, period, currency, event.timestamp).micros
@@ -301,9 +307,9 @@ class CostTriggers(Thresholds):
         """It was approved: it counts. False if it did not wait."""
         if self._held is None or not await self._waits(tenant, event_id):
             return False
-        with suppress(AlreadyExists):  # this decision came before, and ended before the row was gone
+        with suppress(AlreadyExists):  # somebody was faster
             await self._held.finalize_event(tenant, event_id, by=by, reason="approved")
-        return await self._ended(tenant, event_id)
+        return True
 
     async def release_event(self, tenant: TenantId, event_id: EventId, *, by: AgentId, reason: str) -> bool:
         """It was denied, or nobody decided in time: it never counts."""
@@ -311,15 +317,11 @@ class CostTriggers(Thresholds):
             return False
         with suppress(AlreadyExists):
             await self._held.release_event(tenant, event_id, by=by, reason=reason)
-        return await self._ended(tenant, event_id)
+        return True
 
     async def _waits(self, tenant: TenantId, event_id: EventId) -> bool:
         sql = "SELECT 1 FROM metering_waiting WHERE tenant = ? AND event_id = ?"
         return await self._store.read(lambda tx: tx.value(sql, checked_tenant(tenant), event_id)) is not None
-
-    async def _ended(self, tenant: TenantId, event_id: EventId) -> bool:
-        sql = "DELETE FROM metering_waiting WHERE tenant = ? AND event_id = ?"
-        return bool(await self._store.write(lambda tx: tx.run(sql, tenant, event_id)))
 
     async def waiting(self, tenant: TenantId, limit: int = 100) -> list[Waiting]:
         """Those that wait, the longest first."""

@@ -38,6 +38,10 @@ class Parts(Generic[World]):
         self.objects: parts.Objects[World] = parts.Objects(world)
         self.approvals: parts.Approvals[World] = parts.Approvals(world)
         self.webhooks: parts.Webhooks[World] = parts.Webhooks(world)
+        self.metering: parts.Metering[World] = parts.Metering(world)
+        self.quotas: parts.Quotas[World] = parts.Quotas(world)
+        self.billing: parts.Billing[World] = parts.Billing(world)
+        self.credits: parts.Credits[World] = parts.Credits(world)
         self.bus: parts.Bus[World] = parts.Bus(world)
         self.time: parts.Time[World] = parts.Time(world)
 

@@ -10,7 +10,9 @@ from creto.edge.api import (
     approvals,
     approvers,
     audit,
+    billing,
     bus,
+    credits,
     entities,
     keys,
     memory,
@@ -18,9 +20,11 @@ from creto.edge.api import (
     overrides,
     passkeys,
     policies,
+    quotas,
     system,
     time,
     uploads,
+    usage,
     votes,
     webhooks,
 )
@@ -207,6 +211,112 @@ class Webhooks(Part[World]):
     disable = Method(webhooks.DISABLE)
     enable = Method(webhooks.ENABLE)
     remove = Method(webhooks.REMOVE)
+
+
+class Metering(Part[World]):
+    """What agents used: events in, totals and costs out."""
+
+    submit_event = Method(usage.SUBMIT)
+    submit_events = Method(usage.SUBMIT_MANY)
+    event = Method(usage.EVENT_OF)
+    prove = Method(usage.PROVE)
+    explain = Method(usage.EXPLAIN)
+    void = Method(usage.VOID)
+    correct = Method(usage.CORRECT)
+    finalize = Method(usage.FINALIZE)
+    release = Method(usage.RELEASE)
+    query_usage = Method(usage.USAGE)
+    query_cost = Method(usage.COST)
+    accumulated_cost = Method(usage.SPENT)
+    dead_letters = Method(usage.DEAD)
+    retry_dead_letter = Method(usage.RETRY)
+    discard_dead_letter = Method(usage.DISCARD)
+
+
+class Quotas(Part[World]):
+    """How much of what, held inside every act; limits on cost, and who waits for a human."""
+
+    put = Method(quotas.PUT)
+    list = Method(quotas.LIST)
+    get = Method(quotas.GET)
+    delete = Method(quotas.DELETE)
+    check = Method(quotas.CHECK)
+    reserve = Method(quotas.RESERVE)
+    settle = Method(quotas.SETTLE)
+    release = Method(quotas.RELEASE)
+    usage = Method(quotas.USAGE)
+    put_rate = Method(quotas.PUT_RATE)
+    rates = Method(quotas.RATES)
+    delete_rate = Method(quotas.DELETE_RATE)
+    put_threshold = Method(quotas.PUT_THRESHOLD)
+    thresholds = Method(quotas.THRESHOLDS)
+    delete_threshold = Method(quotas.DELETE_THRESHOLD)
+    waiting = Method(quotas.WAITING)
+    anomaly = Method(quotas.ANOMALY)
+    forgive = Method(quotas.FORGIVE)
+
+
+class Billing(Part[World]):
+    """Plans, subscriptions, and invoices that explain and prove themselves."""
+
+    create_plan = Method(billing.CREATE_PLAN)
+    revise_plan = Method(billing.REVISE_PLAN)
+    plan = Method(billing.GET_PLAN)
+    plans = Method(billing.LIST_PLANS)
+    subscribe = Method(billing.SUBSCRIBE)
+    subscription = Method(billing.GET_SUB)
+    subscriptions = Method(billing.LIST_SUBS)
+    change = Method(billing.CHANGE)
+    override = Method(billing.OVERRIDE)
+    apply_coupon = Method(billing.ADD_COUPON)
+    remove_coupon = Method(billing.DROP_COUPON)
+    set_taxes = Method(billing.TAXES)
+    show_in = Method(billing.SHOW_IN)
+    pause = Method(billing.PAUSE)
+    resume = Method(billing.RESUME)
+    cancel = Method(billing.CANCEL_SUB)
+    terminate = Method(billing.TERMINATE)
+    delete = Method(billing.DELETE_SUB)
+    set_customer = Method(billing.SET_CUSTOMER)
+    set_issuer = Method(billing.SET_ISSUER)
+    letterhead = Method(billing.LETTERHEAD)
+    preview = Method(billing.PREVIEW)
+    draft = Method(billing.DRAFT)
+    recount = Method(billing.RECOUNT)
+    close = Method(billing.CLOSE)
+    finalize = Method(billing.FINALIZE)
+    void = Method(billing.VOID)
+    credit_note = Method(billing.CREDIT)
+    invoice = Method(billing.GET_INVOICE)
+    invoices = Method(billing.LIST_INVOICES)
+    csv = Method(billing.CSV)
+    pdf = Method(billing.PDF)
+    file = Method(billing.FILE)
+    explain = Method(billing.EXPLAIN)
+    reproduce = Method(billing.REPRODUCE)
+    run = Method(billing.RUN)
+
+
+class Credits(Part[World]):
+    """Prepaid credits, and the terms that invoices are made by."""
+
+    grant = Method(credits.GRANT)
+    void = Method(credits.VOID)
+    wallet = Method(credits.WALLET)
+    postings = Method(credits.POSTINGS)
+    burn = Method(credits.BURN)
+    set_top_up = Method(credits.SET_TOP_UP)
+    drop_top_up = Method(credits.DROP_TOP_UP)
+    top_ups = Method(credits.TOP_UPS)
+    purchases = Method(credits.PURCHASES)
+    settle_purchase = Method(credits.SETTLE)
+    create_coupon = Method(credits.PUT_COUPON)
+    coupon = Method(credits.GET_COUPON)
+    coupons = Method(credits.COUPONS)
+    set_tax = Method(credits.PUT_TAX)
+    taxes = Method(credits.TAXES)
+    add_exchange_rate = Method(credits.ADD_RATE)
+    exchange_rates = Method(credits.RATES)
 
 
 class Bus(Part[World]):

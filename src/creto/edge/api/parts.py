@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from creto.bus import Bus
 from creto.common.breaker import CircuitBreaker
 from creto.common.config import Config
 from creto.common.telemetry import Metrics
+from creto.connectors.inbound import Answer, RawHeaders
 from creto.edge.api.rate import CallerRate
 from creto.edge.api.requests import Requests
 from creto.gate import Gate
+from creto.metering import Billing, CostTriggers, MessageCosts, Metering, Quotas
+from creto.metering.terms import MeteringTerms
 from creto.oversight import Approvals, Oversight
 from creto.platform.audit import Audit
 from creto.platform.consensus import ConsensusClient, Leases
@@ -25,6 +29,8 @@ from creto.store.idempotency_cache import CachedGuard
 
 if TYPE_CHECKING:
     from creto.connectors.channels import Channels
+
+Callback = Callable[[RawHeaders, bytes], Awaitable[Answer]]
 
 
 @dataclass(frozen=True)
@@ -51,4 +57,13 @@ class Parts:
     oversight: Oversight
     approvals: Approvals  # the face that other products see
     channels: Channels  # by which humans are told
+    metering: Metering  # usage
+    triggers: CostTriggers
+    quotas: Quotas
+    messages: MessageCosts  # the face that messaging sees
+    billing: Billing
+    metering_terms: MeteringTerms
+    callbacks: Mapping[str, Callback] = field(
+        default_factory=dict
+    )  # of providers, by path: who believes them checks their signatures
     breakers: tuple[CircuitBreaker, ...] = ()  # of what is elsewhere

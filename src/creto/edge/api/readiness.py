@@ -21,8 +21,8 @@ from creto.edge.api.parts import Parts
 from creto.store.types import Isolation, Tx
 
 # How long a start waits for each: `app.py` for the hard ones; a soft one that is not there yet is waited for while the layer serves.
-STARTUP_TIMEOUT_S = {"nhi": 30, "authz": 10, "crypto": 30, "consensus": 30, "memory": 60, "audit": 30, "store": 30, "bus": 30, "storage": 30, "oversight": 30}  # fmt: skip
-SOFT = frozenset({"audit", "memory", "bus", "storage", "oversight"})
+STARTUP_TIMEOUT_S = {"nhi": 30, "authz": 10, "crypto": 30, "consensus": 30, "memory": 60, "audit": 30, "store": 30, "bus": 30, "storage": 30, "oversight": 30, "metering": 30}  # fmt: skip
+SOFT = frozenset({"audit", "memory", "bus", "storage", "oversight", "metering"})
 PROBE_TENANT = TenantId("default")
 PROBE_AGENT = AgentId("agent:nhi:ed25519:11111111111111111111111111111111")  # nobody's: what is decided does not matter
 
@@ -105,6 +105,10 @@ def probes(parts: Parts) -> dict[str, Probe]:
         late = (await parts.oversight.standing()).late_s > OVERSIGHT_LATE_S
         return Condition.DEGRADED if late else Condition.UP
 
+    async def metering() -> Condition:
+        await parts.quotas.usage(PROBE_TENANT, [PROBE_AGENT])
+        return Condition.UP
+
     return {
         "store": store,
         "consensus": consensus,
@@ -116,6 +120,7 @@ def probes(parts: Parts) -> dict[str, Probe]:
         "bus": bus,
         "storage": storage,
         "oversight": oversight,
+        "metering": metering,
     }
 
 

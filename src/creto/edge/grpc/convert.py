@@ -126,6 +126,8 @@ def write_map(target: Any, values: dict[str, Any], type_: Any) -> None:
     for key, value in values.items():
         if is_struct(type_):
             fill(target[key], value)
+        elif is_union(type_):
+            fill_union(target[key], value)
         else:
             target[key] = scalar(value, type_)
 

@@ -81,6 +81,7 @@ class Schema:
         self.endpoints = tuple(endpoints)
         self._messages: dict[str, descriptor_pb2.DescriptorProto] = {}
         self._structs: dict[str, Any] = {}
+        self._names: dict[Any, str] = {}
         self.file = descriptor_pb2.FileDescriptorProto(name="creto/v1/creto.proto", package=PACKAGE, syntax="proto3")
         services: dict[str, descriptor_pb2.ServiceDescriptorProto] = {}
         for endpoint in self.endpoints:
@@ -98,16 +99,19 @@ class Schema:
         self.services = tuple(f"{PACKAGE}.{name}" for name in sorted(services))
 
     def message_class(self, struct: Any) -> type[Message]:
-        descriptor = self.pool.FindMessageTypeByName(f"{PACKAGE}.{struct.__name__}")
+        descriptor = self.pool.FindMessageTypeByName(f"{PACKAGE}.{self._names[struct]}")
         made: type[Message] = message_factory.GetMessageClass(descriptor)
         return made
 
     def _message(self, struct: Any) -> str:
+        if struct in self._names:
+            return self._names[struct]
         name: str = struct.__name__
-        if name in self._messages:
-            if self._structs[name] is not struct:
+        if name in self._messages:  # of another part: the later one says whose it is
+            name = struct.__module__.split(".")[1].capitalize() + name
+            if name in self._messages:
                 raise InternalError("PL-500", f"two structs are called {name}")
-            return name
+        self._names[struct] = name
         message = self._messages[name] = descriptor_pb2.DescriptorProto(name=name)
         self._structs[name] = struct
         hints = get_type_hints(struct, include_extras=True)
@@ -163,7 +167,9 @@ class Schema:
 
     def _union(self, type_: Any) -> str:
         variants = [bare(v) for v in get_args(type_)]
-        name = "Or".join(v.__name__ for v in variants)
+        for variant in variants:
+            self._message(variant)
+        name = "Or".join(self._names[variant] for variant in variants)
         if name not in self._messages:
             message = self._messages[name] = descriptor_pb2.DescriptorProto(name=name)
             self._structs[name] = None

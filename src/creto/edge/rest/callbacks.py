@@ -22,12 +22,16 @@ SLACK = "/v1/connectors/slack"
 
 
 def callback_routes(parts: Parts) -> list[BaseRoute]:
-    """Those of the channels that are configured."""
+    """Those of what is configured: of channels, and of who brings payments."""
+    callbacks = dict(parts.callbacks)
     slack = parts.channels.slack
-    if slack is None:
-        return []
-    callbacks = {"interactions": slack.interactions, "commands": slack.commands, "events": slack.events}
-    return [Route(f"{SLACK}/{name}", answering(parts, act), methods=["POST"]) for name, act in callbacks.items()]
+    if slack is not None:
+        callbacks |= {
+            f"{SLACK}/interactions": slack.interactions,
+            f"{SLACK}/commands": slack.commands,
+            f"{SLACK}/events": slack.events,
+        }
+    return [Route(path, answering(parts, act), methods=["POST"]) for path, act in callbacks.items()]
 
 
 def answering(parts: Parts, act: Callback) -> Callable[[Request], Any]:

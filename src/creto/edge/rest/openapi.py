@@ -19,6 +19,7 @@ IDEMPOTENCY_KEY = {
     "required": False,
     "schema": {"type": "string", "minLength": 1, "maxLength": 200, "pattern": "^[!-~]+$"},
 }
+DECIMAL = r"^-?[0-9]{1,20}(\.[0-9]{1,24})?([eE][+-]?[0-9]{1,2})?$"
 REF = "#/components/schemas/{name}"
 
 
@@ -29,7 +30,7 @@ def openapi(endpoints: Iterable[Endpoint[..., Any]], *, version: str, title: str
         types += [op.request_type, op.response, *op.hints.values()]
     schemas, components = msgspec.json.schema_components([t for t in types if t is not bytes], ref_template=REF)
     for schema in (*schemas, *components.values()):
-        spell_bytes(schema)
+        spell_out(schema)
     named = dict(zip(map(key, (t for t in types if t is not bytes)), schemas, strict=True))
     paths: dict[str, dict[str, Any]] = {}
     for op in table:
@@ -48,16 +49,26 @@ def openapi(endpoints: Iterable[Endpoint[..., Any]], *, version: str, title: str
     }
 
 
-def spell_bytes(schema: Any) -> None:
-    """Bytes travel as base64; `contentEncoding` alone is a remark that validators ignore, a pattern is not."""
+def spell_out(schema: Any) -> None:
+    """Bytes travel as base64; `contentEncoding` alone is a remark that validators ignore, a pattern is not.
+
+    A decimal is text, or where somebody asks a number: its form is said too.
+    """
     if isinstance(schema, dict):
+        if schema.get("format") == "decimal":
+            schema.pop("type", None)
+            schema["anyOf"] = [
+                {"type": "string", "pattern": DECIMAL},
+                {"type": "number", "minimum": 0, "maximum": 10**12},
+            ]
+            return
         if schema.get("contentEncoding") == "base64":
             schema.setdefault("pattern", BASE64)
         for part in schema.values():
-            spell_bytes(part)
+            spell_out(part)
     elif isinstance(schema, list):
         for part in schema:
-            spell_bytes(part)
+            spell_out(part)
 
 
 def key(type_: Any) -> str:

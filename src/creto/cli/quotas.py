@@ -1,0 +1,165 @@
+"""`creto quotas`: how much of what agents may use, and who waits for a human."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from creto.cli.choices import limit_option
+from creto.cli.context import Cli, group, pass_cli
+from creto.cli.documents import document, fields_of
+from creto.cli.output import Column, when
+from creto.cli.session import session
+from creto.cli.usage import bar
+from creto.common.ids import AgentId
+from creto.metering import Limit, Window, WindowUnit
+
+if TYPE_CHECKING:
+    from creto.metering import Quota, QuotaUsage, Threshold, Waiting
+
+QUOTA: Sequence[Column[Quota]] = (
+    Column("QUOTA", lambda q: q.quota_id),
+    Column("COUNTS", lambda q: q.counts),
+    Column("LIMITS", lambda q: tuple(f"{limit.amount} a {limit.window.name}" for limit in q.limits)),
+    Column("FOR", lambda q: q.agent or ("all together" if q.shared else "each agent")),
+    Column("BEYOND", lambda q: type(q.overflow).__struct_config__.tag),
+)
+USED: Sequence[Column[QuotaUsage]] = (
+    Column("QUOTA", lambda u: u.quota_id),
+    Column("WINDOW", lambda u: u.window),
+    Column("USED", lambda u: u.used, right=True),
+    Column("LIMIT", lambda u: u.limit, right=True),
+    Column("RESETS", lambda u: when(u.resets_at)),
+    Column("", lambda u: bar(Decimal(u.used), Decimal(u.limit))),
+)
+WAITS: Sequence[Column[Waiting]] = (
+    Column("EVENT", lambda w: w.event_id),
+    Column("THRESHOLD", lambda w: w.threshold_id),
+    Column("COST", lambda w: f"{w.exceeded.current_cost} {w.exceeded.threshold.currency}", right=True),
+    Column("REQUEST", lambda w: w.request_id),
+    Column("SINCE", lambda w: when(w.waits_since)),
+)
+THRESHOLD: Sequence[Column[Threshold]] = (
+    Column("THRESHOLD", lambda t: t.threshold.threshold_id),
+    Column("OF", lambda t: t.threshold.threshold_type),
+    Column("LIMIT", lambda t: f"{t.threshold.limit} {t.threshold.currency}", right=True),
+    Column("FOR", lambda t: t.agent or "each agent"),
+    Column("POLICY", lambda t: t.policy_id),
+)
+
+quotas = group("quotas", "How much agents may use, held inside every act; limits on cost, and who waits for a human.")
+thresholds = group("thresholds", "Limits on cost: beyond them humans are told or asked, or it blocks.")
+quotas.add_command(thresholds)
+file_argument = click.argument("file", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path))
+
+
+@quotas.command("list")
+@pass_cli
+async def list_(cli: Cli) -> None:
+    """The quotas that hold."""
+    async with session(cli) as creto:
+        found = await creto.quotas.list()
+    cli.output.items(found.items, QUOTA, nothing="No quotas.")
+
+
+@quotas.command("set")
+@click.argument("quota")
+@click.argument("amount", type=click.IntRange(min=0))
+@click.option("--per", type=click.Choice([u.value for u in WindowUnit]), default="day", show_default=True)
+@click.option(
+    "--counts", multiple=True, default=("*",), help="An act or event type; a star for any rest. May be repeated."
+)
+@click.option("--agent", help="For this agent and all below it.")
+@click.option("--shared", is_flag=True, help="For the whole tenant together.")
+@pass_cli
+async def set_(
+    cli: Cli, quota: str, amount: int, per: str, counts: tuple[str, ...], agent: str | None, shared: bool
+) -> None:
+    """Set a quota that blocks; `put` takes one from a file, with all that it can do."""
+    limits = (Limit(amount, Window(WindowUnit(per))),)
+    async with session(cli) as creto:
+        made = await creto.quotas.put(
+            quota_id=quota, limits=limits, counts=counts, agent=AgentId(agent) if agent else None, shared=shared
+        )
+    cli.output.say(made, f"{quota}: {amount} a {per}.")
+
+
+@quotas.command()
+@file_argument
+@pass_cli
+async def put(cli: Cli, file: Path) -> None:
+    """Set a quota that is written in TOML or JSON."""
+    from creto.edge.api.quotas import PutQuota
+
+    asked = document(file, PutQuota, "quota")
+    async with session(cli) as creto:
+        made = await creto.quotas.put(**fields_of(asked))
+    cli.output.say(made, f"{made.quota_id} holds.")
+
+
+@quotas.command()
+@click.argument("quota")
+@pass_cli
+async def delete(cli: Cli, quota: str) -> None:
+    """Take a quota away."""
+    async with session(cli) as creto:
+        done = await creto.quotas.delete(quota_id=quota)
+    cli.output.say(done, f"{quota} holds no more.")
+
+
+@quotas.command()
+@click.argument("agent")
+@click.argument("event_type")
+@click.option("--amount", type=click.IntRange(min=1), default=1, show_default=True)
+@pass_cli
+async def check(cli: Cli, agent: str, event_type: str, amount: int) -> None:
+    """Whether an act would be let through now; nothing is taken."""
+    async with session(cli) as creto:
+        found = await creto.quotas.check(agent=AgentId(agent), event_type=event_type, amount=amount)
+    cli.output.say(found, f"{found.outcome}: {found.remaining} of {found.limit} left.")
+
+
+@quotas.command()
+@click.argument("agent")
+@pass_cli
+async def usage(cli: Cli, agent: str) -> None:
+    """What the counters of an agent stand at."""
+    async with session(cli) as creto:
+        found = await creto.quotas.usage(agent=AgentId(agent))
+    cli.output.items(found.items, USED, nothing="No quota counts what it does.")
+
+
+@quotas.command()
+@limit_option
+@pass_cli
+async def waiting(cli: Cli, limit: int) -> None:
+    """Events that wait for a human."""
+    async with session(cli) as creto:
+        found = await creto.quotas.waiting(limit=min(limit, 1_000))
+    cli.output.items(found.items, WAITS, nothing="Nothing waits.")
+
+
+@thresholds.command("list")
+@pass_cli
+async def list_thresholds(cli: Cli) -> None:
+    """The limits on cost."""
+    async with session(cli) as creto:
+        found = await creto.quotas.thresholds()
+    cli.output.items(found.items, THRESHOLD, nothing="No limits on cost.")
+
+
+@thresholds.command("put")
+@file_argument
+@pass_cli
+async def put_threshold(cli: Cli, file: Path) -> None:
+    """Set a limit on cost that is written in TOML or JSON."""
+    from creto.edge.api.quotas import PutThreshold
+
+    asked = document(file, PutThreshold, "threshold")
+    async with session(cli) as creto:
+        made = await creto.quotas.put_threshold(**fields_of(asked))
+    cli.output.say(made, f"{made.threshold.threshold_id}: {made.threshold.limit} {made.threshold.currency}.")

@@ -1,0 +1,183 @@
+"""`creto usage`: what agents used, event by event and in sums."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from creto.cli.choices import MOMENT, collected, limit_option
+from creto.cli.context import Cli, group, pass_cli
+from creto.cli.documents import events_in
+from creto.cli.output import Column, when
+from creto.cli.session import session
+from creto.common import wire
+from creto.common.ids import AgentId
+from creto.common.limits import BATCH_ITEMS_MAX
+from creto.metering import Aggregation, BucketSize, Meter, UsageBy, rendered_event
+from creto.metering.types import MeterId
+
+if TYPE_CHECKING:
+    from creto.metering import CostNode, DeadUsage, Ingested, UsageRow
+
+BAR_CHARS = 24
+EIGHTHS = " ▏▎▍▌▋▊▉"
+
+INGESTED: Sequence[Column[Ingested]] = (
+    Column("EVENT", lambda i: i.event_id),
+    Column("STATUS", lambda i: i.status),
+    Column("", lambda i: i.error.message if i.error else i.policy_id or ""),
+)
+DEAD: Sequence[Column[DeadUsage]] = (
+    Column("LETTER", lambda d: d.letter_id),
+    Column("DIED", lambda d: when(d.died_at)),
+    Column("SUBJECT", lambda d: d.subject),
+    Column("REASON", lambda d: f"{d.reason.code} {d.reason.message}"),
+)
+
+usage = group("usage", "What agents used: report it, look at it, put it right.")
+
+
+def bar(value: Decimal, largest: Decimal, chars: int = BAR_CHARS) -> str:
+    """A bar of eighths of a character, as long as its share of the largest."""
+    if largest <= 0 or value <= 0:
+        return ""
+    whole, rest = divmod(int(value * chars * 8 / largest), 8)
+    return "█" * whole + (EIGHTHS[rest] if rest else "")
+
+
+@usage.command()
+@click.argument("file", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path))
+@pass_cli
+async def submit(cli: Cli, file: Path) -> None:
+    """Report events: a JSON list or one a line, in any form of the contract or as CloudEvents. Each is answered for itself."""
+    events = events_in(file)
+    results: list[Ingested] = []
+    async with session(cli) as creto:
+        for start in range(0, len(events), BATCH_ITEMS_MAX):
+            done = await creto.metering.submit_events(events=tuple(events[start : start + BATCH_ITEMS_MAX]))
+            results += done.results
+    cli.output.items(results, INGESTED)
+
+
+@usage.command()
+@click.argument("event")
+@pass_cli
+async def show(cli: Cli, event: str) -> None:
+    """One event, and what became of it."""
+    async with session(cli) as creto:
+        found = await creto.metering.event(event_id=event)
+    cli.output.thing(
+        found,
+        [
+            ("event", found.event.event_id),
+            ("agent", found.event.agent_nhi),
+            ("type", found.event.event_type),
+            ("at", when(found.event.timestamp)),
+            ("state", found.state.name.lower()),
+            ("properties", wire.encode(found.event.properties).decode()),
+            *((act.act, f"{when(act.done_at)} by {act.by}: {act.reason}") for act in found.history),
+        ],
+    )
+
+
+@usage.command()
+@click.argument("event")
+@pass_cli
+async def explain(cli: Cli, event: str) -> None:
+    """Which lines of which invoices an event went into."""
+    async with session(cli) as creto:
+        found = await creto.metering.explain(event_id=event)
+    cli.output.say(found, rendered_event(found))
+
+
+@usage.command()
+@click.argument("event_type")
+@click.option("--sum", "property_", metavar="PROPERTY", help="Sum up this property; without it events are counted.")
+@click.option("--from", "start", type=MOMENT, required=True, help="The first moment.")
+@click.option("--until", "end", type=MOMENT, required=True, help="The first moment after it.")
+@click.option("--agent", help="Of this agent, with all who act for it.")
+@click.option("--each", "bucket", type=click.Choice([b.value for b in BucketSize]), help="A series, in such slices.")
+@click.option("--by", type=click.Choice([b.value for b in UsageBy]), default=UsageBy.ALL.value, show_default=True)
+@click.option("--group-by", "groups", multiple=True, metavar="PROPERTY", help="Grouped; may be repeated.")
+@limit_option
+@pass_cli
+async def query(
+    cli: Cli, event_type: str, property_: str | None, start: int, end: int, agent: str | None, bucket: str | None, by: str,
+    groups: tuple[str, ...], limit: int,
+) -> None:  # fmt: skip
+    """How much was used, as a sum or a series with a small chart."""
+    meter = Meter(
+        meter_id=MeterId("asked"), event_type=event_type, property=property_, group_by=groups,
+        aggregation=Aggregation.COUNT if property_ is None else Aggregation.SUM,
+    )  # fmt: skip
+    async with session(cli) as creto:
+        found = await creto.metering.query_usage(
+            meter=meter, start=start, end=end, agent=AgentId(agent) if agent else None, delegates=agent is not None,
+            by=UsageBy(by), bucket=BucketSize(bucket) if bucket else None, limit=min(limit, 1_000),
+        )  # fmt: skip
+    largest = max((row.quantity for row in found.rows), default=Decimal())
+    columns: list[Column[UsageRow]] = [Column("FROM", lambda r: when(r.start))]
+    if by != UsageBy.ALL.value:
+        columns.append(Column("AGENT", lambda r: r.agent))
+    if groups:
+        columns.append(Column("GROUP", lambda r: tuple(r.group.values())))
+    columns += [
+        Column("QUANTITY", lambda r: f"{r.quantity:f}", right=True),
+        Column("EVENTS", lambda r: r.events, right=True),
+        Column("", lambda r: bar(r.quantity, largest)),
+    ]
+    cli.output.items(found.rows, columns, nothing="Nothing was used.")
+
+
+@usage.command()
+@click.argument("subscription")
+@click.option("--at", type=MOMENT, help="Of the period that holds this moment; of the one that runs, if not said.")
+@pass_cli
+async def cost(cli: Cli, subscription: str, at: int | None) -> None:
+    """What a subscription's period costs so far, along the delegation tree."""
+    async with session(cli) as creto:
+        found = await creto.metering.query_cost(subscription_id=subscription, at=at)
+    if cli.output.json:
+        cli.output.say(found, "")
+        return
+    click.echo(f"{found.total} {found.currency}, {when(found.period.start)} to {when(found.period.end)}")
+    for name, amount in found.by_charge.items():
+        click.echo(f"  {name}  {amount}  {bar(amount, found.total)}")
+    for node in found.tree:
+        branch(node, 1)
+
+
+def branch(node: CostNode, depth: int) -> None:
+    click.echo(f"{'  ' * depth}{node.agent}  {node.total}")
+    for child in node.children:
+        branch(child, depth + 1)
+
+
+def ending(name: str, sentence: str, help_: str) -> None:
+    @usage.command(name, help=help_)
+    @click.argument("event")
+    @click.option("--reason", required=True, help="Why; it stands in the ledger.")
+    @pass_cli
+    async def end(cli: Cli, event: str, reason: str) -> None:
+        async with session(cli) as creto:
+            done = await getattr(creto.metering, name)(event_id=event, reason=reason)
+        cli.output.say(done, f"{event} {sentence}.")
+
+
+ending("void", "does not count", "As if the event had never been.")
+ending("finalize", "counts", "Count an event that waits.")
+ending("release", "will never count", "Never count an event that waits.")
+
+
+@usage.command("dead-letters")
+@limit_option
+@pass_cli
+async def dead_letters(cli: Cli, limit: int) -> None:
+    """Events from the bus that could not be taken."""
+    async with session(cli) as creto:
+        found = await collected(creto.metering.dead_letters, limit, cli.output.note)
+    cli.output.items(found, DEAD, nothing="No dead letters.")

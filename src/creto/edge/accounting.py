@@ -1,0 +1,94 @@
+"""What the worker does for metering beside its requests: totals are folded, credits tended, invoices made.
+
+async with accounting(parts, operator):
+    ...
+
+Folding goes on all the time, by any number of workers at once. A round of the rest is turned by the one worker that holds the lease, every
+`metering.aggregation_interval_seconds`; one that fails is logged and tried again at the next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from creto.common.errors import EnablementError
+from creto.common.ids import AgentId
+from creto.common.limits import COSTS_KEPT_NS, PAGE_ITEMS_MAX
+from creto.common.settings import MeteringConfig
+from creto.common.telemetry import fields
+from creto.common.timestamps import SECOND
+from creto.edge.api.parts import Parts
+
+log = logging.getLogger("creto.metering")
+LEASE = "creto.metering"
+LEASE_TTL_NS = 60 * SECOND
+Pause = Callable[[float], Awaitable[None]]
+
+
+async def invoiced(parts: Parts, actor: AgentId) -> int:
+    """Draft, close and finalise what is due, of every tenant; how many became final."""
+    config, final = parts.config[MeteringConfig], 0
+    if not config.invoices:
+        return final
+    for tenant in await parts.billing.tenants():
+        cursor: str | None = ""
+        while cursor is not None:
+            run = await parts.billing.run_invoices(
+                tenant, by=actor, grace_ns=config.invoice_grace_seconds * SECOND, series=config.invoice_series,
+                after=cursor, limit=PAGE_ITEMS_MAX,
+            )  # fmt: skip
+            final += len(run.final)
+            for subscription_id, error in run.failed.items():
+                log.warning(
+                    "No invoice for %s: %s %s", subscription_id, error.code, error.message, extra=fields(tenant=tenant)
+                )
+            cursor = run.cursor
+    return final
+
+
+async def accounted(parts: Parts, actor: AgentId) -> list[str]:
+    """One round; the names of what failed."""
+    failed = []
+    costs = parts.triggers.costs
+    chores: dict[str, Callable[[], Awaitable[object]]] = {
+        "credits": parts.billing.tend_credits,
+        "invoices": lambda: invoiced(parts, actor),
+        "costs": lambda: parts.store.write(lambda tx: costs.prune(tx, parts.clock.now() - COSTS_KEPT_NS)),
+    }
+    for name, chore in chores.items():
+        try:
+            await chore()
+        except Exception:
+            failed.append(name)
+            log.exception("accounting of %s failed", name, extra=fields(operation=f"accounting.{name}"))
+    return failed
+
+
+@asynccontextmanager
+async def accounting(parts: Parts, actor: AgentId, *, pause: Pause = asyncio.sleep) -> AsyncIterator[None]:
+    """While the block lasts; the first round after one interval, as a start has other things to do."""
+
+    async def led() -> None:
+        while True:
+            try:
+                async with parts.leases.hold(LEASE, LEASE_TTL_NS):
+                    while True:
+                        await pause(parts.metering_terms.interval_s)
+                        await accounted(parts, actor)
+            except EnablementError as error:  # the lease or the store was lost
+                log.warning("accounting pauses: %s", error)
+                await pause(parts.metering_terms.interval_s)
+
+    tasks = [
+        asyncio.create_task(led(), name="creto-accounting"),
+        asyncio.create_task(parts.metering.keep_folding(), name="creto-folding"),
+    ]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

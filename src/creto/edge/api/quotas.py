@@ -1,0 +1,296 @@
+"""Quotas over the wire: how much of what, held inside every act; what acts cost; and the costs that humans are asked about."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Annotated
+
+from msgspec import Meta
+from msgspec.structs import asdict
+
+from creto.common.ids import AgentId, PolicyId
+from creto.common.limits import (
+    PAGE_ITEMS_DEFAULT,
+    QUOTA_LIMITS_MAX,
+    QUOTA_MARKS_MAX,
+    QUOTA_PATTERNS_MAX,
+    QUOTA_RESERVATION_S,
+)
+from creto.contracts import AnomalyDetected, CostThreshold, CostThresholdType, ThresholdAction
+from creto.edge.api.dispatch import Call, concerns, handles
+from creto.edge.api.endpoint import Endpoint, View
+from creto.edge.api.fields import Agent, Count, Id, Limit
+from creto.edge.api.metering_fields import Asked, Currency
+from creto.edge.api.parts import Parts
+from creto.metering import Hold, OverflowAction, Quota, QuotaUsage, Rate, Threshold, Waiting
+from creto.metering import Limit as QuotaLimit
+from creto.metering.anomalies import reason
+from creto.metering.quota_types import STAR, Block
+from creto.metering.triggers import POLICY
+from creto.security.authz.types import QuotaDecision
+
+Patterns = Annotated[tuple[Id, ...], Meta(min_length=1, max_length=QUOTA_PATTERNS_MAX)]
+Amount = Annotated[int, Meta(ge=1, le=1_000_000_000_000)]
+
+
+class PutQuota(Asked, frozen=True):
+    """How much of what in which windows: for `agent`, or `shared` by the whole tenant, else for every agent by its own count.
+
+    An agent's count holds what those below it in a delegation chain do too, unless `own_acts` is set.
+    """
+
+    quota_id: Id
+    limits: Annotated[tuple[QuotaLimit, ...], Meta(min_length=1, max_length=QUOTA_LIMITS_MAX)]
+    counts: Patterns = (STAR,)
+    agent: Agent | None = None
+    shared: bool = False
+    own_acts: bool = False
+    currency: Currency | None = None
+    overflow: OverflowAction = Block()
+    notify_at: Annotated[tuple[int, ...], Meta(max_length=QUOTA_MARKS_MAX)] = (95, 100)
+
+
+class OfQuota(Asked, frozen=True):
+    quota_id: Id
+
+
+class ListQuotas(Asked, frozen=True):
+    """All of the tenant's."""
+
+
+class QuotaPage(View, frozen=True):
+    items: tuple[Quota, ...]
+
+
+class Gone(View, frozen=True):
+    """What is not there any more."""
+
+    name: str
+
+
+class CheckQuota(Asked, frozen=True):
+    """Whether an act would be let through now. Nothing is taken."""
+
+    agent: Agent
+    event_type: Id
+    amount: Amount = 1
+
+
+class ReserveQuota(Asked, frozen=True):
+    """Hold quota for an act that is to come, until it is settled, released, or the time is over."""
+
+    agent: Agent
+    event_type: Id
+    amount: Amount = 1
+    ttl_s: Annotated[int, Meta(ge=1, le=QUOTA_RESERVATION_S)] = QUOTA_RESERVATION_S
+
+
+class SettleQuota(Asked, frozen=True):
+    """It took what was reserved, or this much."""
+
+    reservation_id: Id
+    amount: Count | None = None
+
+
+class OfReservation(Asked, frozen=True):
+    reservation_id: Id
+
+
+class Closed(View, frozen=True):
+    reservation_id: str
+
+
+class QuotaUsageOf(Asked, frozen=True):
+    agent: Agent
+
+
+class QuotaUsages(View, frozen=True):
+    items: tuple[QuotaUsage, ...]
+
+
+class PutRate(Asked, frozen=True):
+    """What one unit of an act costs, for quotas in money and the budgets of delegations."""
+
+    counts: Id
+    micros: Count
+    currency: Currency = "USD"
+
+
+class OfRate(Asked, frozen=True):
+    counts: Id
+
+
+class Rates(View, frozen=True):
+    items: tuple[Rate, ...]
+
+
+class PutThreshold(Asked, frozen=True):
+    """A limit on cost: of single events, or of what an agent and all below it spend in a period. Beyond it humans are told, asked, or it blocks."""
+
+    threshold_id: Id
+    threshold_type: CostThresholdType
+    limit: Decimal
+    action: ThresholdAction
+    currency: Currency = "USD"
+    agent: Agent | None = None
+    counts: Patterns = (STAR,)
+    policy_id: Id = POLICY
+
+
+class OfThreshold(Asked, frozen=True):
+    threshold_id: Id
+
+
+class Thresholds(View, frozen=True):
+    items: tuple[Threshold, ...]
+
+
+class ListWaiting(Asked, frozen=True):
+    limit: Limit = PAGE_ITEMS_DEFAULT
+
+
+class WaitingEvents(View, frozen=True):
+    items: tuple[Waiting, ...]
+
+
+class OfAgent(Asked, frozen=True):
+    agent: Agent
+
+
+class AnomalyView(View, frozen=True):
+    """Whether an agent does what it never did: a rate far beyond its own history, or the same call over and over."""
+
+    agent: AgentId
+    anomaly: AnomalyDetected | None = None
+
+
+READ, SET, QUOTA, THRESHOLD, RATE, HOLD = "metering:read", "set_quota", "metering:quota:{quota_id}", "metering:threshold:{threshold_id}", "metering:rate:{counts}", "metering:reservation:{reservation_id}"  # fmt: skip
+BAD, MISSING = ("MT-400",), ("MT-400", "MT-404")
+
+PUT = Endpoint("quotas.put", "PUT", "/v1/quotas/{quota_id}", PutQuota, Quota, SET, "Set a quota; what was used counts on", errors=BAD, about=QUOTA)  # fmt: skip
+LIST = Endpoint("quotas.list", "GET", "/v1/quotas", ListQuotas, QuotaPage, READ, "The quotas that hold")
+GET = Endpoint("quotas.get", "GET", "/v1/quotas/{quota_id}", OfQuota, Quota, READ, "One quota", errors=("MT-404",), about=QUOTA)  # fmt: skip
+DELETE = Endpoint("quotas.delete", "DELETE", "/v1/quotas/{quota_id}", OfQuota, Gone, SET, "Take a quota away", errors=("MT-404",), about=QUOTA)  # fmt: skip
+CHECK = Endpoint("quotas.check", "POST", "/v1/quota-checks", CheckQuota, QuotaDecision, "check_quota", "Whether an act would be let through now, and which ancestor and window decide", errors=BAD, about="{agent}", keyed=False)  # fmt: skip
+RESERVE = Endpoint("quotas.reserve", "POST", "/v1/reservations", ReserveQuota, Hold, "reserve_quota", "Hold quota until it is settled or released, on whatever node", status=201, errors=("MT-400", "MT-429", "MT-202"), about="{agent}")  # fmt: skip
+SETTLE = Endpoint("quotas.settle", "POST", "/v1/reservations/{reservation_id}/settle", SettleQuota, Closed, "settle_quota", "It took what was reserved, or another amount", errors=MISSING, about=HOLD)  # fmt: skip
+RELEASE = Endpoint("quotas.release", "POST", "/v1/reservations/{reservation_id}/release", OfReservation, Closed, "release_quota", "It took nothing", errors=("MT-404",), about=HOLD)  # fmt: skip
+USAGE = Endpoint("quotas.usage", "GET", "/v1/quota-usage/{agent}", QuotaUsageOf, QuotaUsages, READ, "What the counters of an agent stand at, over all nodes", about="{agent}")  # fmt: skip
+PUT_RATE = Endpoint("quotas.put_rate", "PUT", "/v1/quota-rates/{counts}", PutRate, Rate, SET, "Say what one unit of an act costs", errors=BAD, about=RATE)  # fmt: skip
+RATES = Endpoint("quotas.rates", "GET", "/v1/quota-rates", ListQuotas, Rates, READ, "What acts cost")
+DELETE_RATE = Endpoint("quotas.delete_rate", "DELETE", "/v1/quota-rates/{counts}", OfRate, Gone, SET, "An act costs nothing any more", errors=("MT-404",), about=RATE)  # fmt: skip
+PUT_THRESHOLD = Endpoint("quotas.put_threshold", "PUT", "/v1/thresholds/{threshold_id}", PutThreshold, Threshold, SET, "Set a limit on cost, and what happens beyond it", errors=BAD, about=THRESHOLD)  # fmt: skip
+THRESHOLDS = Endpoint("quotas.thresholds", "GET", "/v1/thresholds", ListQuotas, Thresholds, READ, "The limits on cost")
+DELETE_THRESHOLD = Endpoint("quotas.delete_threshold", "DELETE", "/v1/thresholds/{threshold_id}", OfThreshold, Gone, SET, "Take a limit on cost away", errors=("MT-404",), about=THRESHOLD)  # fmt: skip
+WAITING = Endpoint("quotas.waiting", "GET", "/v1/waiting-events", ListWaiting, WaitingEvents, READ, "Events that wait for a human, the longest first")  # fmt: skip
+ANOMALY = Endpoint("quotas.anomaly", "GET", "/v1/anomalies/{agent}", OfAgent, AnomalyView, READ, "Whether an agent runs away", about="{agent}")  # fmt: skip
+FORGIVE = Endpoint("quotas.forgive", "POST", "/v1/anomalies/{agent}/forgive", OfAgent, AnomalyView, SET, "A human has looked: this is the agent's habit from now on", about="{agent}")  # fmt: skip
+
+ENDPOINTS = (PUT, LIST, GET, DELETE, CHECK, RESERVE, SETTLE, RELEASE, USAGE, PUT_RATE, RATES, DELETE_RATE, PUT_THRESHOLD, THRESHOLDS, DELETE_THRESHOLD, WAITING, ANOMALY, FORGIVE)  # fmt: skip
+
+
+@concerns(SETTLE, RELEASE)
+async def which_reservation(parts: Parts, call: Call, ask: SettleQuota | OfReservation) -> str | None:
+    """Whoever has the id has reserved it: it is the caller's own matter."""
+    return call.known.agent
+
+
+@handles(PUT)
+async def put(parts: Parts, call: Call, ask: PutQuota) -> Quota:
+    return await parts.quotas.put_quota(call.tenant, Quota(**asdict(ask)), by=call.known.agent)
+
+
+@handles(LIST)
+async def list_(parts: Parts, call: Call, ask: ListQuotas) -> QuotaPage:
+    return QuotaPage(items=tuple(await parts.quotas.quotas(call.tenant)))
+
+
+@handles(GET)
+async def get(parts: Parts, call: Call, ask: OfQuota) -> Quota:
+    return await parts.quotas.quota(call.tenant, ask.quota_id)
+
+
+@handles(DELETE)
+async def delete(parts: Parts, call: Call, ask: OfQuota) -> Gone:
+    await parts.quotas.delete_quota(call.tenant, ask.quota_id, by=call.known.agent)
+    return Gone(name=ask.quota_id)
+
+
+@handles(CHECK)
+async def check(parts: Parts, call: Call, ask: CheckQuota) -> QuotaDecision:
+    return await parts.quotas.check_quota(call.tenant, ask.agent, ask.event_type, amount=ask.amount)
+
+
+@handles(RESERVE)
+async def reserve(parts: Parts, call: Call, ask: ReserveQuota) -> Hold:
+    return await parts.quotas.reserve(call.tenant, ask.agent, ask.event_type, ask.amount, ttl_s=ask.ttl_s)
+
+
+@handles(SETTLE)
+async def settle(parts: Parts, call: Call, ask: SettleQuota) -> Closed:
+    await parts.quotas.settle(call.tenant, ask.reservation_id, ask.amount)
+    return Closed(reservation_id=ask.reservation_id)
+
+
+@handles(RELEASE)
+async def release(parts: Parts, call: Call, ask: OfReservation) -> Closed:
+    await parts.quotas.release(call.tenant, ask.reservation_id)
+    return Closed(reservation_id=ask.reservation_id)
+
+
+@handles(USAGE)
+async def usage(parts: Parts, call: Call, ask: QuotaUsageOf) -> QuotaUsages:
+    return QuotaUsages(items=tuple(await parts.quotas.usage(call.tenant, [ask.agent])))
+
+
+@handles(PUT_RATE)
+async def put_rate(parts: Parts, call: Call, ask: PutRate) -> Rate:
+    return await parts.quotas.put_rate(call.tenant, Rate(**asdict(ask)), by=call.known.agent)
+
+
+@handles(RATES)
+async def rates(parts: Parts, call: Call, ask: ListQuotas) -> Rates:
+    return Rates(items=tuple(await parts.quotas.rates(call.tenant)))
+
+
+@handles(DELETE_RATE)
+async def delete_rate(parts: Parts, call: Call, ask: OfRate) -> Gone:
+    await parts.quotas.delete_rate(call.tenant, ask.counts, by=call.known.agent)
+    return Gone(name=ask.counts)
+
+
+@handles(PUT_THRESHOLD)
+async def put_threshold(parts: Parts, call: Call, ask: PutThreshold) -> Threshold:
+    threshold = CostThreshold(
+        threshold_id=ask.threshold_id, threshold_type=ask.threshold_type, limit=ask.limit, currency=ask.currency, action=ask.action
+    )  # fmt: skip
+    made = Threshold(threshold=threshold, agent=ask.agent, counts=ask.counts, policy_id=PolicyId(ask.policy_id))
+    return await parts.triggers.put_threshold(call.tenant, made, by=call.known.agent)
+
+
+@handles(THRESHOLDS)
+async def thresholds(parts: Parts, call: Call, ask: ListQuotas) -> Thresholds:
+    return Thresholds(items=tuple(await parts.triggers.thresholds(call.tenant)))
+
+
+@handles(DELETE_THRESHOLD)
+async def delete_threshold(parts: Parts, call: Call, ask: OfThreshold) -> Gone:
+    await parts.triggers.delete_threshold(call.tenant, ask.threshold_id, by=call.known.agent)
+    return Gone(name=ask.threshold_id)
+
+
+@handles(WAITING)
+async def waiting(parts: Parts, call: Call, ask: ListWaiting) -> WaitingEvents:
+    return WaitingEvents(items=tuple(await parts.triggers.waiting(call.tenant, ask.limit)))
+
+
+@handles(ANOMALY)
+async def anomaly(parts: Parts, call: Call, ask: OfAgent) -> AnomalyView:
+    found = parts.triggers.watch.alarm(call.tenant, ask.agent, parts.clock.now())
+    return AnomalyView(agent=ask.agent, anomaly=None if found is None else reason(found))
+
+
+@handles(FORGIVE)
+async def forgive(parts: Parts, call: Call, ask: OfAgent) -> AnomalyView:
+    parts.triggers.watch.forgive(call.tenant, ask.agent)
+    return AnomalyView(agent=ask.agent)

@@ -1,0 +1,124 @@
+"""Metering as a part of the running layer: put together on the layer's store, clock, identities and bus.
+
+desk = await open_metering(config, ...)       # for `app.py`, which starts what runs beside it
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from creto.bus import Bus
+from creto.common.breaker import CircuitBreaker
+from creto.common.config import Config
+from creto.common.ids import AgentId, TenantId
+from creto.common.settings import MeteringConfig, RedisConfig, StorageConfig, StoreConfig, StripeConfig, WebhooksConfig
+from creto.common.telemetry import Metrics
+from creto.connectors.destinations import Destinations
+from creto.connectors.metering_webhooks import MeteringWebhooks
+from creto.connectors.stripe import Receipts, Stripe
+from creto.connectors.webhook import Sender
+from creto.connectors.webhook_endpoints import Webhooks
+from creto.metering import (
+    Billing,
+    Costs,
+    CostTriggers,
+    MessageCosts,
+    Metering,
+    NhiTrust,
+    Quotas,
+    RedisLimits,
+    StoredEvents,
+    Watch,
+    tokens,
+)
+from creto.metering.terms import MeteringTerms
+from creto.platform.consensus import ConsensusClient
+from creto.platform.crypto import Keystore
+from creto.platform.nhi import Nhi
+from creto.store import Store
+
+STRIPE_WEBHOOK = "/v1/connectors/stripe/webhook"
+FILE, SQLITE = "file://", "sqlite:///"
+
+
+@dataclass(frozen=True)
+class MeteringDesk:
+    terms: MeteringTerms
+    metering: Metering
+    triggers: CostTriggers
+    quotas: Quotas
+    messages: MessageCosts
+    billing: Billing
+
+
+@dataclass(frozen=True)
+class MoneyOut:
+    """What goes to customers and their payment service, and what comes from there."""
+
+    stripe: Stripe
+    receipts: Receipts
+    hooks: MeteringWebhooks
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        await self.stripe.start()
+        try:
+            async with self.hooks.running():
+                yield
+        finally:
+            await self.stripe.stop()
+
+
+@asynccontextmanager
+async def open_metering(
+    config: Config, store: Store, clock: ConsensusClient, nhi: Nhi, metrics: Metrics
+) -> AsyncIterator[MeteringDesk]:
+    """Quotas give back what they hold when the block ends."""
+    wanted, redis = config[MeteringConfig], config[RedisConfig].url
+    terms = MeteringTerms(lease_s=wanted.quota_cache_ttl_seconds, interval_s=wanted.aggregation_interval_seconds)
+    tokens.use(None if wanted.llm_prices_file is None else tokens.from_file(Path(wanted.llm_prices_file)))
+    triggers = CostTriggers(store, clock, Costs(store, clock), Watch())
+    metering = Metering(store, clock, NhiTrust(nhi, lambda *_: wanted.unsigned_events), judge=triggers, metrics=metrics)
+    triggers.use(metering)
+    limits = None if redis is None else RedisLimits(redis.reveal())
+    quotas = Quotas(store, clock, limits=limits, folder=quota_folder(config), lease_s=lambda: terms.lease_s)
+    quotas.start()
+    try:
+        messages = MessageCosts(quotas.book, metering)
+        billing = Billing(store, clock, StoredEvents(), metrics)
+        yield MeteringDesk(terms, metering, triggers, quotas, messages, billing)
+    finally:
+        quotas.close()
+        if limits is not None:
+            limits.close()
+
+
+def open_money_out(
+    config: Config, store: Store, clock: ConsensusClient, keystore: Keystore, bus: Bus, desk: MeteringDesk,
+    metrics: Metrics, breakers: list[CircuitBreaker], *, service: AgentId, tenant: TenantId,
+) -> MoneyOut:  # fmt: skip
+    stripe = Stripe(store, bus, clock, desk.billing, config[StripeConfig])
+    if config[StripeConfig].api_key is not None:
+        breakers.append(stripe.breaker)
+    sender = Sender(Destinations(allowed_networks=config[WebhooksConfig].allowed_networks), clock)
+    webhooks = Webhooks(store, clock, keystore, sender, service=service)
+    return MoneyOut(
+        stripe,
+        Receipts(store, clock, config[StripeConfig], by=service, tenant=tenant),
+        MeteringWebhooks(store, bus, clock, webhooks, metrics),
+    )
+
+
+def quota_folder(config: Config) -> Path:
+    """Beside the data: what a process had drawn and not spent outlives it there."""
+    store, storage = config[StoreConfig].url, config[StorageConfig].url
+    if store.startswith(SQLITE):
+        database = Path(store.removeprefix(SQLITE))
+        return database.with_name(f"{database.stem}-quotas")
+    if storage.startswith(FILE):
+        objects = Path(storage.removeprefix(FILE))
+        return objects.with_name(f"{objects.name}-quotas")
+    return Path("creto-quotas")

@@ -1,0 +1,96 @@
+"""Judging: which new events wait for a human, and what those that count cost. Ingestion asks, in its own transaction.
+
+    metering.use_judge(triggers)              # cost triggers are one
+
+INVARIANT: what is judged is judged with everything before it counted, and nobody counts beside it: where there are thresholds, one
+transaction of a tenant at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+import msgspec
+
+from creto.common.errors import QuotaExceeded
+from creto.common.ids import EventId, PolicyId, TenantId
+from creto.contracts import BillableEvent, OversightTrigger
+from creto.metering.sorting import Asked, Sorted, refusal
+from creto.metering.usage_types import Ingested, IngestStatus
+from creto.store.types import Tx
+
+
+class CostBook(Protocol):
+    def add(self, tx: Tx, tenant: TenantId, events: Iterable[BillableEvent], *, sign: int = 1) -> None:
+        """These events count now; with `sign` -1 they do not any more."""
+        ...
+
+
+class EventJudge(Protocol):
+    @property
+    def costs(self) -> CostBook: ...
+
+    def asks(self, tenant: TenantId) -> bool:
+        """Whether there is anything to consider: where there is not, batches of a tenant need not wait for one another."""
+        ...
+
+    def consider(self, tx: Tx, tenant: TenantId, event: BillableEvent) -> OversightTrigger | None:
+        """None: it counts. A trigger: it is held until its policy's approval. QuotaExceeded MT-429: it does not come in."""
+        ...
+
+    def ended(self, tx: Tx, tenant: TenantId, event_id: EventId) -> None:
+        """A held event waits no more."""
+        ...
+
+    def counted(self, tenant: TenantId, events: Sequence[BillableEvent]) -> None:
+        """After the commit: these events count."""
+        ...
+
+
+class Verdicts(msgspec.Struct, frozen=True):
+    """The places that come in, which of them wait for whom, and which were refused."""
+
+    places: list[int]
+    waits: dict[int, PolicyId]
+    refused: list[int]
+
+
+def lock(tx: Tx, tenant: TenantId) -> None:
+    """Taken before anything else: two batches that count for the same agents never wait for one another in a circle."""
+    tx.lock(f"metering.judge/{tenant}")
+
+
+def judged(
+    tx: Tx, tenant: TenantId, asked: list[Asked], found: Sorted, judge: EventJudge | None, *, asks: bool
+) -> Verdicts:
+    """Judge the new ones, in their order, and say in the results what became of them. `asks` is what the judge said before."""
+    waits = {place: policy for place in found.new if (policy := asked[place].policy_id) is not None}
+    if judge is None or not asks:
+        if judge is not None:
+            judge.costs.add(tx, tenant, [event_at(asked, place) for place in found.new if place not in waits])
+        return Verdicts(found.new, waits, [])
+    places: list[int] = []
+    refused: list[int] = []
+    for place in found.new:
+        event = event_at(asked, place)
+        if place not in waits:
+            try:
+                trigger = judge.consider(tx, tenant, event)
+            except QuotaExceeded as error:
+                found.results[place] = refusal(error, event.event_id)
+                refused.append(place)
+                continue
+            if trigger is None:
+                judge.costs.add(tx, tenant, [event])
+            else:
+                waits[place] = trigger.policy_id
+                found.results[place] = Ingested(IngestStatus.HELD, event.event_id, trigger.policy_id)
+        places.append(place)
+    return Verdicts(places, waits, refused)
+
+
+def event_at(asked: Sequence[Asked], place: int) -> BillableEvent:
+    arrival = asked[place].arrival
+    assert arrival is not None
+    return arrival.event

@@ -1,0 +1,132 @@
+"""Metering in a running layer: quotas inside the gate, costs that humans decide about, and what a provider calls back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from creto.app import App, running
+from creto.common.errors import NotFound, OversightRequired, QuotaExceeded
+from creto.common.ids import AgentId, EventId
+from creto.contracts import (
+    BillableEvent,
+    BillingPeriod,
+    CostThreshold,
+    CostThresholdType,
+    DecisionApproved,
+    DecisionDenied,
+    RequireApproval,
+)
+from creto.edge.accounting import accounted
+from creto.metered import STRIPE_WEBHOOK
+from creto.metering import EventState, Limit, Quota, Threshold, Window, WindowUnit
+from creto.oversight import RequestState
+from creto.platform.crypto import SigningKey
+from creto.platform.nhi import PrincipalKind, registration_proof
+from creto.security.authz.types import Granted, QuotaDenied
+from tests.contract.buses import eventually
+from tests.layers import settings
+from tests.unit.metering.examples import D, event
+
+
+@pytest.fixture
+async def app(tmp_path: Path) -> AsyncIterator[App]:
+    async with running(settings(tmp_path)) as found:
+        yield found
+
+
+async def human(app: App) -> AgentId:
+    key = SigningKey.generate()
+    proof = registration_proof(key, tenant=app.tenant, kind=PrincipalKind.HUMAN, name="cfo")
+    return (await app.parts.nhi.register(app.tenant, PrincipalKind.HUMAN, key.public, "cfo", proof=proof)).nhi
+
+
+def payment(app: App, amount: str, id: str = "pay") -> BillableEvent:
+    made = event(app.parts.clock.now(), id=id, agent=app.operator, chain=(app.operator,), type="payment", amount=amount)
+    return replace(made, tenant=app.tenant)
+
+
+async def asked(app: App) -> Any:
+    async def open_request() -> Any:
+        found = await app.parts.triggers.waiting(app.tenant)
+        return found[0].request_id if found else None
+
+    request_id = await eventually(open_request)
+    return await app.parts.oversight.get(app.tenant, request_id)
+
+
+@pytest.mark.parametrize("approve", [True, False])
+async def test_what_crosses_a_threshold_waits_for_a_human(app: App, approve: bool) -> None:
+    """given a limit that asks / when an event crosses it / then oversight asks the approver, and the decision ends the waiting."""
+    parts = app.parts
+    threshold = CostThreshold(
+        threshold_id="month", threshold_type=CostThresholdType.PER_MONTH, limit=D("100"), currency="USD",
+        action=RequireApproval(approvers=(await human(app),)),
+    )  # fmt: skip
+    await parts.triggers.put_threshold(app.tenant, Threshold(threshold=threshold), by=app.operator)
+    with pytest.raises(OversightRequired):
+        await parts.metering.ingest_event(app.tenant, payment(app, "150"), by=app.operator)
+    record = await asked(app)
+    assert record.progress.state is RequestState.PENDING
+    assert record.ask.action == "cost_threshold"
+
+    decision = DecisionApproved() if approve else DecisionDenied(reason="too dear")
+    await parts.triggers.on_decision(app.tenant, record.ask.request_id, decision, by=app.operator)
+    stored = await parts.metering.event(app.tenant, EventId("pay"))
+    assert stored.state is (EventState.COUNTED if approve else EventState.RELEASED)
+    total = parts.triggers.get_accumulated_cost(app.tenant, app.operator, BillingPeriod.CURRENT_MONTH).total_cost
+    assert total == (150 if approve else 0)
+
+
+async def test_a_decision_on_the_bus_ends_the_waiting(app: App) -> None:
+    parts = app.parts
+    threshold = CostThreshold(
+        threshold_id="one", threshold_type=CostThresholdType.PER_TRANSACTION, limit=D("1"), currency="USD",
+        action=RequireApproval(approvers=(await human(app),)),
+    )  # fmt: skip
+    await parts.triggers.put_threshold(app.tenant, Threshold(threshold=threshold), by=app.operator)
+    with pytest.raises(OversightRequired):
+        await parts.metering.ingest_event(app.tenant, payment(app, "2"), by=app.operator)
+    record = await asked(app)
+    await parts.oversight.cancel(app.tenant, record.ask.request_id, by=app.operator)
+
+    async def released() -> bool:
+        return (await parts.metering.event(app.tenant, EventId("pay"))).state is EventState.RELEASED
+
+    assert await eventually(released)
+
+
+async def test_quotas_hold_inside_the_gate(app: App) -> None:
+    quota = Quota(quota_id="calls", limits=(Limit(2, Window(WindowUnit.HOUR)),), counts=("tool.call",))
+    await app.parts.quotas.put_quota(app.tenant, quota, by=app.operator)
+    check = app.parts.authz.tenant(app.tenant).check
+    found = [await asyncio.to_thread(check, app.operator, "tool.call", "r") for _ in range(3)]
+    assert [type(one) for one in found] == [Granted, Granted, QuotaDenied]
+    with pytest.raises(QuotaExceeded):
+        await app.parts.quotas.reserve(app.tenant, app.operator, "tool.call")
+
+
+async def test_the_bus_brings_usage_and_rounds_are_turned(app: App) -> None:
+    from creto.common import wire
+
+    used = payment(app, "1", id="from-the-bus")
+    await app.parts.bus.publish("metering.events.payment", wire.encode(used), tenant=app.tenant, agent=used.agent_nhi)
+
+    async def there() -> bool:
+        try:
+            return (await app.parts.metering.event(app.tenant, used.event_id)).state is EventState.COUNTED
+        except NotFound:
+            return False
+
+    assert await eventually(there)
+    assert await accounted(app.parts, app.operator) == []
+
+
+async def test_a_callback_without_a_secret_is_not_believed(app: App) -> None:
+    answer = await app.parts.callbacks[STRIPE_WEBHOOK]([], b"{}")
+    assert answer.status >= 400
