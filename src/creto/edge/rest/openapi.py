@@ -59,7 +59,7 @@ def spell_out(schema: Any) -> None:
             schema.pop("type", None)
             schema["anyOf"] = [
                 {"type": "string", "pattern": DECIMAL},
-                {"type": "number", "minimum": 0, "maximum": 10**12},
+                {"type": "number", "minimum": 0},
             ]
             return
         if schema.get("contentEncoding") == "base64":
