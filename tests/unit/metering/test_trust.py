@@ -12,7 +12,15 @@ from creto.bus.types import Message
 from creto.common import wire
 from creto.common.errors import InvalidInput, NotFound, SignatureVerificationFailed, Unauthorized
 from creto.common.ids import AgentId, new_id
-from creto.contracts import BillableEvent, NetworkEgress, RuntimeUsageEvent
+from creto.contracts import (
+    BillableEvent,
+    MessageBillableEvent,
+    MessageEventType,
+    MessagePriority,
+    MessageProperties,
+    NetworkEgress,
+    RuntimeUsageEvent,
+)
 from creto.metering import EventForm, IngestStatus, Metering, NhiTrust, read_event, sign_event
 from creto.store import Store, open_store
 from creto.store.types import Entry, Outcome, Position
@@ -110,11 +118,18 @@ async def test_an_unsigned_event_counts_only_where_that_is_allowed(desk: Desk) -
 
 
 async def test_what_the_layers_own_messaging_reports_needs_no_signature_and_counts_once(desk: Desk) -> None:
-    used = desk.used()
-    assert [await desk.metering.ingest_message(TENANT, used) for _ in range(2)] == [used.event_id] * 2
-    assert (await desk.metering.event(TENANT, used.event_id)).form is EventForm.MESSAGE
+    sent = MessageBillableEvent(
+        idempotency_key="m-1", tenant=TENANT, agent_nhi=desk.bot.nhi, delegation_chain=(desk.bot.nhi,),
+        event_type=MessageEventType.MESSAGE_SENT, timestamp=desk.used().timestamp,
+        properties=MessageProperties(
+            message_size_bytes=1, recipient_count=1, priority=MessagePriority.NORMAL, encrypted=True, signature_algorithm="x"
+        ),
+    )  # fmt: skip
+    first, again = [await desk.metering.track_message_event(TENANT, sent) for _ in range(2)]
+    assert first == again
+    assert (await desk.metering.event(TENANT, first)).form is EventForm.MESSAGE
     with pytest.raises(InvalidInput):
-        await desk.metering.ingest_message(TENANT, replace(used, event_id=used.event_id + "x", timestamp=0))
+        await desk.metering.track_message_event(TENANT, replace(sent, idempotency_key="m-2", timestamp=0))
 
 
 async def test_an_unknown_agent_is_tried_four_times_then_a_human_looks(desk: Desk) -> None:
