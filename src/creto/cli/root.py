@@ -240,7 +240,7 @@ class Root(click.Group):
         for title in dict.fromkeys(lazy.section for lazy in COMMANDS.values()):
             with formatter.section(title):
                 rows = [(name, lazy.help) for name, lazy in COMMANDS.items() if lazy.section == title]
-                formatter.write_dl(rows, col_max=12)
+                formatter.write_dl(rows, col_max=14)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Exit codes"):
