@@ -38,7 +38,7 @@ def creto(served: Layer) -> Iterator[Creto]:
 
 
 def path_of(endpoint: Endpoint[..., Any], served: Layer) -> str:
-    return endpoint.path.format(agent=served.key.nhi, conversation="talk", role="auditor")
+    return endpoint.path.format(agent=served.key.nhi, conversation="talk", role="auditor", currency="USD")
 
 
 @pytest.fixture(scope="module")

@@ -32,9 +32,19 @@ def test_live_and_ready(served: Layer) -> None:
     ready = httpx2.get(f"{served.addresses.health}/ready")
     assert ready.status_code == 200
     found = {d["name"]: d for d in ready.json()["dependencies"]}
-    assert {"store", "nhi", "authz", "crypto", "consensus", "audit", "memory", "bus", "storage", "oversight"} == set(
-        found
-    )
+    assert {
+        "store",
+        "nhi",
+        "authz",
+        "crypto",
+        "consensus",
+        "audit",
+        "memory",
+        "bus",
+        "storage",
+        "oversight",
+        "metering",
+    } == set(found)
     assert {d["condition"] for d in found.values()} == {"up"}
 
 

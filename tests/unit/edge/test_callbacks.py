@@ -42,7 +42,7 @@ class Rate:
 
 
 def parts_with(slack: Slack | None) -> Any:
-    return SimpleNamespace(channels=SimpleNamespace(slack=slack), rate=Rate())
+    return SimpleNamespace(channels=SimpleNamespace(slack=slack), callbacks={}, rate=Rate())
 
 
 def client_of(parts: Any) -> httpx2.AsyncClient:

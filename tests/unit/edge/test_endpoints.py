@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import enum
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import jsonschema_rs
@@ -85,7 +86,7 @@ def bounded(hint: Any, seen: set[Any]) -> bool:
         return all(bounded(h, seen | {hint}) for h in get_type_hints(hint, include_extras=True).values())
     if origin is not None:  # a union
         return all(bounded(a, seen) for a in get_args(hint) if a is not type(None))
-    return hint in (bool, float, type(None))
+    return hint in (bool, float, Decimal, type(None))  # of decimals metering counts the digits
 
 
 def test_every_action_is_known_to_the_policies() -> None:

@@ -31,6 +31,7 @@ from creto.platform.nhi import (
 from creto.security.authz import names
 from creto.store.types import Entry, Grade, Outcome, Position
 from tests.layers import settings
+from tests.unit.metering.examples import event
 
 GUARDED = [endpoint for endpoint in ENDPOINTS if endpoint.action is not None]
 VALUES: dict[str, Any] = {
@@ -115,7 +116,11 @@ async def test_a_forbid_on_the_resource_of_an_endpoint_bites(desk: Desk) -> None
     approval = overrides.IssueOverride(agent=bot, action="a", resource="r", args_digest=bytes(32))
     issued = await desk.ask(overrides.ISSUE, desk.call(), approval)
     approved = {"token": issued.token, "token_id": issued.token_id}
-    values = VALUES | {"agent": bot, "upload": upload, "chain": chain} | approved
+    values = (
+        VALUES
+        | {"event": event(desk.app.parts.clock.now(), agent=bot), "agent": bot, "upload": upload, "chain": chain}
+        | approved
+    )
     requests = {e.name: request_of(e, values) for e in GUARDED}
     resources = {}
     for endpoint in GUARDED:

@@ -47,7 +47,7 @@ class PutQuota(Asked, frozen=True):
     own_acts: bool = False
     currency: Currency | None = None
     overflow: OverflowAction = Block()
-    notify_at: Annotated[tuple[int, ...], Meta(max_length=QUOTA_MARKS_MAX)] = (95, 100)
+    notify_at: Annotated[tuple[Annotated[int, Meta(ge=1, le=100)], ...], Meta(max_length=QUOTA_MARKS_MAX)] = (95, 100)
 
 
 class OfQuota(Asked, frozen=True):

@@ -32,6 +32,8 @@ from creto.metering import (
     UsageQuery,
 )
 
+EVENT_FIELDS_MAX = 64  # of one event; every form has fewer
+
 
 class SubmitEvent(Asked, frozen=True):
     event: BillableEvent
@@ -40,7 +42,10 @@ class SubmitEvent(Asked, frozen=True):
 class SubmitEvents(Asked, frozen=True):
     """Events as JSON objects in any form: billable, of the runtime, of messaging, or CloudEvents 1.0."""
 
-    events: Annotated[tuple[dict[str, Any], ...], Meta(min_length=1, max_length=BATCH_ITEMS_MAX)]
+    events: Annotated[
+        tuple[Annotated[dict[str, Any], Meta(max_length=EVENT_FIELDS_MAX)], ...],
+        Meta(min_length=1, max_length=BATCH_ITEMS_MAX),
+    ]
 
 
 class OfEvent(Asked, frozen=True):
