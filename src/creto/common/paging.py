@@ -24,10 +24,10 @@ from creto.common.limits import CURSOR_CHARS_MAX, INTEGER_MAX, PAGE_ITEMS_MAX
 T = TypeVar("T")
 
 
-def checked_limit(limit: int) -> int:
-    """How many items a page may have; PL-400 for others."""
+def checked_limit(limit: int, *, field: str = "limit", code: str = "PL-400") -> int:
+    """How many items a page may have; for others PL-400, or the code of the product that was asked."""
     if not 1 <= limit <= PAGE_ITEMS_MAX:
-        raise InvalidInput.of("limit", got=limit, expected=f"1 to {PAGE_ITEMS_MAX}")
+        raise InvalidInput.of(field, got=limit, expected=f"1 to {PAGE_ITEMS_MAX}", code=code)
     return limit
 
 

@@ -8,9 +8,9 @@ from typing import Protocol
 import msgspec
 
 from creto.common import wire
-from creto.common.errors import InvalidInput, NotFound, ProductId
+from creto.common.errors import NotFound, ProductId
 from creto.common.ids import AgentId, EventId, SubscriptionId, TenantId
-from creto.common.limits import PAGE_ITEMS_MAX
+from creto.common.paging import checked_limit
 from creto.common.telemetry import Metrics
 from creto.common.timestamps import Clock, ConsensusTimestamp
 from creto.contracts import BillableEvent
@@ -71,9 +71,7 @@ class Recording:
 
 
 def paged(limit: int) -> int:
-    if not 1 <= limit <= PAGE_ITEMS_MAX:
-        raise InvalidInput.of("limit", got=limit, expected=f"1 to {PAGE_ITEMS_MAX}", code="MT-400")
-    return limit
+    return checked_limit(limit, code="MT-400")
 
 
 class Core(Recording):

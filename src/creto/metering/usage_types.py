@@ -10,7 +10,8 @@ from msgspec.structs import replace
 
 from creto.common.errors import ErrorBody, InvalidInput
 from creto.common.ids import AgentId, EventId, SubscriptionId, TenantId
-from creto.common.limits import PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX
+from creto.common.limits import PAGE_ITEMS_DEFAULT
+from creto.common.paging import checked_limit
 from creto.contracts import BillableEvent
 from creto.metering.attribution import CostNode
 from creto.metering.periods import Period
@@ -148,10 +149,9 @@ class UsageQuery(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if self.period.end <= self.period.start:
             raise InvalidInput.of("period", got=self.period.end, expected="an end after its start", code="MT-400")
-        if not 1 <= self.limit <= PAGE_ITEMS_MAX:
-            raise InvalidInput.of("limit", got=self.limit, expected=f"1 to {PAGE_ITEMS_MAX}", code="MT-400")
-        if self.top is not None and not 1 <= self.top <= PAGE_ITEMS_MAX:
-            raise InvalidInput.of("top", got=self.top, expected=f"1 to {PAGE_ITEMS_MAX}", code="MT-400")
+        checked_limit(self.limit, code="MT-400")
+        if self.top is not None:
+            checked_limit(self.top, field="top", code="MT-400")
         if self.meter.carries or self.meter.prorated or self.meter.bucket_ns is not None:
             raise InvalidInput.of(
                 "meter",

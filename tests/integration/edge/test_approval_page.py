@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
@@ -527,15 +528,21 @@ def test_a_forwarded_link_shows_and_decides_nothing(office: Office, page: Page, 
 @pytest.fixture(scope="module")
 def axe() -> str:
     script = WEB / "node_modules" / "axe-core" / "axe.min.js"
-    if not script.exists():
-        npm = engines.find("npm")
-        if npm is None:
-            engines.missing("npm")
-        done = subprocess.run(
-            [str(npm), "ci", "--ignore-scripts", "--no-audit"], cwd=WEB, capture_output=True, timeout=120, check=False
-        )
-        if done.returncode:
-            engines.missing("axe-core (npm ci)")
+    with (WEB / "package-lock.json").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another worker may be installing it: a file that stands need not be whole
+        if not (WEB / "node_modules" / ".package-lock.json").exists():  # npm writes it last
+            npm = engines.find("npm")
+            if npm is None:
+                engines.missing("npm")
+            done = subprocess.run(
+                [str(npm), "ci", "--ignore-scripts", "--no-audit"],
+                cwd=WEB,
+                capture_output=True,
+                timeout=120,
+                check=False,
+            )
+            if done.returncode:
+                engines.missing("axe-core (npm ci)")
     return script.read_text()
 
 
