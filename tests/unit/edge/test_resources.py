@@ -118,7 +118,8 @@ async def test_a_forbid_on_the_resource_of_an_endpoint_bites(desk: Desk) -> None
     approved = {"token": issued.token, "token_id": issued.token_id}
     values = (
         VALUES
-        | {"event": event(desk.app.parts.clock.now(), agent=bot), "agent": bot, "upload": upload, "chain": chain}
+        | {"event": event(desk.app.parts.clock.now(), agent=bot), "events": (), "agent": bot, "upload": upload}
+        | {"chain": chain}
         | approved
     )
     requests = {e.name: request_of(e, values) for e in GUARDED}

@@ -76,9 +76,8 @@ def answering(endpoint: Endpoint[..., Any], dispatcher: Dispatcher, authenticato
                     session = session_of(request)
                     await authenticator.prefetch(request.headers, session)
                     call = authenticator.call(request.headers, session=session, peer=peer_of(request))
-                    if endpoint.action is not None:
-                        _ = call.known  # nothing is read of who is nobody
-                    asked = await question(endpoint, request)
+                    nobody = call.caller is None and endpoint.action is not None  # refused, and nothing of theirs is read
+                    asked = None if nobody else await question(endpoint, request)
                     response = rendered(endpoint, await dispatcher(endpoint, call, asked))
             except EnablementError as error:
                 response = problem(error, here.context.trace_id)
