@@ -11,13 +11,26 @@ from creto.common.errors import EnablementError, IdempotencyConflict, Timeout
 from creto.common.ids import PolicyId
 from creto.common.timestamps import SECOND, ConsensusTimestamp
 from creto.contracts import Approved, Denied, TimedOut, TimeoutAction
-from creto.oversight import Approvals, Channel, Evidence, Record, RequestState, Verdict
+from creto.oversight import Approvals, Channel, Evidence, Record, RequestState, Verdict, sign
 from creto.oversight.timer import LEASE
 from creto.platform.consensus import Leases
 from creto.platform.crypto.webauthn import registered
 from creto.store.types import EngineName
 from tests.contract.stores import MakeStore
-from tests.unit.oversight.world import P1, P2, PARTS, TENANT, World, asked, consume, id_of, pending, person, tier
+from tests.unit.oversight.world import (
+    P1,
+    P2,
+    PARTS,
+    TENANT,
+    World,
+    asked,
+    consume,
+    id_of,
+    key_of,
+    pending,
+    person,
+    tier,
+)
 from tests.unit.platform.crypto.authenticator import Authenticator
 
 TOGETHER = 25  # requests whose approvers are released at once
@@ -316,3 +329,19 @@ async def test_passkeys_are_kept_and_a_withdrawn_vote_leaves_its_place(world: Wo
         evidence=Evidence(channel=Channel.WEB, account="alice"),
     )  # fmt: skip
     assert receipt.state is RequestState.APPROVED
+
+
+async def test_a_ballot_that_was_taken_back_never_counts_again(world: World) -> None:
+    record, other = await world.request(P2), await world.request(P2, {"amount": 51})
+    ballot = await world.oversight.ballot(
+        TENANT, record.ask.request_id, approver=id_of("alice"), verdict=Verdict.APPROVE
+    )
+    signed = sign(ballot, key_of("alice"))
+    await world.oversight.submit_response(TENANT, signed)
+    await world.oversight.undo(TENANT, record.ask.request_id, by=id_of("alice"))
+    with pytest.raises(IdempotencyConflict, match="used before"):
+        await world.oversight.submit_response(TENANT, signed)
+    with pytest.raises(IdempotencyConflict, match="used before"):
+        await world.vote(other, "alice", Verdict.APPROVE, nonce=ballot.nonce)
+    assert (await world.approve(record, "bob")).approvals == 1
+    assert (await world.approve(other, "bob")).approvals == 1

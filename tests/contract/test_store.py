@@ -241,3 +241,28 @@ async def test_what_does_not_fit_is_refused_and_changes_nothing(store: Store) ->
         await store.write(lambda tx: tx.run("INSERT INTO nowhere VALUES (?)", "secret"))
     assert "secret" not in raised.value.rendered()
     assert store.read_now(ids) == []
+
+
+async def test_rows_asked_for_together_come_in_the_order_of_the_questions(store: Store) -> None:
+    await store.write(lambda tx: tx.many(JOIN, [("test-1", "a", FAR), ("test-2", "b", FAR)]))
+
+    def ask(tx: ReadTx) -> list[list[tuple[object, ...]]]:
+        return tx.together((ONE, "test-2"), (NODES,), (ONE, "test-3"))
+
+    answers = [[("b",)], [("a",), ("b",)], []]
+    assert await store.read(ask) == answers
+    assert await store.write(ask) == answers
+
+
+async def test_what_was_pushed_is_seen_by_what_follows_and_fails_its_transaction(store: Store) -> None:
+    def push(tx: Tx, *instances: str) -> list[tuple[object, ...]]:
+        for instance in instances:
+            tx.push(JOIN, instance, "n", FAR)
+        return tx.all(NODES)
+
+    assert await store.write(lambda tx: push(tx, "test-1")) == [("n",)]
+    with pytest.raises(AlreadyExists):
+        await store.write(lambda tx: push(tx, "test-2", "test-1"))
+    with pytest.raises(AlreadyExists):
+        await store.write(lambda tx: tx.push(JOIN, "test-1", "n", FAR))
+    assert await store.read(lambda tx: tx.all(NODES)) == [("n",)]

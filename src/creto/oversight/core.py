@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -30,7 +30,7 @@ from creto.oversight import escalation
 from creto.oversight import store as sql
 from creto.oversight.display import render
 from creto.oversight.policies import refusal
-from creto.oversight.store import Record
+from creto.oversight.store import Held, Record
 from creto.oversight.types import (
     Ask,
     Channel,
@@ -124,6 +124,12 @@ class Core:
             raise no_such(request_id)
         return found
 
+    def held(self, tx: Tx, tenant: TenantId, request_id: RequestId) -> Held:
+        found = sql.held(tx, tenant, request_id)
+        if found is None:
+            raise no_such(request_id)
+        return found
+
     # The record
 
     def record(
@@ -154,9 +160,12 @@ class Core:
 
     def save(
         self, tx: Tx, record: Record, progress: Progress, *, now: ConsensusTimestamp, by: AgentId | None = None,
-        signature: bytes = b"", name: str = SERVICE,
+        signature: bytes = b"", name: str = SERVICE, told: Sequence[Notification] | None = None,
     ) -> Record:  # fmt: skip
-        """Write where the request stands now. A change of state goes into the ledger and onto the bus, and wakes who waits."""
+        """Write where the request stands now. A change of state goes into the ledger and onto the bus, and wakes who waits.
+
+        `told` are the request's notifications, where they are known already.
+        """
         before, new = record.progress, msgspec.structs.replace(record, progress=progress)
         sql.save(tx, record.ask, progress, escalation.looks_at(record.ask.policy, progress))
         if progress.state.open:  # what ends it is signalled below
@@ -179,7 +188,9 @@ class Core:
         tx.publish(SUBJECT_DECISION, wire.encode(event), tenant=record.ask.tenant, agent=record.ask.agent)
         if not progress.state.open:
             tx.signal(DECIDED, signal_of(record.ask.tenant, record.ask.request_id))
-            self.close_cards(tx, new, now)
+            if told is None:
+                told = sql.notifications(tx, record.ask.tenant, record.ask.request_id)
+            self.close_cards(tx, new, told, now)
         return new
 
     def moved(self, tx: Tx, ask: Ask) -> None:
@@ -241,11 +252,9 @@ class Core:
             )
             tx.publish(f"{SUBJECT_NOTIFICATION}.{channel}", wire.encode(told), tenant=ask.tenant, agent=ask.agent)
 
-    def close_cards(self, tx: Tx, record: Record, now: ConsensusTimestamp) -> None:
+    def close_cards(self, tx: Tx, record: Record, told: Sequence[Notification], now: ConsensusTimestamp) -> None:
         """Whoever was asked learns that it is over, on the same card."""
-        cards = {
-            (n.person, n.channel, n.address) for n in sql.notifications(tx, record.ask.tenant, record.ask.request_id)
-        }
+        cards = {(n.person, n.channel, n.address) for n in told}
         for person, channel, address in sorted(cards):
             self.queue(tx, record, person, channel, address, NotificationKind.CLOSED, now)
 

@@ -44,7 +44,23 @@ class Record(msgspec.Struct, frozen=True):
     display_hash: bytes
 
 
+class Held(msgspec.Struct, frozen=True):
+    """A request whose row this transaction holds, with what it takes to decide it."""
+
+    record: Record
+    cast: list[CastVote]
+    place: int  # of the next vote
+    told: list[Notification]
+
+
 RECORD: LiteralString = "SELECT ask, progress, args_hash, display_hash FROM oversight_request"
+ONE: LiteralString = RECORD + " WHERE tenant = ? AND request_id = ?"
+VOTES: LiteralString = (
+    "SELECT body, seq FROM oversight_vote WHERE tenant = ? AND request_id = ? AND seq > 0 ORDER BY seq LIMIT ?"
+)
+NOTIFICATIONS: LiteralString = (
+    "SELECT body FROM oversight_notification WHERE tenant = ? AND request_id = ? ORDER BY notification_id"
+)
 _decoders: dict[type[Any], msgspec.json.Decoder[Any]] = {}
 
 
@@ -65,14 +81,31 @@ def record(row: Row) -> Record:
 
 
 def find(tx: ReadTx, tenant: TenantId, request_id: RequestId) -> Record | None:
-    row = tx.one(RECORD + " WHERE tenant = ? AND request_id = ?", tenant, request_id)
+    row = tx.one(ONE, tenant, request_id)
     return record(row) if row else None
 
 
 def locked(tx: Tx, tenant: TenantId, request_id: RequestId) -> Record | None:
     """The request, held until the transaction ends; votes are counted only by who holds it."""
-    row = tx.one(RECORD + " WHERE tenant = ? AND request_id = ?" + tx.for_update, tenant, request_id)
+    row = tx.one(ONE + tx.for_update, tenant, request_id)
     return record(row) if row else None
+
+
+def held(tx: Tx, tenant: TenantId, request_id: RequestId) -> Held | None:
+    """As `locked`. The votes are read by a statement of their own, so by the time the lock is there."""
+    found, cast, told = tx.together(
+        (ONE + tx.for_update, tenant, request_id),
+        (VOTES, tenant, request_id, OVERSIGHT_VOTES_MAX),
+        (NOTIFICATIONS, tenant, request_id),
+    )
+    if not found:
+        return None
+    return Held(
+        record(found[0]),
+        [decoded(body, CastVote) for body, _ in cast],
+        cast[-1][1] + 1 if cast else 1,
+        [decoded(body, Notification) for (body,) in told],
+    )
 
 
 def latest_of_key(tx: Tx, tenant: TenantId, ask_key: str) -> tuple[Record, bytes] | None:
@@ -88,7 +121,7 @@ def latest_of_key(tx: Tx, tenant: TenantId, ask_key: str) -> tuple[Record, bytes
 
 def add(tx: Tx, new: Record, *, ask_key: str, payload: bytes, due_at: int | None) -> None:
     ask, progress = new.ask, new.progress
-    tx.run(
+    tx.push(
         "INSERT INTO oversight_request (tenant, request_id, agent, action, resource, policy_id, ask_key, payload, state, due_at,"
         " created_at, decided_at, args_hash, display_hash, ask, progress) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         ask.tenant, ask.request_id, ask.agent, ask.action, ask.resource, ask.policy.policy_id, ask_key, payload,
@@ -98,14 +131,14 @@ def add(tx: Tx, new: Record, *, ask_key: str, payload: bytes, due_at: int | None
 
 
 def save(tx: Tx, ask: Ask, progress: Progress, due_at: int | None) -> None:
-    tx.run(
+    tx.push(
         "UPDATE oversight_request SET state = ?, due_at = ?, decided_at = ?, progress = ? WHERE tenant = ? AND request_id = ?",
         str(progress.state), due_at, progress.decided_at, wire.encode(progress), ask.tenant, ask.request_id,
     )  # fmt: skip
 
 
 def save_round(tx: Tx, new: Record) -> None:
-    tx.run(
+    tx.push(
         "UPDATE oversight_request SET ask = ?, args_hash = ?, display_hash = ? WHERE tenant = ? AND request_id = ?",
         wire.encode(new.ask), new.args_hash, new.display_hash, new.ask.tenant, new.ask.request_id,
     )  # fmt: skip
@@ -176,25 +209,16 @@ def put_decision(tx: Tx, tenant: TenantId, request_id: RequestId, data: bytes) -
 
 
 def votes(tx: ReadTx, tenant: TenantId, request_id: RequestId) -> list[CastVote]:
-    rows = tx.all(
-        "SELECT body FROM oversight_vote WHERE tenant = ? AND request_id = ? AND seq > 0 ORDER BY seq LIMIT ?",
-        tenant, request_id, OVERSIGHT_VOTES_MAX,
-    )  # fmt: skip
+    rows = tx.all(VOTES, tenant, request_id, OVERSIGHT_VOTES_MAX)
     return [decoded(row[0], CastVote) for row in rows]
 
 
-def add_vote(tx: Tx, vote: CastVote, at: int) -> bool:
-    """As the request's last vote; False if its nonce was used before, be it by a vote that was taken back."""
+def add_vote(tx: Tx, vote: CastVote, place: int, at: int) -> None:
+    """The transaction fails with PL-409 if its nonce was used before, be it by a vote that was taken back."""
     ballot = vote.signed.ballot
-    return (
-        tx.run(
-            "INSERT INTO oversight_vote (tenant, request_id, seq, person, nonce, at, body)"
-            " SELECT ?, ?, COALESCE(MAX(seq), 0) + 1, ?, ?, ?, ? FROM oversight_vote"
-            " WHERE tenant = ? AND request_id = ? AND seq > 0 ON CONFLICT (tenant, nonce) DO NOTHING",
-            ballot.tenant, ballot.request_id, ballot.person, ballot.nonce, at, wire.encode(vote),
-            ballot.tenant, ballot.request_id,
-        )
-        == 1
+    tx.push(
+        "INSERT INTO oversight_vote (tenant, request_id, seq, person, nonce, at, body) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        ballot.tenant, ballot.request_id, place, ballot.person, ballot.nonce, at, wire.encode(vote),
     )  # fmt: skip
 
 
@@ -216,7 +240,7 @@ def notes(tx: ReadTx, tenant: TenantId, request_id: RequestId) -> list[Note]:
 
 
 def add_note(tx: Tx, tenant: TenantId, request_id: RequestId, seq: int, note: Note) -> None:
-    tx.run(
+    tx.push(
         "INSERT INTO oversight_note (tenant, request_id, seq, body) VALUES (?, ?, ?, ?)",
         tenant, request_id, seq, wire.encode(note),
     )  # fmt: skip
@@ -356,7 +380,7 @@ def delegations(tx: ReadTx, tenant: TenantId) -> tuple[Delegation, ...]:
 def put_grant(tx: Tx, grant: Grant) -> None:
     """An ended grant has no expiry in its row: nobody looks for it any more."""
     expires_at = grant.expires_at if grant.ended_at is None else None
-    tx.run(
+    tx.push(
         "INSERT INTO oversight_grant (tenant, grant_id, agent, action, resource, expires_at, body) VALUES (?, ?, ?, ?, ?, ?, ?)"
         " ON CONFLICT (tenant, grant_id) DO UPDATE SET expires_at = excluded.expires_at, body = excluded.body",
         grant.tenant, grant.grant_id, grant.agent, grant.action, grant.resource, expires_at, wire.encode(grant),
@@ -407,7 +431,7 @@ def expired_grants(tx: ReadTx, now: int, limit: int) -> list[tuple[TenantId, str
 
 def put_notification(tx: Tx, one: Notification) -> None:
     next_at = one.next_at if one.state == "queued" else None
-    tx.run(
+    tx.push(
         "INSERT INTO oversight_notification (tenant, notification_id, request_id, person, channel, state, next_at, reference, body)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (tenant, notification_id) DO UPDATE SET state = excluded.state,"
         " next_at = excluded.next_at, reference = excluded.reference, body = excluded.body",
@@ -417,11 +441,7 @@ def put_notification(tx: Tx, one: Notification) -> None:
 
 
 def notifications(tx: ReadTx, tenant: TenantId, request_id: RequestId) -> list[Notification]:
-    rows = tx.all(
-        "SELECT body FROM oversight_notification WHERE tenant = ? AND request_id = ? ORDER BY notification_id",
-        tenant, request_id,
-    )  # fmt: skip
-    return [decoded(row[0], Notification) for row in rows]
+    return [decoded(row[0], Notification) for row in tx.all(NOTIFICATIONS, tenant, request_id)]
 
 
 def locked_notification(tx: Tx, tenant: TenantId, notification_id: str) -> Notification | None:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 from msgspec.structs import replace
 
-from creto.common.errors import EnablementError, SignatureVerificationFailed, Unauthorized
+from creto.common.errors import AlreadyExists, EnablementError, SignatureVerificationFailed, Unauthorized
 from creto.common.ids import AgentId, RequestId, TenantId, checked_tenant, new_id
 from creto.common.limits import OVERSIGHT_HOLD_S_MAX, OVERSIGHT_ROUNDS_MAX
 from creto.common.timestamps import ConsensusTimestamp
@@ -48,12 +48,13 @@ from creto.oversight.policies import between, policy_hash, refusal
 from creto.oversight.quorum import counted
 from creto.oversight.requests import Requests, hashed
 from creto.oversight.states import Event
-from creto.oversight.store import Record
+from creto.oversight.store import Held, Record
 from creto.oversight.types import (
     Ask,
     Assurance,
     Bound,
     GrantWish,
+    Notification,
     NotificationKind,
     Verdict,
 )
@@ -164,7 +165,13 @@ class Voting(Requests):
         except EnablementError as error:
             await self._refused(record, approver, signed, error)
             raise
-        result = await self.write(lambda tx: self._vote(tx, signed, approver, directory, edited, hold_s))
+        try:
+            result = await self.write(lambda tx: self._vote(tx, signed, approver, directory, edited, hold_s))
+        except AlreadyExists as error:
+            if error.code != "PL-409":
+                raise
+            await self._refused(record, approver, signed, withdrawn())
+            raise withdrawn() from error
         if result.before is not result.after:
             self.counted(result.before.progress, result.after)
         if result.receipt is None:
@@ -213,22 +220,21 @@ class Voting(Requests):
         self, tx: Tx, signed: SignedBallot, approver: Approver, directory: Directory, edited: Record | None, hold_s: int
     ) -> Result:
         ballot = signed.ballot
-        record, now = self.locked(tx, ballot.tenant, ballot.request_id), self.clock.now()
-        cast = sql.votes(tx, ballot.tenant, ballot.request_id)
-        if repeated(cast, ballot):
-            return Result(record, record, receipt(record, cast, Counted.REPEATED))
-        before = record
-        record = self.overdue(tx, record, directory, now)
+        held, now = self.held(tx, ballot.tenant, ballot.request_id), self.clock.now()
+        before = held.record
+        if repeated(held.cast, ballot):
+            return Result(before, before, receipt(before, held.cast, Counted.REPEATED))
+        record = self.overdue(tx, before, directory, now)
         if not record.progress.state.open:
             return Result(before, record)
         try:
-            return self._accept(tx, before, record, signed, approver, directory, edited, cast, now, hold_s)
+            return self._accept(tx, held, record, signed, approver, directory, edited, now, hold_s)
         except EnablementError as error:
             return Result(before, record, refused=error)  # time may have moved the request: that stands
 
     def _accept(
-        self, tx: Tx, before: Record, record: Record, signed: SignedBallot, approver: Approver, directory: Directory,
-        edited: Record | None, cast: list[CastVote], now: ConsensusTimestamp, hold_s: int,
+        self, tx: Tx, held: Held, record: Record, signed: SignedBallot, approver: Approver, directory: Directory,
+        edited: Record | None, now: ConsensusTimestamp, hold_s: int,
     ) -> Result:  # fmt: skip
         """Check everything, then write."""
         ballot = signed.ballot
@@ -242,17 +248,17 @@ class Voting(Requests):
             target.ask, tier=record.progress.tier, directory=directory, approver=approver, assurance=signed.assurance,
             now=now, on_behalf_of=ballot.on_behalf_of,
         )  # fmt: skip
-        check_content(target.ask, ballot, cast)
+        check_content(target.ask, ballot, held.cast)
         vote = CastVote(seat=seat.holder, groups=seat.groups, signed=signed)
-        if not sql.add_vote(tx, vote, now):
-            raise withdrawn()
+        sql.add_vote(tx, vote, held.place, now)
         if edited is not None:
             sql.save_round(tx, target)
             self.tell(tx, target, self._reachable(target, directory, now), NotificationKind.EDITED, now)
         self.record(tx, target, said_event(target.ask, ballot), by=approver.nhi, now=now)
-        cast = [*cast, vote]
-        after = self._decide(tx, target, cast, now, settling(target, cast, now, hold_s))
-        return Result(before, after, receipt(after, cast, Counted.VOTE))
+        cast = [*held.cast, vote]
+        told = held.told if target is held.record else None  # time or the edit told more people
+        after = self._decide(tx, target, cast, now, settling(target, cast, now, hold_s), told)
+        return Result(held.record, after, receipt(after, cast, Counted.VOTE))
 
     def _with_grace(self, ask: Ask, signed: SignedBallot, approver: Approver, now: ConsensusTimestamp) -> Approver:
         """A vote that its human signed before the key was revoked has the policy's grace to arrive."""
@@ -266,7 +272,7 @@ class Voting(Requests):
 
     def _decide(
         self, tx: Tx, record: Record, cast: Sequence[CastVote], now: ConsensusTimestamp,
-        settles_at: ConsensusTimestamp | None = None,
+        settles_at: ConsensusTimestamp | None = None, told: Sequence[Notification] | None = None,
     ) -> Record:  # fmt: skip
         """Whether the votes are enough now, and what follows from it: at once, or when the time to undo is over."""
         verdict, approved = outcome(record.ask, cast)
@@ -282,7 +288,9 @@ class Voting(Requests):
         progress = states.ended(record.progress, event, now=now, by=approver.person, reason=last.ballot.reason)
         progress = replace(progress, approved_items=approved)
         self._grant(tx, record, cast, last.ballot, verdict, approver, now)
-        return self.save(tx, record, progress, now=now, by=approver.nhi, signature=last.signature, name=approver.name)
+        return self.save(
+            tx, record, progress, now=now, by=approver.nhi, signature=last.signature, name=approver.name, told=told
+        )
 
     def _grant(
         self,
@@ -372,7 +380,7 @@ def settling(
     record: Record, cast: Sequence[CastVote], now: ConsensusTimestamp, hold_s: int
 ) -> ConsensusTimestamp | None:
     """When the last vote has its effect; None: at once. A vote that changes nothing leaves others the time they have to undo theirs."""
-    before, (verdict, _) = record.progress.settles_at, outcome(record.ask, cast)
-    if before is not None and cast[-1].signed.ballot.verdict is not verdict:
+    before = record.progress.settles_at
+    if before is not None and cast[-1].signed.ballot.verdict is not outcome(record.ask, cast)[0]:
         return before
     return escalation.settled_at(record.progress, now, hold_s) if hold_s else None

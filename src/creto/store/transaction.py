@@ -17,7 +17,7 @@ from creto.common.ids import TenantId, checked_name, checked_tenant, new_id
 from creto.common.limits import BUS_HEADER_BYTES_MAX, BUS_PAYLOAD_BYTES_MAX, METADATA_BYTES_MAX, STORE_SIGNAL_BYTES_MAX
 from creto.common.subjects import checked_subject
 from creto.common.tracing import SpanContext, inject
-from creto.store.types import EngineName, Entry, EntryId, LedgerRow, OutboxRow, Position, Row, Tail
+from creto.store.types import EngineName, Entry, EntryId, LedgerRow, OutboxRow, Position, Question, Row, Tail
 
 RECORD: LiteralString = "INSERT INTO store_ledger (agent, tenant, event_id, body) VALUES (?, ?, ?, ?)"
 PUBLISH: LiteralString = (
@@ -48,12 +48,14 @@ class SqlTx:
     @abstractmethod
     def all(self, sql: LiteralString, *params: Any) -> list[Row]: ...
 
+    def together(self, *questions: Question) -> list[list[Row]]:
+        return [self.all(*question) for question in questions]
+
     @abstractmethod
     def run(self, sql: LiteralString, *params: Any) -> int: ...
 
     @abstractmethod
-    def push(self, sql: LiteralString, *params: Any) -> None:
-        """Execute; nobody waits for the count."""
+    def push(self, sql: LiteralString, *params: Any) -> None: ...
 
     @abstractmethod
     def many(self, sql: LiteralString, rows: Iterable[Sequence[Any]]) -> None: ...

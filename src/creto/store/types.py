@@ -34,6 +34,7 @@ from creto.common.timestamps import ConsensusTimestamp
 
 T = TypeVar("T")
 Row = tuple[Any, ...]
+Question = tuple[Any, ...]  # a SELECT and its parameters
 EntryId = NewType("EntryId", str)  # a UUIDv7 as text
 
 
@@ -139,6 +140,10 @@ class ReadTx(Protocol):
         """The first column of the first row, or None."""
         ...
 
+    def together(self, *questions: Question) -> list[list[Row]]:
+        """The rows of each, asked one after the other and waited for once: `tx.together((sql, a), (sql, b, c))`."""
+        ...
+
     def ledger_tail(self, after: Position, limit: int) -> list[LedgerRow]:
         """The next rows of the ledger. It may come a moment after its `write` returned: once nothing can precede it."""
         ...
@@ -153,6 +158,10 @@ class Tx(ReadTx, Protocol):
 
     def run(self, sql: LiteralString, *params: Any) -> int:
         """Execute; the number of rows changed."""
+        ...
+
+    def push(self, sql: LiteralString, *params: Any) -> None:
+        """Execute; nobody waits for the count. What fails is raised here, by a later statement or by the commit."""
         ...
 
     def many(self, sql: LiteralString, rows: Iterable[Sequence[Any]]) -> None:

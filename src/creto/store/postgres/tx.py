@@ -13,7 +13,7 @@ from psycopg import sql
 from creto.common.errors import EnablementError
 from creto.store.postgres.connection import Connection, fault, numbered
 from creto.store.transaction import SqlTx
-from creto.store.types import EngineName, Row
+from creto.store.types import EngineName, Question, Row
 
 CHANNEL = "creto_store"
 # INVARIANT: every transaction with a lower id than the snapshot's xmin has ended; nothing can appear before these rows.
@@ -81,6 +81,16 @@ class PostgresTx(SqlTx):
         self._ready()
         try:
             return self._db.execute(numbered(sql), params).fetchall()
+        except psycopg.Error as error:
+            raise self._fail(error) from error
+
+    def together(self, *questions: Question) -> list[list[Row]]:
+        cursors: list[psycopg.Cursor[Row]] = []
+        try:
+            for sql, *params in questions:
+                self._ready()
+                cursors.append(self._db.execute(numbered(sql), params))
+            return [cursor.fetchall() for cursor in cursors]
         except psycopg.Error as error:
             raise self._fail(error) from error
 

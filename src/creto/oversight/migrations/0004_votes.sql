@@ -1,0 +1,20 @@
+-- A vote carries a key and a signature. In a table without rowid SQLite keeps no more than a quarter of a page of it in place, and reads the
+-- rest of every row that it compares on its way; PostgreSQL tries in vain to make it smaller.
+--postgres ALTER TABLE oversight_vote ALTER COLUMN body SET STORAGE EXTERNAL;
+--sqlite CREATE TABLE oversight_vote_kept (
+--sqlite   tenant TEXT NOT NULL,
+--sqlite   request_id TEXT NOT NULL,
+--sqlite   seq BIGINT NOT NULL,
+--sqlite   person TEXT NOT NULL,
+--sqlite   nonce TEXT NOT NULL,
+--sqlite   at BIGINT NOT NULL,
+--sqlite   body BYTEA NOT NULL
+--sqlite );
+--sqlite INSERT INTO oversight_vote_kept SELECT tenant, request_id, seq, person, nonce, at, body FROM oversight_vote ORDER BY tenant, request_id, seq;
+--sqlite DROP TABLE oversight_vote;
+--sqlite ALTER TABLE oversight_vote_kept RENAME TO oversight_vote;
+--sqlite CREATE UNIQUE INDEX oversight_vote_place ON oversight_vote (tenant, request_id, seq);
+--sqlite CREATE UNIQUE INDEX oversight_vote_nonce ON oversight_vote (tenant, nonce);
+--sqlite CREATE INDEX oversight_vote_person ON oversight_vote (tenant, person, request_id);
+--sqlite INSERT INTO sqlite_stat1 (tbl, idx, stat) VALUES ('oversight_vote', 'oversight_vote_place', '1000000 200000 2 1'), ('oversight_vote', 'oversight_vote_nonce', '1000000 200000 1'), ('oversight_vote', 'oversight_vote_person', '1000000 200000 1000 1');
+--sqlite ANALYZE sqlite_schema;
