@@ -15,11 +15,14 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import cycle
 from pathlib import Path
 
 import pytest
 
 REQUIRED = os.environ.get("CRETO_TEST_REQUIRE") == "1"
+PORTS = range(12_000, 32_000)  # Linux gives clients those from 32,768
+PORT_STRETCHES = 8
 
 
 def missing(what: str) -> None:
@@ -30,10 +33,26 @@ def missing(what: str) -> None:
     pytest.skip(message)
 
 
+def _ports() -> Iterator[int]:
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % PORT_STRETCHES
+    stretch = range(PORTS.start + worker, PORTS.stop, PORT_STRETCHES)
+    start = int.from_bytes(os.urandom(4)) % len(stretch)
+    yield from cycle([*stretch[start:], *stretch[:start]])
+
+
+_next_port = _ports()
+
+
 def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
+    """One that nobody takes before the engine does: no client's (those are higher), no other worker's, not given before."""
+    while True:
+        port = next(_next_port)
+        with socket.socket() as s:
+            try:
+                s.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
 
 
 def wait_for_port(port: int, process: subprocess.Popen[bytes], timeout_s: float = 20) -> None:
