@@ -22,6 +22,7 @@ from creto.connectors.stripe import Receipts, Stripe
 from creto.connectors.webhook import Sender
 from creto.connectors.webhook_endpoints import Webhooks
 from creto.metering import (
+    Allowed,
     Billing,
     Costs,
     CostTriggers,
@@ -38,6 +39,7 @@ from creto.metering.terms import MeteringTerms
 from creto.platform.consensus import ConsensusClient
 from creto.platform.crypto import Keystore
 from creto.platform.nhi import Nhi
+from creto.security.authz import Allow, Authz
 from creto.store import Store
 
 STRIPE_WEBHOOK = "/v1/connectors/stripe/webhook"
@@ -74,14 +76,22 @@ class MoneyOut:
 
 @asynccontextmanager
 async def open_metering(
-    config: Config, store: Store, clock: ConsensusClient, nhi: Nhi, metrics: Metrics
+    config: Config, store: Store, clock: ConsensusClient, nhi: Nhi, authz: Authz, metrics: Metrics
 ) -> AsyncIterator[MeteringDesk]:
     """Quotas give back what they hold when the block ends."""
     wanted, redis = config[MeteringConfig], config[RedisConfig].url
     terms = MeteringTerms(lease_s=wanted.quota_cache_ttl_seconds, interval_s=wanted.aggregation_interval_seconds)
     tokens.use(None if wanted.llm_prices_file is None else tokens.from_file(Path(wanted.llm_prices_file)))
     triggers = CostTriggers(store, clock, Costs(store, clock), Watch())
-    metering = Metering(store, clock, NhiTrust(nhi, lambda *_: wanted.unsigned_events), judge=triggers, metrics=metrics)
+
+    def allowed(tenant: TenantId, by: AgentId) -> Allowed:
+        said, here = authz.tenant(tenant).said, f"tenant:{tenant}"
+        return Allowed(
+            unsigned=wanted.unsigned_events and type(said(by, "report_unsigned", here)) is Allow,
+            vouch=type(said(by, "vouch_usage", here)) is Allow,
+        )
+
+    metering = Metering(store, clock, NhiTrust(nhi, allowed), judge=triggers, metrics=metrics)
     triggers.use(metering)
     limits = None if redis is None else RedisLimits(redis.reveal())
     quotas = Quotas(store, clock, limits=limits, folder=quota_folder(config), lease_s=lambda: terms.lease_s)

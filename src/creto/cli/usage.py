@@ -12,12 +12,13 @@ import click
 from creto.cli.choices import MOMENT, collected, limit_option
 from creto.cli.context import Cli, group, pass_cli
 from creto.cli.documents import events_in
+from creto.cli.exits import Exit
 from creto.cli.output import Column, when
 from creto.cli.session import session
 from creto.common import wire
 from creto.common.ids import AgentId
 from creto.common.limits import BATCH_ITEMS_MAX
-from creto.metering import Aggregation, BucketSize, Meter, UsageBy, rendered_event
+from creto.metering import Aggregation, BucketSize, IngestStatus, Meter, UsageBy, rendered_event
 from creto.metering.types import MeterId
 
 if TYPE_CHECKING:
@@ -61,6 +62,12 @@ async def submit(cli: Cli, file: Path) -> None:
             done = await creto.metering.submit_events(events=tuple(events[start : start + BATCH_ITEMS_MAX]))
             results += done.results
     cli.output.items(results, INGESTED)
+    refused = [n for n, result in enumerate(results, 1) if result.status is IngestStatus.REJECTED]
+    if refused:
+        cli.output.note(
+            f"Refused: {len(refused)} of {len(results)}, the first is number {refused[0]}. The others are in."
+        )
+        click.get_current_context().exit(Exit.FAILURE)
 
 
 @usage.command()

@@ -209,7 +209,7 @@ class LogConfig(msgspec.Struct, frozen=True):
 class MeteringConfig(msgspec.Struct, frozen=True):
     quota_cache_ttl_seconds: Annotated[int, Meta(ge=0), LIVE] = 60  # how long a node keeps quota that it does not spend
     aggregation_interval_seconds: Annotated[int, Meta(ge=1), LIVE] = 300  # between two looks at credits and invoices
-    unsigned_events: bool = True  # whether an event counts without its agent's signature, if the gate lets it in
+    unsigned_events: bool = True  # whether an event may count without its agent's signature; a tenant's policies may forbid it (`report_unsigned`)
     invoices: bool = True  # whether invoices are drafted and finalised by themselves
     invoice_grace_seconds: Annotated[int, Meta(ge=0)] = 86_400  # for late events, before an invoice becomes final
     invoice_series: str = "INV"

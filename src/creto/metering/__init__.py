@@ -8,7 +8,7 @@
     await billing.create_plan("acme", plan, by=human)
     subscription = await billing.subscribe("acme", agent, "team", key="order-17", by=human)
 
-    metering = Metering(store, clock, trust)           # `trust` says who vouches for an event, as NhiTrust(nhi, unsigned)
+    metering = Metering(store, clock, trust)           # `trust` says who vouches for an event, as NhiTrust(nhi, allowed)
     await metering.ingest_event("acme", used, by=agent)
     draft = await billing.draft_invoice("acme", subscription.subscription_id, by=human, at=clock.now())
 
@@ -113,7 +113,7 @@ from creto.metering.tokens import LLM_COST, PriceTable
 from creto.metering.triggers import Cost, Threshold, cost_of
 from creto.metering.triggers_costs import Costs
 from creto.metering.triggers_service import CostTriggers, Held, Waiting
-from creto.metering.trust import EventTrust, NhiTrust, UnsafeTrustEverybody, sign_event
+from creto.metering.trust import Allowed, EventTrust, NhiTrust, UnsafeTrustEverybody, sign_event
 from creto.metering.types import (
     Aggregation,
     BillableEvent,
@@ -175,6 +175,7 @@ __all__ = [
     "Account",
     "Aggregation",
     "AllowWithNotification",
+    "Allowed",
     "Anomaly",
     "Ask",
     "Balance",

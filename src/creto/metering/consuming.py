@@ -3,7 +3,7 @@
     await metering.consume_from(bus)          # `metering.events.>`; any number of processes share the work
 
 An agent that nobody knows may be on its way: its events are tried again, then they are dead letters, as are events that nobody can read
-or that contradict others. An event with a signature that is not valid is dropped: ingestion has recorded and told it.
+or that contradict others. Only parts of the layer publish on its bus: they vouch for whom an event names. An event with a signature that is not valid is dropped: ingestion has recorded and told it.
 
 INVARIANT: no event from the bus is lost in silence: it counts, is held, is a dead letter, or stands in the ledger as dropped.
 """
@@ -33,7 +33,7 @@ class Consuming(Ingesting):
 
     async def consume(self, message: Message) -> None:
         """One event; returning says that it is taken care of, raising that it shall come again."""
-        result = await self._taken(message.tenant, message.payload, AgentId(message.agent))
+        result = await self._taken(message.tenant, message.payload, AgentId(message.agent), vouched=True)
         if result.error is None or result.error.code == FORGED:
             return
         if result.error.code == UNKNOWN and message.deliveries < USAGE_UNKNOWN_TRIES:
@@ -69,8 +69,8 @@ class Consuming(Ingesting):
         checked_tenant(tenant)
         await self._store.write(lambda tx: self._close(tx, tenant, letter_id, "discarded", reason, by))
 
-    async def _taken(self, tenant: TenantId, payload: bytes, by: AgentId) -> Ingested:
-        return (await self.ingest_encoded(tenant, [payload], by=by)).results[0]
+    async def _taken(self, tenant: TenantId, payload: bytes, by: AgentId, *, vouched: bool = False) -> Ingested:
+        return (await self.ingest_encoded(tenant, [payload], by=by, vouched=vouched)).results[0]
 
     async def _lay_aside(self, message: Message, reason: ErrorBody) -> None:
         now = self._clock.now()

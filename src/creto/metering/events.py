@@ -17,18 +17,23 @@ from creto.common import wire
 from creto.common.errors import InvalidInput
 from creto.common.ids import EventId
 from creto.common.money import parse_amount
-from creto.contracts import BillableEvent, RuntimeUsageEvent
+from creto.contracts import BillableEvent, MessageBillableEvent, RuntimeUsageEvent
 from creto.metering.tokens import LLM_COST, llm_cost
 from creto.metering.types import Correction, UsageEvent
 from creto.platform.crypto import merkle
 
 
+def id_of(event: UsageEvent) -> EventId:
+    """Messages are named by their idempotency key, which the spec makes unique."""
+    return EventId(event.idempotency_key) if isinstance(event, MessageBillableEvent) else event.event_id
+
+
 def billable(event: UsageEvent) -> BillableEvent:
-    """Any usage event as meters read it. Messages are named by their idempotency key, which the spec makes unique."""
+    """Any usage event as meters read it."""
     if isinstance(event, BillableEvent):
         return event
     return BillableEvent(
-        event_id=event.event_id if isinstance(event, RuntimeUsageEvent) else EventId(event.idempotency_key),
+        event_id=id_of(event),
         tenant=event.tenant,
         agent_nhi=event.agent_nhi,
         delegation_chain=event.delegation_chain,

@@ -28,13 +28,15 @@ from creto.contracts import BillableEvent, MessageBillableEvent
 from creto.metering import event_store as rows
 from creto.metering import judging
 from creto.metering.admission import Arrival, admitted, name_prefix
+from creto.metering.attribution import Chain
 from creto.metering.core import Recording
 from creto.metering.event_store import Behind, Place
+from creto.metering.events import id_of
 from creto.metering.judging import EventJudge
 from creto.metering.metered import Meters, MetersInUse
 from creto.metering.reading import form_of_event, read_event
 from creto.metering.sorting import Asked, find, raised, refusal, single_entry, sorted_out, stored_event, value_of
-from creto.metering.trust import EventTrust
+from creto.metering.trust import Check, EventTrust, accept
 from creto.metering.types import UsageEvent
 from creto.metering.usage_types import (
     BatchIngested,
@@ -91,38 +93,47 @@ class Ingesting(Recording):
         self._refused = metrics.counter("metering_events_refused_total", "Usage events rejected", "code")
         self._held = metrics.counter("metering_events_held_total", "Usage events that wait for an approval")
 
-    async def ingest_event(self, tenant: TenantId, event: UsageEvent, *, by: AgentId) -> Ingested:
-        """One event: accepted, or the same as before. Raises OversightRequired MT-202 while it waits for an approval,
-        ApprovalDenied OV-451 once that was refused, QuotaExceeded MT-429 beyond a limit that blocks, IdempotencyConflict MT-409, InvalidInput MT-400, SignatureVerificationFailed MT-401.
+    async def ingest_event(self, tenant: TenantId, event: UsageEvent, *, by: AgentId, under: Chain = ()) -> Ingested:
+        """One event, reported `by` somebody who acts `under` a validated chain: accepted, or the same as before. Raises OversightRequired
+        MT-202 while it waits for an approval, ApprovalDenied OV-451 once that was refused, QuotaExceeded MT-429 beyond a limit that
+        blocks, IdempotencyConflict MT-409, InvalidInput MT-400, SignatureVerificationFailed MT-401, Unauthorized MT-403.
         """
-        looked = self._looker(tenant)(event, form_of_event(event))
+        looked = self._looker(tenant, self._trust.of(tenant, by, under))(event, form_of_event(event))
         if looked.error is not None:
             await self._note_forgeries(tenant, [looked], by)
             raise self._refusal(looked.error)
         written = await self._write(tenant, [looked], by)
         return raised(written.results[0])
 
-    async def ingest_batch(self, tenant: TenantId, events: Sequence[UsageEvent], *, by: AgentId) -> BatchIngested:
+    async def ingest_batch(
+        self, tenant: TenantId, events: Sequence[UsageEvent], *, by: AgentId, under: Chain = ()
+    ) -> BatchIngested:
         """Many events, each judged for itself; the good ones are in, whatever the others are."""
         check_size(events)
-        look = self._looker(tenant)
+        look = self._looker(tenant, self._trust.of(tenant, by, under))
         signed = sum(getattr(event, "signature", None) is not None for event in events)
         looked = await beside(signed, lambda: [look(event, form_of_event(event)) for event in events])
         return await self._many(tenant, looked, by)
 
     async def ingest_encoded(
-        self, tenant: TenantId, events: Sequence[bytes | msgspec.Raw], *, by: AgentId
+        self,
+        tenant: TenantId,
+        events: Sequence[bytes | msgspec.Raw],
+        *,
+        by: AgentId,
+        under: Chain = (),
+        vouched: bool = False,
     ) -> BatchIngested:
         """As `ingest_batch`, of events as JSON in any form; what cannot be read is rejected in its place."""
         check_size(events)
-        look = self._looker(tenant)
+        look = self._looker(tenant, self._trust.of(tenant, by, under, vouched=vouched))
         signed = sum(SIGNED in bytes(data) for data in events)
         looked = await beside(signed, lambda: [read(look, tenant, bytes(data)) for data in events])
         return await self._many(tenant, looked, by)
 
     async def track_message_event(self, tenant: TenantId, event: MessageBillableEvent) -> EventId:
         """What the layer's own messaging reports: nobody has to vouch for it. The id under which the event is known."""
-        look = self._looker(tenant, trusted=True)
+        look = self._looker(tenant, accept)
         written = await self._write(tenant, [look(event, EventForm.MESSAGE)], event.agent_nhi)
         done = raised(written.results[0])
         assert done.event_id is not None
@@ -130,7 +141,7 @@ class Ingesting(Recording):
 
     async def hold_event(self, tenant: TenantId, event: UsageEvent, policy_id: PolicyId, *, by: AgentId) -> Ingested:
         """Keep an event without counting it until `finalize_event` or `release_event`."""
-        looked = self._looker(tenant)(event, form_of_event(event))
+        looked = self._looker(tenant, self._trust.of(tenant, by))(event, form_of_event(event))
         if looked.error is not None:
             raise self._refusal(looked.error)
         written = await self._write(tenant, [Asked(looked.arrival, policy_id)], by)
@@ -156,17 +167,16 @@ class Ingesting(Recording):
 
     # Before the transaction
 
-    def _looker(self, tenant: TenantId, *, trusted: bool = False) -> Look:
+    def _looker(self, tenant: TenantId, check: Check) -> Look:
         """What looks at each event of a call: what is the same for all of them is found once."""
         prefix, meters, now = name_prefix(checked_tenant(tenant)), self._meters.of(tenant), self._clock.now()
 
         def look(event: UsageEvent, form: EventForm) -> Asked:
             try:
-                if not trusted:
-                    self._trust.check(tenant, event)
+                check(event)
                 return Asked(admitted(event, form, tenant, prefix, meters, now))
             except EnablementError as error:
-                return Asked(error=error)
+                return Asked(error=error, event_id=id_of(event))
 
         return look
 
@@ -220,7 +230,7 @@ class Ingesting(Recording):
                 isolation=Isolation.READ_COMMITTED,
             )
         else:
-            written = Written([refusal(a.error) for a in asked if a.error is not None])
+            written = Written([refusal(a.error, a.event_id) for a in asked if a.error is not None])
         self._after(tenant, written)
         return written
 

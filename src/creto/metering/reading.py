@@ -3,14 +3,15 @@
     event, form = read_event(data, tenant)
 
 Forms are told apart by what only they have: CloudEvents 1.0 by `specversion`, the runtime's events by the type of their properties,
-messaging's by having no id but their key. In a CloudEvent `id` is unique per `source`; its `subject` is the agent, and the extension
-`delegationchain` names the chain from the root down, with spaces between.
+messaging's by having no id but their key. What leaves its tenant out is of the tenant it came for, and the client's documents also
+write `consensus_timestamp`. In a CloudEvent `id` is unique per `source`; its `subject` is the agent, the extension `delegationchain` names
+the chain from the root down, with spaces between. Its `time` has to be there: sent again without one it would be another event.
 """
 
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -32,6 +33,8 @@ ABSENT = msgspec.Raw()  # no bytes, which is no JSON
 
 class Probe(msgspec.Struct, frozen=True):
     specversion: str | None = None
+    tenant: msgspec.Raw = ABSENT
+    timestamp: msgspec.Raw = ABSENT
     event_id: msgspec.Raw = ABSENT
     properties: msgspec.Raw = ABSENT
 
@@ -49,16 +52,21 @@ class CloudEvent(msgspec.Struct, frozen=True, kw_only=True):
     type: str
     subject: str
     time: str
-    data: msgspec.Raw = msgspec.Raw(b"{}")
+    data: msgspec.Raw = ABSENT
+    data_base64: Annotated[bytes, msgspec.Meta(max_length=BODY_BYTES_MAX)] = b""
     delegationchain: str = ""
     idempotencykey: str | None = None
 
 
+TYPES: dict[EventForm, type[UsageEvent]] = {
+    EventForm.BILLABLE: BillableEvent,
+    EventForm.RUNTIME: RuntimeUsageEvent,
+    EventForm.MESSAGE: MessageBillableEvent,
+}
 _data = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal)
 
 
-def form_of(data: bytes) -> EventForm:
-    probe = wire.decode(data, Probe, code="MT-400", what="event")
+def form_of(data: bytes, probe: Probe) -> EventForm:
     if probe.specversion is not None:
         return EventForm.CLOUD
     if not bytes(probe.event_id):
@@ -74,25 +82,33 @@ def read_event(data: bytes, tenant: TenantId) -> tuple[UsageEvent, EventForm]:
     """Any bytes give an event or InvalidInput MT-400."""
     if len(data) > BODY_BYTES_MAX:
         raise InvalidInput.of("event", got=f"{len(data)} bytes", expected=f"at most {BODY_BYTES_MAX}", code="MT-400")
-    form = form_of(data)
-    match form:
-        case EventForm.BILLABLE:
-            return wire.decode(data, BillableEvent, code="MT-400", what="event"), form
-        case EventForm.RUNTIME:
-            return wire.decode(data, RuntimeUsageEvent, code="MT-400", what="event"), form
-        case EventForm.MESSAGE:
-            return wire.decode(data, MessageBillableEvent, code="MT-400", what="event"), form
-        case EventForm.CLOUD:
-            return from_cloud(wire.decode(data, CloudEvent, code="MT-400", what="event"), tenant), form
+    probe = wire.decode(data, Probe, code="MT-400", what="event")
+    form = form_of(data, probe)
+    if form is EventForm.CLOUD:
+        return from_cloud(wire.decode(data, CloudEvent, code="MT-400", what="event"), tenant), form
+    if not bytes(probe.tenant) or not bytes(probe.timestamp):
+        data = completed(data, tenant)
+    return wire.decode(data, TYPES[form], code="MT-400", what="event"), form
+
+
+def completed(data: bytes, tenant: TenantId) -> bytes:
+    fields = wire.decode(data, dict[str, msgspec.Raw], code="MT-400", what="event")
+    fields.setdefault("tenant", msgspec.Raw(wire.encode(tenant)))
+    if "timestamp" not in fields and "consensus_timestamp" in fields:
+        fields["timestamp"] = fields.pop("consensus_timestamp")
+    return wire.encode(fields)
 
 
 def from_cloud(cloud: CloudEvent, tenant: TenantId) -> BillableEvent:
     """A CloudEvent as an event of ours. It carries no signature: who sends it vouches for it."""
     if cloud.specversion != "1.0":
         raise InvalidInput.of("specversion", got=cloud.specversion, expected="1.0", code="MT-400")
-    event_id = f"{cloud.source}#{cloud.id}"
+    if cloud.data_base64 and bytes(cloud.data):
+        raise InvalidInput.of("data_base64", got="data as well", expected="one of the two", code="MT-400")
+    # Only the part before the last # may hold one: two events never have the same name.
+    event_id = f"{cloud.source}#{cloud.id.replace('%', '%25').replace('#', '%23')}"
     try:
-        properties = _data.decode(cloud.data)
+        properties = _data.decode(bytes(cloud.data) or cloud.data_base64 or b"{}")
     except (msgspec.DecodeError, RecursionError) as error:
         raise wire.misfit(error, "MT-400", "data") from error
     return BillableEvent(

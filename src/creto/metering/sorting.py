@@ -36,6 +36,7 @@ class Asked(msgspec.Struct, frozen=True, gc=False):
     arrival: Arrival | None = None
     policy_id: PolicyId | None = None
     error: EnablementError | None = None
+    event_id: EventId | None = None  # of what was refused, if it could be read
 
 
 class Sorted(msgspec.Struct, frozen=True):
@@ -54,7 +55,7 @@ class Sorted(msgspec.Struct, frozen=True):
 
 def sorted_out(tx: Tx, tenant: TenantId, batch: int, asked: Sequence[Asked]) -> Sorted:
     """Which are new: those have taken their names."""
-    results: list[Ingested | None] = [None if a.error is None else refusal(a.error) for a in asked]
+    results: list[Ingested | None] = [None if a.error is None else refusal(a.error, a.event_id) for a in asked]
     coming = [(place, a.arrival, a.policy_id) for place, a in enumerate(asked) if a.arrival is not None]
     repeats = repeats_in(coming)
     firsts = [one for one in coming if one[0] not in repeats] if repeats else coming

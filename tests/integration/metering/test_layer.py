@@ -11,8 +11,9 @@ import pytest
 from msgspec.structs import replace
 
 from creto.app import App, running
-from creto.common.errors import NotFound, OversightRequired, QuotaExceeded
+from creto.common.errors import NotFound, OversightRequired, QuotaExceeded, Unauthorized
 from creto.common.ids import AgentId, EventId
+from creto.common.timestamps import HOUR, ConsensusTimestamp, iso
 from creto.contracts import (
     BillableEvent,
     BillingPeriod,
@@ -23,11 +24,13 @@ from creto.contracts import (
     RequireApproval,
 )
 from creto.edge.accounting import accounted
+from creto.edge.api import usage
+from creto.edge.api.dispatch import Call, Dispatcher
 from creto.metered import STRIPE_WEBHOOK
 from creto.metering import EventState, Limit, Quota, Threshold, Window, WindowUnit
 from creto.oversight import RequestState
 from creto.platform.crypto import SigningKey
-from creto.platform.nhi import PrincipalKind, registration_proof
+from creto.platform.nhi import Caller, PrincipalKind, registration_proof
 from creto.security.authz.types import Granted, QuotaDenied
 from tests.contract.buses import eventually
 from tests.layers import settings
@@ -130,3 +133,29 @@ async def test_the_bus_brings_usage_and_rounds_are_turned(app: App) -> None:
 async def test_a_callback_without_a_secret_is_not_believed(app: App) -> None:
     answer = await app.parts.callbacks[STRIPE_WEBHOOK]([], b"{}")
     assert answer.status >= 400
+
+
+async def test_who_may_report_says_the_tenants_policy_and_never_for_others(app: App) -> None:
+    """given a developer / when they report usage of their own and of others, in any form / then only their own is in, unless even that has to be signed."""
+    key, ask = SigningKey.generate(), Dispatcher(app.parts)
+    proof = registration_proof(key, tenant=app.tenant, kind=PrincipalKind.HUMAN, name="dev")
+    dev = (await app.parts.nhi.register(app.tenant, PrincipalKind.HUMAN, key.public, "dev", proof=proof)).nhi
+    await app.parts.authz.assign_role(app.tenant, dev, "developer", actor=app.operator)
+    victim, now = await human(app), app.parts.clock.now()
+    call = Call(Caller(app.tenant, dev, PrincipalKind.HUMAN, ("*",), ConsensusTimestamp(now + HOUR)), app.tenant)
+
+    def cloud(agent: AgentId, **more: str) -> dict[str, Any]:
+        attributes = {"specversion": "1.0", "id": agent, "source": "/s", "type": "use", "time": iso(now)}
+        return {**attributes, "subject": agent, "data": {"value": 1}, **more}
+
+    async def reported(*events: dict[str, Any]) -> list[str]:
+        done = await ask(usage.SUBMIT_MANY, call, usage.SubmitEvents(events=events))
+        return [r.error.code if r.error else str(r.status) for r in done.results]
+
+    assert await reported(cloud(dev), cloud(victim), cloud(victim, agent_nhi=dev)) == ["accepted", "MT-403", "MT-403"]
+    own = replace(event(now, id="own", agent=dev, chain=(victim, dev), value=1), tenant=app.tenant)
+    with pytest.raises(Unauthorized, match="this chain"):
+        await ask(usage.SUBMIT, call, usage.SubmitEvent(event=own))
+    forbid = 'forbid (principal, action == Action::"report_unsigned", resource);'
+    await app.parts.authz.upload_policies(app.tenant, forbid, actor=app.operator, activate=True)
+    assert await reported(cloud(dev, id="again")) == ["MT-403"]

@@ -21,7 +21,8 @@ from creto.contracts import (
     NetworkEgress,
     RuntimeUsageEvent,
 )
-from creto.metering import EventForm, IngestStatus, Metering, NhiTrust, read_event, sign_event
+from creto.metering import Allowed, EventForm, IngestStatus, Metering, NhiTrust, read_event, sign_event
+from creto.platform.nhi import PrincipalKind
 from creto.store import Store, open_store
 from creto.store.types import Entry, Outcome, Position
 from tests.unit.metering.examples import event
@@ -31,8 +32,8 @@ from tests.unit.platform.nhi.town import PARTS, TENANT, Person, Town, key
 class Desk:
     def __init__(self, store: Store, town: Town, bot: Person) -> None:
         self.store, self.town, self.bot = store, town, bot
-        self.free: set[AgentId] = set()
-        trust = NhiTrust(town.nhi, lambda tenant, agent: agent in self.free)
+        self.allowed: dict[AgentId, Allowed] = {}
+        trust = NhiTrust(town.nhi, lambda tenant, by: self.allowed.get(by, Allowed()))
         self.metering = Metering(store, town.clock, trust)
 
     def used(self, person: Person | None = None, value: int = 1) -> BillableEvent:
@@ -113,8 +114,63 @@ async def test_the_signature_of_a_runtime_event_is_over_that_form(desk: Desk) ->
 async def test_an_unsigned_event_counts_only_where_that_is_allowed(desk: Desk) -> None:
     with pytest.raises(Unauthorized):
         await desk.metering.ingest_event(TENANT, desk.used(), by=desk.bot.nhi)
-    desk.free.add(desk.bot.nhi)
+    desk.allowed[desk.bot.nhi] = Allowed(unsigned=True)
     assert (await desk.metering.ingest_event(TENANT, desk.used(), by=desk.bot.nhi)).status is IngestStatus.ACCEPTED
+
+
+async def test_each_speaks_for_itself_and_for_what_belongs_to_it(desk: Desk) -> None:
+    owner = await desk.town.human("owner")
+    mine, gateway = (
+        await desk.town.agent("mine", owner=owner.nhi),
+        await desk.town.settle(PrincipalKind.SERVICE, "gate"),
+    )
+    for person in (owner, mine, desk.bot):
+        desk.allowed[person.nhi] = Allowed(unsigned=True)
+    desk.allowed[gateway.nhi] = Allowed(unsigned=True, vouch=True)
+    signed = sign_event(mine.key, desk.used(mine))
+    for reporter, reported in (
+        (mine, desk.used(mine)),
+        (owner, desk.used(mine)),
+        (gateway, desk.used(mine)),
+        (desk.bot, signed),
+    ):
+        done = await desk.metering.ingest_event(TENANT, reported, by=reporter.nhi)
+        assert done.status is IngestStatus.ACCEPTED
+    for stranger in (desk.bot, mine):
+        other = desk.used(owner if stranger is mine else mine)
+        with pytest.raises(Unauthorized, match="nobody vouches"):
+            await desk.metering.ingest_event(TENANT, other, by=stranger.nhi)
+
+
+async def test_nobody_puts_costs_on_who_it_does_not_act_for(desk: Desk) -> None:
+    """given an agent of somebody's, and a stranger / when events name whom they acted under / then only what is shown counts."""
+    owner, stranger = await desk.town.human("owner"), await desk.town.human("stranger")
+    mine = await desk.town.agent("mine", owner=owner.nhi)
+    desk.allowed[mine.nhi] = Allowed(unsigned=True)
+
+    def under(*above: AgentId) -> BillableEvent:
+        return replace(desk.used(mine), delegation_chain=(*above, mine.nhi))
+
+    chain = (stranger.nhi, mine.nhi)
+    for fine, proven in ((under(), ()), (under(owner.nhi), ()), (under(stranger.nhi), chain)):
+        assert (
+            await desk.metering.ingest_event(TENANT, fine, by=mine.nhi, under=proven)
+        ).status is IngestStatus.ACCEPTED
+    without_itself = replace(desk.used(mine), delegation_chain=(stranger.nhi,))
+    for forged in (
+        under(stranger.nhi),
+        without_itself,
+        under(stranger.nhi, owner.nhi),
+        sign_event(mine.key, under(stranger.nhi)),
+    ):
+        with pytest.raises(Unauthorized) as refused:
+            await desk.metering.ingest_event(TENANT, forged, by=mine.nhi)
+        assert (refused.value.code, refused.value.field) == ("MT-403", "delegation_chain")
+    many = await desk.metering.ingest_batch(TENANT, [under(), under(stranger.nhi)], by=mine.nhi)
+    assert [(r.status, r.error and r.error.code) for r in many.results] == [("accepted", None), ("rejected", "MT-403")]
+    assert many.results[1].event_id is not None
+    desk.allowed[mine.nhi] = Allowed(unsigned=True, vouch=True)
+    assert (await desk.metering.ingest_event(TENANT, under(stranger.nhi), by=mine.nhi)).status is IngestStatus.ACCEPTED
 
 
 async def test_what_the_layers_own_messaging_reports_needs_no_signature_and_counts_once(desk: Desk) -> None:

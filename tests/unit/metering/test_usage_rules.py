@@ -25,6 +25,7 @@ from creto.metering import (
 )
 from creto.metering.accounts import payer_of
 from creto.metering.admission import admitted, coded, name_prefix, unpacked
+from creto.metering.events import id_of
 from creto.metering.slices import cursor_of, paged, slices, told_for
 from creto.metering.totals import Cell, Reading, Value, aligned, cover, number_in
 from creto.metering.types import PlanId
@@ -201,6 +202,30 @@ def test_a_cloud_event_is_read_digit_by_digit() -> None:
 def test_a_cloud_event_that_is_none_is_refused(changes: dict[str, str]) -> None:
     with pytest.raises(EnablementError):
         read_event(cloud(**changes), TENANT)
+
+
+def test_no_two_cloud_events_have_one_name() -> None:
+    first, _ = read_event(cloud(source='"a#b"', id='"c"'), TENANT)
+    second, _ = read_event(cloud(source='"a"', id='"b#c"'), TENANT)
+    third, _ = read_event(cloud(source='"a"', id='"b%23c"'), TENANT)
+    assert len({id_of(first), id_of(second), id_of(third)}) == 3
+
+
+def test_the_data_of_a_cloud_event_may_be_base64() -> None:
+    coded = cloud(data="null").replace(b'"data":null', b'"data_base64":"eyJuIjo1fQ=="')
+    read, _ = read_event(coded, TENANT)
+    assert read.properties == {"n": 5}
+    with pytest.raises(InvalidInput, match="data_base64"):
+        read_event(cloud(data_base64='"e30="'), TENANT)
+
+
+def test_an_event_as_the_client_writes_it_is_of_the_tenant_it_came_for() -> None:
+    body = (
+        b'{"event_id":"r","agent_nhi":"agent:nhi:ed25519:x","delegation_chain":[],"event_type":"inference","consensus_timestamp":7,'
+        b'"idempotency_key":"r","properties":{"type":"NetworkEgress","sandbox_id":"s","destination":"x:443","bytes_transferred":5}}'
+    )
+    read, form = read_event(body, TENANT)
+    assert (form, read.tenant, read.timestamp) == (EventForm.RUNTIME, TENANT, 7)
 
 
 def test_half_a_character_is_refused_and_not_stored() -> None:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from creto.common import wire
 from creto.common.errors import EnablementError, InternalError, ProductId, Unauthorized
-from creto.common.ids import TenantId
+from creto.common.ids import AgentId, TenantId
 from creto.edge.api.endpoint import Endpoint
 from creto.edge.api.idempotency import answered_once
 from creto.edge.api.parts import Parts
@@ -45,6 +45,11 @@ class Call:
         if self.caller is None:
             raise Unauthorized("PL-401")
         return self.caller
+
+    @property
+    def agents(self) -> tuple[AgentId, ...]:
+        """Who acts, under whom: from the root of the delegation chain down to the caller."""
+        return (self.known.agent,) if self.chain is None else tuple(self.chain.agents)
 
 
 Handler = Callable[[Parts, Call, Any], Awaitable[Any]]

@@ -149,7 +149,7 @@ async def whose_event(parts: Parts, call: Call, ask: SubmitEvent) -> str | None:
 @concerns(SUBMIT_MANY)
 async def whose_events(parts: Parts, call: Call, ask: SubmitEvents) -> str | None:
     """The agent's, if they are all of one; else it is a matter of the tenant."""
-    agents = {one.get("agent_nhi") for one in ask.events}
+    agents = {one.get("subject" if "specversion" in one else "agent_nhi") for one in ask.events}
     only = agents.pop() if len(agents) == 1 else None
     return only if isinstance(only, str) and only.startswith("agent:") else None
 
@@ -161,13 +161,13 @@ async def whose_usage(parts: Parts, call: Call, ask: QueryUsage) -> str | None:
 
 @handles(SUBMIT)
 async def submit(parts: Parts, call: Call, ask: SubmitEvent) -> Ingested:
-    return await parts.metering.ingest_event(call.tenant, ask.event, by=call.known.agent)
+    return await parts.metering.ingest_event(call.tenant, ask.event, by=call.known.agent, under=call.agents)
 
 
 @handles(SUBMIT_MANY)
 async def submit_many(parts: Parts, call: Call, ask: SubmitEvents) -> BatchIngested:
     events = [wire.encode(one) for one in ask.events]
-    return await parts.metering.ingest_encoded(call.tenant, events, by=call.known.agent)
+    return await parts.metering.ingest_encoded(call.tenant, events, by=call.known.agent, under=call.agents)
 
 
 @handles(EVENT_OF)

@@ -64,6 +64,13 @@ class TenantAuthz:
             decision = self._miss(agent, action, resource, context)
             return self._metered(decision, agent, action, resource, chain, amount)
 
+    def said(self, agent: AgentId, action: str, resource: str) -> Decision:
+        """What the policies say, whatever quota is left: for what an agent may be, rather than do."""
+        try:
+            return self._shelf.table[agent][action][resource]
+        except (KeyError, TypeError):
+            return self._miss(agent, action, resource, None)
+
     def _metered(
         self, decision: Decision, agent: AgentId, action: str, resource: str, chain: ValidatedChain | None, amount: int
     ) -> Decision:
