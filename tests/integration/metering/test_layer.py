@@ -24,13 +24,13 @@ from creto.contracts import (
     RequireApproval,
 )
 from creto.edge.accounting import accounted
-from creto.edge.api import usage
+from creto.edge.api import quotas, usage
 from creto.edge.api.dispatch import Call, Dispatcher
 from creto.metered import STRIPE_WEBHOOK
 from creto.metering import EventState, Limit, Quota, Threshold, Window, WindowUnit
 from creto.oversight import RequestState
 from creto.platform.crypto import SigningKey
-from creto.platform.nhi import Caller, PrincipalKind, registration_proof
+from creto.platform.nhi import Caller, DelegationChain, PrincipalKind, delegate, registration_proof
 from creto.security.authz.types import Granted, QuotaDenied
 from tests.contract.buses import eventually
 from tests.layers import settings
@@ -159,3 +159,31 @@ async def test_who_may_report_says_the_tenants_policy_and_never_for_others(app: 
     forbid = 'forbid (principal, action == Action::"report_unsigned", resource);'
     await app.parts.authz.upload_policies(app.tenant, forbid, actor=app.operator, activate=True)
     assert await reported(cloud(dev, id="again")) == ["MT-403"]
+
+
+async def test_a_reservation_is_on_the_counts_of_all_above(app: App) -> None:
+    """given a limit of an owner / when an agent reserves under their delegation, without any role / then the owner's count holds it, and their limit ends it."""
+    owner_key, bot_key, ask = SigningKey.generate(), SigningKey.generate(), Dispatcher(app.parts)
+    people = {}
+    for name, key, kind in (("owner", owner_key, PrincipalKind.HUMAN), ("bot", bot_key, PrincipalKind.AGENT)):
+        proof = registration_proof(key, tenant=app.tenant, kind=kind, name=name)
+        people[name] = (await app.parts.nhi.register(app.tenant, kind, key.public, name, proof=proof)).nhi
+    owner, bot, now = people["owner"], people["bot"], app.parts.clock.now()
+    until = ConsensusTimestamp(now + HOUR)
+    link = delegate(
+        owner_key, None, bot, tenant=app.tenant, actions=("*",), resources=("*",), not_before=now, not_after=until
+    )
+    caller = Caller(app.tenant, bot, PrincipalKind.AGENT, ("*",), until)
+    call = Call(caller, app.tenant, chain=DelegationChain((link,)))
+    limit = Quota(quota_id="calls", limits=(Limit(3, Window(WindowUnit.DAY)),), counts=("x",), agent=owner)
+    await app.parts.quotas.put_quota(app.tenant, limit, by=app.operator)
+
+    held = [await ask(quotas.RESERVE, call, quotas.ReserveQuota(agent=bot, event_type="x")) for _ in range(3)]
+    with pytest.raises(QuotaExceeded):
+        await ask(quotas.RESERVE, call, quotas.ReserveQuota(agent=bot, event_type="x"))
+    decided = await ask(quotas.CHECK, call, quotas.CheckQuota(agent=bot, event_type="x"))
+    assert (decided.remaining, decided.decided_by) == (0, owner)
+    await ask(quotas.RELEASE, call, quotas.OfReservation(reservation_id=held[0].reservation_id))
+    assert (await app.parts.quotas.usage(app.tenant, [owner]))[0].used == 2
+    with pytest.raises(Unauthorized):
+        await ask(quotas.RESERVE, call, quotas.ReserveQuota(agent=owner, event_type="x"))

@@ -27,6 +27,7 @@ from creto.metering import Limit as QuotaLimit
 from creto.metering.anomalies import reason
 from creto.metering.quota_types import STAR, Block
 from creto.metering.triggers import POLICY
+from creto.platform.nhi import ValidatedChain
 from creto.security.authz.types import QuotaDecision
 
 Patterns = Annotated[tuple[Id, ...], Meta(min_length=1, max_length=QUOTA_PATTERNS_MAX)]
@@ -195,6 +196,13 @@ async def which_reservation(parts: Parts, call: Call, ask: SettleQuota | OfReser
     return call.known.agent
 
 
+def chain_above(parts: Parts, call: Call, agent: AgentId) -> ValidatedChain | None:
+    """Whose counts an act of the agent is on, too: those it acts under, if it is the one who asks."""
+    if call.chain is None or agent != call.agents[-1]:
+        return None
+    return parts.nhi.validate(call.chain, tenant=call.tenant, agent=agent)
+
+
 @handles(PUT)
 async def put(parts: Parts, call: Call, ask: PutQuota) -> Quota:
     return await parts.quotas.put_quota(call.tenant, Quota(**asdict(ask)), by=call.known.agent)
@@ -218,12 +226,14 @@ async def delete(parts: Parts, call: Call, ask: OfQuota) -> Gone:
 
 @handles(CHECK)
 async def check(parts: Parts, call: Call, ask: CheckQuota) -> QuotaDecision:
-    return await parts.quotas.check_quota(call.tenant, ask.agent, ask.event_type, amount=ask.amount)
+    chain = chain_above(parts, call, ask.agent)
+    return await parts.quotas.check_quota(call.tenant, ask.agent, ask.event_type, chain=chain, amount=ask.amount)
 
 
 @handles(RESERVE)
 async def reserve(parts: Parts, call: Call, ask: ReserveQuota) -> Hold:
-    return await parts.quotas.reserve(call.tenant, ask.agent, ask.event_type, ask.amount, ttl_s=ask.ttl_s)
+    chain = chain_above(parts, call, ask.agent)
+    return await parts.quotas.reserve(call.tenant, ask.agent, ask.event_type, ask.amount, chain=chain, ttl_s=ask.ttl_s)
 
 
 @handles(SETTLE)
