@@ -45,6 +45,7 @@ from tests.unit.metering.examples import AGENT, CHILD, HUMAN, TENANT, D, event
 PARTS = ("creto.store", "creto.metering")
 MONTH = BillingPeriod.CURRENT_MONTH
 CFO = RequireApproval(approvers=("cfo@company.com",))
+BLOCK = Block()
 
 
 class Desk:
@@ -178,7 +179,7 @@ async def test_what_is_voided_does_not_count(desk: Desk) -> None:
 async def test_the_strictest_of_several_answers(desk: Desk) -> None:
     await desk.threshold("1", name="tell", action=NotifyOnly(channels=("slack",)), policy_id=PolicyId("tell"))
     await desk.threshold("5", name="ask", policy_id=PolicyId("ask"))
-    await desk.threshold("50", name="stop", action=Block(), policy_id=PolicyId("stop"))
+    await desk.threshold("50", name="stop", action=BLOCK, policy_id=PolicyId("stop"))
     assert [desk.check(amount).policy_id for amount in ("2", "6", "51")] == ["tell", "ask", "stop"]
     named = [one.threshold for one in await desk.triggers.thresholds(TENANT)]
     found = desk.triggers.check_multiple_thresholds(TENANT, desk.event("6"), named)
@@ -192,15 +193,69 @@ async def test_a_batch_is_as_one_after_the_other(desk: Desk) -> None:
     assert [trigger and trigger.current_cost for trigger in found] == [None, 11, None, 11]
 
 
-async def test_tokens_and_currencies(desk: Desk) -> None:
+async def test_a_token_may_cost_less_than_a_millionth(desk: Desk) -> None:
     await desk.threshold("0.000002", CostThresholdType.PER_TRANSACTION)
-    use = desk.event("0")
-    cheap = event(use.timestamp, type="inference", cost_usd="0.0000024")
-    dear = event(use.timestamp, type="inference", cost_usd="0.0000026")
-    other = event(use.timestamp, type="payment", amount=5, currency="EUR")
-    nothing = event(use.timestamp, type="payment", amount="a lot")
-    asked = [desk.triggers.check_cost_threshold(TENANT, one, MONTH) for one in (cheap, dear, other, nothing)]
-    assert [one is not None for one in asked] == [False, True, False, False]
+    now = desk.clock.now()
+    cheap = event(now, type="inference", cost_usd="0.0000024")
+    dear = event(now, type="inference", cost_usd="0.0000026")
+    asked = [desk.triggers.check_cost_threshold(TENANT, one, MONTH) for one in (cheap, dear)]
+    assert [one is not None for one in asked] == [False, True]
+
+
+async def test_tokens_cost_what_the_table_says_where_nobody_says_more(desk: Desk) -> None:
+    await desk.threshold("0.2", CostThresholdType.PER_TRANSACTION, action=BLOCK)
+    call = event(
+        desk.clock.now(), type="inference", provider="anthropic", model_id="claude-sonnet-4-5", input_tokens=100_000
+    )
+    with pytest.raises(QuotaExceeded, match="0.3 USD"):
+        await desk.ingest(call)
+    with pytest.raises(NotFound):
+        await desk.ingest(replace(call, properties={**call.properties, "model_id": "nobody-knows"}))
+
+
+@pytest.mark.parametrize(
+    ("said", "field"),
+    [
+        ({"amount": "a lot"}, "properties.amount"),
+        ({"amount": "-50"}, "properties.amount"),
+        ({"cost_usd": True}, "properties.cost_usd"),
+        ({"amount": "5000", "currency": "EUR"}, "properties.currency"),
+    ],
+)
+async def test_what_a_limit_looks_at_never_passes_because_its_cost_is_not_told(
+    desk: Desk, said: dict[str, Any], field: str
+) -> None:
+    """given a limit / when an event hides what it cost, or takes some back / then it alone is refused, and there is no more room than before."""
+    await desk.threshold("100", action=BLOCK, counts=("pay*",))
+    hidden = replace(desk.event("1", id="hidden"), properties=said)
+    done = await desk.usage.ingest_batch(TENANT, [hidden, desk.event("60", id="fine")], by=AGENT)
+    assert [(r.error.code, r.error.field) if r.error else None for r in done.results] == [("MT-400", field), None]
+    with pytest.raises(QuotaExceeded):
+        await desk.ingest(desk.event("41", id="more"))
+    elsewhere = replace(hidden, event_id="x", idempotency_key="x", event_type="note")  # no limit looks at it
+    assert await desk.ingest(elsewhere) is EventState.COUNTED
+
+
+async def test_a_limit_adds_up_only_what_it_counts(desk: Desk) -> None:
+    await desk.threshold("100", action=BLOCK, counts=("payment",))
+    await desk.ingest(replace(desk.event("150", id="other"), event_type="storage"))
+    await desk.ingest(desk.event("60", id="a"))
+    assert desk.check("40") is None
+    assert desk.check("41").current_cost == 101
+    many = desk.triggers.check_batch(
+        TENANT, [replace(desk.event("90", id="s"), event_type="storage"), desk.event("40", id="b")], MONTH
+    )
+    assert many == [None, None]
+
+
+async def test_a_limit_in_each_currency_holds_in_each(desk: Desk) -> None:
+    await desk.threshold("100")
+    euros = CostThreshold(
+        threshold_id="eur", threshold_type=CostThresholdType.PER_MONTH, limit=D(50), currency="EUR", action=CFO
+    )
+    await desk.triggers.put_threshold(TENANT, Threshold(threshold=euros), by=HUMAN)
+    assert desk.check("50", currency="EUR") is None
+    assert desk.check("51", currency="EUR").currency == "EUR"
 
 
 async def test_an_event_waits_for_its_decision_and_counts_when_it_is_approved(desk: Desk) -> None:
@@ -266,7 +321,7 @@ async def test_who_only_wants_to_know_is_told_once_in_a_period(desk: Desk) -> No
 
 
 async def test_what_is_blocked_does_not_come_in(desk: Desk) -> None:
-    await desk.threshold("1", action=Block())
+    await desk.threshold("1", action=BLOCK)
     for _ in range(2):
         with pytest.raises(QuotaExceeded, match="beyond the limit of 1"):
             await desk.usage.ingest_event(TENANT, desk.event("2", id="e"), by=AGENT)

@@ -49,15 +49,15 @@ def rounded(amount: Decimal, currency: str) -> Decimal:
     return amount.quantize(DECIMALS[minor_digits(currency)], rounding=ROUND_HALF_UP)
 
 
-def parse_amount(text: str, field: str = "amount") -> Decimal:
+def parse_amount(text: str, field: str = "amount", code: str = "PL-400") -> Decimal:
     """A plain decimal string; no exponent, no infinity, no NaN."""
     expected = "a decimal string, as 12.50"
     if len(text) > 40 or not text.removeprefix("-").replace(".", "", 1).isdecimal() or not text.isascii():
-        raise InvalidInput.of(field, got=text, expected=expected)
+        raise InvalidInput.of(field, got=text, expected=expected, code=code)
     try:
         return Decimal(text)
     except InvalidOperation as error:
-        raise InvalidInput.of(field, got=text, expected=expected) from error
+        raise InvalidInput.of(field, got=text, expected=expected, code=code) from error
 
 
 def to_micros(amount: Decimal, field: str = "amount") -> Micros:

@@ -76,7 +76,7 @@ def number_of(event: BillableEvent, name: str) -> Decimal:
     field = f"properties.{name}"
     if value is None or isinstance(value, bool):
         raise InvalidInput.of(field, got=value, expected="an integer or a decimal string", code="MT-400")
-    return Decimal(value) if isinstance(value, int) else parse_amount(value, field)
+    return Decimal(value) if isinstance(value, int) else parse_amount(value, field, "MT-400")
 
 
 def events_root(events: Sequence[BillableEvent]) -> str:

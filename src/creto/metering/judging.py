@@ -13,7 +13,7 @@ from typing import Protocol
 
 import msgspec
 
-from creto.common.errors import QuotaExceeded
+from creto.common.errors import InvalidInput, NotFound, QuotaExceeded
 from creto.common.ids import EventId, PolicyId, TenantId
 from creto.contracts import BillableEvent, OversightTrigger
 from creto.metering.sorting import Asked, Sorted, refusal
@@ -36,7 +36,8 @@ class EventJudge(Protocol):
         ...
 
     def consider(self, tx: Tx, tenant: TenantId, event: BillableEvent) -> OversightTrigger | None:
-        """None: it counts. A trigger: it is held until its policy's approval. QuotaExceeded MT-429: it does not come in."""
+        """None: it counts. A trigger: it is held until its policy's approval. QuotaExceeded MT-429, or InvalidInput MT-400 where what it
+        cost cannot be told: it does not come in."""
         ...
 
     def ended(self, tx: Tx, tenant: TenantId, event_id: EventId) -> None:
@@ -77,7 +78,7 @@ def judged(
         if place not in waits:
             try:
                 trigger = judge.consider(tx, tenant, event)
-            except QuotaExceeded as error:
+            except (QuotaExceeded, InvalidInput, NotFound) as error:
                 found.results[place] = refusal(error, event.event_id)
                 refused.append(place)
                 continue

@@ -10,7 +10,7 @@ INVARIANT: a limit may be reached; what goes beyond it triggers.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
+from decimal import ROUND_HALF_UP, Decimal
 from typing import NamedTuple
 
 import msgspec
@@ -31,12 +31,15 @@ from creto.contracts import (
     RequireApproval,
     TransactionLimit,
 )
+from creto.metering.periods import Period
 from creto.metering.quota_types import STAR, Window, WindowUnit
+from creto.metering.tokens import KINDS, llm_cost
 from creto.platform.nhi import scope
 
 POLICY = PolicyId("cost_threshold_policy")
 ANOMALY_POLICY = PolicyId("anomaly_policy")
 COST_USD, AMOUNT, CURRENCY = "cost_usd", "amount", "currency"
+MODEL = "model_id"
 
 PERIOD_OF = {
     CostThresholdType.PER_HOUR: BillingPeriod.CURRENT_HOUR,
@@ -78,6 +81,14 @@ class Cost(NamedTuple):
     currency: str
 
 
+class Total(NamedTuple):
+    """What was spent by one agent, with all below it, in a period and a currency."""
+
+    within: Period
+    by_event_type: dict[str, int]
+    micros: int
+
+
 class Exceeded(NamedTuple):
     threshold: Threshold
     whose: AgentId
@@ -85,18 +96,26 @@ class Exceeded(NamedTuple):
 
 
 def cost_of(event: BillableEvent) -> Cost | None:
-    """What the event says that it cost: `cost_usd`, or `amount` in `currency` (US dollars where it says none)."""
-    told = event.properties.get(COST_USD)
-    currency = "USD"
+    """What the event says that it cost: `cost_usd`, or `amount` in `currency` (US dollars where it says none), or the tokens of a language
+    model by the table of their prices. None where it says nothing.
+
+    InvalidInput MT-400 for a cost that cannot be read or is below zero: neither may pass as nothing, nor make room for more.
+    """
+    properties, name, currency = event.properties, COST_USD, "USD"
+    told = properties.get(COST_USD)
     if told is None:
-        told = event.properties.get(AMOUNT)
-        currency = str(event.properties.get(CURRENCY, currency))
-    if told is None or isinstance(told, bool):
-        return None
-    try:
-        amount = Decimal(told) if isinstance(told, int) else parse_amount(told, AMOUNT)
-    except (InvalidInput, InvalidOperation):
-        return None
+        name, told = AMOUNT, properties.get(AMOUNT)
+        currency = str(properties.get(CURRENCY, currency))
+    if told is None:
+        tells = MODEL in properties and not KINDS.keys().isdisjoint(properties)
+        return Cost(micros_of(llm_cost(event)), "USD") if tells else None
+    if isinstance(told, bool):
+        raise InvalidInput.of(f"properties.{name}", got=told, expected="an amount", code="MT-400")
+    amount = Decimal(told) if isinstance(told, int) else parse_amount(told, f"properties.{name}", "MT-400")
+    if amount < 0:
+        raise InvalidInput.of(
+            f"properties.{name}", got=str(amount), expected="0 or above; what was not used is voided or corrected", code="MT-400"
+        )  # fmt: skip
     return Cost(micros_of(amount), currency)
 
 
@@ -112,23 +131,33 @@ def window_of(period: BillingPeriod, zone: str) -> Window:
 class Rule:
     """A threshold as it is asked at every event: what can be known beforehand is."""
 
-    __slots__ = ("agent", "currency", "everything", "limit_micros", "period", "threshold")
+    __slots__ = ("agent", "currency", "everything", "limit_micros", "period", "tells", "threshold")
 
     def __init__(self, threshold: Threshold) -> None:
         self.threshold = threshold
         self.agent = threshold.agent
         self.currency = threshold.threshold.currency
         self.everything = STAR in threshold.counts
+        self.tells = isinstance(threshold.threshold.action, NotifyOnly)
         self.limit_micros = micros_of(threshold.threshold.limit)
         self.period = PERIOD_OF.get(threshold.threshold.threshold_type)  # None: of a single transaction
 
     def concerns(self, event: BillableEvent) -> AgentId | None:
         """Whose costs it looks at for this event; None where it does not look."""
-        if not self.everything and not scope.any_matches(self.threshold.counts, event.event_type):
+        if not self.counts(event.event_type):
             return None
         if self.agent is None or self.agent == event.agent_nhi:
             return event.agent_nhi
         return self.agent if self.agent in event.delegation_chain else None
+
+    def counts(self, event_type: str) -> bool:
+        return self.everything or scope.any_matches(self.threshold.counts, event_type)
+
+    def spent(self, total: Total) -> int:
+        """What of a period's total it counts."""
+        if self.everything:
+            return total.micros
+        return sum(micros for event_type, micros in total.by_event_type.items() if self.counts(event_type))
 
     def exceeded(self, micros: int) -> OversightTrigger | None:
         """`micros` is what the event costs, with what was spent before in the period."""

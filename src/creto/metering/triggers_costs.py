@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from creto.common import wire
+from creto.common.errors import InvalidInput, NotFound
 from creto.common.ids import AgentId, TenantId
 from creto.common.limits import COSTS_KEPT_MAX, QUOTA_PRUNED_MAX, STORE_SIGNAL_BYTES_MAX
 from creto.common.timestamps import Clock
 from creto.contracts import BillableEvent, BillingPeriod
-from creto.metering.periods import Period
-from creto.metering.triggers import Cost, cost_of, payers, window_of
+from creto.metering.triggers import Cost, Total, cost_of, payers, window_of
 from creto.store.types import ReadTx, Store, Tx
 
 ADDED = "metering.costs.added"
@@ -33,14 +33,6 @@ class Row(NamedTuple):
     starts_at: int
     ends_at: int
     event_type: str
-
-
-class Total(NamedTuple):
-    """Of one agent, period and currency."""
-
-    within: Period
-    by_event_type: dict[str, int]
-    micros: int
 
 
 class Costs:
@@ -84,7 +76,7 @@ class Costs:
         found: dict[Row, int] = {}
         zone = self.zone(tenant)
         for event in events:
-            cost = self.cost(event)
+            cost = self.readable(event)
             if cost is None or not cost.micros:
                 continue
             for period in KEPT:
@@ -93,6 +85,13 @@ class Costs:
                     row = Row(agent, cost.currency, period, within.start, within.end, event.event_type)
                     found[row] = found.get(row, 0) + sign * cost.micros
         return found
+
+    def readable(self, event: BillableEvent) -> Cost | None:
+        """None also for what no threshold looked at, and nobody can read."""
+        try:
+            return self.cost(event)
+        except (InvalidInput, NotFound):
+            return None
 
     def read(
         self, tx: ReadTx, tenant: TenantId, agent: AgentId, period: BillingPeriod, currency: str, now: int

@@ -14,7 +14,7 @@ INVARIANT: an event is out of the queue only after it was finalised or released;
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from decimal import Decimal
 from functools import partial
@@ -24,7 +24,7 @@ import msgspec
 
 from creto.common import wire
 from creto.common.envelope import EventEnvelope, Signer
-from creto.common.errors import AlreadyExists, EnablementError, NotFound, QuotaExceeded, Unauthorized
+from creto.common.errors import AlreadyExists, EnablementError, InvalidInput, NotFound, QuotaExceeded, Unauthorized
 from creto.common.ids import AgentId, EventId, RequestId, TenantId, checked_tenant, new_id
 from creto.common.limits import WAITING_MAX
 from creto.common.money import from_micros
@@ -51,8 +51,8 @@ from creto.metering import anomalies
 from creto.metering import triggers as rules
 from creto.metering.anomalies import Watch
 from creto.metering.quota_store import notice_first, unattended
-from creto.metering.triggers import PERIOD_OF, Cost, Exceeded, Rule, Threshold
-from creto.metering.triggers_costs import Costs, Total
+from creto.metering.triggers import PERIOD_OF, Cost, Exceeded, Rule, Threshold, Total
+from creto.metering.triggers_costs import Costs
 from creto.metering.triggers_kept import Thresholds, checked_count, read_thresholds
 from creto.store.types import Outcome, ReadTx, Store, Tx
 
@@ -107,10 +107,9 @@ class CostTriggers(Thresholds):
         self, tenant: TenantId, event: BillableEvent, period: BillingPeriod
     ) -> OversightTrigger | None:
         """The strictest threshold that the event would cross: those of one transaction, those of this period, and habits."""
-        cost = self._cost(tenant, event)
-        now = event.timestamp
-        found = self._crossed(tenant, event, cost, self._rules(tenant), self._memory(tenant, now), period)
-        worst = rules.strictest(found)
+        known, now = self._rules(tenant), event.timestamp
+        cost = self._cost(tenant, event, known)
+        worst = rules.strictest(self._crossed(event, cost, known, self._memory(tenant, now), period))
         return worst.trigger if worst is not None else self._anomaly(tenant, event, cost)
 
     def get_accumulated_cost(
@@ -128,9 +127,9 @@ class CostTriggers(Thresholds):
     ) -> list[OversightTrigger]:
         """Of these thresholds, whether or not they are kept, those that the event would cross, in their order."""
         checked_count(thresholds, "thresholds")
-        cost = self._cost(tenant, event)
         asked = [Rule(Threshold(threshold=threshold)) for threshold in thresholds]
-        found = self._crossed(tenant, event, cost, asked, self._memory(tenant, event.timestamp), None)
+        cost = self._cost(tenant, event, asked)
+        found = self._crossed(event, cost, asked, self._memory(tenant, event.timestamp), None)
         return [one.trigger for one in found]
 
     def check_batch(
@@ -139,7 +138,7 @@ class CostTriggers(Thresholds):
         """As if they came one after the other; what crosses a threshold that asks or blocks is not spent yet, so it adds nothing to the next."""
         checked_count(events, "events")
         return [
-            worst.trigger if worst is not None else self._anomaly(tenant, event, self._cost(tenant, event))
+            worst.trigger if worst is not None else self._anomaly(tenant, event, self.costs.readable(event))
             for event, (worst, _) in zip(events, self._one_by_one(tenant, events, period), strict=True)
         ]
 
@@ -147,24 +146,24 @@ class CostTriggers(Thresholds):
         self, tenant: TenantId, events: Sequence[BillableEvent], period: BillingPeriod | None
     ) -> list[tuple[Exceeded | None, list[Exceeded]]]:
         """For each event the strictest that it crosses, and all; each adds to what the next one finds spent, unless it stays out."""
-        spent: dict[tuple[AgentId, BillingPeriod, str], int] = {}
+        spent: dict[tuple[AgentId, BillingPeriod, str], dict[str, int]] = {}
         answers = []
         known = self._rules(tenant)
         for event in events:
-            cost = self._cost(tenant, event)
+            cost = self._cost(tenant, event, known)
             memory = self._memory(tenant, event.timestamp)
 
-            def total(agent: AgentId, of: BillingPeriod, currency: str, memory: Lookup = memory) -> int:
-                return memory(agent, of, currency) + spent.get((agent, of, currency), 0)
+            def total(agent: AgentId, of: BillingPeriod, currency: str, memory: Lookup = memory) -> Total:
+                return together(memory(agent, of, currency), spent.get((agent, of, currency), {}))
 
-            found = self._crossed(tenant, event, cost, known, total, period)
+            found = self._crossed(event, cost, known, total, period)
             worst = rules.strictest(found)
             answers.append((worst, found))
             if cost is not None and known and (worst is None or tells(worst)):
                 for agent in rules.payers(event):
                     for of in PERIOD_OF.values():
-                        key = (agent, of, cost.currency)
-                        spent[key] = spent.get(key, 0) + cost.micros
+                        mine = spent.setdefault((agent, of, cost.currency), {})
+                        mine[event.event_type] = mine.get(event.event_type, 0) + cost.micros
         return answers
 
     # What ingestion asks
@@ -232,10 +231,10 @@ class CostTriggers(Thresholds):
         """By the rows themselves."""
         known = self._known.get(tenant) or tuple(map(Rule, read_thresholds(tx, tenant)))
 
-        def total(agent: AgentId, period: BillingPeriod, currency: str) -> int:
-            return self.costs.read(tx, tenant, agent, period, currency, event.timestamp).micros
+        def total(agent: AgentId, period: BillingPeriod, currency: str) -> Total:
+            return self.costs.read(tx, tenant, agent, period, currency, event.timestamp)
 
-        return self._crossed(tenant, event, self._cost(tenant, event), known, total, None)
+        return self._crossed(event, self._cost(tenant, event, known), known, total, None)
 
     def _tell_anomaly(self, tenant: TenantId, event: BillableEvent, found: anomalies.Anomaly) -> None:
         reason = anomalies.reason(found)
@@ -342,33 +341,54 @@ class CostTriggers(Thresholds):
 
     # Inside
 
-    def _cost(self, tenant: TenantId, event: BillableEvent) -> Cost | None:
+    def _cost(self, tenant: TenantId, event: BillableEvent, known: Sequence[Rule]) -> Cost | None:
+        """INVARIANT: what a threshold looks at never passes because its cost cannot be read."""
         if event.tenant != tenant:
             raise Unauthorized("MT-403", f"the event is of tenant {event.tenant}", got=event.tenant, expected=tenant)
-        return self.costs.cost(event)
+        try:
+            return self.costs.cost(event)
+        except (InvalidInput, NotFound):
+            if any(rule.concerns(event) is not None for rule in known):
+                raise
+            return None
 
     def _memory(self, tenant: TenantId, now: int) -> Lookup:
-        return lambda agent, period, currency: self.costs.total(tenant, agent, period, currency, now).micros
+        return lambda agent, period, currency: self.costs.total(tenant, agent, period, currency, now)
 
     def _crossed(
-        self, tenant: TenantId, event: BillableEvent, cost: Cost | None, known: Sequence[Rule], total: Lookup,
+        self,
+        event: BillableEvent,
+        cost: Cost | None,
+        known: Sequence[Rule],
+        total: Lookup,
         period: BillingPeriod | None,
-    ) -> list[Exceeded]:  # fmt: skip
+    ) -> list[Exceeded]:
         """Those of one transaction and those of the period, of all periods where none is named."""
         found: list[Exceeded] = []
         if cost is None:
             return found
+        other: Rule | None = None
+        covered = False
         for rule in known:
             of = rule.period
-            if rule.currency != cost.currency or (of is not None and period is not None and of is not period):
+            if of is not None and period is not None and of is not period:
                 continue
             whose = rule.concerns(event)
             if whose is None:
                 continue
-            spent = 0 if of is None else total(whose, of, cost.currency)
+            if rule.currency != cost.currency:
+                other = other if rule.tells else rule
+                continue
+            covered = True
+            spent = 0 if of is None else rule.spent(total(whose, of, cost.currency))
             trigger = rule.exceeded(cost.micros + spent)
             if trigger is not None:
                 found.append(Exceeded(rule.threshold, whose, trigger))
+        if other is not None and not covered:
+            raise InvalidInput.of(
+                "properties.currency", got=cost.currency, code="MT-400",
+                expected=f"{other.currency}, in which {other.threshold.threshold.threshold_id} limits it, or a threshold in {cost.currency}",
+            )  # fmt: skip
         return found
 
     def _anomaly(self, tenant: TenantId, event: BillableEvent, cost: Cost | None) -> OversightTrigger | None:
@@ -409,7 +429,16 @@ class CostTriggers(Thresholds):
         tx.publish(SUBJECT_THRESHOLD_EXCEEDED, wire.encode(signed), tenant=tenant, agent=exceeded.agent_nhi)
 
 
-Lookup = Callable[[AgentId, BillingPeriod, str], int]
+Lookup = Callable[[AgentId, BillingPeriod, str], Total]
+
+
+def together(total: Total, more: Mapping[str, int]) -> Total:
+    if not more:
+        return total
+    by_type = dict(total.by_event_type)
+    for event_type, micros in more.items():
+        by_type[event_type] = by_type.get(event_type, 0) + micros
+    return Total(total.within, by_type, total.micros + sum(more.values()))
 
 
 def tells(crossed: Exceeded) -> bool:
