@@ -207,7 +207,7 @@ async def test_tokens_cost_what_the_table_says_where_nobody_says_more(desk: Desk
     call = event(
         desk.clock.now(), type="inference", provider="anthropic", model_id="claude-sonnet-4-5", input_tokens=100_000
     )
-    with pytest.raises(QuotaExceeded, match="0.3 USD"):
+    with pytest.raises(QuotaExceeded, match=r"0\.3 USD"):
         await desk.ingest(call)
     with pytest.raises(NotFound):
         await desk.ingest(replace(call, properties={**call.properties, "model_id": "nobody-knows"}))
