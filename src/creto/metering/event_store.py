@@ -202,7 +202,7 @@ def add_events(
     rows = [
         (
             batch, place, a.agent, tenant, a.chain, a.event.timestamp, now, int(state), int(a.form), a.event.event_type,
-            a.event_id, a.event_key, wire.encode(a.event.properties),
+            a.event_id, a.event_key, a.properties,
         )
         for place, a, state in arrivals
     ]  # fmt: skip

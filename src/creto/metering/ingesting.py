@@ -106,7 +106,7 @@ class Ingesting(Recording):
         """Many events, each judged for itself; the good ones are in, whatever the others are."""
         check_size(events)
         look = self._looker(tenant)
-        signed = sum(getattr(event, "signature", None) is not None for event in events)
+        signed = len([1 for event in events if getattr(event, "signature", None) is not None])
         looked = await beside(signed, lambda: [look(event, form_of_event(event)) for event in events])
         return await self._many(tenant, looked, by)
 
@@ -173,10 +173,10 @@ class Ingesting(Recording):
     async def _many(self, tenant: TenantId, looked: list[Asked], by: AgentId) -> BatchIngested:
         await self._note_forgeries(tenant, looked, by)
         written = await self._write(tenant, looked, by)
-        status = [result.status for result in written.results]
+        status = [result.status for result in written.results if result.status is not IngestStatus.ACCEPTED]
         return BatchIngested(
             results=tuple(written.results),
-            accepted=status.count(IngestStatus.ACCEPTED),
+            accepted=len(written.results) - len(status),
             duplicates=status.count(IngestStatus.DUPLICATE),
             held=status.count(IngestStatus.HELD),
             rejected=status.count(IngestStatus.REJECTED),
@@ -262,10 +262,12 @@ class Ingesting(Recording):
         return Written(found.finished(asked), entry_id, counted, chains)
 
     def _add_chains(self, tx: Tx, tenant: TenantId, arrivals: Sequence[Arrival]) -> frozenset[bytes]:
-        unknown: dict[bytes, Behind] = {}
-        for arrival in arrivals:
-            if arrival.chain not in self._known_chains:
-                unknown[arrival.chain] = (arrival.event.agent_nhi, arrival.event.delegation_chain)
+        known = self._known_chains
+        unknown: dict[bytes, Behind] = {
+            arrival.chain: (arrival.event.agent_nhi, arrival.event.delegation_chain)
+            for arrival in arrivals
+            if arrival.chain not in known
+        }
         if unknown:
             rows.add_chains(tx, tenant, unknown)
         return frozenset(unknown)
@@ -298,13 +300,15 @@ class Ingesting(Recording):
             self._known_chains.clear()
         self._known_chains |= written.chains
         for result in written.results:
+            if result.status is IngestStatus.ACCEPTED:
+                continue
             if result.status is IngestStatus.DUPLICATE:
                 self._repeated.labels().add()
             elif result.status is IngestStatus.HELD:
                 self._held.labels().add()
             elif result.error is not None:
                 self._refused.labels(result.error.code).add()
-        for event_type, count in Counter(event.event_type for event in written.counted).items():
+        for event_type, count in Counter([event.event_type for event in written.counted]).items():
             self._ingested.labels(event_type).add(count)
         if self._judge is not None and written.counted:
             self._judge.counted(tenant, written.counted)
