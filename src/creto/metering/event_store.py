@@ -35,6 +35,8 @@ PLACE_COLUMNS: tuple[LiteralString, ...] = ("chain", "happened_at", "batch", "pl
 
 Behind = tuple[AgentId, Chain]  # an agent and its delegation chain, as an event gave them
 
+STATES, FORMS = tuple(EventState), tuple(EventForm)  # each at the place of its number
+
 _properties = msgspec.json.Decoder(dict[str, str | int | bool])
 _behind = msgspec.json.Decoder(tuple[AgentId, tuple[AgentId, ...]])
 
@@ -89,8 +91,8 @@ class Batch(msgspec.Struct, frozen=True):
 def event_row(row: Sequence[Any]) -> EventRow:
     batch, place, agent, chain, happened_at, changed_at, state, form, event_type, event_id, event_key, properties = row
     return EventRow(
-        Place(agent, batch, place), bytes(chain), happened_at, changed_at, EventState(state), EventForm(form), event_type,
-        bytes(event_id), bytes(event_key), bytes(properties),
+        Place(agent, batch, place), chain, happened_at, changed_at, STATES[state], FORMS[form], event_type,
+        event_id, event_key, properties,
     )  # fmt: skip
 
 
@@ -175,12 +177,10 @@ def find_chain(tx: ReadTx, tenant: TenantId, chain: bytes) -> Behind:
 # Batches
 
 
-def add_batch(tx: Tx, tenant: TenantId, entry: EntryId, now: int) -> int:
-    return int(
-        tx.value(
-            "INSERT INTO metering_batch (tenant, entry, came_at) VALUES (?, ?, ?) RETURNING batch", tenant, entry, now
-        )
-    )
+def add_batch(tx: Tx, tenant: TenantId, entry: EntryId, events: int, now: int) -> int:
+    """A batch of so many events at most."""
+    sql: LiteralString = "INSERT INTO metering_batch (tenant, entry, came_at, events) VALUES (?, ?, ?, ?) RETURNING batch"
+    return int(tx.value(sql, tenant, entry, now, events))
 
 
 def drop_batch(tx: Tx, batch: int) -> None:

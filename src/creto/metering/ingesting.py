@@ -28,8 +28,8 @@ from creto.contracts import BillableEvent, MessageBillableEvent
 from creto.metering import event_store as rows
 from creto.metering import judging
 from creto.metering.admission import Arrival, admitted, name_prefix
-from creto.metering.core import Recording
 from creto.metering.event_store import Behind, Place
+from creto.metering.folding import Folding
 from creto.metering.judging import EventJudge
 from creto.metering.metered import Meters, MetersInUse
 from creto.metering.reading import form_of_event, read_event
@@ -70,7 +70,7 @@ class Written(msgspec.Struct, frozen=True):
     chains: frozenset[bytes] = frozenset()
 
 
-class Ingesting(Recording):
+class Ingesting(Folding):
     def __init__(
         self,
         store: Store,
@@ -222,6 +222,8 @@ class Ingesting(Recording):
         else:
             written = Written([refusal(a.error) for a in asked if a.error is not None])
         self._after(tenant, written)
+        if written.entry_id is not None:
+            await self._keep_up(len(asked))
         return written
 
     def _put(
@@ -238,7 +240,7 @@ class Ingesting(Recording):
         if asks:
             judging.lock(tx, tenant)
         now = self._clock.now()
-        batch = rows.add_batch(tx, tenant, entry_id, now)
+        batch = rows.add_batch(tx, tenant, entry_id, len(asked), now)
         found = sorted_out(tx, tenant, batch, asked)
         verdicts = judging.judged(tx, tenant, asked, found, self._judge, asks=asks)
         for place in verdicts.refused:

@@ -88,9 +88,10 @@ class Sum:
 
     def add(self, row: EventRow) -> None:
         self.events += 1
-        self.changed_at = max(self.changed_at, row.changed_at)
+        if row.changed_at > self.changed_at:
+            self.changed_at = row.changed_at
         for name, value in _properties.decode(row.properties).items():
-            number = number_in(value)
+            number = value if type(value) is int else number_in(value)
             if number is None:
                 continue
             known = self.values.get(name)
@@ -99,7 +100,8 @@ class Sum:
             else:
                 known[0] += 1
                 known[1] += number
-                known[2] = max(known[2], number)
+                if number > known[2]:
+                    known[2] = number
 
     def kept(self) -> Kept:
         values = {name: Value(n, Decimal(total), Decimal(top)) for name, (n, total, top) in self.values.items()}
@@ -135,6 +137,7 @@ def folded(rows: Iterable[EventRow], grain: Grain = Grain.HOUR) -> dict[CellKey,
     return {CellKey(*key): total.kept() for key, total in sums.items()}
 
 
+@precise
 def by_day(hours: Iterable[tuple[CellKey, Kept]]) -> dict[CellKey, Kept]:
     days: dict[CellKey, Kept] = {}
     for key, kept in hours:
