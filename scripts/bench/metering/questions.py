@@ -38,7 +38,7 @@ from scripts.bench.measure import Peer, Row, Scale, each_async, latency, settle
 EVENTS = 10_000_000
 AGENTS = 1_000
 TOGETHER = 1_000  # events of one batch
-CHUNK = 50_000  # rows of one transaction
+PLACE_COLUMNS = ("chain", "happened_at", "batch", "place", "agent", "tenant")
 
 
 def rows(scale: Scale) -> Iterator[Row]:
@@ -81,7 +81,7 @@ def write_agent(tx: Tx, number: int, each: int) -> None:
         )
         places.append((chain, at, batch + 1, place, spread, TENANT))
     tx.bulk("metering_event", rows_of.EVENT_COLUMNS, events)
-    tx.bulk("metering_place", rows_of.PLACE_COLUMNS, places)
+    tx.bulk("metering_place", PLACE_COLUMNS, places)
     cells = {
         CellKey(chain, at, "use"): Kept(
             Cell(len(own), {"value": Value(len(own), Decimal(sum(own)), Decimal(max(own)))}), at

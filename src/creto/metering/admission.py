@@ -71,12 +71,11 @@ def admitted(event: UsageEvent, form: EventForm, tenant: TenantId, prefix: bytes
     for meter in meters.get(bare.event_type, ()):
         check_metered(meter, bare)
     chain, agent = prints(tenant, bare.agent_nhi, bare.delegation_chain)
-    name = prefix + (event_id := coded(bare.event_id, "event_id"))
-    if bare.idempotency_key == bare.event_id:
-        event_key, names = b"", (name,)
-    else:
+    event_id, event_key = coded(bare.event_id, "event_id"), b""
+    names: tuple[bytes, ...] = (prefix + event_id,)
+    if bare.idempotency_key != bare.event_id:
         event_key = coded(bare.idempotency_key, "idempotency_key")
-        names = (name, prefix + event_key)
+        names = (*names, prefix + event_key)
     leaf = leaf_of(bare)
     return Arrival(
         bare, form, chain, agent, names, event_id, event_key, properties, leaf, leaf[:PRINT_BYTES], given.signature

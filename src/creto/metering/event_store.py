@@ -31,8 +31,6 @@ EVENT_COLUMNS: tuple[LiteralString, ...] = (
     "event_id", "event_key", "properties",
 )  # fmt: skip
 
-PLACE_COLUMNS: tuple[LiteralString, ...] = ("chain", "happened_at", "batch", "place", "agent", "tenant")
-
 Behind = tuple[AgentId, Chain]  # an agent and its delegation chain, as an event gave them
 
 STATES, FORMS = tuple(EventState), tuple(EventForm)  # each at the place of its number
@@ -179,7 +177,9 @@ def find_chain(tx: ReadTx, tenant: TenantId, chain: bytes) -> Behind:
 
 def add_batch(tx: Tx, tenant: TenantId, entry: EntryId, events: int, now: int) -> int:
     """A batch of so many events at most."""
-    sql: LiteralString = "INSERT INTO metering_batch (tenant, entry, came_at, events) VALUES (?, ?, ?, ?) RETURNING batch"
+    sql: LiteralString = (
+        "INSERT INTO metering_batch (tenant, entry, came_at, events) VALUES (?, ?, ?, ?) RETURNING batch"
+    )
     return int(tx.value(sql, tenant, entry, now, events))
 
 
@@ -254,11 +254,6 @@ def placed_events(
         sql = _placed(len(chunk), len(types))
         for row in tx.all(sql, tenant, start, end, int(EventState.COUNTED), *chunk, *types):
             yield event_row(row)
-
-
-def put_places(tx: Tx, tenant: TenantId, rows: Iterable[EventRow]) -> None:
-    ordered = sorted((row.chain, row.happened_at, row.at.batch, row.at.place, row.at.agent, tenant) for row in rows)
-    tx.bulk("metering_place", PLACE_COLUMNS, ordered)
 
 
 # What was done to events

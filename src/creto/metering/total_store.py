@@ -20,9 +20,23 @@ from creto.common.limits import USAGE_FOLD_EVENTS
 from creto.common.timestamps import DAY, HOUR
 from creto.metering.admission import PRINT_BYTES
 from creto.metering.arrays import bytes_array, number_array
-from creto.metering.event_store import COLUMNS, EventRow, event_row, placed_events, put_places
+from creto.metering.event_store import COLUMNS, EventRow, event_row, placed_events
 from creto.metering.rounding import precise
-from creto.metering.totals import Cell, CellKey, Grain, Kept, beginning, by_day, folded
+from creto.metering.totals import (
+    Cell,
+    CellKey,
+    Fact,
+    Grain,
+    Kept,
+    Sum,
+    SumPlace,
+    beginning,
+    by_day,
+    facts,
+    folded,
+    summed,
+    summed_by_day,
+)
 from creto.metering.usage_types import EventState
 from creto.store.idempotency import SCOPE_BYTES, scope
 from creto.store.types import EngineName, ReadTx, Tx
@@ -45,23 +59,30 @@ def lock(tx: Tx) -> None:
 def fold_step(tx: Tx) -> int:
     """Fold the oldest batches that wait; how many those were."""
     lock(tx)
-    waiting = tx.all("SELECT batch, tenant, events FROM metering_batch WHERE folded = 0 ORDER BY batch LIMIT ?", BATCHES)
-    rows: dict[TenantId, list[EventRow]] = {}
-    done: list[tuple[int]] = []
-    count = 0
-    for batch, tenant, events in waiting:
-        if done and count + events > USAGE_FOLD_EVENTS:
-            break
-        rows.setdefault(TenantId(tenant), []).extend(map(event_row, tx.all(_of_batch(), batch, tenant)))
-        done.append((batch,))
+    oldest = tx.all("SELECT batch, tenant, events FROM metering_batch WHERE folded = 0 ORDER BY batch LIMIT ?", BATCHES)
+    batches: dict[TenantId, list[int]] = {}
+    done, count = 0, 0
+    for batch, tenant, events in oldest:
         count += events
-    for tenant, own in rows.items():
-        put_places(tx, tenant, own)
-        hours = folded(row for row in own if row.state is EventState.COUNTED)
+        if done and count > USAGE_FOLD_EVENTS:
+            break
+        batches.setdefault(TenantId(tenant), []).append(batch)
+        done += 1
+    for tenant, own in batches.items():
+        hours = summed(place_events(tx, tenant, own))
+        days = summed_by_day(hours)
         add(tx, tenant, Grain.HOUR, hours)
-        add(tx, tenant, Grain.DAY, by_day(hours.items()))
-    tx.many("UPDATE metering_batch SET folded = 1 WHERE batch = ?", done)
-    return len(done)
+        add(tx, tenant, Grain.DAY, days)
+    return done
+
+
+def place_events(tx: Tx, tenant: TenantId, batches: Sequence[int]) -> Iterator[Fact]:
+    """Put these batches' events into their places, and tell of those that count."""
+    for start in range(0, len(batches), CHUNK):
+        chunk = batches[start : start + CHUNK]
+        tx.push(_place(len(chunk)), tenant, *chunk)
+        tx.push(_done(len(chunk)), tenant, *chunk)
+        yield from tx.all(_facts(len(chunk)), int(EventState.COUNTED), tenant, *chunk)
 
 
 def waiting(tx: ReadTx) -> tuple[int, int]:
@@ -70,23 +91,17 @@ def waiting(tx: ReadTx) -> tuple[int, int]:
     return int(batches), int(events)
 
 
-def add(tx: Tx, tenant: TenantId, grain: Grain, cells: dict[CellKey, Kept]) -> None:
+def add(tx: Tx, tenant: TenantId, grain: Grain, sums: dict[SumPlace, Sum]) -> None:
     prefix = begin_of(tenant, grain)
-    coded = {prefix + cell_end(key): (key, kept) for key, kept in cells.items()}
-    for cell, changed_at, body in found_cells(tx, sorted(coded)):
-        key, kept = coded[cell]
-        coded[cell] = key, Kept(_cell.decode(body), changed_at).merged(kept)
-    put_cells(
-        tx,
-        [
-            (cell, tenant, key.begins_at, kept.changed_at, wire.encode(kept.cell))
-            for cell, (key, kept) in sorted(coded.items(), key=first)
-        ],
-    )
-
-
-def first(pair: tuple[bytes, tuple[CellKey, Kept]]) -> bytes:
-    return pair[0]
+    named = {prefix + cell_end(*place): (place[1], own) for place, own in sums.items()}
+    ordered = sorted(named)
+    for cell, changed_at, body in found_cells(tx, ordered):
+        named[cell][1].merge_body(changed_at, body)
+    rows = []
+    for cell in ordered:
+        begins_at, own = named[cell]
+        rows.append((cell, tenant, begins_at, own.changed_at, own.body()))
+    put_cells(tx, rows)
 
 
 def found_cells(tx: ReadTx, cells: Sequence[bytes]) -> Iterator[CellRow]:
@@ -104,9 +119,9 @@ def begin_of(tenant: TenantId, grain: Grain, chain: bytes = b"", begins_at: int 
     return scope(tenant, ProductId.METERING, "totals") + bytes((grain,)) + chain + at
 
 
-def cell_end(key: CellKey) -> bytes:
+def cell_end(chain: bytes, begins_at: int, event_type: str) -> bytes:
     """What distinguishes the cells of a tenant and a grain."""
-    return key.chain + key.begins_at.to_bytes(8) + key.event_type.encode()
+    return chain + begins_at.to_bytes(8) + event_type.encode()
 
 
 def cell_row(row: CellRow) -> tuple[CellKey, Kept]:
@@ -118,10 +133,11 @@ def cell_row(row: CellRow) -> tuple[CellKey, Kept]:
 
 def put(tx: Tx, tenant: TenantId, grain: Grain, cells: Iterable[tuple[CellKey, Kept]]) -> None:
     prefix = begin_of(tenant, grain)
-    put_cells(
-        tx,
-        [(prefix + cell_end(key), tenant, key.begins_at, one.changed_at, wire.encode(one.cell)) for key, one in cells],
-    )
+    rows = []
+    for key, one in cells:
+        name = prefix + cell_end(key.chain, key.begins_at, key.event_type)
+        rows.append((name, tenant, key.begins_at, one.changed_at, wire.encode(one.cell)))
+    put_cells(tx, rows)
 
 
 def put_cells(tx: Tx, rows: Sequence[tuple[bytes, TenantId, int, int, bytes]]) -> None:
@@ -140,7 +156,7 @@ def refold(tx: Tx, tenant: TenantId, chain: bytes, event_type: str, at: int, now
     hour, day = beginning(at, Grain.HOUR), beginning(at, Grain.DAY)
     events = placed_events(tx, tenant, [chain], hour, hour + HOUR, [event_type])
     key = CellKey(chain, hour, event_type)
-    again = folded(events).get(key, Kept(Cell(), now))
+    again = folded(facts(events)).get(key, Kept(Cell(), now))
     put(tx, tenant, Grain.HOUR, [(key, Kept(again.cell, now))])
     hours = cells(tx, tenant, Grain.HOUR, [chain], day, day + DAY, event_type)
     for one, whole in by_day(hours).items():
@@ -207,9 +223,30 @@ def waiting_events(
 # Statements
 
 
-@lru_cache(maxsize=1)
-def _of_batch() -> LiteralString:
-    return f"SELECT {COLUMNS} FROM metering_event e WHERE e.batch = ? AND e.tenant = ?"
+@lru_cache(maxsize=CHUNK)
+def _place(batches: int) -> LiteralString:
+    return (
+        "INSERT INTO metering_place (chain, happened_at, batch, place, agent, tenant)"
+        " SELECT chain, happened_at, batch, place, agent, tenant FROM metering_event"
+        f" WHERE tenant = ? AND {_in_batches(batches)} ORDER BY chain, happened_at, batch, place"
+    )
+
+
+@lru_cache(maxsize=CHUNK)
+def _done(batches: int) -> LiteralString:
+    return f"UPDATE metering_batch SET folded = 1 WHERE tenant = ? AND {_in_batches(batches)}"
+
+
+@lru_cache(maxsize=CHUNK)
+def _facts(batches: int) -> LiteralString:
+    return (
+        "SELECT chain, happened_at, changed_at, event_type, properties FROM metering_event"
+        f" WHERE state = ? AND tenant = ? AND {_in_batches(batches)}"
+    )
+
+
+def _in_batches(count: int) -> LiteralString:
+    return "batch IN (" + ", ".join(["?"] * count) + ")"
 
 
 @lru_cache(maxsize=1)
