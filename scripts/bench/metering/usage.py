@@ -13,8 +13,6 @@ import random
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 
 from tests import engines
@@ -29,11 +27,10 @@ from scripts.bench.measure import Row, Scale, settle, throughput
 
 PARTS = ("creto.store", "creto.metering")
 EVENTS = 200_000
-BURST = 40_000  # events: fewer than may wait
+BURST = 100_000  # events: fewer than may wait
 AGENTS = 1_000
 TOGETHER = 1_000  # events of one batch
 CALLERS = 8
-PROCESSES = 4
 TICKS = os.sysconf("SC_CLK_TCK")
 
 Batches = list[list[BillableEvent]]
@@ -47,7 +44,6 @@ def rows(scale: Scale) -> Iterator[Row]:
         return
     with engines.postgres() as url:
         yield from engine_rows("PostgreSQL", url, 120_000, scale)
-        yield together(url, scale)
 
 
 def engine_rows(engine: str, url: str, aim: int, scale: Scale) -> Iterator[Row]:
@@ -88,29 +84,6 @@ async def measured(engine: str, url: str, metering: Metering, aim: int, scale: S
         throughput(f"  repetitions recognised: {engine}", count / again),
         throughput(f"  events folded into running totals: {engine}", count / folding),
     ]
-
-
-def together(url: str, scale: Scale) -> Row:
-    """Several processes on one server, each with its own events; they fold as they go."""
-    count = scale.count(EVENTS, TOGETHER)
-    with ProcessPoolExecutor(PROCESSES, mp_context=get_context("spawn")) as pool:
-        spans = list(pool.map(ingested, [url] * PROCESSES, range(3, 3 + PROCESSES), [count] * PROCESSES))
-    whole = max(ended for _, ended in spans) - min(began for began, _ in spans)
-    name = f"  with running totals kept up, {PROCESSES} processes: PostgreSQL"
-    return throughput(name, PROCESSES * count / whole, note="the server on the same cores")
-
-
-def ingested(url: str, seed: int, count: int) -> tuple[float, float]:
-    """When a process began and ended."""
-    batches = stream_of(count, seed)
-    store = open_store(url, parts=PARTS)
-    metering = Metering(store, ManualClock(JANUARY.end), UnsafeTrustEverybody())
-    settle()
-    began = time.monotonic()
-    asyncio.run(seconds(metering, batches))
-    ended = time.monotonic()
-    store.close()
-    return began, ended
 
 
 def server_s(url: str) -> float:

@@ -364,7 +364,9 @@ USAGE_BEHIND_S_MAX: Final = 366 * 86_400  # as far back as final invoices are co
 USAGE_CHAINS_CACHED_MAX: Final = 65_536  # delegation chains known to be in rows, some 200 bytes each
 USAGE_FOLD_EVENTS: Final = 8_000  # events that one step adds to the running totals: some 60 ms of the writer
 USAGE_FOLD_S: Final = 1.0  # between two looks for events that wait to be added: a question reads those one by one
-USAGE_WAITING_MAX: Final = 50_000  # events that may wait: a question reads so many in a quarter of a second
+USAGE_WAITING_MAX: Final = (
+    150_000  # events that may wait: what comes in two or three seconds; a question reads so many in one
+)
 USAGE_LOOK_EVENTS: Final = 10_000  # that a process takes in between two looks how many wait
 USAGE_SCANNED_MAX: Final = 1_000_000  # events that one question looks at one by one: a few seconds
 USAGE_BUCKETS_MAX: Final = 10_000  # slices of time in one question: a year of hours

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -201,6 +202,12 @@ def test_a_cloud_event_is_read_digit_by_digit() -> None:
 def test_a_cloud_event_that_is_none_is_refused(changes: dict[str, str]) -> None:
     with pytest.raises(EnablementError):
         read_event(cloud(**changes), TENANT)
+
+
+@pytest.mark.parametrize("value", [1.5, D("1.5"), None, ["a"], 2**63])
+def test_a_property_that_could_not_be_read_again_is_refused(value: Any) -> None:
+    with pytest.raises(InvalidInput, match=r"properties\.value"):
+        admitted(event(5, id="e", value=value), EventForm.BILLABLE, TENANT, name_prefix(TENANT), {}, 5)
 
 
 def test_half_a_character_is_refused_and_not_stored() -> None:

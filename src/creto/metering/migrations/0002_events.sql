@@ -122,6 +122,7 @@ CREATE TABLE metering_total (
   body BYTEA NOT NULL
 )
 --sqlite WITHOUT ROWID
+--postgres WITH (fillfactor = 60)
 ;
 
 -- Events from the bus that could not be taken, for a human to look at.
