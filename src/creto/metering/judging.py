@@ -64,11 +64,12 @@ def lock(tx: Tx, tenant: TenantId) -> None:
 def judged(
     tx: Tx, tenant: TenantId, asked: list[Asked], found: Sorted, judge: EventJudge | None, *, asks: bool
 ) -> Verdicts:
-    """Judge the new ones, in their order, and say in the results what became of them. `asks` is what the judge said before."""
+    """Judge the new ones, in their order, and say in the results what became of them. `asks` is what the judge said before.
+
+    Those that count are in the costs then, where the judge asks; else they still have to be added.
+    """
     waits = {place: policy for place in found.new if (policy := asked[place].policy_id) is not None}
     if judge is None or not asks:
-        if judge is not None:
-            judge.costs.add(tx, tenant, [event_at(asked, place) for place in found.new if place not in waits])
         return Verdicts(found.new, waits, [])
     places: list[int] = []
     refused: list[int] = []

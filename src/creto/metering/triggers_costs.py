@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from functools import lru_cache
+from itertools import chain
+from typing import LiteralString, NamedTuple
 
 from creto.common import wire
 from creto.common.ids import AgentId, TenantId
@@ -26,13 +28,8 @@ KEPT = (BillingPeriod.CURRENT_HOUR, BillingPeriod.CURRENT_DAY, BillingPeriod.CUR
 OF_MONTHS = (BillingPeriod.CURRENT_QUARTER, BillingPeriod.CURRENT_YEAR)  # these are sums of months
 
 
-class Row(NamedTuple):
-    agent: AgentId
-    currency: str
-    period: BillingPeriod
-    starts_at: int
-    ends_at: int
-    event_type: str
+Row = tuple[AgentId, str, BillingPeriod, int, int, str]  # whose, currency, period, when it starts and ends, event type
+ROWS = 100  # of one statement
 
 
 class Total(NamedTuple):
@@ -70,28 +67,34 @@ class Costs:
         sums = self.sums(tenant, events, sign)
         if not sums:
             return
-        tx.many(
-            "INSERT INTO metering_cost (tenant, agent, currency, period, starts_at, ends_at, event_type, micros) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?) "
-            "ON CONFLICT (tenant, agent, currency, period, starts_at, event_type) "
-            "DO UPDATE SET micros = metering_cost.micros + excluded.micros",
-            [(tenant, *row, micros) for row, micros in sorted(sums.items())],
-        )
-        for payload in payloads(tenant, sorted({row.agent for row in sums})):
+        ordered = sorted(sums)
+        for start in range(0, len(ordered), ROWS):
+            chunk = ordered[start : start + ROWS]
+            tx.push(_add(len(chunk)), *chain.from_iterable((tenant, *row, sums[row]) for row in chunk))
+        for payload in payloads(tenant, sorted({row[0] for row in sums})):
             tx.signal(ADDED, payload)
 
     def sums(self, tenant: TenantId, events: Iterable[BillableEvent], sign: int) -> dict[Row, int]:
+        """One after the other in time mostly, so the windows of the last one are tried first."""
         found: dict[Row, int] = {}
         zone = self.zone(tenant)
+        windows = [(period, window_of(period, zone)) for period in KEPT]
+        within: list[tuple[BillingPeriod, int, int]] = []
+        start = end = 0
         for event in events:
             cost = self.cost(event)
             if cost is None or not cost.micros:
                 continue
-            for period in KEPT:
-                within = window_of(period, zone).period(event.timestamp)
-                for agent in payers(event):
-                    row = Row(agent, cost.currency, period, within.start, within.end, event.event_type)
-                    found[row] = found.get(row, 0) + sign * cost.micros
+            at = event.timestamp
+            if not start <= at < end:
+                known = [(period, window.period(at)) for period, window in windows]
+                within = [(period, one.start, one.end) for period, one in known]
+                start, end = max(one.start for _, one in known), min(one.end for _, one in known)
+            micros, currency, event_type = sign * cost.micros, cost.currency, event.event_type
+            for agent in payers(event):
+                for period, begins_at, ends_at in within:
+                    row = (agent, currency, period, begins_at, ends_at, event_type)
+                    found[row] = found.get(row, 0) + micros
         return found
 
     def read(
@@ -154,3 +157,13 @@ def payloads(tenant: TenantId, agents: list[AgentId]) -> Iterable[str]:
             count //= 2
         yield text.decode()
         rest = rest[count:]
+
+
+@lru_cache(maxsize=ROWS)
+def _add(rows: int) -> LiteralString:
+    return (
+        "INSERT INTO metering_cost (tenant, agent, currency, period, starts_at, ends_at, event_type, micros) VALUES "
+        + ", ".join(["(?, ?, ?, ?, ?, ?, ?, ?)"] * rows)
+        + " ON CONFLICT (tenant, agent, currency, period, starts_at, event_type)"
+        " DO UPDATE SET micros = metering_cost.micros + excluded.micros"
+    )
