@@ -94,13 +94,25 @@ class HoldDear:
     def counted(self, tenant: TenantId, events: Sequence[BillableEvent]) -> None:
         self.seen += [event.event_id for event in events]
 
-    def consider(self, tx: Tx, tenant: TenantId, event: BillableEvent) -> OversightTrigger | None:
+    def sitting(self, tx: Tx, tenant: TenantId, events: Sequence[BillableEvent]) -> HoldingDear:
+        return HoldingDear(self, tx, tenant)
+
+
+class HoldingDear:
+    def __init__(self, judge: HoldDear, tx: Tx, tenant: TenantId) -> None:
+        self.judge, self.tx, self.tenant = judge, tx, tenant
+
+    def end(self) -> None:
+        """Each was added as it was considered."""
+
+    def consider(self, event: BillableEvent) -> OversightTrigger | None:
         value = Decimal(event.properties.get("value", 0))
         if value > 1_000_000:
             raise QuotaExceeded("MT-429", "too dear")
         if value <= 1_000:
+            self.judge.costs.add(self.tx, self.tenant, [event])
             return None
-        tx.publish("metering.thresholds.exceeded", wire.encode(event), tenant=tenant, agent=event.agent_nhi)
+        self.tx.publish("metering.thresholds.exceeded", wire.encode(event), tenant=self.tenant, agent=event.agent_nhi)
         reason = TransactionLimit(amount=value, limit=D(1_000))
         return OversightTrigger(policy_id=POLICY, reason=reason, current_cost=value, threshold=D(1_000), currency="USD")
 

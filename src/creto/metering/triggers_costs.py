@@ -30,6 +30,7 @@ OF_MONTHS = (BillingPeriod.CURRENT_QUARTER, BillingPeriod.CURRENT_YEAR)  # these
 
 
 Row = tuple[AgentId, str, BillingPeriod, int, int, str]  # whose, currency, period, when it starts and ends, event type
+Spent = tuple[AgentId, BillingPeriod, str, int]  # whose, in which period, currency, and when that starts
 ROWS = 100  # of one statement
 
 
@@ -109,6 +110,19 @@ class Costs:
         found = {event_type: int(micros) for event_type, micros in rows}
         return Total(within, found, sum(found.values()))
 
+    def spent(self, tx: ReadTx, tenant: TenantId, places: Iterable[Spent]) -> dict[Spent, int]:
+        """What the rows say of many, in one question for each period and currency; what is not there is nothing."""
+        found: dict[Spent, int] = {}
+        together: dict[tuple[BillingPeriod, str, int], list[AgentId]] = {}
+        for agent, period, currency, starts_at in places:
+            together.setdefault((period, currency, starts_at), []).append(agent)
+        for (period, currency, starts_at), agents in together.items():
+            for start in range(0, len(agents), ROWS):
+                chunk = agents[start : start + ROWS]
+                for agent, micros in tx.all(_spent(len(chunk)), tenant, currency, period, starts_at, *chunk):
+                    found[agent, period, currency, starts_at] = int(micros)
+        return found
+
     def prune(self, tx: Tx, before: int) -> int:
         """Forget the hours and days that ended before an instant; months and lifetimes stay."""
         return tx.run(
@@ -187,3 +201,11 @@ ADD_ARRAYS: LiteralString = (
 @lru_cache(maxsize=ROWS)
 def _add(rows: int) -> LiteralString:
     return f"{ADD_TO} VALUES " + ", ".join(["(?, ?, ?, ?, ?, ?, ?, ?)"] * rows) + IF_THERE
+
+
+@lru_cache(maxsize=ROWS)
+def _spent(agents: int) -> LiteralString:
+    return (
+        "SELECT agent, SUM(micros) FROM metering_cost WHERE tenant = ? AND currency = ? AND period = ? AND starts_at = ?"
+        " AND agent IN (" + ", ".join(["?"] * agents) + ") GROUP BY agent"
+    )

@@ -54,6 +54,7 @@ from creto.metering.quota_store import notice_first, unattended
 from creto.metering.triggers import PERIOD_OF, Cost, Exceeded, Rule, Threshold
 from creto.metering.triggers_costs import Costs, Total
 from creto.metering.triggers_kept import Thresholds, checked_count, read_thresholds
+from creto.metering.triggers_sitting import Sitting
 from creto.store.types import Outcome, ReadTx, Store, Tx
 
 log = logging.getLogger("creto.metering")
@@ -107,7 +108,7 @@ class CostTriggers(Thresholds):
         self, tenant: TenantId, event: BillableEvent, period: BillingPeriod
     ) -> OversightTrigger | None:
         """The strictest threshold that the event would cross: those of one transaction, those of this period, and habits."""
-        cost = self._cost(tenant, event)
+        cost = self.cost(tenant, event)
         now = event.timestamp
         found = self._crossed(tenant, event, cost, self._rules(tenant), self._memory(tenant, now), period)
         worst = rules.strictest(found)
@@ -128,7 +129,7 @@ class CostTriggers(Thresholds):
     ) -> list[OversightTrigger]:
         """Of these thresholds, whether or not they are kept, those that the event would cross, in their order."""
         checked_count(thresholds, "thresholds")
-        cost = self._cost(tenant, event)
+        cost = self.cost(tenant, event)
         asked = [Rule(Threshold(threshold=threshold)) for threshold in thresholds]
         found = self._crossed(tenant, event, cost, asked, self._memory(tenant, event.timestamp), None)
         return [one.trigger for one in found]
@@ -139,7 +140,7 @@ class CostTriggers(Thresholds):
         """As if they came one after the other; what crosses a threshold that asks or blocks is not spent yet, so it adds nothing to the next."""
         checked_count(events, "events")
         return [
-            worst.trigger if worst is not None else self._anomaly(tenant, event, self._cost(tenant, event))
+            worst.trigger if worst is not None else self._anomaly(tenant, event, self.cost(tenant, event))
             for event, (worst, _) in zip(events, self._one_by_one(tenant, events, period), strict=True)
         ]
 
@@ -151,7 +152,7 @@ class CostTriggers(Thresholds):
         answers = []
         known = self._rules(tenant)
         for event in events:
-            cost = self._cost(tenant, event)
+            cost = self.cost(tenant, event)
             memory = self._memory(tenant, event.timestamp)
 
             def total(agent: AgentId, of: BillingPeriod, currency: str, memory: Lookup = memory) -> int:
@@ -172,9 +173,14 @@ class CostTriggers(Thresholds):
     def asks(self, tenant: TenantId) -> bool:
         return bool(self._rules(tenant))
 
-    def consider(self, tx: Tx, tenant: TenantId, event: BillableEvent) -> OversightTrigger | None:
-        """In the transaction that takes the event, by the rows: whether it waits, and whoever is to know hears of it."""
-        found = self._found(tx, tenant, event)
+    def sitting(self, tx: Tx, tenant: TenantId, events: Sequence[BillableEvent]) -> Sitting:
+        known = self._known.get(tenant) or tuple(map(Rule, read_thresholds(tx, tenant)))
+        return Sitting(self, self.costs, tx, tenant, known, events)
+
+    def act_on(
+        self, tx: Tx, tenant: TenantId, event: BillableEvent, found: Sequence[Exceeded]
+    ) -> OversightTrigger | None:
+        """In the transaction that takes the event: whether it waits, and whoever is to know hears of it."""
         crossed = rules.strictest(one for one in found if not tells(one))
         if crossed is None:
             for one in found:
@@ -227,15 +233,6 @@ class CostTriggers(Thresholds):
         self._note(
             tx, tenant, "event.held", "CostThresholdExceeded", event.agent_nhi, threshold_id, exceeded, Outcome.PENDING
         )
-
-    def _found(self, tx: ReadTx, tenant: TenantId, event: BillableEvent) -> list[Exceeded]:
-        """By the rows themselves."""
-        known = self._known.get(tenant) or tuple(map(Rule, read_thresholds(tx, tenant)))
-
-        def total(agent: AgentId, period: BillingPeriod, currency: str) -> int:
-            return self.costs.read(tx, tenant, agent, period, currency, event.timestamp).micros
-
-        return self._crossed(tenant, event, self._cost(tenant, event), known, total, None)
 
     def _tell_anomaly(self, tenant: TenantId, event: BillableEvent, found: anomalies.Anomaly) -> None:
         reason = anomalies.reason(found)
@@ -342,7 +339,7 @@ class CostTriggers(Thresholds):
 
     # Inside
 
-    def _cost(self, tenant: TenantId, event: BillableEvent) -> Cost | None:
+    def cost(self, tenant: TenantId, event: BillableEvent) -> Cost | None:
         if event.tenant != tenant:
             raise Unauthorized("MT-403", f"the event is of tenant {event.tenant}", got=event.tenant, expected=tenant)
         return self.costs.cost(event)
