@@ -13,20 +13,24 @@ import random
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from decimal import Decimal
 from pathlib import Path
 
+from msgspec.structs import replace
 from tests import engines
 from tests.unit.metering.examples import HUMAN, JANUARY, TENANT
 
 from creto.common.ids import AgentId, EventId, new_id
 from creto.common.timestamps import DAY, HOUR, ConsensusTimestamp
-from creto.metering import BillableEvent, Metering, UnsafeTrustEverybody
+from creto.contracts import CostThreshold, CostThresholdType, RequireApproval
+from creto.metering import BillableEvent, Costs, CostTriggers, Metering, Threshold, UnsafeTrustEverybody, Watch
 from creto.platform.consensus.testing import ManualClock
-from creto.store import open_store
+from creto.store import Store, open_store
 from scripts.bench.measure import Row, Scale, settle, throughput
 
 PARTS = ("creto.store", "creto.metering")
 EVENTS = 200_000
+COSTLY = 40_000
 BURST = 100_000  # events: fewer than may wait
 AGENTS = 1_000
 TOGETHER = 1_000  # events of one batch
@@ -51,6 +55,7 @@ def engine_rows(engine: str, url: str, aim: int, scale: Scale) -> Iterator[Row]:
     try:
         metering = Metering(store, ManualClock(JANUARY.end), UnsafeTrustEverybody())
         yield from asyncio.run(measured(engine, url, metering, aim, scale))
+        yield asyncio.run(judged(engine, store, scale))
     finally:
         store.close()
 
@@ -84,6 +89,27 @@ async def measured(engine: str, url: str, metering: Metering, aim: int, scale: S
         throughput(f"  repetitions recognised: {engine}", count / again),
         throughput(f"  events folded into running totals: {engine}", count / folding),
     ]
+
+
+async def judged(engine: str, store: Store, scale: Scale) -> Row:
+    """Events that cost something, of a tenant with a limit for the month of each agent: what was spent is counted in the same transaction."""
+    clock = ManualClock(JANUARY.end)
+    triggers = CostTriggers(store, clock, Costs(store, clock), Watch())
+    limit = CostThreshold(
+        threshold_id="month", threshold_type=CostThresholdType.PER_MONTH, limit=Decimal(10**9), currency="USD",
+        action=RequireApproval(approvers=()),
+    )  # fmt: skip
+    await triggers.put_threshold(TENANT, Threshold(threshold=limit), by=HUMAN)
+    metering = Metering(store, clock, UnsafeTrustEverybody(), judge=triggers)
+    count = scale.count(COSTLY, TOGETHER)
+    batches = [[replace(one, properties={"cost_usd": "0.0123"}) for one in batch] for batch in stream_of(count, 3)]
+    settle()
+    taken = await seconds(metering, batches)
+    return throughput(
+        f"  of events with a cost, against a limit: {engine}",
+        count / taken,
+        note="totals of four periods, two agents each",
+    )
 
 
 def server_s(url: str) -> float:
