@@ -306,6 +306,22 @@ async def test_events_one_after_the_other_are_stopped_at_the_limit(desk: Desk) -
     assert found == [EventState.COUNTED, EventState.COUNTED, EventState.HELD, EventState.HELD]
 
 
+async def test_a_batch_that_comes_in_is_as_one_after_the_other(desk: Desk) -> None:
+    """Of agents side by side and below one another, before the limit, at it and beyond; who wants to know is told of the right sum."""
+    await desk.threshold("100", agent=AGENT)
+    await desk.threshold("45", kind=CostThresholdType.PER_DAY, action=NotifyOnly(channels=("ops",)), name="day")
+    await desk.spend("10")
+    amounts = ("30", "30", "20", "15", "10", "1")
+    batch = [desk.event(a, id=f"e{n}", agent=CHILD if n % 2 else AGENT) for n, a in enumerate(amounts)]
+
+    done = await desk.usage.ingest_batch(TENANT, batch, by=AGENT)
+
+    assert [one.status for one in done.results] == [*["accepted"] * 3, "held", "accepted", "held"]
+    assert desk.triggers.get_accumulated_cost(TENANT, AGENT, MONTH).total_cost == 100
+    told = [(one.agent_nhi, one.threshold.threshold_id, one.current_cost) for one in await desk.published()]
+    assert told == [(AGENT, "day", 90), (CHILD, "t", 105), (CHILD, "t", 101)]
+
+
 async def test_who_only_wants_to_know_is_told_once_in_a_period(desk: Desk) -> None:
     await desk.threshold("1", action=NotifyOnly(channels=("slack",)))
     for n in range(4):

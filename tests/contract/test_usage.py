@@ -15,6 +15,7 @@ from creto.common.errors import (
     AlreadyExists,
     ApprovalDenied,
     AuditError,
+    ConnectionFailed,
     IdempotencyConflict,
     InvalidInput,
     NotFound,
@@ -49,6 +50,8 @@ from creto.metering import (
     UnsafeTrustEverybody,
     UsageBy,
     UsageQuery,
+    folding,
+    total_store,
 )
 from creto.metering.types import PlanId
 from creto.platform.audit.proof import parse_proof
@@ -91,13 +94,25 @@ class HoldDear:
     def counted(self, tenant: TenantId, events: Sequence[BillableEvent]) -> None:
         self.seen += [event.event_id for event in events]
 
-    def consider(self, tx: Tx, tenant: TenantId, event: BillableEvent) -> OversightTrigger | None:
+    def sitting(self, tx: Tx, tenant: TenantId, events: Sequence[BillableEvent]) -> HoldingDear:
+        return HoldingDear(self, tx, tenant)
+
+
+class HoldingDear:
+    def __init__(self, judge: HoldDear, tx: Tx, tenant: TenantId) -> None:
+        self.judge, self.tx, self.tenant = judge, tx, tenant
+
+    def end(self) -> None:
+        """Each was added as it was considered."""
+
+    def consider(self, event: BillableEvent) -> OversightTrigger | None:
         value = Decimal(event.properties.get("value", 0))
         if value > 1_000_000:
             raise QuotaExceeded("MT-429", "too dear")
         if value <= 1_000:
+            self.judge.costs.add(self.tx, self.tenant, [event])
             return None
-        tx.publish("metering.thresholds.exceeded", wire.encode(event), tenant=tenant, agent=event.agent_nhi)
+        self.tx.publish("metering.thresholds.exceeded", wire.encode(event), tenant=self.tenant, agent=event.agent_nhi)
         reason = TransactionLimit(amount=value, limit=D(1_000))
         return OversightTrigger(policy_id=POLICY, reason=reason, current_cost=value, threshold=D(1_000), currency="USD")
 
@@ -300,6 +315,37 @@ async def test_folding_goes_on_beside_the_service(desk: Desk) -> None:
     task.cancel()
     assert desk.store.read_now(lambda tx: tx.value("SELECT COUNT(*) FROM metering_batch WHERE folded = 0")) == 0
     assert await desk.total() == 3
+
+
+async def test_who_ingests_folds_where_nobody_else_does(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No worker runs: what waits stays within its bound, and every total holds all of it."""
+    monkeypatch.setattr(folding, "USAGE_LOOK_EVENTS", 60)
+    monkeypatch.setattr(folding, "USAGE_WAITING_MAX", 200)
+    most = 0
+    for begin in range(0, 500, 10):
+        batch = [event(NOON - n * SECOND, id=f"e{n}", value=n) for n in range(begin, begin + 10)]
+        await desk.usage.ingest_batch(TENANT, batch, by=HUMAN)
+        most = max(most, await desk.store.read(folding.waiting))
+        if begin % 100 == 0:
+            (row,) = (await desk.usage.query_usage(TENANT, UsageQuery(meter=meter(), period=JANUARY))).rows
+            assert (row.events, row.quantity) == (begin + 10, sum(range(begin + 10)))
+    assert 200 <= most < 200 + 60 + 30
+
+
+async def test_events_are_in_when_folding_fails_after_them(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folding, "USAGE_LOOK_EVENTS", 1)
+    monkeypatch.setattr(folding, "USAGE_WAITING_MAX", 0)
+
+    def away(tx: Tx) -> int:
+        raise ConnectionFailed("PL-503", "the server is away")
+
+    with monkeypatch.context() as outage:
+        outage.setattr(total_store, "fold_step", away)
+        done = await desk.usage.ingest_batch(TENANT, [event(NOON, id="e1")], by=HUMAN)
+    assert done.accepted == 1
+    assert await desk.store.read(total_store.waiting) == (1, 1)
+    await desk.usage.ingest_event(TENANT, event(NOON, id="e2"), by=HUMAN)
+    assert await desk.store.read(total_store.waiting) == (0, 0)
 
 
 async def test_a_held_event_counts_when_it_is_finalized(desk: Desk) -> None:

@@ -1,6 +1,7 @@
 """Usage out: questions to ten million events of a thousand agents, beside DuckDB that adds up the same rows in memory.
 
-The rows are written as ingestion and folding would have left them; making them is not timed.
+The rows are written as ingestion and folding would have left them; making them is not timed. All agents have their totals; every tenth
+has its single events too, and it is such a one that is asked for more than totals tell.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -37,8 +38,10 @@ from scripts.bench.measure import Peer, Row, Scale, each_async, latency, settle
 
 EVENTS = 10_000_000
 AGENTS = 1_000
+SINGLES = 10  # one agent of so many has single events
+ASKED = 7  # the agent that is asked for
 TOGETHER = 1_000  # events of one batch
-CHUNK = 50_000  # rows of one transaction
+PLACE_COLUMNS = ("chain", "happened_at", "batch", "place", "agent", "tenant")
 
 
 def rows(scale: Scale) -> Iterator[Row]:
@@ -63,25 +66,34 @@ def value(number: int) -> int:
 
 
 def write_agent(tx: Tx, number: int, each: int) -> None:
-    """One agent's month, evenly spread: events, places, totals."""
-    agent, first = name(number), number * each
+    """One agent's month, evenly spread."""
+    agent = name(number)
     chain = chain_print(TENANT, agent, (HUMAN, agent))
-    spread = agent_print(TENANT, agent)
     rows_of.add_chains(tx, TENANT, {chain: (agent, (HUMAN, agent))})
-    step = JANUARY.length_ns // each
-    hours: dict[int, list[int]] = {}
+    moments = [JANUARY.start + n * (JANUARY.length_ns // each) for n in range(each)]
+    write_totals(tx, chain, moments)
+    if number % SINGLES == ASKED % SINGLES:
+        write_events(tx, chain, agent, number * each, moments)
+
+
+def write_events(tx: Tx, chain: bytes, agent: AgentId, first: int, moments: Sequence[int]) -> None:
+    spread = agent_print(TENANT, agent)
     events, places = [], []
-    for n in range(each):
+    for n, at in enumerate(moments):
         batch, place = divmod(first + n, TOGETHER)
-        at, amount = JANUARY.start + n * step, value(n)
-        hours.setdefault(at // HOUR * HOUR, []).append(amount)
-        body = b'{"value":%d,"model":"m"}' % amount
+        body = b'{"value":%d,"model":"m"}' % value(n)
         events.append(
             (batch + 1, place, spread, TENANT, chain, at, at, 0, 0, "use", coded(f"e{first + n}", "id"), b"", body)
         )
         places.append((chain, at, batch + 1, place, spread, TENANT))
     tx.bulk("metering_event", rows_of.EVENT_COLUMNS, events)
-    tx.bulk("metering_place", rows_of.PLACE_COLUMNS, places)
+    tx.bulk("metering_place", PLACE_COLUMNS, places)
+
+
+def write_totals(tx: Tx, chain: bytes, moments: Sequence[int]) -> None:
+    hours: dict[int, list[int]] = {}
+    for n, at in enumerate(moments):
+        hours.setdefault(at // HOUR * HOUR, []).append(value(n))
     cells = {
         CellKey(chain, at, "use"): Kept(
             Cell(len(own), {"value": Value(len(own), Decimal(sum(own)), Decimal(max(own)))}), at
@@ -98,13 +110,13 @@ async def measured(store: Store, each: int, scale: Scale) -> list[Row]:
     billing = Billing(store, clock, StoredEvents())
     await billing.create_plan(TENANT, plan(charge(PerUnit(unit=Decimal(1)))), by=HUMAN)
     made = await billing.subscribe(
-        TENANT, name(7), plan().plan_id, key="k", by=HUMAN, starts_at=JANUARY.start, anchor=JANUARY.start
+        TENANT, name(ASKED), plan().plan_id, key="k", by=HUMAN, starts_at=JANUARY.start, anchor=JANUARY.start
     )
     whole = f"of {each * AGENTS:,} events"
     largest = UsageQuery(meter=meter(), period=JANUARY, by=UsageBy.AGENT, top=10)
-    of_one = UsageQuery(meter=meter(), period=JANUARY, agent=name(7))
+    of_one = UsageQuery(meter=meter(), period=JANUARY, agent=name(ASKED))
     days = UsageQuery(meter=meter(), period=JANUARY, bucket=BucketSize.DAY)
-    groups = UsageQuery(meter=meter(group_by=("model",)), period=JANUARY, agent=name(7))
+    groups = UsageQuery(meter=meter(group_by=("model",)), period=JANUARY, agent=name(ASKED))
     found = [
         await asked(metering, f"the ten agents that used most, {whole}", largest, scale.count(10, 2), duckdb(each)),
         await asked(metering, f"a month of the tenant by days, {whole}", days, scale.count(10, 2)),

@@ -56,11 +56,13 @@ from creto.store import open_store
 from scripts.bench.beside import beside, complain
 from scripts.bench.measure import Peer, Row, Scale, amortised, each, latency, percentile, settle
 
+Asker = tuple[AgentId, ValidatedChain | None]
 TENANT = TenantId("acme")
 PARTS = ("creto.store", "creto.platform.consensus", "creto.metering")
 PLENTY = 1 << 50
 WINDOWS = (WindowUnit.HOUR, WindowUnit.DAY, WindowUnit.MONTH)
 DEPTH = 5
+DEEP = 250_000  # of the agents have a chain of their own with its counters
 MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - where journals belong: nothing is written back
 CALLS, CALL, DOLLAR = 500, 300_000, 1_000_000
 THREADS = 4
@@ -115,27 +117,35 @@ def of_reservations(scale: Scale, folder: Path) -> Iterator[Row]:
     store = open_store(f"sqlite:///{folder}/clock.db", parts=PARTS)
     clock = EmbeddedClock(store)
     known = Definitions((quota("one", WindowUnit.DAY), quota("fifteen", *WINDOWS)))
-    for action, deep, must, aim in (("one", False, 10, 2), ("fifteen", True, 10, 7)):
-        memory = Journal(folder, f"bench-{action}")
-        book = QuotaBook("bench", Pace(clock).now, Wide(), Counters(memory), lambda _: (known, True))
-        agents = [AgentId(f"agent-{n}") for n in range(scale.leaves)]
-        chains = [chain_of(agent, n) if deep else None for n, agent in enumerate(agents)]
-        for agent, chain in zip(agents, chains, strict=True):
-            book.release(reserved(book, agent, chain, action))
-        chance = random.Random(1)  # noqa: S311 - the same agents in every run
-        order = [chance.randrange(len(agents)) for _ in range(scale.count(200_000, 200))]
-        settle()
-        pairs = [(agents[n], chains[n]) for n in order]
-        taken = one_by_one(book, pairs, action)
-        what = f"{DEPTH} ancestors × {len(WINDOWS)} windows" if deep else "1 counter"
-        row = in_rounds(f"quota check and reserve, {what}, {len(agents):,} agents", taken, must=must, aim=aim)
-        yield with_peers(beside(row, scale, "litellm", "limits"), peers[15 if deep else 1])
-        yield latency(f"  the same on {THREADS} threads", on_threads(book, pairs, action))
-        yield latency(f"  check alone, {what}", checked(book, pairs, action))
-        book.counters.close()
-        del book, agents, chains, pairs
+    book = QuotaBook("bench", Pace(clock).now, Wide(), Counters(Journal(folder, "bench")), lambda _: (known, True))
+    agents = [AgentId(f"agent-{n}") for n in range(scale.leaves)]
+    resident = f"{len(agents):,} agents"
+    for agent in agents:
+        book.release(reserved(book, agent, None, "one"))
+    deep = [(agent, chain_of(agent, n)) for n, agent in enumerate(agents[:: len(agents) // DEEP or 1])]
+    for agent, chain in deep:
+        book.release(reserved(book, agent, chain, "fifteen"))
+    settle()
+    flat: list[Asker] = [(agent, None) for agent in agents]
+    what = f"{DEPTH} ancestors × {len(WINDOWS)} windows"
+    yield from measured(book, flat, "one", f"1 counter, {resident}", 2, peers[1], scale)
+    note = f"{len(deep):,} of them with chains"
+    for row in measured(book, deep, "fifteen", f"{what}, {resident}", 7, peers[15], scale):
+        yield replace(row, note=note) if row.must else row
+    book.counters.close()
     clock.close()
     store.close()
+
+
+def measured(
+    book: QuotaBook, askers: Sequence[Asker], action: str, what: str, aim: float, peers: tuple[Peer, ...], scale: Scale
+) -> Iterator[Row]:
+    chance = random.Random(1)  # noqa: S311 - the same agents in every run
+    calls = [askers[chance.randrange(len(askers))] for _ in range(scale.count(200_000, 200))]
+    row = in_rounds(f"quota check and reserve, {what}", one_by_one(book, calls, action), must=10, aim=aim)
+    yield with_peers(beside(row, scale, "litellm", "limits"), peers)
+    yield latency(f"  the same on {THREADS} threads", on_threads(book, calls, action))
+    yield latency("  check alone", checked(book, calls, action))
 
 
 def reserved(book: QuotaBook, agent: AgentId, chain: ValidatedChain | None, action: str) -> Taken:
@@ -144,7 +154,7 @@ def reserved(book: QuotaBook, agent: AgentId, chain: ValidatedChain | None, acti
     return held
 
 
-def one_by_one(book: QuotaBook, calls: list[tuple[AgentId, ValidatedChain | None]], action: str) -> list[float]:
+def one_by_one(book: QuotaBook, calls: Sequence[Asker], action: str) -> list[float]:
     """Microseconds of each reservation; what it took is settled outside of it."""
     taken, now, reserve = [], time.perf_counter_ns, book.reserve
     for agent, chain in calls:
@@ -164,13 +174,13 @@ def in_rounds(name: str, taken: list[float], **fields: Any) -> Row:
     return replace(latency(name, taken, **fields), p50=p50, p99=p99, value=p99)
 
 
-def on_threads(book: QuotaBook, calls: list[tuple[AgentId, ValidatedChain | None]], action: str) -> list[float]:
+def on_threads(book: QuotaBook, calls: Sequence[Asker], action: str) -> list[float]:
     with ThreadPoolExecutor(THREADS) as pool:
         parts = pool.map(lambda n: one_by_one(book, calls[n::THREADS], action), range(THREADS))
         return [sample for part in parts for sample in part]
 
 
-def checked(book: QuotaBook, calls: list[tuple[AgentId, ValidatedChain | None]], action: str) -> list[float]:
+def checked(book: QuotaBook, calls: Sequence[Asker], action: str) -> list[float]:
     taken, now, check = [], time.perf_counter_ns, book.check
     for agent, chain in calls:
         started = now()

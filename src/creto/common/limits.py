@@ -362,9 +362,12 @@ USAGE_PROPERTIES_BYTES_MAX: Final = 16 * 1024  # all of one event's, as JSON
 USAGE_AHEAD_S_MAX: Final = 300  # an event that is further in the future has a wrong clock
 USAGE_BEHIND_S_MAX: Final = 366 * 86_400  # as far back as final invoices are corrected
 USAGE_CHAINS_CACHED_MAX: Final = 65_536  # delegation chains known to be in rows, some 200 bytes each
-USAGE_FOLD_EVENTS: Final = 1_000  # events that one step adds to the running totals: some 20 ms of the writer …
-USAGE_FOLD_EVENTS_MAX: Final = 4_000  # … and where many batches wait, at half the cost of each
+USAGE_FOLD_EVENTS: Final = 8_000  # events that one step adds to the running totals: some 60 ms of the writer
 USAGE_FOLD_S: Final = 1.0  # between two looks for events that wait to be added: a question reads those one by one
+USAGE_WAITING_MAX: Final = (
+    150_000  # events that may wait: what comes in two or three seconds; a question reads so many in one
+)
+USAGE_LOOK_EVENTS: Final = 10_000  # that a process takes in between two looks how many wait
 USAGE_SCANNED_MAX: Final = 1_000_000  # events that one question looks at one by one: a few seconds
 USAGE_BUCKETS_MAX: Final = 10_000  # slices of time in one question: a year of hours
 USAGE_LATE_S: Final = 600  # a transaction that took its time before an invoice was final is on disk by then

@@ -16,6 +16,7 @@ from creto.common.errors import InvalidInput
 
 T = TypeVar("T")
 
+_encoder = msgspec.json.Encoder(order="deterministic")
 _prepared: set[Any] = set()
 _preparing = threading.RLock()
 
@@ -24,7 +25,7 @@ MISFIT = re.compile(r"Expected `?(?P<expected>.+?)`?(?:, got `?(?P<got>.+?)`?)?(
 
 def encode(value: Any) -> bytes:
     """The one byte string of a value: keys sorted, no spaces. What is hashed and signed goes through here."""
-    return msgspec.json.encode(value, order="deterministic")
+    return _encoder.encode(value)
 
 
 def prepare(type: Any) -> None:

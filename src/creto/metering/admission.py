@@ -30,7 +30,7 @@ from creto.common.limits import (
 from creto.common.timestamps import SECOND, iso
 from creto.contracts import BillableEvent
 from creto.metering.aggregation import counts
-from creto.metering.attribution import Chain, chain_of
+from creto.metering.attribution import Chain
 from creto.metering.events import billable, number_of
 from creto.metering.metered import Meters
 from creto.metering.types import Aggregation, Meter, UsageEvent
@@ -39,10 +39,11 @@ from creto.platform.crypto import merkle
 from creto.store.idempotency import TEXT_KEY, UUID7, packed, scope
 
 PRINT_BYTES = 16
+AHEAD_NS, BEHIND_NS = USAGE_AHEAD_S_MAX * SECOND, USAGE_BEHIND_S_MAX * SECOND
 
 
 class Arrival(msgspec.Struct, frozen=True, gc=False):
-    """An event on its way in. `names` are what no other event may have; `print` tells its payload from any other's."""
+    """An event on its way in, as rows have it. `names` are what no other event may have; `print` tells its payload from any other's."""
 
     event: BillableEvent
     form: EventForm
@@ -51,12 +52,10 @@ class Arrival(msgspec.Struct, frozen=True, gc=False):
     names: tuple[bytes, ...]
     event_id: bytes
     event_key: bytes
+    properties: bytes
     leaf: bytes
+    print: bytes
     signature: bytes | None
-
-    @property
-    def print(self) -> bytes:
-        return self.leaf[:PRINT_BYTES]
 
 
 def admitted(event: UsageEvent, form: EventForm, tenant: TenantId, prefix: bytes, meters: Meters, now: int) -> Arrival:
@@ -66,24 +65,20 @@ def admitted(event: UsageEvent, form: EventForm, tenant: TenantId, prefix: bytes
     if bare.tenant != tenant:
         raise InvalidInput.of("tenant", got=bare.tenant, expected=tenant, code="MT-400")
     checked_type(bare.event_type)
-    check_time(bare.timestamp, now)
-    check_properties(bare)
+    if not now - BEHIND_NS <= bare.timestamp <= now + AHEAD_NS or bare.timestamp < 0:
+        raise mistimed(bare.timestamp, now)
+    properties = checked_properties(bare.properties)
     for meter in meters.get(bare.event_type, ()):
         check_metered(meter, bare)
-    checked_chain(chain_of(bare))
-    event_id = coded(bare.event_id, "event_id")
-    same = bare.idempotency_key == bare.event_id
-    event_key = b"" if same else coded(bare.idempotency_key, "idempotency_key")
+    chain, agent = prints(tenant, bare.agent_nhi, bare.delegation_chain)
+    event_id, event_key = coded(bare.event_id, "event_id"), b""
+    names: tuple[bytes, ...] = (prefix + event_id,)
+    if bare.idempotency_key != bare.event_id:
+        event_key = coded(bare.idempotency_key, "idempotency_key")
+        names = (*names, prefix + event_key)
+    leaf = leaf_of(bare)
     return Arrival(
-        event=bare,
-        form=form,
-        chain=chain_print(tenant, bare.agent_nhi, bare.delegation_chain),
-        agent=agent_print(tenant, bare.agent_nhi),
-        names=(prefix + event_id,) if same else (prefix + event_id, prefix + event_key),
-        event_id=event_id,
-        event_key=event_key,
-        leaf=leaf_of(bare),
-        signature=given.signature,
+        bare, form, chain, agent, names, event_id, event_key, properties, leaf, leaf[:PRINT_BYTES], given.signature
     )
 
 
@@ -94,7 +89,9 @@ def name_prefix(tenant: TenantId) -> bytes:
 
 def coded(value: str, field: str) -> bytes:
     """An id as rows have it."""
-    return packed(b"", value if UUID7.fullmatch(value) else checked_id(value, field))
+    if UUID7.fullmatch(value):
+        return bytes.fromhex(value.replace("-", ""))
+    return packed(b"", checked_id(value, field))
 
 
 def checked_id(value: str, field: str) -> str:
@@ -109,8 +106,7 @@ def checked_type(event_type: str) -> str:
     return checked_id(event_type, "event_type")
 
 
-@lru_cache(maxsize=USAGE_CHAINS_CACHED_MAX)
-def checked_chain(chain: Chain) -> Chain:
+def check_chain(chain: Chain) -> None:
     if len(chain) > CHAIN_LINKS_MAX + 1:
         expected = f"at most {CHAIN_LINKS_MAX + 1} agents"
         raise InvalidInput.of("delegation_chain", got=f"{len(chain)} agents", expected=expected, code="MT-400")
@@ -118,52 +114,57 @@ def checked_chain(chain: Chain) -> Chain:
         checked_id(agent, "agent_nhi" if agent == chain[-1] else "delegation_chain")
     if len(set(chain)) != len(chain):
         raise InvalidInput.of("delegation_chain", got=chain, expected="each agent once", code="MT-400")
-    return chain
 
 
-def check_time(timestamp: int, now: int) -> None:
+def mistimed(timestamp: int, now: int) -> InvalidInput:
     """INVARIANT: an event's time decides its period, so it can lie neither ahead nor before what invoices still correct."""
-    if timestamp > now + USAGE_AHEAD_S_MAX * SECOND:
+    if timestamp > now:
         expected = f"at most {USAGE_AHEAD_S_MAX} s after {iso(now)}"
-        raise InvalidInput.of("timestamp", got=timestamp, expected=expected, code="MT-400")
-    if timestamp < now - USAGE_BEHIND_S_MAX * SECOND or timestamp < 0:
+    else:
         expected = f"at most {USAGE_BEHIND_S_MAX // 86_400} days before {iso(now)}"
-        raise InvalidInput.of("timestamp", got=timestamp, expected=expected, code="MT-400")
+    return InvalidInput.of("timestamp", got=timestamp, expected=expected, code="MT-400")
 
 
-def check_properties(event: BillableEvent) -> None:
-    properties = event.properties
+def checked_properties(properties: dict[str, str | int | bool]) -> bytes:
+    """As rows have them. What is not a text, a whole number or a boolean could be written, and never read again."""
     if len(properties) > USAGE_PROPERTIES_MAX:
         expected = f"at most {USAGE_PROPERTIES_MAX}"
         raise InvalidInput.of("properties", got=len(properties), expected=expected, code="MT-400")
-    size = 0
+    check_names(tuple(properties))
     for name, value in properties.items():
-        if isinstance(value, str):
-            size += len(value)
+        if type(value) is str:
             if len(value) > USAGE_PROPERTY_CHARS_MAX:
                 expected = f"at most {USAGE_PROPERTY_CHARS_MAX} characters"
                 raise InvalidInput.of(f"properties.{name}", got=value, expected=expected, code="MT-400")
+        elif not isinstance(value, int):
+            expected = "a text, a whole number or a boolean"
+            raise InvalidInput.of(f"properties.{name}", got=repr(value), expected=expected, code="MT-400")
         elif not -INTEGER_MAX <= value <= INTEGER_MAX:
             raise InvalidInput.of(f"properties.{name}", got=value, expected="64 bits", code="MT-400")
-        size += len(checked_property(name))
-    if size > USAGE_PROPERTIES_BYTES_MAX // 4:  # a character takes four bytes at most
-        stored = len(wire.encode(properties))
-        if stored > USAGE_PROPERTIES_BYTES_MAX:
-            expected = f"at most {USAGE_PROPERTIES_BYTES_MAX} bytes"
-            raise InvalidInput.of("properties", got=f"{stored} bytes", expected=expected, code="MT-400")
+    body = encoded(properties)
+    if len(body) > USAGE_PROPERTIES_BYTES_MAX:
+        expected = f"at most {USAGE_PROPERTIES_BYTES_MAX} bytes"
+        raise InvalidInput.of("properties", got=f"{len(body)} bytes", expected=expected, code="MT-400")
+    return body
 
 
 @lru_cache(maxsize=4_096)
-def checked_property(name: str) -> str:
-    return checked_id(name, "properties")
+def check_names(names: tuple[str, ...]) -> None:
+    """Of properties: the same few stand together in all events of a type."""
+    for name in names:
+        checked_id(name, "properties")
+
+
+def encoded(value: BillableEvent | dict[str, str | int | bool]) -> bytes:
+    try:
+        return wire.encode(value)
+    except UnicodeEncodeError as error:
+        raise InvalidInput.of("event", got="half a character", expected="text", code="MT-400") from error
 
 
 def leaf_of(event: BillableEvent) -> bytes:
     """The hash that stands for an event in the tree of its batch."""
-    try:
-        return merkle.leaf_hash(wire.encode(event))
-    except UnicodeEncodeError as error:
-        raise InvalidInput.of("event", got="half a character", expected="text", code="MT-400") from error
+    return merkle.leaf_hash(encoded(event))
 
 
 def check_metered(meter: Meter, event: BillableEvent) -> None:
@@ -176,12 +177,18 @@ def check_metered(meter: Meter, event: BillableEvent) -> None:
 
 
 @lru_cache(maxsize=USAGE_CHAINS_CACHED_MAX)
+def prints(tenant: TenantId, agent: AgentId, delegation_chain: Chain) -> tuple[bytes, int]:
+    """What rows name a chain and its agent by; the chain is one that can be."""
+    ends_with_agent = delegation_chain and delegation_chain[-1] == agent
+    check_chain(delegation_chain if ends_with_agent else (*delegation_chain, agent))
+    return chain_print(tenant, agent, delegation_chain), agent_print(tenant, agent)
+
+
 def chain_print(tenant: TenantId, agent: AgentId, delegation_chain: Chain) -> bytes:
     """What rows name an agent and its chain by, just as they were given."""
     return fingerprint(wire.encode((tenant, agent, delegation_chain)))[1 : PRINT_BYTES + 1]
 
 
-@lru_cache(maxsize=USAGE_CHAINS_CACHED_MAX)
 def agent_print(tenant: TenantId, agent: AgentId) -> int:
     """By what rows are spread; two agents may have the same."""
     return int.from_bytes(fingerprint(wire.encode((tenant, agent)))[1:9]) & INTEGER_MAX

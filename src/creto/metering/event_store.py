@@ -31,9 +31,9 @@ EVENT_COLUMNS: tuple[LiteralString, ...] = (
     "event_id", "event_key", "properties",
 )  # fmt: skip
 
-PLACE_COLUMNS: tuple[LiteralString, ...] = ("chain", "happened_at", "batch", "place", "agent", "tenant")
-
 Behind = tuple[AgentId, Chain]  # an agent and its delegation chain, as an event gave them
+
+STATES, FORMS = tuple(EventState), tuple(EventForm)  # each at the place of its number
 
 _properties = msgspec.json.Decoder(dict[str, str | int | bool])
 _behind = msgspec.json.Decoder(tuple[AgentId, tuple[AgentId, ...]])
@@ -89,8 +89,8 @@ class Batch(msgspec.Struct, frozen=True):
 def event_row(row: Sequence[Any]) -> EventRow:
     batch, place, agent, chain, happened_at, changed_at, state, form, event_type, event_id, event_key, properties = row
     return EventRow(
-        Place(agent, batch, place), bytes(chain), happened_at, changed_at, EventState(state), EventForm(form), event_type,
-        bytes(event_id), bytes(event_key), bytes(properties),
+        Place(agent, batch, place), chain, happened_at, changed_at, STATES[state], FORMS[form], event_type,
+        event_id, event_key, properties,
     )  # fmt: skip
 
 
@@ -175,12 +175,12 @@ def find_chain(tx: ReadTx, tenant: TenantId, chain: bytes) -> Behind:
 # Batches
 
 
-def add_batch(tx: Tx, tenant: TenantId, entry: EntryId, now: int) -> int:
-    return int(
-        tx.value(
-            "INSERT INTO metering_batch (tenant, entry, came_at) VALUES (?, ?, ?) RETURNING batch", tenant, entry, now
-        )
+def add_batch(tx: Tx, tenant: TenantId, entry: EntryId, events: int, now: int) -> int:
+    """A batch of so many events at most."""
+    sql: LiteralString = (
+        "INSERT INTO metering_batch (tenant, entry, came_at, events) VALUES (?, ?, ?, ?) RETURNING batch"
     )
+    return int(tx.value(sql, tenant, entry, now, events))
 
 
 def drop_batch(tx: Tx, batch: int) -> None:
@@ -202,7 +202,7 @@ def add_events(
     rows = [
         (
             batch, place, a.agent, tenant, a.chain, a.event.timestamp, now, int(state), int(a.form), a.event.event_type,
-            a.event_id, a.event_key, wire.encode(a.event.properties),
+            a.event_id, a.event_key, a.properties,
         )
         for place, a, state in arrivals
     ]  # fmt: skip
@@ -254,11 +254,6 @@ def placed_events(
         sql = _placed(len(chunk), len(types))
         for row in tx.all(sql, tenant, start, end, int(EventState.COUNTED), *chunk, *types):
             yield event_row(row)
-
-
-def put_places(tx: Tx, tenant: TenantId, rows: Iterable[EventRow]) -> None:
-    ordered = sorted((row.chain, row.happened_at, row.at.batch, row.at.place, row.at.agent, tenant) for row in rows)
-    tx.bulk("metering_place", PLACE_COLUMNS, ordered)
 
 
 # What was done to events

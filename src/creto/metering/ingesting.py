@@ -29,9 +29,9 @@ from creto.metering import event_store as rows
 from creto.metering import judging
 from creto.metering.admission import Arrival, admitted, name_prefix
 from creto.metering.attribution import Chain
-from creto.metering.core import Recording
 from creto.metering.event_store import Behind, Place
 from creto.metering.events import id_of
+from creto.metering.folding import Folding
 from creto.metering.judging import EventJudge
 from creto.metering.metered import Meters, MetersInUse
 from creto.metering.reading import form_of_event, read_event
@@ -72,7 +72,7 @@ class Written(msgspec.Struct, frozen=True):
     chains: frozenset[bytes] = frozenset()
 
 
-class Ingesting(Recording):
+class Ingesting(Folding):
     def __init__(
         self,
         store: Store,
@@ -111,7 +111,7 @@ class Ingesting(Recording):
         """Many events, each judged for itself; the good ones are in, whatever the others are."""
         check_size(events)
         look = self._looker(tenant, self._trust.of(tenant, by, under))
-        signed = sum(getattr(event, "signature", None) is not None for event in events)
+        signed = len([1 for event in events if getattr(event, "signature", None) is not None])
         looked = await beside(signed, lambda: [look(event, form_of_event(event)) for event in events])
         return await self._many(tenant, looked, by)
 
@@ -183,10 +183,10 @@ class Ingesting(Recording):
     async def _many(self, tenant: TenantId, looked: list[Asked], by: AgentId) -> BatchIngested:
         await self._note_forgeries(tenant, looked, by)
         written = await self._write(tenant, looked, by)
-        status = [result.status for result in written.results]
+        status = [result.status for result in written.results if result.status is not IngestStatus.ACCEPTED]
         return BatchIngested(
             results=tuple(written.results),
-            accepted=status.count(IngestStatus.ACCEPTED),
+            accepted=len(written.results) - len(status),
             duplicates=status.count(IngestStatus.DUPLICATE),
             held=status.count(IngestStatus.HELD),
             rejected=status.count(IngestStatus.REJECTED),
@@ -232,6 +232,8 @@ class Ingesting(Recording):
         else:
             written = Written([refusal(a.error, a.event_id) for a in asked if a.error is not None])
         self._after(tenant, written)
+        if written.entry_id is not None:
+            await self._keep_up(len(asked))
         return written
 
     def _put(
@@ -248,7 +250,7 @@ class Ingesting(Recording):
         if asks:
             judging.lock(tx, tenant)
         now = self._clock.now()
-        batch = rows.add_batch(tx, tenant, entry_id, now)
+        batch = rows.add_batch(tx, tenant, entry_id, len(asked), now)
         found = sorted_out(tx, tenant, batch, asked)
         verdicts = judging.judged(tx, tenant, asked, found, self._judge, asks=asks)
         for place in verdicts.refused:
@@ -269,13 +271,17 @@ class Ingesting(Recording):
             rows.move_names(tx, arrival.names, at, EventState.HELD)
             rows.add_act(tx, tenant, arrival.event.event_id, "held", by, policy_id, at, now)
         counted = tuple(a.event for _, a, state in together if state is EventState.COUNTED)
+        if self._judge is not None and not asks:  # last: whoever adds to the same totals waits from here to the commit
+            self._judge.costs.add(tx, tenant, counted)
         return Written(found.finished(asked), entry_id, counted, chains)
 
     def _add_chains(self, tx: Tx, tenant: TenantId, arrivals: Sequence[Arrival]) -> frozenset[bytes]:
-        unknown: dict[bytes, Behind] = {}
-        for arrival in arrivals:
-            if arrival.chain not in self._known_chains:
-                unknown[arrival.chain] = (arrival.event.agent_nhi, arrival.event.delegation_chain)
+        known = self._known_chains
+        unknown: dict[bytes, Behind] = {
+            arrival.chain: (arrival.event.agent_nhi, arrival.event.delegation_chain)
+            for arrival in arrivals
+            if arrival.chain not in known
+        }
         if unknown:
             rows.add_chains(tx, tenant, unknown)
         return frozenset(unknown)
@@ -308,13 +314,15 @@ class Ingesting(Recording):
             self._known_chains.clear()
         self._known_chains |= written.chains
         for result in written.results:
+            if result.status is IngestStatus.ACCEPTED:
+                continue
             if result.status is IngestStatus.DUPLICATE:
                 self._repeated.labels().add()
             elif result.status is IngestStatus.HELD:
                 self._held.labels().add()
             elif result.error is not None:
                 self._refused.labels(result.error.code).add()
-        for event_type, count in Counter(event.event_type for event in written.counted).items():
+        for event_type, count in Counter([event.event_type for event in written.counted]).items():
             self._ingested.labels(event_type).add(count)
         if self._judge is not None and written.counted:
             self._judge.counted(tenant, written.counted)

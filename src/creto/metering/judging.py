@@ -27,6 +27,19 @@ class CostBook(Protocol):
         ...
 
 
+class Sitting(Protocol):
+    """The events of one batch before their judge."""
+
+    def consider(self, event: BillableEvent) -> OversightTrigger | None:
+        """None: it counts. A trigger: it is held until its policy's approval. QuotaExceeded MT-429, or InvalidInput MT-400
+        where what it cost cannot be told: it does not come in."""
+        ...
+
+    def end(self) -> None:
+        """Those that count are in the costs from here on, if they were not before."""
+        ...
+
+
 class EventJudge(Protocol):
     @property
     def costs(self) -> CostBook: ...
@@ -35,9 +48,8 @@ class EventJudge(Protocol):
         """Whether there is anything to consider: where there is not, batches of a tenant need not wait for one another."""
         ...
 
-    def consider(self, tx: Tx, tenant: TenantId, event: BillableEvent) -> OversightTrigger | None:
-        """None: it counts. A trigger: it is held until its policy's approval. QuotaExceeded MT-429, or InvalidInput MT-400 where what it
-        cost cannot be told: it does not come in."""
+    def sitting(self, tx: Tx, tenant: TenantId, events: Sequence[BillableEvent]) -> Sitting:
+        """Where these are considered, one after the other."""
         ...
 
     def ended(self, tx: Tx, tenant: TenantId, event_id: EventId) -> None:
@@ -65,29 +77,30 @@ def lock(tx: Tx, tenant: TenantId) -> None:
 def judged(
     tx: Tx, tenant: TenantId, asked: list[Asked], found: Sorted, judge: EventJudge | None, *, asks: bool
 ) -> Verdicts:
-    """Judge the new ones, in their order, and say in the results what became of them. `asks` is what the judge said before."""
+    """Judge the new ones, in their order, and say in the results what became of them. `asks` is what the judge said before.
+
+    Those that count are in the costs then, where the judge asks; else they still have to be added.
+    """
     waits = {place: policy for place in found.new if (policy := asked[place].policy_id) is not None}
     if judge is None or not asks:
-        if judge is not None:
-            judge.costs.add(tx, tenant, [event_at(asked, place) for place in found.new if place not in waits])
         return Verdicts(found.new, waits, [])
     places: list[int] = []
     refused: list[int] = []
+    sitting = judge.sitting(tx, tenant, [event_at(asked, place) for place in found.new if place not in waits])
     for place in found.new:
         event = event_at(asked, place)
         if place not in waits:
             try:
-                trigger = judge.consider(tx, tenant, event)
+                trigger = sitting.consider(event)
             except (QuotaExceeded, InvalidInput, NotFound) as error:
                 found.results[place] = refusal(error, event.event_id)
                 refused.append(place)
                 continue
-            if trigger is None:
-                judge.costs.add(tx, tenant, [event])
-            else:
+            if trigger is not None:
                 waits[place] = trigger.policy_id
                 found.results[place] = Ingested(IngestStatus.HELD, event.event_id, trigger.policy_id)
         places.append(place)
+    sitting.end()
     return Verdicts(places, waits, refused)
 
 

@@ -32,7 +32,20 @@ from creto.metering.rounding import ZERO, precise
 from creto.metering.slices import SliceKey, Slices, agent_of, paged, slices, told_for
 from creto.metering.source import Book, StoredEvents, whole
 from creto.metering.subscriptions import cycle_of
-from creto.metering.totals import Cell, CellKey, Cover, Grain, Reading, Span, aligned, cover, folded, tells, within
+from creto.metering.totals import (
+    Cell,
+    CellKey,
+    Cover,
+    Grain,
+    Reading,
+    Span,
+    aligned,
+    cover,
+    facts,
+    folded,
+    tells,
+    within,
+)
 from creto.metering.types import LineKind, MeterId, Payer, PayerRule, Subscription
 from creto.metering.usage_types import CostReport, UsagePage, UsageQuery, UsageRow
 from creto.store.types import ReadTx
@@ -141,7 +154,7 @@ class Scan:
                 by_slice.setdefault(self._cut.index(row.happened_at), []).append(row)
         for index, own in by_slice.items():
             start = self._cut.bounds[index]
-            for key, kept in folded(own).items():
+            for key, kept in folded(facts(own)).items():
                 yield replace(key, begins_at=max(key.begins_at, start)), kept.cell
 
     # From events

@@ -80,24 +80,42 @@ def counted(known: Definitions, agents: Sequence[AgentId], action: str, now: int
             if rate is None or rate.currency != quota.currency or not rate.micros:
                 continue
             weight = rate.micros
+        kinds = [kind_of(limit, quota.notify_at, now) for limit in quota.limits]
         for owner in subjects(quota, agents):
-            found += [of_limit(quota, limit, owner, weight, now) for limit in quota.limits]
+            found += [of_kind(quota, kind, owner, weight) for kind in kinds]
     return found
 
 
-def of_limit(quota: Quota, limit: Limit, owner: AgentId | None, weight: int, now: int) -> Counted:
+class Kind(msgspec.Struct, frozen=True):
+    """What the counters of a limit have in common, whoever's they are."""
+
+    limit: Limit
+    period: Period
+    key: str
+    marks: tuple[int, ...]
+
+
+def kind_of(limit: Limit, notify_at: tuple[int, ...], now: int) -> Kind:
     period = limit.window.period(now)
+    return Kind(limit, period, f"{limit.window.key}/{period.start}", marks_of(limit.amount, notify_at))
+
+
+def of_kind(quota: Quota, kind: Kind, owner: AgentId | None, weight: int) -> Counted:
     return Counted(
-        key=counter_key(quota.quota_id, owner or EVERYBODY, limit.window, period),
+        key=f"{quota.quota_id}/{owner or EVERYBODY}/{kind.key}",
         quota_id=quota.quota_id,
         owner=owner,
-        limit=limit.amount,
-        window=limit.window,
-        period=period,
+        limit=kind.limit.amount,
+        window=kind.limit.window,
+        period=kind.period,
         overflow=quota.overflow,
-        marks=marks_of(limit.amount, quota.notify_at),
+        marks=kind.marks,
         weight=weight,
     )
+
+
+def of_limit(quota: Quota, limit: Limit, owner: AgentId | None, weight: int, now: int) -> Counted:
+    return of_kind(quota, kind_of(limit, quota.notify_at, now), owner, weight)
 
 
 def lane(beyond: Counted, now: int) -> Counted | None:
@@ -135,10 +153,6 @@ def budgets(chain: ValidatedChain, rate: Rate | None) -> list[Counted] | Mismatc
             )
         )  # fmt: skip
     return found
-
-
-def counter_key(quota_id: str, owner: str, window: Window, period: Period) -> str:
-    return f"{quota_id}/{owner}/{window.key}/{period.start}"
 
 
 @lru_cache(maxsize=1_024)

@@ -132,7 +132,8 @@ def plain(name: str, value: Any) -> str | int | bool:
     raise InvalidInput.of(f"data.{name}", got=value, expected="a text, a number or a boolean", code="MT-400")
 
 
+FORMS = {RuntimeUsageEvent: EventForm.RUNTIME, MessageBillableEvent: EventForm.MESSAGE}
+
+
 def form_of_event(event: UsageEvent) -> EventForm:
-    if isinstance(event, RuntimeUsageEvent):
-        return EventForm.RUNTIME
-    return EventForm.MESSAGE if isinstance(event, MessageBillableEvent) else EventForm.BILLABLE
+    return FORMS.get(type(event), EventForm.BILLABLE)

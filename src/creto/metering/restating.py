@@ -81,7 +81,7 @@ class Restating(Ingesting):
             return stored_event(tx, tenant, replacement.event_id)
         check_same(arrival.event, before)
         must_be(row, CORRECTED)
-        batch = rows.add_batch(tx, tenant, entry_id, now)
+        batch = rows.add_batch(tx, tenant, entry_id, 1, now)
         rows.add_events(tx, tenant, batch, [(0, arrival, EventState.COUNTED)], now)
         rows.move_names(tx, arrival.names, Place(arrival.agent, batch, 0), EventState.COUNTED)
         self._put_state(tx, tenant, row, EventState.CORRECTED, now)

@@ -79,6 +79,9 @@ def sorted_out(tx: Tx, tenant: TenantId, batch: int, asked: Sequence[Asked]) -> 
 
 def repeats_in(coming: Sequence[tuple[int, Arrival, PolicyId | None]]) -> dict[int, int]:
     """Who has a name that another one has first in the batch: which one that is."""
+    every = [name for _, arrival, _ in coming for name in arrival.names]
+    if len(set(every)) == len(every):
+        return {}
     holders: dict[bytes, int] = {}
     repeats: dict[int, int] = {}
     for place, arrival, _ in coming:

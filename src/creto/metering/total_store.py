@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
+from itertools import chain as chained
 from typing import Final, LiteralString
 
 import msgspec
@@ -15,12 +16,27 @@ import msgspec
 from creto.common import wire
 from creto.common.errors import ProductId
 from creto.common.ids import TenantId
-from creto.common.limits import USAGE_FOLD_EVENTS, USAGE_FOLD_EVENTS_MAX
+from creto.common.limits import USAGE_FOLD_EVENTS
 from creto.common.timestamps import DAY, HOUR
 from creto.metering.admission import PRINT_BYTES
 from creto.metering.arrays import bytes_array, number_array
-from creto.metering.event_store import COLUMNS, EventRow, event_row, placed_events, put_places
-from creto.metering.totals import Cell, CellKey, Grain, Kept, beginning, by_day, folded
+from creto.metering.event_store import COLUMNS, EventRow, event_row, placed_events
+from creto.metering.rounding import precise
+from creto.metering.totals import (
+    Cell,
+    CellKey,
+    Fact,
+    Grain,
+    Kept,
+    Sum,
+    SumPlace,
+    beginning,
+    by_day,
+    facts,
+    folded,
+    summed,
+    summed_by_day,
+)
 from creto.metering.usage_types import EventState
 from creto.store.idempotency import SCOPE_BYTES, scope
 from creto.store.types import EngineName, ReadTx, Tx
@@ -29,7 +45,8 @@ LOCK: Final = "metering.totals"
 CHUNK: Final = 100
 HEAD: Final = SCOPE_BYTES + 1
 BATCHES: Final = 500  # looked at in one step
-FAR_BEHIND: Final = 20  # batches that wait
+
+CellRow = tuple[bytes, int, bytes]  # its name, when it changed, its body
 
 _cell = msgspec.json.Decoder(Cell)
 
@@ -38,57 +55,62 @@ def lock(tx: Tx) -> None:
     tx.lock(LOCK)
 
 
+@precise
 def fold_step(tx: Tx) -> int:
     """Fold the oldest batches that wait; how many those were."""
     lock(tx)
-    waiting = tx.all("SELECT batch, tenant FROM metering_batch WHERE folded = 0 ORDER BY batch LIMIT ?", BATCHES)
-    enough = USAGE_FOLD_EVENTS if len(waiting) < FAR_BEHIND else USAGE_FOLD_EVENTS_MAX
-    rows: dict[TenantId, list[EventRow]] = {}
-    done: list[tuple[int]] = []
-    count = 0
-    for batch, tenant in waiting:
-        found = [event_row(row) for row in tx.all(_of_batch(), batch, tenant)]
-        rows.setdefault(TenantId(tenant), []).extend(found)
-        done.append((batch,))
-        count += len(found)
-        if count >= enough:
+    oldest = tx.all("SELECT batch, tenant, events FROM metering_batch WHERE folded = 0 ORDER BY batch LIMIT ?", BATCHES)
+    batches: dict[TenantId, list[int]] = {}
+    done, count = 0, 0
+    for batch, tenant, events in oldest:
+        count += events
+        if done and count > USAGE_FOLD_EVENTS:
             break
-    for tenant, events in rows.items():
-        put_places(tx, tenant, events)
-        hours = folded(row for row in events if row.state is EventState.COUNTED)
+        batches.setdefault(TenantId(tenant), []).append(batch)
+        done += 1
+    for tenant, own in batches.items():
+        hours = summed(place_events(tx, tenant, own))
+        days = summed_by_day(hours)
         add(tx, tenant, Grain.HOUR, hours)
-        add(tx, tenant, Grain.DAY, by_day(hours.items()))
-    tx.many("UPDATE metering_batch SET folded = 1 WHERE batch = ?", done)
-    return len(done)
+        add(tx, tenant, Grain.DAY, days)
+    return done
 
 
-def add(tx: Tx, tenant: TenantId, grain: Grain, cells: dict[CellKey, Kept]) -> None:
-    known = find(tx, tenant, grain, sorted(cells))
-    put(
-        tx,
-        tenant,
-        grain,
-        [(key, known[key].merged(kept) if key in known else kept) for key, kept in sorted(cells.items(), key=first)],
-    )
+def place_events(tx: Tx, tenant: TenantId, batches: Sequence[int]) -> Iterator[Fact]:
+    """Put these batches' events into their places, and tell of those that count."""
+    for start in range(0, len(batches), CHUNK):
+        chunk = batches[start : start + CHUNK]
+        tx.push(_place(len(chunk)), tenant, *chunk)
+        tx.push(_done(len(chunk)), tenant, *chunk)
+        yield from tx.all(_facts(len(chunk)), int(EventState.COUNTED), tenant, *chunk)
 
 
-def first(pair: tuple[CellKey, Kept]) -> CellKey:
-    return pair[0]
+def waiting(tx: ReadTx) -> tuple[int, int]:
+    """How many batches wait, and how many events they have at most."""
+    batches, events = tx.all("SELECT COUNT(*), COALESCE(SUM(events), 0) FROM metering_batch WHERE folded = 0")[0]
+    return int(batches), int(events)
 
 
-def find(tx: ReadTx, tenant: TenantId, grain: Grain, keys: Sequence[CellKey]) -> dict[CellKey, Kept]:
-    cells = [cell_of(tenant, grain, key) for key in keys]
+def add(tx: Tx, tenant: TenantId, grain: Grain, sums: dict[SumPlace, Sum]) -> None:
+    prefix = begin_of(tenant, grain)
+    named = {prefix + cell_end(*place): (place[1], own) for place, own in sums.items()}
+    ordered = sorted(named)
+    for cell, changed_at, body in found_cells(tx, ordered):
+        named[cell][1].merge_body(changed_at, body)
+    rows = []
+    for cell in ordered:
+        begins_at, own = named[cell]
+        rows.append((cell, tenant, begins_at, own.changed_at, own.body()))
+    put_cells(tx, rows)
+
+
+def found_cells(tx: ReadTx, cells: Sequence[bytes]) -> Iterator[CellRow]:
     if tx.engine is EngineName.POSTGRES:
-        return dict(map(cell_row, tx.all(FIND_ARRAY, bytes_array(cells))))
-    found: dict[CellKey, Kept] = {}
+        yield from tx.all(FIND_ARRAY, bytes_array(cells))
+        return
     for start in range(0, len(cells), CHUNK):
         chunk = cells[start : start + CHUNK]
-        found.update(map(cell_row, tx.all(_find(len(chunk)), *chunk)))
-    return found
-
-
-def cell_of(tenant: TenantId, grain: Grain, key: CellKey) -> bytes:
-    return begin_of(tenant, grain, key.chain, key.begins_at) + key.event_type.encode()
+        yield from tx.all(_find(len(chunk)), *chunk)
 
 
 def begin_of(tenant: TenantId, grain: Grain, chain: bytes = b"", begins_at: int | None = None) -> bytes:
@@ -97,7 +119,12 @@ def begin_of(tenant: TenantId, grain: Grain, chain: bytes = b"", begins_at: int 
     return scope(tenant, ProductId.METERING, "totals") + bytes((grain,)) + chain + at
 
 
-def cell_row(row: tuple[bytes, int, bytes]) -> tuple[CellKey, Kept]:
+def cell_end(chain: bytes, begins_at: int, event_type: str) -> bytes:
+    """What distinguishes the cells of a tenant and a grain."""
+    return chain + begins_at.to_bytes(8) + event_type.encode()
+
+
+def cell_row(row: CellRow) -> tuple[CellKey, Kept]:
     cell, changed_at, body = row
     chain, at = cell[HEAD : HEAD + PRINT_BYTES], HEAD + PRINT_BYTES
     key = CellKey(chain, int.from_bytes(cell[at : at + 8]), cell[at + 8 :].decode())
@@ -105,13 +132,23 @@ def cell_row(row: tuple[bytes, int, bytes]) -> tuple[CellKey, Kept]:
 
 
 def put(tx: Tx, tenant: TenantId, grain: Grain, cells: Iterable[tuple[CellKey, Kept]]) -> None:
-    rows = [(cell_of(tenant, grain, key), key.begins_at, one.changed_at, wire.encode(one.cell)) for key, one in cells]
+    prefix = begin_of(tenant, grain)
+    rows = []
+    for key, one in cells:
+        name = prefix + cell_end(key.chain, key.begins_at, key.event_type)
+        rows.append((name, tenant, key.begins_at, one.changed_at, wire.encode(one.cell)))
+    put_cells(tx, rows)
+
+
+def put_cells(tx: Tx, rows: Sequence[tuple[bytes, TenantId, int, int, bytes]]) -> None:
     if rows and tx.engine is EngineName.POSTGRES:
-        cell, begins_at, changed_at, body = zip(*rows, strict=True)
+        cell, tenant, begins_at, changed_at, body = zip(*rows, strict=True)
         arrays = (bytes_array(cell), number_array(begins_at), number_array(changed_at), bytes_array(body))
-        tx.run(PUT_ARRAYS, tenant, *arrays)
+        tx.run(PUT_ARRAYS, tenant[0], *arrays)
         return
-    tx.many(PUT, ((cell, tenant, begins_at, changed_at, body) for cell, begins_at, changed_at, body in rows))
+    for start in range(0, len(rows), CHUNK):
+        chunk = rows[start : start + CHUNK]
+        tx.run(_put(len(chunk)), *chained.from_iterable(chunk))
 
 
 def refold(tx: Tx, tenant: TenantId, chain: bytes, event_type: str, at: int, now: int) -> None:
@@ -119,7 +156,7 @@ def refold(tx: Tx, tenant: TenantId, chain: bytes, event_type: str, at: int, now
     hour, day = beginning(at, Grain.HOUR), beginning(at, Grain.DAY)
     events = placed_events(tx, tenant, [chain], hour, hour + HOUR, [event_type])
     key = CellKey(chain, hour, event_type)
-    again = folded(events).get(key, Kept(Cell(), now))
+    again = folded(facts(events)).get(key, Kept(Cell(), now))
     put(tx, tenant, Grain.HOUR, [(key, Kept(again.cell, now))])
     hours = cells(tx, tenant, Grain.HOUR, [chain], day, day + DAY, event_type)
     for one, whole in by_day(hours).items():
@@ -186,9 +223,30 @@ def waiting_events(
 # Statements
 
 
-@lru_cache(maxsize=1)
-def _of_batch() -> LiteralString:
-    return f"SELECT {COLUMNS} FROM metering_event e WHERE e.batch = ? AND e.tenant = ?"
+@lru_cache(maxsize=CHUNK)
+def _place(batches: int) -> LiteralString:
+    return (
+        "INSERT INTO metering_place (chain, happened_at, batch, place, agent, tenant)"
+        " SELECT chain, happened_at, batch, place, agent, tenant FROM metering_event"
+        f" WHERE tenant = ? AND {_in_batches(batches)} ORDER BY chain, happened_at, batch, place"
+    )
+
+
+@lru_cache(maxsize=CHUNK)
+def _done(batches: int) -> LiteralString:
+    return f"UPDATE metering_batch SET folded = 1 WHERE tenant = ? AND {_in_batches(batches)}"
+
+
+@lru_cache(maxsize=CHUNK)
+def _facts(batches: int) -> LiteralString:
+    return (
+        "SELECT chain, happened_at, changed_at, event_type, properties FROM metering_event"
+        f" WHERE state = ? AND tenant = ? AND {_in_batches(batches)}"
+    )
+
+
+def _in_batches(count: int) -> LiteralString:
+    return "batch IN (" + ", ".join(["?"] * count) + ")"
 
 
 @lru_cache(maxsize=1)
@@ -206,12 +264,16 @@ CELLS_BETWEEN: LiteralString = CELLS + "cell >= ? AND cell < ? AND tenant = ? AN
 FIND_ARRAY: LiteralString = CELLS + "cell = ANY(?::bytea[])"
 COLUMNS_OF_CELL: LiteralString = "(cell, tenant, begins_at, changed_at, body)"
 RENEW: LiteralString = " ON CONFLICT (cell) DO UPDATE SET changed_at = excluded.changed_at, body = excluded.body"
-PUT: LiteralString = f"INSERT INTO metering_total {COLUMNS_OF_CELL} VALUES (?, ?, ?, ?, ?){RENEW}"
 PUT_ARRAYS: LiteralString = (
     f"INSERT INTO metering_total {COLUMNS_OF_CELL} SELECT r.cell, ?, r.begins_at, r.changed_at, r.body"
     " FROM unnest(?::bytea[], ?::bigint[], ?::bigint[], ?::bytea[]) AS r (cell, begins_at, changed_at, body)"
     f"{RENEW}"
 )
+
+
+@lru_cache(maxsize=CHUNK)
+def _put(count: int) -> LiteralString:
+    return f"INSERT INTO metering_total {COLUMNS_OF_CELL} VALUES " + ", ".join(["(?, ?, ?, ?, ?)"] * count) + RENEW
 
 
 @lru_cache(maxsize=CHUNK)

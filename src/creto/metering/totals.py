@@ -9,13 +9,14 @@ INVARIANT: neither the order of events nor how they were cut into batches change
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from enum import IntEnum
 from typing import Any
 
 import msgspec
 
+from creto.common import wire
 from creto.common.timestamps import DAY, HOUR
 from creto.metering.aggregation import Tally
 from creto.metering.event_store import EventRow
@@ -25,6 +26,7 @@ from creto.metering.types import Aggregation, Meter
 NUMBER_CHARS_MAX = 40  # as `parse_amount` reads them
 
 _properties = msgspec.json.Decoder(dict[str, str | int | bool])
+_sum = msgspec.json.Decoder(tuple[int, dict[str, tuple[int, int | Decimal, int | Decimal]]])
 
 
 class Grain(IntEnum):
@@ -66,6 +68,12 @@ class CellKey(msgspec.Struct, frozen=True, order=True, gc=False):
     event_type: str
 
 
+SumPlace = tuple[bytes, int, str]  # a chain, when an hour or a day begins, a type
+Fact = tuple[
+    bytes, int, int, str, bytes
+]  # of an event: its chain, when it happened and changed, its type and properties
+
+
 class Kept(msgspec.Struct, frozen=True):
     """A cell with the instant when the last of its events came or was changed."""
 
@@ -77,7 +85,7 @@ class Kept(msgspec.Struct, frozen=True):
 
 
 class Sum:
-    """A cell while it grows."""
+    """A cell while it grows. `values` are as in a cell: how many events had a property as a number, their sum, the largest."""
 
     __slots__ = ("changed_at", "events", "values")
 
@@ -86,24 +94,43 @@ class Sum:
         self.changed_at = 0
         self.values: dict[str, list[Any]] = {}
 
-    def add(self, row: EventRow) -> None:
+    def add(self, changed_at: int, properties: bytes) -> None:
         self.events += 1
-        self.changed_at = max(self.changed_at, row.changed_at)
-        for name, value in _properties.decode(row.properties).items():
-            number = number_in(value)
-            if number is None:
-                continue
-            known = self.values.get(name)
-            if known is None:
-                self.values[name] = [1, number, number]
-            else:
-                known[0] += 1
-                known[1] += number
-                known[2] = max(known[2], number)
+        if changed_at > self.changed_at:
+            self.changed_at = changed_at
+        for name, value in _properties.decode(properties).items():
+            number = value if type(value) is int else number_in(value)
+            if number is not None:
+                self._value(name, 1, number, number)
+
+    def merge(self, events: int, changed_at: int, values: Mapping[str, Sequence[Any]]) -> None:
+        self.events += events
+        self.changed_at = max(self.changed_at, changed_at)
+        for name, (count, total, top) in values.items():
+            self._value(name, count, total, top)
+
+    def _value(self, name: str, events: int, total: int | Decimal, top: int | Decimal) -> None:
+        known = self.values.get(name)
+        if known is None:
+            self.values[name] = [events, total, top]
+        else:
+            known[0] += events
+            known[1] += total
+            if top > known[2]:
+                known[2] = top
 
     def kept(self) -> Kept:
         values = {name: Value(n, Decimal(total), Decimal(top)) for name, (n, total, top) in self.values.items()}
         return Kept(Cell(self.events, values), self.changed_at)
+
+    def merge_body(self, changed_at: int, body: bytes) -> None:
+        """With what a row has."""
+        events, values = _sum.decode(body)
+        self.merge(events, changed_at, values)
+
+    def body(self) -> bytes:
+        """As a row has it: a `Cell`."""
+        return wire.encode((self.events, self.values))
 
 
 def number_in(value: str | int | bool) -> int | Decimal | None:
@@ -122,19 +149,40 @@ def beginning(at: int, grain: Grain) -> int:
 
 
 @precise
-def folded(rows: Iterable[EventRow], grain: Grain = Grain.HOUR) -> dict[CellKey, Kept]:
-    """The cells of these events, which all count."""
-    sums: dict[tuple[bytes, int, str], Sum] = {}
-    length = LENGTHS_NS[grain]
-    for row in rows:
-        key = (row.chain, row.happened_at // length * length, row.event_type)
-        found = sums.get(key)
+def folded(facts: Iterable[Fact]) -> dict[CellKey, Kept]:
+    """The cells of the hours of events that all count."""
+    return {CellKey(*place): own.kept() for place, own in summed(facts).items()}
+
+
+@precise
+def summed(facts: Iterable[Fact]) -> dict[SumPlace, Sum]:
+    sums: dict[SumPlace, Sum] = {}
+    for chain, happened_at, changed_at, event_type, properties in facts:
+        place = (chain, happened_at // HOUR * HOUR, event_type)
+        found = sums.get(place)
         if found is None:
-            found = sums[key] = Sum()
-        found.add(row)
-    return {CellKey(*key): total.kept() for key, total in sums.items()}
+            found = sums[place] = Sum()
+        found.add(changed_at, properties)
+    return sums
 
 
+@precise
+def summed_by_day(hours: Mapping[SumPlace, Sum]) -> dict[SumPlace, Sum]:
+    days: dict[SumPlace, Sum] = {}
+    for (chain, begins_at, event_type), hour in hours.items():
+        place = (chain, begins_at // DAY * DAY, event_type)
+        found = days.get(place)
+        if found is None:
+            found = days[place] = Sum()
+        found.merge(hour.events, hour.changed_at, hour.values)
+    return days
+
+
+def facts(rows: Iterable[EventRow]) -> Iterator[Fact]:
+    return ((row.chain, row.happened_at, row.changed_at, row.event_type, row.properties) for row in rows)
+
+
+@precise
 def by_day(hours: Iterable[tuple[CellKey, Kept]]) -> dict[CellKey, Kept]:
     days: dict[CellKey, Kept] = {}
     for key, kept in hours:

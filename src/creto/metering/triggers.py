@@ -9,7 +9,7 @@ INVARIANT: a limit may be reached; what goes beyond it triggers.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import ROUND_HALF_UP, Decimal
 from typing import NamedTuple
 
@@ -153,11 +153,11 @@ class Rule:
     def counts(self, event_type: str) -> bool:
         return self.everything or scope.any_matches(self.threshold.counts, event_type)
 
-    def spent(self, total: Total) -> int:
-        """What of a period's total it counts."""
+    def counted(self, spent: Mapping[str, int]) -> int:
+        """What it counts of costs by the type of their events."""
         if self.everything:
-            return total.micros
-        return sum(micros for event_type, micros in total.by_event_type.items() if self.counts(event_type))
+            return sum(spent.values())
+        return sum(micros for event_type, micros in spent.items() if self.counts(event_type))
 
     def exceeded(self, micros: int) -> OversightTrigger | None:
         """`micros` is what the event costs, with what was spent before in the period."""
@@ -173,6 +173,48 @@ class Rule:
             policy_id=self.threshold.policy_id, reason=reason, current_cost=current, threshold=threshold.limit,
             currency=threshold.currency,
         )  # fmt: skip
+
+
+Lookup = Callable[[Rule, AgentId], Mapping[str, int]]  # what was spent in a rule's period, by the type of its events
+
+
+def crossed(
+    event: BillableEvent,
+    cost: Cost | None,
+    known: Sequence[Rule],
+    spent: Lookup,
+    period: BillingPeriod | None = None,
+) -> list[Exceeded]:
+    """The thresholds that it would cross: those of one transaction, and those of the period, or of all periods where none is named.
+
+    InvalidInput MT-400 where it is limited, but in no threshold of its own currency.
+    """
+    found: list[Exceeded] = []
+    if cost is None:
+        return found
+    other: Rule | None = None
+    is_covered = False
+    for rule in known:
+        of = rule.period
+        if of is not None and period is not None and of is not period:
+            continue
+        whose = rule.concerns(event)
+        if whose is None:
+            continue
+        if rule.currency != cost.currency:
+            other = other if rule.tells else rule
+            continue
+        is_covered = True
+        before = 0 if of is None else rule.counted(spent(rule, whose))
+        trigger = rule.exceeded(cost.micros + before)
+        if trigger is not None:
+            found.append(Exceeded(rule.threshold, whose, trigger))
+    if other is not None and not is_covered:
+        raise InvalidInput.of(
+            "properties.currency", got=cost.currency, code="MT-400",
+            expected=f"{other.currency}, in which {other.threshold.threshold.threshold_id} limits it, or a threshold in {cost.currency}",
+        )  # fmt: skip
+    return found
 
 
 def strictest(found: Iterable[Exceeded]) -> Exceeded | None:

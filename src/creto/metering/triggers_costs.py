@@ -9,8 +9,10 @@ INVARIANT: a total in memory is what the rows say: whatever is added, here or el
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
+from itertools import chain
+from typing import LiteralString
 
 from creto.common import wire
 from creto.common.errors import InvalidInput, NotFound
@@ -18,21 +20,18 @@ from creto.common.ids import AgentId, TenantId
 from creto.common.limits import COSTS_KEPT_MAX, QUOTA_PRUNED_MAX, STORE_SIGNAL_BYTES_MAX
 from creto.common.timestamps import Clock
 from creto.contracts import BillableEvent, BillingPeriod
+from creto.metering.arrays import number_array
 from creto.metering.triggers import Cost, Total, cost_of, payers, window_of
-from creto.store.types import ReadTx, Store, Tx
+from creto.store.types import EngineName, ReadTx, Store, Tx
 
 ADDED = "metering.costs.added"
 KEPT = (BillingPeriod.CURRENT_HOUR, BillingPeriod.CURRENT_DAY, BillingPeriod.CURRENT_MONTH, BillingPeriod.LIFETIME)
 OF_MONTHS = (BillingPeriod.CURRENT_QUARTER, BillingPeriod.CURRENT_YEAR)  # these are sums of months
 
 
-class Row(NamedTuple):
-    agent: AgentId
-    currency: str
-    period: BillingPeriod
-    starts_at: int
-    ends_at: int
-    event_type: str
+Row = tuple[AgentId, str, BillingPeriod, int, int, str]  # whose, currency, period, when it starts and ends, event type
+Spent = tuple[AgentId, BillingPeriod, str, int]  # whose, in which period, currency, and when that starts
+ROWS = 100  # of one statement
 
 
 class Costs:
@@ -62,28 +61,31 @@ class Costs:
         sums = self.sums(tenant, events, sign)
         if not sums:
             return
-        tx.many(
-            "INSERT INTO metering_cost (tenant, agent, currency, period, starts_at, ends_at, event_type, micros) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?) "
-            "ON CONFLICT (tenant, agent, currency, period, starts_at, event_type) "
-            "DO UPDATE SET micros = metering_cost.micros + excluded.micros",
-            [(tenant, *row, micros) for row, micros in sorted(sums.items())],
-        )
-        for payload in payloads(tenant, sorted({row.agent for row in sums})):
+        put_sums(tx, tenant, [(*row, sums[row]) for row in sorted(sums)])
+        for payload in payloads(tenant, sorted({row[0] for row in sums})):
             tx.signal(ADDED, payload)
 
     def sums(self, tenant: TenantId, events: Iterable[BillableEvent], sign: int) -> dict[Row, int]:
+        """One after the other in time mostly, so the windows of the last one are tried first."""
         found: dict[Row, int] = {}
         zone = self.zone(tenant)
+        windows = [(period, window_of(period, zone)) for period in KEPT]
+        within: list[tuple[BillingPeriod, int, int]] = []
+        start = end = 0
         for event in events:
             cost = self.readable(event)
             if cost is None or not cost.micros:
                 continue
-            for period in KEPT:
-                within = window_of(period, zone).period(event.timestamp)
-                for agent in payers(event):
-                    row = Row(agent, cost.currency, period, within.start, within.end, event.event_type)
-                    found[row] = found.get(row, 0) + sign * cost.micros
+            at = event.timestamp
+            if not start <= at < end:
+                known = [(period, window.period(at)) for period, window in windows]
+                within = [(period, one.start, one.end) for period, one in known]
+                start, end = max(one.start for _, one in known), min(one.end for _, one in known)
+            micros, currency, event_type = sign * cost.micros, cost.currency, event.event_type
+            for agent in payers(event):
+                for period, begins_at, ends_at in within:
+                    row = (agent, currency, period, begins_at, ends_at, event_type)
+                    found[row] = found.get(row, 0) + micros
         return found
 
     def readable(self, event: BillableEvent) -> Cost | None:
@@ -106,6 +108,21 @@ class Costs:
         )  # fmt: skip
         found = {event_type: int(micros) for event_type, micros in rows}
         return Total(within, found, sum(found.values()))
+
+    def spent(self, tx: ReadTx, tenant: TenantId, places: Iterable[Spent]) -> dict[Spent, dict[str, int]]:
+        """What the rows say of many, by the type of events, in one question for each period and currency; what is not there is nothing."""
+        found: dict[Spent, dict[str, int]] = {}
+        together: dict[tuple[BillingPeriod, str, int], list[AgentId]] = {}
+        for agent, period, currency, starts_at in places:
+            together.setdefault((period, currency, starts_at), []).append(agent)
+        for (period, currency, starts_at), agents in together.items():
+            for start in range(0, len(agents), ROWS):
+                chunk = agents[start : start + ROWS]
+                for agent, event_type, micros in tx.all(
+                    _spent(len(chunk)), tenant, currency, period, starts_at, *chunk
+                ):
+                    found.setdefault((agent, period, currency, starts_at), {})[event_type] = int(micros)
+        return found
 
     def prune(self, tx: Tx, before: int) -> int:
         """Forget the hours and days that ended before an instant; months and lifetimes stay."""
@@ -153,3 +170,43 @@ def payloads(tenant: TenantId, agents: list[AgentId]) -> Iterable[str]:
             count //= 2
         yield text.decode()
         rest = rest[count:]
+
+
+def put_sums(tx: Tx, tenant: TenantId, rows: Sequence[tuple[AgentId, str, BillingPeriod, int, int, str, int]]) -> None:
+    """In their order, so that two who add to the same totals never wait in a circle."""
+    if tx.engine is EngineName.POSTGRES:
+        agent, currency, period, starts_at, ends_at, event_type, micros = zip(*rows, strict=True)
+        texts = [list(map(str, column)) for column in (agent, currency, period, event_type)]
+        tx.push(ADD_ARRAYS, tenant, *texts, *map(number_array, (starts_at, ends_at, micros)))
+        return
+    for start in range(0, len(rows), ROWS):
+        chunk = rows[start : start + ROWS]
+        tx.push(_add(len(chunk)), *chain.from_iterable((tenant, *row) for row in chunk))
+
+
+ADD_TO: LiteralString = (
+    "INSERT INTO metering_cost (tenant, agent, currency, period, starts_at, ends_at, event_type, micros) "
+)
+IF_THERE: LiteralString = (
+    " ON CONFLICT (tenant, agent, currency, period, starts_at, event_type)"
+    " DO UPDATE SET micros = metering_cost.micros + excluded.micros"
+)
+ADD_ARRAYS: LiteralString = (
+    f"{ADD_TO} SELECT ?, r.agent, r.currency, r.period, r.starts_at, r.ends_at, r.event_type, r.micros"
+    " FROM unnest(?::text[], ?::text[], ?::text[], ?::text[], ?::bigint[], ?::bigint[], ?::bigint[])"
+    " AS r (agent, currency, period, event_type, starts_at, ends_at, micros)"
+    f"{IF_THERE}"
+)
+
+
+@lru_cache(maxsize=ROWS)
+def _add(rows: int) -> LiteralString:
+    return f"{ADD_TO} VALUES " + ", ".join(["(?, ?, ?, ?, ?, ?, ?, ?)"] * rows) + IF_THERE
+
+
+@lru_cache(maxsize=ROWS)
+def _spent(agents: int) -> LiteralString:
+    return (
+        "SELECT agent, event_type, micros FROM metering_cost WHERE tenant = ? AND currency = ? AND period = ? AND starts_at = ?"
+        " AND agent IN (" + ", ".join(["?"] * agents) + ")"
+    )

@@ -51,9 +51,10 @@ from creto.metering import anomalies
 from creto.metering import triggers as rules
 from creto.metering.anomalies import Watch
 from creto.metering.quota_store import notice_first, unattended
-from creto.metering.triggers import PERIOD_OF, Cost, Exceeded, Rule, Threshold, Total
+from creto.metering.triggers import PERIOD_OF, Cost, Exceeded, Lookup, Rule, Threshold, Total
 from creto.metering.triggers_costs import Costs
 from creto.metering.triggers_kept import Thresholds, checked_count, read_thresholds
+from creto.metering.triggers_sitting import Sitting
 from creto.store.types import Outcome, ReadTx, Store, Tx
 
 log = logging.getLogger("creto.metering")
@@ -108,8 +109,8 @@ class CostTriggers(Thresholds):
     ) -> OversightTrigger | None:
         """The strictest threshold that the event would cross: those of one transaction, those of this period, and habits."""
         known, now = self._rules(tenant), event.timestamp
-        cost = self._cost(tenant, event, known)
-        worst = rules.strictest(self._crossed(event, cost, known, self._memory(tenant, now), period))
+        cost = self.cost(tenant, event, known)
+        worst = rules.strictest(rules.crossed(event, cost, known, self._memory(tenant, now), period))
         return worst.trigger if worst is not None else self._anomaly(tenant, event, cost)
 
     def get_accumulated_cost(
@@ -128,8 +129,8 @@ class CostTriggers(Thresholds):
         """Of these thresholds, whether or not they are kept, those that the event would cross, in their order."""
         checked_count(thresholds, "thresholds")
         asked = [Rule(Threshold(threshold=threshold)) for threshold in thresholds]
-        cost = self._cost(tenant, event, asked)
-        found = self._crossed(event, cost, asked, self._memory(tenant, event.timestamp), None)
+        cost = self.cost(tenant, event, asked)
+        found = rules.crossed(event, cost, asked, self._memory(tenant, event.timestamp))
         return [one.trigger for one in found]
 
     def check_batch(
@@ -146,17 +147,18 @@ class CostTriggers(Thresholds):
         self, tenant: TenantId, events: Sequence[BillableEvent], period: BillingPeriod | None
     ) -> list[tuple[Exceeded | None, list[Exceeded]]]:
         """For each event the strictest that it crosses, and all; each adds to what the next one finds spent, unless it stays out."""
-        spent: dict[tuple[AgentId, BillingPeriod, str], dict[str, int]] = {}
+        spent: dict[tuple[AgentId, BillingPeriod | None, str], dict[str, int]] = {}
         answers = []
         known = self._rules(tenant)
         for event in events:
-            cost = self._cost(tenant, event, known)
+            cost = self.cost(tenant, event, known)
             memory = self._memory(tenant, event.timestamp)
 
-            def total(agent: AgentId, of: BillingPeriod, currency: str, memory: Lookup = memory) -> Total:
-                return together(memory(agent, of, currency), spent.get((agent, of, currency), {}))
+            def before(rule: Rule, whose: AgentId, memory: Lookup = memory) -> Mapping[str, int]:
+                more = spent.get((whose, rule.period, rule.currency))
+                return memory(rule, whose) if more is None else together(memory(rule, whose), more)
 
-            found = self._crossed(event, cost, known, total, period)
+            found = rules.crossed(event, cost, known, before, period)
             worst = rules.strictest(found)
             answers.append((worst, found))
             if cost is not None and known and (worst is None or tells(worst)):
@@ -171,9 +173,14 @@ class CostTriggers(Thresholds):
     def asks(self, tenant: TenantId) -> bool:
         return bool(self._rules(tenant))
 
-    def consider(self, tx: Tx, tenant: TenantId, event: BillableEvent) -> OversightTrigger | None:
-        """In the transaction that takes the event, by the rows: whether it waits, and whoever is to know hears of it."""
-        found = self._found(tx, tenant, event)
+    def sitting(self, tx: Tx, tenant: TenantId, events: Sequence[BillableEvent]) -> Sitting:
+        known = self._known.get(tenant) or tuple(map(Rule, read_thresholds(tx, tenant)))
+        return Sitting(self, self.costs, tx, tenant, known, events)
+
+    def act_on(
+        self, tx: Tx, tenant: TenantId, event: BillableEvent, found: Sequence[Exceeded]
+    ) -> OversightTrigger | None:
+        """In the transaction that takes the event: whether it waits, and whoever is to know hears of it."""
         crossed = rules.strictest(one for one in found if not tells(one))
         if crossed is None:
             for one in found:
@@ -226,15 +233,6 @@ class CostTriggers(Thresholds):
         self._note(
             tx, tenant, "event.held", "CostThresholdExceeded", event.agent_nhi, threshold_id, exceeded, Outcome.PENDING
         )
-
-    def _found(self, tx: ReadTx, tenant: TenantId, event: BillableEvent) -> list[Exceeded]:
-        """By the rows themselves."""
-        known = self._known.get(tenant) or tuple(map(Rule, read_thresholds(tx, tenant)))
-
-        def total(agent: AgentId, period: BillingPeriod, currency: str) -> Total:
-            return self.costs.read(tx, tenant, agent, period, currency, event.timestamp)
-
-        return self._crossed(event, self._cost(tenant, event, known), known, total, None)
 
     def _tell_anomaly(self, tenant: TenantId, event: BillableEvent, found: anomalies.Anomaly) -> None:
         reason = anomalies.reason(found)
@@ -341,7 +339,7 @@ class CostTriggers(Thresholds):
 
     # Inside
 
-    def _cost(self, tenant: TenantId, event: BillableEvent, known: Sequence[Rule]) -> Cost | None:
+    def cost(self, tenant: TenantId, event: BillableEvent, known: Sequence[Rule]) -> Cost | None:
         """INVARIANT: what a threshold looks at never passes because its cost cannot be read."""
         if event.tenant != tenant:
             raise Unauthorized("MT-403", f"the event is of tenant {event.tenant}", got=event.tenant, expected=tenant)
@@ -353,43 +351,11 @@ class CostTriggers(Thresholds):
             return None
 
     def _memory(self, tenant: TenantId, now: int) -> Lookup:
-        return lambda agent, period, currency: self.costs.total(tenant, agent, period, currency, now)
+        def spent(rule: Rule, whose: AgentId) -> Mapping[str, int]:
+            assert rule.period is not None
+            return self.costs.total(tenant, whose, rule.period, rule.currency, now).by_event_type
 
-    def _crossed(
-        self,
-        event: BillableEvent,
-        cost: Cost | None,
-        known: Sequence[Rule],
-        total: Lookup,
-        period: BillingPeriod | None,
-    ) -> list[Exceeded]:
-        """Those of one transaction and those of the period, of all periods where none is named."""
-        found: list[Exceeded] = []
-        if cost is None:
-            return found
-        other: Rule | None = None
-        covered = False
-        for rule in known:
-            of = rule.period
-            if of is not None and period is not None and of is not period:
-                continue
-            whose = rule.concerns(event)
-            if whose is None:
-                continue
-            if rule.currency != cost.currency:
-                other = other if rule.tells else rule
-                continue
-            covered = True
-            spent = 0 if of is None else rule.spent(total(whose, of, cost.currency))
-            trigger = rule.exceeded(cost.micros + spent)
-            if trigger is not None:
-                found.append(Exceeded(rule.threshold, whose, trigger))
-        if other is not None and not covered:
-            raise InvalidInput.of(
-                "properties.currency", got=cost.currency, code="MT-400",
-                expected=f"{other.currency}, in which {other.threshold.threshold.threshold_id} limits it, or a threshold in {cost.currency}",
-            )  # fmt: skip
-        return found
+        return spent
 
     def _anomaly(self, tenant: TenantId, event: BillableEvent, cost: Cost | None) -> OversightTrigger | None:
         alarm = self.watch.alarm(tenant, event.agent_nhi, event.timestamp)
@@ -429,16 +395,8 @@ class CostTriggers(Thresholds):
         tx.publish(SUBJECT_THRESHOLD_EXCEEDED, wire.encode(signed), tenant=tenant, agent=exceeded.agent_nhi)
 
 
-Lookup = Callable[[AgentId, BillingPeriod, str], Total]
-
-
-def together(total: Total, more: Mapping[str, int]) -> Total:
-    if not more:
-        return total
-    by_type = dict(total.by_event_type)
-    for event_type, micros in more.items():
-        by_type[event_type] = by_type.get(event_type, 0) + micros
-    return Total(total.within, by_type, total.micros + sum(more.values()))
+def together(one: Mapping[str, int], other: Mapping[str, int]) -> Mapping[str, int]:
+    return {event_type: one.get(event_type, 0) + other.get(event_type, 0) for event_type in {**one, **other}}
 
 
 def tells(crossed: Exceeded) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -57,8 +57,10 @@ from creto.metering import (
     tallies,
 )
 from creto.metering.types import ChargeId, CouponId, GrantId
+from tests.fuzz import examples
 from tests.unit.metering.examples import JANUARY, D, charge, event, heading, meter, plan, subscription
 
+MANY = settings(max_examples=examples(60))
 USD = iso("USD")
 AGENTS = [AgentId(f"a{i}") for i in range(6)]
 
@@ -145,6 +147,7 @@ def invoice(asked: Bill, events: Sequence[BillableEvent], id: str = "inv") -> In
     return draft(heading(id=id), bill(asked, events))
 
 
+@MANY
 @given(orders(), streams(), st.randoms())
 def test_order_of_arrival_never_changes_a_bill(asked: Bill, events: list[BillableEvent], random: object) -> None:
     shuffled = list(events)
@@ -153,12 +156,14 @@ def test_order_of_arrival_never_changes_a_bill(asked: Bill, events: list[Billabl
     assert canonical(invoice(asked, shuffled)) == canonical(invoice(asked, events))
 
 
+@MANY
 @given(orders(), streams())
 def test_everything_twice_changes_nothing(asked: Bill, events: list[BillableEvent]) -> None:
     assert canonical(invoice(asked, [*events, *events])) == canonical(invoice(asked, events))
 
 
 @pytest.mark.parametrize("counted", METERS, ids=lambda m: f"{m.aggregation}{'-prorated' * m.prorated}")
+@MANY
 @given(streams(), st.data())
 def test_a_period_in_two_runs_equals_one(counted: Meter, events: list[BillableEvent], data: st.DataObject) -> None:
     """Whichever event was in which run, and in whatever order they came."""
@@ -175,6 +180,7 @@ def test_a_period_in_two_runs_equals_one(counted: Meter, events: list[BillableEv
     }
 
 
+@MANY
 @given(st.sampled_from(PRICES), st.lists(quantities, min_size=1, max_size=6), st.none() | quantities)
 def test_a_period_booked_in_parts_costs_what_it_costs_at_once(
     price: Price, parts: list[Decimal], minimum: Decimal | None
@@ -197,6 +203,7 @@ coupons = st.one_of(
 taxes = st.decimals(min_value=0, max_value=30, places=3).map(lambda p: Tax(code=f"t{p}", percent=p))
 
 
+@MANY
 @given(orders(), streams(), st.lists(coupons, max_size=2), st.lists(taxes, max_size=2), quantities)
 def test_the_sum_of_lines_is_the_total(
     asked: Bill, events: list[BillableEvent], off: list[Coupon], on: list[Tax], balance: Decimal
@@ -214,6 +221,7 @@ def test_the_sum_of_lines_is_the_total(
     assert all(abs(line.amount - line.exact) < D("0.01") and line.taxable >= 0 for line in made.lines)
 
 
+@MANY
 @given(orders(), streams())
 def test_attribution_sums_to_the_invoice(asked: Bill, events: list[BillableEvent]) -> None:
     made = invoice(asked, events)
@@ -233,6 +241,7 @@ def trees(draw: st.DrawFn) -> list[tuple[AgentId, ...]]:
     return known
 
 
+@MANY
 @given(trees(), payers, st.decimals(min_value=-1_000, max_value=1_000, places=2), st.data())
 def test_cost_over_a_tree_is_the_amount(
     tree: list[tuple[AgentId, ...]], payer: Payer, amount: Decimal, data: st.DataObject
@@ -249,6 +258,7 @@ def test_cost_over_a_tree_is_the_amount(
     assert all(share.amount * amount >= 0 for share in shares)
 
 
+@MANY
 @given(orders(), streams(), streams(max_size=4), st.lists(coupons, max_size=2), st.lists(taxes, max_size=1), st.data())
 def test_late_corrected_and_void_events_come_to_the_bill_in_time(
     asked: Bill,
@@ -284,6 +294,7 @@ def both(first: Sequence[Line], second: Sequence[Line]) -> dict[AgentId, Decimal
     return {agent: amount for agent, amount in borne_by([*first, *second]).items() if amount}
 
 
+@MANY
 @given(st.lists(st.tuples(instants, quantities), max_size=8), st.permutations(range(3)))
 def test_money_paid_beforehand_is_neither_made_nor_lost(
     usage: list[tuple[int, Decimal]], priorities: list[int]

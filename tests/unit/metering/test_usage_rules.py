@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -226,6 +227,12 @@ def test_an_event_as_the_client_writes_it_is_of_the_tenant_it_came_for() -> None
     )
     read, form = read_event(body, TENANT)
     assert (form, read.tenant, read.timestamp) == (EventForm.RUNTIME, TENANT, 7)
+
+
+@pytest.mark.parametrize("value", [1.5, D("1.5"), None, ["a"], 2**63])
+def test_a_property_that_could_not_be_read_again_is_refused(value: Any) -> None:
+    with pytest.raises(InvalidInput, match=r"properties\.value"):
+        admitted(event(5, id="e", value=value), EventForm.BILLABLE, TENANT, name_prefix(TENANT), {}, 5)
 
 
 def test_half_a_character_is_refused_and_not_stored() -> None:

@@ -18,17 +18,19 @@ CREATE TABLE metering_member (
 --sqlite WITHOUT ROWID
 ;
 
--- What came together: one entry of the ledger. `folded`: its events are in the running totals and have places.
+-- What came together: one entry of the ledger. `events`: how many those are at most. `folded`: they are in the running totals and have places.
 CREATE TABLE metering_batch (
 --sqlite   batch INTEGER PRIMARY KEY AUTOINCREMENT,
 --postgres batch BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   tenant TEXT NOT NULL,
   entry TEXT NOT NULL,
   came_at BIGINT NOT NULL,
+  events BIGINT NOT NULL,
   folded SMALLINT NOT NULL DEFAULT 0
 )
 ;
 CREATE INDEX metering_batch_waiting ON metering_batch (tenant, batch) WHERE folded = 0;
+CREATE INDEX metering_batch_oldest ON metering_batch (batch, events) WHERE folded = 0;
 
 -- Ids and idempotency keys that are taken, where the event stands that has them, and its state.
 CREATE TABLE metering_name (
@@ -120,6 +122,7 @@ CREATE TABLE metering_total (
   body BYTEA NOT NULL
 )
 --sqlite WITHOUT ROWID
+--postgres WITH (fillfactor = 60)
 ;
 
 -- Events from the bus that could not be taken, for a human to look at.

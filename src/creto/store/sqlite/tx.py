@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from itertools import chain, islice
 from typing import Any, ClassVar, LiteralString
 
 import apsw
@@ -13,6 +15,9 @@ from creto.store.transaction import SqlTx
 from creto.store.types import EngineName, Row
 
 SIGNAL: LiteralString = "INSERT INTO store_signal (instance, channel, payload, at_ms) VALUES (?, ?, ?, ?)"
+
+
+BULK_ROWS = 150  # of one statement: SQLite works on it without holding up the other threads, once for all of them
 
 
 class SqliteTx(SqlTx):
@@ -55,8 +60,9 @@ class SqliteTx(SqlTx):
             raise self._fail(error) from error
 
     def bulk(self, table: LiteralString, columns: Sequence[LiteralString], rows: Iterable[Sequence[Any]]) -> None:
-        marks = ", ".join("?" for _ in columns)
-        self.many(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})", rows)
+        waiting = iter(rows)
+        while chunk := list(islice(waiting, BULK_ROWS)):
+            self.run(_insert(table, tuple(columns), len(chunk)), *chain.from_iterable(chunk))
 
     def send_signal(self, channel: str, payload: str) -> None:
         self.run(SIGNAL, self._instance, channel, payload, wall_ms())
@@ -72,3 +78,9 @@ class SqliteTx(SqlTx):
     def _fail(self, error: Exception) -> EnablementError:
         self.failed = fault(error)
         return self.failed
+
+
+@lru_cache(maxsize=4 * BULK_ROWS)
+def _insert(table: LiteralString, columns: tuple[LiteralString, ...], count: int) -> LiteralString:
+    row = "(" + ", ".join(["?"] * len(columns)) + ")"
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES " + ", ".join([row] * count)
