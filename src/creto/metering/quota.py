@@ -36,7 +36,7 @@ from creto.common.timestamps import MILLISECOND, SECOND, ConsensusTimestamp
 from creto.metering import overflow, quota_rules
 from creto.metering.leases import Drawn, SharedLimits, Wish
 from creto.metering.quota_counters import RETIRED, Counter, Counters, Plan
-from creto.metering.quota_rules import Definitions, Mismatch
+from creto.metering.quota_rules import Counted, Definitions, Mismatch
 from creto.metering.quota_types import Ask
 from creto.platform.nhi import ValidatedChain
 from creto.security.authz.types import (
@@ -228,14 +228,14 @@ class QuotaBook:
         changes = self._changes
         known, lasting = self._definitions(tenant)
         agents = chain.agents if chain is not None else (agent,)
-        wanted = quota_rules.counted(known, agents, action, now)
+        counters = [quota_rules.counted(known, agents, action, now)]
         if chain is not None and chain.links:
-            links = quota_rules.budgets(chain, quota_rules.rate_of(known.rates, action))
-            if isinstance(links, Mismatch):
-                return QuotaDenied(
-                    f"the budget of {links.owner} is in {links.budget}, {action} is priced in {links.rate}"
-                )
-            wanted += links
+            counters.append(quota_rules.budgets(chain, quota_rules.rate_of(known.rates, action)))
+        wanted: list[Counted] = []
+        for found in counters:
+            if isinstance(found, Mismatch):
+                return QuotaDenied(f"{found.limited} is in {found.currency}, {action} is priced in {found.rate}")
+            wanted += found
         pairs = [(counted, self.counters.get(tenant, counted)) for counted in wanted]
         until = min((counted.period.end for counted in wanted), default=INTEGER_MAX)
         plan = Plan(pairs, agents, action, self.counters.epoch, until)

@@ -45,10 +45,10 @@ class Counted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Mismatch(msgspec.Struct, frozen=True):
-    """A budget that the act cannot be counted in: it is refused, for who cannot count must not spend."""
+    """A budget or a quota that the act cannot be counted in: it is refused, for who cannot count must not spend."""
 
-    owner: AgentId
-    budget: str
+    limited: str  # the budget of whom, or which quota
+    currency: str
     rate: str
 
 
@@ -68,20 +68,22 @@ def subjects(quota: Quota, agents: Sequence[AgentId]) -> list[AgentId | None]:
     return list(dict.fromkeys(acting))
 
 
-def counted(known: Definitions, agents: Sequence[AgentId], action: str, now: int) -> list[Counted]:
-    """The counters of quotas, from the root's to the actor's."""
+def counted(known: Definitions, agents: Sequence[AgentId], action: str, now: int) -> list[Counted] | Mismatch:
+    """The counters of quotas, from the root's to the actor's. In money an act that has no price takes nothing."""
     rate = rate_of(known.rates, action)
     found: list[Counted] = []
     for quota in known.quotas:
         if not scope.any_matches(quota.counts, action):
             continue
-        weight = 1
+        weight, owners = 1, subjects(quota, agents)
         if quota.currency is not None:
-            if rate is None or rate.currency != quota.currency or not rate.micros:
+            if rate is None or not rate.micros or not owners:
                 continue
+            if rate.currency != quota.currency:
+                return Mismatch(f"the quota {quota.quota_id}", quota.currency, rate.currency)
             weight = rate.micros
         kinds = [kind_of(limit, quota.notify_at, now) for limit in quota.limits]
-        for owner in subjects(quota, agents):
+        for owner in owners:
             found += [of_kind(quota, kind, owner, weight) for kind in kinds]
     return found
 
@@ -143,7 +145,7 @@ def budgets(chain: ValidatedChain, rate: Rate | None) -> list[Counted] | Mismatc
         if budget is None or rate is None or not rate.micros:
             continue
         if rate.currency != budget.currency:
-            return Mismatch(parent, budget.currency, rate.currency)
+            return Mismatch(f"the budget of {parent}", budget.currency, rate.currency)
         window = Window(WindowUnit.LIFETIME)
         found.append(
             Counted(

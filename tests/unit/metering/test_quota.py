@@ -189,6 +189,13 @@ def test_the_budget_of_every_link_holds() -> None:
     assert [desk.passes(5, BOT, shorter), desk.passes(1, BOT, shorter)] == [True, False]
 
 
+def test_a_quota_in_another_currency_than_the_acts_lets_nothing_through() -> None:
+    desk = Desk(quota(100, currency="EUR"), rates=(Rate("*", 1, "USD"),))
+    refused = desk.reserve(1, BOT)
+    assert isinstance(refused, QuotaDenied)
+    assert "is in EUR" in refused.reason
+
+
 def test_a_budget_in_another_currency_lets_nothing_through() -> None:
     desk = Desk(rates=(Rate(counts="*", micros=10, currency="EUR"),))
     refused = desk.reserve(1, BOT, chain(ROOT, BOT, budgets=(Budget(100, "USD"),)))
