@@ -15,8 +15,8 @@ from creto.common.errors import AlreadyExists, InvalidInput
 from creto.common.ids import AgentId, EventId, TenantId, checked_tenant, new_id
 from creto.common.timestamps import ConsensusTimestamp
 from creto.contracts import BillableEvent
+from creto.metering import archive_store, judging, total_store
 from creto.metering import event_store as rows
-from creto.metering import judging, total_store
 from creto.metering.admission import admitted, leaf_of, name_prefix, unpacked
 from creto.metering.event_store import EventRow, Place
 from creto.metering.ingesting import Ingesting
@@ -132,6 +132,7 @@ class Restating(Ingesting):
 
     def _put_state(self, tx: Tx, tenant: TenantId, row: EventRow, state: EventState, now: int) -> None:
         rows.set_state(tx, tenant, row.at, state, now)
+        archive_store.note_change(tx, tenant, row.at, row.happened_at, now)
         if rows.find_batch(tx, tenant, row.at.batch).folded:
             total_store.refold(tx, tenant, row.chain, row.event_type, row.happened_at, now)
 

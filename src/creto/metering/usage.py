@@ -10,6 +10,7 @@ from creto.common.errors import ConnectionFailed
 from creto.common.limits import USAGE_FOLD_S
 from creto.metering import total_store
 from creto.metering.consuming import Consuming
+from creto.metering.exporting import Exporting
 from creto.metering.querying import Querying
 from creto.metering.restating import Restating
 from creto.store.types import Isolation
@@ -21,7 +22,7 @@ async def a_moment() -> None:
     await asyncio.sleep(USAGE_FOLD_S)
 
 
-class Metering(Restating, Consuming, Querying):
+class Metering(Restating, Consuming, Querying, Exporting):
     """What is asked of usage. `trust` says who vouches for an event, `judge` which ones wait for a human.
 
     INVARIANT: what `ingest_…` accepted is in every total, cost and bill that is asked for afterwards.
