@@ -22,6 +22,7 @@ from creto.metering.analytics import answer, read_events
 from creto.platform.consensus.testing import ManualClock
 from creto.platform.crypto import Kek, Keystore, merkle, verify_digest
 from creto.security.storage import Backend, Storage, TenantKeys, open_backend
+from creto.store import Store
 from creto.store.types import Entry, Position
 from tests.contract.backends import CREDENTIALS, s3_endpoint, s3_url
 from tests.contract.stores import MakeStore
@@ -35,10 +36,16 @@ NOON = JANUARY.start + 10 * DAY + 12 * HOUR
 GRACE = DAY
 
 
+def written(path: Path, data: bytes) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(data)
+    return path
+
+
 class Desk:
-    def __init__(self, make_store: MakeStore, backend: Backend) -> None:
-        self.store = make_store(parts=PARTS)
-        self.clock = ManualClock(NOON)
+    def __init__(self, store: Store, backend: Backend, clock: ManualClock | None = None) -> None:
+        self.store = store
+        self.clock = clock or ManualClock(NOON)
         self.storage = Storage(
             backend, TenantKeys(Keystore(self.store, Kek(bytes(range(32)))), "storage"), self.store, self.clock
         )
@@ -67,12 +74,10 @@ class Desk:
     async def files(self, folder: Path, tenant: TenantId = TENANT) -> list[Path]:
         """The parts of the archive, as somebody who has nothing but its endpoints fetches them."""
         found = []
-        folder.mkdir(exist_ok=True)
         for part in (await self.archive.parts(tenant, limit=PAGE_ITEMS_MAX)).items:
-            path = folder / f"{tenant}-{part.day}-{part.part}.parquet"
-            path.write_bytes(await self.archive.read(tenant, part.day, part.part))
-            verify_digest(path.read_bytes(), part.digest)
-            found.append(path)
+            data = await self.archive.read(tenant, part.day, part.part)
+            verify_digest(data, part.digest)
+            found.append(written(folder / f"{tenant}-{part.day}-{part.part}.parquet", data))
         return found
 
     async def again(self, folder: Path, tenant: TenantId = TENANT) -> list[KeptEvent]:
@@ -88,7 +93,7 @@ def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
 
 @pytest.fixture
 def desk(make_store: MakeStore, backend: Backend) -> Desk:
-    return Desk(make_store, backend)
+    return Desk(make_store(parts=PARTS), backend)
 
 
 def used(value: int | str = 1, at: int = NOON, **more: object) -> BillableEvent:
