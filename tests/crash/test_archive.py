@@ -59,7 +59,7 @@ async def test_dead_at_every_step(make_store: MakeStore, tmp_path: Path) -> None
         clock.advance(DAY)
         now = clock.now()
         await sound.take(used(1, now), used("0.1", now), used(2, now - DAY))
-        old = [kept for kept in await sound.kept(start=now - DAY, end=now - DAY + 1)]
+        old = await sound.kept(start=now - DAY, end=now - DAY + 1)
         await sound.usage.void_event(TENANT, old[0].event.event_id, by=HUMAN, reason="twice")
 
     def life() -> tuple[Life, Desk]:

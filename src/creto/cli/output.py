@@ -20,6 +20,7 @@ from creto.common.timestamps import iso
 T = TypeVar("T")
 
 GAP = "  "
+PAYLOAD_CHARS_MAX = 4_000
 CELL_CHARS_MAX = 80  # a longer value is cut in a table; --json has all of it
 
 
@@ -115,6 +116,12 @@ def text(value: object) -> str:
     if isinstance(value, list | tuple | set | frozenset):
         return ", ".join(text(item) for item in value) or "-"
     return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in str(value))
+
+
+def readable(payload: bytes) -> str:
+    """What a message says, as far as a person reads it."""
+    text = payload[:PAYLOAD_CHARS_MAX].decode(errors="replace")
+    return text if len(payload) <= PAYLOAD_CHARS_MAX else f"{text}… (--json has all of it)"
 
 
 def when(timestamp: int | None) -> str:

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from creto.cli.choices import MOMENT, collected, limit_option
+from creto.cli.choices import MOMENT, limit_option
 from creto.cli.context import Cli, group, pass_cli
 from creto.cli.documents import events_in
 from creto.cli.output import Column, when
 from creto.cli.session import session
+from creto.cli.usage_archive import archive, export, sql
+from creto.cli.usage_letters import anomalies, dead_letters, forgive, prices
 from creto.common import wire
 from creto.common.ids import AgentId
 from creto.common.limits import BATCH_ITEMS_MAX
@@ -21,7 +23,7 @@ from creto.metering import Aggregation, BucketSize, Meter, UsageBy, rendered_eve
 from creto.metering.types import MeterId
 
 if TYPE_CHECKING:
-    from creto.metering import CostNode, DeadUsage, Ingested, UsageRow
+    from creto.metering import CostNode, Ingested, UsageRow
 
 BAR_CHARS = 24
 EIGHTHS = " ▏▎▍▌▋▊▉"
@@ -31,14 +33,10 @@ INGESTED: Sequence[Column[Ingested]] = (
     Column("STATUS", lambda i: i.status),
     Column("", lambda i: i.error.message if i.error else i.policy_id or ""),
 )
-DEAD: Sequence[Column[DeadUsage]] = (
-    Column("LETTER", lambda d: d.letter_id),
-    Column("DIED", lambda d: when(d.died_at)),
-    Column("SUBJECT", lambda d: d.subject),
-    Column("REASON", lambda d: f"{d.reason.code} {d.reason.message}"),
-)
 
 usage = group("usage", "What agents used: report it, look at it, put it right.")
+for command in (export, sql, archive, dead_letters, anomalies, forgive, prices):
+    usage.add_command(command)
 
 
 def bar(value: Decimal, largest: Decimal, chars: int = BAR_CHARS) -> str:
@@ -98,7 +96,7 @@ async def explain(cli: Cli, event: str) -> None:
 @click.argument("event_type")
 @click.option("--sum", "property_", metavar="PROPERTY", help="Sum up this property; without it events are counted.")
 @click.option("--from", "start", type=MOMENT, required=True, help="The first moment.")
-@click.option("--until", "end", type=MOMENT, required=True, help="The first moment after it.")
+@click.option("--until", "--to", "end", type=MOMENT, required=True, help="The first moment after it.")
 @click.option("--agent", help="Of this agent, with all who act for it.")
 @click.option("--each", "bucket", type=click.Choice([b.value for b in BucketSize]), help="A series, in such slices.")
 @click.option("--by", type=click.Choice([b.value for b in UsageBy]), default=UsageBy.ALL.value, show_default=True)
@@ -171,13 +169,3 @@ def ending(name: str, sentence: str, help_: str) -> None:
 ending("void", "does not count", "As if the event had never been.")
 ending("finalize", "counts", "Count an event that waits.")
 ending("release", "will never count", "Never count an event that waits.")
-
-
-@usage.command("dead-letters")
-@limit_option
-@pass_cli
-async def dead_letters(cli: Cli, limit: int) -> None:
-    """Events from the bus that could not be taken."""
-    async with session(cli) as creto:
-        found = await collected(creto.metering.dead_letters, limit, cli.output.note)
-    cli.output.items(found, DEAD, nothing="No dead letters.")
