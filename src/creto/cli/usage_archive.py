@@ -57,9 +57,9 @@ archive = group("archive", "Closed days of events, as Parquet in the layer's sto
 async def export(
     cli: Cli, start: int, end: int, agent: str | None, event_type: str | None, out: Path | None, form: str | None
 ) -> None:
-    """Events as they are kept, archived or not: JSON lines, CSV or Parquet.
+    """Events into a file: JSON lines, CSV or Parquet.
 
-    Every version of every event is there, in the order in which they came; those in the state `counted` count.
+    Archived or not, every version of every event is there, in the order in which they came; those in the state `counted` count.
     """
     whose = AgentId(agent) if agent else None
     count = 0
@@ -89,13 +89,13 @@ async def export(
 @click.option("--limit", type=click.IntRange(min=1), default=1_000, show_default=True, help="At most so many rows.")
 @pass_cli
 async def sql(cli: Cli, query: str, files: tuple[Path, ...], start: int, end: int, limit: int) -> None:
-    """A SELECT over Parquet FILES that were exported, or over the archived days from --from to --to.
+    """Ask a SELECT of exported or archived events.
 
-    `events` holds every event in its last state, `counted` those that count. Beside the event's fields stand `time`, `texts['name']`
+    Of Parquet FILES, or without them of the archived days from --from to --to. `events` holds every event in its last state, `counted` those that count. Beside the event's fields stand `time`, `texts['name']`
     and `numbers['name']`: properties as texts, and as exact decimals. The question is answered here, with no access to anything else.
 
     \b
-    creto usage sql "SELECT agent, sum(numbers['tokens']) FROM counted GROUP BY agent"
+    SELECT agent, sum(numbers['tokens']) FROM counted GROUP BY agent
     """
     from creto.metering.analytics import answer, engine
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
@@ -20,29 +21,35 @@ if TYPE_CHECKING:
     from creto.metering.tokens import ModelPrice
     from creto.sdk import AsyncCreto
 
+
+class Priced(NamedTuple):
+    """A line of the table: a model, or its other prices for long prompts."""
+
+    name: str
+    since: str
+    per_million: Mapping[str, Decimal]
+
+
 DEAD: Sequence[Column[DeadUsage]] = (
     Column("LETTER", lambda d: d.letter_id),
     Column("DIED", lambda d: when(d.died_at)),
     Column("REASON", lambda d: f"{d.reason.code} {d.reason.message}"),
 )
 FLAGGED: Sequence[Column[Flagged]] = (
-    Column("AGENT", lambda f: f.agent),
     Column("SINCE", lambda f: when(f.told_at)),
     Column("WHY", lambda f: why(f)),
+    Column("AGENT", lambda f: f.agent),
 )
-PRICES: Sequence[Column[ModelPrice]] = (
-    Column("MODEL", lambda p: f"{p.provider}/{p.model}"),
+PRICES: Sequence[Column[Priced]] = (
+    Column("MODEL", lambda p: p.name, shrinks=True),
     Column("SINCE", lambda p: p.since or None),
-    *(
-        Column(title, lambda p, kind=kind: p.per_million.get(kind), right=True)  # type: ignore[misc]
-        for title, kind in (("INPUT", "input"), ("OUTPUT", "output"), ("CACHED", "cached_input"), ("CACHE WRITE", "cache_write"))
-    ),
-    Column("ABOVE", lambda p: None if p.long is None else f"{p.long.above} tokens: {', '.join(f'{k} {v}' for k, v in p.long.per_million.items())}"),
-)  # fmt: skip
-
-dead_letters = group(
-    "dead-letters", "Events from the bus that could not be taken: they count only once a human has looked."
+    Column("INPUT", lambda p: p.per_million.get("input"), right=True),
+    Column("OUTPUT", lambda p: p.per_million.get("output"), right=True),
+    Column("CACHED", lambda p: p.per_million.get("cached_input"), right=True),
+    Column("WRITTEN", lambda p: p.per_million.get("cache_write"), right=True),
 )
+
+dead_letters = group("dead-letters", "Events from the bus that could not be taken.")
 letters_argument = click.argument("letters", metavar="[LETTER]...", nargs=-1)
 all_option = click.option("--all", "every", is_flag=True, help="All that are there.")
 
@@ -143,7 +150,10 @@ async def wanted(creto: AsyncCreto, letters: Sequence[str], every: bool) -> list
 @limit_option
 @pass_cli
 async def anomalies(cli: Cli, past: bool, limit: int) -> None:
-    """Agents that do what they never did: far more than usual, or the same over and over. `forgive` clears one."""
+    """Agents that do what they never did.
+
+    Far more than usual in an hour, or the same over and over. `creto usage forgive` clears one.
+    """
     async with session(cli) as creto:
         found = await collected(creto.quotas.anomalies, limit, cli.output.note, past=past)
     cli.output.items(found, FLAGGED, nothing="Nobody runs away.")
@@ -153,7 +163,10 @@ async def anomalies(cli: Cli, past: bool, limit: int) -> None:
 @click.argument("agent")
 @pass_cli
 async def forgive(cli: Cli, agent: str) -> None:
-    """You have looked, and AGENT may go on: this is its habit from now on. The ledger says who did."""
+    """Clear an agent that ran away.
+
+    You have looked, and AGENT may go on: this is its habit from now on. The ledger says who did.
+    """
     async with session(cli) as creto:
         done = await creto.quotas.forgive(agent=AgentId(agent))
     cli.output.say(done, f"{agent} is cleared.")
@@ -164,12 +177,24 @@ async def forgive(cli: Cli, agent: str) -> None:
 @click.option("--at", type=MOMENT, help="As they were at this moment; now, if not said.")
 @pass_cli
 async def prices(cli: Cli, model: str, at: int | None) -> None:
-    """What tokens of language models cost, by the table in use; of those whose name holds MODEL."""
+    """What tokens of language models cost.
+
+    By the table in use, of those models whose name holds MODEL. WRITTEN is what goes into a cache, CACHED what comes from there.
+    """
     async with session(cli) as creto:
         found = await creto.metering.prices(at=at)
     items = [price for price in found.items if model in f"{price.provider}/{price.model}"]
     cli.output.note(f"{found.currency} for a million tokens, table {found.version} of {named(found.origin)}.")
-    cli.output.items(items, PRICES, nothing="No such model.")
+    if cli.output.json:
+        cli.output.items(items, ())
+        return
+    cli.output.items([line for price in items for line in priced(price)], PRICES, nothing="No such model.")
+
+
+def priced(price: ModelPrice) -> Iterator[Priced]:
+    yield Priced(f"{price.provider}/{price.model}", price.since, price.per_million)
+    if price.long is not None:
+        yield Priced(f"  above {price.long.above} tokens", "", price.long.per_million)
 
 
 def named(origin: str) -> str:
