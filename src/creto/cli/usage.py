@@ -12,7 +12,7 @@ import click
 from creto.cli.charts import bar, spark
 from creto.cli.choices import MOMENT, limit_option
 from creto.cli.context import Cli, group, pass_cli
-from creto.cli.documents import events_in
+from creto.cli.documents import document, events_in
 from creto.cli.output import Column, when
 from creto.cli.session import session
 from creto.cli.usage_archive import archive, export, sql
@@ -21,7 +21,7 @@ from creto.common import wire
 from creto.common.errors import InvalidInput
 from creto.common.ids import AgentId
 from creto.common.limits import BATCH_ITEMS_MAX
-from creto.metering import Aggregation, BucketSize, Meter, UsageBy, rendered_event
+from creto.metering import Aggregation, BillableEvent, BucketSize, Meter, UsageBy, rendered_event
 from creto.metering.types import MeterId
 
 if TYPE_CHECKING:
@@ -190,6 +190,21 @@ TREE: Sequence[Column[tuple[str, Decimal]]] = (
     Column("AGENT", lambda b: b[0], shrinks=True),
     Column("COST", lambda b: b[1], right=True),
 )
+
+
+@usage.command()
+@click.argument("file", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path))
+@click.option("--reason", required=True, help="Why; it stands in the ledger.")
+@pass_cli
+async def correct(cli: Cli, file: Path, reason: str) -> None:
+    """An event as it should have been.
+
+    FILE holds the whole event, as JSON. Its id says which one it takes the place of; who used it stays.
+    """
+    event = document(file, BillableEvent, "event")
+    async with session(cli) as creto:
+        done = await creto.metering.correct(event_id=event.event_id, event=event, reason=reason)
+    cli.output.say(done, f"{event.event_id} is corrected.")
 
 
 def ending(name: str, sentence: str, help_: str) -> None:

@@ -12,10 +12,8 @@
     await metering.ingest_event("acme", used, by=agent)
     draft = await billing.draft_invoice("acme", subscription.subscription_id, by=human, at=clock.now())
 
-    archive = Archive(store, clock, storage)           # days that are over, as Parquet
-    await archive.run(DAY, by=human)
-
 A final invoice explains itself (`explain_line`, `explain_event`), proves itself (`invoice_file`, for `creto verify`) and prints (`to_pdf`).
+`Archive(store, clock, storage)` writes the days that are over to storage, as Parquet.
 
 Beneath it all rules are pure and stand in files named after them: `aggregation`, `prices`, `charges`, `plans`, `periods`, `credits`,
 `wallets`, `coupons`, `taxes`, `attribution`, `invoices`, `corrections`, `admission`, `accounts`, `totals`. `presets` has the switches

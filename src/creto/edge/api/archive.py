@@ -18,7 +18,7 @@ from creto.gate import Effect
 from creto.metering import ArchivePart, EventPage, EventsQuery
 from creto.metering.archiving import MEDIA_TYPE
 
-Day = Annotated[str, Meta(pattern=r"^\d{4}-\d{2}-\d{2}$")]
+Day = Annotated[str, Meta(min_length=10, max_length=10, pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$")]
 
 
 class ListEvents(Asked, frozen=True):
