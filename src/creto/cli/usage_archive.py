@@ -106,6 +106,8 @@ async def sql(cli: Cli, query: str, files: tuple[Path, ...], start: int, end: in
         if not files:
             async with session(cli) as creto:
                 files = tuple([path async for path in fetched(cli, creto, Path(folder), start, end)])
+            if files:
+                cli.output.note(f"Of the archived days up to {files[-1].name[:10]}; `creto usage export` has the rest.")
         with answer(files, query, spill) as found:
             rows = [dict(zip(found.columns, row, strict=True)) for row in islice(found.rows, limit + 1)]
     if len(rows) > limit:
