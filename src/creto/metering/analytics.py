@@ -9,6 +9,8 @@
 A row holds the event as it came, exact to the last digit. `properties` is its JSON; beside it `texts` has every property as filters compare
 them, and `numbers` those that are numbers, as DECIMAL(38, 18); one with more digits stands in `texts` alone.
 
+`part` is the part of the archive that a row is in, 0 in an export; `again` says that an earlier part has the event too, in the state it had then.
+
 INVARIANT: a question sees the files that it was given and nothing else: no other file, no network, no extension, no setting of its own.
 Needs the extra `creto[analytics]`.
 """
@@ -69,7 +71,7 @@ TYPED: Final = (
     f"map_from_entries(list_transform(list_filter(map_entries({TEXTS}), lambda e: regexp_full_match(e.value, '{NUMBER}')),"
     " lambda e: {'key': e.key, 'value': CAST(e.value AS DECIMAL(38, 18))})) AS numbers",
 )
-LAST = "QUALIFY row_number() OVER (PARTITION BY tenant, batch, place ORDER BY changed_at DESC) = 1"
+ROW_GROUP = 30_720  # rows that are in memory at once while they are written
 
 
 def installed() -> bool:
@@ -84,8 +86,8 @@ def engine() -> Any:
     return duckdb
 
 
-def connected(path: str = ":memory:") -> Any:
-    """A connection that loads no extension and sees no variable of Python's."""
+def connected(spill: Path | None, path: str = ":memory:") -> Any:
+    """A connection that loads no extension and sees no variable of Python's; what does not fit into memory goes to `spill`."""
     return engine().connect(
         path,
         config={
@@ -95,6 +97,7 @@ def connected(path: str = ":memory:") -> Any:
             "python_enable_replacements": False,
             "memory_limit": f"{ANALYTICS_MEMORY_MIB}MiB",
             "threads": ANALYTICS_THREADS,
+            "temp_directory": "" if spill is None else str(spill),
         },
     )
 
@@ -111,21 +114,24 @@ class Sheet:
     """Events on their way to Parquet: taken in groups, kept on disk in a folder of the caller's."""
 
     def __init__(self, folder: Path) -> None:
-        self._connection = connected(str(folder / "sheet.duckdb"))
-        self._connection.execute(f"SET temp_directory = {quoted(str(folder))}")
+        self._connection = connected(folder, str(folder / "sheet.duckdb"))
         fields = ", ".join(f'"{column.name}" {column.kind}' for column in COLUMNS)
-        self._connection.execute(f"CREATE TABLE sheet (sheet VARCHAR, {fields})")
+        self._connection.execute(f"CREATE TABLE sheet (sheet VARCHAR, {fields}, part INTEGER, again BOOLEAN)")
 
-    def add(self, group: str, events: Sequence[KeptEvent]) -> None:
+    def add(self, group: str, events: Sequence[KeptEvent], part: int = 0, *, again: Sequence[bool] = ()) -> None:
+        """`again` says of each event whether an earlier part has it; of none, if nothing is said."""
         values = ", ".join(f"unnest(?::{column.kind}[])" for column in COLUMNS)
-        columns = [[column.value(event) for event in events] for column in COLUMNS]
-        self._connection.execute(f"INSERT INTO sheet SELECT {quoted(group)}, {values}", columns)
+        columns: list[list[Any]] = [[column.value(event) for event in events] for column in COLUMNS]
+        columns.append(list(again) or [False] * len(events))
+        self._connection.execute(
+            f"INSERT INTO sheet SELECT {quoted(group)}, {values}, {part}, unnest(?::BOOLEAN[])", columns
+        )
 
     def write(self, group: str, path: Path) -> None:
-        """The events of a group in the order in which they came."""
+        """The events of a group in the order in which they were added."""
         self._connection.execute(
-            f"COPY (SELECT {NAMES}, {', '.join(TYPED)} FROM sheet WHERE sheet = {quoted(group)} ORDER BY batch, place)"
-            f" TO {quoted(str(path))} (FORMAT parquet, COMPRESSION zstd)"
+            f"COPY (SELECT {NAMES}, {', '.join(TYPED)}, part, again FROM sheet WHERE sheet = {quoted(group)})"
+            f" TO {quoted(str(path))} (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP})"
         )
 
     def close(self) -> None:
@@ -139,14 +145,12 @@ class Sheet:
 
 
 def read_events(paths: Sequence[Path]) -> Iterator[KeptEvent]:
-    """The events of these files, each once and in its last state, in the order in which they came."""
+    """The events of these files, each once and in its last state, in the order of the files and their rows."""
     if not paths:
         return
-    connection = connected()
+    connection = connected(None)
     try:
-        found = connection.execute(
-            f"SELECT {NAMES} FROM read_parquet({listed(paths)}, union_by_name = true) {LAST} ORDER BY batch, place"
-        )
+        found = connection.execute(f"SELECT {NAMES} FROM {last_of(paths)}")
         while rows := found.fetchmany(PAGE_ITEMS_MAX):
             yield from map(kept_event, rows)
     finally:
@@ -182,9 +186,9 @@ def answer(paths: Sequence[Path], sql: str, folder: Path) -> Iterator[Answer]:
         raise InvalidInput.of("sql", got=f"{len(sql)} characters", expected=f"at most {SQL_CHARS_MAX}", code="MT-400")
     if not paths:
         raise NotFound("MT-404", "there is no file to ask", hint="Archive some days first, or name an export.")
-    connection = connected()
+    connection = connected(folder)
     try:
-        lock_down(connection, paths, folder)
+        lock_down(connection, [path.resolve() for path in paths])
         try:
             check_reads_only(duckdb, sql)
             found = connection.execute(sql)
@@ -197,12 +201,17 @@ def answer(paths: Sequence[Path], sql: str, folder: Path) -> Iterator[Answer]:
         connection.close()
 
 
-def lock_down(connection: Any, paths: Sequence[Path], folder: Path) -> None:
-    files = [path.resolve() for path in paths]
-    connection.execute(f"SET temp_directory = {quoted(str(folder))}")
+def last_of(paths: Sequence[Path]) -> str:
+    """The rows that no later part has again: those are few, so that nothing but them is kept in memory."""
+    read = f"read_parquet({listed(paths)}, union_by_name = true)"
+    later = f"SELECT tenant, batch, place, part FROM {read} WHERE again"
+    same = "later.tenant = kept.tenant AND later.batch = kept.batch AND later.place = kept.place"
+    return f"{read} AS kept WHERE NOT EXISTS (FROM ({later}) AS later WHERE {same} AND later.part > kept.part)"
+
+
+def lock_down(connection: Any, files: Sequence[Path]) -> None:
     connection.execute(f"SET allowed_paths = {listed(files)}")
-    read = f"read_parquet({listed(files)}, union_by_name = true)"
-    connection.execute(f"CREATE VIEW events AS SELECT * FROM {read} {LAST}")
+    connection.execute(f"CREATE VIEW events AS SELECT * FROM {last_of(files)}")
     connection.execute("CREATE VIEW counted AS SELECT * FROM events WHERE state = 'counted'")
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")

@@ -6,8 +6,8 @@
 
 A day is archived once it is over and its grace has passed. What comes later, or changes its state later, makes a further part.
 
-INVARIANT: an event is in one part of its day; if its state changes after that, a later part has it again, and of all its rows the one that
-changed last holds.
+INVARIANT: an event is in one part of its day; if its state changes after that, a later part has it again, and of all its rows the one in the
+last part holds.
 """
 
 from __future__ import annotations

@@ -170,7 +170,7 @@ class Archive(Recording):
     async def _gather(self, sheet: analytics.Sheet, attempts: Sequence[Attempt]) -> dict[str, Tally]:
         """One pass over the events, whosever days they are of."""
         wanted = {(one.due.tenant, one.due.day): one for one in attempts}
-        tallies = {one.name: Tally() for one in attempts}
+        named, tallies = {one.name: one for one in attempts}, {one.name: Tally() for one in attempts}
         start, end = min(one.due.day for one in attempts), max(one.due.day for one in attempts) + DAY
 
         def add(found: Sequence[tuple[TenantId, bytes, KeptEvent]]) -> None:
@@ -181,7 +181,9 @@ class Archive(Recording):
                     groups.setdefault(attempt.name, []).append(kept)
                     tallies[attempt.name].add(kept)
             for name, events in groups.items():
-                sheet.add(name, events)
+                one = named[name]
+                again = [not one.due.holds(kept.batch) for kept in events]
+                sheet.add(name, events, one.part, again=again)
 
         for first, last in spans([one.due for one in attempts]):
             place: rows.Where | None = (first, rows.NEVER)
