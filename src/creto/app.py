@@ -164,7 +164,7 @@ async def running(config: Config, *, work: bool = True) -> AsyncIterator[App]:
         breakers += channels.breakers
         approvals, gate, leases = Approvals(oversight), Gate(nhi, authz, store, clock, metrics), Leases(store, clock)
         gate.use_asker(approvals.asked)
-        desk = await stack.enter_async_context(open_metering(config, store, clock, nhi, authz, metrics))
+        desk = await stack.enter_async_context(open_metering(config, store, clock, nhi, authz, storage, metrics))
         authz.use_quota(desk.quotas.book)
         money = open_money_out(
             config, store, clock, keystore, bus, desk, metrics, breakers, service=oversight.service_id, tenant=tenant
@@ -195,6 +195,7 @@ async def running(config: Config, *, work: bool = True) -> AsyncIterator[App]:
             quotas=desk.quotas,
             messages=desk.messages,
             billing=desk.billing,
+            archive=desk.archive,
             metering_terms=desk.terms,
             callbacks={STRIPE_WEBHOOK: money.receipts.webhook},
             breakers=tuple(breakers),

@@ -23,6 +23,7 @@ from creto.connectors.webhook import Sender
 from creto.connectors.webhook_endpoints import Webhooks
 from creto.metering import (
     Allowed,
+    Archive,
     Billing,
     Costs,
     CostTriggers,
@@ -40,6 +41,7 @@ from creto.platform.consensus import ConsensusClient
 from creto.platform.crypto import Keystore
 from creto.platform.nhi import Nhi
 from creto.security.authz import Allow, Authz
+from creto.security.storage import Storage
 from creto.store import Store
 
 STRIPE_WEBHOOK = "/v1/connectors/stripe/webhook"
@@ -54,6 +56,7 @@ class MeteringDesk:
     quotas: Quotas
     messages: MessageCosts
     billing: Billing
+    archive: Archive
 
 
 @dataclass(frozen=True)
@@ -76,12 +79,12 @@ class MoneyOut:
 
 @asynccontextmanager
 async def open_metering(
-    config: Config, store: Store, clock: ConsensusClient, nhi: Nhi, authz: Authz, metrics: Metrics
+    config: Config, store: Store, clock: ConsensusClient, nhi: Nhi, authz: Authz, storage: Storage, metrics: Metrics
 ) -> AsyncIterator[MeteringDesk]:
     """Quotas give back what they hold when the block ends."""
     wanted, redis = config[MeteringConfig], config[RedisConfig].url
-    terms = MeteringTerms(lease_s=wanted.quota_cache_ttl_seconds, interval_s=wanted.aggregation_interval_seconds)
-    tokens.use(None if wanted.llm_prices_file is None else tokens.from_file(Path(wanted.llm_prices_file)))
+    terms = MeteringTerms.of(wanted)
+    tokens.use(tokens.configured(wanted.llm_prices_file), wanted.llm_prices_file or "")
     triggers = CostTriggers(store, clock, Costs(store, clock), Watch())
 
     def allowed(tenant: TenantId, by: AgentId) -> Allowed:
@@ -99,7 +102,9 @@ async def open_metering(
     try:
         messages = MessageCosts(quotas.book, metering)
         billing = Billing(store, clock, StoredEvents(), metrics)
-        yield MeteringDesk(terms, metering, triggers, quotas, messages, billing)
+        yield MeteringDesk(
+            terms, metering, triggers, quotas, messages, billing, Archive(store, clock, storage, metrics)
+        )
     finally:
         quotas.close()
         if limits is not None:

@@ -31,7 +31,9 @@ from creto.metering import (
     Window,
     WindowUnit,
 )
+from creto.platform.crypto import verify_digest
 from creto.sdk import AgentKey
+from tests.contract.buses import eventually
 from tests.contract.sdk_worlds import done, refused
 
 D = Decimal
@@ -70,6 +72,31 @@ async def usage(creto: Any, world: str) -> None:
     assert (await done(creto.metering.dead_letters())).items == ()
     await refused(NotFound, "MT-404", lambda: creto.metering.retry_dead_letter(letter_id="never"))
     await refused(NotFound, "MT-404", lambda: creto.metering.discard_dead_letter(letter_id="never", reason="gone"))
+    await refused(NotFound, "MT-404", lambda: creto.metering.dead_letter(letter_id="never"))
+
+
+async def archive(creto: Any, world: str) -> None:
+    bot = (await done(creto.register(f"archived-{world}"))).nhi
+    now = (await done(creto.time.get_timestamp())).timestamps[0]
+    old = [used(bot, f"old{n}-{world}", now - (n + 3) * DAY) for n in range(3)]
+    await done(creto.metering.submit_events(events=tuple(to_builtins(one, enc_hook=str) for one in old)))
+    page = await done(creto.metering.events(agent=bot, end=now - DAY, limit=2))
+    rest = await done(creto.metering.events(agent=bot, end=now - DAY, limit=2, cursor=page.cursor))
+    assert [kept.event for kept in (*page.items, *rest.items)] == old
+    made = (await done(creto.metering.archive_usage(grace_s=0))).items
+    assert sum(part.events for part in made) >= len(old)
+    assert set(made) <= set((await done(creto.metering.archives(limit=1_000))).items)
+    first = made[0]
+    assert (await done(creto.metering.archive_part(day=first.day, part=first.part))) == first
+    file = (await done(creto.metering.archive_file(day=first.day, part=first.part))).data
+    verify_digest(file, first.digest)
+    piece = await done(creto.metering.archive_file(day=first.day, part=first.part, start=0, length=4))
+    assert piece.data == b"PAR1" == file[-4:]
+    await refused(NotFound, "MT-404", lambda: creto.metering.archive_part(day="2001-01-01", part=1))
+    await refused(InvalidInput, "PL-400", lambda: creto.metering.archive_part(day="yesterday", part=1))
+    prices = await done(creto.metering.prices())
+    assert (prices.origin, prices.currency) == ("package", "USD")
+    assert any(price.model == "claude-3-opus" for price in prices.items)
 
 
 async def quotas(creto: Any, world: str) -> None:
@@ -105,7 +132,18 @@ async def quotas(creto: Any, world: str) -> None:
     assert (await done(creto.metering.accumulated_cost(agent=bot))).total_cost == 20_000
     await done(creto.quotas.delete_threshold(threshold_id=name))
     assert (await done(creto.quotas.anomaly(agent=bot))).anomaly is None
+    now = (await done(creto.time.get_timestamp())).timestamps[0]
+    loop = tuple(to_builtins(used(bot, f"loop{n}-{world}", now + n, kind="poll")) for n in range(170))
+    await done(creto.metering.submit_events(events=loop))
+
+    async def runaways() -> Any:
+        return (await done(creto.quotas.anomalies())).items
+
+    (flagged,) = await eventually(runaways)
+    assert (flagged.agent, flagged.kind, flagged.event_type) == (bot, "loop", "poll")
+    assert (await done(creto.quotas.anomaly(agent=bot))).flagged == flagged
     assert (await done(creto.quotas.forgive(agent=bot))).agent == bot
+    assert (await done(creto.quotas.anomalies(past=True))).items == ()
 
 
 async def billing(creto: Any, world: str) -> None:
@@ -191,4 +229,4 @@ async def credits(creto: Any, world: str) -> None:
     assert (await done(c.exchange_rates(base="USD", quote="EUR"))).items[0].rate == D("0.9")
 
 
-STORIES = (usage, quotas, billing, credits)
+STORIES = (usage, archive, quotas, billing, credits)

@@ -34,10 +34,10 @@ from creto.contracts import (
     ThresholdAction,
     TransactionLimit,
 )
-from creto.metering import Costs, CostTriggers, EventState, Metering, Threshold, UnsafeTrustEverybody, Watch
+from creto.metering import Costs, CostTriggers, EventState, Flagged, Metering, Threshold, UnsafeTrustEverybody, Watch
 from creto.platform.consensus.testing import ManualClock
 from creto.store import Store
-from creto.store.types import Position, ReadTx
+from creto.store.types import Entry, Position, ReadTx
 from tests.contract.buses import eventually
 from tests.contract.stores import MakeStore
 from tests.unit.metering.examples import AGENT, CHILD, HUMAN, TENANT, D, event
@@ -379,6 +379,42 @@ async def test_a_runaway_is_told_of(desk: Desk) -> None:
 
     assert await eventually(told) == ["metering.anomalies"]
     assert desk.check("0.01").policy_id == "anomaly_policy"
+
+
+async def test_who_runs_away_is_seen_everywhere_until_a_human_has_looked(desk: Desk, make_store: MakeStore) -> None:
+    other = Desk(make_store(parts=PARTS), desk.clock)
+    for agent in (AGENT, CHILD):
+        for n in range(170):
+            one = event(desk.clock.now(), id=f"{agent}{n}", agent=agent, type="call", path="/x")
+            await desk.usage.ingest_event(TENANT, one, by=AGENT)
+        desk.clock.advance(HOUR)
+
+    async def flagged() -> tuple[Flagged, ...]:
+        return (await other.triggers.anomalies.flagged(TENANT, desk.clock.now())).items
+
+    async def both() -> tuple[Flagged, ...]:
+        return found if len(found := await flagged()) == 2 else ()
+
+    async def suspected(whose: Desk, expected: bool) -> bool:
+        return (whose.check("0.01") is not None) is expected
+
+    newest, first = await eventually(both)
+    assert (newest.agent, first.agent, first.kind, first.event_type) == (CHILD, AGENT, "loop", "call")
+    assert first.reason.actual_rate > 100
+    page = await other.triggers.anomalies.flagged(TENANT, 0, limit=1)
+    rest = await other.triggers.anomalies.flagged(TENANT, 0, limit=1, cursor=page.cursor)
+    assert (page.items, rest.items, rest.cursor) == ((newest,), (first,), None)
+    assert await eventually(partial(suspected, other, True))
+
+    await other.triggers.anomalies.forgive(TENANT, AGENT, by=HUMAN)
+    assert await eventually(partial(suspected, desk, False))
+    assert await flagged() == (newest,)
+    assert await other.triggers.anomalies.flag(TENANT, AGENT) is None
+    ledger = await desk.store.read(lambda tx: tx.ledger_tail(Position(), 10_000))
+    (entry,) = (e for e in (wire.decode(row.body, Entry) for row in ledger) if e.event == "AnomalyCleared")
+    assert (entry.agent_nhi, wire.decode(entry.metadata, Flagged)) == (HUMAN, first)
+    desk.clock.advance(DAY)
+    assert await flagged() == ()
 
 
 async def test_an_anomaly_is_a_reason(desk: Desk) -> None:

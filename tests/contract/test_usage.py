@@ -362,10 +362,23 @@ async def test_a_held_event_counts_when_it_is_finalized(desk: Desk) -> None:
         done = await desk.usage.finalize_event(TENANT, dear.event_id, by=HUMAN)
     assert (done.state, done.event, [a.act for a in done.history]) == (EventState.COUNTED, dear, ["held", "finalized"])
     assert desk.judge.costs.ids == {dear.event_id: 1}
+    assert desk.judge.seen == [dear.event_id]
     assert await desk.both() == 2_000
     assert (await desk.usage.ingest_event(TENANT, dear, by=AGENT)).status is IngestStatus.DUPLICATE
     with pytest.raises(AlreadyExists):
         await desk.usage.release_event(TENANT, dear.event_id, by=HUMAN)
+
+
+async def test_whatever_becomes_of_an_event_it_is_in_its_agents_history_once(desk: Desk) -> None:
+    cheap, dear, denied = used(8), used(2_000), used(3_000)
+    await desk.usage.ingest_batch(TENANT, [cheap, dear, denied], by=AGENT)
+    await asyncio.gather(*(desk.usage.finalize_event(TENANT, dear.event_id, by=HUMAN) for _ in range(4)))
+    for wrong in (cheap, dear):
+        await desk.usage.ingest_batch(TENANT, [wrong, denied], by=AGENT)
+        await desk.usage.correct_event(TENANT, replace(wrong, properties={"value": 9}), by=HUMAN, reason="typo")
+        await desk.usage.void_event(TENANT, wrong.event_id, by=HUMAN, reason="twice")
+    await desk.usage.release_event(TENANT, denied.event_id, by=HUMAN)
+    assert desk.judge.seen == [cheap.event_id, dear.event_id]
 
 
 async def test_what_is_refused_takes_no_name_and_repetitions_fare_alike(desk: Desk) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from scripts.bench import beside
 from scripts.bench.measure import TINY, Row, line
-from scripts.bench.metering import invoices, papers, questions, quotas, usage
+from scripts.bench.metering import archive, invoices, papers, questions, quotas, usage
 
 
 def check(row: Row) -> None:
@@ -34,6 +34,11 @@ def test_questions_are_measured_beside_duckdb() -> None:
     rows = list(questions.rows(TINY))
     assert [peer.name for peer in rows[0].peers] == ["duckdb, in memory"]
     for row in rows:
+        check(row)
+
+
+def test_the_archive_is_measured() -> None:
+    for row in archive.rows(TINY):
         check(row)
 
 

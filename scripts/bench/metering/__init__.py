@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from scripts.bench.measure import FULL, Row, Scale
-from scripts.bench.metering import invoices, papers, questions, quotas, usage
+from scripts.bench.metering import archive, invoices, papers, questions, quotas, usage
 
-MODULES = (usage, questions, quotas, invoices, papers)
+MODULES = (usage, questions, quotas, invoices, papers, archive)
 
 
 def rows(scale: Scale = FULL) -> Iterator[Row]:

@@ -9,7 +9,7 @@ import click
 
 from creto.cli.choices import collected, confirmed, limit_option, yes_option
 from creto.cli.context import Cli, group, pass_cli
-from creto.cli.output import Column, size, when
+from creto.cli.output import Column, readable, size, when
 from creto.cli.session import session
 from creto.common.errors import InvalidInput
 from creto.common.limits import PAGE_ITEMS_MAX
@@ -30,7 +30,6 @@ COLUMNS: Sequence[Column[DeadLetterView]] = (
     Column("DIED", lambda d: when(d.died_at)),
     Column("REASON", lambda d: f"{d.code} {d.reason}"),
 )
-SHOWN_CHARS_MAX = 4_000
 
 durable_argument = click.argument("durable")
 ids_argument = click.argument("ids", metavar="[MESSAGE]...", nargs=-1)
@@ -70,11 +69,6 @@ async def show(cli: Cli, durable: str, message: str) -> None:
         ("payload", readable(found.payload)),
     ]
     cli.output.thing(found, lines)
-
-
-def readable(payload: bytes) -> str:
-    text = payload[:SHOWN_CHARS_MAX].decode(errors="replace")
-    return text if len(payload) <= SHOWN_CHARS_MAX else f"{text}… (--json has all of it)"
 
 
 @dead_letters.command()

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from creto.cli.charts import bar
 from creto.cli.choices import MOMENT
 from creto.cli.context import Cli, group, pass_cli
 from creto.cli.output import Column, when
 from creto.cli.session import session
-from creto.cli.usage import bar
 from creto.common.ids import AgentId
 
 if TYPE_CHECKING:

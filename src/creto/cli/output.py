@@ -7,6 +7,8 @@ one document on one line; an error is `{"error": {...}}` on standard error, in t
 from __future__ import annotations
 
 import os
+import shutil
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -20,14 +22,19 @@ from creto.common.timestamps import iso
 T = TypeVar("T")
 
 GAP = "  "
+PAYLOAD_CHARS_MAX = 4_000
+SHRUNK_CHARS_MIN = 14
 CELL_CHARS_MAX = 80  # a longer value is cut in a table; --json has all of it
 
 
 @dataclass(frozen=True)
 class Column(Generic[T]):
+    """`shrinks`: its cells lose their middle where a terminal is too narrow for the table."""
+
     title: str
     value: Callable[[T], object]
     right: bool = False
+    shrinks: bool = False
 
 
 @dataclass
@@ -41,6 +48,7 @@ class Output:
             return sum(self._line(item) for item in items)
         rows = [[cell(column.value(item)) for column in columns] for item in items]
         if rows:
+            shrink([column.title for column in columns], rows, [column.shrinks for column in columns], terminal_chars())
             for line in table([column.title for column in columns], rows, [column.right for column in columns]):
                 click.echo(line)
         elif nothing:
@@ -96,6 +104,30 @@ def table(titles: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[
         yield aligned(row, widths, right)
 
 
+def terminal_chars() -> int | None:
+    """How wide standard output is, if it is a terminal: what goes elsewhere is whole."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def shrink(titles: Sequence[str], rows: Sequence[list[str]], shrinks: Sequence[bool], chars: int | None) -> None:
+    """Cut the middle out of the cells that allow it, as far as the table needs."""
+    widths = [max(len(title), *(len(row[i]) for row in rows)) for i, title in enumerate(titles)]
+    over = 0 if chars is None else sum(widths) + len(GAP) * (len(widths) - 1) - chars
+    for i, width in enumerate(widths):
+        if shrinks[i] and over > 0:
+            kept = max(SHRUNK_CHARS_MIN, width - over)
+            over -= width - min(width, kept)
+            for row in rows:
+                row[i] = without_middle(row[i], kept)
+
+
+def without_middle(text: str, chars: int) -> str:
+    if len(text) <= chars:
+        return text
+    tail = (chars - 1) // 2
+    return f"{text[: chars - 1 - tail]}…{text[len(text) - tail :]}"
+
+
 def aligned(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> str:
     placed = (c.rjust(w) if r else c.ljust(w) for c, w, r in zip(cells, widths, right, strict=True))
     return GAP.join(placed).rstrip()
@@ -115,6 +147,12 @@ def text(value: object) -> str:
     if isinstance(value, list | tuple | set | frozenset):
         return ", ".join(text(item) for item in value) or "-"
     return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in str(value))
+
+
+def readable(payload: bytes) -> str:
+    """What a message says, as far as a person reads it."""
+    text = payload[:PAYLOAD_CHARS_MAX].decode(errors="replace")
+    return text if len(payload) <= PAYLOAD_CHARS_MAX else f"{text}… (--json has all of it)"
 
 
 def when(timestamp: int | None) -> str:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from creto.cli.charts import bar
 from creto.cli.choices import limit_option
 from creto.cli.context import Cli, group, pass_cli
 from creto.cli.documents import document, fields_of
 from creto.cli.output import Column, when
 from creto.cli.session import session
-from creto.cli.usage import bar
 from creto.common.ids import AgentId
 from creto.metering import Limit, Window, WindowUnit
 

@@ -2,59 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from creto.cli.choices import MOMENT, collected, limit_option
+from creto.cli.charts import bar, spark
+from creto.cli.choices import MOMENT, limit_option
 from creto.cli.context import Cli, group, pass_cli
-from creto.cli.documents import events_in
+from creto.cli.documents import document, events_in
 from creto.cli.exits import Exit
 from creto.cli.output import Column, when
 from creto.cli.session import session
+from creto.cli.usage_archive import archive, export, sql
+from creto.cli.usage_letters import anomalies, dead_letters, forgive, prices
 from creto.common import wire
+from creto.common.errors import InvalidInput
 from creto.common.ids import AgentId
 from creto.common.limits import BATCH_ITEMS_MAX
-from creto.metering import Aggregation, BucketSize, IngestStatus, Meter, UsageBy, rendered_event
+from creto.metering import Aggregation, BillableEvent, BucketSize, IngestStatus, Meter, UsageBy, rendered_event
 from creto.metering.types import MeterId
 
 if TYPE_CHECKING:
-    from creto.metering import CostNode, DeadUsage, Ingested, UsageRow
-
-BAR_CHARS = 24
-EIGHTHS = " ▏▎▍▌▋▊▉"
+    from creto.metering import CostNode, Ingested, UsageRow
 
 INGESTED: Sequence[Column[Ingested]] = (
     Column("EVENT", lambda i: i.event_id),
     Column("STATUS", lambda i: i.status),
     Column("", lambda i: i.error.message if i.error else i.policy_id or ""),
 )
-DEAD: Sequence[Column[DeadUsage]] = (
-    Column("LETTER", lambda d: d.letter_id),
-    Column("DIED", lambda d: when(d.died_at)),
-    Column("SUBJECT", lambda d: d.subject),
-    Column("REASON", lambda d: f"{d.reason.code} {d.reason.message}"),
-)
 
 usage = group("usage", "What agents used: report it, look at it, put it right.")
-
-
-def bar(value: Decimal, largest: Decimal, chars: int = BAR_CHARS) -> str:
-    """A bar of eighths of a character, as long as its share of the largest."""
-    if largest <= 0 or value <= 0:
-        return ""
-    whole, rest = divmod(int(value * chars * 8 / largest), 8)
-    return "█" * whole + (EIGHTHS[rest] if rest else "")
+for command in (export, sql, archive, dead_letters, anomalies, forgive, prices):
+    usage.add_command(command)
 
 
 @usage.command()
 @click.argument("file", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path))
 @pass_cli
 async def submit(cli: Cli, file: Path) -> None:
-    """Report events: a JSON list or one a line, in any form of the contract or as CloudEvents. Each is answered for itself."""
+    """Report events.
+
+    A JSON list or one a line, in any form of the contract or as CloudEvents. Each is answered for itself.
+    """
     events = events_in(file)
     results: list[Ingested] = []
     async with session(cli) as creto:
@@ -105,18 +97,21 @@ async def explain(cli: Cli, event: str) -> None:
 @click.argument("event_type")
 @click.option("--sum", "property_", metavar="PROPERTY", help="Sum up this property; without it events are counted.")
 @click.option("--from", "start", type=MOMENT, required=True, help="The first moment.")
-@click.option("--until", "end", type=MOMENT, required=True, help="The first moment after it.")
+@click.option("--until", "--to", "end", type=MOMENT, required=True, help="The first moment after it.")
 @click.option("--agent", help="Of this agent, with all who act for it.")
 @click.option("--each", "bucket", type=click.Choice([b.value for b in BucketSize]), help="A series, in such slices.")
 @click.option("--by", type=click.Choice([b.value for b in UsageBy]), default=UsageBy.ALL.value, show_default=True)
 @click.option("--group-by", "groups", multiple=True, metavar="PROPERTY", help="Grouped; may be repeated.")
+@click.option("--spark", "as_spark", is_flag=True, help="The series in one line each; with --each.")
 @limit_option
 @pass_cli
 async def query(
     cli: Cli, event_type: str, property_: str | None, start: int, end: int, agent: str | None, bucket: str | None, by: str,
-    groups: tuple[str, ...], limit: int,
+    groups: tuple[str, ...], as_spark: bool, limit: int,
 ) -> None:  # fmt: skip
     """How much was used, as a sum or a series with a small chart."""
+    if as_spark and bucket is None:
+        raise InvalidInput.of("--spark", got="no series", expected="--each, which makes one")
     meter = Meter(
         meter_id=MeterId("asked"), event_type=event_type, property=property_, group_by=groups,
         aggregation=Aggregation.COUNT if property_ is None else Aggregation.SUM,
@@ -126,12 +121,15 @@ async def query(
             meter=meter, start=start, end=end, agent=AgentId(agent) if agent else None, delegates=agent is not None,
             by=UsageBy(by), bucket=BucketSize(bucket) if bucket else None, limit=min(limit, 1_000),
         )  # fmt: skip
+    if as_spark and not cli.output.json:
+        cli.output.items(lines_of(found.rows), LINES, nothing="Nothing was used.")
+        return
     largest = max((row.quantity for row in found.rows), default=Decimal())
     columns: list[Column[UsageRow]] = [Column("FROM", lambda r: when(r.start))]
     if by != UsageBy.ALL.value:
-        columns.append(Column("AGENT", lambda r: r.agent))
+        columns.append(Column("AGENT", lambda r: r.agent, shrinks=True))
     if groups:
-        columns.append(Column("GROUP", lambda r: tuple(r.group.values())))
+        columns.append(Column("GROUP", lambda r: tuple(r.group.values()), shrinks=True))
     columns += [
         Column("QUANTITY", lambda r: f"{r.quantity:f}", right=True),
         Column("EVENTS", lambda r: r.events, right=True),
@@ -140,28 +138,80 @@ async def query(
     cli.output.items(found.rows, columns, nothing="Nothing was used.")
 
 
+class UsageLine(NamedTuple):
+    """A series of one agent and group."""
+
+    who: str
+    quantities: list[Decimal]
+
+
+LINES: Sequence[Column[UsageLine]] = (
+    Column("WHO", lambda u: u.who, shrinks=True),
+    Column("TOTAL", lambda u: f"{sum(u.quantities):f}", right=True),
+    Column("MOST", lambda u: f"{max(u.quantities):f}", right=True),
+    Column("", lambda u: spark(u.quantities)),
+)
+
+
+def lines_of(rows: Sequence[UsageRow]) -> list[UsageLine]:
+    """Each over the same slices of time, also those in which it used nothing."""
+    places = {start: n for n, start in enumerate(sorted({row.start for row in rows}))}
+    found: dict[str, list[Decimal]] = {}
+    for row in rows:
+        who = ", ".join([*([row.agent] if row.agent else []), *row.group.values()]) or "all"
+        found.setdefault(who, [Decimal()] * len(places))[places[row.start]] += row.quantity
+    return [UsageLine(who, quantities) for who, quantities in found.items()]
+
+
 @usage.command()
 @click.argument("subscription")
 @click.option("--at", type=MOMENT, help="Of the period that holds this moment; of the one that runs, if not said.")
 @pass_cli
 async def cost(cli: Cli, subscription: str, at: int | None) -> None:
-    """What a subscription's period costs so far, along the delegation tree."""
+    """What a subscription's period costs so far."""
     async with session(cli) as creto:
         found = await creto.metering.query_cost(subscription_id=subscription, at=at)
     if cli.output.json:
         cli.output.say(found, "")
         return
-    click.echo(f"{found.total} {found.currency}, {when(found.period.start)} to {when(found.period.end)}")
-    for name, amount in found.by_charge.items():
-        click.echo(f"  {name}  {amount}  {bar(amount, found.total)}")
-    for node in found.tree:
-        branch(node, 1)
+    click.echo(f"{found.total} {found.currency}, {when(found.period.start)} to {when(found.period.end)}\n")
+    largest = max(found.by_charge.values(), default=Decimal())
+    charges: list[Column[tuple[str, Decimal]]] = [
+        Column("CHARGE", lambda c: c[0], shrinks=True),
+        Column("COST", lambda c: c[1], right=True),
+        Column("", lambda c: bar(c[1], largest)),
+    ]
+    cli.output.items(found.by_charge.items(), charges)
+    click.echo()
+    cli.output.items([one for root in found.tree for one in branches(root)], TREE)
 
 
-def branch(node: CostNode, depth: int) -> None:
-    click.echo(f"{'  ' * depth}{node.agent}  {node.total}")
+def branches(node: CostNode, depth: int = 0) -> Iterator[tuple[str, Decimal]]:
+    """Whoever acts for another stands below, moved in."""
+    yield f"{'  ' * depth}{node.agent}", node.total
     for child in node.children:
-        branch(child, depth + 1)
+        yield from branches(child, depth + 1)
+
+
+TREE: Sequence[Column[tuple[str, Decimal]]] = (
+    Column("AGENT", lambda b: b[0], shrinks=True),
+    Column("COST", lambda b: b[1], right=True),
+)
+
+
+@usage.command()
+@click.argument("file", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path))
+@click.option("--reason", required=True, help="Why; it stands in the ledger.")
+@pass_cli
+async def correct(cli: Cli, file: Path, reason: str) -> None:
+    """An event as it should have been.
+
+    FILE holds the whole event, as JSON. Its id says which one it takes the place of; who used it stays.
+    """
+    event = document(file, BillableEvent, "event")
+    async with session(cli) as creto:
+        done = await creto.metering.correct(event_id=event.event_id, event=event, reason=reason)
+    cli.output.say(done, f"{event.event_id} is corrected.")
 
 
 def ending(name: str, sentence: str, help_: str) -> None:
@@ -178,13 +228,3 @@ def ending(name: str, sentence: str, help_: str) -> None:
 ending("void", "does not count", "As if the event had never been.")
 ending("finalize", "counts", "Count an event that waits.")
 ending("release", "will never count", "Never count an event that waits.")
-
-
-@usage.command("dead-letters")
-@limit_option
-@pass_cli
-async def dead_letters(cli: Cli, limit: int) -> None:
-    """Events from the bus that could not be taken."""
-    async with session(cli) as creto:
-        found = await collected(creto.metering.dead_letters, limit, cli.output.note)
-    cli.output.items(found, DEAD, nothing="No dead letters.")

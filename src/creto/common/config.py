@@ -383,7 +383,10 @@ class Reloader:
         self._followers: list[Callable[[Config], None]] = []
 
     def on_change(self, follow: Callable[[Config], None]) -> None:
-        """Call `follow(config)` after each change; it may refuse by raising an EnablementError."""
+        """Call `follow(config)` at each reload: a file that it names may have changed while its name did not.
+
+        It may refuse by raising an EnablementError, as long as it has changed nothing.
+        """
         self._followers.append(follow)
 
     def listen(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -401,8 +404,7 @@ class Reloader:
             changed = self.current.changed(fresh)
             live = frozenset(key for key in changed if _fields[key].live)
             target = self.current.with_values_of(fresh, live)
-            if live:
-                self._apply(target)
+            self._apply(target)
         except EnablementError as error:
             return Reload(refused=error)
         self.current = target
@@ -412,8 +414,8 @@ class Reloader:
         done: list[Callable[[Config], None]] = []
         try:
             for follow in self._followers:
-                done.append(follow)
                 follow(target)
+                done.append(follow)
         except BaseException:
             for follow in reversed(done):
                 follow(self.current)

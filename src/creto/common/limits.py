@@ -372,6 +372,14 @@ USAGE_SCANNED_MAX: Final = 1_000_000  # events that one question looks at one by
 USAGE_BUCKETS_MAX: Final = 10_000  # slices of time in one question: a year of hours
 USAGE_LATE_S: Final = 600  # a transaction that took its time before an invoice was final is on disk by then
 USAGE_UNKNOWN_TRIES: Final = 4  # the spec's three retries for an agent that nobody knows yet, and the first try
+USAGE_EXPORT_SCANNED_MAX: Final = 20_000  # events that one page of an export looks at: a tenth of a second
+ARCHIVE_BATCHES: Final = 10_000  # batches whose days are noted in one step: a question of some seconds at worst
+ARCHIVE_DAYS: Final = 200  # days of tenants that one pass over the events serves: each costs a file
+ARCHIVE_EVENTS: Final = 5_000  # events that are read and handed on at once: some 5 MiB
+ARCHIVE_PIECE_BYTES: Final = 4 * 1024 * 1024  # of a part on its way to storage and back
+ANALYTICS_MEMORY_MIB: Final = 512  # what DuckDB takes before it goes to disk
+ANALYTICS_THREADS: Final = 2  # beside a worker that has other things to do
+SQL_CHARS_MAX: Final = 100_000  # of one question; people write one screen
 
 # Quotas
 QUOTA_LIMITS_MAX: Final = 9  # windows of one quota: one of each unit

@@ -205,6 +205,14 @@ class LogConfig(msgspec.Struct, frozen=True):
     format: Annotated[LogFormat, LIVE] = LogFormat.JSON
 
 
+class ArchiveMode(StrEnum):
+    """Whether closed days of usage are written as Parquet to storage; `auto` does so where the extra `analytics` is installed."""
+
+    AUTO = "auto"
+    ON = "on"
+    OFF = "off"
+
+
 @section("metering")
 class MeteringConfig(msgspec.Struct, frozen=True):
     quota_cache_ttl_seconds: Annotated[int, Meta(ge=0), LIVE] = 60  # how long a node keeps quota that it does not spend
@@ -213,8 +221,10 @@ class MeteringConfig(msgspec.Struct, frozen=True):
     invoices: bool = True  # whether invoices are drafted and finalised by themselves
     invoice_grace_seconds: Annotated[int, Meta(ge=0)] = 86_400  # for late events, before an invoice becomes final
     invoice_series: str = "INV"
-    # A table of one's own in the form of the one that comes with the package.
-    llm_prices_file: str | None = None
+    # A table of one's own in the form of the one that comes with the package; read again on SIGHUP.
+    llm_prices_file: Annotated[str | None, LIVE] = None
+    archive: Annotated[ArchiveMode, LIVE] = ArchiveMode.AUTO
+    archive_grace_seconds: Annotated[int, Meta(ge=0), LIVE] = 86_400  # for late events, before a day is archived
 
 
 class Collection(StrEnum):

@@ -1,10 +1,11 @@
-"""What the worker does for metering beside its requests: totals are folded, credits tended, invoices made.
+"""What the worker does for metering beside its requests: totals are folded, credits tended, invoices made, days archived.
 
 async with accounting(parts, operator):
     ...
 
 Folding goes on all the time, by any number of workers at once. A round of the rest is turned by the one worker that holds the lease, every
-`metering.aggregation_interval_seconds`; one that fails is logged and tried again at the next.
+`metering.aggregation_interval_seconds`; one that fails is logged and tried again at the next. The archive has rounds and a lease of its
+own: a day of many events takes a while.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from creto.common.timestamps import SECOND
 from creto.edge.api.parts import Parts
 
 log = logging.getLogger("creto.metering")
-LEASE = "creto.metering"
+LEASE, ARCHIVE_LEASE = "creto.metering", "creto.metering.archive"
 LEASE_TTL_NS = 60 * SECOND
 Pause = Callable[[float], Awaitable[None]]
 
@@ -67,23 +68,37 @@ async def accounted(parts: Parts, actor: AgentId) -> list[str]:
     return failed
 
 
+async def archived(parts: Parts, actor: AgentId) -> list[str]:
+    """One round of the archive; the names of what failed."""
+    terms = parts.metering_terms
+    if not terms.archives:
+        return []
+    try:
+        await parts.archive.run(terms.archive_grace_s * SECOND, by=actor)
+    except Exception:
+        log.exception("archiving failed", extra=fields(operation="accounting.archive"))
+        return ["archive"]
+    return []
+
+
 @asynccontextmanager
 async def accounting(parts: Parts, actor: AgentId, *, pause: Pause = asyncio.sleep) -> AsyncIterator[None]:
     """While the block lasts; the first round after one interval, as a start has other things to do."""
 
-    async def led() -> None:
+    async def led(lease: str, turn: Callable[[Parts, AgentId], Awaitable[object]]) -> None:
         while True:
             try:
-                async with parts.leases.hold(LEASE, LEASE_TTL_NS):
+                async with parts.leases.hold(lease, LEASE_TTL_NS):
                     while True:
                         await pause(parts.metering_terms.interval_s)
-                        await accounted(parts, actor)
+                        await turn(parts, actor)
             except EnablementError as error:  # the lease or the store was lost
                 log.warning("accounting pauses: %s", error)
                 await pause(parts.metering_terms.interval_s)
 
     tasks = [
-        asyncio.create_task(led(), name="creto-accounting"),
+        asyncio.create_task(led(LEASE, accounted), name="creto-accounting"),
+        asyncio.create_task(led(ARCHIVE_LEASE, archived), name="creto-archive"),
         asyncio.create_task(parts.metering.keep_folding(), name="creto-folding"),
     ]
     try:

@@ -13,6 +13,7 @@
     draft = await billing.draft_invoice("acme", subscription.subscription_id, by=human, at=clock.now())
 
 A final invoice explains itself (`explain_line`, `explain_event`), proves itself (`invoice_file`, for `creto verify`) and prints (`to_pdf`).
+`Archive(store, clock, storage)` writes the days that are over to storage, as Parquet.
 
 Beneath it all rules are pure and stand in files named after them: `aggregation`, `prices`, `charges`, `plans`, `periods`, `credits`,
 `wallets`, `coupons`, `taxes`, `attribution`, `invoices`, `corrections`, `admission`, `accounts`, `totals`. `presets` has the switches
@@ -22,6 +23,9 @@ that reproduce other systems' numbers.
 from creto.metering import corrections, crossings, prorated, tokens
 from creto.metering.aggregation import Carried, Tally, carry, measure, quantity, tallies, tally
 from creto.metering.anomalies import Anomaly, Loop, Runaway, Watch
+from creto.metering.anomalies_kept import SUBJECT_ANOMALY, AnomalyKind, Flagged
+from creto.metering.archive import ArchivePart
+from creto.metering.archiving import Archive
 from creto.metering.attribution import CostNode, borne, by_chain, chain_of, cost_tree
 from creto.metering.billing import Bill, bill, borne_by
 from creto.metering.burndown import Book, burn_down, used_by, used_latest
@@ -157,10 +161,13 @@ from creto.metering.usage_types import (
     DeadUsage,
     EventAct,
     EventForm,
+    EventPage,
     EventProof,
+    EventsQuery,
     EventState,
     Ingested,
     IngestStatus,
+    KeptEvent,
     StoredEvent,
     UsageBy,
     UsagePage,
@@ -171,12 +178,16 @@ from creto.metering.wallets import BurnCredits, Burnt, GrantBook, NewGrant, Purc
 
 __all__ = [
     "LLM_COST",
+    "SUBJECT_ANOMALY",
     "SUBJECT_NOTICE",
     "Account",
     "Aggregation",
     "AllowWithNotification",
     "Allowed",
     "Anomaly",
+    "AnomalyKind",
+    "Archive",
+    "ArchivePart",
     "Ask",
     "Balance",
     "BatchIngested",
@@ -212,12 +223,15 @@ __all__ = [
     "EventExplanation",
     "EventForm",
     "EventJudge",
+    "EventPage",
     "EventProof",
     "EventSource",
     "EventState",
     "EventTrust",
+    "EventsQuery",
     "ExchangeRate",
     "Fee",
+    "Flagged",
     "Flat",
     "Graduated",
     "GraduatedPercentage",
@@ -233,6 +247,7 @@ __all__ = [
     "InvoiceKind",
     "InvoiceRun",
     "InvoiceStatus",
+    "KeptEvent",
     "Letterhead",
     "Limit",
     "Line",

@@ -199,6 +199,11 @@ class Watch:
         until, found = self._alarms.get((tenant, agent), (0, None))
         return found if now < until else None
 
+    def tell(self, tenant: TenantId, agent: AgentId, until: int, found: Anomaly) -> None:
+        """What another process found of this agent."""
+        with self._lock:
+            self._alarms[tenant, agent] = (until, found)
+
     def forgive(self, tenant: TenantId, agent: AgentId) -> None:
         """A human has looked: it may go on, and this is its habit from now on."""
         with self._lock:

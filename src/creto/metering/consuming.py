@@ -55,9 +55,12 @@ class Consuming(Ingesting):
 
         return await self._store.read(look)
 
+    async def dead_letter(self, tenant: TenantId, letter_id: str) -> DeadUsage:
+        return await self._store.read(lambda tx: find_letter(tx, checked_tenant(tenant), letter_id))
+
     async def retry_dead_letter(self, tenant: TenantId, letter_id: str, *, by: AgentId) -> Ingested:
         """Ingest it once more; if that fails it stays, and the error is raised."""
-        letter = await self._store.read(lambda tx: find_letter(tx, checked_tenant(tenant), letter_id))
+        letter = await self.dead_letter(tenant, letter_id)
         result = await self._taken(tenant, letter.payload, by)
         if result.error is not None:
             raise EnablementError.from_body(result.error)

@@ -160,7 +160,11 @@ def chains_of(tx: ReadTx, tenant: TenantId, agent: AgentId) -> dict[bytes, Behin
         "WHERE m.tenant = ? AND m.agent = ?",
         tenant, agent,
     )  # fmt: skip
-    return {bytes(chain): _behind.decode(agents) for chain, agents in rows}
+    return {bytes(chain): behind_of(agents) for chain, agents in rows}
+
+
+def behind_of(agents: bytes) -> Behind:
+    return _behind.decode(agents)
 
 
 def all_chains(tx: ReadTx, tenant: TenantId) -> dict[bytes, Behind]:

@@ -3,7 +3,7 @@
     HELD → COUNTED (finalized) | RELEASED;   COUNTED, HELD → VOID;   COUNTED → CORRECTED, and its replacement counts
 
 INVARIANT: each step is one transaction: the state, the totals that its event is in, the act in its history, an entry in the ledger.
-INVARIANT: the same step twice is as good as once.
+INVARIANT: the same step twice is as good as once, also for the habits of the agent: an event is in its history once.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from creto.common.errors import AlreadyExists, InvalidInput
 from creto.common.ids import AgentId, EventId, TenantId, checked_tenant, new_id
 from creto.common.timestamps import ConsensusTimestamp
 from creto.contracts import BillableEvent
+from creto.metering import archive_store, judging, total_store
 from creto.metering import event_store as rows
-from creto.metering import judging, total_store
 from creto.metering.admission import admitted, leaf_of, name_prefix, unpacked
 from creto.metering.event_store import EventRow, Place
 from creto.metering.ingesting import Ingesting
@@ -45,18 +45,20 @@ class Restating(Ingesting):
         self, tenant: TenantId, event_id: EventId, *, by: AgentId, reason: str = ""
     ) -> StoredEvent:
         """A held event counts from now on, on the period it belongs to."""
-        done = await self._step(tenant, event_id, FINALIZED, by, reason)
-        if self._judge is not None:
+        done, first = await self._step(tenant, event_id, FINALIZED, by, reason)
+        if first and self._judge is not None:
             self._judge.counted(tenant, [replace(done.event, signature=None)])
         return done
 
     async def release_event(self, tenant: TenantId, event_id: EventId, *, by: AgentId, reason: str = "") -> StoredEvent:
         """A held event will never count: its approval was refused, or nobody gave it in time."""
-        return await self._step(tenant, event_id, RELEASED, by, reason)
+        done, _ = await self._step(tenant, event_id, RELEASED, by, reason)
+        return done
 
     async def void_event(self, tenant: TenantId, event_id: EventId, *, by: AgentId, reason: str) -> StoredEvent:
         """As if it had never been; final invoices that have it are corrected by the next one."""
-        return await self._step(tenant, event_id, VOIDED, by, checked_reason(reason))
+        done, _ = await self._step(tenant, event_id, VOIDED, by, checked_reason(reason))
+        return done
 
     async def correct_event(
         self, tenant: TenantId, replacement: BillableEvent, *, by: AgentId, reason: str
@@ -90,7 +92,10 @@ class Restating(Ingesting):
         self._note(tx, tenant, row, CORRECTED, by, reason, now, entry_id=entry_id, event=arrival.event, meters=meters)
         return stored_event(tx, tenant, replacement.event_id)
 
-    async def _step(self, tenant: TenantId, event_id: EventId, step: Step, by: AgentId, reason: str) -> StoredEvent:
+    async def _step(
+        self, tenant: TenantId, event_id: EventId, step: Step, by: AgentId, reason: str
+    ) -> tuple[StoredEvent, bool]:
+        """The event afterwards, and whether this call took the step: what was done before is told nobody again."""
         checked_tenant(tenant)
         return await self._store.write(
             lambda tx: self._take_step(tx, tenant, event_id, step, by, reason), isolation=Isolation.READ_COMMITTED
@@ -98,13 +103,13 @@ class Restating(Ingesting):
 
     def _take_step(
         self, tx: Tx, tenant: TenantId, event_id: EventId, step: Step, by: AgentId, reason: str
-    ) -> StoredEvent:
+    ) -> tuple[StoredEvent, bool]:
         self._lock(tx, tenant)
         row = find(tx, tenant, event_id)
         now = self._clock.now()
         known = stored_event(tx, tenant, event_id)
         if row.state is step.state and any(done.act == step.act for done in known.history):
-            return known
+            return known, False
         must_be(row, step)
         self._put_state(tx, tenant, row, step.state, now)
         rows.move_names(tx, names_of(tenant, row), row.at, step.state)
@@ -114,7 +119,7 @@ class Restating(Ingesting):
         self._cost(tx, tenant, event, counting(step.state) - counting(row.state))
         meters = by_type(newest(tx, tenant))
         self._note(tx, tenant, row, step, by, reason, now, entry_id=EntryId(new_id()), event=event, meters=meters)
-        return stored_event(tx, tenant, event_id)
+        return stored_event(tx, tenant, event_id), True
 
     def _lock(self, tx: Tx, tenant: TenantId) -> None:
         if self._judge is not None:
@@ -127,6 +132,7 @@ class Restating(Ingesting):
 
     def _put_state(self, tx: Tx, tenant: TenantId, row: EventRow, state: EventState, now: int) -> None:
         rows.set_state(tx, tenant, row.at, state, now)
+        archive_store.note_change(tx, tenant, row.at, row.happened_at, now)
         if rows.find_batch(tx, tenant, row.at.batch).folded:
             total_store.refold(tx, tenant, row.chain, row.event_type, row.happened_at, now)
 

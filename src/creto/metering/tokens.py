@@ -34,6 +34,7 @@ from creto.metering.prices import Checked
 from creto.metering.rounding import ZERO, precise
 
 MILLION = Decimal(1_000_000)
+SHIPPED: Final = "package"
 LLM_COST: Final = "@llm_cost"
 KINDS = {
     "input_tokens": "input",
@@ -144,7 +145,18 @@ def from_file(path: Path) -> PriceTable:
         raise InvalidInput.of(
             "llm_prices_file", got=str(path), expected=f"at most {BODY_BYTES_MAX} bytes", code="MT-400"
         )
-    return table(data)
+    try:
+        return table(data)
+    except InvalidInput as error:
+        raise InvalidInput(
+            "MT-400", f"{path} is no price table: {error.message}", field=error.field, got=error.got,
+            expected=error.expected, hint="Its form is that of creto/metering/llm_prices.json.",
+        ) from error  # fmt: skip
+
+
+def configured(path: str | None) -> PriceTable | None:
+    """The table that `metering.llm_prices_file` names; MT-400 if it cannot be read, and the one in use stays."""
+    return None if path is None else from_file(Path(path))
 
 
 @cache
@@ -153,16 +165,22 @@ def shipped() -> PriceTable:
 
 
 _in_use: PriceTable | None = None
+_origin = SHIPPED
 
 
-def use(own: PriceTable | None) -> None:
+def use(own: PriceTable | None, origin: str = "") -> None:
     """Price by one's own table from here on, in this process; None goes back to the one that comes with the package."""
-    global _in_use
-    _in_use = own
+    global _in_use, _origin
+    _in_use, _origin = own, SHIPPED if own is None else origin
 
 
 def in_use() -> PriceTable:
     return shipped() if _in_use is None else _in_use
+
+
+def origin() -> str:
+    """Where the table in use comes from: the package, or a file."""
+    return _origin
 
 
 def llm_cost(event: BillableEvent) -> Decimal:

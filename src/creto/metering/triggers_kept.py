@@ -77,11 +77,10 @@ class Thresholds:
         self, tx: Tx, tenant: TenantId, act: str, event: str, by: AgentId, name: str, what: msgspec.Struct | None,
         outcome: Outcome = Outcome.SUCCESS,
     ) -> None:  # fmt: skip
-        kind = "agent" if act == "anomaly" else "threshold"
         tx.record(
             entry(
                 tenant=tenant, product=ProductId.METERING, agent=by, action=f"metering.{act}", event=event, outcome=outcome,
-                resource=ResourceId("metering", kind, name).to_uri(), timestamp=self._clock.now(),
+                resource=ResourceId("metering", "threshold", name).to_uri(), timestamp=self._clock.now(),
                 metadata=msgspec.Raw(b"{}" if what is None else wire.encode(what)), degraded_clock=self._clock.degraded,
             )
         )  # fmt: skip

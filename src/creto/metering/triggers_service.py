@@ -50,6 +50,7 @@ from creto.contracts import (
 from creto.metering import anomalies
 from creto.metering import triggers as rules
 from creto.metering.anomalies import Watch
+from creto.metering.anomalies_kept import Anomalies
 from creto.metering.quota_store import notice_first, unattended
 from creto.metering.triggers import PERIOD_OF, Cost, Exceeded, Lookup, Rule, Threshold, Total
 from creto.metering.triggers_costs import Costs
@@ -60,7 +61,6 @@ from creto.store.types import Outcome, ReadTx, Store, Tx
 log = logging.getLogger("creto.metering")
 USD = "USD"
 LAYER = AgentId("metering")
-SUBJECT_ANOMALY = "metering.anomalies"
 BLOCKED_TOLD_NS = 7 * DAY  # an event that comes again is the same one for so long
 
 
@@ -94,6 +94,7 @@ class CostTriggers(Thresholds):
         super().__init__(store, clock)
         self.costs = costs
         self.watch = watch
+        self.anomalies = Anomalies(store, clock, watch)
         self._held: Held | None = None
         self._signer = signer
         self._layer = layer
@@ -235,13 +236,7 @@ class CostTriggers(Thresholds):
         )
 
     def _tell_anomaly(self, tenant: TenantId, event: BillableEvent, found: anomalies.Anomaly) -> None:
-        reason = anomalies.reason(found)
-
-        def tell(tx: Tx) -> None:
-            self._note(tx, tenant, "anomaly", "AnomalyDetected", event.agent_nhi, event.agent_nhi, reason)
-            tx.publish(SUBJECT_ANOMALY, wire.encode(reason), tenant=tenant, agent=event.agent_nhi)
-
-        self._tell(tell, "an anomaly")
+        self._tell(lambda tx: self.anomalies.tell(tx, tenant, event, found), "an anomaly")
 
     def _tell(self, tell: Callable[[Tx], None], what: str) -> None:
         """Nobody waits for it, and the event counts whether or not it can be told."""

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from creto.common.errors import ErrorBody, InvalidInput
 from creto.common.ids import AgentId, EventId, SubscriptionId, TenantId
-from creto.common.limits import PAGE_ITEMS_DEFAULT
+from creto.common.limits import INTEGER_MAX, PAGE_ITEMS_DEFAULT
 from creto.common.paging import checked_limit
 from creto.contracts import BillableEvent
 from creto.metering.attribution import CostNode
@@ -98,6 +98,39 @@ class EventProof(msgspec.Struct, frozen=True):
     def within(self, entry: InclusionProof) -> InclusionProof:
         """Both in one file: from the event to the log's checkpoint."""
         return replace(entry, batch=self.batch)
+
+
+class KeptEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """An event as it is exported and archived: what came, and what has become of it.
+
+    `batch` and `place` say where it stands: a corrected event is there in every version, of which one counts. `entry_id` names the
+    ledger's entry of its batch, which proves it.
+    """
+
+    event: BillableEvent
+    form: EventForm
+    state: EventState
+    batch: int
+    place: int
+    came_at: int
+    changed_at: int
+    entry_id: EntryId
+
+
+class EventsQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """Events of a stretch of time; of an agent with all who act for it, of a type."""
+
+    start: int = 0
+    end: int = INTEGER_MAX
+    agent: AgentId | None = None
+    event_type: str | None = None
+
+
+class EventPage(msgspec.Struct, frozen=True):
+    """In the order in which they came. A page may be empty and have a cursor: others are further on."""
+
+    items: tuple[KeptEvent, ...]
+    cursor: str | None = None
 
 
 class DeadUsage(msgspec.Struct, frozen=True):

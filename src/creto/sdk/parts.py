@@ -9,6 +9,7 @@ from creto.edge.api import (
     agents,
     approvals,
     approvers,
+    archive,
     audit,
     billing,
     bus,
@@ -229,8 +230,15 @@ class Metering(Part[World]):
     query_cost = Method(usage.COST)
     accumulated_cost = Method(usage.SPENT)
     dead_letters = Method(usage.DEAD)
+    dead_letter = Method(usage.DEAD_LETTER)
     retry_dead_letter = Method(usage.RETRY)
     discard_dead_letter = Method(usage.DISCARD)
+    prices = Method(usage.PRICES)
+    events = Method(archive.EVENTS)
+    archive_usage = Method(archive.ARCHIVE)
+    archives = Method(archive.LIST)
+    archive_part = Method(archive.PART)
+    archive_file = Method(archive.FILE)
 
 
 class Quotas(Part[World]):
@@ -253,6 +261,7 @@ class Quotas(Part[World]):
     delete_threshold = Method(quotas.DELETE_THRESHOLD)
     waiting = Method(quotas.WAITING)
     anomaly = Method(quotas.ANOMALY)
+    anomalies = Method(quotas.ANOMALIES)
     forgive = Method(quotas.FORGIVE)
 
 

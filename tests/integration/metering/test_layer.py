@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ import pytest
 from msgspec.structs import replace
 
 from creto.app import App, running
-from creto.common.errors import NotFound, OversightRequired, QuotaExceeded, Unauthorized
+from creto.common.errors import InternalError, NotFound, OversightRequired, QuotaExceeded, Unauthorized
 from creto.common.ids import AgentId, EventId
-from creto.common.timestamps import HOUR, ConsensusTimestamp, iso
+from creto.common.settings import ArchiveMode, MeteringConfig
+from creto.common.timestamps import DAY, HOUR, ConsensusTimestamp, iso
 from creto.contracts import (
     BillableEvent,
     BillingPeriod,
@@ -23,11 +25,12 @@ from creto.contracts import (
     DecisionDenied,
     RequireApproval,
 )
-from creto.edge.accounting import accounted
+from creto.edge.accounting import accounted, archived
 from creto.edge.api import quotas, usage
 from creto.edge.api.dispatch import Call, Dispatcher
 from creto.metered import STRIPE_WEBHOOK
 from creto.metering import EventState, Limit, Quota, Threshold, Window, WindowUnit
+from creto.metering.terms import MeteringTerms
 from creto.oversight import RequestState
 from creto.platform.crypto import SigningKey
 from creto.platform.nhi import Caller, DelegationChain, PrincipalKind, delegate, registration_proof
@@ -128,6 +131,33 @@ async def test_the_bus_brings_usage_and_rounds_are_turned(app: App) -> None:
 
     assert await eventually(there)
     assert await accounted(app.parts, app.operator) == []
+
+
+async def test_a_worker_archives_what_is_over(app: App, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts, terms = app.parts, app.parts.metering_terms
+    old = replace(payment(app, "1"), timestamp=parts.clock.now() - 3 * DAY)
+    await parts.metering.ingest_event(app.tenant, old, by=app.operator)
+    assert terms.archives
+    terms.archives = False
+    assert await archived(parts, app.operator) == []
+    assert (await parts.archive.parts(app.tenant)).items == ()
+    terms.archives = True
+    for _ in range(2):
+        assert await archived(parts, app.operator) == []
+        (part,) = (await parts.archive.parts(app.tenant)).items
+    sealed = [path for path in (tmp_path / "objects").rglob("*") if path.is_file()]
+    assert sealed
+    assert not any(b"PAR1" in path.read_bytes() for path in sealed)
+    assert (await parts.archive.read(app.tenant, part.day, part.part)).startswith(b"PAR1")
+
+    monkeypatch.setitem(sys.modules, "duckdb", None)
+    assert await archived(parts, app.operator) == ["archive"]
+    with pytest.raises(InternalError) as refused:
+        await parts.archive.run(0, by=app.operator)
+    assert (refused.value.code, refused.value.hint) == ("PL-501", "pip install 'creto[analytics]'")
+    assert not MeteringTerms.of(MeteringConfig()).archives
+    with pytest.raises(InternalError):
+        MeteringTerms.of(MeteringConfig(archive=ArchiveMode.ON))
 
 
 async def test_a_callback_without_a_secret_is_not_believed(app: App) -> None:

@@ -7,7 +7,7 @@ import json
 import msgspec
 import pytest
 
-from creto.cli.output import Column, Output, cell, size, styled, text, when
+from creto.cli.output import Column, Output, cell, shrink, size, styled, text, when
 from creto.common.errors import InvalidInput, NotFound
 
 
@@ -77,3 +77,12 @@ def test_sizes(count: int, shown: str) -> None:
 def test_moments() -> None:
     assert when(1_700_000_000_123_456_789) == "2023-11-14T22:13:20Z"
     assert when(None) == "-"
+
+
+def test_a_table_that_is_too_wide_for_the_terminal_loses_the_middle_of_what_may_shrink() -> None:
+    rows = [["agent:nhi:ed25519:3wbqvZNv3DTxwHxnp22", "12"], ["agent:short", "3"]]
+    shrink(["AGENT", "N"], rows, [True, False], 24)
+    assert rows == [["agent:nhi:…TxwHxnp22", "12"], ["agent:short", "3"]]
+    whole = [["agent:nhi:ed25519:3wbqvZNv3DTxwHxnp22", "12"]]
+    shrink(["AGENT", "N"], whole, [True, False], None)
+    assert whole == [["agent:nhi:ed25519:3wbqvZNv3DTxwHxnp22", "12"]]

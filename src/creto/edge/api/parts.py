@@ -14,7 +14,7 @@ from creto.connectors.inbound import Answer, RawHeaders
 from creto.edge.api.rate import CallerRate
 from creto.edge.api.requests import Requests
 from creto.gate import Gate
-from creto.metering import Billing, CostTriggers, MessageCosts, Metering, Quotas
+from creto.metering import Archive, Billing, CostTriggers, MessageCosts, Metering, Quotas
 from creto.metering.terms import MeteringTerms
 from creto.oversight import Approvals, Oversight
 from creto.platform.audit import Audit
@@ -62,6 +62,7 @@ class Parts:
     quotas: Quotas
     messages: MessageCosts  # the face that messaging sees
     billing: Billing
+    archive: Archive  # of usage
     metering_terms: MeteringTerms
     callbacks: Mapping[str, Callback] = field(
         default_factory=dict

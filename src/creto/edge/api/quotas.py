@@ -19,12 +19,11 @@ from creto.common.limits import (
 from creto.contracts import AnomalyDetected, CostThreshold, CostThresholdType, ThresholdAction
 from creto.edge.api.dispatch import Call, concerns, handles
 from creto.edge.api.endpoint import Endpoint, View
-from creto.edge.api.fields import Agent, Count, Id, Limit
+from creto.edge.api.fields import Agent, Count, Cursor, Id, Limit
 from creto.edge.api.metering_fields import Asked, Currency
 from creto.edge.api.parts import Parts
-from creto.metering import Hold, OverflowAction, Quota, QuotaUsage, Rate, Threshold, Waiting
+from creto.metering import Flagged, Hold, OverflowAction, Quota, QuotaUsage, Rate, Threshold, Waiting
 from creto.metering import Limit as QuotaLimit
-from creto.metering.anomalies import reason
 from creto.metering.quota_types import STAR, Block
 from creto.metering.triggers import POLICY
 from creto.platform.nhi import ValidatedChain
@@ -158,11 +157,25 @@ class OfAgent(Asked, frozen=True):
     agent: Agent
 
 
+class ListFlagged(Asked, frozen=True):
+    """With `past` also those whose alarm is over and whom nobody has cleared."""
+
+    past: bool = False
+    limit: Limit = PAGE_ITEMS_DEFAULT
+    cursor: Cursor | None = None
+
+
+class FlaggedAgents(View, frozen=True):
+    items: tuple[Flagged, ...]
+    cursor: str | None = None
+
+
 class AnomalyView(View, frozen=True):
     """Whether an agent does what it never did: a rate far beyond its own history, or the same call over and over."""
 
     agent: AgentId
     anomaly: AnomalyDetected | None = None
+    flagged: Flagged | None = None
 
 
 READ, SET, QUOTA, THRESHOLD, RATE, HOLD = "metering:read", "set_quota", "metering:quota:{quota_id}", "metering:threshold:{threshold_id}", "metering:rate:{counts}", "metering:reservation:{reservation_id}"  # fmt: skip
@@ -185,9 +198,10 @@ THRESHOLDS = Endpoint("quotas.thresholds", "GET", "/v1/thresholds", ListQuotas, 
 DELETE_THRESHOLD = Endpoint("quotas.delete_threshold", "DELETE", "/v1/thresholds/{threshold_id}", OfThreshold, Gone, SET, "Take a limit on cost away", errors=("MT-404",), about=THRESHOLD)  # fmt: skip
 WAITING = Endpoint("quotas.waiting", "GET", "/v1/waiting-events", ListWaiting, WaitingEvents, READ, "Events that wait for a human, the longest first")  # fmt: skip
 ANOMALY = Endpoint("quotas.anomaly", "GET", "/v1/anomalies/{agent}", OfAgent, AnomalyView, READ, "Whether an agent runs away", about="{agent}")  # fmt: skip
+ANOMALIES = Endpoint("quotas.anomalies", "GET", "/v1/anomalies", ListFlagged, FlaggedAgents, READ, "Agents that run away: who, why and since when, the newest first", errors=BAD)  # fmt: skip
 FORGIVE = Endpoint("quotas.forgive", "POST", "/v1/anomalies/{agent}/forgive", OfAgent, AnomalyView, SET, "A human has looked: this is the agent's habit from now on", about="{agent}")  # fmt: skip
 
-ENDPOINTS = (PUT, LIST, GET, DELETE, CHECK, RESERVE, SETTLE, RELEASE, USAGE, PUT_RATE, RATES, DELETE_RATE, PUT_THRESHOLD, THRESHOLDS, DELETE_THRESHOLD, WAITING, ANOMALY, FORGIVE)  # fmt: skip
+ENDPOINTS = (PUT, LIST, GET, DELETE, CHECK, RESERVE, SETTLE, RELEASE, USAGE, PUT_RATE, RATES, DELETE_RATE, PUT_THRESHOLD, THRESHOLDS, DELETE_THRESHOLD, WAITING, ANOMALY, ANOMALIES, FORGIVE)  # fmt: skip
 
 
 @concerns(SETTLE, RELEASE)
@@ -296,11 +310,18 @@ async def waiting(parts: Parts, call: Call, ask: ListWaiting) -> WaitingEvents:
 
 @handles(ANOMALY)
 async def anomaly(parts: Parts, call: Call, ask: OfAgent) -> AnomalyView:
-    found = parts.triggers.watch.alarm(call.tenant, ask.agent, parts.clock.now())
-    return AnomalyView(agent=ask.agent, anomaly=None if found is None else reason(found))
+    found = await parts.triggers.anomalies.flag(call.tenant, ask.agent)
+    return AnomalyView(agent=ask.agent, anomaly=None if found is None else found.reason, flagged=found)
+
+
+@handles(ANOMALIES)
+async def anomalies(parts: Parts, call: Call, ask: ListFlagged) -> FlaggedAgents:
+    since = 0 if ask.past else parts.clock.now()
+    page = await parts.triggers.anomalies.flagged(call.tenant, since, cursor=ask.cursor, limit=ask.limit)
+    return FlaggedAgents(items=page.items, cursor=page.cursor)
 
 
 @handles(FORGIVE)
 async def forgive(parts: Parts, call: Call, ask: OfAgent) -> AnomalyView:
-    parts.triggers.watch.forgive(call.tenant, ask.agent)
+    await parts.triggers.anomalies.forgive(call.tenant, ask.agent, by=call.known.agent)
     return AnomalyView(agent=ask.agent)

@@ -30,7 +30,9 @@ from creto.metering import (
     UsageBy,
     UsagePage,
     UsageQuery,
+    tokens,
 )
+from creto.metering.tokens import ModelPrice
 
 EVENT_FIELDS_MAX = 64  # of one event; every form has fewer
 
@@ -104,6 +106,21 @@ class DeadUsagePage(View, frozen=True):
     cursor: str | None = None
 
 
+class OnPrices(Asked, frozen=True):
+    """The prices that hold at an instant; now, if nothing is said."""
+
+    at: Nanos | None = None
+
+
+class TokenPrices(View, frozen=True):
+    """The table by which calls of language models are priced: its date, and whether it came with the package or from a file."""
+
+    version: str
+    origin: str
+    currency: str
+    items: tuple[ModelPrice, ...]
+
+
 class OfDeadUsage(Asked, frozen=True):
     letter_id: Id
 
@@ -135,10 +152,12 @@ USAGE = Endpoint("metering.query_usage", "POST", "/v1/usage/query", QueryUsage, 
 COST = Endpoint("metering.query_cost", "GET", "/v1/usage/costs/{subscription_id}", QueryCost, CostReport, "query_cost", "What a subscription's period costs so far, by charge, agent and delegation tree", errors=("MT-400", "MT-404"), about="metering:subscription:{subscription_id}")  # fmt: skip
 SPENT = Endpoint("metering.accumulated_cost", "GET", "/v1/usage/spent/{agent}", QuerySpent, AccumulatedCost, "query_cost", "What an agent and all below it have spent, as cost thresholds count it", errors=("MT-400",), about="{agent}")  # fmt: skip
 DEAD = Endpoint("metering.dead_letters", "GET", "/v1/usage/dead-letters", ListDeadUsage, DeadUsagePage, QUERY, "Events from the bus that could not be taken", errors=("MT-400",))  # fmt: skip
+DEAD_LETTER = Endpoint("metering.dead_letter", "GET", "/v1/usage/dead-letters/{letter_id}", OfDeadUsage, DeadUsage, QUERY, "One such event, with what it says", errors=("MT-404",), about=LETTER)  # fmt: skip
 RETRY = Endpoint("metering.retry_dead_letter", "POST", "/v1/usage/dead-letters/{letter_id}/retry", OfDeadUsage, Ingested, WRITE, "Take such an event once more", errors=(*TAKING, "MT-404"), about=LETTER)  # fmt: skip
 DISCARD = Endpoint("metering.discard_dead_letter", "POST", "/v1/usage/dead-letters/{letter_id}/discard", DiscardUsage, Discarded, WRITE, "Give such an event up; the ledger says who did, and why", errors=("MT-400", "MT-404"), about=LETTER)  # fmt: skip
+PRICES = Endpoint("metering.prices", "GET", "/v1/usage/prices", OnPrices, TokenPrices, QUERY, "What tokens of language models cost, by the table in use")  # fmt: skip
 
-ENDPOINTS = (SUBMIT, SUBMIT_MANY, EVENT_OF, PROVE, EXPLAIN, VOID, CORRECT, FINALIZE, RELEASE, USAGE, COST, SPENT, DEAD, RETRY, DISCARD)  # fmt: skip
+ENDPOINTS = (SUBMIT, SUBMIT_MANY, EVENT_OF, PROVE, EXPLAIN, VOID, CORRECT, FINALIZE, RELEASE, USAGE, COST, SPENT, DEAD, DEAD_LETTER, RETRY, DISCARD, PRICES)  # fmt: skip
 
 
 @concerns(SUBMIT)
@@ -235,6 +254,11 @@ async def dead_letters(parts: Parts, call: Call, ask: ListDeadUsage) -> DeadUsag
     return DeadUsagePage(items=tuple(found), cursor=cursor_of(found, ask.limit, "letter_id"))
 
 
+@handles(DEAD_LETTER)
+async def dead_letter(parts: Parts, call: Call, ask: OfDeadUsage) -> DeadUsage:
+    return await parts.metering.dead_letter(call.tenant, ask.letter_id)
+
+
 @handles(RETRY)
 async def retry(parts: Parts, call: Call, ask: OfDeadUsage) -> Ingested:
     return await parts.metering.retry_dead_letter(call.tenant, ask.letter_id, by=call.known.agent)
@@ -244,3 +268,10 @@ async def retry(parts: Parts, call: Call, ask: OfDeadUsage) -> Ingested:
 async def discard(parts: Parts, call: Call, ask: DiscardUsage) -> Discarded:
     await parts.metering.discard_dead_letter(call.tenant, ask.letter_id, by=call.known.agent, reason=ask.reason)
     return Discarded(letter_id=ask.letter_id)
+
+
+@handles(PRICES)
+async def prices(parts: Parts, call: Call, ask: OnPrices) -> TokenPrices:
+    table = tokens.in_use()
+    items = table.as_of(parts.clock.now() if ask.at is None else ask.at)
+    return TokenPrices(version=table.version, origin=tokens.origin(), currency=table.currency, items=items)

@@ -24,6 +24,7 @@ from creto.platform.crypto.hashes import (
     mac,
     random_bytes,
     tagged_digest,
+    tagged_digest_of,
     verify_digest,
     verify_mac,
 )
@@ -99,6 +100,7 @@ __all__ = [
     "seal_hashes",
     "strength",
     "tagged_digest",
+    "tagged_digest_of",
     "verify_digest",
     "verify_mac",
     "verify_seal",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+from collections.abc import Iterable
 
 from creto.common.errors import CryptoError, InvalidInput
 from creto.platform.crypto.types import HashSuite, MacSuite, suite_of
@@ -33,6 +34,14 @@ def digest(data: bytes, suite: HashSuite = HashSuite.SHA256) -> bytes:
 def tagged_digest(data: bytes, suite: HashSuite = HashSuite.SHA256) -> bytes:
     """A digest that names its suite, for what is kept long enough to see another suite chosen."""
     return bytes((suite,)) + digest(data, suite)
+
+
+def tagged_digest_of(pieces: Iterable[bytes], suite: HashSuite = HashSuite.SHA256) -> bytes:
+    """The tagged digest of what is too large to hold at once."""
+    whole = hashlib.new(HASH_NAMES[suite])
+    for piece in pieces:
+        whole.update(piece)
+    return bytes((suite,)) + whole.digest()
 
 
 def verify_digest(data: bytes, tagged: bytes) -> None:

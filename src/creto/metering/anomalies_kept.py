@@ -1,0 +1,140 @@
+"""Anomalies that were found: kept in rows for humans to see, known to every process, cleared by whoever has looked.
+
+    await anomalies.flagged("acme", now)                  # who, why, since when
+    await anomalies.forgive("acme", agent, by=human)      # it may go on: this is its habit from now on
+
+INVARIANT: what one process found, or a human cleared, every process knows within a signal's time.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import LiteralString
+
+import msgspec
+
+from creto.common import wire
+from creto.common.errors import ProductId
+from creto.common.ids import AgentId, EventId, ResourceId, TenantId, checked_tenant
+from creto.common.limits import PAGE_ITEMS_DEFAULT
+from creto.common.paging import cut, place_of
+from creto.common.timestamps import Clock
+from creto.contracts import AnomalyDetected, BillableEvent
+from creto.metering.anomalies import QUIET_NS, Anomaly, Loop, Runaway, Watch, reason
+from creto.metering.core import paged
+from creto.store.entries import entry
+from creto.store.types import ReadTx, Row, Store, Tx
+
+SUBJECT_ANOMALY = "metering.anomalies"
+CHANGED = "metering.anomalies.changed"
+ROW: LiteralString = "SELECT agent, told_at, until, body FROM metering_anomaly WHERE tenant = ?"
+
+
+class AnomalyKind(StrEnum):
+    RUNAWAY = "runaway"  # more in an hour than the agent ever does in it
+    LOOP = "loop"  # the same call, or cycle of calls, over and over
+
+
+class Flagged(msgspec.Struct, frozen=True, kw_only=True):
+    """An agent that does what it never did. `event_id` is the act at which it was noticed; the alarm lasts `until` then, unless it goes on.
+
+    The rates are acts in an hour; of a loop, how often the same came in a row.
+    """
+
+    agent: AgentId
+    kind: AnomalyKind
+    reason: AnomalyDetected
+    event_id: EventId
+    event_type: str
+    told_at: int
+    until: int
+
+    @property
+    def anomaly(self) -> Anomaly:
+        if self.kind is AnomalyKind.LOOP:
+            return Loop(int(self.reason.actual_rate), int(self.reason.expected_rate))
+        return Runaway(self.reason.expected_rate, self.reason.actual_rate)
+
+
+class FlaggedPage(msgspec.Struct, frozen=True):
+    items: tuple[Flagged, ...]
+    cursor: str | None = None
+
+
+class Anomalies:
+    def __init__(self, store: Store, clock: Clock, watch: Watch) -> None:
+        self._store = store
+        self._clock = clock
+        self.watch = watch
+        store.on_signal(CHANGED, self._on_changed)
+
+    def tell(self, tx: Tx, tenant: TenantId, event: BillableEvent, found: Anomaly) -> None:
+        now, why = self._clock.now(), reason(found)
+        flagged = Flagged(
+            agent=event.agent_nhi, kind=AnomalyKind.LOOP if isinstance(found, Loop) else AnomalyKind.RUNAWAY, reason=why,
+            event_id=event.event_id, event_type=event.event_type, told_at=now, until=event.timestamp + QUIET_NS,
+        )  # fmt: skip
+        tx.run(
+            "INSERT INTO metering_anomaly (tenant, agent, told_at, until, body) VALUES (?, ?, ?, ?, ?) ON CONFLICT (tenant, agent)"
+            " DO UPDATE SET told_at = excluded.told_at, until = excluded.until, body = excluded.body",
+            tenant, flagged.agent, now, flagged.until, wire.encode(flagged),
+        )  # fmt: skip
+        self._note(tx, tenant, "anomaly", "AnomalyDetected", event.agent_nhi, event.agent_nhi, flagged)
+        tx.publish(SUBJECT_ANOMALY, wire.encode(why), tenant=tenant, agent=event.agent_nhi)
+
+    async def forgive(self, tenant: TenantId, agent: AgentId, *, by: AgentId) -> None:
+        """A human has looked."""
+
+        def clear(tx: Tx) -> None:
+            flagged = find(tx, checked_tenant(tenant), agent)
+            tx.run("DELETE FROM metering_anomaly WHERE tenant = ? AND agent = ?", tenant, agent)
+            self._note(tx, tenant, "anomaly.cleared", "AnomalyCleared", by, agent, flagged)
+
+        await self._store.write(clear)
+
+    async def flagged(
+        self, tenant: TenantId, since: int, *, cursor: str | None = None, limit: int = PAGE_ITEMS_DEFAULT
+    ) -> FlaggedPage:
+        """Those whose alarm lasts beyond an instant, the newest first."""
+        at, agent = place_of(cursor, tuple[int, str], (-1, ""))
+        paged(limit)
+        further: LiteralString = " AND (told_at, agent) < (?, ?)" if cursor else ""
+        sql: LiteralString = f"{ROW} AND until > ?{further} ORDER BY told_at DESC, agent DESC LIMIT ?"
+        place = (at, agent) if cursor else ()
+        found = await self._store.read(lambda tx: tx.all(sql, checked_tenant(tenant), since, *place, limit + 1))
+        return FlaggedPage(*cut([flagged_row(row) for row in found], limit, lambda last: (last.told_at, last.agent)))
+
+    async def flag(self, tenant: TenantId, agent: AgentId) -> Flagged | None:
+        """What is held against an agent now."""
+        found = await self._store.read(lambda tx: find(tx, checked_tenant(tenant), agent))
+        return found if found is not None and found.until > self._clock.now() else None
+
+    def _note(
+        self, tx: Tx, tenant: TenantId, act: str, event: str, by: AgentId, agent: AgentId, what: Flagged | None
+    ) -> None:
+        tx.record(
+            entry(
+                tenant=tenant, product=ProductId.METERING, agent=by, action=f"metering.{act}", event=event,
+                resource=ResourceId("metering", "agent", agent).to_uri(), timestamp=self._clock.now(),
+                metadata=msgspec.Raw(b"{}" if what is None else wire.encode(what)), degraded_clock=self._clock.degraded,
+            )
+        )  # fmt: skip
+        tx.signal(CHANGED, wire.encode((tenant, agent)).decode())
+
+    def _on_changed(self, payload: str) -> None:
+        tenant, agent = wire.decode(payload, tuple[TenantId, AgentId], what="signal")
+        flagged = self._store.read_now(lambda tx: find(tx, tenant, agent))
+        if flagged is None:
+            self.watch.forgive(tenant, agent)
+        else:
+            self.watch.tell(tenant, agent, flagged.until, flagged.anomaly)
+
+
+def find(tx: ReadTx, tenant: TenantId, agent: AgentId) -> Flagged | None:
+    sql: LiteralString = f"{ROW} AND agent = ?"
+    row = tx.one(sql, tenant, agent)
+    return None if row is None else flagged_row(row)
+
+
+def flagged_row(row: Row) -> Flagged:
+    return wire.decode(bytes(row[3]), Flagged, what="anomaly")
