@@ -15,6 +15,7 @@ INVARIANT: the same request gives the same bytes.
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 from decimal import Decimal
 
 import msgspec
@@ -22,10 +23,11 @@ import msgspec
 from creto.common import wire
 from creto.common.limits import OVERSIGHT_BRIEF_CHARS, OVERSIGHT_REASONING_CHARS_MAX
 from creto.common.redact import MASK, is_secret_name, redacted_text
+from creto.contracts import RiskFactor
 from creto.oversight.arguments import PLAIN_KEY, Number, Value, keys, leaves, parsed, text
 from creto.oversight.edits import number
 from creto.oversight.hostile import Trick, visible
-from creto.oversight.types import Ask, Assurance
+from creto.oversight.types import Ask, Assurance, Bound
 from creto.platform.crypto import tagged_digest
 
 TEMPLATE = "creto/oversight/display/v1"
@@ -129,19 +131,37 @@ def render(ask: Ask) -> Display:
         resource=shown(ask.resource, found),
         risk=str(ask.risk),
         risks=tuple(
-            f"{one.level}: {shown(one.name, found)} {shown(one.description, found)}".rstrip()
-            for one in ask.risk_factors
+            risk_line(one, found) for one in ask.risk_factors
         ),
-        policy=f"{shown(ask.policy.title or ask.policy.policy_id, found)} ({ask.policy.policy_id} version {ask.policy.version})",
+        policy=policy_name(ask, found),
         arguments=arguments,
         changes=changes(ask.before, value, found),
         reach=reach(ask, value),
         facts=ask.facts,
         warnings=tuple(f"The text holds {trick}." for trick in Trick if trick in found)
-        + ((f"{masked} values are masked as secrets, in whole or in part.",) if masked else ()),
+        + masked_note(masked),
         says=says,
         says_note=note,
     )
+
+
+def risk_line(factor: RiskFactor, found: set[Trick]) -> str:
+    """`High risk (amount): more than ever before.`"""
+    about = f"{str(factor.level).capitalize()} risk ({shown(factor.name, found)})"
+    return f"{about}: {shown(factor.description, found)}" if factor.description else about
+
+
+def policy_name(ask: Ask, found: set[Trick]) -> str:
+    policy = ask.policy
+    if not policy.title:
+        return f"{shown(policy.policy_id, found)}, version {policy.version}"
+    return f"{shown(policy.title, found)} ({policy.policy_id}, version {policy.version})"
+
+
+def masked_note(count: int) -> tuple[str, ...]:
+    if not count:
+        return ()
+    return ("One value is masked as a secret, in whole or in part." if count == 1 else f"{count} values are masked as secrets, in whole or in part.",)  # fmt: skip
 
 
 def lines_of(value: Value, found: set[Trick]) -> tuple[Line, ...]:
@@ -200,12 +220,12 @@ def reach(ask: Ask, value: Value) -> tuple[str, ...]:
     """How far it goes, as far as the arguments tell."""
     lines = []
     if ask.items:
-        lines.append(f"{len(ask.items)} acts in one request")
+        lines.append(f"{len(ask.items)} acts in one request" if len(ask.items) > 1 else "one act, as a batch")
     if "*" in ask.resource:
         lines.append("the resource is a pattern: it may mean many")
     found: set[Trick] = set()
     for path, count in lists(value):
-        lines.append(f"{shown(path, found) or 'arguments'} names {count}")
+        lines.append(f"{shown(path, found) or 'the arguments'} has {count} entries")
     for path, leaf in leaves(value):
         amount = number(leaf)
         if amount is not None and path.rpartition(".")[2] in AMOUNTS and abs(amount) >= Decimal(1):
@@ -255,6 +275,18 @@ def summary(says: tuple[str, ...]) -> tuple[str, ...]:
     """Three lines of what the agent says, and how many there are."""
     lines = [textwrap.shorten(line, 200, placeholder="⟦…⟧") for line in says[:3]]
     return (*lines[:2], f"{lines[2]} ⟦{len(says) - 3} lines more⟧") if len(says) > 3 else tuple(lines)
+
+
+def proposal(bounds: Sequence[Bound]) -> str:
+    """A counter-proposal in words: `amount at most 40, currency exactly "EUR"`; a secret in it stays masked."""
+    found: set[Trick] = set()
+    return ", ".join(f"{shown(one.path, found) or 'arguments'} {limit(one, found)}" for one in bounds)
+
+
+def limit(bound: Bound, found: set[Trick]) -> str:
+    exact = f"exactly {leaf_shown(bound.path, parsed(bound.equal.encode()), found)}" if bound.equal is not None else ""
+    most = f"at most {shown(bound.at_most, found)}" if bound.at_most is not None else ""
+    return " and ".join(part for part in (exact, most) if part)
 
 
 def assurance_label(assurance: Assurance, channel: str) -> str:

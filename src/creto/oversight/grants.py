@@ -15,7 +15,7 @@ from creto.common.errors import InvalidInput
 from creto.common.ids import AgentId, RequestId, TenantId
 from creto.common.timestamps import SECOND, ConsensusTimestamp
 from creto.oversight.arguments import args_hash
-from creto.oversight.edits import within
+from creto.oversight.edits import rest, within
 from creto.oversight.policies import between
 from creto.oversight.types import (
     Ask,
@@ -68,15 +68,21 @@ def granted(ask: Ask, wish: GrantWish, *, by: PersonId, now: ConsensusTimestamp,
 def countered(
     ask: Ask, bounds: tuple[Bound, ...], *, by: PersonId, now: ConsensusTimestamp, grant_id: str
 ) -> Grant | None:
-    """One call within the bounds of a counter-proposal; None where one human alone cannot approve: then it is advice."""
-    if ask.always_ask or ask.policy.quorum.approvals > 1 or len(ask.policy.quorum.groups) > 1:
+    """One call within the bounds of a counter-proposal, else as it was asked; None where that is advice alone."""
+    if not taken_up(ask):
         return None
     return Grant(
         grant_id=grant_id, tenant=ask.tenant, kind=GrantKind.COUNTER, agent=ask.agent, action=ask.action,
         resource=ask.resource, policy_id=ask.policy.policy_id, policy_version=ask.policy.version, granted_by=by,
         request_id=ask.request_id, starts_at=now, expires_at=ConsensusTimestamp(now + COUNTER_TTL_S * SECOND),
-        uses_max=1, bounds=bounds,
+        uses_max=1, bounds=bounds, args_hash=args_hash(ask.action, ask.resource, rest(bounds, ask.arguments)),
     )  # fmt: skip
+
+
+def taken_up(ask: Ask) -> bool:
+    """Whether one human's counter-proposal approves a call: not where one alone cannot approve, or it is always asked."""
+    quorum = ask.policy.quorum
+    return not (ask.always_ask or ask.items or ask.break_glass or quorum.groups) and quorum.approvals == 1
 
 
 def armed(
@@ -114,7 +120,8 @@ def covers(grant: Grant, ask: Ask, now: ConsensusTimestamp) -> bool:
         return False
     if ask.always_ask and grant.kind is not GrantKind.BREAK_GLASS:
         return False
-    if grant.args_hash is not None and grant.args_hash != args_hash(ask.action, ask.resource, ask.arguments):
+    fixed = rest(grant.bounds, ask.arguments) if grant.bounds else ask.arguments
+    if grant.args_hash is not None and grant.args_hash != args_hash(ask.action, ask.resource, fixed):
         return False
     return within(grant.bounds, ask.arguments)
 

@@ -125,7 +125,7 @@ class Acts:
         key = checked_name(f"{delivery}.{record.ask.request_id}", "delivery") if delivery else None
         ask = votes.Decide(
             request_id=record.ask.request_id, verdict=vote.verdict, reason=vote.reason, items=vote.items, wish=vote.wish,
-            arguments=text(vote), round=record.ask.round, hold_s=OVERSIGHT_HOLD_S,
+            counter=vote.counter, arguments=text(vote), round=record.ask.round, hold_s=OVERSIGHT_HOLD_S,
         )  # fmt: skip
         await self._ask(votes.DECIDE, replace(call, idempotency_key=key), ask)
 
@@ -133,7 +133,7 @@ class Acts:
         """What the passkey signs: everything that the vote is bound to."""
         ask = votes.GetBallot(
             request_id=record.ask.request_id, verdict=vote.verdict, reason=vote.reason, items=vote.items, wish=vote.wish,
-            arguments=text(vote),
+            counter=vote.counter, arguments=text(vote),
         )  # fmt: skip
         return (await self._ask(votes.BALLOT, call, ask)).ballot
 

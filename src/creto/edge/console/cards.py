@@ -22,7 +22,8 @@ from creto.common.timestamps import SECOND, ConsensusTimestamp
 from creto.contracts import RiskLevel
 from creto.oversight import Case, escalation, grants
 from creto.oversight.decisions import CastVote
-from creto.oversight.display import Display, render
+from creto.oversight.arguments import parsed
+from creto.oversight.display import Display, changes, proposal, render
 from creto.oversight.policies import assurance_needed
 from creto.oversight.store import Record
 from creto.oversight.types import (
@@ -30,6 +31,7 @@ from creto.oversight.types import (
     Ask,
     Assurance,
     BatchItem,
+    Bound,
     GrantTerms,
     Note,
     Progress,
@@ -78,6 +80,7 @@ class Said(msgspec.Struct, frozen=True):
     verdict: Verdict
     how: str
     reason: str
+    instead: str  # what was proposed in its place
     for_name: str  # on whose behalf; empty for oneself
     stale: bool  # of an earlier round
     mine: bool
@@ -137,6 +140,8 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     passkey_missing: bool
     grant: GrantTerms | None
     may_edit: bool
+    may_propose: bool
+    taken_up: bool  # a proposal of this human alone lets the agent do it
     may_claim: bool
     may_extend: bool
     may_revoke: bool
@@ -231,13 +236,20 @@ def card(case: Case, viewer: Viewer, *, now: ConsensusTimestamp) -> Card:
         own_key=own_key,
         passkey_missing=own_key and not viewer.passkeys,
         grant=ask.policy.grants if grants.offered(ask) else None,
-        may_edit=not ask.items,
+        may_edit=not fixed(ask),
+        may_propose=not fixed(ask) and bool(shown.arguments),
+        taken_up=grants.taken_up(ask),
         may_claim=open_to_me and progress.claim is None and viewer.person not in progress.claimed,
         may_extend=open_to_me,
         may_revoke=mine is not None and revocable(ask, progress),
         reason_required=ask.policy.reason_required,
         decided=not undecided,
     )
+
+
+def fixed(ask: Ask) -> bool:
+    """Whether the arguments are what they are: of a batch, each item is decided; of a review, they say what happened."""
+    return bool(ask.items) or ask.break_glass
 
 
 def care(ask: Ask, passkeys: int) -> tuple[Care, Care]:
@@ -266,6 +278,13 @@ def change(line: str) -> Change:
     return Change(kind if kind in ("added", "removed", "changed") else "none", line)
 
 
+def instead(ask: Ask, arguments: bytes | None, counter: Sequence[Bound]) -> tuple[str, ...]:
+    """What would be approved in place of what was asked."""
+    if counter:
+        return (f"Proposed instead: {proposal(counter)}.",)
+    return changes(ask.arguments, parsed(arguments), set()) if arguments is not None else ()
+
+
 def last_of(votes: Sequence[CastVote], person: PersonId, round: int) -> CastVote | None:
     mine = [one for one in votes if (one.signed.ballot.person, one.signed.ballot.round) == (person, round)]
     return mine[-1] if mine else None
@@ -276,12 +295,20 @@ def said(vote: CastVote, round: int, viewer: Viewer) -> Said:
     return Said(
         name=viewer.name(ballot.person),
         verdict=ballot.verdict,
-        how=vote.signed.label,
+        how=how(vote),
         reason=ballot.reason,
+        instead=proposal(ballot.counter),
         for_name=viewer.name(vote.seat) if vote.seat != ballot.person else "",
         stale=ballot.round != round,
         mine=ballot.person == viewer.person,
     )
+
+
+def how(vote: CastVote) -> str:
+    """Who vouches that it was this human, in words."""
+    label = vote.signed.label
+    words = {"session:web": "signed in", "session:api": "signed in, by program", "bearer:email": "by a mail's link"}
+    return words.get(label) or (f"by {label.removeprefix('relayed:')}, relayed" if label.startswith("relayed:") else label)  # fmt: skip
 
 
 def outcome(progress: Progress, viewer: Viewer) -> str:
