@@ -14,6 +14,7 @@ INVARIANT: the same request gives the same bytes.
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Sequence
 from decimal import Decimal
@@ -27,9 +28,10 @@ from creto.contracts import RiskFactor
 from creto.oversight.arguments import PLAIN_KEY, Number, Value, keys, leaves, parsed, text
 from creto.oversight.edits import number
 from creto.oversight.hostile import Trick, visible
-from creto.oversight.types import Ask, Assurance, Bound
+from creto.oversight.types import Ask, Assurance, BatchItem, Bound
 from creto.platform.crypto import tagged_digest
 
+PLAIN_ID = re.compile(r"[A-Za-z0-9._-]+")  # of a batch's act; another is quoted, so that it ends where its quotes do
 TEMPLATE = "creto/oversight/display/v1"
 SAYS = "The agent says (not verified):"
 EFFECTS: dict[str, str] = {
@@ -118,7 +120,7 @@ def render(ask: Ask) -> Display:
     found: set[Trick] = set()
     value = parsed(ask.arguments)
     masked = sum(is_masked(path, leaf) for path, leaf in leaves(value))
-    arguments = lines_of(value, found)
+    arguments = lines_of_items(ask.items, found) if ask.items else lines_of(value, found)
     says, note = said(ask, found)
     name = shown(ask.agent_name, found)
     return Display(
@@ -130,16 +132,13 @@ def render(ask: Ask) -> Display:
         action=shown(ask.action, found),
         resource=shown(ask.resource, found),
         risk=str(ask.risk),
-        risks=tuple(
-            risk_line(one, found) for one in ask.risk_factors
-        ),
+        risks=tuple(risk_line(one, found) for one in ask.risk_factors),
         policy=policy_name(ask, found),
         arguments=arguments,
         changes=changes(ask.before, value, found),
         reach=reach(ask, value),
         facts=ask.facts,
-        warnings=tuple(f"The text holds {trick}." for trick in Trick if trick in found)
-        + masked_note(masked),
+        warnings=tuple(f"The text holds {trick}." for trick in Trick if trick in found) + masked_note(masked),
         says=says,
         says_note=note,
     )
@@ -170,6 +169,18 @@ def lines_of(value: Value, found: set[Trick]) -> tuple[Line, ...]:
     for key in keys(value):
         found.update(visible(key).tricks)
     return tuple(Line(shown(path, found), leaf_shown(path, leaf, found)) for path, leaf in leaves(value))
+
+
+def lines_of_items(items: Sequence[BatchItem], found: set[Trick]) -> tuple[Line, ...]:
+    """Of a batch: each argument under the name of its act, and what the act comes after."""
+    lines: list[Line] = []
+    for item in items:
+        name = shown(item.item_id if PLAIN_ID.fullmatch(item.item_id) else text(item.item_id), found)
+        mine = lines_of(parsed(item.arguments), found) or (Line("", "no arguments"),)
+        lines += [Line(f"{name}: {one.name}" if one.name else name, one.value) for one in mine]
+        if item.after:
+            lines.append(Line(name, f"only after {', '.join(shown(other, found) for other in item.after)}"))
+    return tuple(lines)
 
 
 def leaf_shown(path: str, leaf: Value, found: set[Trick]) -> str:

@@ -704,7 +704,7 @@ def test_ov_165_the_agents_words_are_fenced() -> None:
     before, after = shown.text().split("The agent says (not verified):")
     assert words not in before
     assert f"| {words}" in after
-    assert any("imitates the system" in warning for warning in shown.warnings)
+    assert any("imitate the system" in warning for warning in shown.warnings)
 
 
 def test_ov_167_long_words_are_bounded_and_marked() -> None:

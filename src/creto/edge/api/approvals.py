@@ -74,7 +74,6 @@ class CreateApproval(Ask, frozen=True):
     blocking: bool = True
     key: Id | None = None
     supersedes: Id | None = None
-    takes_up: Id | None = None  # a denied request whose counter-proposal this is
     requirement: OversightRequirement | None = (
         None  # of a person or a service, where no policy is stored; an agent's is dropped
     )

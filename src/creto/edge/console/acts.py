@@ -18,7 +18,7 @@ from creto.edge.api import approvals, approvers, passkeys, votes
 from creto.edge.api.dispatch import Call, Dispatcher
 from creto.edge.console.forms import Vote
 from creto.edge.console.site import Form, plain
-from creto.oversight import Case, Oversight, Record
+from creto.oversight import Bound, Case, Oversight, Record
 from creto.platform.consensus import PersonId
 from creto.platform.crypto.webauthn import Assertion, Passkey
 
@@ -103,6 +103,10 @@ class Acts:
         await self._ask(approvals.INBOX, call, approvals.ListInbox(limit=1))
         found = await self._oversight.history(call.tenant, approver=call.known.agent, limit=PAGE_ITEMS_MAX)
         return [one for one in found if not one.progress.state.open]
+
+    async def proposals(self, call: Call, records: list[Record]) -> dict[RequestId, tuple[Bound, ...]]:
+        """Of requests that this human may see."""
+        return await self._oversight.proposals(call.tenant, records)
 
     async def case(self, call: Call, request_id: RequestId) -> Case:
         await self._ask(approvals.GET, call, approvals.GetApproval(request_id=request_id))

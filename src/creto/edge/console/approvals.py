@@ -94,9 +94,19 @@ class ApprovalPages:
             self._acts.names(call.tenant, [*people_in(listed), *(people_of(case) if case else ())]),
         )
         ordered = listed if past else sorted(listed, key=cards.urgency)
-        rows = [cards.row(one, names, now=now) for one in ordered[:ROWS_MAX]]
+        listed = ordered[:ROWS_MAX]
+        counters = await self._acts.proposals(call, listed)
+        rows = [cards.row(one, names, now=now, counter=counters.get(one.ask.request_id, ())) for one in listed]
         more = len(ordered) - len(rows)
-        values: dict[str, Any] = {"rows": rows, "more": more, "past": past, "now": now, "card": None, "error": error, "act": request.path_params.get("act", "")}
+        values: dict[str, Any] = {
+            "rows": rows,
+            "more": more,
+            "past": past,
+            "now": now,
+            "card": None,
+            "error": error,
+            "act": request.path_params.get("act", ""),
+        }
         if case is not None:
             keys = await self._acts.passkeys_here(call, request.url.hostname or "")
             viewer = Viewer(

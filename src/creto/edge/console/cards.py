@@ -21,8 +21,8 @@ from creto.common.ids import RequestId
 from creto.common.timestamps import SECOND, ConsensusTimestamp
 from creto.contracts import RiskLevel
 from creto.oversight import Case, escalation, grants
-from creto.oversight.decisions import CastVote
 from creto.oversight.arguments import parsed
+from creto.oversight.decisions import CastVote
 from creto.oversight.display import Display, changes, proposal, render
 from creto.oversight.policies import assurance_needed
 from creto.oversight.store import Record
@@ -100,6 +100,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     left: str
     bulk: bool  # may be decided together with others of its policy
     claimed_by: str = ""
+    instead: str = ""  # what was proposed in its place
 
 
 class Viewer(msgspec.Struct, frozen=True, kw_only=True):
@@ -165,7 +166,7 @@ def left(now: ConsensusTimestamp, ends_at: ConsensusTimestamp) -> str:
     return " ".join(f"{count} {unit}" for count, unit in units[first : first + 2] if count) + " left"
 
 
-def row(record: Record, names: Mapping[str, str], *, now: ConsensusTimestamp) -> Row:
+def row(record: Record, names: Mapping[str, str], *, now: ConsensusTimestamp, counter: Sequence[Bound] = ()) -> Row:
     ask, progress, shown = record.ask, record.progress, render(record.ask)
     ends_at = escalation.ends_at(progress)
     claim = progress.claim
@@ -181,6 +182,7 @@ def row(record: Record, names: Mapping[str, str], *, now: ConsensusTimestamp) ->
         left=left(now, ends_at),
         bulk=in_bulk(ask, progress),
         claimed_by=names.get(claim.person, claim.person) if claim and claim.until > now else "",
+        instead=proposal(counter),
     )
 
 
@@ -226,7 +228,7 @@ def card(case: Case, viewer: Viewer, *, now: ConsensusTimestamp) -> Card:
         notes=case.notes,
         items=ask.items,
         tier=ask.policy.tiers[progress.tier].name,
-        outcome=outcome(progress, viewer),
+        outcome=outcome(progress, viewer, proposal(case.votes[-1].signed.ballot.counter) if case.votes else ""),
         settles_at=progress.settles_at,
         may_vote=open_to_me and (mine is None or (ask.policy.vote_change and progress.settles_at is None)),
         may_undo=open_to_me and mine is not None and (ask.policy.vote_change or progress.settles_at is not None),
@@ -311,13 +313,14 @@ def how(vote: CastVote) -> str:
     return words.get(label) or (f"by {label.removeprefix('relayed:')}, relayed" if label.startswith("relayed:") else label)  # fmt: skip
 
 
-def outcome(progress: Progress, viewer: Viewer) -> str:
+def outcome(progress: Progress, viewer: Viewer, proposed: str) -> str:
     """What became of it, in a line; empty while it is open."""
     if progress.state.open:
         return ""
     by = f" by {viewer.name(progress.decided_by)}" if progress.decided_by else ""
     taken = f", and taken back by {viewer.name(progress.permit.revoked_by)}" if progress.permit.revoked_by else ""
-    return f"{STATES[progress.state]}{by}{taken}."
+    other = f" Proposed instead: {proposed}." if proposed and progress.state is RequestState.DENIED else ""
+    return f"{STATES[progress.state]}{by}{taken}.{other}"
 
 
 def why_not(ask: Ask, progress: Progress, viewer: Viewer, mine: CastVote | None) -> str:
