@@ -77,6 +77,7 @@ class CreateApproval(Ask, frozen=True):
     requirement: OversightRequirement | None = (
         None  # of a person or a service, where no policy is stored; an agent's is dropped
     )
+    takes_up: Id | None = None  # a denied request whose counter-proposal this is
 
 
 class ListApprovals(Ask, frozen=True):
