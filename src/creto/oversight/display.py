@@ -188,6 +188,9 @@ def leaf_shown(path: str, leaf: Value, found: set[Trick]) -> str:
     if isinstance(leaf, Number):
         return shown(leaf, found)
     masked = redacted_leaf(path, leaf)
+    if isinstance(masked, str) and masked != leaf:
+        found.update(visible(masked.replace(MASK, "")).tricks)  # our mask is no trick of the agent's
+        return visible(text(masked)).text
     if isinstance(masked, str):
         found.update(visible(masked).tricks)  # what JSON's own escapes make visible is named too
     return shown(text(masked), found)

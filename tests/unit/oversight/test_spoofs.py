@@ -246,3 +246,10 @@ def test_a_risk_and_a_policy_read_as_sentences() -> None:
     )
     assert shown.risks == ("High risk (amount): more than this agent ever moved", "Low risk (new payee)")
     assert shown.policy == "P1, version 1"
+
+
+def test_our_mask_is_no_trick_of_the_agents() -> None:
+    assert render(an_ask({"password": "hunter2hunter2"})).warnings == (
+        "One value is masked as a secret, in whole or in part.",
+    )
+    assert f"The text holds {Trick.MARKUP}." in render(an_ask({"memo": "***bold***"})).warnings
