@@ -126,7 +126,7 @@ def render(ask: Ask) -> Display:
     return Display(
         request_id=ask.request_id,
         round=ask.round,
-        effect=f"{name} wants to {EFFECTS.get(ask.action, 'do ' + shown(ask.action, found))}: {shown(ask.resource, found)}",
+        effect=effect_of(ask, name, found),
         agent=f"{name} ({ask.agent})",
         acts_for=ask.chain[0] if ask.chain else ask.agent,
         action=shown(ask.action, found),
@@ -142,6 +142,19 @@ def render(ask: Ask) -> Display:
         says=says,
         says_note=note,
     )
+
+
+def effect_of(ask: Ask, name: str, found: set[Trick]) -> str:
+    """One line, in plain words: what happens if the answer is yes."""
+    advance = ask.advance
+    if advance is None:
+        return f"{name} wants to {deed(ask.action, found)}: {shown(ask.resource, found)}"
+    may = f"{name} may {deed(advance.action, found)} without being asked: {shown(advance.resource, found)}"
+    return f"{shown(advance.proposer, found)} proposes: {may}"
+
+
+def deed(action: str, found: set[Trick]) -> str:
+    return EFFECTS.get(action, "do " + shown(action, found))
 
 
 def risk_line(factor: RiskFactor, found: set[Trick]) -> str:
@@ -235,6 +248,10 @@ def reach(ask: Ask, value: Value) -> tuple[str, ...]:
     lines = []
     if ask.items:
         lines.append(f"{len(ask.items)} acts in one request" if len(ask.items) > 1 else "one act, as a batch")
+    if ask.advance is not None:
+        calls = "one call" if ask.advance.uses == 1 else f"{ask.advance.uses} calls"
+        lines.append(f"{calls} at most, within {lasting(ask.advance.ttl_s)} from the decision")
+        lines.append(within_line(ask.advance.bounds))
     if "*" in ask.resource:
         lines.append("the resource is a pattern: it may mean many")
     found: set[Trick] = set()
@@ -247,6 +264,20 @@ def reach(ask: Ask, value: Value) -> tuple[str, ...]:
         if isinstance(leaf, str) and leaf.strip() in ("*", "/", "all", "~", "**", "%"):
             lines.append(f"{shown(path, found)} means everything")
     return tuple(lines)
+
+
+def within_line(bounds: Sequence[Bound]) -> str:
+    if not bounds:
+        return "its arguments may be anything"
+    return f"{proposal(bounds)}; other arguments may be anything"
+
+
+def lasting(seconds: int) -> str:
+    """8 h, 90 min, 45 s: the largest unit that says it exactly."""
+    size, unit = next(
+        (size, unit) for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s")) if seconds % size == 0
+    )
+    return f"{seconds // size} {unit}"
 
 
 def lists(value: Value, path: str = "") -> list[tuple[str, int]]:

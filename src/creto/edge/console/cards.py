@@ -195,7 +195,7 @@ def gist(shown: Display) -> str:
 
 def in_bulk(ask: Ask, progress: Progress) -> bool:
     """Together with others only what is neither serious nor a batch nor demands a signature of its own."""
-    plain = ask.risk not in SERIOUS and not ask.items
+    plain = ask.risk not in SERIOUS and not ask.items and ask.advance is None
     return plain and progress.state.open and assurance_needed(ask.policy, ask.risk) < Assurance.OWN_KEY
 
 
@@ -238,8 +238,8 @@ def card(case: Case, viewer: Viewer, *, now: ConsensusTimestamp) -> Card:
         own_key=own_key,
         passkey_missing=own_key and not viewer.passkeys,
         grant=ask.policy.grants if grants.offered(ask) else None,
-        may_edit=not fixed(ask),
-        may_propose=not fixed(ask) and bool(shown.arguments),
+        may_edit=not ask.fixed,
+        may_propose=not ask.fixed and bool(shown.arguments),
         taken_up=grants.taken_up(ask),
         may_claim=open_to_me and progress.claim is None and viewer.person not in progress.claimed,
         may_extend=open_to_me,
@@ -247,11 +247,6 @@ def card(case: Case, viewer: Viewer, *, now: ConsensusTimestamp) -> Card:
         reason_required=ask.policy.reason_required,
         decided=not undecided,
     )
-
-
-def fixed(ask: Ask) -> bool:
-    """Whether the arguments are what they are: of a batch, each item is decided; of a review, they say what happened."""
-    return bool(ask.items) or ask.break_glass
 
 
 def care(ask: Ask, passkeys: int) -> tuple[Care, Care]:

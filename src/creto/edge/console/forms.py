@@ -71,8 +71,8 @@ def edited(form: Form, ask: Ask) -> bytes:
 
 def proposal_of(form: Form, ask: Ask) -> tuple[Bound, ...]:
     """Not this, but that: from the arguments as they were changed. A secret is no proposal, as the agent is told what was proposed."""
-    if ask.items:
-        raise InvalidInput.of("arguments", got="a proposal for a batch", expected="a decision on each item", code="OV-400")  # fmt: skip
+    if ask.fixed:
+        raise InvalidInput.of("arguments", got="a proposal in its place", expected="a decision on it as it is", code="OV-400")  # fmt: skip
     bounds = counter(ask.arguments, edited(form, ask))
     secret = next((one.path for one in bounds if is_secret_place(one.path)), None)
     if secret is not None:
