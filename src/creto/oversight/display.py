@@ -149,8 +149,16 @@ def effect_of(ask: Ask, name: str, found: set[Trick]) -> str:
     advance = ask.advance
     if advance is None:
         return f"{name} wants to {deed(ask.action, found)}: {shown(ask.resource, found)}"
-    may = f"{name} may {deed(advance.action, found)} without being asked: {shown(advance.resource, found)}"
-    return f"{shown(advance.proposer, found)} proposes: {may}"
+    return f"{shown(advance.proposer, found)} proposes: {in_advance(name, advance.action, advance.resource, found)}"
+
+
+def effect_in_advance(name: str, action: str, resource: str) -> str:
+    found: set[Trick] = set()
+    return in_advance(shown(name, found), action, resource, found)
+
+
+def in_advance(name: str, action: str, resource: str, found: set[Trick]) -> str:
+    return f"{name} may {deed(action, found)} without asking: {shown(resource, found)}"
 
 
 def deed(action: str, found: set[Trick]) -> str:

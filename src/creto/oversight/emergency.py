@@ -209,6 +209,6 @@ def terms_of(advance: Advance) -> bytes:
     """The terms as the arguments that are shown, hashed and signed."""
     limits = {one.path: limit(one, set()) for one in advance.bounds}
     return wire.encode(
-        {"action": advance.action, "resource": advance.resource, "calls": advance.uses, "seconds": advance.ttl_s,
-         "arguments": limits or "any", "proposed_by": advance.proposed_by, "reason": advance.reason}
+        {"granted_action": advance.action, "granted_resource": advance.resource, "calls": advance.uses,
+         "seconds": advance.ttl_s, "limits": limits or "none", "proposed_by": advance.proposed_by, "reason": advance.reason}
     )  # fmt: skip

@@ -90,7 +90,12 @@ def furnished(office: Office) -> dict[str, str]:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [320, 768, 1280])
 def test_it_fits_and_is_quiet(office: Office, page: Page, shots: Path, width: int, scheme: str) -> None:
-    pages = {"inbox": f"{office.url}/approvals", **furnished(office), "passkeys": f"{office.url}/passkeys"}
+    pages = {
+        "inbox": f"{office.url}/approvals",
+        **furnished(office),
+        "passkeys": f"{office.url}/passkeys",
+        "grants": f"{office.url}/grants",
+    }
     for name, url in pages.items():
         page.open(url, width=width, scheme=scheme)
         assert page.evaluate("document.documentElement.scrollWidth") <= width, name
@@ -342,6 +347,42 @@ def test_for_a_while_and_in_somebody_elses_hands(office: Office, page: Page) -> 
     (delegation,) = office.oversight.delegations(office.tenant)
     assert delegation.policies == (office.one.policy_id,)
     office.served.run(office.oversight.end_delegation(office.tenant, delegation.delegation_id, by=office.ids["alice"]))
+
+
+def test_calls_are_approved_in_advance(office: Office, page: Page, shots: Path) -> None:
+    """given Alice's proposal / when she approves its card / then the agent's calls within it pass, until she ends it."""
+    office.ask({"amount": 7})  # bot-7 is known to her
+    page.open(f"{office.url}/grants", width=320)
+    page.screenshot(shots / "grants-320.png", whole=True)
+    values = {"policy": office.one.policy_id, "agent": office.bot, "action": "funds.transfer", "resource": "account:7",
+              "limits": "amount < 40", "minutes": "30", "uses": "3", "why": "A busy day."}  # fmt: skip
+    for field, value in values.items():
+        page.evaluate(f"document.getElementById({json.dumps(field)}).value = {json.dumps(value)}")
+    page.click("form[action='/grants'] button")
+    page.until("document.querySelector('.bad[role=alert]')")
+    assert page.evaluate("document.getElementById('resource').value") == "account:7"
+    page.evaluate("document.getElementById('limits').value = 'amount <= 40'")
+    page.click("form[action='/grants'] button")
+    page.until("document.querySelector('article#card')")
+    assert "alice proposes: bot-7 may transfer money without asking" in page.evaluate(
+        "document.querySelector('#effect').innerText"
+    )
+    assert page.evaluate("document.querySelector('#edit, #propose, #approve-for')") is None
+    page.screenshot(shots / "grants-card-320.png", whole=True)
+    assert office.state(office.ask({"amount": 40})) is RequestState.PENDING
+    page.until("window.htmx")
+    page.evaluate("document.getElementById('approve').focus()")
+    page.press(" ", held_ms=1_400)
+    page.until("document.querySelector('.outcome-line')")
+    assert office.state(office.ask({"amount": 40})) is RequestState.APPROVED
+    assert office.state(office.ask({"amount": 41})) is RequestState.PENDING
+    page.open(f"{office.url}/grants", width=1280)
+    page.screenshot(shots / "grants-1280.png", whole=True)
+    assert "used 1 of 3" in page.evaluate("document.querySelector('.keys-list').innerText")
+    page.scripts(False)
+    page.click("form[action$='/end'] button")
+    page.until("!document.querySelector('form[action$=\"/end\"]')")
+    assert office.state(office.ask({"amount": 39})) is RequestState.PENDING
 
 
 def test_together_only_what_one_policy_asks_and_shown_whole(office: Office, page: Page, shots: Path) -> None:
@@ -608,6 +649,7 @@ def test_axe_finds_nothing(office: Office, page: Page, axe: str, width: int, sch
         "inbox": f"{office.url}/approvals",
         **furnished(office),
         "passkeys": f"{office.url}/passkeys",
+        "grants": f"{office.url}/grants",
         "login": f"{office.url}/login",
     }
     for name, url in pages.items():
