@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from creto.cli.approvals import approvals, as_key, as_key_file, identity, request_argument
-from creto.cli.choices import DURATION, MOMENT, seconds
+from creto.cli.approvals import approvals, as_key, as_key_file, identity, plain, request_argument
+from creto.cli.choices import DURATION, MOMENT, confirmed, seconds, yes_option
 from creto.cli.context import Cli, group, pass_cli, read
 from creto.cli.output import Column, counted, when
 from creto.cli.session import session
@@ -328,11 +328,28 @@ async def health(cli: Cli) -> None:
             ("oldest", when(found.oldest_at)),
             ("unseen", found.unseen),
             *((f"nobody reachable in {one.policy_id}", one.tiers) for one in found.unreachable),
+            *((f"{one.channel} is not configured", f"{counted(one.waiting, 'message')} waiting") for one in found.idle),
+            *(
+                (f"unreachable by {one.channel}", f"{one.address} ({one.person}): {plain(one.error)}")
+                for one in found.dead
+            ),
         ],
     )
     if found.undelivered:
         click.echo("")
         cli.output.items(found.undelivered, LOST)
+
+
+@approvals.command()
+@channel_argument
+@yes_option
+@pass_cli
+async def discard(cli: Cli, channel: str, yes: bool) -> None:
+    """Send nothing of what waits for CHANNEL, as one that is not configured any more."""
+    confirmed(f"Send nothing of what waits for {channel}?", yes)
+    async with session(cli) as creto:
+        done = await creto.approvals.discard_notifications(channel=Channel(channel))
+    cli.output.say(done, f"{counted(done.count, 'message')} for {channel} discarded.")
 
 
 @approvals.command()

@@ -274,6 +274,9 @@ OVERSIGHT_COURIER_BATCH: Final = (
 )
 OVERSIGHT_RESEND_S_MAX: Final = 300.0  # between two tries while a provider is away
 OVERSIGHT_CLOSING_ATTEMPTS: Final = 20  # tries to close a card: an hour and a half
+OVERSIGHT_IDLE_S: Final = (
+    15.0  # between two looks at what waits for a channel that is not configured: then the next address is tried
+)
 OVERSIGHT_REACH_S: Final = 300.0  # between two looks whether every chain ends in somebody who can be told
 OVERSIGHT_LINK_S: Final = 7 * 86_400  # a link in a mail shows its request for a week
 OVERSIGHT_PERMITS_KEPT_MAX: Final = 10_000  # tokens handed out by this process, for who asks twice

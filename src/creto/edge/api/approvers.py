@@ -204,6 +204,33 @@ class Signer(View, frozen=True):
     verify_key: bytes
 
 
+class DeadAddress(View, frozen=True):
+    """An address that did not take its last message; the next one that it takes brings it back."""
+
+    channel: Channel
+    address: str
+    person: AgentId
+    error: str
+
+
+class IdleChannel(View, frozen=True):
+    """Messages that wait for a channel which is not configured; they leave when it is."""
+
+    channel: Channel
+    waiting: int
+
+
+class DiscardNotifications(Ask, frozen=True):
+    """What waits for this channel is not to be sent any more."""
+
+    channel: Channel
+
+
+class Discarded(View, frozen=True):
+    channel: Channel
+    count: int
+
+
 class OversightHealth(View, frozen=True):
     """What an operator should see before it hurts. `unseen` were delivered, and nobody has looked."""
 
@@ -212,6 +239,8 @@ class OversightHealth(View, frozen=True):
     unseen: tuple[RequestId, ...]
     unreachable: tuple[Unreachable, ...]
     oldest_at: ConsensusTimestamp | None = None
+    dead: tuple[DeadAddress, ...] = ()
+    idle: tuple[IdleChannel, ...] = ()
 
 
 READ, WRITE, POLICY, GROUP, PERSON = "oversight:read", "oversight:write", "oversight:policy:{policy_id}", "oversight:group:{name}", "oversight:contact:{channel}:{address}"  # fmt: skip
@@ -231,9 +260,10 @@ PROPOSE_GRANT = Endpoint("approvals.propose_grant", "POST", "/v1/oversight/grant
 END_GRANT = Endpoint("approvals.end_grant", "DELETE", "/v1/oversight/grants/{grant_id}", EndGrant, Grant, "submit_decision", "End what was approved in advance, or disarm", errors=("OV-403", "OV-404"), about="oversight:grant:{grant_id}")  # fmt: skip
 BREAK_GLASS = Endpoint("approvals.break_glass", "POST", "/v1/oversight/break-glass", BreakGlass, Grant, "submit_decision", "Let an agent act now and answer for it in a review", status=201, errors=("OV-400", "OV-403", "OV-404", "OV-424", "PL-102"), about=POLICY)  # fmt: skip
 HEALTH = Endpoint("approvals.health", "GET", "/v1/oversight/health", ListAll, OversightHealth, READ, "What was not delivered, not seen, or could reach nobody")  # fmt: skip
+DISCARD = Endpoint("approvals.discard_notifications", "POST", "/v1/oversight/notifications/discard", DiscardNotifications, Discarded, WRITE, "Send nothing of what waits for a channel", about="oversight:channel:{channel}")  # fmt: skip
 SIGNER = Endpoint("approvals.signer", "GET", "/v1/oversight/signer", ListAll, Signer, "time:read", "The public key with which decisions are verified")  # fmt: skip
 
-ENDPOINTS = (PUT_POLICY, GET_POLICY, POLICIES, PUT_GROUP, GROUPS, LINK, UNLINK, CONTACTS, DELEGATE, END_DELEGATION, DELEGATIONS, GRANTS, PROPOSE_GRANT, END_GRANT, BREAK_GLASS, HEALTH, SIGNER)  # fmt: skip
+ENDPOINTS = (PUT_POLICY, GET_POLICY, POLICIES, PUT_GROUP, GROUPS, LINK, UNLINK, CONTACTS, DELEGATE, END_DELEGATION, DELEGATIONS, GRANTS, PROPOSE_GRANT, END_GRANT, BREAK_GLASS, HEALTH, DISCARD, SIGNER)  # fmt: skip
 
 
 @concerns(DELEGATE)
@@ -386,7 +416,17 @@ async def health(parts: Parts, call: Call, ask: ListAll) -> OversightHealth:
         pending=found.pending, undelivered=tuple(map(told, found.undelivered)), unseen=found.unseen,
         unreachable=tuple(Unreachable(policy_id=one, tiers=tiers) for one, tiers in found.unreachable.items()),
         oldest_at=found.oldest_at,
+        dead=tuple(
+            DeadAddress(channel=one.channel, address=one.address, person=AgentId(one.person), error=one.error) for one in found.dead
+        ),
+        idle=tuple(IdleChannel(channel=channel, waiting=count) for channel, count in found.idle.items()),
     )  # fmt: skip
+
+
+@handles(DISCARD)
+async def discard(parts: Parts, call: Call, ask: DiscardNotifications) -> Discarded:
+    count = await parts.oversight.discard(call.tenant, ask.channel, by=call.known.agent)
+    return Discarded(channel=ask.channel, count=count)
 
 
 @handles(SIGNER)
