@@ -226,7 +226,7 @@ class DiscardNotifications(Ask, frozen=True):
     channel: Channel
 
 
-class Discarded(View, frozen=True):
+class DiscardedNotifications(View, frozen=True):
     channel: Channel
     count: int
 
@@ -260,7 +260,7 @@ PROPOSE_GRANT = Endpoint("approvals.propose_grant", "POST", "/v1/oversight/grant
 END_GRANT = Endpoint("approvals.end_grant", "DELETE", "/v1/oversight/grants/{grant_id}", EndGrant, Grant, "submit_decision", "End what was approved in advance, or disarm", errors=("OV-403", "OV-404"), about="oversight:grant:{grant_id}")  # fmt: skip
 BREAK_GLASS = Endpoint("approvals.break_glass", "POST", "/v1/oversight/break-glass", BreakGlass, Grant, "submit_decision", "Let an agent act now and answer for it in a review", status=201, errors=("OV-400", "OV-403", "OV-404", "OV-424", "PL-102"), about=POLICY)  # fmt: skip
 HEALTH = Endpoint("approvals.health", "GET", "/v1/oversight/health", ListAll, OversightHealth, READ, "What was not delivered, not seen, or could reach nobody")  # fmt: skip
-DISCARD = Endpoint("approvals.discard_notifications", "POST", "/v1/oversight/notifications/discard", DiscardNotifications, Discarded, WRITE, "Send nothing of what waits for a channel", about="oversight:channel:{channel}")  # fmt: skip
+DISCARD = Endpoint("approvals.discard_notifications", "POST", "/v1/oversight/notifications/discard", DiscardNotifications, DiscardedNotifications, WRITE, "Send nothing of what waits for a channel", about="oversight:channel:{channel}")  # fmt: skip
 SIGNER = Endpoint("approvals.signer", "GET", "/v1/oversight/signer", ListAll, Signer, "time:read", "The public key with which decisions are verified")  # fmt: skip
 
 ENDPOINTS = (PUT_POLICY, GET_POLICY, POLICIES, PUT_GROUP, GROUPS, LINK, UNLINK, CONTACTS, DELEGATE, END_DELEGATION, DELEGATIONS, GRANTS, PROPOSE_GRANT, END_GRANT, BREAK_GLASS, HEALTH, DISCARD, SIGNER)  # fmt: skip
@@ -424,9 +424,9 @@ async def health(parts: Parts, call: Call, ask: ListAll) -> OversightHealth:
 
 
 @handles(DISCARD)
-async def discard(parts: Parts, call: Call, ask: DiscardNotifications) -> Discarded:
+async def discard(parts: Parts, call: Call, ask: DiscardNotifications) -> DiscardedNotifications:
     count = await parts.oversight.discard(call.tenant, ask.channel, by=call.known.agent)
-    return Discarded(channel=ask.channel, count=count)
+    return DiscardedNotifications(channel=ask.channel, count=count)
 
 
 @handles(SIGNER)
