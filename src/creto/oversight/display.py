@@ -263,7 +263,7 @@ def reach(ask: Ask, value: Value) -> tuple[str, ...]:
     if "*" in ask.resource:
         lines.append("the resource is a pattern: it may mean many")
     found: set[Trick] = set()
-    for path, count in lists(value):
+    for path, count in lists(value) if not ask.items else ():
         lines.append(f"{shown(path, found) or 'the arguments'} has {count} entries")
     for path, leaf in leaves(value):
         amount = number(leaf)
