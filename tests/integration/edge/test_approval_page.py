@@ -340,7 +340,9 @@ def test_who_has_approved_is_not_asked_to_approve_again(office: Office, page: Pa
     record = office.ask({"n": 1}, office.two)
     office.vote(record, "alice")
     page.open(office.at(record))
-    assert page.evaluate("[...document.querySelectorAll('#approve, #deny, #undo')].map((e) => e.id).join()") == "undo,deny"
+    assert (
+        page.evaluate("[...document.querySelectorAll('#approve, #deny, #undo')].map((e) => e.id).join()") == "undo,deny"
+    )
 
 
 def test_for_a_while_and_in_somebody_elses_hands(office: Office, page: Page) -> None:
