@@ -40,6 +40,7 @@ from creto.oversight import (
     NotificationChannel,
     NotificationKind,
     OversightPolicy,
+    Quorum,
     RequestState,
     Verdict,
     render,
