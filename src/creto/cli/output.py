@@ -155,6 +155,11 @@ def readable(payload: bytes) -> str:
     return text if len(payload) <= PAYLOAD_CHARS_MAX else f"{text}… (--json has all of it)"
 
 
+def counted(count: int, noun: str) -> str:
+    """1 use, 2 uses."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def when(timestamp: int | None) -> str:
     """Seconds are enough for a person; --json has the nanoseconds."""
     return "-" if timestamp is None else iso(timestamp)[:19] + "Z"

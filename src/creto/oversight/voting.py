@@ -53,6 +53,7 @@ from creto.oversight.types import (
     Ask,
     Assurance,
     Bound,
+    Grant,
     GrantWish,
     Notification,
     NotificationKind,
@@ -307,8 +308,10 @@ class Voting(Requests):
         votes = [vote.vote() for vote in cast]
         yes = {vote.person for vote in counted(votes, ask.round) if vote.verdict is Verdict.APPROVE}
         wishes = {v.signed.ballot.person: v.signed.ballot.wish for v in cast if v.signed.ballot.round == ask.round}
-        grant = None
-        if verdict is Verdict.APPROVE:
+        grant: Grant | None = None
+        if verdict is Verdict.APPROVE and ask.advance is not None:
+            grant = grants.in_advance(ask, ask.advance, by=approver.person, now=now)
+        elif verdict is Verdict.APPROVE:
             wish = grants.agreed([wishes[person] for person in yes])
             grant = grants.granted(ask, wish, by=approver.person, now=now, grant_id=new_id("grant-")) if wish else None
         elif last.counter:

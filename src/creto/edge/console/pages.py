@@ -17,6 +17,7 @@ from creto.edge.console import cards
 from creto.edge.console.acts import Acts
 from creto.edge.console.approvals import ApprovalPages, people_of
 from creto.edge.console.cards import Viewer
+from creto.edge.console.grants import GrantPages
 from creto.edge.console.live import Live
 from creto.edge.console.passkeys import PasskeyPages
 from creto.edge.console.site import HEADERS, HERE, Site, local
@@ -41,6 +42,8 @@ class Pages:
             people = await self._ask(agents.LIST, call, agents.ListAgents(limit=100))
             me = await self._ask(agents.GET, call, agents.GetAgent(agent=call.known.agent))
         except EnablementError as error:
+            if row(error.code).http == 403:  # who decides need not see the rest of the layer
+                return RedirectResponse("/approvals", 303, HEADERS)
             return self._site.problem(request, error)
         return self._site.page(
             request, "home.html", me=me.name, state=state, entries=entries.items, agents=people.items
@@ -100,6 +103,7 @@ def console_routes(dispatcher: Dispatcher, authenticator: Authenticator, live: L
         Route("/login", pages.login, methods=["POST"]),
         Route("/logout", pages.logout, methods=["POST"]),
         *ApprovalPages(site, live).routes(),
+        *GrantPages(site).routes(),
         *PasskeyPages(site).routes(),
         # Pages themselves are not compressed: they hold a secret beside what others wrote.
         Mount("/static", GZipMiddleware(StaticFiles(directory=HERE / "static"))),

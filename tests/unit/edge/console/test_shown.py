@@ -54,7 +54,7 @@ def page(case: Case, **more: Any) -> str:
     values: dict[str, Any] = {
         "rows": [shown.row], "more": 0, "past": False, "now": LATER, "card": shown, "error": None, "arguments": editable(case.record.ask.arguments),
         "reason": "", "delivery": "d", "colleagues": (), "names": NAMES, "me": "Alice", "version": "0",
-        "token": "t", "path": "/approvals/req-1",
+        "token": "t", "path": "/approvals/req-1", "act": "", "absences": (),
     }  # fmt: skip
     return TEMPLATES.get_template("approvals.html").render(**values | more)
 
@@ -128,4 +128,4 @@ def test_every_act_is_a_form_with_its_token() -> None:
             assert 'method="post"' in form
             assert 'name="token" value="t"' in form
     acts = {part.split('"')[0] for part in html.split('action="/approvals/req-1/')[1:]}
-    assert acts == {"approve", "deny", "edit", "ask", "comment", "claim", "delegate", "extend", "snooze"}
+    assert acts == {"approve", "deny", "edit", "propose", "ask", "comment", "claim", "delegate", "extend", "snooze"}

@@ -103,6 +103,17 @@
     line.textContent = text;
   }
 
+  function hint(form) {
+    const text = "Hold it down until it is filled.";
+    tell(text);
+    if (form.querySelector(".hint")) return;
+    const line = document.createElement("p");
+    line.className = "hint muted";
+    line.setAttribute("aria-hidden", "true"); // it is told
+    line.textContent = text;
+    form.append(line);
+  }
+
   // Held down, by finger or key. A click that no hand made (a screen reader's) is answered with the question once more.
   function holds() {
     document.querySelectorAll('form[data-by="hold"] button[type=submit]').forEach((button) => {
@@ -129,7 +140,7 @@
         timer = 0;
         button.classList.remove("holding");
       };
-      const early = () => { if (timer) { stop(); tell("Hold it down to approve."); } };
+      const early = () => { if (timer) { stop(); hint(button.form); } };
       button.addEventListener("pointerdown", start);
       button.addEventListener("keydown", start);
       ["pointerup", "pointerleave", "pointercancel", "keyup", "blur"].forEach((name) => button.addEventListener(name, early));
@@ -180,6 +191,11 @@
       if (here) here.scrollIntoView({ block: "nearest" });
     });
   }
+  function openAt(fold, field) {
+    if (!byId(fold)) return;
+    byId(fold).open = true;
+    byId(field).focus();
+  }
   const keys = {
     j: () => move(1),
     k: () => move(-1),
@@ -189,7 +205,9 @@
       if (form.dataset.by === "click") form.requestSubmit(byId("approve"));
       else byId("approve").focus();
     },
-    r: () => { if (byId("deny")) { byId("deny").open = true; byId("reason").focus(); } },
+    r: () => openAt("deny", "reason"),
+    e: () => openAt("edit", "arguments"),
+    p: () => openAt("propose", "instead"),
     x: () => {
       const box = document.querySelector(".row.here input[name=id]");
       if (box && !box.disabled) { box.checked = !box.checked; samePolicy(); tell(box.checked ? "Ticked." : "Not ticked."); }
