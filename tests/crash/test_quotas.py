@@ -51,7 +51,7 @@ async def test_killed_nodes_leave_the_limit_whole(
     back = await asyncio.to_thread(reclaim, folder, limits)
 
     (usage,) = await quotas.usage(TENANT, [AGENT])
-    assert back > 0
+    assert back > 0 or not said  # a busy machine may kill every node before it has drawn anything
     assert said <= usage.used <= said + runs
     assert list(folder.glob("*.quota")) == []
     spent = passes(quotas, LIMIT - usage.used), passes(quotas, 1)

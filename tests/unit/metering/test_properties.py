@@ -60,7 +60,7 @@ from creto.metering.types import ChargeId, CouponId, GrantId
 from tests.fuzz import examples
 from tests.unit.metering.examples import JANUARY, D, charge, event, heading, meter, plan, subscription
 
-MANY = settings(max_examples=examples(60))
+MANY = settings(max_examples=max(100, examples(20)))
 USD = iso("USD")
 AGENTS = [AgentId(f"a{i}") for i in range(6)]
 
