@@ -12,7 +12,7 @@ from creto.common import wire
 from creto.common.errors import InvalidInput, NotFound, OversightRequired
 from creto.common.timestamps import DAY, SECOND
 from creto.contracts import BillableEvent, CostThresholdType, RequireApproval
-from creto.edge.api.billing import CreditedLine
+from creto.edge.api.invoices import CreditedLine
 from creto.metering import (
     Aggregation,
     Charge,
