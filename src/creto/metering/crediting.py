@@ -185,6 +185,9 @@ class Crediting(Core):
         """What rules have asked for, the oldest first."""
         return await self._store.read(lambda tx: rows.purchases(tx, checked_tenant(tenant), after, paged(limit)))
 
+    async def purchase(self, tenant: TenantId, purchase_id: PurchaseId) -> Purchase | None:
+        return await self._store.read(lambda tx: rows.find_purchase(tx, checked_tenant(tenant), purchase_id))
+
     async def settle_purchase(self, tenant: TenantId, purchase_id: PurchaseId, *, paid: bool, by: AgentId) -> Purchase:
         """Paid: it is granted. Failed: it is not, and the rule may ask again. The same news twice is as good as once."""
         now = self._clock.now()

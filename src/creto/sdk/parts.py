@@ -20,6 +20,7 @@ from creto.edge.api import (
     passkeys,
     policies,
     quotas,
+    stripe,
     system,
     time,
     uploads,
@@ -205,14 +206,20 @@ class Approvals(Part[World]):
 
 
 class Webhooks(Part[World]):
-    """Where notifications are posted to."""
+    """Where the layer posts to: what metering tells customers, and what humans are asked."""
 
     add = Method(webhooks.ADD)
     list = Method(webhooks.LIST)
+    get = Method(webhooks.GET)
+    want = Method(webhooks.WANT)
     rotate = Method(webhooks.ROTATE)
     disable = Method(webhooks.DISABLE)
     enable = Method(webhooks.ENABLE)
     remove = Method(webhooks.REMOVE)
+    test = Method(webhooks.TEST)
+    deliveries = Method(webhooks.DELIVERIES)
+    delivery = Method(webhooks.DELIVERY)
+    again = Method(webhooks.AGAIN)
 
 
 class Metering(Part[World]):
@@ -319,6 +326,19 @@ class Credits(Part[World]):
     taxes = Method(credits.TAXES)
     add_exchange_rate = Method(credits.ADD_RATE)
     exchange_rates = Method(credits.RATES)
+
+
+class Stripe(Part[World]):
+    """Invoices that are collected at Stripe: who pays, what waits, what is paid."""
+
+    standing = Method(stripe.STANDING)
+    set_payer = Method(stripe.SET_PAYER)
+    payer = Method(stripe.PAYER)
+    payers = Method(stripe.PAYERS)
+    payments = Method(stripe.PAYMENTS)
+    payment = Method(stripe.PAYMENT)
+    collect = Method(stripe.COLLECT)
+    unfinished = Method(stripe.UNFINISHED)
 
 
 class Bus(Part[World]):
