@@ -25,6 +25,7 @@ from creto.metering.rounding import ZERO
 from creto.metering.types import CreditUse, GrantId
 from creto.metering.wallets import (
     PURCHASE,
+    PURCHASE_ID,
     BurnCredits,
     Burnt,
     GrantBook,
@@ -296,7 +297,7 @@ class Crediting(Core):
             if not amount:
                 continue
             asked = Purchase(
-                purchase_id=PurchaseId(new_id("buy-")), rule_id=rule.rule_id, agent=agent, amount=amount, currency=currency,
+                purchase_id=PurchaseId(new_id(PURCHASE_ID)), rule_id=rule.rule_id, agent=agent, amount=amount, currency=currency,
                 asked_at=now, priority=rule.priority, expires_after_days=rule.expires_after_days,
             )  # fmt: skip
             coming += amount

@@ -14,12 +14,14 @@ from creto.common.limits import PAGE_ITEMS_DEFAULT
 from creto.common.paging import cursor_of, place_of
 from creto.common.timestamps import ConsensusTimestamp
 from creto.connectors.stripe import KnownPayer, Payer, Payment, PaymentStatus, StripeId, Thing
-from creto.edge.api.dispatch import Call, handles
+from creto.connectors.stripe.types import PURCHASE
+from creto.edge.api.dispatch import Call, concerns, handles
 from creto.edge.api.endpoint import Ask, Endpoint, View
 from creto.edge.api.fields import Agent, Cursor, Id, Limit
 from creto.edge.api.parts import Parts
 from creto.gate import Effect
 from creto.metering.types import InvoiceId
+from creto.metering.wallets import PURCHASE_ID
 
 Name = Annotated[str, Meta(min_length=1, max_length=256)]
 Email = Annotated[str, Meta(min_length=3, max_length=512, pattern=r"^[^@\s]+@[^@\s]+$")]
@@ -211,3 +213,8 @@ async def unfinished(parts: Parts, call: Call, ask: ListRequests) -> RequestPage
     last = found[-1] if len(found) == ask.limit else None
     cursor = cursor_of((last.asked_at, last.kind, last.our_id)) if last else None
     return RequestPage(items=tuple(map(request_view, found)), cursor=cursor)
+
+
+@concerns(PAYMENT, COLLECT)
+async def of_purchase(parts: Parts, call: Call, ask: OfPayment) -> str | None:
+    return f"{PURCHASE}{ask.our_id}" if ask.our_id.startswith(PURCHASE_ID) else None
