@@ -190,4 +190,4 @@ async def retry(cli: Cli, limit: int) -> None:
             if letters:
                 done = await creto.bus.replay_dead(durable=durable, ids=tuple(one.id for one in letters))
                 taken += done.ids
-    cli.output.say({"ids": taken}, f"{len(taken)} are done again.")
+    cli.output.say({"ids": taken}, f"{len(taken)} are done again." if taken else "Nothing failed.")
