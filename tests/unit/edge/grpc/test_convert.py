@@ -23,7 +23,7 @@ from creto.metering import Limit, Window, WindowUnit
 from tests.fuzz import examples
 
 SCHEMA = Schema(ENDPOINTS)
-UNDRAWN = {"Threshold"}  # it checks itself so closely that what is drawn never is one
+UNDRAWN = {"Threshold", "Quota"}  # they check themselves so closely that what is drawn hardly ever is one
 ALL = {s for e in ENDPOINTS for s in (e.request_type, e.response)}
 STRUCTS = sorted((s for s in ALL if s.__name__ not in UNDRAWN), key=lambda s: s.__name__)
 JSON = st.recursive(
