@@ -140,6 +140,7 @@ async def running(config: Config, *, work: bool = True) -> AsyncIterator[App]:
         desk = await stack.enter_async_context(open_metering(config, store, clock, nhi, metrics))
         authz.use_quota(desk.quotas.book)
         money = open_money_out(config, store, clock, bus, desk, metrics, breakers, asking, tenant=tenant)
+        stack.push_async_callback(money.stripe.stop)
         parts = Parts(
             config=config, metrics=metrics, requests=Requests(metrics),
             rate=CallerRate(config[ServerConfig].requests_per_second_max, metrics), store=store,

@@ -13,6 +13,7 @@ from creto.common.settings import StripeConfig
 from creto.common.timestamps import HOUR
 from creto.connectors.stripe import Kind, Payer, PaymentStatus, State, Stripe, StripeId
 from creto.connectors.stripe.errors import StripeRefused
+from creto.connectors.stripe.sdk import http_transport
 from creto.metering import InvoiceStatus, TopUp
 from creto.metering.types import InvoiceId
 from creto.metering.wallets import PURCHASE_ID, RuleId, TopUpRule
@@ -187,3 +188,15 @@ async def test_a_customer_that_was_there_keeps_its_name(business: Business) -> N
             shown,
             "books@globex.example",
         )
+
+
+async def test_who_never_started_it_lets_go_of_its_connections_all_the_same(business: Business) -> None:
+    ours = await final(business)
+    transport = http_transport()
+    asked = Stripe(
+        business.store, business.bus, business.clock, business.billing, business.config, transport=transport
+    )  # fmt: skip
+    await asked.collect(TENANT, ours)
+    for _ in range(2):
+        await asked.stop()
+    assert transport._client.is_closed

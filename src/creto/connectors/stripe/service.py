@@ -96,12 +96,13 @@ class Stripe:
         ]
 
     async def stop(self) -> None:
-        """What waits for Stripe is given back; what it is doing now is finished."""
+        """What waits for Stripe is given back; what it is doing now is finished. Also where it was never started; again does nothing."""
         self._stopping.set()
-        for subscription in self._subscriptions:
-            await subscription.close()
-        if self._steps is not None:
-            await self._steps.close()
+        while self._subscriptions:
+            await self._subscriptions.pop().close()
+        steps, self._steps = self._steps, None
+        if steps is not None:
+            await steps.close()
 
     async def consume(self, message: Message) -> None:
         if not self._serves(message.tenant):
