@@ -205,10 +205,11 @@ async def collecting(creto: Any, world: str) -> None:
     assert "email" in str(error.field)
     assert (await done(s.payments())).items == (await done(s.unfinished())).items == ()
     await refused(NotFound, "MT-404", lambda: s.payment(our_id="never"))
-    error = await refused(InternalError, "PL-501", lambda: s.collect(our_id="never"))
+    await refused(NotFound, "MT-404", lambda: s.collect(our_id="never"))
+    invoice = (await done(creto.billing.invoices(status=InvoiceStatus.FINAL))).items[0]
+    error = await refused(InternalError, "PL-501", lambda: s.collect(our_id=invoice.invoice_id))
     assert error.hint is not None
     assert "stripe.api_key" in error.hint
-    invoice = (await done(creto.billing.invoices())).items[0]
     known = await done(s.payment(our_id=invoice.invoice_id))
     assert (known.payment, known.requests) == (None, ())
 

@@ -126,9 +126,10 @@ async def test_a_tenant_without_an_account_is_not_collected_in_anothers(business
 
 
 async def test_without_a_key_collecting_says_what_is_missing(business: Business) -> None:
+    ours = await final(business)
     bare = Stripe(business.store, EmbeddedBus(business.store), business.clock, business.billing, StripeConfig())
     with pytest.raises(InternalError, match="not configured"):
-        await bare.collect(TENANT, InvoiceId("inv-1"))
+        await bare.collect(TENANT, ours)
     assert not (await bare.standing(TENANT)).configured
 
 

@@ -120,17 +120,14 @@ class Stripe:
 
     async def collect(self, tenant: TenantId, our_id: InvoiceId | PurchaseId) -> None:
         """Bring an invoice, a credit note or a purchase to where it is now: one that was final before the first start, or that was refused."""
-        steps, account = self._ready(), self._account(checked_tenant(tenant))
-        purchase = await self._billing.purchase(tenant, PurchaseId(our_id))
+        purchase = await self._billing.purchase(checked_tenant(tenant), PurchaseId(our_id))
         if purchase is not None:
-            check_step(
-                purchase.purchase_id, purchase.state, purchase.state is PurchaseState.PENDING, "a pending purchase"
-            )
-            await steps.buy(tenant, purchase, account)
+            check_step(our_id, purchase.state, purchase.state is PurchaseState.PENDING, "a pending purchase")
+            await self._ready().buy(tenant, purchase, self._account(tenant))
             return
         invoice = await self._billing.invoice(tenant, InvoiceId(our_id))
-        check_step(invoice.invoice_id, invoice.status, invoice.status in COLLECTED, "a final or void invoice")
-        await self._move(steps, invoice, account)
+        check_step(our_id, invoice.status, invoice.status in COLLECTED, "a final or void invoice")
+        await self._move(self._ready(), invoice, self._account(tenant))
 
     async def set_payer(self, tenant: TenantId, agent: AgentId, payer: Payer, *, by: AgentId) -> None:
         """Who pays for an agent: the customer there is made, or changed, to be this."""
