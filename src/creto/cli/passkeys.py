@@ -14,6 +14,7 @@ from creto.cli.context import Cli, group, pass_cli
 from creto.cli.output import Column, when
 from creto.cli.session import session
 from creto.common.errors import NotFound
+from creto.common.settings import link_base_of
 from creto.platform.crypto.jose import b64url_encode
 
 if TYPE_CHECKING:
@@ -68,8 +69,6 @@ async def remove(cli: Cli, passkey: str, key_id: str | None, key_file: Path | No
 
 def page_of(cli: Cli) -> str:
     """Browsers make passkeys for names, not for addresses: on this machine that name is localhost."""
-    from creto.app import link_base_of
-
     parts = urlsplit(cli.url or link_base_of(cli.config()))
     host = parts.netloc.replace("127.0.0.1", "localhost") if parts.hostname == "127.0.0.1" else parts.netloc
     return urlunsplit((parts.scheme, host, "/passkeys", "", ""))

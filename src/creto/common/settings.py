@@ -18,7 +18,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from creto.common.config import LIVE, Secret, section
+from creto.common.config import LIVE, Config, Secret, section
 from creto.common.errors import InvalidInput
 from creto.common.ids import DEFAULT_TENANT, customer_tenant
 from creto.common.limits import (
@@ -350,6 +350,13 @@ class RuntimeConfig(msgspec.Struct, frozen=True):
 class MessagingConfig(msgspec.Struct, frozen=True):
     delivery_timeout_seconds: Annotated[int, Meta(ge=1), LIVE] = 30
     max_message_size_bytes: Annotated[int, Meta(ge=1, le=BUS_PAYLOAD_BYTES_MAX), LIVE] = BUS_PAYLOAD_BYTES_MAX
+
+
+def link_base_of(config: Config) -> str:
+    """Where people find the layer."""
+    server = config[ServerConfig]
+    scheme = "https" if server.tls_cert else "http"
+    return config[OversightConfig].link_base or f"{scheme}://{server.host}:{server.rest_port}"
 
 
 def checked_scheme(key: str, url: str, *schemes: str) -> None:
