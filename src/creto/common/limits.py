@@ -81,9 +81,10 @@ STORE_HEARTBEAT_S: Final = 2.0  # one small write; a dead node is noticed after 
 STORE_NODE_STALE_S: Final = 4.0  # without a heartbeat this long a node distrusts its own caches …
 STORE_NODE_DEAD_S: Final = 6.0  # … before the others stop waiting for it
 STORE_WAL_PAGES: Final = (
-    400  # 1.6 MiB of write-ahead log: then a checkpoint beside the writer; its sync delays commits by 2 ms
+    4_000  # 16 MiB of write-ahead log: then a checkpoint beside the writer; a few commits wait 2 ms for its sync
 )
 STORE_WAL_PAGES_MAX: Final = 16_000  # 64 MiB: then the writer lets one checkpoint come to its end
+STORE_WAL_STEP_BYTES: Final = 1024 * 1024  # by which the log's file is lengthened at a time: the writer waits half a ms
 IDEMPOTENCY_LOCK_S: Final = 300  # the spec's lock on an operation whose owner may have died
 IDEMPOTENCY_SWEEP: Final = 10_000  # keys looked at in one pruning step
 BUS_DELIVERIES_MAX: Final = 5  # then the message is a dead letter
