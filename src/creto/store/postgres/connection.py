@@ -20,9 +20,12 @@ from creto.common.errors import (
     InvalidInput,
     Timeout,
 )
+from creto.store.postgres.statements import Statements
 from creto.store.types import Row
 
-Connection = psycopg.Connection[Row]
+
+class Connection(psycopg.Connection[Row]):
+    statements: Statements
 
 DURABLE = "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
 
@@ -69,7 +72,8 @@ def connect(url: str, **options: Any) -> Connection:
     options = {"connect_timeout": 5, "application_name": "creto", **options}
     db: Connection | None = None
     try:
-        db = psycopg.connect(url, autocommit=True, cursor_factory=psycopg.RawCursor, **options)
+        db = Connection.connect(url, autocommit=True, cursor_factory=psycopg.RawCursor, **options)
+        db.statements = Statements()
         db.prepared_max = 500
         db.adapters.register_dumper(bool, BoolAsInt)
         db.adapters.register_loader("numeric", WholeNumeric)
