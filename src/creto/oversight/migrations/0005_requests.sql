@@ -1,6 +1,7 @@
 -- A request is longer than what SQLite keeps in place of a row without rowid, as a vote is: see 0004. A ballot names its request, so its nonce is
--- looked for among that request's votes alone, by who holds the row.
+-- looked for among that request's votes alone, by who holds the row. PostgreSQL keeps a vote whole: in pieces elsewhere it costs as much again.
 DROP INDEX oversight_vote_nonce;
+--postgres ALTER TABLE oversight_vote SET (toast_tuple_target = 8160);
 --sqlite CREATE TABLE oversight_request_kept (
 --sqlite   tenant TEXT NOT NULL,
 --sqlite   request_id TEXT NOT NULL,

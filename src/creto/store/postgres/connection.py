@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 from psycopg import errors
 from psycopg.abc import Buffer
-from psycopg.adapt import Dumper, Loader
+from psycopg.adapt import Dumper, Loader, Transformer
 from psycopg.pq import TransactionStatus
 
 from creto.common.errors import (
@@ -25,7 +25,10 @@ from creto.store.types import Row
 
 
 class Connection(psycopg.Connection[Row]):
+    """One thread at a time uses it."""
+
     statements: Statements
+    transformer: Transformer  # of values: it knows by now what it has met
 
 DURABLE = "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
 
@@ -77,6 +80,7 @@ def connect(url: str, **options: Any) -> Connection:
         db.prepared_max = 500
         db.adapters.register_dumper(bool, BoolAsInt)
         db.adapters.register_loader("numeric", WholeNumeric)
+        db.transformer = Transformer(db)
         db.execute(DURABLE)
     except psycopg.Error as error:
         if db is not None:

@@ -19,7 +19,7 @@ from functools import partial
 from typing import Any
 
 import psycopg
-from psycopg.adapt import PyFormat, Transformer
+from psycopg.adapt import PyFormat
 from psycopg.errors import error_from_result
 from psycopg.pq import ExecStatus
 from psycopg.pq.abc import PGresult
@@ -28,6 +28,7 @@ from creto.store.postgres.connection import Connection
 from creto.store.postgres.statements import Key
 from creto.store.types import Row
 
+AUTO = (PyFormat.AUTO,) * 65_535  # as many as a statement can have
 UNSENT_BYTES_MAX = 64 * 1024  # what a socket takes without anybody reading at the other end
 
 
@@ -53,9 +54,9 @@ class Answer:
     def rows(self) -> list[Row]:
         if self._result is None or self._result.status != ExecStatus.TUPLES_OK:
             return []
-        loader = Transformer(self._db)
-        loader.set_pgresult(self._result)
-        return loader.load_rows(0, self._result.ntuples, tuple)
+        transformer = self._db.transformer
+        transformer.set_pgresult(self._result)
+        return transformer.load_rows(0, self._result.ntuples, tuple)
 
     @property
     def count(self) -> int:
@@ -122,10 +123,10 @@ class Piped:
         """Its answer is there after the next `sync`, which raises what the server said."""
         if self._unsent_bytes > UNSENT_BYTES_MAX:
             self.sync()
-        self._unsent_bytes += sum(len(one) for one in params if isinstance(one, bytes | str))
-        dumper = Transformer(self._db)
-        values = dumper.dump_sequence(params, [PyFormat.AUTO] * len(params)) if params else None
-        formats, types = (dumper.formats, dumper.types or ()) if params else (None, ())
+        transformer = self._db.transformer
+        values = transformer.dump_sequence(params, AUTO[: len(params)])
+        self._unsent_bytes += sum(map(len, filter(None, values)))
+        formats, types = (transformer.formats, transformer.types or ()) if params else (None, ())
         pg, known, key = self._db.pgconn, self._db.statements, (sql, types)
         name = known.names.get(key) or (self._prepare(key) if known.worth_a_name(key) else None)
         answer = Answer(self._db)
