@@ -160,6 +160,15 @@ def due(tx: ReadTx, now: int, limit: int) -> list[tuple[TenantId, RequestId]]:
     return [(TenantId(tenant), RequestId(request_id)) for tenant, request_id in rows]
 
 
+def next_due(tx: ReadTx) -> int | None:
+    """When the next request or grant is due."""
+    request, grant = tx.together(
+        ("SELECT MIN(due_at) FROM oversight_request WHERE due_at IS NOT NULL",),
+        ("SELECT MIN(expires_at) FROM oversight_grant WHERE expires_at IS NOT NULL",),
+    )
+    return min((row[0] for row in (*request, *grant) if row[0] is not None), default=None)
+
+
 def open_requests(tx: ReadTx, tenant: TenantId, after: str, limit: int) -> list[Record]:
     sql = " WHERE tenant = ? AND due_at IS NOT NULL AND request_id > ? ORDER BY request_id LIMIT ?"
     return [record(row) for row in tx.all(RECORD + sql, tenant, after, limit)]

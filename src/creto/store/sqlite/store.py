@@ -76,6 +76,10 @@ class SqliteStore(EngineStore):
         finally:
             self._idle_readers.append(db)
 
+    def on_change(self, fn: Callable[[], None]) -> bool:
+        self._watcher.on_change(fn)
+        return True
+
     def wall_ms(self, tx: ReadTx) -> int:
         return wall_ms()
 
