@@ -15,11 +15,14 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import cycle
 from pathlib import Path
 
 import pytest
 
 REQUIRED = os.environ.get("CRETO_TEST_REQUIRE") == "1"
+PORTS = range(12_000, 32_000)  # Linux gives clients those from 32,768
+PORT_STRETCHES = 8
 
 
 def missing(what: str) -> None:
@@ -30,10 +33,26 @@ def missing(what: str) -> None:
     pytest.skip(message)
 
 
+def _ports() -> Iterator[int]:
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % PORT_STRETCHES
+    stretch = range(PORTS.start + worker, PORTS.stop, PORT_STRETCHES)
+    start = int.from_bytes(os.urandom(4)) % len(stretch)
+    yield from cycle([*stretch[start:], *stretch[:start]])
+
+
+_next_port = _ports()
+
+
 def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
+    """One that nobody takes before the engine does: no client's (those are higher), no other worker's, not given before."""
+    while True:
+        port = next(_next_port)
+        with socket.socket() as s:
+            try:
+                s.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
 
 
 def wait_for_port(port: int, process: subprocess.Popen[bytes], timeout_s: float = 20) -> None:
@@ -72,10 +91,11 @@ def postgres_bin() -> Path | None:
 
 
 @contextmanager
-def postgres(*settings: str, unix: bool = False) -> Iterator[str]:
+def postgres(*settings: str, unix: bool = False, durable: bool = True) -> Iterator[str]:
     """A PostgreSQL of our own, with more settings (`max_wal_size=4GB`); yields its address, over TCP or a Unix socket.
 
     It will not run as root, so root lends it the postgres user.
+    One that need not be durable loses nothing when its clients die, but may when it dies itself: for tests that let it live.
     """
     folder = postgres_bin()
     if folder is None:
@@ -106,6 +126,8 @@ def postgres(*settings: str, unix: bool = False) -> Iterator[str]:
         "-c", "max_connections=200", "-c", "shared_buffers=128MB", "-c", "log_min_messages=fatal",
     ]  # fmt: skip
     options += [word for one in settings for word in ("-c", one)]
+    if not durable:
+        options += ["-c", "fsync=off", "-c", "full_page_writes=off"]
     process = subprocess.Popen(
         [*as_user, str(folder / "postgres"), "-D", str(home / "data"), *options], stderr=subprocess.DEVNULL, cwd="/"
     )
