@@ -342,8 +342,8 @@ async def test_a_ballot_that_was_taken_back_never_counts_again(world: World) -> 
     await world.oversight.undo(TENANT, record.ask.request_id, by=id_of("alice"))
     with pytest.raises(IdempotencyConflict, match="used before"):
         await world.oversight.submit_response(TENANT, signed)
+    moved = msgspec.structs.replace(ballot, request_id=other.ask.request_id)
     with pytest.raises(SignatureVerificationFailed):
-        moved = msgspec.structs.replace(ballot, request_id=other.ask.request_id)
         await world.oversight.submit_response(TENANT, msgspec.structs.replace(signed, ballot=moved))
     assert (await world.approve(record, "bob")).approvals == 1
     assert (await world.approve(other, "bob")).approvals == 1

@@ -55,6 +55,6 @@ def wall_s(folder: Path, count: int) -> float:
     started = time.perf_counter()
     subprocess.run(
         command, cwd=folder, check=True, stdout=subprocess.DEVNULL, timeout=PATIENCE_S,
-        preexec_fn=lambda: os.sched_setaffinity(0, {core}),  # noqa: PLW1509 - this process has no other threads by then
+        preexec_fn=lambda: os.sched_setaffinity(0, {core}),
     )  # fmt: skip
     return time.perf_counter() - started

@@ -76,7 +76,9 @@ STORE_READERS_MAX: Final = 4  # threads that answer `Store.read`: a core's worth
 STORE_BUSY_S_MAX: Final = 10.0  # waiting for another process that writes to the same SQLite file
 STORE_SIGNAL_BYTES_MAX: Final = 4096  # a signal names what changed; NOTIFY carries 8,000 bytes
 STORE_SIGNAL_POLL_S: Final = 0.01  # SQLite has no push: five looks within the 50 ms a signal may take, at 1 % of a core
-STORE_SIGNAL_POLL_ALONE_S: Final = 0.025  # while nobody else has joined: that somebody has is seen within half of the 50 ms
+STORE_SIGNAL_POLL_ALONE_S: Final = (
+    0.025  # while nobody else has joined: that somebody has is seen within half of the 50 ms
+)
 STORE_SIGNAL_KEPT_S: Final = 60.0  # a node that slept longer is told that it lost signals
 STORE_HEARTBEAT_S: Final = 2.0  # one small write; a dead node is noticed after three
 STORE_NODE_STALE_S: Final = 4.0  # without a heartbeat this long a node distrusts its own caches …

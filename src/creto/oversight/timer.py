@@ -64,7 +64,8 @@ class Timer:
             return
         self._changed.clear()
         await self.advance_once(now)
-        self._due_at = await self._oversight.store.read(sql.next_due) or now + RECHECK_NS
+        due_at: int | None = await self._oversight.store.read(sql.next_due)
+        self._due_at = now + RECHECK_NS if due_at is None else due_at
 
     async def _run(self, pause: Pause) -> None:
         while True:

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 import psycopg
-from psycopg import errors
+from psycopg import abc, errors
 from psycopg.abc import Buffer
 from psycopg.adapt import Dumper, Loader, Transformer
 from psycopg.pq import TransactionStatus
@@ -28,7 +28,8 @@ class Connection(psycopg.Connection[Row]):
     """One thread at a time uses it."""
 
     statements: Statements
-    transformer: Transformer  # of values: it knows by now what it has met
+    transformer: abc.Transformer  # of values: it knows by now what it has met
+
 
 DURABLE = "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
 
