@@ -83,10 +83,8 @@ STORE_SIGNAL_KEPT_S: Final = 60.0  # a node that slept longer is told that it lo
 STORE_HEARTBEAT_S: Final = 2.0  # one small write; a dead node is noticed after three
 STORE_NODE_STALE_S: Final = 4.0  # without a heartbeat this long a node distrusts its own caches …
 STORE_NODE_DEAD_S: Final = 6.0  # … before the others stop waiting for it
-STORE_WAL_PAGES: Final = (
-    4_000  # 16 MiB of write-ahead log: then a checkpoint beside the writer; a few commits wait 2 ms for its sync
-)
-STORE_WAL_PAGES_MAX: Final = 16_000  # 64 MiB: then the writer lets one checkpoint come to its end
+STORE_WAL_PAGES: Final = 16_000  # 64 MiB of write-ahead log: then it is copied into the file, and starts anew
+STORE_WAL_RETRY_PAGES: Final = 4_000  # by which it grows on when a reader or another process kept it from that
 STORE_WAL_STEP_BYTES: Final = 1024 * 1024  # by which the log's file is lengthened at a time: the writer waits half a ms
 IDEMPOTENCY_LOCK_S: Final = 300  # the spec's lock on an operation whose owner may have died
 IDEMPOTENCY_SWEEP: Final = 10_000  # keys looked at in one pruning step

@@ -73,8 +73,8 @@ async def test_a_commit_that_fails_fails_every_function_of_its_group(store: Sqli
 
 
 async def test_the_log_stays_small_while_writes_never_pause(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkpoint, "STORE_WAL_PAGES", 50)
-    monkeypatch.setattr(checkpoint, "STORE_WAL_PAGES_MAX", 200)
+    monkeypatch.setattr(checkpoint, "STORE_WAL_PAGES", 200)
+    monkeypatch.setattr(checkpoint, "STORE_WAL_RETRY_PAGES", 50)
     store = open_store(url)
     try:
         largest = 0

@@ -15,7 +15,7 @@ from contextlib import suppress
 
 import apsw
 
-from creto.common.limits import STORE_WAL_PAGES, STORE_WAL_PAGES_MAX, STORE_WAL_STEP_BYTES
+from creto.common.limits import STORE_WAL_PAGES, STORE_WAL_RETRY_PAGES, STORE_WAL_STEP_BYTES
 from creto.store.sqlite.connection import connect
 
 log = logging.getLogger("creto.store")
@@ -26,10 +26,11 @@ AHEAD = 4  # times as long as what is in it
 
 
 class Checkpointer:
-    """Copies the write-ahead log into the file, beside the writer, each time it has grown by STORE_WAL_PAGES.
+    """Copies the write-ahead log into the file, beside the writer, when it has grown to STORE_WAL_PAGES.
 
-    A checkpoint that runs beside a busy writer never quite reaches the end of the log, and only then can the log start
-    anew. So past STORE_WAL_PAGES_MAX the writer waits once for the last few pages.
+    Seldom, because commits wait for the disk as long as its sync takes, and a page that was written often is copied once. A checkpoint
+    beside a busy writer never quite reaches the end of the log, and only then can the log start anew: so the writer waits for the last few
+    pages.
     """
 
     def __init__(self, path: str, writer: threading.Lock) -> None:
@@ -50,7 +51,7 @@ class Checkpointer:
         self._pages = pages
         if pages < self._copied:  # the log has started anew
             self._copied = 0
-        if pages - self._copied >= STORE_WAL_PAGES or pages >= self._room:
+        if self._full() or pages >= self._room:
             self._due.set()
         return apsw.SQLITE_OK
 
@@ -62,17 +63,18 @@ class Checkpointer:
             self._due.clear()
             if self._pages >= self._room:
                 self._make_room()
-            if self._pages - self._copied >= STORE_WAL_PAGES:
+            if self._full():
                 self._copy()
+
+    def _full(self) -> bool:
+        return self._pages >= STORE_WAL_PAGES and self._pages - self._copied >= STORE_WAL_RETRY_PAGES
 
     def _copy(self) -> None:
         self._copied = self._pages
-        long = self._pages >= STORE_WAL_PAGES_MAX
         self._checkpoint()
-        if long:
+        self._checkpoint()  # what came meanwhile
+        with self._writer:
             self._checkpoint()
-            with self._writer:
-                self._checkpoint()
 
     def _checkpoint(self) -> None:
         try:
@@ -81,8 +83,9 @@ class Checkpointer:
             return
 
     def _make_room(self) -> None:
-        pages = min(AHEAD * self._pages, STORE_WAL_PAGES_MAX)
-        self._room = pages * 3 // 4 if pages < STORE_WAL_PAGES_MAX else 2**62
+        most = STORE_WAL_PAGES + STORE_WAL_RETRY_PAGES
+        pages = min(AHEAD * self._pages, most)
+        self._room = pages * 3 // 4 if pages < most else 2**62
         try:
             file = os.open(self._log_path, os.O_WRONLY)
         except OSError:  # nobody has written yet
