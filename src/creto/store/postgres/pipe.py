@@ -13,7 +13,7 @@ its time. Its pipeline does the work still; what stands in its queues is ours.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, nullcontext, suppress
 from functools import partial
 from typing import Any
@@ -21,8 +21,10 @@ from typing import Any
 import psycopg
 from psycopg.adapt import PyFormat
 from psycopg.errors import error_from_result
+from psycopg.generators import send
 from psycopg.pq import ExecStatus
 from psycopg.pq.abc import PGresult
+from psycopg.waiting import Ready, Wait
 
 from creto.store.postgres.connection import Connection
 from creto.store.postgres.statements import Key
@@ -30,6 +32,7 @@ from creto.store.types import Row
 
 AUTO = (PyFormat.AUTO,) * 65_535  # as many as a statement can have
 UNSENT_BYTES_MAX = 64 * 1024  # what a socket takes without anybody reading at the other end
+STATEMENT_BYTES = 100  # of what is sent, beside values and text
 
 
 class Answer:
@@ -56,7 +59,9 @@ class Answer:
             return []
         transformer = self._db.transformer
         transformer.set_pgresult(self._result)
-        return transformer.load_rows(0, self._result.ntuples, tuple)
+        rows = transformer.load_rows(0, self._result.ntuples, tuple)
+        transformer.set_pgresult(None)  # the connection lives long, the result may be large
+        return rows
 
     @property
     def count(self) -> int:
@@ -121,11 +126,9 @@ class Piped:
 
     def send(self, sql: str, params: Sequence[Any] = ()) -> Answer:
         """Its answer is there after the next `sync`, which raises what the server said."""
-        if self._unsent_bytes > UNSENT_BYTES_MAX:
-            self.sync()
         transformer = self._db.transformer
         values = transformer.dump_sequence(params, AUTO[: len(params)])
-        self._unsent_bytes += sum(map(len, filter(None, values)))
+        self._unsent_bytes += sum(map(len, filter(None, values))) + len(sql) + STATEMENT_BYTES
         formats, types = (transformer.formats, transformer.types or ()) if params else (None, ())
         pg, known, key = self._db.pgconn, self._db.statements, (sql, types)
         name = known.names.get(key) or (self._prepare(key) if known.worth_a_name(key) else None)
@@ -150,6 +153,14 @@ class Piped:
 
     def sync(self) -> None:
         """Wait for the answers to what was sent."""
-        self._unsent_bytes = 0
         if self._pipeline is not None:
+            if self._unsent_bytes > UNSENT_BYTES_MAX:
+                self._db.wait(self._sent())
             self._pipeline.sync()
+        self._unsent_bytes = 0
+
+    def _sent(self) -> Generator[Wait, Ready, None]:
+        """psycopg waits for answers though a part of the question is still here; the server waits for that part."""
+        if self._pipeline.command_queue:
+            self._pipeline.command_queue.popleft()()
+        yield from send(self._db.pgconn)
