@@ -13,18 +13,18 @@ its time. Its pipeline does the work still; what stands in its queues is ours.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext, suppress
 from functools import partial
 from typing import Any
 
 import psycopg
+from psycopg.abc import PQGen
 from psycopg.adapt import PyFormat
 from psycopg.errors import error_from_result
 from psycopg.generators import send
 from psycopg.pq import ExecStatus
 from psycopg.pq.abc import PGresult
-from psycopg.waiting import Ready, Wait
 
 from creto.store.postgres.connection import Connection
 from creto.store.postgres.statements import Key
@@ -159,7 +159,7 @@ class Piped:
             self._pipeline.sync()
         self._unsent_bytes = 0
 
-    def _sent(self) -> Generator[Wait, Ready, None]:
+    def _sent(self) -> PQGen[None]:
         """psycopg waits for answers though a part of the question is still here; the server waits for that part."""
         if self._pipeline.command_queue:
             self._pipeline.command_queue.popleft()()
