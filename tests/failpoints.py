@@ -98,6 +98,7 @@ class Life:
         self._waking = waking
         self._loop = asyncio.get_running_loop()
         self._over = asyncio.Event()
+        self.in_flight: set[asyncio.Future[Any]] = set()  # transactions that have reached the database
         hub.life = self
 
     def at(self, name: str) -> None:
@@ -116,7 +117,7 @@ class Life:
         self._loop.call_soon_threadsafe(self._over.set)
 
     async def run(self, work: Awaitable[T]) -> T:
-        """Do it, or die on the way."""
+        """Do it, or die on the way. What has reached the database comes to its end there, before anybody else begins."""
         task, over = asyncio.ensure_future(work), asyncio.ensure_future(self._over.wait())
         await asyncio.wait((task, over), return_when=asyncio.FIRST_COMPLETED)
         over.cancel()
@@ -126,6 +127,7 @@ class Life:
         await asyncio.wait((task,))
         if not task.cancelled():
             task.exception()
+        await asyncio.gather(*self.in_flight, return_exceptions=True)
         raise Crashed("while it was at it")
 
     def hear(self, channel: str, fn: Callable[[str], None]) -> None:
@@ -157,7 +159,10 @@ class MortalStore:
 
     async def write(self, fn: Callable[[Any], T], *, isolation: Isolation = Isolation.SERIALIZABLE) -> T:
         self._life.at("commit.before")
-        result = await self._hub.store.write(fn, isolation=isolation)
+        committing = asyncio.ensure_future(self._hub.store.write(fn, isolation=isolation))
+        self._life.in_flight.add(committing)
+        committing.add_done_callback(self._life.in_flight.discard)
+        result = await asyncio.shield(committing)
         self._life.at("commit.after")
         return result
 

@@ -6,6 +6,7 @@ import asyncio
 import threading
 
 import psycopg
+import pytest
 
 from creto.common.errors import EnablementError
 from creto.common.ids import DEFAULT_TENANT
@@ -15,6 +16,21 @@ from tests.contract.store_examples import entry, eventually
 
 def ids(store: Store) -> list[str]:
     return [str(row.event_id) for row in store.read_now(lambda tx: tx.ledger_tail(Position(), 10_000))]
+
+
+@pytest.mark.parametrize("size_bytes", [300_000, 40_000_000])
+def test_what_no_socket_takes_at_once_is_sent_all_the_same(postgres_url: str, size_bytes: int) -> None:
+    """The client must not wait for an answer to a question of which a part is still with it."""
+    store = open_store(postgres_url)
+    try:
+
+        def change(tx: Tx) -> int:
+            tx.push("INSERT INTO store_node (instance, node, heartbeat_ms) VALUES ('test-1', ?, 1)", "x" * size_bytes)
+            return int(tx.value("SELECT length(node) FROM store_node WHERE instance = 'test-1'"))
+
+        assert store.submit(change).result(60) == size_bytes
+    finally:
+        store.close()
 
 
 def test_a_conflict_is_run_again(postgres_url: str) -> None:
