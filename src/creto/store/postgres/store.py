@@ -27,9 +27,8 @@ from creto.common.limits import STORE_CONNECT_S, STORE_POOL_SIZE, STORE_QUEUE_MA
 from creto.store.engine import LEAVE, EngineStore, checked_result
 from creto.store.jobs import Job, closed, resolve
 from creto.store.postgres.connection import Connection, cleared, connect, fault
-from creto.store.postgres.pipe import Piped
 from creto.store.postgres.signals import LEFT, PostgresListener
-from creto.store.postgres.tx import MoreThanOne, PostgresTx
+from creto.store.postgres.tx import MoreThanOne, Piped, PostgresTx
 from creto.store.types import EngineName, Isolation, ReadTx, Tail
 
 T = TypeVar("T")
@@ -105,9 +104,9 @@ class PostgresStore(EngineStore):
             if len(self._need_snapshot) < CODES_MAX:
                 self._need_snapshot.add(code)
         with Piped(db) as piped:
-            piped.send(BEGIN_READ)
+            db.execute(BEGIN_READ)
             result = _reading(fn, PostgresTx(db, piped, self.instance))
-            piped.send("COMMIT")
+            db.execute("COMMIT")
         return result
 
     def _reader(self) -> Connection:
@@ -169,9 +168,9 @@ class PostgresStore(EngineStore):
         started = time.perf_counter()
         try:
             with Piped(db) as piped:
-                piped.send(BEGIN[jobs[0].isolation])
+                db.execute(BEGIN[jobs[0].isolation])
                 if len(jobs) > 1:
-                    piped.send(IMPATIENT)
+                    db.execute(IMPATIENT)
                 for job in jobs:
                     tx = PostgresTx(db, piped, self.instance)
                     tx.span = job.span
@@ -181,7 +180,7 @@ class PostgresStore(EngineStore):
                     signals += tx.signals
                     appended |= tx.appended
                 committing = True
-                piped.send("COMMIT")
+                db.execute("COMMIT")
         except BaseException as error:  # noqa: BLE001 - it belongs to the caller
             cause = (tx.cause if tx is not None else None) or error
             for job in jobs:
