@@ -5,14 +5,16 @@
 A seat belongs to a human whom a reached tier names, by themselves or in a group (groups may hold groups). Who is out of office has somebody
 else sit there, from the beginning of the time until just before its end.
 
-INVARIANT: the agent, its owner and its ancestors sit in no seat, and nobody sits in theirs.
+INVARIANT: the agent, its owner, its ancestors and who asked for it sit in no seat, nobody sits in theirs, and they appoint nobody.
+INVARIANT: whoever is not in force has no seat left to hand over, and hands nothing on: a delegation to who cannot sit there leaves the seat
+with who delegated.
 INVARIANT: a delegate has the seats of who delegated, never more: no seat in turn delegated to that one for other policies, no group of a
 third. A circle of delegations ends where it began, with nobody in the seat.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 
 import msgspec
 
@@ -75,11 +77,14 @@ class Directory(msgspec.Struct, frozen=True):
                     pending.append(step)
         return found
 
-    def substitute(self, person: PersonId, policy: OversightPolicy, now: ConsensusTimestamp) -> PersonId | None:
-        """Who sits in this one's seats now: themselves when in office; None where the delegations run in a circle."""
+    def substitute(self, person: PersonId, ask: Ask, now: ConsensusTimestamp) -> PersonId | None:
+        """Who sits in this one's seats now: themselves when in office; None for who has none, and where the delegations run in a circle."""
+        barred = self.out.union(ask.excluded)
+        if person in barred:
+            return None
         at, seen = person, {person}
         for _ in range(OVERSIGHT_DELEGATION_STEPS_MAX):
-            delegation = self.absence(at, policy, now)
+            delegation = self.absence(at, ask.policy, now, barred)
             if delegation is None:
                 return at
             at = delegation.to
@@ -88,10 +93,12 @@ class Directory(msgspec.Struct, frozen=True):
             seen.add(at)
         return None
 
-    def absence(self, person: PersonId, policy: OversightPolicy, now: ConsensusTimestamp) -> Delegation | None:
+    def absence(
+        self, person: PersonId, policy: OversightPolicy, now: ConsensusTimestamp, barred: Container[PersonId] = ()
+    ) -> Delegation | None:
         for one in self.delegations:
             covers = not one.policies or policy.policy_id in one.policies
-            if one.of == person and covers and one.starts_at <= now < one.ends_at:
+            if one.of == person and covers and one.to not in barred and one.starts_at <= now < one.ends_at:
                 return one
         return None
 
@@ -113,7 +120,7 @@ def seat_of(
 ) -> Seat:
     """The seat from which this human decides; OV-403 with the rule that forbids it."""
     if approver.person in ask.excluded:
-        raise ineligible("SELF_APPROVAL", "the agent, its owner and its ancestors cannot approve")
+        raise ineligible("SELF_APPROVAL", "the agent, its owner, its ancestors and who asked for it cannot approve")
     if not approver.human:
         raise ineligible("NOT_HUMAN", "only a human can decide")
     if not approver.in_force:
@@ -140,8 +147,8 @@ def seated(
         return person
     wanted = [on_behalf_of] if on_behalf_of is not None else sorted(seats)
     for holder in wanted:
-        open_to_others = holder in seats and holder not in ask.excluded and holder != person
-        if open_to_others and directory.substitute(holder, ask.policy, now) == person:
+        open_to_others = holder in seats and holder != person
+        if open_to_others and directory.substitute(holder, ask, now) == person:
             return holder
     raise ineligible("NOT_ELIGIBLE", "no tier that was reached names this human, nor somebody they stand in for")
 
@@ -150,8 +157,8 @@ def told(ask: Ask, tier: int, directory: Directory, now: ConsensusTimestamp) -> 
     """Who is to be asked at a tier, each with the seat; empty where nobody of it can decide."""
     found: dict[PersonId, PersonId] = {}
     for holder in sorted(directory.seats(ask.policy.tiers[tier].approvers)):
-        sits = directory.substitute(holder, ask.policy, now)
-        if holder not in ask.excluded and sits is not None and sits not in ask.excluded and sits not in directory.out:
+        sits = directory.substitute(holder, ask, now)
+        if sits is not None:
             found.setdefault(sits, holder)
     return found
 
@@ -161,10 +168,11 @@ def why_nobody(ask: Ask, tier: int, directory: Directory, now: ConsensusTimestam
     seats = directory.seats(ask.policy.tiers[tier].approvers)
     if not seats:
         return "it names nobody who is registered"
-    looped = [p for p in seats if p not in ask.excluded and directory.substitute(p, ask.policy, now) is None]
+    barred = directory.out.union(ask.excluded)
+    looped = [p for p in seats if p not in barred and directory.substitute(p, ask, now) is None]
     if looped:
         return f"the delegations of {', '.join(sorted(looped))} run in a circle"
-    return "its people are the agent's owner or ancestors, or not in force"
+    return "its people are the agent's owner or ancestors, asked for it, or are not in force"
 
 
 def attainable(ask: Ask, directory: Directory, now: ConsensusTimestamp) -> bool:

@@ -44,6 +44,9 @@ class Emergency(Waiting):
         terms = grants.break_glass_terms(policy)
         if not self._arms(tenant, policy, armer):
             raise ineligible("NOT_ELIGIBLE", "the policy does not let this human break the glass")
+        lineage = self.lineage(tenant, (agent,))
+        if armer.person in lineage and not terms.own_agents:
+            raise ineligible("SELF_APPROVAL", "the policy lets nobody break the glass for their own agent")
         now, review_id = self.clock.now(), RequestId(new_id("req-"))
         grant = grants.armed(
             policy, tenant=tenant, agent=agent, action=checked_name(action, "action"),
@@ -52,7 +55,7 @@ class Emergency(Waiting):
             grant_id=new_id("grant-"),
         )  # fmt: skip
         identity = self.nhi.get_now(tenant, agent)
-        behind = {*self.lineage(tenant, (agent,)), armer.person}
+        behind = {*lineage, armer.person}
         ask = Ask(
             request_id=review_id, tenant=tenant, agent=agent, agent_name=identity.name, chain=(agent,),
             excluded=tuple(sorted(behind)), action=REVIEW, resource=f"oversight:grant:{grant.grant_id}",

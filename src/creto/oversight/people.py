@@ -225,6 +225,13 @@ class People(Core):
         in_force = self.nhi.standing(nhi, tenant=tenant) is Standing.IN_FORCE
         return Approver(found.nhi, PersonId(found.origin), found.name, found.kind is PrincipalKind.HUMAN, in_force)
 
+    def in_office(self, tenant: TenantId, person: PersonId) -> bool:
+        """Whether the newest key of this human is in force: who has another key since is still the same human."""
+        newest = self.nhi.get_now(tenant, AgentId(person))
+        while newest.successor is not None:
+            newest = self.nhi.get_now(tenant, newest.successor)
+        return self.nhi.standing(newest.nhi, tenant=tenant) is Standing.IN_FORCE
+
     def human(self, tenant: TenantId, nhi: AgentId) -> PersonId:
         """The human behind an identity; OV-400 for anything else."""
         found = self.approver(tenant, nhi)
@@ -255,7 +262,10 @@ class People(Core):
                 continue  # a policy may name somebody who is not registered yet: they have no seat
             if found.human:
                 people[name] = found.person
-            if not found.in_force:
+            pending += (
+                one.to for one in book.delegations if one.of == found.person
+            )  # who may sit there: in force too?
+            if not self.in_office(tenant, found.person):
                 out.add(found.person)
         return Directory(book.groups, people, book.delegations, frozenset(out))
 

@@ -36,6 +36,7 @@ from creto.oversight.arguments import args_hash, parsed
 from creto.oversight.core import checked_text
 from creto.oversight.display import render
 from creto.oversight.eligibility import Directory
+from creto.oversight.hostile import visible
 from creto.oversight.people import People
 from creto.oversight.policies import between, of_requirement, refusal
 from creto.oversight.states import Event
@@ -53,6 +54,7 @@ from creto.oversight.types import (
 from creto.platform.audit.events import RequestCreated
 from creto.platform.consensus import PersonId
 from creto.platform.crypto import digest
+from creto.platform.nhi import PrincipalKind
 from creto.security.memory import Memory
 from creto.store.idempotency import APPROVAL_WINDOW_NS
 from creto.store.types import Tx
@@ -82,9 +84,13 @@ class Requests(People):
         idempotency_key: str | None = None,
         supersedes: RequestId | None = None,
         items: Sequence[BatchItem] = (),
+        by: AgentId | None = None,
     ) -> Record:
-        """Ask. The same request gives the same record; a live grant approves at once; OV-424 if nobody could ever approve."""
-        draft = await self._draft(request, idempotency_key, tuple(items))
+        """Ask. The same request gives the same record; a live grant approves at once; OV-424 if nobody could ever approve.
+
+        `by` is who asks for another's sake: they cannot approve it either.
+        """
+        draft = await self._draft(request, idempotency_key, tuple(items), by)
         tenant = draft.record.ask.tenant
 
         def ask(tx: Tx) -> tuple[Record, bool]:
@@ -237,7 +243,9 @@ class Requests(People):
 
     # Drafting: everything that needs no lock
 
-    async def _draft(self, request: OversightRequest, key: str | None, items: tuple[BatchItem, ...]) -> Draft:
+    async def _draft(
+        self, request: OversightRequest, key: str | None, items: tuple[BatchItem, ...], by: AgentId | None
+    ) -> Draft:
         tenant, now = checked_tenant(request.tenant), self.clock.now()
         edits.check_items(items)
         arguments = edits.batch_arguments(items) if items else bytes(request.action.parameters)
@@ -245,14 +253,18 @@ class Requests(People):
         checked_text(request.action_description, "action_description")
         policy = self.policy_for(tenant, request)
         chain = tuple(request.delegation_chain) or (request.agent_nhi,)
+        by = by if by != request.agent_nhi else None
+        if by is not None:
+            self._check_known(tenant, request.agent_nhi, chain)
         reasoning, code = await self._reasoning(tenant, request.agent_nhi, request.action.name)
         ask = Ask(
             request_id=RequestId(new_id("req-")), tenant=tenant, agent=request.agent_nhi, agent_name=self.nhi.get_now(tenant, request.agent_nhi).name, chain=chain,
-            excluded=self.lineage(tenant, (*chain, request.agent_nhi)), action=checked_name(request.action.name, "action"), resource=resource_of(request),
+            excluded=self.lineage(tenant, (*chain, request.agent_nhi, *((by,) if by else ()))), action=checked_name(request.action.name, "action"), resource=resource_of(request),
             arguments=arguments, policy=policy, created_at=now, description=request.action_description,
             risk_factors=request.risk_factors, reasoning=reasoning, reasoning_code=code, items=items,
             blocking=request.blocking, trace_id=trace_id(),
             sandbox_id=request.sandbox_id if isinstance(request, RuntimeOversightRequest) else None,
+            asked_by=by, facts=() if by is None else (f"It was asked for by {visible(self.nhi.get_now(tenant, by).name).text} ({by}).",),
         )  # fmt: skip
         return self.drafted(ask, key)
 
@@ -285,6 +297,14 @@ class Requests(People):
         if request.requirement is None:
             raise refusal("policy_id", request.policy_id, "a stored oversight policy, or a requirement")
         return of_requirement(PolicyId(checked_name(request.policy_id, "policy_id")), request.requirement)
+
+    def _check_known(self, tenant: TenantId, agent: AgentId, chain: tuple[AgentId, ...]) -> None:
+        """Who asks for an agent says on whose behalf that acts: else one of those could approve it."""
+        if chain[-1] != agent:
+            raise refusal("chain", chain[-1], f"a chain that ends with {agent}")
+        identity = self.nhi.get_now(tenant, agent)
+        if identity.kind is PrincipalKind.AGENT and identity.owner is None and len(chain) == 1:
+            raise refusal("chain", "nothing", "the chain from the root to this agent: it has no owner")
 
     def lineage(self, tenant: TenantId, chain: Sequence[AgentId]) -> tuple[PersonId, ...]:
         """Everybody who stands behind the agents of a chain, and they themselves: none of them can approve."""

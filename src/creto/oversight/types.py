@@ -98,11 +98,15 @@ class GrantTerms(Strict, frozen=True, kw_only=True):
 
 
 class BreakGlassTerms(Strict, frozen=True, kw_only=True):
-    """Who may act first and answer later, and for how long."""
+    """Who may act first and answer later, and for how long.
+
+    `own_agents`: also for agents that the armer owns or has delegated to; those are others' to arm unless the policy says so.
+    """
 
     armers: tuple[str, ...]
     ttl_s_max: int = 900
     uses_max: int = 10
+    own_agents: bool = False
 
 
 class OversightPolicy(Strict, frozen=True, kw_only=True):
@@ -173,7 +177,7 @@ class Ask(Strict, frozen=True, kw_only=True):
     agent: AgentId
     agent_name: str
     chain: tuple[AgentId, ...]  # from the root to the agent
-    excluded: tuple[PersonId, ...]  # the agent, its owner and its ancestors: they cannot approve
+    excluded: tuple[PersonId, ...]  # the agent, its owner, its ancestors and who asked for it: they cannot approve
     action: str
     resource: str
     arguments: bytes  # the exact bytes that an approval is for
@@ -191,6 +195,7 @@ class Ask(Strict, frozen=True, kw_only=True):
     facts: tuple[str, ...] = ()  # what else we know and an approver should
     break_glass: bool = False
     trace_id: str | None = None
+    asked_by: AgentId | None = None  # somebody else, for the agent
 
     @property
     def risk(self) -> RiskLevel:

@@ -13,8 +13,9 @@ import msgspec
 from msgspec import Meta
 
 from creto.common.errors import InvalidInput, NotFound, ProductId, Timeout, Unauthorized
-from creto.common.ids import Name, PolicyId, RequestId
+from creto.common.ids import AgentId, Name, PolicyId, RequestId
 from creto.common.limits import (
+    CHAIN_LINKS_MAX,
     INTEGER_MAX,
     OVERSIGHT_ITEMS_MAX,
     OVERSIGHT_WAIT_S_MAX,
@@ -60,7 +61,8 @@ class Item(Ask, frozen=True):
 class CreateApproval(Ask, frozen=True):
     """Ask humans. `arguments` are a JSON text: exactly these bytes are approved; or `items`, each decided by itself.
 
-    Without `agent` the caller asks for itself. The same request again is the same approval; `key` names it in the agent's own words.
+    Without `agent` the caller asks for itself. Who asks for another cannot approve it, nor can anybody in that one's `chain`, from the root to the
+    agent. The same request again is the same approval; `key` names it in the agent's own words.
     """
 
     policy_id: Id
@@ -69,6 +71,7 @@ class CreateApproval(Ask, frozen=True):
     arguments: Json = "{}"
     description: Text = ""
     agent: Agent | None = None
+    chain: Annotated[tuple[Agent, ...], Meta(max_length=CHAIN_LINKS_MAX)] = ()
     risk_factors: Annotated[tuple[RiskFactor, ...], Meta(max_length=RISKS_MAX)] = ()
     items: Annotated[tuple[Item, ...], Meta(max_length=OVERSIGHT_ITEMS_MAX)] = ()
     blocking: bool = True
@@ -233,9 +236,10 @@ async def may_read(parts: Parts, call: Call, request_id: str) -> None:
 async def create(parts: Parts, call: Call, ask: CreateApproval) -> ApprovalView:
     caller = call.known
     for_itself = ask.agent in (None, caller.agent)
+    own_chain = call.chain.agents if call.chain is not None else ()
     request = OversightRequest(
         tenant=call.tenant, agent_nhi=ask.agent or caller.agent,
-        delegation_chain=call.chain.agents if call.chain is not None and for_itself else (),
+        delegation_chain=own_chain if for_itself else tuple(AgentId(one) for one in ask.chain),
         action=Action(name=ask.action, parameters=msgspec.Raw(ask.arguments.encode())),
         resource=Target(resource_type="", resource_id=ask.resource), policy_id=PolicyId(ask.policy_id),
         action_description=ask.description, risk_factors=ask.risk_factors, blocking=ask.blocking,
@@ -243,7 +247,11 @@ async def create(parts: Parts, call: Call, ask: CreateApproval) -> ApprovalView:
     )  # fmt: skip
     items = [BatchItem(item_id=one.item_id, arguments=one.arguments.encode(), after=one.after) for one in ask.items]
     supersedes = RequestId(ask.supersedes) if ask.supersedes is not None else None
-    return line(await parts.oversight.create(request, idempotency_key=ask.key, supersedes=supersedes, items=items))
+    return line(
+        await parts.oversight.create(
+            request, idempotency_key=ask.key, supersedes=supersedes, items=items, by=caller.agent
+        )
+    )
 
 
 @handles(LIST)
