@@ -6,7 +6,7 @@ verdict, items = outcome(ask, cast)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 
 import msgspec
@@ -18,7 +18,7 @@ from creto.common.timestamps import MILLISECOND, SECOND, ConsensusTimestamp, iso
 from creto.oversight import edits, grants
 from creto.oversight.decisions import Ballot, CastVote, Evidence, SignedBallot
 from creto.oversight.policies import policy_hash, refusal
-from creto.oversight.quorum import Tally, tally
+from creto.oversight.quorum import Tally, Vote, tally
 from creto.oversight.store import Record
 from creto.oversight.types import Ask, RequestState, Verdict
 from creto.platform.audit.events import ApprovalReceived, DenialReceived
@@ -56,18 +56,33 @@ def said(ballot: Ballot) -> tuple[object, ...]:
     return (ballot.round, ballot.verdict, ballot.items, ballot.wish, ballot.counter, ballot.on_behalf_of)
 
 
-def outcome(ask: Ask, cast: Sequence[CastVote]) -> tuple[Verdict | None, tuple[str, ...]]:
-    """The decision, and of a batch the items that may be executed. A batch is decided when each of its items is."""
+def outcome(
+    ask: Ask, cast: Sequence[CastVote], able: Callable[[Sequence[Vote]], Sequence[Vote]] = lambda _: ()
+) -> tuple[Verdict | None, tuple[str, ...]]:
+    """The decision, and of a batch the items that may be executed. A batch is decided when each of its items is.
+
+    `able` tells the approvals that may still come, beside the votes that there are.
+    """
     votes = [vote.vote() for vote in cast]
     if not ask.items:
-        return tally(ask.policy.quorum, votes, round=ask.round).verdict, ()
-    each = {
-        item.item_id: tally(ask.policy.quorum, votes, round=ask.round, item=item.item_id).verdict for item in ask.items
-    }
+        return verdict_on(ask, votes, able), ()
+    each = {item.item_id: verdict_on(ask, votes, able, item.item_id) for item in ask.items}
     if None in each.values():
         return None, ()
     kept = edits.kept_items(ask.items, [item_id for item_id, verdict in each.items() if verdict is Verdict.APPROVE])
     return (Verdict.APPROVE, kept) if kept else (Verdict.DENY, ())
+
+
+def verdict_on(
+    ask: Ask, votes: Sequence[Vote], able: Callable[[Sequence[Vote]], Sequence[Vote]], item: str | None = None
+) -> Verdict | None:
+    """A denial short of the policy's number denies too, once whoever has not spoken could not make it an approval."""
+    found = tally(ask.policy.quorum, votes, round=ask.round, item=item)
+    if found.verdict is not None or not found.denials:
+        return found.verdict
+    said = [vote for vote in votes if vote.round == ask.round]
+    best = tally(ask.policy.quorum, [*votes, *able(said)], round=ask.round, item=item)
+    return None if best.verdict is Verdict.APPROVE else Verdict.DENY
 
 
 def decisive(ask: Ask, cast: Sequence[CastVote], verdict: Verdict) -> CastVote:

@@ -14,7 +14,7 @@ third. A circle of delegations ends where it began, with nobody in the seat.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -23,8 +23,8 @@ from creto.common.ids import AgentId
 from creto.common.limits import OVERSIGHT_DELEGATION_STEPS_MAX
 from creto.common.timestamps import ConsensusTimestamp
 from creto.oversight.policies import assurance_needed
-from creto.oversight.quorum import needed
-from creto.oversight.types import Ask, Assurance, Delegation, OversightPolicy
+from creto.oversight.quorum import Vote, tally
+from creto.oversight.types import Ask, Assurance, Delegation, OversightPolicy, Verdict
 from creto.platform.consensus import PersonId
 
 GROUP = "group:"
@@ -175,17 +175,23 @@ def why_nobody(ask: Ask, tier: int, directory: Directory, now: ConsensusTimestam
     return "its people are the agent's owner or ancestors, asked for it, or are not in force"
 
 
+def able(ask: Ask, directory: Directory, now: ConsensusTimestamp, said: Sequence[Vote] = ()) -> list[Vote]:
+    """The approvals that may still come, at whatever tier: of everybody who sits in a seat and has said nothing."""
+    taken, spoken = {vote.seat for vote in said}, {vote.person for vote in said}
+    found: dict[PersonId, frozenset[str]] = {}
+    for holder, groups in directory.seats(reached(ask.policy, len(ask.policy.tiers))).items():
+        sits = directory.substitute(holder, ask, now)
+        if sits is not None and sits not in spoken and (holder not in taken or holder == sits):
+            found[sits] = found.get(sits, frozenset()) | groups
+    return [
+        Vote(person=one, seat=one, groups=tuple(sorted(groups)), verdict=Verdict.APPROVE, round=ask.round)
+        for one, groups in sorted(found.items())
+    ]
+
+
 def attainable(ask: Ask, directory: Directory, now: ConsensusTimestamp) -> bool:
-    """Whether all tiers together have enough humans for the quorum, in all and of each group."""
-    people: set[PersonId] = set()
-    barred = {*ask.excluded, *directory.out}
-    for tier in range(len(ask.policy.tiers)):
-        people.update(told(ask, tier, directory, now))
-    seats = directory.seats(reached(ask.policy, len(ask.policy.tiers)))
-    for need in ask.policy.quorum.groups:
-        if sum(need.group in groups and person not in barred for person, groups in seats.items()) < need.approvals:
-            return False
-    return len(people) >= needed(ask.policy.quorum)
+    """Whether everybody who sits at any tier, if they all agreed, would be enough: in all, and each for one group."""
+    return tally(ask.policy.quorum, able(ask, directory, now), round=ask.round).verdict is Verdict.APPROVE
 
 
 def ineligible(rule: str, message: str) -> Unauthorized:

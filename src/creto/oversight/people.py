@@ -16,7 +16,12 @@ import msgspec
 
 from creto.common.errors import EnablementError, InvalidInput, NotFound, Unauthorized
 from creto.common.ids import AgentId, PolicyId, TenantId, checked_name, checked_tenant, new_id
-from creto.common.limits import AUTHZ_TENANTS_MAX, OVERSIGHT_APPROVERS_MAX, OVERSIGHT_DELEGATION_S_MAX
+from creto.common.limits import (
+    AUTHZ_TENANTS_MAX,
+    OVERSIGHT_APPROVERS_MAX,
+    OVERSIGHT_DELEGATION_S_MAX,
+    OVERSIGHT_TIMEOUT_S_MAX,
+)
 from creto.common.timestamps import SECOND, ConsensusTimestamp
 from creto.oversight import policies
 from creto.oversight import store as sql
@@ -48,11 +53,12 @@ class Book(msgspec.Struct, frozen=True):
     policies: dict[PolicyId, OversightPolicy]
 
 
-def read_book(tx: ReadTx, tenant: TenantId) -> Book:
+def read_book(tx: ReadTx, tenant: TenantId, now: ConsensusTimestamp) -> Book:
+    """With the absences that are over but in which somebody may have voted on what is still open."""
     return Book(
         {group.name: group.members for group in sql.groups(tx, tenant)},
         tuple(sql.contacts(tx, tenant)),
-        sql.delegations(tx, tenant),
+        sql.delegations(tx, tenant, now - OVERSIGHT_TIMEOUT_S_MAX * SECOND),
         sql.policies(tx, tenant),
     )
 
@@ -73,7 +79,8 @@ class Books:
         if found is not None and self._core.store.signals_alive:
             return found
         changes = self._changes
-        found = self._core.store.read_now(lambda tx: read_book(tx, tenant))
+        now = self._core.clock.now()
+        found = self._core.store.read_now(lambda tx: read_book(tx, tenant, now))
         with self._lock:
             if changes == self._changes:
                 if len(self._held) >= AUTHZ_TENANTS_MAX:
@@ -204,15 +211,20 @@ class People(Core):
     async def end_delegation(self, tenant: TenantId, delegation_id: str, *, by: AgentId) -> bool:
         tenant = checked_tenant(tenant)
 
-        def drop(tx: Tx) -> bool:
-            found = sql.drop_delegation(tx, tenant, delegation_id)
+        def end(tx: Tx) -> bool:
+            known, now = sql.delegation(tx, tenant, delegation_id), self.clock.now()
+            found = known is not None and now < known.ends_at
+            if known is not None and found:
+                sql.put_delegation(tx, tenant, msgspec.structs.replace(known, ends_at=now))
             self._changed(tx, tenant, by, "delegation", delegation_id, {"ended": found})
             return found
 
-        return await self._change(drop)
+        return await self._change(end)
 
     def delegations(self, tenant: TenantId) -> tuple[Delegation, ...]:
-        return self._books.of(checked_tenant(tenant)).delegations
+        """Those in force, and to come."""
+        now = self.clock.now()
+        return tuple(one for one in self._books.of(checked_tenant(tenant)).delegations if now < one.ends_at)
 
     # What the other use cases ask
 

@@ -28,7 +28,7 @@ from creto.common.limits import (
     PAGE_ITEMS_MAX,
 )
 from creto.common.telemetry import trace_id
-from creto.common.timestamps import SECOND, ConsensusTimestamp, iso
+from creto.common.timestamps import ConsensusTimestamp, iso
 from creto.contracts import OversightRequest, RuntimeOversightRequest, TimeoutAction
 from creto.oversight import edits, eligibility, escalation, grants, states
 from creto.oversight import store as sql
@@ -37,8 +37,8 @@ from creto.oversight.core import checked_text
 from creto.oversight.display import render
 from creto.oversight.eligibility import Directory
 from creto.oversight.hostile import visible
-from creto.oversight.people import People
 from creto.oversight.policies import between, of_requirement, refusal
+from creto.oversight.seats import Seats
 from creto.oversight.states import Event
 from creto.oversight.store import Record
 from creto.oversight.types import (
@@ -73,7 +73,7 @@ class Draft(msgspec.Struct, frozen=True):
     skipped: tuple[str, ...] = ()
 
 
-class Requests(People):
+class Requests(Seats):
     _memory: Memory | None
     _breaker: CircuitBreaker
 
@@ -95,7 +95,7 @@ class Requests(People):
 
         def ask(tx: Tx) -> tuple[Record, bool]:
             known = sql.latest_of_key(tx, tenant, draft.ask_key)
-            if known is not None and reusable(known[0], self.clock.now(), self._used(tx, known[0])):
+            if known is not None and self._reusable(tx, known[0]):
                 if known[1] != draft.payload:
                     raise IdempotencyConflict("PL-410", field="idempotency_key", got=idempotency_key or "the same call")
                 return known[0], False
@@ -116,6 +116,14 @@ class Requests(People):
                 "OV-429", f"{OVERSIGHT_OPEN_MAX} requests of this agent are open", limit=OVERSIGHT_OPEN_MAX,
                 used=OVERSIGHT_OPEN_MAX, field="agent", got=ask.agent,
             )  # fmt: skip
+
+    def _reusable(self, tx: Tx, record: Record) -> bool:
+        """Whether who asks the same again gets this one: not what is over, and no approval that may not be acted on any more."""
+        now, permits = self.clock.now(), permitting(record.progress)
+        if not reusable(record, now) or (permits and self._used(tx, record)):
+            return False
+        directory = self.directory(record.ask.tenant, record.ask.policy)
+        return not permits or self.forbidden(tx, record, directory, now) is None
 
     def _used(self, tx: Tx, record: Record) -> bool:
         """Whether the approval's token was spent."""
@@ -140,14 +148,21 @@ class Requests(People):
         )  # fmt: skip
         for reason in draft.skipped:
             self.note_skip(tx, record, reason)
-        given = [
-            one for one in sql.grants_for(tx, ask) if one.granted_by not in draft.directory.out
-        ]  # by who may still give
-        grant = next((one for one in given if grants.covers(one, ask, now)), None)
+        grant = next((one for one in sql.grants_for(tx, ask) if self._covers(one, ask, draft.directory, now)), None)
         if grant is not None:
             return self._approved_by(tx, record, grant, now)
         self.tell(tx, record, self._reachable(record, draft.directory, now), NotificationKind.ASKED, now)
         return record
+
+    def _covers(self, grant: Grant, ask: Ask, directory: Directory, now: ConsensusTimestamp) -> bool:
+        """Whether this call was approved in advance by humans who still could."""
+        if not grants.covers(grant, ask, now):
+            return False
+        try:
+            self.check_givers(grant, ask, directory)
+        except EnablementError:
+            return False
+        return True
 
     def _approved_by(self, tx: Tx, record: Record, grant: Grant, now: ConsensusTimestamp) -> Record:
         """A human said yes in advance: this use is counted, and it is recorded that it was theirs."""
@@ -344,18 +359,15 @@ def hashed(ask: Ask, progress: Progress) -> Record:
     return Record(ask, progress, args_hash(ask.action, ask.resource, ask.arguments), render(ask).hash)
 
 
-def reusable(record: Record, now: ConsensusTimestamp, used: bool) -> bool:
-    """Whether who asks the same again gets this one."""
-    progress = record.progress
-    if progress.state.open:
-        return True
-    if used or progress.state is RequestState.CANCELLED or progress.permit.revoked_at is not None:
-        return False
-    ends_at = (progress.decided_at or now) + record.ask.policy.execution_s * SECOND
-    permits = progress.state is RequestState.APPROVED or progress.final_action is TimeoutAction.AUTO_APPROVE
-    if permits and now >= ends_at:
-        return False
-    return now < record.ask.created_at + APPROVAL_WINDOW_NS
+def reusable(record: Record, now: ConsensusTimestamp) -> bool:
+    """Whether the request is not over for who asks: open, or decided within the time that its key holds."""
+    state = record.progress.state
+    return state.open or (state is not RequestState.CANCELLED and now < record.ask.created_at + APPROVAL_WINDOW_NS)
+
+
+def permitting(progress: Progress) -> bool:
+    """Whether it ended so that the act may begin."""
+    return progress.state is RequestState.APPROVED or progress.final_action is TimeoutAction.AUTO_APPROVE
 
 
 def repeated(before: Record) -> str:

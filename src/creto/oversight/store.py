@@ -355,22 +355,23 @@ def contacts(tx: ReadTx, tenant: TenantId) -> list[Contact]:
 
 def put_delegation(tx: Tx, tenant: TenantId, delegation: Delegation) -> None:
     tx.run(
-        "INSERT INTO oversight_delegation (tenant, delegation_id, ends_at, body) VALUES (?, ?, ?, ?)",
+        "INSERT INTO oversight_delegation (tenant, delegation_id, ends_at, body) VALUES (?, ?, ?, ?)"
+        " ON CONFLICT (tenant, delegation_id) DO UPDATE SET ends_at = excluded.ends_at, body = excluded.body",
         tenant, delegation.delegation_id, delegation.ends_at, wire.encode(delegation),
     )  # fmt: skip
 
 
-def drop_delegation(tx: Tx, tenant: TenantId, delegation_id: str) -> bool:
-    sql: LiteralString = "DELETE FROM oversight_delegation WHERE tenant = ? AND delegation_id = ?"
-    return tx.run(sql, tenant, delegation_id) > 0
+def delegation(tx: ReadTx, tenant: TenantId, delegation_id: str) -> Delegation | None:
+    row = tx.one("SELECT body FROM oversight_delegation WHERE tenant = ? AND delegation_id = ?", tenant, delegation_id)
+    return decoded(row[0], Delegation) if row else None
 
 
-def delegations(tx: ReadTx, tenant: TenantId) -> tuple[Delegation, ...]:
+def delegations(tx: ReadTx, tenant: TenantId, since: int) -> tuple[Delegation, ...]:
+    """Those that end after `since`."""
     rows = tx.all(
-        "SELECT body FROM oversight_delegation WHERE tenant = ? ORDER BY delegation_id LIMIT ?",
-        tenant,
-        OVERSIGHT_GROUPS_MAX,
-    )
+        "SELECT body FROM oversight_delegation WHERE tenant = ? AND ends_at > ? ORDER BY delegation_id LIMIT ?",
+        tenant, since, OVERSIGHT_GROUPS_MAX,
+    )  # fmt: skip
     return tuple(decoded(row[0], Delegation) for row in rows)
 
 

@@ -254,6 +254,7 @@ class Progress(Strict, frozen=True, kw_only=True):
     reason: str = ""
     final_action: TimeoutAction | None = None
     approved_items: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()  # the nonces of votes that did not count any more when it was decided
     superseded_by: RequestId | None = None
     grant_id: str | None = None  # the grant that approved it
     permit: Permit = Permit()
@@ -293,6 +294,8 @@ class Grant(Strict, frozen=True, kw_only=True):
     policy_id: PolicyId
     policy_version: int
     granted_by: PersonId
+    givers: tuple[PersonId, ...] = ()  # everybody who agreed to it: it holds as long as each of them could give it
+    assurance: Assurance = Assurance.OWN_KEY  # the least of theirs
     request_id: RequestId  # the approved request, the denied one, or for break-glass its review
     starts_at: ConsensusTimestamp
     expires_at: ConsensusTimestamp

@@ -32,7 +32,6 @@ from creto.oversight.ballots import (
     check_time,
     decisive,
     delivery_nonce,
-    in_grace,
     not_ours,
     outcome,
     receipt,
@@ -61,7 +60,6 @@ from creto.oversight.types import (
 from creto.platform.audit.events import Escalated
 from creto.platform.consensus import PersonId
 from creto.platform.crypto import random_bytes
-from creto.platform.nhi import IdentityState
 from creto.security.authz import Decision, Deny
 from creto.store.types import Outcome, Tx
 
@@ -223,7 +221,8 @@ class Voting(Requests):
         held, now = self.held(tx, ballot.tenant, ballot.request_id), self.clock.now()
         before = held.record
         if repeated(held.cast, ballot):
-            return Result(before, before, receipt(before, held.cast, Counted.REPEATED))
+            cast = self.counting(before, held.cast, directory, now)
+            return Result(before, before, receipt(before, cast, Counted.REPEATED))
         record = self.overdue(tx, before, directory, now)
         if not record.progress.state.open:
             return Result(before, record)
@@ -243,7 +242,7 @@ class Voting(Requests):
             raise changed(record.ask)
         check_bound(target, ballot)
         check_time(target.ask, signed, now)
-        approver = self._with_grace(target.ask, signed, approver, now)
+        approver = self.with_grace(target.ask, signed, approver, now)
         seat = eligibility.seat_of(
             target.ask, tier=record.progress.tier, directory=directory, approver=approver, assurance=signed.assurance,
             now=now, on_behalf_of=ballot.on_behalf_of,
@@ -257,37 +256,32 @@ class Voting(Requests):
         self.record(tx, target, said_event(target.ask, ballot), by=approver.nhi, now=now)
         cast = [*held.cast, vote]
         told = held.told if target is held.record else None  # time or the edit told more people
-        after = self._decide(tx, target, cast, now, settling(target, cast, now, hold_s), told)
-        return Result(held.record, after, receipt(after, cast, Counted.VOTE))
-
-    def _with_grace(self, ask: Ask, signed: SignedBallot, approver: Approver, now: ConsensusTimestamp) -> Approver:
-        """A vote that its human signed before the key was revoked has the policy's grace to arrive."""
-        if approver.in_force or signed.by_service:
-            return approver
-        identity = self.nhi.get_now(ask.tenant, approver.nhi)
-        revoked = identity.state is IdentityState.REVOKED
-        return msgspec.structs.replace(
-            approver, in_force=revoked and in_grace(ask, signed.ballot, identity.changed_at, now)
-        )
+        after = self._decide(tx, target, cast, directory, now, hold_s=hold_s, told=told)
+        return Result(held.record, after, receipt(after, self.counting(after, cast, directory, now), Counted.VOTE))
 
     def _decide(
-        self, tx: Tx, record: Record, cast: Sequence[CastVote], now: ConsensusTimestamp,
-        settles_at: ConsensusTimestamp | None = None, told: Sequence[Notification] | None = None,
+        self, tx: Tx, record: Record, cast: Sequence[CastVote], directory: Directory, now: ConsensusTimestamp, *,
+        hold_s: int | None = None, settles_at: ConsensusTimestamp | None = None, told: Sequence[Notification] | None = None,
     ) -> Record:  # fmt: skip
         """Whether the votes are enough now, and what follows from it: at once, or when the time to undo is over."""
-        verdict, approved = outcome(record.ask, cast)
+        ask, counts = record.ask, self.counting(record, cast, directory, now)
+        verdict, approved = outcome(ask, counts, lambda votes: eligibility.able(ask, directory, now, votes))
+        if hold_s is not None:
+            settles_at = settling(record, counts, verdict, now, hold_s)
         if verdict is None or settles_at is not None:
             settles_at = settles_at if verdict is not None else None
             progress = replace(record.progress, version=record.progress.version + 1, settles_at=settles_at)
             if settles_at is not None:
-                tx.signal(DECIDED, signal_of(record.ask.tenant, record.ask.request_id))  # who waits knows until when
+                tx.signal(DECIDED, signal_of(ask.tenant, ask.request_id))  # who waits knows until when
             return self.save(tx, record, progress, now=now)
-        last = decisive(record.ask, cast, verdict).signed
-        approver = self.approver(record.ask.tenant, last.ballot.approver)
+        last = decisive(ask, counts, verdict).signed
+        approver = self.approver(ask.tenant, last.ballot.approver)
         event = Event.APPROVE if verdict is Verdict.APPROVE else Event.DENY
         progress = states.ended(record.progress, event, now=now, by=approver.person, reason=last.ballot.reason)
-        progress = replace(progress, approved_items=approved)
-        self._grant(tx, record, cast, last.ballot, verdict, approver, now)
+        kept = {vote.signed.ballot.nonce for vote in counts}
+        lost = tuple(vote.signed.ballot.nonce for vote in cast if vote.signed.ballot.nonce not in kept)
+        progress = replace(progress, approved_items=approved, lost=lost)
+        self._grant(tx, record, counts, last.ballot, verdict, approver, now)
         return self.save(
             tx, record, progress, now=now, by=approver.nhi, signature=last.signature, name=approver.name, told=told
         )
@@ -306,14 +300,17 @@ class Voting(Requests):
         ask = record.ask
         votes = [vote.vote() for vote in cast]
         yes = {vote.person for vote in counted(votes, ask.round) if vote.verdict is Verdict.APPROVE}
-        wishes = {v.signed.ballot.person: v.signed.ballot.wish for v in cast if v.signed.ballot.round == ask.round}
+        said = {v.signed.ballot.person: v.signed for v in cast if v.signed.ballot.round == ask.round}
         grant = None
         if verdict is Verdict.APPROVE:
-            wish = grants.agreed([wishes[person] for person in yes])
+            wish = grants.agreed([said[person].ballot.wish for person in yes])
             grant = grants.granted(ask, wish, by=approver.person, now=now, grant_id=new_id("grant-")) if wish else None
+            givers = tuple(sorted(yes))
         elif last.counter:
             grant = grants.countered(ask, last.counter, by=approver.person, now=now, grant_id=new_id("grant-"))
+            givers = (last.person,)
         if grant is not None:
+            grant = replace(grant, givers=givers, assurance=min(said[person].assurance for person in givers))
             sql.put_grant(tx, grant)
             self.note(
                 tx, ask.tenant, "oversight:grant", f"oversight:grant:{grant.grant_id}", "GrantIssued", approver.nhi,
@@ -343,7 +340,7 @@ class Voting(Requests):
         if step is None:
             return record
         if isinstance(step, escalation.Settle):
-            return self._decide(tx, record, sql.votes(tx, ask.tenant, ask.request_id), now)
+            return self._decide(tx, record, sql.votes(tx, ask.tenant, ask.request_id), directory, now)
         progress = escalation.applied(ask, record.progress, step, now)
         after = self.save(tx, record, progress, now=now)
         if isinstance(step, escalation.Escalate):
@@ -377,10 +374,10 @@ class Voting(Requests):
 
 
 def settling(
-    record: Record, cast: Sequence[CastVote], now: ConsensusTimestamp, hold_s: int
+    record: Record, counts: Sequence[CastVote], verdict: Verdict | None, now: ConsensusTimestamp, hold_s: int
 ) -> ConsensusTimestamp | None:
     """When the last vote has its effect; None: at once. A vote that changes nothing leaves others the time they have to undo theirs."""
     before = record.progress.settles_at
-    if before is not None and cast[-1].signed.ballot.verdict is not outcome(record.ask, cast)[0]:
+    if before is not None and counts[-1].signed.ballot.verdict is not verdict:
         return before
     return escalation.settled_at(record.progress, now, hold_s) if hold_s else None

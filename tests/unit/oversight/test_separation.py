@@ -86,6 +86,15 @@ async def test_who_asks_for_an_agent_without_an_owner_says_on_whose_behalf_it_ac
     assert "SELF_APPROVAL" in (await refused("OV-403", world.approve(record, "alice"))).message
 
 
+async def test_nobody_in_the_chain_under_which_it_acts_has_approved(world: World) -> None:
+    record = await world.oversight.create(asked(P1, agent="bot-7"), by=id_of("eve"))
+    await world.approve(record, "alice")
+    decided = await world.now_of(record)
+    error = await refused("OV-451", world.oversight.result(decided, chain=(id_of("alice"), id_of("bot-7"))))
+    assert "SELF_APPROVAL" in error.message
+    await world.oversight.result(decided, chain=(id_of("bob"), id_of("bot-7")))
+
+
 # Break-glass
 
 

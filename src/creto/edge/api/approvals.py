@@ -315,7 +315,8 @@ async def wait(parts: Parts, call: Call, ask: AwaitApproval) -> Outcome:
             record = await parts.oversight.get(call.tenant, request_id)
     if record.progress.state.open:
         return Outcome(request_id=request_id, state=record.progress.state)
-    result = await parts.oversight.result(record, permit=mine)
+    chain = call.chain.agents if call.chain is not None else ()
+    result = await parts.oversight.result(record, permit=mine, chain=chain)
     return Outcome(request_id=request_id, state=record.progress.state, result=result)
 
 
