@@ -134,6 +134,8 @@ def check_content(ask: Ask, ballot: Ballot, cast: Sequence[CastVote]) -> None:
         raise refusal(
             "counter", str(ballot.verdict), "a denial: a counter-proposal says what would be approved instead"
         )
+    if ballot.counter and ask.break_glass:
+        raise refusal("counter", "a counter-proposal", "none: what is reviewed was done already")
     edits.check_bounds(ballot.counter)
     edits.check_verdicts(ask, ballot.items)
     grants.check_wish(ask, ballot.wish)

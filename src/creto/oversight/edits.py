@@ -28,6 +28,8 @@ def edited(ask: Ask, arguments: bytes) -> Ask:
     """The request with other arguments."""
     if ask.items:
         raise InvalidInput.of("arguments", got="an edit of a batch", expected="a decision on each item", code="OV-400")
+    if ask.break_glass:
+        raise InvalidInput.of("arguments", got="an edit of a review", expected="a decision: it was done", code="OV-400")
     if spelled(parsed(arguments)) == spelled(parsed(ask.arguments)):
         raise InvalidInput.of("arguments", got="the same arguments", expected="changed ones", code="OV-400")
     return replace(ask, arguments=arguments, round=ask.round + 1)

@@ -18,12 +18,11 @@ from creto.oversight import grants
 from creto.oversight import store as sql
 from creto.oversight.core import checked_text
 from creto.oversight.eligibility import Approver, ineligible
-from creto.oversight.requests import RESOURCE_CHARS_MAX, paged
-from creto.oversight.types import Ask, Grant, GrantKind, NotificationKind, OversightPolicy
+from creto.oversight.granting import REVIEWED
+from creto.oversight.requests import RESOURCE_CHARS_MAX, REVIEW, paged
+from creto.oversight.types import Ask, Grant, GrantKind, OversightPolicy
 from creto.oversight.waiting import Waiting
 from creto.store.types import Tx
-
-REVIEW = "break_glass_review"
 
 
 class Emergency(Waiting):
@@ -58,7 +57,7 @@ class Emergency(Waiting):
         behind = {*lineage, armer.person}
         ask = Ask(
             request_id=review_id, tenant=tenant, agent=agent, agent_name=identity.name, chain=(agent,),
-            excluded=tuple(sorted(behind)), action=REVIEW, resource=f"oversight:grant:{grant.grant_id}",
+            excluded=tuple(sorted(behind)), action=REVIEW, resource=f"{REVIEWED}{grant.grant_id}",
             arguments=wire.encode({"action": action, "resource": resource, "reason": reason, "armed_by": armer.person}),
             policy=policy, created_at=now, blocking=False, break_glass=True,
             risk_factors=(RiskFactor(name="break-glass", level=RiskLevel.HIGH, description="acts before it was approved"),),
@@ -68,9 +67,8 @@ class Emergency(Waiting):
         def arm(tx: Tx) -> Grant:
             sql.put_grant(tx, grant)
             review = self._add(tx, draft, None)
-            self._note_grant(tx, grant, "BreakGlassArmed", by)
-            people = self._reachable(review, draft.directory, self.clock.now())
-            self.tell(tx, review, people, NotificationKind.ALARM, self.clock.now())
+            self.note_grant(tx, grant, "BreakGlassArmed", by)
+            self.alarm(tx, review, draft.directory, self.clock.now())
             return grant
 
         return await self.write(arm)
@@ -107,12 +105,7 @@ class Emergency(Waiting):
                 raise ineligible("NOT_ELIGIBLE", "only who granted it, or could have, ends a grant")
             if grant.ended_at is not None:
                 return grant
-            ended = replace(grant, ended_at=now, ended_by=approver.person)
-            sql.put_grant(tx, ended)
-            self._note_grant(
-                tx, ended, "BreakGlassDisarmed" if grant.kind is GrantKind.BREAK_GLASS else "GrantEnded", by
-            )
-            return ended
+            return self.end_now(tx, grant, approver.person, now, by=by)
 
         return await self.write(end)
 
@@ -129,15 +122,7 @@ class Emergency(Waiting):
             ended = replace(grant, ended_at=grant.expires_at)
             sql.put_grant(tx, ended)
             event = "BreakGlassExpired" if grant.kind is GrantKind.BREAK_GLASS else "GrantExpired"
-            self._note_grant(tx, ended, event, self.service_id)
+            self.note_grant(tx, ended, event, self.service_id)
             return True
 
         return await self.write(expire)
-
-    def _note_grant(self, tx: Tx, grant: Grant, event: str, by: AgentId) -> None:
-        self.note(
-            tx, grant.tenant, "oversight:grant", f"oversight:grant:{grant.grant_id}", event, by,
-            {"grant_id": grant.grant_id, "kind": grant.kind, "agent": grant.agent, "action": grant.action,
-             "resource": grant.resource, "reason": grant.reason, "uses": grant.uses, "uses_max": grant.uses_max,
-             "expires_at": grant.expires_at},
-        )  # fmt: skip

@@ -33,7 +33,7 @@ COUNTER_TTL_S = 3_600  # a counter-proposal is taken up soon or asked about agai
 
 def offered(ask: Ask) -> bool:
     """Whether an approver may say "approve for …"."""
-    return ask.policy.grants is not None and not ask.always_ask and not ask.items
+    return ask.policy.grants is not None and not ask.always_ask and not ask.items and not ask.break_glass
 
 
 def check_wish(ask: Ask, wish: GrantWish | None) -> None:

@@ -61,6 +61,7 @@ class Outcomes(Desk):
         progress = record.progress
         if progress.state.open or progress.state is RequestState.CANCELLED or progress.decided_at is None:
             raise already(progress)
+        permit = permit and not record.ask.break_glass  # its review lets nothing begin
         votes = await self.store.read(lambda tx: sql.votes(tx, record.ask.tenant, record.ask.request_id))
         if progress.state is RequestState.TIMED_OUT:
             action = progress.final_action or TimeoutAction.AUTO_DENY

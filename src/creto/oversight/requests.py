@@ -60,6 +60,7 @@ from creto.store.idempotency import APPROVAL_WINDOW_NS
 from creto.store.types import Tx
 
 RESOURCE_CHARS_MAX = 1_024
+REVIEW = "break_glass_review"  # the act that breaking the glass asks about: nobody else may ask so
 LAST = "\x7f"  # after every request id
 
 
@@ -265,6 +266,8 @@ class Requests(Seats):
         edits.check_items(items)
         arguments = edits.batch_arguments(items) if items else bytes(request.action.parameters)
         parsed(arguments)
+        if request.action.name == REVIEW:
+            raise refusal("action", REVIEW, "an act of the agent's: this is the layer's own")
         checked_text(request.action_description, "action_description")
         policy = self.policy_for(tenant, request)
         chain = tuple(request.delegation_chain) or (request.agent_nhi,)

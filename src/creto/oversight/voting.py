@@ -18,10 +18,10 @@ import msgspec
 from msgspec.structs import replace
 
 from creto.common.errors import AlreadyExists, EnablementError, SignatureVerificationFailed, Unauthorized
-from creto.common.ids import AgentId, RequestId, TenantId, checked_tenant, new_id
+from creto.common.ids import AgentId, RequestId, TenantId, checked_tenant
 from creto.common.limits import OVERSIGHT_HOLD_S_MAX, OVERSIGHT_ROUNDS_MAX
 from creto.common.timestamps import ConsensusTimestamp
-from creto.oversight import edits, eligibility, escalation, grants, states
+from creto.oversight import edits, eligibility, escalation, states
 from creto.oversight import store as sql
 from creto.oversight.ballots import (
     Counted,
@@ -42,10 +42,10 @@ from creto.oversight.ballots import (
 from creto.oversight.core import DECIDED, checked_text, signal_of
 from creto.oversight.decisions import Ballot, CastVote, Evidence, SignedBallot, attest
 from creto.oversight.eligibility import Approver, Directory
+from creto.oversight.granting import Granting
 from creto.oversight.people import channel_assurance
 from creto.oversight.policies import between, policy_hash, refusal
-from creto.oversight.quorum import counted
-from creto.oversight.requests import Requests, hashed
+from creto.oversight.requests import hashed
 from creto.oversight.states import Event
 from creto.oversight.store import Held, Record
 from creto.oversight.types import (
@@ -75,7 +75,7 @@ class Result(msgspec.Struct, frozen=True):
     refused: EnablementError | None = None
 
 
-class Voting(Requests):
+class Voting(Granting):
     _check_arguments: CheckArguments | None
 
     async def ballot(
@@ -281,42 +281,13 @@ class Voting(Requests):
         kept = {vote.signed.ballot.nonce for vote in counts}
         lost = tuple(vote.signed.ballot.nonce for vote in cast if vote.signed.ballot.nonce not in kept)
         progress = replace(progress, approved_items=approved, lost=lost)
-        self._grant(tx, record, counts, last.ballot, verdict, approver, now)
+        if not ask.break_glass:
+            self.grant_voted(tx, record, counts, last.ballot, verdict, approver, now)
+        elif verdict is Verdict.DENY:
+            self.review_denied(tx, record, approver, now)
         return self.save(
             tx, record, progress, now=now, by=approver.nhi, signature=last.signature, name=approver.name, told=told
         )
-
-    def _grant(
-        self,
-        tx: Tx,
-        record: Record,
-        cast: Sequence[CastVote],
-        last: Ballot,
-        verdict: Verdict,
-        approver: Approver,
-        now: ConsensusTimestamp,
-    ) -> None:
-        """What was approved in advance by the way: "approve for …", or the bounds of a counter-proposal."""
-        ask = record.ask
-        votes = [vote.vote() for vote in cast]
-        yes = {vote.person for vote in counted(votes, ask.round) if vote.verdict is Verdict.APPROVE}
-        said = {v.signed.ballot.person: v.signed for v in cast if v.signed.ballot.round == ask.round}
-        grant = None
-        if verdict is Verdict.APPROVE:
-            wish = grants.agreed([said[person].ballot.wish for person in yes])
-            grant = grants.granted(ask, wish, by=approver.person, now=now, grant_id=new_id("grant-")) if wish else None
-            givers = tuple(sorted(yes))
-        elif last.counter:
-            grant = grants.countered(ask, last.counter, by=approver.person, now=now, grant_id=new_id("grant-"))
-            givers = (last.person,)
-        if grant is not None:
-            grant = replace(grant, givers=givers, assurance=min(said[person].assurance for person in givers))
-            sql.put_grant(tx, grant)
-            self.note(
-                tx, ask.tenant, "oversight:grant", f"oversight:grant:{grant.grant_id}", "GrantIssued", approver.nhi,
-                {"grant_id": grant.grant_id, "kind": grant.kind, "request_id": ask.request_id, "agent": ask.agent,
-                 "expires_at": grant.expires_at, "uses_max": grant.uses_max},
-            )  # fmt: skip
 
     # Time
 
@@ -343,6 +314,8 @@ class Voting(Requests):
             return self._decide(tx, record, sql.votes(tx, ask.tenant, ask.request_id), directory, now)
         progress = escalation.applied(ask, record.progress, step, now)
         after = self.save(tx, record, progress, now=now)
+        if isinstance(step, escalation.Expire) and ask.break_glass:
+            self.review_missed(tx, after, directory, now)
         if isinstance(step, escalation.Escalate):
             reason = "the time of the tier is over"
             for tier in step.skipped:
