@@ -85,6 +85,15 @@ def verdict_on(
     return None if best.verdict is Verdict.APPROVE else Verdict.DENY
 
 
+def undenied(ask: Ask, cast: Sequence[CastVote]) -> tuple[str, ...] | None:
+    """What nobody has denied in this round: of a batch those items, else nothing to name; None if nothing is left."""
+    votes = [vote.vote() for vote in cast]
+    if not ask.items:
+        return None if tally(ask.policy.quorum, votes, round=ask.round).denials else ()
+    free = [one.item_id for one in ask.items if not tally(ask.policy.quorum, votes, round=ask.round, item=one.item_id).denials]  # fmt: skip
+    return edits.kept_items(ask.items, free) or None
+
+
 def decisive(ask: Ask, cast: Sequence[CastVote], verdict: Verdict) -> CastVote:
     """Whose vote decided: the last that says so; of a batch, in which a vote says several things, the last."""
     agreeing = [vote for vote in cast if vote.signed.ballot.verdict is verdict and not ask.items]

@@ -363,6 +363,7 @@ def verify_decision_file(data: bytes, keys: Keys) -> FileVerdict:
         (
             f"{decision.state}: {decision.action} on {decision.resource} by {decision.agent}, at {iso(decision.decided_at)}",
             f"under the policy {decision.policy.policy_id} version {decision.policy.version}",
+            *((f"nobody decided in time, which is {decision.final_action}",) if decision.final_action else ()),
             *(f"{one.ballot.verdict} by {one.ballot.person} ({one.label})" for one in last),
         ),
         {

@@ -24,6 +24,7 @@ from creto.oversight.core import SERVICE, no_such
 from creto.oversight.decisions import CastVote, DecisionFile
 from creto.oversight.desk import Desk, spent
 from creto.oversight.eligibility import Directory
+from creto.oversight.requests import permitting
 from creto.oversight.states import already
 from creto.oversight.store import Record
 from creto.oversight.types import Permit, RequestState
@@ -63,11 +64,14 @@ class Outcomes(Desk):
             raise already(progress)
         permit = permit and not record.ask.break_glass  # its review lets nothing begin
         votes = await self.store.read(lambda tx: sql.votes(tx, record.ask.tenant, record.ask.request_id))
+        changed = approved_arguments(record) if record.ask.round > 1 or record.ask.items else None
         if progress.state is RequestState.TIMED_OUT:
             action = progress.final_action or TimeoutAction.AUTO_DENY
-            approved = permit and action is TimeoutAction.AUTO_APPROVE
+            if action is not TimeoutAction.AUTO_APPROVE:
+                return TimedOut(timeout_action=action)
+            token = await self._permit(record, chain) if permit else None
             return TimedOut(
-                timeout_action=action, override_token=await self._permit(record, chain) if approved else None
+                timeout_action=action, override_token=token, arguments=changed, approved_items=progress.approved_items
             )
         last = votes[-1].signed if votes else None
         human = self._who(record)
@@ -81,11 +85,10 @@ class Outcomes(Desk):
                 reason=progress.reason,
                 counter=counter,
             )
-        changed = record.ask.round > 1 or bool(record.ask.items)
         return Approved(
             approver=human, signature=signature, timestamp=progress.decided_at, notes=progress.reason or None,
             override_token=await self._permit(record, chain) if permit else None,
-            arguments=approved_arguments(record) if changed else None, approved_items=progress.approved_items,
+            arguments=changed, approved_items=progress.approved_items,
         )  # fmt: skip
 
     def _who(self, record: Record) -> HumanIdentity:
@@ -157,7 +160,7 @@ class Outcomes(Desk):
 
     def _file(self, record: Record, votes: list[CastVote]) -> DecisionFile:
         ask, progress = record.ask, record.progress
-        approved = progress.state is RequestState.APPROVED
+        approved = permitting(progress)
         assert progress.decided_at is not None
         return DecisionFile(
             installation=self.installation, tenant=ask.tenant, request_id=ask.request_id, round=ask.round,

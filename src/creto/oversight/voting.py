@@ -21,6 +21,7 @@ from creto.common.errors import AlreadyExists, EnablementError, SignatureVerific
 from creto.common.ids import AgentId, RequestId, TenantId, checked_tenant
 from creto.common.limits import OVERSIGHT_HOLD_S_MAX, OVERSIGHT_ROUNDS_MAX
 from creto.common.timestamps import ConsensusTimestamp
+from creto.contracts import TimeoutAction
 from creto.oversight import edits, eligibility, escalation, states
 from creto.oversight import store as sql
 from creto.oversight.ballots import (
@@ -37,6 +38,7 @@ from creto.oversight.ballots import (
     receipt,
     repeated,
     said_event,
+    undenied,
     withdrawn,
 )
 from creto.oversight.core import DECIDED, checked_text, signal_of
@@ -55,6 +57,7 @@ from creto.oversight.types import (
     GrantWish,
     Notification,
     NotificationKind,
+    Progress,
     Verdict,
 )
 from creto.platform.audit.events import Escalated
@@ -64,6 +67,9 @@ from creto.security.authz import Decision, Deny
 from creto.store.types import Outcome, Tx
 
 CheckArguments = Callable[[str, bytes], None]  # action, arguments: raises InvalidInput for what its schema refuses
+
+
+DENIED_IN_PART = "nobody decided in time, and somebody had denied"
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -313,6 +319,8 @@ class Voting(Granting):
         if isinstance(step, escalation.Settle):
             return self._decide(tx, record, sql.votes(tx, ask.tenant, ask.request_id), directory, now)
         progress = escalation.applied(ask, record.progress, step, now)
+        if progress.final_action is TimeoutAction.AUTO_APPROVE:
+            progress = self._unopposed(tx, record, progress, directory, now)
         after = self.save(tx, record, progress, now=now)
         if isinstance(step, escalation.Expire) and ask.break_glass:
             self.review_missed(tx, after, directory, now)
@@ -330,6 +338,16 @@ class Voting(Granting):
         if isinstance(step, escalation.Warn):
             self.tell(tx, after, self._reachable(after, directory, now), NotificationKind.WARNED, now)
         return after
+
+    def _unopposed(
+        self, tx: Tx, record: Record, progress: Progress, directory: Directory, now: ConsensusTimestamp
+    ) -> Progress:
+        """Silence approves the round as it stands, but nothing that somebody has denied."""
+        cast = self.counting(record, sql.votes(tx, record.ask.tenant, record.ask.request_id), directory, now)
+        approved = undenied(record.ask, cast)
+        if approved is None:
+            return replace(progress, final_action=TimeoutAction.AUTO_DENY, reason=DENIED_IN_PART)
+        return replace(progress, approved_items=approved)
 
     def _revalidate(self, asked: Ask, edited: Ask) -> None:
         """Edited arguments pass the schema check that was handed in. No policy may forbid them, nor cease to permit the act because of them."""
