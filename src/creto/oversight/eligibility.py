@@ -14,7 +14,7 @@ third. A circle of delegations ends where it began, with nobody in the seat.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -54,6 +54,11 @@ class Directory(msgspec.Struct, frozen=True):
     people: Mapping[str, PersonId] = {}  # how approvers are written, addresses too → who that is
     delegations: tuple[Delegation, ...] = ()
     out: frozenset[PersonId] = frozenset()  # revoked, suspended or retired: named, and unable to decide
+
+    @property
+    def everybody(self) -> Collection[PersonId]:
+        """Whom the policy names, and who may stand in for them."""
+        return self.people.values()
 
     def seats(self, approvers: Iterable[str]) -> dict[PersonId, frozenset[str]]:
         """Every human that the list names, with the groups through which it does."""

@@ -57,7 +57,7 @@ from creto.platform.crypto import digest
 from creto.platform.nhi import PrincipalKind
 from creto.security.memory import Memory
 from creto.store.idempotency import APPROVAL_WINDOW_NS
-from creto.store.types import Tx
+from creto.store.types import Row, Tx
 
 RESOURCE_CHARS_MAX = 1_024
 REVIEW = "break_glass_review"  # the act that breaking the glass asks about: nobody else may ask so
@@ -219,23 +219,35 @@ class Requests(Seats):
     ) -> list[Record]:
         return await self.store.read(lambda tx: sql.open_requests(tx, tenant, after, paged(limit)))
 
-    async def inbox(self, tenant: TenantId, approver: AgentId, *, limit: int = PAGE_ITEMS_DEFAULT) -> list[Record]:
-        """What this human can decide now and has not put to sleep."""
-        person, now = self.approver(tenant, approver).person, self.clock.now()
-        hidden, records = await self.store.read(
-            lambda tx: (sql.snoozed(tx, tenant, person, now), sql.open_requests(tx, tenant, "", PAGE_ITEMS_MAX))
-        )
-        directories: dict[tuple[PolicyId, int], Directory] = {}
-        mine = []
-        for one in records:
-            policy = one.ask.policy
-            key = (policy.policy_id, policy.version)
-            directory = directories.get(key) or directories.setdefault(key, self.directory(tenant, policy))
-            reached = range(one.progress.tier + 1)
-            sees = any(person in eligibility.told(one.ask, tier, directory, now) for tier in reached)
-            if sees and one.ask.request_id not in hidden:
-                mine.append(one)
-        return mine[: paged(limit)]
+    async def inbox(
+        self, tenant: TenantId, approver: AgentId, *, after: str = "", limit: int = PAGE_ITEMS_DEFAULT
+    ) -> list[Record]:
+        """What this human can decide now and has not put to sleep, the oldest first: however much waits for others."""
+        person, count = self.approver(tenant, approver).person, paged(limit)
+        hidden = await self.store.read(lambda tx: sql.snoozed(tx, tenant, person, self.clock.now()))
+        directories: dict[bytes, Directory] = {}  # by the spelling of the policy: most requests share a few
+        mine: list[Record] = []
+        while len(mine) < count:
+            rows = await self._open_after(tenant, after)
+            for policy, row in rows:
+                if policy not in directories:
+                    directories[policy] = self.directory(tenant, sql.decoded(policy, OversightPolicy))
+                if person in directories[policy].everybody:
+                    one = sql.record(row)
+                    if one.ask.request_id not in hidden and self._waits_for(person, one, directories[policy]):
+                        mine.append(one)
+            if len(rows) < PAGE_ITEMS_MAX:
+                break
+            after = sql.record(rows[-1][1]).ask.request_id
+        return mine[:count]
+
+    async def _open_after(self, tenant: TenantId, after: str) -> list[tuple[bytes, Row]]:
+        return await self.store.read(lambda tx: sql.open_unread(tx, tenant, after, PAGE_ITEMS_MAX))
+
+    def _waits_for(self, person: PersonId, record: Record, directory: Directory) -> bool:
+        """Whether this human sits at a tier that was reached."""
+        ask, now = record.ask, self.clock.now()
+        return any(person in eligibility.told(ask, tier, directory, now) for tier in range(record.progress.tier + 1))
 
     async def history(
         self,

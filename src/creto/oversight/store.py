@@ -157,6 +157,18 @@ def open_requests(tx: ReadTx, tenant: TenantId, after: str, limit: int) -> list[
     return [record(row) for row in tx.all(RECORD + sql, tenant, after, limit)]
 
 
+class Policed(msgspec.Struct, frozen=True):
+    """Of a request no more than its policy, unread."""
+
+    policy: msgspec.Raw
+
+
+def open_unread(tx: ReadTx, tenant: TenantId, after: str, limit: int) -> list[tuple[bytes, Row]]:
+    """As `open_requests`, but read no further than to the policy, as it is spelled there; `record` reads the rest."""
+    sql = " WHERE tenant = ? AND due_at IS NOT NULL AND request_id > ? ORDER BY request_id LIMIT ?"
+    return [(bytes(decoded(row[0], Policed).policy), row) for row in tx.all(RECORD + sql, tenant, after, limit)]
+
+
 def open_of_agent(tx: ReadTx, tenant: TenantId, agent: AgentId, most: int) -> int:
     """How many wait; it counts no further than `most`."""
     sql: LiteralString = "SELECT COUNT(*) FROM (SELECT 1 FROM oversight_request WHERE tenant = ? AND agent = ? AND due_at IS NOT NULL LIMIT ?) AS waiting"

@@ -90,9 +90,10 @@ class ListApprovals(Ask, frozen=True):
 
 
 class ListInbox(Ask, frozen=True):
-    """What the caller can decide now and has not put to sleep."""
+    """What the caller can decide now and has not put to sleep, the oldest first."""
 
     limit: Limit = PAGE_ITEMS_DEFAULT
+    cursor: Cursor | None = None
 
 
 class ListHistory(Ask, frozen=True):
@@ -157,7 +158,7 @@ REQUEST = "oversight:request:{request_id}"
 KNOWN = ("OV-404",)
 CREATE = Endpoint("approvals.create", "POST", "/v1/approvals", CreateApproval, ApprovalView, "create_request", "Ask humans to approve an act, or find what was asked", status=201, errors=("OV-400", "OV-403", "OV-424", "OV-429", "OV-409", "PL-410", "PL-102"))  # fmt: skip
 LIST = Endpoint("approvals.list", "GET", "/v1/approvals", ListApprovals, ApprovalPage, "list_requests", "Open requests, the oldest first")  # fmt: skip
-INBOX = Endpoint("approvals.inbox", "GET", "/v1/approvals/inbox", ListInbox, ApprovalPage, "list_requests", "What the caller can decide now", errors=("OV-403",))  # fmt: skip
+INBOX = Endpoint("approvals.inbox", "GET", "/v1/approvals/inbox", ListInbox, ApprovalPage, "list_requests", "What the caller can decide now", errors=("OV-400", "OV-403"))  # fmt: skip
 HISTORY = Endpoint("approvals.history", "GET", "/v1/approvals/history", ListHistory, ApprovalPage, "list_requests", "Requests, decided ones too, the newest first", errors=("OV-400", "OV-403"))  # fmt: skip
 GET = Endpoint("approvals.get", "GET", "/v1/approvals/{request_id}", GetApproval, ApprovalDetail, "get_request", "One request with all that its approvers look at", errors=KNOWN, about=REQUEST)  # fmt: skip
 CANCEL = Endpoint("approvals.cancel", "POST", "/v1/approvals/{request_id}/cancel", CancelApproval, ApprovalView, "cancel_request", "Nobody needs to decide any more", errors=(*KNOWN, "OV-400", "OV-409"), about=REQUEST)  # fmt: skip
@@ -262,8 +263,8 @@ async def list_open(parts: Parts, call: Call, ask: ListApprovals) -> ApprovalPag
 
 @handles(INBOX)
 async def inbox(parts: Parts, call: Call, ask: ListInbox) -> ApprovalPage:
-    found = await parts.oversight.inbox(call.tenant, call.known.agent, limit=ask.limit)
-    return ApprovalPage(items=tuple(map(line, found)))
+    found = await parts.oversight.inbox(call.tenant, call.known.agent, after=place(ask.cursor), limit=ask.limit)
+    return page(found, ask.limit)
 
 
 @handles(HISTORY)
