@@ -43,11 +43,13 @@ class Granting(Requests):
         votes = [vote.vote() for vote in cast]
         yes = {vote.person for vote in counted(votes, ask.round) if vote.verdict is Verdict.APPROVE}
         said = {v.signed.ballot.person: v.signed for v in cast if v.signed.ballot.round == ask.round}
-        grant = None
-        if verdict is Verdict.APPROVE:
+        grant: Grant | None = None
+        givers = tuple(sorted(yes))
+        if verdict is Verdict.APPROVE and ask.advance is not None:
+            grant = grants.in_advance(ask, ask.advance, by=approver.person, now=now)
+        elif verdict is Verdict.APPROVE:
             wish = grants.agreed([said[person].ballot.wish for person in yes])
             grant = grants.granted(ask, wish, by=approver.person, now=now, grant_id=new_id("grant-")) if wish else None
-            givers = tuple(sorted(yes))
         elif last.counter:
             grant = grants.countered(ask, last.counter, by=approver.person, now=now, grant_id=new_id("grant-"))
             givers = (last.person,)

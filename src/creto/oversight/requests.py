@@ -34,7 +34,7 @@ from creto.oversight import edits, eligibility, escalation, grants, states
 from creto.oversight import store as sql
 from creto.oversight.arguments import args_hash, parsed
 from creto.oversight.core import checked_text
-from creto.oversight.display import render
+from creto.oversight.display import proposal, render
 from creto.oversight.eligibility import Directory
 from creto.oversight.hostile import visible
 from creto.oversight.policies import between, of_requirement, refusal
@@ -60,7 +60,7 @@ from creto.store.idempotency import APPROVAL_WINDOW_NS
 from creto.store.types import Row, Tx
 
 RESOURCE_CHARS_MAX = 1_024
-REVIEW = "break_glass_review"  # the act that breaking the glass asks about: nobody else may ask so
+REVIEW, ADVANCE = "break_glass_review", "grant_in_advance"  # the layer's own questions: nobody else asks so
 LAST = "\x7f"  # after every request id
 
 
@@ -84,14 +84,17 @@ class Requests(Seats):
         *,
         idempotency_key: str | None = None,
         supersedes: RequestId | None = None,
+        takes_up: RequestId | None = None,
         items: Sequence[BatchItem] = (),
         by: AgentId | None = None,
     ) -> Record:
         """Ask. The same request gives the same record; a live grant approves at once; OV-424 if nobody could ever approve.
 
-        `by` is who asks for another's sake: they cannot approve it either.
+        `takes_up` is a denied request whose counter-proposal this is: the approvers see that it is. `by` is who asks for another's sake: they
+        cannot approve it either.
         """
-        draft = await self._draft(request, idempotency_key, tuple(items), by)
+        facts = (await self._counter_of(request, takes_up),) if takes_up is not None else ()
+        draft = await self._draft(request, idempotency_key, tuple(items), facts, by)
         tenant = draft.record.ask.tenant
 
         def ask(tx: Tx) -> tuple[Record, bool]:
@@ -271,30 +274,50 @@ class Requests(Seats):
 
     # Drafting: everything that needs no lock
 
+    async def _counter_of(self, request: OversightRequest, denied: RequestId) -> str:
+        """What a human proposed in that request's place; OV-400 unless this is it."""
+        tenant = checked_tenant(request.tenant)
+        record, votes = await self.get(tenant, denied), await self.store.read(lambda tx: sql.votes(tx, tenant, denied))
+        ask, last = record.ask, votes[-1].signed.ballot if votes else None
+        same = (ask.agent, ask.action, ask.resource) == (request.agent_nhi, request.action.name, resource_of(request))
+        bounds = last.counter if last is not None else ()
+        if not same or not bounds or last is None or record.progress.state is not RequestState.DENIED:
+            raise refusal("takes_up", denied, "a request of this agent that was denied with a counter-proposal")
+        if not edits.within(bounds, bytes(request.action.parameters)):
+            raise refusal("arguments", "a call beyond the counter-proposal", proposal(bounds))
+        name = visible(self.approver(tenant, last.approver).name, prose=True).text
+        return f"{name} denied {denied} and proposed this in its place: {proposal(bounds)}."
+
     async def _draft(
-        self, request: OversightRequest, key: str | None, items: tuple[BatchItem, ...], by: AgentId | None
+        self,
+        request: OversightRequest,
+        key: str | None,
+        items: tuple[BatchItem, ...],
+        facts: tuple[str, ...],
+        by: AgentId | None,
     ) -> Draft:
         tenant, now = checked_tenant(request.tenant), self.clock.now()
         edits.check_items(items)
         arguments = edits.batch_arguments(items) if items else bytes(request.action.parameters)
         parsed(arguments)
-        if request.action.name == REVIEW:
-            raise refusal("action", REVIEW, "an act of the agent's: this is the layer's own")
+        if request.action.name in (REVIEW, ADVANCE):
+            raise refusal("action", request.action.name, "an act of the agent's: this is the layer's own")
         checked_text(request.action_description, "action_description")
         policy = self.policy_for(tenant, request)
         chain = tuple(request.delegation_chain) or (request.agent_nhi,)
         by = by if by != request.agent_nhi else None
         if by is not None:
             self._check_known(tenant, request.agent_nhi, chain)
+            facts = (*facts, f"It was asked for by {visible(self.nhi.get_now(tenant, by).name).text} ({by}).")
         reasoning, code = await self._reasoning(tenant, request.agent_nhi, request.action.name)
         ask = Ask(
             request_id=RequestId(new_id("req-")), tenant=tenant, agent=request.agent_nhi, agent_name=self.nhi.get_now(tenant, request.agent_nhi).name, chain=chain,
             excluded=self.lineage(tenant, (*chain, request.agent_nhi, *((by,) if by else ()))), action=checked_name(request.action.name, "action"), resource=resource_of(request),
             arguments=arguments, policy=policy, created_at=now, description=request.action_description,
             risk_factors=request.risk_factors, reasoning=reasoning, reasoning_code=code, items=items,
-            blocking=request.blocking, trace_id=trace_id(),
+            blocking=request.blocking, facts=facts, trace_id=trace_id(),
             sandbox_id=request.sandbox_id if isinstance(request, RuntimeOversightRequest) else None,
-            asked_by=by, facts=() if by is None else (f"It was asked for by {visible(self.nhi.get_now(tenant, by).name).text} ({by}).",),
+            asked_by=by,
         )  # fmt: skip
         return self.drafted(ask, key)
 
