@@ -24,7 +24,6 @@ from creto.oversight.types import Ask, RequestState, Verdict
 from creto.platform.audit.events import ApprovalReceived, DenialReceived
 from creto.platform.crypto import digest
 
-
 Able = Callable[[Sequence[Vote]], Sequence[Vote]]
 
 

@@ -20,6 +20,7 @@ from creto.contracts import ApprovalResult, Approved, Denied, HumanIdentity, Tim
 from creto.oversight import edits
 from creto.oversight import store as sql
 from creto.oversight.arguments import args_hash
+from creto.oversight.ballots import decisive
 from creto.oversight.core import SERVICE, no_such
 from creto.oversight.decisions import CastVote, DecisionFile
 from creto.oversight.desk import Desk, spent
@@ -27,7 +28,7 @@ from creto.oversight.eligibility import Directory
 from creto.oversight.requests import permitting
 from creto.oversight.states import already
 from creto.oversight.store import Record
-from creto.oversight.types import Permit, RequestState
+from creto.oversight.types import Permit, RequestState, Verdict
 from creto.platform.consensus import PersonId
 from creto.platform.crypto import digest
 from creto.security.authz import OverrideDraft
@@ -75,7 +76,9 @@ class Outcomes(Desk):
             return TimedOut(
                 timeout_action=action, override_token=token, arguments=changed, approved_items=progress.approved_items
             )
-        last = votes[-1].signed if votes else None
+        cast = [vote for vote in votes if vote.signed.ballot.nonce not in progress.lost]
+        verdict = Verdict.DENY if progress.state is RequestState.DENIED else Verdict.APPROVE
+        last = decisive(record.ask, cast, verdict).signed if cast else None
         human = self._who(record)
         signature = last.signature if last else b""
         if progress.state is RequestState.DENIED:

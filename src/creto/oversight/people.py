@@ -198,11 +198,14 @@ class People(Core):
         if delegation.of == delegation.to:
             raise InvalidInput.of("to", got=to, expected="somebody else", code="OV-400")
 
+        circle = circle_of(delegation, self._books.of(tenant).delegations)
+        delegation = msgspec.structs.replace(delegation, circle=circle)
+
         def put(tx: Tx) -> None:
-            sql.put_delegation(tx, tenant, delegation)
+            sql.put_delegation(tx, tenant, delegation, begins_at=starts_at)
             self._changed(
                 tx, tenant, by, "delegation", delegation.delegation_id,
-                {"of": delegation.of, "to": delegation.to, "starts_at": starts_at, "ends_at": ends_at},
+                {"of": delegation.of, "to": delegation.to, "starts_at": starts_at, "ends_at": ends_at, "circle": circle},
             )  # fmt: skip
 
         await self._change(put)
@@ -330,6 +333,24 @@ class People(Core):
     def _changed(self, tx: Tx, tenant: TenantId, by: AgentId, what: str, name: str, fields: dict[str, object]) -> None:
         self.note(tx, tenant, f"oversight:{what}", f"oversight:{what}:{name}", "DirectoryChanged", by, fields)
         tx.signal(CHANGED, tenant)
+
+
+def circle_of(new: Delegation, known: Iterable[Delegation]) -> tuple[PersonId, ...]:
+    """Everybody who, with this delegation, would stand in for one another at some moment for some policy; empty if it closes no circle."""
+    way: list[PersonId] = [new.of]
+    at = new.to
+    while at not in way:
+        way.append(at)
+        after = next((one for one in known if one.of == at and meet(one, new)), None)
+        if after is None:
+            return ()
+        at = after.to
+    return tuple(way) if at == new.of else ()
+
+
+def meet(one: Delegation, other: Delegation) -> bool:
+    shared = not one.policies or not other.policies or set(one.policies) & set(other.policies)
+    return bool(shared) and one.starts_at < other.ends_at and other.starts_at < one.ends_at
 
 
 def channel_assurance(channel: Channel) -> Assurance:

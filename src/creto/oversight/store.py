@@ -365,12 +365,30 @@ def contacts(tx: ReadTx, tenant: TenantId) -> list[Contact]:
     return [Contact(channel=Channel(c), address=address, person=AgentId(person)) for c, address, person in rows]
 
 
-def put_delegation(tx: Tx, tenant: TenantId, delegation: Delegation) -> None:
+def put_delegation(tx: Tx, tenant: TenantId, delegation: Delegation, begins_at: int | None = None) -> None:
+    """With `begins_at` it is to be looked at then: who sits in the seats is told what waits there."""
     tx.run(
-        "INSERT INTO oversight_delegation (tenant, delegation_id, ends_at, body) VALUES (?, ?, ?, ?)"
-        " ON CONFLICT (tenant, delegation_id) DO UPDATE SET ends_at = excluded.ends_at, body = excluded.body",
-        tenant, delegation.delegation_id, delegation.ends_at, wire.encode(delegation),
+        "INSERT INTO oversight_delegation (tenant, delegation_id, ends_at, begins_at, body) VALUES (?, ?, ?, ?, ?)"
+        " ON CONFLICT (tenant, delegation_id) DO UPDATE SET ends_at = excluded.ends_at, begins_at = excluded.begins_at,"
+        " body = excluded.body",
+        tenant, delegation.delegation_id, delegation.ends_at, begins_at, wire.encode(delegation),
     )  # fmt: skip
+
+
+def beginning(tx: ReadTx, now: int, limit: int) -> list[tuple[TenantId, Delegation]]:
+    """The delegations of all tenants that have begun, and of which nobody was told yet."""
+    rows = tx.all(
+        "SELECT tenant, body FROM oversight_delegation WHERE begins_at IS NOT NULL AND begins_at <= ?"
+        " ORDER BY begins_at LIMIT ?",
+        now, limit,
+    )  # fmt: skip
+    return [(TenantId(tenant), decoded(body, Delegation)) for tenant, body in rows]
+
+
+def begun(tx: Tx, tenant: TenantId, delegation_id: str) -> None:
+    tx.run(
+        "UPDATE oversight_delegation SET begins_at = NULL WHERE tenant = ? AND delegation_id = ?", tenant, delegation_id
+    )
 
 
 def delegation(tx: ReadTx, tenant: TenantId, delegation_id: str) -> Delegation | None:

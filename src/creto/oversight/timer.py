@@ -1,4 +1,4 @@
-"""The timer: escalates, warns, times out and expires what is due.
+"""The timer: escalates, warns, times out and expires what is due, and hands over what waits to who sits in for others.
 
     async with timer.running():           # in the worker: one process at a time holds the lease
         …
@@ -37,9 +37,13 @@ class Timer:
     async def advance_once(self, now: ConsensusTimestamp, limit: int = OVERSIGHT_TIMER_BATCH) -> int:
         """Do what is due at `now`; how many requests and grants moved."""
         store = self._oversight.store
-        requests, grants = await store.read(lambda tx: (sql.due(tx, now, limit), sql.expired_grants(tx, now, limit)))
+        requests, grants, absences = await store.read(
+            lambda tx: (sql.due(tx, now, limit), sql.expired_grants(tx, now, limit), sql.beginning(tx, now, limit))
+        )
         moved = [await self._oversight.advance(tenant, request_id) for tenant, request_id in requests]
         moved += [await self._oversight.expire_grant(tenant, grant_id) for tenant, grant_id in grants]
+        for tenant, delegation in absences:
+            await self._oversight.hand_over(tenant, delegation)
         return sum(moved)
 
     @asynccontextmanager

@@ -148,6 +148,7 @@ class Delegation(Strict, frozen=True, kw_only=True):
     starts_at: ConsensusTimestamp
     ends_at: ConsensusTimestamp
     policies: tuple[PolicyId, ...] = ()
+    circle: tuple[PersonId, ...] = ()  # with those that stood when it was made: then nobody sits in any of these seats
 
 
 class Contact(Strict, frozen=True, kw_only=True):

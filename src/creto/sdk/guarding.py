@@ -18,6 +18,7 @@ from functools import wraps
 from typing import Any, ParamSpec, TypeVar, overload
 
 from creto.contracts import RiskFactor
+from creto.edge.api.approvals import Item
 from creto.sdk.asking import Accept, Granted
 from creto.sdk.client import AsyncCreto, Creto
 
@@ -59,6 +60,7 @@ def approval(
     arguments: object = None,
     description: str = "",
     risk_factors: tuple[RiskFactor, ...] = (),
+    items: tuple[Item, ...] = (),
     key: str | None = None,
     timeout_s: float | None = None,
     accept: Accept | None = None,
@@ -68,7 +70,7 @@ def approval(
         creto,
         {
             "policy_id": policy_id, "action": action, "resource": resource, "arguments": arguments, "description": description,
-            "risk_factors": risk_factors, "key": key, "timeout_s": timeout_s, "accept": accept,
+            "risk_factors": risk_factors, "items": items, "key": key, "timeout_s": timeout_s, "accept": accept,
         },
     )  # fmt: skip
 
