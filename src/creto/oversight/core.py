@@ -29,6 +29,7 @@ from creto.contracts import (
 )
 from creto.oversight import escalation
 from creto.oversight import store as sql
+from creto.oversight.decisions import Ballot
 from creto.oversight.display import render
 from creto.oversight.policies import refusal
 from creto.oversight.store import Held, Record
@@ -125,10 +126,10 @@ class Core:
             raise no_such(request_id)
         return found
 
-    def held(self, tx: Tx, tenant: TenantId, request_id: RequestId) -> Held:
-        found = sql.held(tx, tenant, request_id)
+    def held(self, tx: Tx, ballot: Ballot) -> Held:
+        found = sql.held(tx, ballot)
         if found is None:
-            raise no_such(request_id)
+            raise no_such(ballot.request_id)
         return found
 
     # The record

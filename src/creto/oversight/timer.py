@@ -13,19 +13,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
 from creto.common.errors import EnablementError
-from creto.common.limits import OVERSIGHT_TIMER_BATCH, OVERSIGHT_TIMER_S
+from creto.common.limits import OVERSIGHT_TIMER_BATCH, OVERSIGHT_TIMER_S, STORE_RECHECK_S
 from creto.common.telemetry import fields
-from creto.common.timestamps import ConsensusTimestamp
+from creto.common.timestamps import SECOND, ConsensusTimestamp
 from creto.oversight import store as sql
 from creto.oversight.service import Oversight
 from creto.platform.consensus import Leases
 
 log = logging.getLogger("creto.oversight")
 LEASE = "oversight.timer"
+RECHECK_NS = int(STORE_RECHECK_S * SECOND)
 Pause = Callable[[float], Awaitable[None]]
 
 
@@ -33,6 +35,9 @@ class Timer:
     def __init__(self, oversight: Oversight, leases: Leases) -> None:
         self._oversight = oversight
         self._leases = leases
+        self._changed = threading.Event()  # in the store, by whomever
+        self._told = oversight.store.on_change(self._changed.set)
+        self._due_at = 0
 
     async def advance_once(self, now: ConsensusTimestamp, limit: int = OVERSIGHT_TIMER_BATCH) -> int:
         """Do what is due at `now`; how many requests and grants moved."""
@@ -57,12 +62,21 @@ class Timer:
             with suppress(asyncio.CancelledError):
                 await task
 
+    async def _look(self, now: ConsensusTimestamp) -> None:
+        """Nothing is read before something is due, or was changed by anybody, where that is told."""
+        if self._told and not self._changed.is_set() and now < self._due_at:
+            return
+        self._changed.clear()
+        await self.advance_once(now)
+        due_at: int | None = await self._oversight.store.read(sql.next_due)
+        self._due_at = now + RECHECK_NS if due_at is None else due_at
+
     async def _run(self, pause: Pause) -> None:
         while True:
             try:
                 async with self._leases.hold(LEASE):
                     while True:
-                        await self.advance_once(self._oversight.clock.now())
+                        await self._look(self._oversight.clock.now())
                         await pause(OVERSIGHT_TIMER_S)
             except EnablementError:
                 log.exception("the timer failed and begins anew", extra=fields(operation="oversight.timer"))

@@ -7,7 +7,7 @@
 Signatures are checked before the transaction; inside it, with the request's row held: time, seat, vote, quorum, state, ledger, outbox.
 
 INVARIANT: of votes, cancellations and deadlines at one moment exactly one ends the request; the others are told which one did.
-INVARIANT: a ballot counts once: its nonce is unique, and a relayed ballot's nonce is its delivery.
+INVARIANT: a ballot counts once: of a request's nonces each is unique, and a relayed ballot's nonce is its delivery.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 from msgspec.structs import replace
 
-from creto.common.errors import AlreadyExists, EnablementError, SignatureVerificationFailed, Unauthorized
+from creto.common.errors import EnablementError, SignatureVerificationFailed, Unauthorized
 from creto.common.ids import AgentId, RequestId, TenantId, checked_tenant
 from creto.common.limits import OVERSIGHT_HOLD_S_MAX, OVERSIGHT_ROUNDS_MAX
 from creto.common.timestamps import ConsensusTimestamp
@@ -169,13 +169,7 @@ class Voting(Granting):
         except EnablementError as error:
             await self._refused(record, approver, signed, error)
             raise
-        try:
-            result = await self.write(lambda tx: self._vote(tx, signed, approver, directory, edited, hold_s))
-        except AlreadyExists as error:
-            if error.code != "PL-409":
-                raise
-            await self._refused(record, approver, signed, withdrawn())
-            raise withdrawn() from error
+        result = await self.write(lambda tx: self._vote(tx, signed, approver, directory, edited, hold_s))
         if result.before is not result.after:
             self.counted(result.before.progress, result.after)
         if result.receipt is None:
@@ -224,7 +218,7 @@ class Voting(Granting):
         self, tx: Tx, signed: SignedBallot, approver: Approver, directory: Directory, edited: Record | None, hold_s: int
     ) -> Result:
         ballot = signed.ballot
-        held, now = self.held(tx, ballot.tenant, ballot.request_id), self.clock.now()
+        held, now = self.held(tx, ballot), self.clock.now()
         before = held.record
         if repeated(held.cast, ballot):
             cast = self.counting(before, held.cast, directory, now)
@@ -254,6 +248,8 @@ class Voting(Granting):
             now=now, on_behalf_of=ballot.on_behalf_of,
         )  # fmt: skip
         check_content(target.ask, ballot, held.cast)
+        if held.taken_back:
+            raise withdrawn()
         vote = CastVote(seat=seat.holder, groups=seat.groups, signed=signed)
         sql.add_vote(tx, vote, held.place, now)
         if edited is not None:
