@@ -337,6 +337,7 @@ async def health(cli: Cli) -> None:
             ("oldest", when(found.oldest_at)),
             ("unseen", found.unseen),
             *((f"nobody reachable in {one.policy_id}", one.tiers) for one in found.unreachable),
+            *((f"cannot be met: {one.policy_id}", one.why) for one in found.short),
             *((f"{one.channel} is not configured", f"{counted(one.waiting, 'message')} waiting") for one in found.idle),
             *(
                 (f"unreachable by {one.channel}", f"{one.address} ({one.person}): {plain(one.error)}")

@@ -8,8 +8,9 @@ await oversight.delegate("acme", of=fay, to=sam, starts_at=monday, ends_at=frida
 
 from __future__ import annotations
 
+import re
 import threading
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TypeVar
 
 import msgspec
@@ -33,7 +34,6 @@ from creto.oversight.types import (
     Channel,
     Contact,
     Delegation,
-    EscalationTier,
     OversightPolicy,
 )
 from creto.platform.consensus import PersonId
@@ -41,6 +41,14 @@ from creto.platform.nhi import PrincipalKind, Standing
 from creto.store.types import ReadTx, Tx
 
 T = TypeVar("T")
+Trouble = Callable[[TenantId, str], Awaitable[str | None]]
+ADDRESSES = {
+    Channel.SLACK: (re.compile(r"[UW][A-Z0-9]{1,30}"), "the immutable id of a member, as U024BE7LH"),
+    Channel.EMAIL: (
+        re.compile(r"[^@\s<>()\[\],;:\"]{1,64}@[^@\s<>()\[\],;:\"]{1,255}"),
+        "an address, as ann@example.com",
+    ),
+}
 CHANGED = "oversight.directory"
 
 
@@ -99,7 +107,7 @@ class Books:
 
 class People(Core):
     _books: Books
-    offered: frozenset[Channel] | None = None  # the channels that this installation delivers on; None: not said
+    troubles: Mapping[Channel, Trouble] = {}  # what is wrong with an address, by the channels that know
 
     async def put_policy(self, tenant: TenantId, policy: OversightPolicy, *, by: AgentId) -> OversightPolicy:
         """The next version of a policy; requests that are open keep theirs."""
@@ -146,9 +154,9 @@ class People(Core):
         return tuple(ApproverGroup(name=name, members=members) for name, members in book.groups.items())
 
     async def link(self, tenant: TenantId, contact: Contact, *, by: AgentId) -> None:
-        """This address is this human's; an address is one human's at a time."""
+        """This address is this human's; an address is one human's at a time. OV-400 for one at which nobody could be told."""
         tenant = checked_tenant(tenant)
-        checked_name(contact.address, "address")
+        await self.check_address(tenant, contact.channel, contact.address)
         person = self.human(tenant, contact.person)
 
         def put(tx: Tx) -> None:
@@ -166,6 +174,16 @@ class People(Core):
             return found
 
         return await self._change(drop)
+
+    async def check_address(self, tenant: TenantId, channel: Channel, address: str) -> None:
+        checked_name(address, "address")
+        form = ADDRESSES.get(channel)
+        if form is not None and not form[0].fullmatch(address):
+            raise InvalidInput.of("address", got=address, expected=form[1], code="OV-400")
+        look = self.troubles.get(channel)
+        trouble = await look(tenant, address) if look is not None else None
+        if trouble is not None:
+            raise InvalidInput.of("address", got=f"{address}: {trouble}", expected="one that works", code="OV-400")
 
     def who(self, tenant: TenantId, channel: Channel, address: str) -> AgentId:
         """The identity behind an address of a channel; OV-403 if nobody is linked to it."""
@@ -293,36 +311,6 @@ class People(Core):
             except Unauthorized:
                 continue
         return found
-
-    def unreachable(
-        self, tenant: TenantId, dead: Container[tuple[Channel, str]] = ()
-    ) -> dict[PolicyId, tuple[str, ...]]:
-        """The tiers of each policy in which nobody could be told, known before they are needed; `dead` addresses tell nobody."""
-        tenant = checked_tenant(tenant)
-        contacts, found = self.contacts(tenant), {}
-        contacts = {
-            person: [one for one in known if (one.channel, one.address) not in dead]
-            for person, known in contacts.items()
-        }
-        for policy in self.policies(tenant):
-            directory = self.directory(tenant, policy)
-            silent = tuple(tier.name for tier in policy.tiers if not self._reaches(tier, directory, contacts))
-            if silent:
-                found[policy.policy_id] = silent
-        return found
-
-    def _reaches(self, tier: EscalationTier, directory: Directory, contacts: dict[PersonId, list[Contact]]) -> bool:
-        """Whether anybody who sits at the tier and is in force has an address on one of its channels."""
-        wanted = {one.channel for one in tier.channels}
-        return any(
-            (not wanted or contact.channel in wanted) and self.delivers(contact.channel)
-            for person in directory.seats(tier.approvers)
-            if person not in directory.out
-            for contact in contacts.get(person, ())
-        )
-
-    def delivers(self, channel: Channel) -> bool:
-        return self.offered is None or channel in self.offered
 
     async def _change(self, fn: Callable[[Tx], T]) -> T:
         """When it returns, this process knows, and every live node that answers in time; the others follow with the signal."""

@@ -197,6 +197,13 @@ class Unreachable(View, frozen=True):
     tiers: tuple[str, ...]
 
 
+class Short(View, frozen=True):
+    """A policy that everybody who can be told could not meet."""
+
+    policy_id: PolicyId
+    why: str
+
+
 class Signer(View, frozen=True):
     """Who seals decisions and attests relayed votes: for `creto verify --agents`."""
 
@@ -238,6 +245,7 @@ class OversightHealth(View, frozen=True):
     undelivered: tuple[NotificationView, ...]
     unseen: tuple[RequestId, ...]
     unreachable: tuple[Unreachable, ...]
+    short: tuple[Short, ...] = ()
     oldest_at: ConsensusTimestamp | None = None
     dead: tuple[DeadAddress, ...] = ()
     idle: tuple[IdleChannel, ...] = ()
@@ -415,7 +423,7 @@ async def health(parts: Parts, call: Call, ask: ListAll) -> OversightHealth:
     return OversightHealth(
         pending=found.pending, undelivered=tuple(map(told, found.undelivered)), unseen=found.unseen,
         unreachable=tuple(Unreachable(policy_id=one, tiers=tiers) for one, tiers in found.unreachable.items()),
-        oldest_at=found.oldest_at,
+        short=tuple(Short(policy_id=one, why=why) for one, why in found.short.items()), oldest_at=found.oldest_at,
         dead=tuple(
             DeadAddress(channel=one.channel, address=one.address, person=AgentId(one.person), error=one.error) for one in found.dead
         ),
