@@ -207,7 +207,9 @@ class Core:
         if before is not None and before.state is not progress.state:
             self._metrics.transitions.labels(before.state.upper(), progress.state.upper()).add()
         if progress.decided_at is not None and (before is None or before.decided_at is None):
-            self._metrics.latency.labels(str(progress.tier)).observe((progress.decided_at - ask.created_at) / SECOND)
+            self._metrics.latency.labels(str(progress.tier + 1)).observe(
+                (progress.decided_at - ask.created_at) / SECOND
+            )
 
     # Notifications
 

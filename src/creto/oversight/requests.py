@@ -28,7 +28,7 @@ from creto.common.limits import (
     PAGE_ITEMS_DEFAULT,
     PAGE_ITEMS_MAX,
 )
-from creto.common.telemetry import trace_id
+from creto.common.telemetry import Attribute, span, trace_id
 from creto.common.timestamps import ConsensusTimestamp, iso
 from creto.contracts import OversightRequest, RuntimeOversightRequest, TimeoutAction
 from creto.oversight import edits, eligibility, escalation, grants, states
@@ -112,7 +112,10 @@ class Requests(Seats):
             self._check_room(tx, draft.record.ask)
             return self._add(tx, draft, known[0] if known else None), True
 
-        record, first = await self.write(ask)
+        with span("oversight.create") as here:
+            record, first = await self.write(ask)
+            here.set(Attribute.OVERSIGHT_REQUEST_ID, record.ask.request_id)
+            here.set(Attribute.OVERSIGHT_STATE, record.progress.state.upper())
         if first:
             self.counted(None, record)
         return record

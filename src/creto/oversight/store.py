@@ -553,20 +553,12 @@ def by_reference(tx: ReadTx, tenant: TenantId, channel: Channel, reference: str)
     return decoded(row[0], Notification) if row else None
 
 
-def undelivered(tx: ReadTx, tenant: TenantId, limit: int) -> list[Notification]:
-    rows = tx.all(
-        "SELECT body FROM oversight_notification WHERE tenant = ? AND state IN ('queued', 'failed') ORDER BY notification_id LIMIT ?",
-        tenant, limit,
-    )  # fmt: skip
-    return [decoded(row[0], Notification) for row in rows]
-
-
 def unsettled(tx: ReadTx, tenant: TenantId, limit: int) -> list[Notification]:
-    """What has not left; and what was given up, as long as its request is open."""
+    """What has not left; and what was given up, as long as its request is open. The newest first: old trouble hides no new one."""
     rows = tx.all(
         "SELECT n.body FROM oversight_notification n JOIN oversight_request r ON r.tenant = n.tenant AND r.request_id = n.request_id"
         " WHERE n.tenant = ? AND (n.state = 'queued' OR (n.state = 'failed' AND r.due_at IS NOT NULL))"
-        " ORDER BY n.notification_id LIMIT ?",
+        " ORDER BY n.notification_id DESC LIMIT ?",
         tenant, limit,
     )  # fmt: skip
     return [decoded(row[0], Notification) for row in rows]

@@ -20,6 +20,7 @@ from msgspec.structs import replace
 from creto.common.errors import EnablementError, SignatureVerificationFailed, Unauthorized
 from creto.common.ids import AgentId, RequestId, TenantId, checked_tenant
 from creto.common.limits import OVERSIGHT_HOLD_S_MAX, OVERSIGHT_ROUNDS_MAX
+from creto.common.telemetry import Attribute, span
 from creto.common.timestamps import ConsensusTimestamp
 from creto.contracts import TimeoutAction
 from creto.oversight import edits, eligibility, escalation, states
@@ -169,7 +170,11 @@ class Voting(Granting):
         except EnablementError as error:
             await self._refused(record, approver, signed, error)
             raise
-        result = await self.write(lambda tx: self._vote(tx, signed, approver, directory, edited, hold_s))
+        with span("oversight.vote") as here:
+            here.set(Attribute.OVERSIGHT_REQUEST_ID, ballot.request_id)
+            here.set(Attribute.OVERSIGHT_APPROVER, approver.person)
+            result = await self.write(lambda tx: self._vote(tx, signed, approver, directory, edited, hold_s))
+            here.set(Attribute.OVERSIGHT_STATE, result.after.progress.state.upper())
         if result.before is not result.after:
             self.counted(result.before.progress, result.after)
         if result.receipt is None:
@@ -302,7 +307,9 @@ class Voting(Granting):
             before = self.locked(tx, tenant, request_id)
             return before, self.overdue(tx, before, directory, self.clock.now())
 
-        before, after = await self.write(step)
+        with span("oversight.advance", {Attribute.OVERSIGHT_REQUEST_ID: request_id}) as here:
+            before, after = await self.write(step)
+            here.set(Attribute.OVERSIGHT_STATE, after.progress.state.upper())
         self.counted(before.progress, after)
         return before is not after
 
