@@ -456,7 +456,11 @@ def permitting(progress: Progress) -> bool:
 
 def repeated(before: Record) -> str:
     at = iso(before.progress.decided_at or before.ask.created_at)
-    return f"The same call was approved at {at} and its approval was used; whether it took effect is not known here."
+    succeeded = before.progress.permit.succeeded
+    said = "whether it took effect is not known here"
+    if succeeded is not None:
+        said = f"the agent says that it {'succeeded' if succeeded else 'failed'}"
+    return f"The same call was approved at {at} and its approval was used; {said}."
 
 
 def resource_of(request: OversightRequest) -> str:

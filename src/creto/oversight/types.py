@@ -253,6 +253,7 @@ class Permit(Strict, frozen=True, kw_only=True):
     token_id: str | None = None
     revoked_at: ConsensusTimestamp | None = None
     revoked_by: PersonId | None = None
+    succeeded: bool | None = None  # what the agent says became of the act; None: nothing
 
 
 class Progress(Strict, frozen=True, kw_only=True):
@@ -315,8 +316,6 @@ class Grant(Strict, frozen=True, kw_only=True):
     policy_id: PolicyId
     policy_version: int
     granted_by: PersonId
-    givers: tuple[PersonId, ...] = ()  # everybody who agreed to it: it holds as long as each of them could give it
-    assurance: Assurance = Assurance.OWN_KEY  # the least of theirs
     request_id: RequestId  # the approved request, the denied one, or for break-glass its review
     starts_at: ConsensusTimestamp
     expires_at: ConsensusTimestamp
@@ -327,6 +326,8 @@ class Grant(Strict, frozen=True, kw_only=True):
     uses: int = 0
     ended_at: ConsensusTimestamp | None = None
     ended_by: PersonId | None = None  # None: it expired
+    givers: tuple[PersonId, ...] = ()  # everybody who agreed to it: it holds as long as each of them could give it
+    assurance: Assurance = Assurance.OWN_KEY  # the least of theirs
 
 
 # Notifications

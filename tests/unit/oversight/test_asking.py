@@ -10,9 +10,10 @@ import pytest
 from creto.common.timestamps import HOUR, SECOND
 from creto.contracts import Approved, RiskFactor, RiskLevel, TimeoutAction
 from creto.oversight import BatchItem, Channel, Quorum, RequestState, Verdict, render
+from creto.store.types import Outcome
 from tests.unit.oversight.test_scenarios import refused
 from tests.unit.oversight.test_separation import one
-from tests.unit.oversight.world import P1, P2, TENANT, World, id_of
+from tests.unit.oversight.world import P1, P2, TENANT, World, consume, id_of, token_of
 
 HIGH = (RiskFactor(name="amount", level=RiskLevel.HIGH),)
 
@@ -126,3 +127,23 @@ async def test_the_signature_of_a_result_is_that_of_who_decided(world: World) ->
 async def settled(world: World, request_id: Any) -> Any:
     await world.timer.advance_once(world.clock.now())
     return await asyncio.wait_for(world.oversight.get(TENANT, request_id), 1)
+
+
+# What became of it
+
+
+async def test_the_outcome_of_an_approved_act_is_on_record_once(world: World) -> None:
+    await world.permit_all()
+    record = await world.request()
+    id, bot = record.ask.request_id, id_of("bot-7")
+    await world.approve(record, "alice")
+    token = await token_of(world, record)
+    await refused("OV-409", world.oversight.report(TENANT, id, by=bot, succeeded=True))
+    await consume(world, record, token)
+    await refused("OV-403", world.oversight.report(TENANT, id, by=id_of("alice"), succeeded=True))
+    for _ in range(2):
+        await world.oversight.report(TENANT, id, by=bot, succeeded=False, detail="TimeoutError")
+    await refused("OV-409", world.oversight.report(TENANT, id, by=bot, succeeded=True))
+    (begun,), (ended,) = await world.entries("OverrideUsed"), await world.entries("ApprovedActEnded")
+    assert (begun.outcome, ended.outcome, ended.action) == (Outcome.SUCCESS, Outcome.FAILURE, "funds.transfer")
+    assert "the agent says that it failed" in (await world.request()).ask.facts[0]

@@ -245,10 +245,10 @@ class OversightHealth(View, frozen=True):
     undelivered: tuple[NotificationView, ...]
     unseen: tuple[RequestId, ...]
     unreachable: tuple[Unreachable, ...]
-    short: tuple[Short, ...] = ()
     oldest_at: ConsensusTimestamp | None = None
     dead: tuple[DeadAddress, ...] = ()
     idle: tuple[IdleChannel, ...] = ()
+    short: tuple[Short, ...] = ()
 
 
 READ, WRITE, POLICY, GROUP, PERSON = "oversight:read", "oversight:write", "oversight:policy:{policy_id}", "oversight:group:{name}", "oversight:contact:{channel}:{address}"  # fmt: skip
