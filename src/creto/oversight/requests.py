@@ -25,11 +25,12 @@ from creto.common.limits import (
     OVERSIGHT_REASONING_CHARS_MAX,
     OVERSIGHT_REASONING_ITEMS,
     OVERSIGHT_REASONING_S_MAX,
+    OVERSIGHT_RECOLLECT_S,
     PAGE_ITEMS_DEFAULT,
     PAGE_ITEMS_MAX,
 )
 from creto.common.telemetry import Attribute, span, trace_id
-from creto.common.timestamps import ConsensusTimestamp, iso
+from creto.common.timestamps import SECOND, ConsensusTimestamp, iso
 from creto.contracts import OversightRequest, RuntimeOversightRequest, TimeoutAction
 from creto.oversight import edits, eligibility, escalation, grants, states
 from creto.oversight import store as sql
@@ -150,6 +151,8 @@ class Requests(Seats):
         record = hashed(ask, progress)
         due_at = escalation.looks_at(ask.policy, progress)
         sql.add(tx, record, ask_key=draft.ask_key, payload=draft.payload, due_at=due_at)
+        if ask.reasoning_code is not None:
+            sql.put_missing(tx, ask.tenant, ask.request_id, now + int(OVERSIGHT_RECOLLECT_S * SECOND))
         self.moved(tx, ask)
         self.record(
             tx, record, now=now,

@@ -234,6 +234,26 @@ def put_decision(tx: Tx, tenant: TenantId, request_id: RequestId, data: bytes) -
     return decision(tx, tenant, request_id) or data
 
 
+def put_missing(tx: Tx, tenant: TenantId, request_id: RequestId, next_at: int) -> None:
+    """The request lacks the agent's reasoning: it is to be asked for again."""
+    tx.push(
+        "INSERT INTO oversight_missing (tenant, request_id, next_at) VALUES (?, ?, ?)"
+        " ON CONFLICT (tenant, request_id) DO UPDATE SET next_at = excluded.next_at",
+        tenant, request_id, next_at,
+    )  # fmt: skip
+
+
+def drop_missing(tx: Tx, tenant: TenantId, request_id: RequestId) -> None:
+    tx.run("DELETE FROM oversight_missing WHERE tenant = ? AND request_id = ?", tenant, request_id)
+
+
+def missing(tx: ReadTx, now: int, limit: int) -> list[tuple[TenantId, RequestId]]:
+    rows = tx.all(
+        "SELECT tenant, request_id FROM oversight_missing WHERE next_at <= ? ORDER BY next_at LIMIT ?", now, limit
+    )
+    return [(TenantId(tenant), RequestId(request_id)) for tenant, request_id in rows]
+
+
 # Votes and notes
 
 

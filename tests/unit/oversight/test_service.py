@@ -104,6 +104,42 @@ async def test_without_memory_the_request_goes_on_and_says_so(world: World) -> N
     assert (await degraded.approve(record, "alice")).state is RequestState.APPROVED
 
 
+class Reason(msgspec.Struct):
+    text: str
+
+
+class ForgetfulMemory:
+    """Away until it is back."""
+
+    def __init__(self) -> None:
+        self.back = False
+
+    async def fetch_reasoning_context(self, *_: object) -> list[Reason]:
+        if not self.back:
+            raise ConnectionFailed("PL-503", "memory is away")
+        return [Reason("Invoice 17 is due")]
+
+
+async def test_the_reasons_come_when_memory_is_back(world: World) -> None:
+    await world.contact("alice", "U1")
+    memory = ForgetfulMemory()
+    layer = world.twin(memory=memory, breaker=CircuitBreaker("memory", failure_threshold=100))
+    shown, voted = await layer.request(P2), await layer.request(P2, {"n": 2})
+    await layer.approve(voted, "alice")
+    await layer.pass_s(31)
+    memory.back = True
+    for _ in range(4):
+        await layer.pass_s(31)
+    later = await layer.now_of(shown)
+    assert (later.ask.round, later.ask.reasoning, later.ask.reasoning_code) == (2, ("Invoice 17 is due",), None)
+    assert later.display_hash != shown.display_hash
+    sent = await layer.oversight.notifications(TENANT, shown.ask.request_id)
+    assert [one.kind for one in sent] == [NotificationKind.ASKED, NotificationKind.EDITED]
+    assert "SUPERSEDED" in (await refused("OV-409", layer.click(shown, "alice", round=1))).message
+    assert (await layer.now_of(voted)).ask == voted.ask
+    assert (await layer.approve(voted, "bob")).state is RequestState.APPROVED
+
+
 async def test_a_cancelled_or_old_request_is_asked_anew(world: World) -> None:
     first = await world.request()
     await world.oversight.cancel(TENANT, first.ask.request_id, by=id_of("bot-7"))
