@@ -19,7 +19,7 @@ from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 import msgspec
 
 from creto.common.errors import Unauthorized
-from creto.common.ids import AgentId
+from creto.common.ids import AgentId, RequestId, TenantId
 from creto.common.limits import OVERSIGHT_DELEGATION_STEPS_MAX
 from creto.common.timestamps import ConsensusTimestamp
 from creto.oversight.policies import assurance_needed
@@ -192,6 +192,14 @@ def able(ask: Ask, directory: Directory, now: ConsensusTimestamp, said: Sequence
         Vote(person=one, seat=one, groups=tuple(sorted(groups)), verdict=Verdict.APPROVE, round=ask.round)
         for one, groups in sorted(found.items())
     ]
+
+
+def anybodys(policy: OversightPolicy, tenant: TenantId, now: ConsensusTimestamp) -> Ask:
+    """A request under the policy, of an agent behind whom nobody stands."""
+    return Ask(
+        request_id=RequestId(""), tenant=tenant, agent=AgentId(""), agent_name="", chain=(), excluded=(), action="",
+        resource="", arguments=b"{}", policy=policy, created_at=now,
+    )  # fmt: skip
 
 
 def attainable(ask: Ask, directory: Directory, now: ConsensusTimestamp) -> bool:
