@@ -35,7 +35,6 @@ from creto.oversight import (
     Channel,
     DecisionFile,
     GrantTerms,
-    GrantWish,
     Quorum,
     RequestState,
     Verdict,
