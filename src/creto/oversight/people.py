@@ -43,7 +43,7 @@ from creto.store.types import ReadTx, Tx
 T = TypeVar("T")
 Trouble = Callable[[TenantId, str], Awaitable[str | None]]
 ADDRESSES = {
-    Channel.SLACK: (re.compile(r"[UW][A-Z0-9]{1,30}"), "the immutable id of a member, as U024BE7LH"),
+    Channel.SLACK: (re.compile(r"[UW][A-Za-z0-9-]{1,63}"), "the immutable id of a member, as U024BE7LH"),
     Channel.EMAIL: (
         re.compile(r"[^@\s<>()\[\],;:\"]{1,64}@[^@\s<>()\[\],;:\"]{1,255}"),
         "an address, as ann@example.com",
