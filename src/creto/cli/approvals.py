@@ -136,6 +136,15 @@ def said_by(vote: VoteView) -> str:
     return ", ".join(part for part in (plain(vote.name), vote.assurance, plain(vote.reason), instead) if part)
 
 
+def only_items(known: Sequence[str], wanted: Sequence[str]) -> dict[str, Verdict]:
+    """Yes to these alone; nothing where nobody chose. A mistyped item is no vote at all."""
+    unknown = [one for one in wanted if one not in known]
+    if unknown:
+        there = f"its items are {', '.join(map(plain, known))}" if known else "it has no items"
+        raise click.UsageError(f"There is no item {', '.join(unknown)} in the request: {there}. Nothing was voted.")
+    return {one: Verdict.APPROVE if one in wanted else Verdict.DENY for one in known} if wanted else {}
+
+
 @approvals.command()
 @request_argument
 @click.option("--reason", default="", help="Why; it stands in the decision.")
@@ -157,9 +166,9 @@ async def approve(
     key = await identity(cli, key_id, key_file)
     async with session(cli, key) as creto:
         case = await creto.approvals.get(request_id=request)
-        verdicts = {one.item_id: Verdict.APPROVE if one.item_id in items else Verdict.DENY for one in case.items}
+        verdicts = only_items([one.item_id for one in case.items], items)
         receipt = await vote(
-            creto, case, key, seen, hold, verdict=Verdict.APPROVE, reason=reason, items=verdicts if items else {},
+            creto, case, key, seen, hold, verdict=Verdict.APPROVE, reason=reason, items=verdicts,
             wish=GrantWish(ttl_s=seconds(ttl), uses=uses) if ttl is not None else None,
             arguments=json_text(arguments) if arguments else None,
             on_behalf_of=AgentId(on_behalf_of) if on_behalf_of else None,
@@ -344,11 +353,17 @@ async def revoke(cli: Cli, request: str, reason: str, key_id: str | None, key_fi
 @click.option("--arguments", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path), help="A JSON file with the exact arguments.")  # fmt: skip
 @click.option("--description", default="", help="Why, in your words.")
 @click.option("--agent", help="Ask for this agent; you, if not said.")
+@click.option(
+    "--chain",
+    multiple=True,
+    metavar="AGENT",
+    help="With --agent: whom it acts for, from the root to itself; one each time.",
+)
 @as_key
 @as_key_file
 @pass_cli
 async def request(
-    cli: Cli, policy: str, action: str, resource: str, arguments: Path | None, description: str, agent: str | None,
+    cli: Cli, policy: str, action: str, resource: str, arguments: Path | None, description: str, agent: str | None, chain: tuple[str, ...],
     key_id: str | None, key_file: Path | None,
 ) -> None:  # fmt: skip
     """Ask humans under POLICY.
@@ -359,6 +374,7 @@ async def request(
         made = await creto.approvals.create(
             policy_id=policy, action=action, resource=resource, arguments=json_text(arguments) if arguments else "{}",
             description=description, agent=AgentId(agent) if agent else None,
+            chain=tuple(map(AgentId, chain)),
         )  # fmt: skip
     cli.output.say(made, made.request_id)
     cli.output.note(f"It is {made.state}; {made.effect}")

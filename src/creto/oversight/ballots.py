@@ -6,7 +6,7 @@ verdict, items = outcome(ask, cast)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 
 import msgspec
@@ -18,11 +18,13 @@ from creto.common.timestamps import MILLISECOND, SECOND, ConsensusTimestamp, iso
 from creto.oversight import edits, grants
 from creto.oversight.decisions import Ballot, CastVote, Evidence, SignedBallot
 from creto.oversight.policies import policy_hash, refusal
-from creto.oversight.quorum import Tally, tally
+from creto.oversight.quorum import Tally, Vote, tally
 from creto.oversight.store import Record
 from creto.oversight.types import Ask, RequestState, Verdict
 from creto.platform.audit.events import ApprovalReceived, DenialReceived
 from creto.platform.crypto import digest
+
+Able = Callable[[Sequence[Vote]], Sequence[Vote]]
 
 
 class Counted(StrEnum):
@@ -56,18 +58,38 @@ def said(ballot: Ballot) -> tuple[object, ...]:
     return (ballot.round, ballot.verdict, ballot.items, ballot.wish, ballot.counter, ballot.on_behalf_of)
 
 
-def outcome(ask: Ask, cast: Sequence[CastVote]) -> tuple[Verdict | None, tuple[str, ...]]:
-    """The decision, and of a batch the items that may be executed. A batch is decided when each of its items is."""
+def outcome(ask: Ask, cast: Sequence[CastVote], able: Able | None = None) -> tuple[Verdict | None, tuple[str, ...]]:
+    """The decision, and of a batch the items that may be executed. A batch is decided when each of its items is.
+
+    `able` tells the approvals that may still come, beside the votes that there are; without it every approval may.
+    """
     votes = [vote.vote() for vote in cast]
     if not ask.items:
-        return tally(ask.policy.quorum, votes, round=ask.round).verdict, ()
-    each = {
-        item.item_id: tally(ask.policy.quorum, votes, round=ask.round, item=item.item_id).verdict for item in ask.items
-    }
+        return verdict_on(ask, votes, able), ()
+    each = {item.item_id: verdict_on(ask, votes, able, item.item_id) for item in ask.items}
     if None in each.values():
         return None, ()
     kept = edits.kept_items(ask.items, [item_id for item_id, verdict in each.items() if verdict is Verdict.APPROVE])
     return (Verdict.APPROVE, kept) if kept else (Verdict.DENY, ())
+
+
+def verdict_on(ask: Ask, votes: Sequence[Vote], able: Able | None, item: str | None = None) -> Verdict | None:
+    """A denial short of the policy's number denies too, once whoever has not spoken could not make it an approval."""
+    found = tally(ask.policy.quorum, votes, round=ask.round, item=item)
+    if found.verdict is not None or not found.denials or able is None:
+        return found.verdict
+    said = [vote for vote in votes if vote.round == ask.round]
+    best = tally(ask.policy.quorum, [*votes, *able(said)], round=ask.round, item=item)
+    return None if best.verdict is Verdict.APPROVE else Verdict.DENY
+
+
+def undenied(ask: Ask, cast: Sequence[CastVote]) -> tuple[str, ...] | None:
+    """What nobody has denied in this round: of a batch those items, else nothing to name; None if nothing is left."""
+    votes = [vote.vote() for vote in cast]
+    if not ask.items:
+        return None if tally(ask.policy.quorum, votes, round=ask.round).denials else ()
+    free = [one.item_id for one in ask.items if not tally(ask.policy.quorum, votes, round=ask.round, item=one.item_id).denials]  # fmt: skip
+    return edits.kept_items(ask.items, free) or None
 
 
 def decisive(ask: Ask, cast: Sequence[CastVote], verdict: Verdict) -> CastVote:
@@ -119,6 +141,8 @@ def check_content(ask: Ask, ballot: Ballot, cast: Sequence[CastVote]) -> None:
         raise refusal(
             "counter", str(ballot.verdict), "a denial: a counter-proposal says what would be approved instead"
         )
+    if ballot.counter and ask.break_glass:
+        raise refusal("counter", "a counter-proposal", "none: what is reviewed was done already")
     edits.check_bounds(ballot.counter)
     edits.check_verdicts(ask, ballot.items)
     grants.check_wish(ask, ballot.wish)

@@ -25,6 +25,7 @@ from creto.contracts import (
     OversightDecision,
     OversightDecisionEvent,
     OversightNotification,
+    TimeoutAction,
 )
 from creto.oversight import escalation
 from creto.oversight import store as sql
@@ -206,7 +207,9 @@ class Core:
         if before is not None and before.state is not progress.state:
             self._metrics.transitions.labels(before.state.upper(), progress.state.upper()).add()
         if progress.decided_at is not None and (before is None or before.decided_at is None):
-            self._metrics.latency.labels(str(progress.tier)).observe((progress.decided_at - ask.created_at) / SECOND)
+            self._metrics.latency.labels(str(progress.tier + 1)).observe(
+                (progress.decided_at - ask.created_at) / SECOND
+            )
 
     # Notifications
 
@@ -266,7 +269,7 @@ class Core:
 def announced(record: Record) -> OversightDecision:
     """A token never travels on the bus: who waits fetches it."""
     progress = record.progress
-    if progress.state is RequestState.APPROVED:
+    if progress.state is RequestState.APPROVED or progress.final_action is TimeoutAction.AUTO_APPROVE:
         return DecisionApproved()
     if progress.state.open:
         return DecisionEscalated(next_tier=record.ask.policy.tiers[progress.tier].name)

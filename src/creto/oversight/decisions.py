@@ -324,13 +324,16 @@ class DecisionFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Fals
         vote.signed.verify(VerifyKey.from_bytes(known))
 
     def _check_outcome(self) -> None:
-        """The votes say what the file says; silence and a cancellation need none."""
+        """The votes say what the file says; silence and a cancellation need none.
+
+        A denial short of the policy's number denies when the others could not make it an approval: who they were is the service's word.
+        """
         votes = [vote.vote() for vote in self.votes]
         if self.grant_id is not None or self.state in (RequestState.TIMED_OUT, RequestState.CANCELLED):
             return
         counts = [tally(self.policy.quorum, votes, round=self.round, item=item) for item in self.items or (None,)]
         approved = any(one.verdict is Verdict.APPROVE for one in counts)
-        denied = all(one.verdict is Verdict.DENY for one in counts)
+        denied = all(one.verdict is Verdict.DENY or (one.verdict is None and one.denials) for one in counts)
         if not (approved if self.state is RequestState.APPROVED else denied):
             raise unproved("quorum", f"{len(self.votes)} votes", f"the votes that make it {self.state}")
 
@@ -360,6 +363,7 @@ def verify_decision_file(data: bytes, keys: Keys) -> FileVerdict:
         (
             f"{decision.state}: {decision.action} on {decision.resource} by {decision.agent}, at {iso(decision.decided_at)}",
             f"under the policy {decision.policy.policy_id} version {decision.policy.version}",
+            *((f"nobody decided in time, which is {decision.final_action}",) if decision.final_action else ()),
             *(f"{one.ballot.verdict} by {one.ballot.person} ({one.label})" for one in last),
         ),
         {

@@ -22,7 +22,7 @@ from creto.oversight.decisions import CastVote
 from creto.oversight.eligibility import Approver, ineligible
 from creto.oversight.passkeys import Passkeys
 from creto.oversight.policies import between, refusal
-from creto.oversight.states import already
+from creto.oversight.states import already, check_open
 from creto.oversight.store import Record
 from creto.oversight.types import Bound, Note, NoteKind, NotificationKind, Permit, Progress, RequestState
 from creto.platform.consensus import PersonId
@@ -39,6 +39,7 @@ class Case(msgspec.Struct, frozen=True):
     notes: tuple[Note, ...]
     standing: Receipt
     waiting_for: tuple[PersonId, ...]  # who could decide it now and has not, in this round
+    lost: tuple[str, ...] = ()  # the nonces of votes that do not count: who cast them could not decide any more
 
 
 class Desk(Passkeys):
@@ -53,11 +54,14 @@ class Desk(Passkeys):
         if record is None:
             raise no_such(request_id)
         ask, progress = record.ask, record.progress
-        said = {vote.signed.ballot.person for vote in votes if vote.signed.ballot.round == ask.round}
+        counts = self.counting(record, votes, self.directory(tenant, ask.policy), self.clock.now())
+        kept = {vote.signed.ballot.nonce for vote in counts}
+        said = {vote.signed.ballot.person for vote in counts if vote.signed.ballot.round == ask.round}
         asked = self._told(record, progress.tier + 1) if progress.state.open else set()
         return Case(
-            record, tuple(votes), tuple(notes), receipt(record, votes, Counted.VOTE), tuple(sorted(asked - said))
-        )
+            record, tuple(votes), tuple(notes), receipt(record, counts, Counted.VOTE), tuple(sorted(asked - said)),
+            tuple(vote.signed.ballot.nonce for vote in votes if vote.signed.ballot.nonce not in kept),
+        )  # fmt: skip
 
     async def proposals(self, tenant: TenantId, records: Sequence[Record]) -> dict[RequestId, tuple[Bound, ...]]:
         """What was last proposed in place of each; only of those where a denial with a proposal can stand."""
@@ -199,6 +203,7 @@ class Desk(Passkeys):
 
         def write(tx: Tx) -> Note:
             record, now = self.locked(tx, tenant, request_id), self.clock.now()
+            check_open(record.progress)
             known = sql.notes(tx, tenant, request_id)
             if len(known) >= OVERSIGHT_NOTES_MAX:
                 raise refusal("notes", len(known), f"{OVERSIGHT_NOTES_MAX} at most")

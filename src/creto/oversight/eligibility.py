@@ -5,24 +5,26 @@
 A seat belongs to a human whom a reached tier names, by themselves or in a group (groups may hold groups). Who is out of office has somebody
 else sit there, from the beginning of the time until just before its end.
 
-INVARIANT: the agent, its owner and its ancestors sit in no seat, and nobody sits in theirs.
+INVARIANT: the agent, its owner, its ancestors and who asked for it sit in no seat, nobody sits in theirs, and they appoint nobody.
+INVARIANT: whoever is not in force has no seat left to hand over, and hands nothing on: a delegation to who cannot sit there leaves the seat
+with who delegated.
 INVARIANT: a delegate has the seats of who delegated, never more: no seat in turn delegated to that one for other policies, no group of a
 third. A circle of delegations ends where it began, with nobody in the seat.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 
 import msgspec
 
 from creto.common.errors import Unauthorized
-from creto.common.ids import AgentId
+from creto.common.ids import AgentId, RequestId, TenantId
 from creto.common.limits import OVERSIGHT_DELEGATION_STEPS_MAX
 from creto.common.timestamps import ConsensusTimestamp
 from creto.oversight.policies import assurance_needed
-from creto.oversight.quorum import needed
-from creto.oversight.types import Ask, Assurance, Delegation, OversightPolicy
+from creto.oversight.quorum import Vote, tally
+from creto.oversight.types import Ask, Assurance, Delegation, OversightPolicy, Verdict
 from creto.platform.consensus import PersonId
 
 GROUP = "group:"
@@ -53,6 +55,11 @@ class Directory(msgspec.Struct, frozen=True):
     delegations: tuple[Delegation, ...] = ()
     out: frozenset[PersonId] = frozenset()  # revoked, suspended or retired: named, and unable to decide
 
+    @property
+    def everybody(self) -> Collection[PersonId]:
+        """Whom the policy names, and who may stand in for them."""
+        return self.people.values()
+
     def seats(self, approvers: Iterable[str]) -> dict[PersonId, frozenset[str]]:
         """Every human that the list names, with the groups through which it does."""
         found: dict[PersonId, frozenset[str]] = {}
@@ -75,11 +82,14 @@ class Directory(msgspec.Struct, frozen=True):
                     pending.append(step)
         return found
 
-    def substitute(self, person: PersonId, policy: OversightPolicy, now: ConsensusTimestamp) -> PersonId | None:
-        """Who sits in this one's seats now: themselves when in office; None where the delegations run in a circle."""
+    def substitute(self, person: PersonId, ask: Ask, now: ConsensusTimestamp) -> PersonId | None:
+        """Who sits in this one's seats now: themselves when in office; None for who has none, and where the delegations run in a circle."""
+        barred = self.out.union(ask.excluded)
+        if person in barred:
+            return None
         at, seen = person, {person}
         for _ in range(OVERSIGHT_DELEGATION_STEPS_MAX):
-            delegation = self.absence(at, policy, now)
+            delegation = self.absence(at, ask.policy, now, barred)
             if delegation is None:
                 return at
             at = delegation.to
@@ -88,10 +98,12 @@ class Directory(msgspec.Struct, frozen=True):
             seen.add(at)
         return None
 
-    def absence(self, person: PersonId, policy: OversightPolicy, now: ConsensusTimestamp) -> Delegation | None:
+    def absence(
+        self, person: PersonId, policy: OversightPolicy, now: ConsensusTimestamp, barred: Container[PersonId] = ()
+    ) -> Delegation | None:
         for one in self.delegations:
             covers = not one.policies or policy.policy_id in one.policies
-            if one.of == person and covers and one.starts_at <= now < one.ends_at:
+            if one.of == person and covers and one.to not in barred and one.starts_at <= now < one.ends_at:
                 return one
         return None
 
@@ -113,7 +125,7 @@ def seat_of(
 ) -> Seat:
     """The seat from which this human decides; OV-403 with the rule that forbids it."""
     if approver.person in ask.excluded:
-        raise ineligible("SELF_APPROVAL", "the agent, its owner and its ancestors cannot approve")
+        raise ineligible("SELF_APPROVAL", "the agent, its owner, its ancestors and who asked for it cannot approve")
     if not approver.human:
         raise ineligible("NOT_HUMAN", "only a human can decide")
     if not approver.in_force:
@@ -140,8 +152,8 @@ def seated(
         return person
     wanted = [on_behalf_of] if on_behalf_of is not None else sorted(seats)
     for holder in wanted:
-        open_to_others = holder in seats and holder not in ask.excluded and holder != person
-        if open_to_others and directory.substitute(holder, ask.policy, now) == person:
+        open_to_others = holder in seats and holder != person
+        if open_to_others and directory.substitute(holder, ask, now) == person:
             return holder
     raise ineligible("NOT_ELIGIBLE", "no tier that was reached names this human, nor somebody they stand in for")
 
@@ -150,8 +162,8 @@ def told(ask: Ask, tier: int, directory: Directory, now: ConsensusTimestamp) -> 
     """Who is to be asked at a tier, each with the seat; empty where nobody of it can decide."""
     found: dict[PersonId, PersonId] = {}
     for holder in sorted(directory.seats(ask.policy.tiers[tier].approvers)):
-        sits = directory.substitute(holder, ask.policy, now)
-        if holder not in ask.excluded and sits is not None and sits not in ask.excluded and sits not in directory.out:
+        sits = directory.substitute(holder, ask, now)
+        if sits is not None:
             found.setdefault(sits, holder)
     return found
 
@@ -161,23 +173,38 @@ def why_nobody(ask: Ask, tier: int, directory: Directory, now: ConsensusTimestam
     seats = directory.seats(ask.policy.tiers[tier].approvers)
     if not seats:
         return "it names nobody who is registered"
-    looped = [p for p in seats if p not in ask.excluded and directory.substitute(p, ask.policy, now) is None]
+    barred = directory.out.union(ask.excluded)
+    looped = [p for p in seats if p not in barred and directory.substitute(p, ask, now) is None]
     if looped:
         return f"the delegations of {', '.join(sorted(looped))} run in a circle"
-    return "its people are the agent's owner or ancestors, or not in force"
+    return "its people are the agent's owner or ancestors, asked for it, or are not in force"
+
+
+def able(ask: Ask, directory: Directory, now: ConsensusTimestamp, said: Sequence[Vote] = ()) -> list[Vote]:
+    """The approvals that may still come, at whatever tier: of everybody who sits in a seat and has said nothing."""
+    taken, spoken = {vote.seat for vote in said}, {vote.person for vote in said}
+    found: dict[PersonId, frozenset[str]] = {}
+    for holder, groups in directory.seats(reached(ask.policy, len(ask.policy.tiers))).items():
+        sits = directory.substitute(holder, ask, now)
+        if sits is not None and sits not in spoken and (holder not in taken or holder == sits):
+            found[sits] = found.get(sits, frozenset()) | groups
+    return [
+        Vote(person=one, seat=one, groups=tuple(sorted(groups)), verdict=Verdict.APPROVE, round=ask.round)
+        for one, groups in sorted(found.items())
+    ]
+
+
+def anybodys(policy: OversightPolicy, tenant: TenantId, now: ConsensusTimestamp) -> Ask:
+    """A request under the policy, of an agent behind whom nobody stands."""
+    return Ask(
+        request_id=RequestId(""), tenant=tenant, agent=AgentId(""), agent_name="", chain=(), excluded=(), action="",
+        resource="", arguments=b"{}", policy=policy, created_at=now,
+    )  # fmt: skip
 
 
 def attainable(ask: Ask, directory: Directory, now: ConsensusTimestamp) -> bool:
-    """Whether all tiers together have enough humans for the quorum, in all and of each group."""
-    people: set[PersonId] = set()
-    barred = {*ask.excluded, *directory.out}
-    for tier in range(len(ask.policy.tiers)):
-        people.update(told(ask, tier, directory, now))
-    seats = directory.seats(reached(ask.policy, len(ask.policy.tiers)))
-    for need in ask.policy.quorum.groups:
-        if sum(need.group in groups and person not in barred for person, groups in seats.items()) < need.approvals:
-            return False
-    return len(people) >= needed(ask.policy.quorum)
+    """Whether everybody who sits at any tier, if they all agreed, would be enough: in all, and each for one group."""
+    return tally(ask.policy.quorum, able(ask, directory, now), round=ask.round).verdict is Verdict.APPROVE
 
 
 def ineligible(rule: str, message: str) -> Unauthorized:

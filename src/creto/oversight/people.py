@@ -8,15 +8,21 @@ await oversight.delegate("acme", of=fay, to=sam, starts_at=monday, ends_at=frida
 
 from __future__ import annotations
 
+import re
 import threading
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TypeVar
 
 import msgspec
 
 from creto.common.errors import EnablementError, InvalidInput, NotFound, Unauthorized
 from creto.common.ids import AgentId, PolicyId, TenantId, checked_name, checked_tenant, new_id
-from creto.common.limits import AUTHZ_TENANTS_MAX, OVERSIGHT_APPROVERS_MAX, OVERSIGHT_DELEGATION_S_MAX
+from creto.common.limits import (
+    AUTHZ_TENANTS_MAX,
+    OVERSIGHT_APPROVERS_MAX,
+    OVERSIGHT_DELEGATION_S_MAX,
+    OVERSIGHT_TIMEOUT_S_MAX,
+)
 from creto.common.timestamps import SECOND, ConsensusTimestamp
 from creto.oversight import policies
 from creto.oversight import store as sql
@@ -28,7 +34,6 @@ from creto.oversight.types import (
     Channel,
     Contact,
     Delegation,
-    EscalationTier,
     OversightPolicy,
 )
 from creto.platform.consensus import PersonId
@@ -36,6 +41,14 @@ from creto.platform.nhi import PrincipalKind, Standing
 from creto.store.types import ReadTx, Tx
 
 T = TypeVar("T")
+Trouble = Callable[[TenantId, str], Awaitable[str | None]]
+ADDRESSES = {
+    Channel.SLACK: (re.compile(r"[UW][A-Za-z0-9-]{1,63}"), "the immutable id of a member, as U024BE7LH"),
+    Channel.EMAIL: (
+        re.compile(r"[^@\s<>()\[\],;:\"]{1,64}@[^@\s<>()\[\],;:\"]{1,255}"),
+        "an address, as ann@example.com",
+    ),
+}
 CHANGED = "oversight.directory"
 
 
@@ -48,11 +61,12 @@ class Book(msgspec.Struct, frozen=True):
     policies: dict[PolicyId, OversightPolicy]
 
 
-def read_book(tx: ReadTx, tenant: TenantId) -> Book:
+def read_book(tx: ReadTx, tenant: TenantId, now: ConsensusTimestamp) -> Book:
+    """With the absences that are over but in which somebody may have voted on what is still open."""
     return Book(
         {group.name: group.members for group in sql.groups(tx, tenant)},
         tuple(sql.contacts(tx, tenant)),
-        sql.delegations(tx, tenant),
+        sql.delegations(tx, tenant, now - OVERSIGHT_TIMEOUT_S_MAX * SECOND),
         sql.policies(tx, tenant),
     )
 
@@ -73,7 +87,8 @@ class Books:
         if found is not None and self._core.store.signals_alive:
             return found
         changes = self._changes
-        found = self._core.store.read_now(lambda tx: read_book(tx, tenant))
+        now = self._core.clock.now()
+        found = self._core.store.read_now(lambda tx: read_book(tx, tenant, now))
         with self._lock:
             if changes == self._changes:
                 if len(self._held) >= AUTHZ_TENANTS_MAX:
@@ -92,7 +107,7 @@ class Books:
 
 class People(Core):
     _books: Books
-    offered: frozenset[Channel] | None = None  # the channels that this installation delivers on; None: not said
+    troubles: Mapping[Channel, Trouble] = {}  # what is wrong with an address, by the channels that know
 
     async def put_policy(self, tenant: TenantId, policy: OversightPolicy, *, by: AgentId) -> OversightPolicy:
         """The next version of a policy; requests that are open keep theirs."""
@@ -139,9 +154,9 @@ class People(Core):
         return tuple(ApproverGroup(name=name, members=members) for name, members in book.groups.items())
 
     async def link(self, tenant: TenantId, contact: Contact, *, by: AgentId) -> None:
-        """This address is this human's; an address is one human's at a time."""
+        """This address is this human's; an address is one human's at a time. OV-400 for one at which nobody could be told."""
         tenant = checked_tenant(tenant)
-        checked_name(contact.address, "address")
+        await self.check_address(tenant, contact.channel, contact.address)
         person = self.human(tenant, contact.person)
 
         def put(tx: Tx) -> None:
@@ -159,6 +174,16 @@ class People(Core):
             return found
 
         return await self._change(drop)
+
+    async def check_address(self, tenant: TenantId, channel: Channel, address: str) -> None:
+        checked_name(address, "address")
+        form = ADDRESSES.get(channel)
+        if form is not None and not form[0].fullmatch(address):
+            raise InvalidInput.of("address", got=address, expected=form[1], code="OV-400")
+        look = self.troubles.get(channel)
+        trouble = await look(tenant, address) if look is not None else None
+        if trouble is not None:
+            raise InvalidInput.of("address", got=f"{address}: {trouble}", expected="one that works", code="OV-400")
 
     def who(self, tenant: TenantId, channel: Channel, address: str) -> AgentId:
         """The identity behind an address of a channel; OV-403 if nobody is linked to it."""
@@ -191,11 +216,14 @@ class People(Core):
         if delegation.of == delegation.to:
             raise InvalidInput.of("to", got=to, expected="somebody else", code="OV-400")
 
+        circle = circle_of(delegation, self._books.of(tenant).delegations)
+        delegation = msgspec.structs.replace(delegation, circle=circle)
+
         def put(tx: Tx) -> None:
-            sql.put_delegation(tx, tenant, delegation)
+            sql.put_delegation(tx, tenant, delegation, begins_at=starts_at)
             self._changed(
                 tx, tenant, by, "delegation", delegation.delegation_id,
-                {"of": delegation.of, "to": delegation.to, "starts_at": starts_at, "ends_at": ends_at},
+                {"of": delegation.of, "to": delegation.to, "starts_at": starts_at, "ends_at": ends_at, "circle": circle},
             )  # fmt: skip
 
         await self._change(put)
@@ -204,15 +232,20 @@ class People(Core):
     async def end_delegation(self, tenant: TenantId, delegation_id: str, *, by: AgentId) -> bool:
         tenant = checked_tenant(tenant)
 
-        def drop(tx: Tx) -> bool:
-            found = sql.drop_delegation(tx, tenant, delegation_id)
+        def end(tx: Tx) -> bool:
+            known, now = sql.delegation(tx, tenant, delegation_id), self.clock.now()
+            found = known is not None and now < known.ends_at
+            if known is not None and found:
+                sql.put_delegation(tx, tenant, msgspec.structs.replace(known, ends_at=now))
             self._changed(tx, tenant, by, "delegation", delegation_id, {"ended": found})
             return found
 
-        return await self._change(drop)
+        return await self._change(end)
 
     def delegations(self, tenant: TenantId) -> tuple[Delegation, ...]:
-        return self._books.of(checked_tenant(tenant)).delegations
+        """Those in force, and to come."""
+        now = self.clock.now()
+        return tuple(one for one in self._books.of(checked_tenant(tenant)).delegations if now < one.ends_at)
 
     # What the other use cases ask
 
@@ -224,6 +257,13 @@ class People(Core):
             raise Unauthorized("OV-403", "NOT_ELIGIBLE: nobody of this name is registered", field="approver", got=nhi, caused_by=error) from error  # fmt: skip
         in_force = self.nhi.standing(nhi, tenant=tenant) is Standing.IN_FORCE
         return Approver(found.nhi, PersonId(found.origin), found.name, found.kind is PrincipalKind.HUMAN, in_force)
+
+    def in_office(self, tenant: TenantId, person: PersonId) -> bool:
+        """Whether the newest key of this human is in force: who has another key since is still the same human."""
+        newest = self.nhi.get_now(tenant, AgentId(person))
+        while newest.successor is not None:
+            newest = self.nhi.get_now(tenant, newest.successor)
+        return self.nhi.standing(newest.nhi, tenant=tenant) is Standing.IN_FORCE
 
     def human(self, tenant: TenantId, nhi: AgentId) -> PersonId:
         """The human behind an identity; OV-400 for anything else."""
@@ -255,7 +295,10 @@ class People(Core):
                 continue  # a policy may name somebody who is not registered yet: they have no seat
             if found.human:
                 people[name] = found.person
-            if not found.in_force:
+            pending += (
+                one.to for one in book.delegations if one.of == found.person
+            )  # who may sit there: in force too?
+            if not self.in_office(tenant, found.person):
                 out.add(found.person)
         return Directory(book.groups, people, book.delegations, frozenset(out))
 
@@ -269,36 +312,6 @@ class People(Core):
                 continue
         return found
 
-    def unreachable(
-        self, tenant: TenantId, dead: Container[tuple[Channel, str]] = ()
-    ) -> dict[PolicyId, tuple[str, ...]]:
-        """The tiers of each policy in which nobody could be told, known before they are needed; `dead` addresses tell nobody."""
-        tenant = checked_tenant(tenant)
-        contacts, found = self.contacts(tenant), {}
-        contacts = {
-            person: [one for one in known if (one.channel, one.address) not in dead]
-            for person, known in contacts.items()
-        }
-        for policy in self.policies(tenant):
-            directory = self.directory(tenant, policy)
-            silent = tuple(tier.name for tier in policy.tiers if not self._reaches(tier, directory, contacts))
-            if silent:
-                found[policy.policy_id] = silent
-        return found
-
-    def _reaches(self, tier: EscalationTier, directory: Directory, contacts: dict[PersonId, list[Contact]]) -> bool:
-        """Whether anybody who sits at the tier and is in force has an address on one of its channels."""
-        wanted = {one.channel for one in tier.channels}
-        return any(
-            (not wanted or contact.channel in wanted) and self.delivers(contact.channel)
-            for person in directory.seats(tier.approvers)
-            if person not in directory.out
-            for contact in contacts.get(person, ())
-        )
-
-    def delivers(self, channel: Channel) -> bool:
-        return self.offered is None or channel in self.offered
-
     async def _change(self, fn: Callable[[Tx], T]) -> T:
         """When it returns, this process knows, and every live node that answers in time; the others follow with the signal."""
         result = await self.write(fn)
@@ -308,6 +321,24 @@ class People(Core):
     def _changed(self, tx: Tx, tenant: TenantId, by: AgentId, what: str, name: str, fields: dict[str, object]) -> None:
         self.note(tx, tenant, f"oversight:{what}", f"oversight:{what}:{name}", "DirectoryChanged", by, fields)
         tx.signal(CHANGED, tenant)
+
+
+def circle_of(new: Delegation, known: Iterable[Delegation]) -> tuple[PersonId, ...]:
+    """Everybody who, with this delegation, would stand in for one another at some moment for some policy; empty if it closes no circle."""
+    way: list[PersonId] = [new.of]
+    at = new.to
+    while at not in way:
+        way.append(at)
+        after = next((one for one in known if one.of == at and meet(one, new)), None)
+        if after is None:
+            return ()
+        at = after.to
+    return tuple(way) if at == new.of else ()
+
+
+def meet(one: Delegation, other: Delegation) -> bool:
+    shared = not one.policies or not other.policies or set(one.policies) & set(other.policies)
+    return bool(shared) and one.starts_at < other.ends_at and other.starts_at < one.ends_at
 
 
 def channel_assurance(channel: Channel) -> Assurance:

@@ -10,6 +10,7 @@ creation; with another payload it is a conflict. An approval that was used is no
 from __future__ import annotations
 
 import asyncio
+from abc import abstractmethod
 from collections.abc import Sequence
 
 import msgspec
@@ -24,10 +25,11 @@ from creto.common.limits import (
     OVERSIGHT_REASONING_CHARS_MAX,
     OVERSIGHT_REASONING_ITEMS,
     OVERSIGHT_REASONING_S_MAX,
+    OVERSIGHT_RECOLLECT_S,
     PAGE_ITEMS_DEFAULT,
     PAGE_ITEMS_MAX,
 )
-from creto.common.telemetry import trace_id
+from creto.common.telemetry import Attribute, span, trace_id
 from creto.common.timestamps import SECOND, ConsensusTimestamp, iso
 from creto.contracts import OversightRequest, RuntimeOversightRequest, TimeoutAction
 from creto.oversight import edits, eligibility, escalation, grants, states
@@ -37,11 +39,12 @@ from creto.oversight.core import checked_text
 from creto.oversight.display import proposal, render
 from creto.oversight.eligibility import Directory
 from creto.oversight.hostile import visible
-from creto.oversight.people import People
 from creto.oversight.policies import between, of_requirement, refusal
+from creto.oversight.seats import Seats
 from creto.oversight.states import Event
 from creto.oversight.store import Record
 from creto.oversight.types import (
+    RISKS,
     Ask,
     BatchItem,
     Contact,
@@ -54,11 +57,13 @@ from creto.oversight.types import (
 from creto.platform.audit.events import RequestCreated
 from creto.platform.consensus import PersonId
 from creto.platform.crypto import digest
+from creto.platform.nhi import PrincipalKind
 from creto.security.memory import Memory
 from creto.store.idempotency import APPROVAL_WINDOW_NS
-from creto.store.types import Tx
+from creto.store.types import Row, Tx
 
 RESOURCE_CHARS_MAX = 1_024
+REVIEW, ADVANCE = "break_glass_review", "grant_in_advance"  # the layer's own questions: nobody else asks so
 LAST = "\x7f"  # after every request id
 
 
@@ -70,9 +75,10 @@ class Draft(msgspec.Struct, frozen=True):
     payload: bytes
     directory: Directory
     skipped: tuple[str, ...] = ()
+    named: bool = False  # by a key of its own
 
 
-class Requests(People):
+class Requests(Seats):
     _memory: Memory | None
     _breaker: CircuitBreaker
 
@@ -84,27 +90,33 @@ class Requests(People):
         supersedes: RequestId | None = None,
         takes_up: RequestId | None = None,
         items: Sequence[BatchItem] = (),
+        by: AgentId | None = None,
     ) -> Record:
         """Ask. The same request gives the same record; a live grant approves at once; OV-424 if nobody could ever approve.
 
-        `takes_up` is a denied request whose counter-proposal this is: the approvers see that it is.
+        `takes_up` is a denied request whose counter-proposal this is: the approvers see that it is. `by` is who asks for another's sake: they
+        cannot approve it either.
         """
         facts = (await self._counter_of(request, takes_up),) if takes_up is not None else ()
-        draft = await self._draft(request, idempotency_key, tuple(items), facts)
+        draft = await self._draft(request, idempotency_key, tuple(items), facts, by)
         tenant = draft.record.ask.tenant
 
         def ask(tx: Tx) -> tuple[Record, bool]:
             known = sql.latest_of_key(tx, tenant, draft.ask_key)
-            if known is not None and reusable(known[0], self.clock.now(), self._used(tx, known[0])):
-                if known[1] != draft.payload:
-                    raise IdempotencyConflict("PL-410", field="idempotency_key", got=idempotency_key or "the same call")
+            if known is not None and self._reusable(tx, known[0], draft.named):
+                check_same(known[0].ask, known[1], draft, idempotency_key)
+                if supersedes is not None:
+                    self._supersede(tx, tenant, supersedes, known[0].ask)
                 return known[0], False
             if supersedes is not None:
                 self._supersede(tx, tenant, supersedes, draft.record.ask)
             self._check_room(tx, draft.record.ask)
             return self._add(tx, draft, known[0] if known else None), True
 
-        record, first = await self.write(ask)
+        with span("oversight.create") as here:
+            record, first = await self.write(ask)
+            here.set(Attribute.OVERSIGHT_REQUEST_ID, record.ask.request_id)
+            here.set(Attribute.OVERSIGHT_STATE, record.progress.state.upper())
         if first:
             self.counted(None, record)
         return record
@@ -116,6 +128,14 @@ class Requests(People):
                 "OV-429", f"{OVERSIGHT_OPEN_MAX} requests of this agent are open", limit=OVERSIGHT_OPEN_MAX,
                 used=OVERSIGHT_OPEN_MAX, field="agent", got=ask.agent,
             )  # fmt: skip
+
+    def _reusable(self, tx: Tx, record: Record, named: bool) -> bool:
+        """Whether who asks the same again gets this one: not what is over, and no approval that may not be acted on any more."""
+        now, permits = self.clock.now(), permitting(record.progress)
+        if not reusable(record, now, named=named) or (permits and self._used(tx, record)):
+            return False
+        directory = self.directory(record.ask.tenant, record.ask.policy)
+        return not permits or self.forbidden(tx, record, directory, now) is None
 
     def _used(self, tx: Tx, record: Record) -> bool:
         """Whether the approval's token was spent."""
@@ -131,6 +151,8 @@ class Requests(People):
         record = hashed(ask, progress)
         due_at = escalation.looks_at(ask.policy, progress)
         sql.add(tx, record, ask_key=draft.ask_key, payload=draft.payload, due_at=due_at)
+        if ask.reasoning_code is not None:
+            sql.put_missing(tx, ask.tenant, ask.request_id, now + int(OVERSIGHT_RECOLLECT_S * SECOND))
         self.moved(tx, ask)
         self.record(
             tx, record, now=now,
@@ -140,14 +162,21 @@ class Requests(People):
         )  # fmt: skip
         for reason in draft.skipped:
             self.note_skip(tx, record, reason)
-        given = [
-            one for one in sql.grants_for(tx, ask) if one.granted_by not in draft.directory.out
-        ]  # by who may still give
-        grant = next((one for one in given if grants.covers(one, ask, now)), None)
+        grant = next((one for one in sql.grants_for(tx, ask) if self._covers(one, ask, draft.directory, now)), None)
         if grant is not None:
             return self._approved_by(tx, record, grant, now)
         self.tell(tx, record, self._reachable(record, draft.directory, now), NotificationKind.ASKED, now)
         return record
+
+    def _covers(self, grant: Grant, ask: Ask, directory: Directory, now: ConsensusTimestamp) -> bool:
+        """Whether this call was approved in advance by humans who still could."""
+        if not grants.covers(grant, ask, now):
+            return False
+        try:
+            self.check_givers(grant, ask, directory)
+        except EnablementError:
+            return False
+        return True
 
     def _approved_by(self, tx: Tx, record: Record, grant: Grant, now: ConsensusTimestamp) -> Record:
         """A human said yes in advance: this use is counted, and it is recorded that it was theirs."""
@@ -171,29 +200,42 @@ class Requests(People):
         return {person: contacts.get(person, []) for person in told}
 
     def _supersede(self, tx: Tx, tenant: TenantId, old_id: RequestId, new: Ask) -> None:
-        """The agent wants something else instead: the old card decides nothing any more."""
+        """The agent wants something else instead: the old card decides nothing any more. Once is enough."""
         old, now = self.locked(tx, tenant, old_id), self.clock.now()
         if old.ask.agent != new.agent:
             raise Unauthorized(
                 "OV-403", "only the agent that asked can replace its request", field="supersedes", got=old_id
             )
+        if old.ask.request_id == new.request_id:
+            raise refusal("supersedes", old_id, "another request: this is the one that is asked for")
+        if old.progress.superseded_by == new.request_id:
+            return
+        old = self.overdue(tx, old, self.directory(tenant, old.ask.policy), now)
         progress = states.ended(old.progress, Event.CANCEL, now=now, by=None, reason="superseded by the agent")
         self.save(tx, old, replace(progress, superseded_by=new.request_id), now=now, by=new.agent)
 
+    @abstractmethod
+    def overdue(self, tx: Tx, record: Record, directory: Directory, now: ConsensusTimestamp) -> Record:
+        """What time has done to the request by now: see `voting`."""
+
     async def cancel(self, tenant: TenantId, request_id: RequestId, *, by: AgentId, reason: str = "") -> Record:
-        """Nobody needs to decide any more. Cancelling twice is once; OV-409 if it was decided."""
+        """Nobody needs to decide any more. Cancelling twice is once; OV-409 if it was decided, or time has."""
         said = checked_text(reason, "reason") or "cancelled by the requester"
+        directory = self.directory(tenant, (await self.get(tenant, request_id)).ask.policy)
 
         def end(tx: Tx) -> tuple[Record, Record]:
-            record, now = self.locked(tx, tenant, request_id), self.clock.now()
-            if record.progress.state is RequestState.CANCELLED:
-                return record, record
+            before, now = self.locked(tx, tenant, request_id), self.clock.now()
+            record = self.overdue(tx, before, directory, now)
+            if not record.progress.state.open:
+                return before, record  # time was first: that stands
             progress = states.ended(record.progress, Event.CANCEL, now=now, by=None, reason=said)
-            return record, self.save(tx, record, progress, now=now, by=by)
+            return before, self.save(tx, record, progress, now=now, by=by)
 
         before, after = await self.write(end)
         if before is not after:
             self.counted(before.progress, after)
+        if after.progress.state is not RequestState.CANCELLED:
+            raise states.already(after.progress)
         return after
 
     # Reading
@@ -203,23 +245,35 @@ class Requests(People):
     ) -> list[Record]:
         return await self.store.read(lambda tx: sql.open_requests(tx, tenant, after, paged(limit)))
 
-    async def inbox(self, tenant: TenantId, approver: AgentId, *, limit: int = PAGE_ITEMS_DEFAULT) -> list[Record]:
-        """What this human can decide now and has not put to sleep."""
-        person, now = self.approver(tenant, approver).person, self.clock.now()
-        hidden, records = await self.store.read(
-            lambda tx: (sql.snoozed(tx, tenant, person, now), sql.open_requests(tx, tenant, "", PAGE_ITEMS_MAX))
-        )
-        directories: dict[tuple[PolicyId, int], Directory] = {}
-        mine = []
-        for one in records:
-            policy = one.ask.policy
-            key = (policy.policy_id, policy.version)
-            directory = directories.get(key) or directories.setdefault(key, self.directory(tenant, policy))
-            reached = range(one.progress.tier + 1)
-            sees = any(person in eligibility.told(one.ask, tier, directory, now) for tier in reached)
-            if sees and one.ask.request_id not in hidden:
-                mine.append(one)
-        return mine[: paged(limit)]
+    async def inbox(
+        self, tenant: TenantId, approver: AgentId, *, after: str = "", limit: int = PAGE_ITEMS_DEFAULT
+    ) -> list[Record]:
+        """What this human can decide now and has not put to sleep, the oldest first: however much waits for others."""
+        person, count = self.approver(tenant, approver).person, paged(limit)
+        hidden = await self.store.read(lambda tx: sql.snoozed(tx, tenant, person, self.clock.now()))
+        directories: dict[bytes, Directory] = {}  # by the spelling of the policy: most requests share a few
+        mine: list[Record] = []
+        while len(mine) < count:
+            rows = await self._open_after(tenant, after)
+            for policy, row in rows:
+                if policy not in directories:
+                    directories[policy] = self.directory(tenant, sql.decoded(policy, OversightPolicy))
+                if person in directories[policy].everybody:
+                    one = sql.record(row)
+                    if one.ask.request_id not in hidden and self._waits_for(person, one, directories[policy]):
+                        mine.append(one)
+            if len(rows) < PAGE_ITEMS_MAX:
+                break
+            after = sql.record(rows[-1][1]).ask.request_id
+        return mine[:count]
+
+    async def _open_after(self, tenant: TenantId, after: str) -> list[tuple[bytes, Row]]:
+        return await self.store.read(lambda tx: sql.open_unread(tx, tenant, after, PAGE_ITEMS_MAX))
+
+    def _waits_for(self, person: PersonId, record: Record, directory: Directory) -> bool:
+        """Whether this human sits at a tier that was reached."""
+        ask, now = record.ask, self.clock.now()
+        return any(person in eligibility.told(ask, tier, directory, now) for tier in range(record.progress.tier + 1))
 
     async def history(
         self,
@@ -258,23 +312,35 @@ class Requests(People):
         return f"{name} denied {denied} and proposed this in its place: {proposal(bounds)}."
 
     async def _draft(
-        self, request: OversightRequest, key: str | None, items: tuple[BatchItem, ...], facts: tuple[str, ...]
+        self,
+        request: OversightRequest,
+        key: str | None,
+        items: tuple[BatchItem, ...],
+        facts: tuple[str, ...],
+        by: AgentId | None,
     ) -> Draft:
         tenant, now = checked_tenant(request.tenant), self.clock.now()
         edits.check_items(items)
         arguments = edits.batch_arguments(items) if items else bytes(request.action.parameters)
         parsed(arguments)
+        if request.action.name in (REVIEW, ADVANCE):
+            raise refusal("action", request.action.name, "an act of the agent's: this is the layer's own")
         checked_text(request.action_description, "action_description")
         policy = self.policy_for(tenant, request)
         chain = tuple(request.delegation_chain) or (request.agent_nhi,)
+        by = by if by != request.agent_nhi else None
+        if by is not None:
+            self._check_known(tenant, request.agent_nhi, chain)
+            facts = (*facts, f"It was asked for by {visible(self.nhi.get_now(tenant, by).name).text} ({by}).")
         reasoning, code = await self._reasoning(tenant, request.agent_nhi, request.action.name)
         ask = Ask(
             request_id=RequestId(new_id("req-")), tenant=tenant, agent=request.agent_nhi, agent_name=self.nhi.get_now(tenant, request.agent_nhi).name, chain=chain,
-            excluded=self.lineage(tenant, (*chain, request.agent_nhi)), action=checked_name(request.action.name, "action"), resource=resource_of(request),
+            excluded=self.lineage(tenant, (*chain, request.agent_nhi, *((by,) if by else ()))), action=checked_name(request.action.name, "action"), resource=resource_of(request),
             arguments=arguments, policy=policy, created_at=now, description=request.action_description,
             risk_factors=request.risk_factors, reasoning=reasoning, reasoning_code=code, items=items,
             blocking=request.blocking, facts=facts, trace_id=trace_id(),
             sandbox_id=request.sandbox_id if isinstance(request, RuntimeOversightRequest) else None,
+            asked_by=by,
         )  # fmt: skip
         return self.drafted(ask, key)
 
@@ -296,7 +362,12 @@ class Requests(People):
         )
         payload = digest(wire.encode([ask.agent, ask.resource, hash, policy_id]))
         return Draft(
-            hashed(ask, escalation.begun(ask, tier, now)), digest(own).hex(), payload, directory, tuple(skipped)
+            hashed(ask, escalation.begun(ask, tier, now)),
+            digest(own).hex(),
+            payload,
+            directory,
+            tuple(skipped),
+            key is not None,
         )
 
     def policy_for(self, tenant: TenantId, request: OversightRequest) -> OversightPolicy:
@@ -307,6 +378,14 @@ class Requests(People):
         if request.requirement is None:
             raise refusal("policy_id", request.policy_id, "a stored oversight policy, or a requirement")
         return of_requirement(PolicyId(checked_name(request.policy_id, "policy_id")), request.requirement)
+
+    def _check_known(self, tenant: TenantId, agent: AgentId, chain: tuple[AgentId, ...]) -> None:
+        """Who asks for an agent says on whose behalf that acts: else one of those could approve it."""
+        if chain[-1] != agent:
+            raise refusal("chain", chain[-1], f"a chain that ends with {agent}")
+        identity = self.nhi.get_now(tenant, agent)
+        if identity.kind is PrincipalKind.AGENT and identity.owner is None and len(chain) == 1:
+            raise refusal("chain", "nothing", "the chain from the root to this agent: it has no owner")
 
     def lineage(self, tenant: TenantId, chain: Sequence[AgentId]) -> tuple[PersonId, ...]:
         """Everybody who stands behind the agents of a chain, and they themselves: none of them can approve."""
@@ -346,23 +425,45 @@ def hashed(ask: Ask, progress: Progress) -> Record:
     return Record(ask, progress, args_hash(ask.action, ask.resource, ask.arguments), render(ask).hash)
 
 
-def reusable(record: Record, now: ConsensusTimestamp, used: bool) -> bool:
-    """Whether who asks the same again gets this one."""
+def reusable(record: Record, now: ConsensusTimestamp, *, named: bool) -> bool:
+    """Whether the request is not over for who asks: open, or decided within the time that its key holds.
+
+    Silence is no answer, so the same call asks again; a key of the agent's own names that one question all the same.
+    """
     progress = record.progress
     if progress.state.open:
         return True
-    if used or progress.state is RequestState.CANCELLED or progress.permit.revoked_at is not None:
-        return False
-    ends_at = (progress.decided_at or now) + record.ask.policy.execution_s * SECOND
-    permits = progress.state is RequestState.APPROVED or progress.final_action is TimeoutAction.AUTO_APPROVE
-    if permits and now >= ends_at:
-        return False
-    return now < record.ask.created_at + APPROVAL_WINDOW_NS
+    silence = progress.state is RequestState.TIMED_OUT and not permitting(progress)
+    over = progress.state is RequestState.CANCELLED or (silence and not named)
+    return not over and now < record.ask.created_at + APPROVAL_WINDOW_NS
+
+
+def check_same(known: Ask, payload: bytes, draft: Draft, key: str | None) -> None:
+    """PL-410 for what the approvers were not shown when the key was first used: another payload, more risk, whether the agent waits.
+
+    Words are noise where the call itself is the key: a model says the same thing differently each time. Under a key of its own they are not.
+    """
+    new = draft.record.ask
+    riskier = RISKS.index(new.risk) > RISKS.index(known.risk)
+    other = payload != draft.payload or riskier or new.blocking is not known.blocking
+    if draft.named:
+        other = other or new.risk_factors != known.risk_factors or new.description.split() != known.description.split()
+    if other:
+        raise IdempotencyConflict("PL-410", field="idempotency_key", got=key or "the same call")
+
+
+def permitting(progress: Progress) -> bool:
+    """Whether it ended so that the act may begin."""
+    return progress.state is RequestState.APPROVED or progress.final_action is TimeoutAction.AUTO_APPROVE
 
 
 def repeated(before: Record) -> str:
     at = iso(before.progress.decided_at or before.ask.created_at)
-    return f"The same call was approved at {at} and its approval was used; whether it took effect is not known here."
+    succeeded = before.progress.permit.succeeded
+    said = "whether it took effect is not known here"
+    if succeeded is not None:
+        said = f"the agent says that it {'succeeded' if succeeded else 'failed'}"
+    return f"The same call was approved at {at} and its approval was used; {said}."
 
 
 def resource_of(request: OversightRequest) -> str:

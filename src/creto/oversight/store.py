@@ -174,6 +174,18 @@ def open_requests(tx: ReadTx, tenant: TenantId, after: str, limit: int) -> list[
     return [record(row) for row in tx.all(RECORD + sql, tenant, after, limit)]
 
 
+class Policed(msgspec.Struct, frozen=True):
+    """Of a request no more than its policy, unread."""
+
+    policy: msgspec.Raw
+
+
+def open_unread(tx: ReadTx, tenant: TenantId, after: str, limit: int) -> list[tuple[bytes, Row]]:
+    """As `open_requests`, but read no further than to the policy, as it is spelled there; `record` reads the rest."""
+    sql = " WHERE tenant = ? AND due_at IS NOT NULL AND request_id > ? ORDER BY request_id LIMIT ?"
+    return [(bytes(decoded(row[0], Policed).policy), row) for row in tx.all(RECORD + sql, tenant, after, limit)]
+
+
 def open_of_agent(tx: ReadTx, tenant: TenantId, agent: AgentId, most: int) -> int:
     """How many wait; it counts no further than `most`."""
     sql: LiteralString = "SELECT COUNT(*) FROM (SELECT 1 FROM oversight_request WHERE tenant = ? AND agent = ? AND due_at IS NOT NULL LIMIT ?) AS waiting"
@@ -220,6 +232,26 @@ def put_decision(tx: Tx, tenant: TenantId, request_id: RequestId, data: bytes) -
         data, tenant, request_id,
     )  # fmt: skip
     return decision(tx, tenant, request_id) or data
+
+
+def put_missing(tx: Tx, tenant: TenantId, request_id: RequestId, next_at: int) -> None:
+    """The request lacks the agent's reasoning: it is to be asked for again."""
+    tx.push(
+        "INSERT INTO oversight_missing (tenant, request_id, next_at) VALUES (?, ?, ?)"
+        " ON CONFLICT (tenant, request_id) DO UPDATE SET next_at = excluded.next_at",
+        tenant, request_id, next_at,
+    )  # fmt: skip
+
+
+def drop_missing(tx: Tx, tenant: TenantId, request_id: RequestId) -> None:
+    tx.run("DELETE FROM oversight_missing WHERE tenant = ? AND request_id = ?", tenant, request_id)
+
+
+def missing(tx: ReadTx, now: int, limit: int) -> list[tuple[TenantId, RequestId]]:
+    rows = tx.all(
+        "SELECT tenant, request_id FROM oversight_missing WHERE next_at <= ? ORDER BY next_at LIMIT ?", now, limit
+    )
+    return [(TenantId(tenant), RequestId(request_id)) for tenant, request_id in rows]
 
 
 # Votes and notes
@@ -375,24 +407,43 @@ def contacts(tx: ReadTx, tenant: TenantId) -> list[Contact]:
     return [Contact(channel=Channel(c), address=address, person=AgentId(person)) for c, address, person in rows]
 
 
-def put_delegation(tx: Tx, tenant: TenantId, delegation: Delegation) -> None:
+def put_delegation(tx: Tx, tenant: TenantId, delegation: Delegation, begins_at: int | None = None) -> None:
+    """With `begins_at` it is to be looked at then: who sits in the seats is told what waits there."""
     tx.run(
-        "INSERT INTO oversight_delegation (tenant, delegation_id, ends_at, body) VALUES (?, ?, ?, ?)",
-        tenant, delegation.delegation_id, delegation.ends_at, wire.encode(delegation),
+        "INSERT INTO oversight_delegation (tenant, delegation_id, ends_at, begins_at, body) VALUES (?, ?, ?, ?, ?)"
+        " ON CONFLICT (tenant, delegation_id) DO UPDATE SET ends_at = excluded.ends_at, begins_at = excluded.begins_at,"
+        " body = excluded.body",
+        tenant, delegation.delegation_id, delegation.ends_at, begins_at, wire.encode(delegation),
     )  # fmt: skip
 
 
-def drop_delegation(tx: Tx, tenant: TenantId, delegation_id: str) -> bool:
-    sql: LiteralString = "DELETE FROM oversight_delegation WHERE tenant = ? AND delegation_id = ?"
-    return tx.run(sql, tenant, delegation_id) > 0
-
-
-def delegations(tx: ReadTx, tenant: TenantId) -> tuple[Delegation, ...]:
+def beginning(tx: ReadTx, now: int, limit: int) -> list[tuple[TenantId, Delegation]]:
+    """The delegations of all tenants that have begun, and of which nobody was told yet."""
     rows = tx.all(
-        "SELECT body FROM oversight_delegation WHERE tenant = ? ORDER BY delegation_id LIMIT ?",
-        tenant,
-        OVERSIGHT_GROUPS_MAX,
+        "SELECT tenant, body FROM oversight_delegation WHERE begins_at IS NOT NULL AND begins_at <= ?"
+        " ORDER BY begins_at LIMIT ?",
+        now, limit,
+    )  # fmt: skip
+    return [(TenantId(tenant), decoded(body, Delegation)) for tenant, body in rows]
+
+
+def begun(tx: Tx, tenant: TenantId, delegation_id: str) -> None:
+    tx.run(
+        "UPDATE oversight_delegation SET begins_at = NULL WHERE tenant = ? AND delegation_id = ?", tenant, delegation_id
     )
+
+
+def delegation(tx: ReadTx, tenant: TenantId, delegation_id: str) -> Delegation | None:
+    row = tx.one("SELECT body FROM oversight_delegation WHERE tenant = ? AND delegation_id = ?", tenant, delegation_id)
+    return decoded(row[0], Delegation) if row else None
+
+
+def delegations(tx: ReadTx, tenant: TenantId, since: int) -> tuple[Delegation, ...]:
+    """Those that end after `since`."""
+    rows = tx.all(
+        "SELECT body FROM oversight_delegation WHERE tenant = ? AND ends_at > ? ORDER BY delegation_id LIMIT ?",
+        tenant, since, OVERSIGHT_GROUPS_MAX,
+    )  # fmt: skip
     return tuple(decoded(row[0], Delegation) for row in rows)
 
 
@@ -522,20 +573,12 @@ def by_reference(tx: ReadTx, tenant: TenantId, channel: Channel, reference: str)
     return decoded(row[0], Notification) if row else None
 
 
-def undelivered(tx: ReadTx, tenant: TenantId, limit: int) -> list[Notification]:
-    rows = tx.all(
-        "SELECT body FROM oversight_notification WHERE tenant = ? AND state IN ('queued', 'failed') ORDER BY notification_id LIMIT ?",
-        tenant, limit,
-    )  # fmt: skip
-    return [decoded(row[0], Notification) for row in rows]
-
-
 def unsettled(tx: ReadTx, tenant: TenantId, limit: int) -> list[Notification]:
-    """What has not left; and what was given up, as long as its request is open."""
+    """What has not left; and what was given up, as long as its request is open. The newest first: old trouble hides no new one."""
     rows = tx.all(
         "SELECT n.body FROM oversight_notification n JOIN oversight_request r ON r.tenant = n.tenant AND r.request_id = n.request_id"
         " WHERE n.tenant = ? AND (n.state = 'queued' OR (n.state = 'failed' AND r.due_at IS NOT NULL))"
-        " ORDER BY n.notification_id LIMIT ?",
+        " ORDER BY n.notification_id DESC LIMIT ?",
         tenant, limit,
     )  # fmt: skip
     return [decoded(row[0], Notification) for row in rows]

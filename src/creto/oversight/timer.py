@@ -1,4 +1,4 @@
-"""The timer: escalates, warns, times out and expires what is due.
+"""The timer: escalates, warns, times out and expires what is due, and hands over what waits to who sits in for others.
 
     async with timer.running():           # in the worker: one process at a time holds the lease
         …
@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
 from creto.common.errors import EnablementError
-from creto.common.limits import OVERSIGHT_TIMER_BATCH, OVERSIGHT_TIMER_S, STORE_RECHECK_S
+from creto.common.limits import OVERSIGHT_RECOLLECT_BATCH, OVERSIGHT_TIMER_BATCH, OVERSIGHT_TIMER_S, STORE_RECHECK_S
 from creto.common.telemetry import fields
 from creto.common.timestamps import SECOND, ConsensusTimestamp
 from creto.oversight import store as sql
@@ -42,9 +42,21 @@ class Timer:
     async def advance_once(self, now: ConsensusTimestamp, limit: int = OVERSIGHT_TIMER_BATCH) -> int:
         """Do what is due at `now`; how many requests and grants moved."""
         store = self._oversight.store
-        requests, grants = await store.read(lambda tx: (sql.due(tx, now, limit), sql.expired_grants(tx, now, limit)))
+        requests, grants, absences, unreasoned = await store.read(
+            lambda tx: (
+                sql.due(tx, now, limit),
+                sql.expired_grants(tx, now, limit),
+                sql.beginning(tx, now, limit),
+                sql.missing(tx, now, OVERSIGHT_RECOLLECT_BATCH),
+            )
+        )
         moved = [await self._oversight.advance(tenant, request_id) for tenant, request_id in requests]
         moved += [await self._oversight.expire_grant(tenant, grant_id) for tenant, grant_id in grants]
+        for tenant, delegation in absences:
+            await self._oversight.hand_over(tenant, delegation)
+        for tenant, request_id in unreasoned:
+            if not await self._oversight.recollect(tenant, request_id):
+                break  # memory is away still, or there was no need: the next look goes on
         return sum(moved)
 
     @asynccontextmanager
