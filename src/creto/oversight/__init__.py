@@ -26,6 +26,7 @@ from creto.oversight.decisions import Ballot, DecisionFile, Evidence, SignedBall
 from creto.oversight.delivery import Health
 from creto.oversight.desk import Case
 from creto.oversight.display import Display, render
+from creto.oversight.proof import Proof, proved
 from creto.oversight.service import Oversight
 from creto.oversight.sources import of_cost_threshold, of_operation, of_quota_breach, of_sandbox_action
 from creto.oversight.store import Record
@@ -92,6 +93,7 @@ __all__ = [
     "OversightRequirement",
     "OversightService",
     "Progress",
+    "Proof",
     "Quorum",
     "Receipt",
     "Record",
@@ -109,6 +111,7 @@ __all__ = [
     "of_operation",
     "of_quota_breach",
     "of_sandbox_action",
+    "proved",
     "render",
     "sign",
 ]

@@ -17,9 +17,11 @@ from typing import NoReturn
 from creto.common import wire
 from creto.common.errors import InvalidInput
 from creto.common.limits import OVERSIGHT_ARGUMENTS_BYTES_MAX, OVERSIGHT_ARGUMENTS_DEPTH_MAX
+from creto.oversight.types import ItemHash
 from creto.platform.crypto import tagged_digest
 
 LABEL = b"creto/oversight/arguments/v1\n"
+BATCH_LABEL = b"creto/oversight/batch/v1\n"
 PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 EXPECTED = "JSON without double keys, NaN or Infinity, in UTF-8"
 
@@ -77,6 +79,11 @@ def _spelled(value: Value, depth: int) -> str:
 def args_hash(action: str, resource: str, raw: bytes) -> bytes:
     """What an approver's signature is bound to: the act, its resource and its arguments."""
     return tagged_digest(LABEL + wire.encode([action, resource]) + b"\n" + canonical(raw))
+
+
+def batch_hash(action: str, resource: str, items: Sequence[ItemHash]) -> bytes:
+    """The same of several acts in one request: made of the hash of each, so that a part of them is proved without its arguments."""
+    return tagged_digest(BATCH_LABEL + wire.encode([action, resource, items]))
 
 
 def of_call(args: Sequence[object], kwargs: Mapping[str, object]) -> bytes:

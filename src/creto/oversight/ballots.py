@@ -18,10 +18,11 @@ from creto.common.timestamps import MILLISECOND, SECOND, ConsensusTimestamp, iso
 from creto.oversight import edits, grants
 from creto.oversight.decisions import Ballot, CastVote, Evidence, SignedBallot
 from creto.oversight.policies import policy_hash, refusal
-from creto.oversight.quorum import Tally, tally
+from creto.oversight.quorum import Tally, counted, tally
 from creto.oversight.store import Record
-from creto.oversight.types import Ask, RequestState, Verdict
+from creto.oversight.types import Ask, Grant, RequestState, Verdict
 from creto.platform.audit.events import ApprovalReceived, DenialReceived
+from creto.platform.consensus import PersonId
 from creto.platform.crypto import digest
 
 
@@ -76,6 +77,20 @@ def decisive(ask: Ask, cast: Sequence[CastVote], verdict: Verdict) -> CastVote:
     return agreeing[-1] if agreeing else cast[-1]
 
 
+def given(
+    ask: Ask, cast: Sequence[CastVote], verdict: Verdict, *, args_hash: bytes, by: PersonId, now: ConsensusTimestamp,
+    grant_id: str,
+) -> Grant | None:  # fmt: skip
+    """What was approved in advance by the way: "approve for …", or the bounds of a counter-proposal."""
+    if verdict is Verdict.DENY:
+        counter = decisive(ask, cast, verdict).signed.ballot.counter
+        return grants.countered(ask, counter, by=by, now=now, grant_id=grant_id) if counter else None
+    yes = {v.person for v in counted([v.vote() for v in cast], ask.round) if v.verdict is Verdict.APPROVE}
+    wishes = {v.signed.ballot.person: v.signed.ballot.wish for v in cast if v.signed.ballot.round == ask.round}
+    wish = grants.agreed([wishes[person] for person in yes])
+    return grants.granted(ask, wish, args_hash=args_hash, by=by, now=now, grant_id=grant_id) if wish else None
+
+
 def check_bound(record: Record, ballot: Ballot) -> None:
     """The ballot is about exactly what stands here now."""
     ask = record.ask
@@ -83,8 +98,8 @@ def check_bound(record: Record, ballot: Ballot) -> None:
         raise changed(ask)
     bound = {
         "request_id": ask.request_id, "agent": ask.agent, "action": ask.action, "resource": ask.resource,
-        "args_hash": record.args_hash, "display_hash": record.display_hash, "policy_id": ask.policy.policy_id,
-        "policy_version": ask.policy.version, "policy_hash": policy_hash(ask.policy),
+        "args_hash": record.args_hash, "display_hash": record.display_hash, "risk": ask.risk,
+        "policy_id": ask.policy.policy_id, "policy_version": ask.policy.version, "policy_hash": policy_hash(ask.policy),
     }  # fmt: skip
     for field, value in bound.items():
         if getattr(ballot, field) != value:

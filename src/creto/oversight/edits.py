@@ -18,8 +18,8 @@ from msgspec.structs import replace
 
 from creto.common.errors import InvalidInput
 from creto.common.limits import INTEGER_MAX, OVERSIGHT_ITEMS_MAX
-from creto.oversight.arguments import Number, Value, leaves, parsed, spelled
-from creto.oversight.types import Ask, BatchItem, Bound
+from creto.oversight.arguments import Number, Value, args_hash, batch_hash, leaves, parsed, spelled
+from creto.oversight.types import Ask, BatchItem, Bound, ItemHash
 
 WHOLE = re.compile(r"-?\d{1,19}")
 
@@ -129,6 +129,27 @@ def composed(ask: Ask, approved: Sequence[str]) -> bytes:
     if not ask.items:
         return ask.arguments
     return batch_arguments([item for item in ask.items if item.item_id in approved])
+
+
+def item_hashes(ask: Ask) -> tuple[ItemHash, ...]:
+    return tuple(
+        ItemHash(item_id=item.item_id, args_hash=args_hash(ask.action, ask.resource, item.arguments), after=item.after)
+        for item in ask.items
+    )
+
+
+def bound_hash(ask: Ask) -> bytes:
+    """What a vote on this request is bound to."""
+    if ask.items:
+        return batch_hash(ask.action, ask.resource, item_hashes(ask))
+    return args_hash(ask.action, ask.resource, ask.arguments)
+
+
+def approved_hash(
+    action: str, resource: str, whole: bytes, items: Sequence[ItemHash], approved: Sequence[str]
+) -> bytes:
+    """Of what may be executed: the whole, or the approved part of a batch."""
+    return batch_hash(action, resource, [one for one in items if one.item_id in approved]) if items else whole
 
 
 def check_verdicts(ask: Ask, items: Mapping[str, object]) -> None:

@@ -22,7 +22,7 @@ from creto.common.limits import OVERSIGHT_DELEGATION_STEPS_MAX
 from creto.common.timestamps import ConsensusTimestamp
 from creto.oversight.policies import assurance_needed
 from creto.oversight.quorum import needed
-from creto.oversight.types import Ask, Assurance, Delegation, OversightPolicy
+from creto.oversight.types import Ask, Assurance, Channel, Delegation, OversightPolicy, Strict
 from creto.platform.consensus import PersonId
 
 GROUP = "group:"
@@ -43,6 +43,17 @@ class Seat(msgspec.Struct, frozen=True):
 
     holder: PersonId
     groups: tuple[str, ...]
+
+
+class Seating(Strict, frozen=True, kw_only=True):
+    """The part of a directory that gives somebody their seat: small enough to be kept with their vote."""
+
+    groups: dict[str, tuple[str, ...]] = {}
+    people: dict[str, PersonId] = {}
+    delegations: tuple[Delegation, ...] = ()
+
+    def directory(self) -> Directory:
+        return Directory(self.groups, self.people, self.delegations)
 
 
 class Directory(msgspec.Struct, frozen=True):
@@ -87,6 +98,34 @@ class Directory(msgspec.Struct, frozen=True):
                 return None
             seen.add(at)
         return None
+
+    def seating(
+        self, approvers: Iterable[str], seat: PersonId, person: PersonId, policy: OversightPolicy, now: ConsensusTimestamp
+    ) -> Seating:  # fmt: skip
+        """What `seats` and `substitute` need to say the same of these two alone."""
+        people = {name: found for name, found in self.people.items() if found in (seat, person)}
+        leading = set(people)
+        while True:
+            groups = {name: tuple(m for m in members if m in leading) for name, members in self.groups.items()}
+            groups = {name: members for name, members in groups.items() if members}
+            if leading >= (found := {GROUP + name for name in groups}):
+                break
+            leading |= found
+        named, absent = {*approvers}, []
+        pending = [*named]
+        while pending:  # groups that the policy does not reach are nobody's business
+            for member in groups.get(pending.pop().removeprefix(GROUP), ()):
+                if member not in named:
+                    named.add(member)
+                    pending.append(member)
+        at = seat
+        while at != person and (delegation := self.absence(at, policy, now)) is not None:
+            absent.append(delegation)
+            at = delegation.to
+        kept = {name: members for name, members in groups.items() if GROUP + name in named}
+        return Seating(
+            groups=kept, people={name: one for name, one in people.items() if name in named}, delegations=tuple(absent)
+        )
 
     def absence(self, person: PersonId, policy: OversightPolicy, now: ConsensusTimestamp) -> Delegation | None:
         for one in self.delegations:
@@ -178,6 +217,11 @@ def attainable(ask: Ask, directory: Directory, now: ConsensusTimestamp) -> bool:
         if sum(need.group in groups and person not in barred for person, groups in seats.items()) < need.approvals:
             return False
     return len(people) >= needed(ask.policy.quorum)
+
+
+def channel_assurance(channel: Channel) -> Assurance:
+    """What a channel can vouch for at most."""
+    return Assurance.SESSION if channel in (Channel.WEB, Channel.API) else Assurance.RELAYED
 
 
 def ineligible(rule: str, message: str) -> Unauthorized:

@@ -18,14 +18,13 @@ from creto.common.timestamps import SECOND, ConsensusTimestamp
 from creto.contracts import ApprovalResult, Approved, Denied, HumanIdentity, TimedOut, TimeoutAction
 from creto.oversight import edits, eligibility
 from creto.oversight import store as sql
-from creto.oversight.arguments import args_hash
 from creto.oversight.core import SERVICE, no_such
 from creto.oversight.decisions import CastVote, DecisionFile
 from creto.oversight.desk import Desk, spent
 from creto.oversight.eligibility import Directory
 from creto.oversight.states import already
 from creto.oversight.store import Record
-from creto.oversight.types import Permit, RequestState, Verdict
+from creto.oversight.types import Grant, GrantKind, Permit, Progress, RequestState, Verdict
 from creto.platform.crypto import digest
 from creto.security.authz import OverrideDraft
 from creto.store.types import Outcome, ReadTx, Tx
@@ -173,25 +172,43 @@ class Outcomes(Desk):
             raise no_such(request_id)
         if record.progress.state.open:
             raise NotFound("OV-404", "the request is not decided yet", field="state", got=str(record.progress.state))
-        data = self._file(record, votes).sealed(self._signer).encode()
+        data = (await self._file(record, votes)).sealed(self._signer).encode()
         return await self.write(lambda tx: sql.put_decision(tx, tenant, request_id, data))
 
-    def _file(self, record: Record, votes: list[CastVote]) -> DecisionFile:
-        ask, progress = record.ask, record.progress
-        approved = progress.state is RequestState.APPROVED
+    async def _file(self, record: Record, votes: list[CastVote]) -> DecisionFile:
+        ask, progress, items = record.ask, record.progress, edits.item_hashes(record.ask)
+        grant, basis = await self._basis(record)
         assert progress.decided_at is not None
+        approved = edits.approved_hash(ask.action, ask.resource, record.args_hash, items, progress.approved_items)
         return DecisionFile(
             installation=self.installation, tenant=ask.tenant, request_id=ask.request_id, round=ask.round,
-            agent=ask.agent, action=ask.action, resource=ask.resource, args_hash=record.args_hash,
-            display_hash=record.display_hash,
-            approved_hash=args_hash(ask.action, ask.resource, approved_arguments(record)) if approved else None,
-            policy=ask.policy, items=tuple(item.item_id for item in ask.items), approved_items=progress.approved_items,
-            excluded=ask.excluded, state=progress.state, created_at=ask.created_at, decided_at=progress.decided_at,
-            decided_by=progress.decided_by, final_action=progress.final_action, grant_id=progress.grant_id,
-            reason=progress.reason, votes=tuple(votes), service_key=self._signer.public.to_bytes(),
+            agent=ask.agent, chain=ask.chain, excluded=ask.excluded, action=ask.action, resource=ask.resource,
+            args_hash=record.args_hash, display_hash=record.display_hash, risk=ask.risk, policy=ask.policy,
+            items=items, state=progress.state, tier=progress.tier, created_at=ask.created_at,
+            deadline_at=progress.deadline_at, decided_at=progress.decided_at, decided_by=progress.decided_by,
+            final_action=progress.final_action, reason=progress.reason,
+            approved_hash=approved if permits(progress) else None, approved_items=progress.approved_items,
+            votes=tuple(votes), grant=grant, basis=basis, service=self.service_id,
         )  # fmt: skip
+
+    async def _basis(self, record: Record) -> tuple[Grant | None, DecisionFile | None]:
+        """The grant that approved it, as it was given, and the decision in which it was; break-glass rests on none."""
+        tenant, grant_id = record.ask.tenant, record.progress.grant_id
+        if grant_id is None:
+            return None, None
+        grant = await self.store.read(lambda tx: sql.grant(tx, tenant, grant_id))
+        assert grant is not None
+        whole = replace(grant, uses=0, ended_at=None, ended_by=None)
+        if grant.kind is GrantKind.BREAK_GLASS:
+            return whole, None
+        return whole, DecisionFile.decode(await self.decision_file(tenant, grant.request_id))
 
 
 def approved_arguments(record: Record) -> bytes:
     """The bytes that may be executed: what was asked, as edited, or the approved part of a batch."""
     return edits.composed(record.ask, record.progress.approved_items) if record.ask.items else record.ask.arguments
+
+
+def permits(progress: Progress) -> bool:
+    """Whether the decision lets anything be executed."""
+    return RequestState.APPROVED is progress.state or progress.final_action is TimeoutAction.AUTO_APPROVE

@@ -24,7 +24,6 @@ from creto.oversight.core import Core
 from creto.oversight.eligibility import GROUP, Approver, Directory
 from creto.oversight.types import (
     ApproverGroup,
-    Assurance,
     Channel,
     Contact,
     Delegation,
@@ -308,8 +307,3 @@ class People(Core):
     def _changed(self, tx: Tx, tenant: TenantId, by: AgentId, what: str, name: str, fields: dict[str, object]) -> None:
         self.note(tx, tenant, f"oversight:{what}", f"oversight:{what}:{name}", "DirectoryChanged", by, fields)
         tx.signal(CHANGED, tenant)
-
-
-def channel_assurance(channel: Channel) -> Assurance:
-    """What a channel can vouch for at most."""
-    return Assurance.SESSION if channel in (Channel.WEB, Channel.API) else Assurance.RELAYED

@@ -32,7 +32,7 @@ from creto.common.timestamps import SECOND, ConsensusTimestamp, iso
 from creto.contracts import OversightRequest, RuntimeOversightRequest, TimeoutAction
 from creto.oversight import edits, eligibility, escalation, grants, states
 from creto.oversight import store as sql
-from creto.oversight.arguments import args_hash, parsed
+from creto.oversight.arguments import parsed
 from creto.oversight.core import checked_text
 from creto.oversight.display import render
 from creto.oversight.eligibility import Directory
@@ -266,7 +266,7 @@ class Requests(People):
         while not eligibility.told(ask, tier, directory, now):
             skipped.append(f"tier {ask.policy.tiers[tier].name}: {eligibility.why_nobody(ask, tier, directory, now)}")
             tier += 1
-        hash, policy_id = args_hash(ask.action, ask.resource, ask.arguments), ask.policy.policy_id
+        hash, policy_id = edits.bound_hash(ask), ask.policy.policy_id
         own = (
             wire.encode(["key", ask.agent, key])
             if key is not None
@@ -321,7 +321,7 @@ class Requests(People):
 
 
 def hashed(ask: Ask, progress: Progress) -> Record:
-    return Record(ask, progress, args_hash(ask.action, ask.resource, ask.arguments), render(ask).hash)
+    return Record(ask, progress, edits.bound_hash(ask), render(ask).hash)
 
 
 def reusable(record: Record, now: ConsensusTimestamp, used: bool) -> bool:

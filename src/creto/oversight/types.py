@@ -157,6 +157,14 @@ class Contact(Strict, frozen=True, kw_only=True):
 # A request
 
 
+class ItemHash(Strict, frozen=True, kw_only=True):
+    """An act of a batch without its arguments: what a batch's own hash is made of."""
+
+    item_id: str
+    args_hash: bytes
+    after: tuple[str, ...] = ()
+
+
 class BatchItem(Strict, frozen=True, kw_only=True):
     """One of several acts in one request, decided by its id; `after` are items it is pointless without."""
 

@@ -21,7 +21,7 @@ from creto.common.errors import AlreadyExists, EnablementError, SignatureVerific
 from creto.common.ids import AgentId, RequestId, TenantId, checked_tenant, new_id
 from creto.common.limits import OVERSIGHT_HOLD_S_MAX, OVERSIGHT_ROUNDS_MAX
 from creto.common.timestamps import ConsensusTimestamp
-from creto.oversight import edits, eligibility, escalation, grants, states
+from creto.oversight import edits, eligibility, escalation, states
 from creto.oversight import store as sql
 from creto.oversight.ballots import (
     Counted,
@@ -32,6 +32,7 @@ from creto.oversight.ballots import (
     check_time,
     decisive,
     delivery_nonce,
+    given,
     in_grace,
     not_ours,
     outcome,
@@ -42,10 +43,8 @@ from creto.oversight.ballots import (
 )
 from creto.oversight.core import DECIDED, checked_text, signal_of
 from creto.oversight.decisions import Ballot, CastVote, Evidence, SignedBallot, attest
-from creto.oversight.eligibility import Approver, Directory
-from creto.oversight.people import channel_assurance
+from creto.oversight.eligibility import Approver, Directory, channel_assurance
 from creto.oversight.policies import between, policy_hash, refusal
-from creto.oversight.quorum import counted
 from creto.oversight.requests import Requests, hashed
 from creto.oversight.states import Event
 from creto.oversight.store import Held, Record
@@ -103,7 +102,7 @@ class Voting(Requests):
         return Ballot(
             installation=self.installation, tenant=tenant, request_id=request_id, round=ask.round,
             tier=record.progress.tier, agent=ask.agent, action=ask.action, resource=ask.resource,
-            args_hash=record.args_hash, display_hash=record.display_hash, policy_id=ask.policy.policy_id,
+            args_hash=record.args_hash, display_hash=record.display_hash, risk=ask.risk, policy_id=ask.policy.policy_id,
             policy_version=ask.policy.version, policy_hash=policy_hash(ask.policy), verdict=verdict,
             person=self.approver(tenant, approver).person, approver=approver, on_behalf_of=on_behalf_of,
             reason=checked_text(reason, "reason"), items=dict(items or {}), wish=wish, counter=tuple(counter),
@@ -249,7 +248,9 @@ class Voting(Requests):
             now=now, on_behalf_of=ballot.on_behalf_of,
         )  # fmt: skip
         check_content(target.ask, ballot, held.cast)
-        vote = CastVote(seat=seat.holder, groups=seat.groups, signed=signed)
+        named = eligibility.reached(target.ask.policy, record.progress.tier)
+        seating = directory.seating(named, seat.holder, approver.person, target.ask.policy, now)
+        vote = CastVote(seat=seat.holder, groups=seat.groups, signed=signed, at=now, seating=seating)
         sql.add_vote(tx, vote, held.place, now)
         if edited is not None:
             sql.save_round(tx, target)
@@ -287,7 +288,7 @@ class Voting(Requests):
         event = Event.APPROVE if verdict is Verdict.APPROVE else Event.DENY
         progress = states.ended(record.progress, event, now=now, by=approver.person, reason=last.ballot.reason)
         progress = replace(progress, approved_items=approved)
-        self._grant(tx, record, cast, last.ballot, verdict, approver, now)
+        self._grant(tx, record, cast, verdict, approver, now)
         return self.save(
             tx, record, progress, now=now, by=approver.nhi, signature=last.signature, name=approver.name, told=told
         )
@@ -297,22 +298,13 @@ class Voting(Requests):
         tx: Tx,
         record: Record,
         cast: Sequence[CastVote],
-        last: Ballot,
         verdict: Verdict,
         approver: Approver,
         now: ConsensusTimestamp,
     ) -> None:
         """What was approved in advance by the way: "approve for …", or the bounds of a counter-proposal."""
         ask = record.ask
-        votes = [vote.vote() for vote in cast]
-        yes = {vote.person for vote in counted(votes, ask.round) if vote.verdict is Verdict.APPROVE}
-        wishes = {v.signed.ballot.person: v.signed.ballot.wish for v in cast if v.signed.ballot.round == ask.round}
-        grant = None
-        if verdict is Verdict.APPROVE:
-            wish = grants.agreed([wishes[person] for person in yes])
-            grant = grants.granted(ask, wish, by=approver.person, now=now, grant_id=new_id("grant-")) if wish else None
-        elif last.counter:
-            grant = grants.countered(ask, last.counter, by=approver.person, now=now, grant_id=new_id("grant-"))
+        grant = given(ask, cast, verdict, args_hash=record.args_hash, by=approver.person, now=now, grant_id=new_id("grant-"))  # fmt: skip
         if grant is not None:
             sql.put_grant(tx, grant)
             self.note(

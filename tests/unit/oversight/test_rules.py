@@ -238,7 +238,9 @@ GRANTING = replace(P1, grants=GrantTerms(ttl_s_max=3_600, uses_max=5))
 
 def test_a_grant_covers_the_same_call_alone() -> None:
     ask = an_ask({"amount": 40}, policy=GRANTING)
-    grant = grants.granted(ask, GrantWish(ttl_s=60, uses=2), by=person("alice"), now=NOW, grant_id="g")
+    grant = grants.granted(
+        ask, GrantWish(ttl_s=60, uses=2), args_hash=edits.bound_hash(ask), by=person("alice"), now=NOW, grant_id="g"
+    )
     assert grants.covers(grant, ask, NOW)
     for other in (
         an_ask({"amount": 41}, policy=GRANTING),

@@ -44,17 +44,16 @@ from creto.oversight import (
     Verdict,
     args_hash,
     of_call,
+    proved,
     render,
     sign,
 )
 from creto.oversight.arguments import canonical
 from creto.oversight.escalation import ends_at
 from creto.platform.crypto import digest
-from creto.platform.nhi import nhi_of
 from tests.unit.oversight.test_rules import an_ask
 from tests.unit.oversight.world import (
     HUMANS,
-    LAYER,
     P1,
     P2,
     P3,
@@ -64,6 +63,7 @@ from tests.unit.oversight.world import (
     consume,
     id_of,
     key_of,
+    keys_of,
     pending,
     person,
     tier,
@@ -768,10 +768,7 @@ async def test_ov_175_a_relayed_decision_says_so(world: World) -> None:
     record = await world.request()
     await world.click(record, "alice", delivery="d1")
     decision = DecisionFile.decode(await world.oversight.decision_file(TENANT, record.ask.request_id))
-    agents = {id_of(name): key_of(name).public.to_bytes() for name in HUMANS} | {
-        nhi_of(LAYER.public): LAYER.public.to_bytes()
-    }
-    decision.verify(agents)
+    proved(decision, keys_of(*HUMANS))
     (vote,) = decision.votes
     assert (vote.signed.label, vote.signed.assurance) == ("relayed:slack", Assurance.RELAYED)
     with pytest.raises(SignatureVerificationFailed):
