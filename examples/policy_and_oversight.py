@@ -13,7 +13,7 @@ from pathlib import Path
 
 from creto.app import App, running
 from creto.common.errors import OversightRequired, ProductId, Unauthorized
-from creto.common.ids import AgentId
+from creto.common.ids import AgentId, PolicyId
 from creto.common.timestamps import HOUR, ConsensusTimestamp
 from creto.gate import Operation
 from creto.platform.audit import AuditQuery
@@ -50,6 +50,7 @@ async def story(folder: Path) -> None:
             action=large.action,
             resource=large.resource,
             args_digest=digest(large.arguments),
+            policy_id=PolicyId("large-transfer"),
             actor=app.operator,
         )
         await transfer(app, transfer_of(app, chain, 50_000, token))

@@ -329,6 +329,7 @@ class Gate:
                     action=operation.action,
                     resource=operation.resource,
                     args_digest=digest(operation.arguments),
+                    policy_id=PolicyId(asked.policy_id),
                 )
         except BaseException:
             self.release(admission)

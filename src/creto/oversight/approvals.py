@@ -82,7 +82,7 @@ class Approvals:
         requirement = said if isinstance(said, OversightRequirement) else None
         request = replace(of_operation(operation, PolicyId(refused.policy_id)), requirement=requirement)
         try:
-            record = await self._oversight.create(request)
+            record = await self._oversight.create(request, by_gate=True)
         except EnablementError as error:
             return {"not_asked": f"{error.code} {error.message}"}
         request_id = record.ask.request_id

@@ -9,7 +9,7 @@ import msgspec
 
 from creto.common import wire
 from creto.common.errors import NotFound, ProductId
-from creto.common.ids import AgentId, RequestId, TenantId, new_id
+from creto.common.ids import AgentId, PolicyId, RequestId, TenantId, new_id
 from creto.common.limits import OVERSIGHT_TEXT_CHARS_MAX
 from creto.common.telemetry import Metrics, trace_id
 from creto.common.timestamps import SECOND, Clock, ConsensusTimestamp
@@ -29,6 +29,7 @@ from creto.contracts import (
 from creto.oversight import escalation
 from creto.oversight import store as sql
 from creto.oversight.display import render
+from creto.oversight.edits import as_context
 from creto.oversight.policies import refusal
 from creto.oversight.store import Held, Record
 from creto.oversight.types import (
@@ -45,7 +46,7 @@ from creto.platform.audit.events import StateTransition
 from creto.platform.consensus import PersonId
 from creto.platform.crypto import SigningKey, VerifyKey
 from creto.platform.nhi import Nhi, nhi_of
-from creto.security.authz import Authz, Decision, Granted
+from creto.security.authz import Authz, Decision, Granted, RequiresOversight
 from creto.store.entries import entry
 from creto.store.types import Isolation, Outcome, Store, Tx
 
@@ -106,6 +107,11 @@ class Core:
         if isinstance(decision, Granted):
             self.authz.release(decision.reservation)
         return decision
+
+    def asking(self, ask: Ask, arguments: bytes) -> PolicyId:
+        """The oversight policy whose yes this act needs now: what the policies say, or where they say nothing, what was asked under."""
+        said = self.policy_says(ask.tenant, ask.agent, ask.action, ask.resource, as_context(arguments) or None)
+        return PolicyId(said.policy_id) if isinstance(said, RequiresOversight) else ask.policy.policy_id
 
     async def write(self, fn: Callable[[Tx], T]) -> T:
         """Every change locks the row it depends on before it looks at anything else, so committed reads are enough."""

@@ -91,7 +91,8 @@ class Outcomes(Desk):
         left_s = (decided_at + ask.policy.execution_s * SECOND - self.clock.now()) // SECOND
         draft = await self.authz.draft_override(
             tenant=ask.tenant, agent=ask.agent, action=ask.action, resource=ask.resource,
-            args_digest=digest(approved_arguments(record)), ttl_s=max(1, left_s), request_id=ask.request_id,
+            args_digest=digest(approved_arguments(record)), policy_id=ask.policy.policy_id, ttl_s=max(1, left_s),
+            request_id=ask.request_id,
         )  # fmt: skip
         directory = self.directory(ask.tenant, ask.policy)
         issued = await self.write(lambda tx: self._issue(tx, record, draft, directory))

@@ -82,9 +82,15 @@ class Requests(People):
         idempotency_key: str | None = None,
         supersedes: RequestId | None = None,
         items: Sequence[BatchItem] = (),
+        by_gate: bool = False,
     ) -> Record:
-        """Ask. The same request gives the same record; a live grant approves at once; OV-424 if nobody could ever approve."""
+        """Ask. The same request gives the same record; a live grant approves at once; OV-424 if nobody could ever approve.
+
+        Where the policies say which oversight policy the act needs, it is that one or none; `by_gate`: they have said so just now.
+        """
         draft = await self._draft(request, idempotency_key, tuple(items))
+        if not by_gate:
+            self._check_policy(draft.record.ask)
         tenant = draft.record.ask.tenant
 
         def ask(tx: Tx) -> tuple[Record, bool]:
@@ -102,6 +108,15 @@ class Requests(People):
         if first:
             self.counted(None, record)
         return record
+
+    def _check_policy(self, ask: Ask) -> None:
+        """INVARIANT: nobody who asks picks a weaker policy than the one that the act needs."""
+        needed = self.asking(ask, ask.arguments)
+        if needed != ask.policy.policy_id:
+            raise Unauthorized(
+                "OV-403", f"POLICY: the policies ask about this act under {needed}", field="policy_id",
+                got=ask.policy.policy_id, expected=needed,
+            )  # fmt: skip
 
     def _check_room(self, tx: Tx, ask: Ask) -> None:
         """A flooding agent buries nobody else's request."""

@@ -675,7 +675,7 @@ async def test_ov_159_an_edit_makes_other_votes_stale(world: World) -> None:
     assert result.arguments == b'{"amount": 40}'
     await world.authz.consume_durable(
         result.override_token or "", tenant=TENANT, agent=id_of("bot-7"), action="funds.transfer", resource="account:7",
-        args_digest=digest(b'{"amount": 40}'),
+        args_digest=digest(b'{"amount": 40}'), policy_id=P2.policy_id,
     )  # fmt: skip
 
 

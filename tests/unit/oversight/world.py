@@ -242,6 +242,7 @@ async def consume(world: World, record: Record, token: str) -> object:
         action=ask.action,
         resource=ask.resource,
         args_digest=digest(ask.arguments),
+        policy_id=ask.policy.policy_id,
     )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from creto.common.ids import AgentId, AgentIdentity, TenantId
+from creto.common.ids import AgentId, AgentIdentity, PolicyId, TenantId
 from creto.common.limits import INTEGER_MAX
 from creto.common.timestamps import ConsensusTimestamp
 from creto.store.types import Outcome
@@ -296,7 +296,10 @@ class EntityPage(msgspec.Struct, frozen=True):
 
 
 class OverrideToken(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A human's yes to one act: this agent, this action, this resource, these arguments, under these policies, once, until then."""
+    """A human's yes to one act: this agent, this action, this resource, these arguments, under these policies, once, until then.
+
+    `policy_id` is the oversight policy under which it was given: it answers no other that asks.
+    """
 
     token_id: str
     tenant: TenantId
@@ -304,6 +307,7 @@ class OverrideToken(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     action: str
     resource: str
     args_digest: bytes
+    policy_id: PolicyId
     policy_version: int
     issued_at: ConsensusTimestamp
     expires_at: ConsensusTimestamp
