@@ -18,16 +18,16 @@ from creto.gate import Effect
 from creto.security.authz import IssuedOverride
 
 
-class IssueOverride(Ask, frozen=True):
+class IssueOverride(Ask, frozen=True, kw_only=True):
     """Approves one operation: `args_digest` is the digest of its exact arguments, `policy_id` the oversight policy that asks."""
 
     agent: Agent
     action: Name
     resource: Resource
     args_digest: Annotated[bytes, octets(65, least=32)]
-    policy_id: Name
     ttl_s: Annotated[int, Meta(ge=1, le=3_600)] = 600
     request_id: Annotated[str, Meta(max_length=200)] = ""
+    policy_id: Name
 
 
 class Override(View, frozen=True):

@@ -307,11 +307,11 @@ class OverrideToken(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     action: str
     resource: str
     args_digest: bytes
-    policy_id: PolicyId
     policy_version: int
     issued_at: ConsensusTimestamp
     expires_at: ConsensusTimestamp
     request_id: str = ""  # the oversight request that was approved
+    policy_id: PolicyId
 
 
 class OverrideStanding(StrEnum):
