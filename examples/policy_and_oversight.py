@@ -2,22 +2,26 @@
 
     python examples/policy_and_oversight.py
 
-It works with the gate itself, as a program does that has effects of its own to guard.
+It works with the gate itself, as a program does that has effects of its own to guard: the gate asks the humans, Ann signs with her own key,
+and who asked gets a token for exactly what she saw.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import tempfile
 from pathlib import Path
 
 from creto.app import App, running
 from creto.common.errors import OversightRequired, ProductId, Unauthorized
-from creto.common.ids import AgentId, PolicyId
+from creto.common.ids import PolicyId, RequestId
 from creto.common.timestamps import HOUR, ConsensusTimestamp
+from creto.contracts import Approved
 from creto.gate import Operation
+from creto.oversight import EscalationTier, OversightPolicy, Verdict, render, sign
 from creto.platform.audit import AuditQuery
-from creto.platform.crypto import SigningKey, digest
+from creto.platform.crypto import SigningKey
 from creto.platform.nhi import DelegationChain, PrincipalKind, delegate, nhi_of, registration_proof
 from creto.sdk.local import beside
 
@@ -33,31 +37,20 @@ when { context has amount && context.amount > 10000 };
 
 async def story(folder: Path) -> None:
     async with running(beside(folder / "creto.db")) as app:
-        _, chain = await ada_and_her_bot(app)
+        ann, chain = await ann_and_a_bot(app)
         await app.parts.authz.upload_policies(app.tenant, POLICIES, actor=app.operator, activate=True)
+        finance = EscalationTier(name="finance", approvers=(nhi_of(ann.public),))
+        two_eyes = OversightPolicy(policy_id=PolicyId("two-eyes"), title="Large transfers", tiers=(finance,))
+        await app.parts.oversight.put_policy(app.tenant, two_eyes, by=app.operator)
 
         await transfer(app, transfer_of(app, chain, 500))
 
-        large = transfer_of(app, chain, 50_000)
-        try:
-            await transfer(app, large)
-        except OversightRequired as asked:
-            print(f"{asked.code} asks the policy {asked.policy_id}")
-
-        token = await app.parts.authz.issue_override(
-            tenant=app.tenant,
-            agent=large.agent,
-            action=large.action,
-            resource=large.resource,
-            args_digest=digest(large.arguments),
-            policy_id=PolicyId("large-transfer"),
-            actor=app.operator,
-        )
-        await transfer(app, transfer_of(app, chain, 50_000, token))
-        try:
-            await transfer(app, transfer_of(app, chain, 50_000, token))
-        except Unauthorized as spent:
-            print(spent.code, spent.message)
+        token = await asked_and_approved(app, ann, transfer_of(app, chain, 50_000))
+        for amount in (60_000, 50_000, 50_000):
+            try:
+                await transfer(app, transfer_of(app, chain, amount, token))
+            except Unauthorized as refused:
+                print(f"{amount}:", refused.code, refused.message)
 
         await app.parts.audit.sequence_once()
         page = await app.parts.audit.query(AuditQuery(tenant=app.tenant, action="funds.transfer"))
@@ -65,10 +58,36 @@ async def story(folder: Path) -> None:
             print(f"log {item.index}: {item.entry.outcome} {item.entry.why or ''}".rstrip())
 
 
-async def ada_and_her_bot(app: App) -> tuple[AgentId, DelegationChain]:
-    """A human, an agent, and the chain by which it acts for her for an hour."""
-    ada, bot = SigningKey.generate(), SigningKey.generate()
-    for key, kind, name in ((ada, PrincipalKind.HUMAN, "Ada"), (bot, PrincipalKind.AGENT, "bot")):
+async def asked_and_approved(app: App, ann: SigningKey, operation: Operation) -> str:
+    """The gate refuses, and has asked; Ann looks and signs; who asked gets what that is worth."""
+    oversight = app.parts.oversight
+    try:
+        await transfer(app, operation)
+    except OversightRequired as asked:
+        request_id = RequestId(str(asked.details["request_id"]))
+        print(asked.code, "asks under the policy", asked.policy_id)
+    else:
+        raise SystemExit("nobody was asked")
+
+    record = await oversight.get(app.tenant, request_id)
+    print(render(record.ask).text())
+    ballot = await oversight.ballot(
+        app.tenant, request_id, approver=nhi_of(ann.public), verdict=Verdict.APPROVE, reason="Invoice 17"
+    )
+    await oversight.submit_response(app.tenant, sign(ballot, ann))
+
+    result = await oversight.await_decision(app.tenant, request_id)
+    if not isinstance(result, Approved) or result.override_token is None:
+        raise SystemExit(f"not approved: {result}")
+    print("approved by", result.approver.display_name)
+    return result.override_token
+
+
+async def ann_and_a_bot(app: App) -> tuple[SigningKey, DelegationChain]:
+    """Ann, who decides; Ada, for whom a bot acts for an hour: she stands behind it, so she could not."""
+    ann, ada, bot = SigningKey.generate(), SigningKey.generate(), SigningKey.generate()
+    people = ((ann, PrincipalKind.HUMAN, "Ann"), (ada, PrincipalKind.HUMAN, "Ada"), (bot, PrincipalKind.AGENT, "bot"))
+    for key, kind, name in people:
         proof = registration_proof(key, tenant=app.tenant, kind=kind, name=name)
         await app.parts.nhi.register(app.tenant, kind, key.public, name, proof=proof)
     now = app.parts.clock.now()
@@ -82,7 +101,7 @@ async def ada_and_her_bot(app: App) -> tuple[AgentId, DelegationChain]:
         not_before=now,
         not_after=ConsensusTimestamp(now + HOUR),
     )
-    return nhi_of(bot.public), DelegationChain((link,))
+    return ann, DelegationChain((link,))
 
 
 def transfer_of(app: App, chain: DelegationChain, amount: int, token: str | None = None) -> Operation:
@@ -94,7 +113,7 @@ def transfer_of(app: App, chain: DelegationChain, amount: int, token: str | None
         resource="bank:acme",
         product=ProductId.PLATFORM,
         context={"amount": amount},
-        arguments=f"to=acme amount={amount}".encode(),  # what the approval is bound to, byte for byte
+        arguments=json.dumps({"amount": amount, "to": "acme"}).encode(),  # what is approved, byte for byte
         override_token=token,
     )
 

@@ -31,6 +31,8 @@ class Page:
         self._last = 0
         self.said: list[str] = []  # errors and warnings of the page
         self.requested: list[str] = []
+        self.sent: list[str] = []  # the same, with their methods
+        self.referrers: list[str] = []
 
     def call(self, method: str, **params: Any) -> dict[str, Any]:
         self._last += 1
@@ -90,6 +92,12 @@ class Page:
         for type in ("mousePressed", "mouseReleased"):
             self.call("Input.dispatchMouseEvent", type=type, x=place[0], y=place[1], button="left", clickCount=1)
 
+    def pass_s(self, seconds: int) -> None:
+        """So much of the page's own time goes by, in less of ours: its timers run, its clock moves."""
+        self.call("Emulation.setVirtualTimePolicy", policy="advance", budget=seconds * 1_000)
+        while self._received().get("method") != "Emulation.virtualTimeBudgetExpired":
+            pass
+
     def scripts(self, on: bool) -> None:
         self.call("Emulation.setScriptExecutionDisabled", value=not on)
 
@@ -110,6 +118,8 @@ class Page:
             self.said.append(str(params["exceptionDetails"]))
         if message.get("method") == "Network.requestWillBeSent":
             self.requested.append(params["request"]["url"])
+            self.sent.append(f"{params['request']['method']} {params['request']['url']}")
+            self.referrers.append(params["request"]["headers"].get("Referer", ""))
         return message
 
 

@@ -18,7 +18,7 @@ from creto.common.timestamps import HOUR
 from creto.contracts import Approved
 from creto.edge.api.approval_views import ApprovalView
 from creto.edge.api.approvers import TierTerms
-from creto.oversight import RequestState, Verdict
+from creto.oversight import Bound, RequestState, Verdict
 from creto.platform.nhi import DelegationChain, PrincipalKind
 from creto.sdk import AgentKey, AsyncCreto, AsyncHumanLayer, Creto, HumanLayer, approval, require_approval
 from tests.layers import Layer, layer
@@ -187,6 +187,42 @@ def test_a_block_and_its_caller_s_own_time(office: Office) -> None:
     with pytest.raises(Timeout, match="OV-504"):
         office.bot.approvals.granted(policy_id=office.policy, timeout_s=0.05, **terms)
     assert office.open()[0].request_id != asked.request_id
+
+
+def test_a_counter_proposal_is_taken_up_or_left(office: Office) -> None:
+    """given a human who would agree to less / when the agent accepts / then that runs, once; when it does not, it is a denial that says what would do."""
+    terms: dict[str, Any] = {
+        "action": "funds.transfer",
+        "resource": "account:7",
+        "arguments": {"to": "ann", "amount": 50},
+    }
+    looked: list[Any] = []
+
+    def enough(proposed: Any) -> bool:
+        looked.append(proposed)
+        return bool(proposed["amount"] >= 30)
+
+    def pay() -> Any:
+        with approval(office.bot, office.policy, timeout_s=WAIT_S, accept=enough, **terms) as go:
+            return go
+
+    for most, paid in (("20", False), ("40", True)):
+        with working(pay) as done:
+            denied = office.decide(Verdict.DENY, reason="too much", counter=(Bound(path="amount", at_most=most),))
+        assert looked.pop() == {"to": "ann", "amount": int(most)}
+        if paid:
+            assert (done[0].arguments, done[0].changed) == ({"to": "ann", "amount": 40}, True)
+            shown = office.operator.approvals.get(request_id=done[0].request_id).shown
+            assert any(f"denied {denied} and proposed" in fact and "amount at most 40" in fact for fact in shown.facts)
+        else:
+            assert isinstance(done[0], ApprovalDenied)
+            assert done[0].details["proposed"] == "amount at most 20"
+            terms["resource"] = "account:8"  # another call: the answer to this one stands
+    with pytest.raises(InvalidInput, match="OV-400"):
+        office.bot.approvals.create(
+            policy_id=office.policy, action="funds.transfer", resource="account:8", arguments='{"to":"ann","amount":41}',
+            takes_up=denied,
+        )  # fmt: skip
 
 
 def test_arguments_that_json_cannot_say_are_refused(office: Office) -> None:

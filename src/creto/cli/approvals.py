@@ -28,11 +28,12 @@ from creto.cli.session import session
 from creto.common.ids import AgentId
 from creto.common.limits import OVERSIGHT_ARGUMENTS_BYTES_MAX, PAGE_ITEMS_MAX
 from creto.contracts import Approved, Denied, TimedOut
+from creto.oversight.display import proposal
 from creto.oversight.hostile import visible
-from creto.oversight.types import GrantWish, Verdict
+from creto.oversight.types import Bound, GrantWish, Verdict
 
 if TYPE_CHECKING:
-    from creto.edge.api.approval_views import ApprovalDetail, ApprovalView, Outcome
+    from creto.edge.api.approval_views import ApprovalDetail, ApprovalView, Outcome, VoteView
     from creto.oversight import Receipt
     from creto.sdk import AgentKey, AsyncCreto
 
@@ -57,6 +58,9 @@ as_key = click.option(
     "--key", "key_id", metavar="ID", help="Decide as this identity, signed with its key in the keystore."
 )
 as_key_file = click.option("--key-file", type=click.Path(dir_okay=False, path_type=Path), help="Decide as the identity of this key file, signed with it.")  # fmt: skip
+limits_option = click.option("--at-most", "limits", metavar="NAME=NUMBER", multiple=True, help="With this argument up to that; may be repeated.")  # fmt: skip
+values_option = click.option("--exactly", "values", metavar="NAME=JSON", multiple=True, help="With exactly this value of an argument; may be repeated.")  # fmt: skip
+hold_option = click.option("--hold", type=DURATION, help="Take effect after so long, 60s at most; `undo` takes it back until then.")  # fmt: skip
 round_option = click.option("--round", "seen", type=click.IntRange(1), help="The round you have seen; an edit since then is refused.")  # fmt: skip
 
 
@@ -125,10 +129,15 @@ def standing(found: ApprovalDetail) -> list[tuple[str, object]]:
         ("lacking", votes.missing_groups),
         ("waiting for", tuple(f"{plain(person.name)} ({person.person})" for person in found.waiting_for)),
         ("claimed by", one.claimed_by),
-        *((f"{vote.verdict} by", f"{plain(vote.name)}, {vote.assurance} {plain(vote.reason)}".rstrip()) for vote in found.votes),
+        *((f"{vote.verdict} by", said_by(vote)) for vote in found.votes),
         *((str(note.kind), f"{note.author[-12:]}: {plain(note.text)}") for note in found.notes),
         *((f"item {item.item_id}", item.arguments) for item in found.items),
     ]  # fmt: skip
+
+
+def said_by(vote: VoteView) -> str:
+    instead = f"instead: {proposal(vote.counter)}" if vote.counter else ""
+    return ", ".join(part for part in (plain(vote.name), vote.assurance, plain(vote.reason), instead) if part)
 
 
 @approvals.command()
@@ -140,12 +149,13 @@ def standing(found: ApprovalDetail) -> list[tuple[str, object]]:
 @click.option("--item", "items", multiple=True, help="Of a batch: approve these alone; may be repeated.")
 @click.option("--on-behalf-of", metavar="AGENT", help="In whose seat you sit.")
 @round_option
+@hold_option
 @as_key
 @as_key_file
 @pass_cli
 async def approve(
     cli: Cli, request: str, reason: str, ttl: int | None, uses: int, arguments: Path | None, items: tuple[str, ...],
-    on_behalf_of: str | None, seen: int | None, key_id: str | None, key_file: Path | None,
+    on_behalf_of: str | None, seen: int | None, hold: int | None, key_id: str | None, key_file: Path | None,
 ) -> None:  # fmt: skip
     """Say yes. Without a key you are who the token says; with one the vote is signed by it."""
     key = await identity(cli, key_id, key_file)
@@ -153,7 +163,7 @@ async def approve(
         case = await creto.approvals.get(request_id=request)
         verdicts = {one.item_id: Verdict.APPROVE if one.item_id in items else Verdict.DENY for one in case.items}
         receipt = await vote(
-            creto, case, key, seen, verdict=Verdict.APPROVE, reason=reason, items=verdicts if items else {},
+            creto, case, key, seen, hold, verdict=Verdict.APPROVE, reason=reason, items=verdicts if items else {},
             wish=GrantWish(ttl_s=seconds(ttl), uses=uses) if ttl is not None else None,
             arguments=json_text(arguments) if arguments else None,
             on_behalf_of=AgentId(on_behalf_of) if on_behalf_of else None,
@@ -164,39 +174,60 @@ async def approve(
 @approvals.command()
 @request_argument
 @click.option("--reason", default="", help="Why; the agent learns it.")
+@limits_option
+@values_option
 @click.option("--on-behalf-of", metavar="AGENT", help="In whose seat you sit.")
 @round_option
+@hold_option
 @as_key
 @as_key_file
 @pass_cli
 async def deny(
-    cli: Cli, request: str, reason: str, on_behalf_of: str | None, seen: int | None, key_id: str | None,
-    key_file: Path | None,
+    cli: Cli, request: str, reason: str, limits: tuple[str, ...], values: tuple[str, ...], on_behalf_of: str | None,
+    seen: int | None, hold: int | None, key_id: str | None, key_file: Path | None,
 ) -> None:  # fmt: skip
-    """Say no."""
+    """Say no. With --at-most or --exactly: not this, but that; what they do not name stays as it was asked."""
     key = await identity(cli, key_id, key_file)
     async with session(cli, key) as creto:
         case = await creto.approvals.get(request_id=request)
         behalf = AgentId(on_behalf_of) if on_behalf_of else None
-        receipt = await vote(creto, case, key, seen, verdict=Verdict.DENY, reason=reason, on_behalf_of=behalf)
+        receipt = await vote(
+            creto, case, key, seen, hold, verdict=Verdict.DENY, reason=reason, on_behalf_of=behalf,
+            counter=bounds_of(limits, values),
+        )  # fmt: skip
     cli.output.say(receipt, said(receipt))
 
 
+def bounds_of(limits: tuple[str, ...], values: tuple[str, ...]) -> tuple[Bound, ...]:
+    """A counter-proposal as it is written on a command line."""
+
+    def named(text: str) -> tuple[str, str]:
+        path, equals, value = text.partition("=")
+        if not equals or not path:
+            raise click.UsageError(f"{text!r} is no proposal: NAME=VALUE, as amount=40.")
+        return path, value
+
+    most = tuple(Bound(path=path, at_most=value) for path, value in map(named, limits))
+    return most + tuple(Bound(path=path, equal=value) for path, value in map(named, values))
+
+
 async def vote(
-    creto: AsyncCreto, case: ApprovalDetail, key: AgentKey | None, seen: int | None, **terms: object
+    creto: AsyncCreto, case: ApprovalDetail, key: AgentKey | None, seen: int | None, hold: int | None, **terms: object
 ) -> Receipt:
     """By the approver's own key, or attested by the service."""
-    request_id, round = case.approval.request_id, seen or case.approval.round
+    request_id, round, hold_s = case.approval.request_id, seen or case.approval.round, seconds(hold) if hold else 0
     if key is None or (seen is not None and seen != case.approval.round):
-        return await creto.approvals.decide(request_id=request_id, round=round, **terms)  # type: ignore[arg-type]
+        return await creto.approvals.decide(request_id=request_id, round=round, hold_s=hold_s, **terms)  # type: ignore[arg-type]
     ballot = await creto.approvals.ballot(request_id=request_id, **terms)  # type: ignore[arg-type]
     return await creto.approvals.submit(
         request_id=request_id, ballot=ballot.ballot, key=key.public.to_bytes(),
-        signature=key.sign(ballot.ballot, ballot.context), arguments=terms.get("arguments"),  # type: ignore[arg-type]
+        signature=key.sign(ballot.ballot, ballot.context), arguments=terms.get("arguments"), hold_s=hold_s,  # type: ignore[arg-type]
     )  # fmt: skip
 
 
 def said(receipt: Receipt) -> str:
+    if receipt.settles_at is not None:
+        return f"It takes effect at {when(receipt.settles_at)}; until then: creto approvals undo {receipt.request_id}"
     if receipt.state.open:
         return f"Counted: {receipt.approvals} for, {receipt.denials} against, {receipt.missing} missing."
     return f"{receipt.request_id} is {str(receipt.state).replace('_', ' ')}."
@@ -204,6 +235,18 @@ def said(receipt: Receipt) -> str:
 
 def json_text(path: Path) -> str:
     return read(path, bytes_max=OVERSIGHT_ARGUMENTS_BYTES_MAX).decode(errors="replace").strip()
+
+
+@approvals.command()
+@request_argument
+@as_key
+@as_key_file
+@pass_cli
+async def undo(cli: Cli, request: str, key_id: str | None, key_file: Path | None) -> None:
+    """Take your vote back, while it has no effect: on the page for 5 s, here as long as you said with --hold."""
+    async with session(cli, await identity(cli, key_id, key_file)) as creto:
+        done = await creto.approvals.undo(request_id=request)
+    cli.output.say(done, f"{request}: your vote is taken back. It is {str(done.state).replace('_', ' ')}.")
 
 
 @approvals.command()
@@ -343,8 +386,9 @@ def became(outcome: Outcome) -> str:
     match outcome.result:
         case Approved(approver=approver, notes=notes):
             return f"Approved by {plain(approver.display_name)}. {plain(notes or '')}".rstrip()
-        case Denied(approver=approver, reason=reason):
-            return f"Denied by {plain(approver.display_name)}. {plain(reason)}".rstrip()
+        case Denied(approver=approver, reason=reason, counter=counter):
+            instead = f"Proposed instead: {proposal(counter)}." if counter else ""
+            return " ".join(filter(None, (f"Denied by {plain(approver.display_name)}.", plain(reason), instead)))
         case TimedOut(timeout_action=action):
             return f"Nobody decided in time: {str(action).replace('_', ' ')}."
         case _:

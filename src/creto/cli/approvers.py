@@ -1,4 +1,4 @@
-"""`creto approvals policies|groups|contacts|ooo|delegate|grants|break-glass|health`: who decides, and whether they can be reached."""
+"""`creto approvals policies|groups|contacts|webhooks|ooo|delegate|break-glass|health`: who decides, and whether they can be reached."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import click
 
 from creto.cli.approvals import approvals, as_key, as_key_file, identity, plain, request_argument
-from creto.cli.choices import DURATION, MOMENT, limit_option, seconds
+from creto.cli.choices import DURATION, MOMENT, confirmed, seconds, yes_option
 from creto.cli.context import Cli, group, pass_cli, read
-from creto.cli.output import Column, when
+from creto.cli.output import Column, counted, when
 from creto.cli.session import session
 from creto.common import wire
 from creto.common.errors import InvalidInput
@@ -22,7 +22,6 @@ from creto.oversight.types import (
     Channel,
     Contact,
     Delegation,
-    Grant,
     OversightPolicy,
 )
 
@@ -56,16 +55,6 @@ AWAY: Sequence[Column[Delegation]] = (
     Column("UNTIL", lambda d: when(d.ends_at)),
     Column("POLICIES", lambda d: d.policies or "all"),
 )
-GRANT: Sequence[Column[Grant]] = (
-    Column("GRANT", lambda g: g.grant_id),
-    Column("KIND", lambda g: g.kind),
-    Column("AGENT", lambda g: g.agent),
-    Column("ACTION", lambda g: plain(g.action)),
-    Column("RESOURCE", lambda g: plain(g.resource)),
-    Column("USED", lambda g: f"{g.uses}/{g.uses_max}"),
-    Column("UNTIL", lambda g: when(g.ended_at or g.expires_at)),
-    Column("", lambda g: "ended" if g.ended_at is not None else ""),
-)
 WEBHOOK: Sequence[Column[WebhookView]] = (
     Column("ENDPOINT", lambda w: w.endpoint_id),
     Column("URL", lambda w: w.url),
@@ -84,9 +73,8 @@ LOST: Sequence[Column[NotificationView]] = (
 policies = group("policies", "Who decides about an act, how many of them, how sure, and by when.")
 groups = group("groups", "Named sets of humans.")
 contacts = group("contacts", "How humans are reached.")
-grants = group("grants", "What was approved in advance.")
 webhooks = group("webhooks", "Where notifications are posted to, as Standard Webhooks.")
-for part in (policies, groups, contacts, grants, webhooks):
+for part in (policies, groups, contacts, webhooks):
     approvals.add_command(part)
 
 
@@ -148,7 +136,7 @@ async def put_group(cli: Cli, name: str, members: tuple[str, ...]) -> None:
     """Say who belongs to a group: identities, linked addresses, or group:<name>."""
     async with session(cli) as creto:
         made = await creto.approvals.put_group(name=name, members=members)
-    cli.output.say(made, f"{name} has {len(members)} members.")
+    cli.output.say(made, f"{name} has {counted(len(members), 'member')}.")
 
 
 @contacts.command("list")
@@ -301,28 +289,6 @@ async def ooo(
             cli.output.say(made, f"{to} decides for {made.of} until {when(made.ends_at)}: {made.delegation_id}.")
 
 
-@grants.command("list")
-@limit_option
-@pass_cli
-async def list_grants(cli: Cli, limit: int) -> None:
-    """Live ones and ended ones."""
-    async with session(cli) as creto:
-        found = await creto.approvals.grants(limit=min(limit, 1_000))
-    cli.output.items(found.items, GRANT, nothing="Nothing was approved in advance.")
-
-
-@grants.command("end")
-@click.argument("grant")
-@as_key
-@as_key_file
-@pass_cli
-async def end_grant(cli: Cli, grant: str, key_id: str | None, key_file: Path | None) -> None:
-    """Take it back, or disarm."""
-    async with session(cli, await identity(cli, key_id, key_file)) as creto:
-        done = await creto.approvals.end_grant(grant_id=grant)
-    cli.output.say(done, f"{grant} ended after {done.uses} uses.")
-
-
 @approvals.command("break-glass")
 @click.argument("policy")
 @click.argument("agent")
@@ -362,11 +328,28 @@ async def health(cli: Cli) -> None:
             ("oldest", when(found.oldest_at)),
             ("unseen", found.unseen),
             *((f"nobody reachable in {one.policy_id}", one.tiers) for one in found.unreachable),
+            *((f"{one.channel} is not configured", f"{counted(one.waiting, 'message')} waiting") for one in found.idle),
+            *(
+                (f"unreachable by {one.channel}", f"{one.address} ({one.person}): {plain(one.error)}")
+                for one in found.dead
+            ),
         ],
     )
     if found.undelivered:
         click.echo("")
         cli.output.items(found.undelivered, LOST)
+
+
+@approvals.command()
+@channel_argument
+@yes_option
+@pass_cli
+async def discard(cli: Cli, channel: str, yes: bool) -> None:
+    """Send nothing of what waits for CHANNEL, as one that is not configured any more."""
+    confirmed(f"Send nothing of what waits for {channel}?", yes)
+    async with session(cli) as creto:
+        done = await creto.approvals.discard_notifications(channel=Channel(channel))
+    cli.output.say(done, f"{counted(done.count, 'message')} for {channel} discarded.")
 
 
 @approvals.command()

@@ -117,6 +117,11 @@ def text(value: object) -> str:
     return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in str(value))
 
 
+def counted(count: int, noun: str) -> str:
+    """1 use, 2 uses."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def when(timestamp: int | None) -> str:
     """Seconds are enough for a person; --json has the nanoseconds."""
     return "-" if timestamp is None else iso(timestamp)[:19] + "Z"

@@ -95,8 +95,10 @@ def policies() -> click.Command:
 
 
 def approvals() -> click.Command:
-    from creto.cli import approvers
+    from creto.cli import approvers, grants, passkeys
 
+    for part in (grants.grants, passkeys.passkeys):
+        approvers.approvals.add_command(part)
     return approvers.approvals
 
 

@@ -249,6 +249,7 @@ OVERSIGHT_EXTENSION_S_MAX: Final = 3_600  # by which one tier can be made longer
 OVERSIGHT_SNOOZE_S_MAX: Final = 86_400  # a request that sleeps longer is not on its way to a decision
 OVERSIGHT_DELEGATION_STEPS_MAX: Final = 4  # who stands in for whom who stands in for whom
 OVERSIGHT_DELEGATION_S_MAX: Final = 90 * 86_400  # a quarter: a longer absence is a change of the group
+OVERSIGHT_BOUNDS_MAX: Final = 50  # of a counter-proposal, or of what is approved in advance: more is another question
 OVERSIGHT_GRANT_S_MAX: Final = 7 * 86_400  # an approval in advance is renewed every week
 OVERSIGHT_GRANT_USES_MAX: Final = 10_000  # beyond it the policy is wrong, not the asking
 OVERSIGHT_BREAK_GLASS_S_MAX: Final = 3_600  # an emergency longer than this has time for an approval
@@ -273,6 +274,9 @@ OVERSIGHT_COURIER_BATCH: Final = (
 )
 OVERSIGHT_RESEND_S_MAX: Final = 300.0  # between two tries while a provider is away
 OVERSIGHT_CLOSING_ATTEMPTS: Final = 20  # tries to close a card: an hour and a half
+OVERSIGHT_IDLE_S: Final = (
+    15.0  # between two looks at what waits for a channel that is not configured: then the next address is tried
+)
 OVERSIGHT_REACH_S: Final = 300.0  # between two looks whether every chain ends in somebody who can be told
 OVERSIGHT_LINK_S: Final = 7 * 86_400  # a link in a mail shows its request for a week
 OVERSIGHT_PERMITS_KEPT_MAX: Final = 10_000  # tokens handed out by this process, for who asks twice

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
 from creto.bus.types import Bus
@@ -23,17 +23,17 @@ from creto.common.breaker import CircuitBreaker
 from creto.common.config import Config
 from creto.common.errors import EnablementError
 from creto.common.ids import PLATFORM_TENANT, PolicyId, TenantId
-from creto.common.limits import OVERSIGHT_REACH_S
+from creto.common.limits import OVERSIGHT_IDLE_S, OVERSIGHT_REACH_S
 from creto.common.settings import OversightConfig, WebhooksConfig
 from creto.common.telemetry import fields
-from creto.connectors.courier import Courier, Deliverer
+from creto.connectors.courier import Courier, Deliverer, durable_of
 from creto.connectors.destinations import Destinations
 from creto.connectors.messaging_channel import MessagingChannel
 from creto.connectors.webhook import Sender, next_wait_s
 from creto.connectors.webhook_channel import WebhookChannel
 from creto.connectors.webhook_endpoints import Webhooks
 from creto.contracts import Notifier
-from creto.oversight import Oversight
+from creto.oversight import Channel, Oversight
 from creto.oversight.links import Links
 from creto.platform.crypto import Keystore, SecretKey
 
@@ -71,15 +71,21 @@ class Channels:
     async def running(self, bus: Bus) -> AsyncIterator[None]:
         """While the block lasts: deliver on every channel, and look every few minutes whether each chain ends in somebody."""
         async with AsyncExitStack() as stack:
+            await self._leave(bus)
             for courier in self.couriers:
                 await stack.enter_async_context(courier.running(bus))
-            watch = asyncio.create_task(self._watch(), name="creto-reach")
+            watches = [
+                asyncio.create_task(self._every(OVERSIGHT_REACH_S, self.look), name="creto-reach"),
+                asyncio.create_task(
+                    self._every(OVERSIGHT_IDLE_S, self._oversight.sweep_idle), name="creto-idle-channels"
+                ),
+            ]
             try:
                 yield
             finally:
-                watch.cancel()
-                with suppress(asyncio.CancelledError):
-                    await watch
+                for watch in watches:
+                    watch.cancel()
+                await asyncio.gather(*watches, return_exceptions=True)
                 if self.slack is not None:
                     await self.slack.settled()
 
@@ -88,14 +94,21 @@ class Channels:
         for courier in self.couriers:
             courier.close()
 
-    async def _watch(self) -> None:
+    async def _leave(self, bus: Bus) -> None:
+        """A channel that is not configured any more keeps nothing on the bus: its rows wait in oversight, where they are told of."""
+        gone = {durable_of(channel) for channel in Channel if not self._oversight.delivers(channel)}
+        for one in await bus.durables():
+            if one.name in gone:
+                await bus.drop(one.name)
+
+    async def _every(self, seconds: float, look: Callable[[], Awaitable[object]]) -> None:
         await asyncio.sleep(FIRST_LOOK_S)  # a command that is over at once says nothing of it
         while True:
             try:
-                await self.look()
+                await look()
             except EnablementError:
-                log.exception("reachability is looked at again", extra=fields(operation="oversight.reach"))
-            await asyncio.sleep(OVERSIGHT_REACH_S)
+                log.exception("the channels are looked at again", extra=fields(operation="oversight.reach"))
+            await asyncio.sleep(seconds)
 
     async def look(self) -> dict[TenantId, dict[PolicyId, tuple[str, ...]]]:
         """The tiers in which nobody can be told, by tenant and policy; each is said in the log once, when it begins."""

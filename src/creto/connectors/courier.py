@@ -63,6 +63,11 @@ def doubling(attempts: int, asked_s: float | None = None) -> float:
     return max(min(2.0 ** min(attempts - 1, 30), OVERSIGHT_RESEND_S_MAX), asked_s or 0.0)
 
 
+def durable_of(channel: Channel) -> str:
+    """The name under which the bus wakes a channel."""
+    return f"connectors-{channel}"
+
+
 class Courier:
     """`waits` is the channel's own schedule, where it has one."""
 
@@ -143,7 +148,7 @@ class Courier:
     async def running(self, bus: Bus) -> AsyncIterator[None]:
         """While the block lasts: deliver what comes; at its end, what is in hand is finished, which a channel's time-out bounds."""
         subscription = await bus.subscribe(
-            f"{SUBJECT_NOTIFICATION}.{self.channel}", f"connectors-{self.channel}", self._wake
+            f"{SUBJECT_NOTIFICATION}.{self.channel}", durable_of(self.channel), self._wake
         )
         self._oversight.store.on_signal(DECIDED, partial(self._decided, asyncio.get_running_loop()))
         task = asyncio.create_task(self._run(), name=f"creto-courier-{self.channel}")

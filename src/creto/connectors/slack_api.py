@@ -29,7 +29,7 @@ API = "https://slack.com/api/"
 RESPONSES = "https://hooks.slack.com/"
 # Whom or what the message was for is not there any more; trying again finds nobody either.
 ABSENT = frozenset(
-    {"channel_not_found", "user_not_found", "users_not_found", "user_disabled", "is_archived", "cannot_dm_bot", "message_not_found",
+    {"channel_not_found", "user_not_found", "users_not_found", "user_disabled", "user_not_visible", "is_archived", "cannot_dm_bot", "not_in_channel", "message_not_found",
      "cant_update_message", "edit_window_closed", "messages_tab_disabled", "expired_trigger_id", "exchanged_trigger_id"}
 )  # fmt: skip
 # What we sent is at fault.

@@ -32,6 +32,7 @@ from creto.oversight.sources import of_cost_threshold, of_operation, of_quota_br
 from creto.oversight.store import Record
 from creto.oversight.timer import Timer
 from creto.oversight.types import (
+    Advance,
     ApproverGroup,
     Ask,
     Assurance,
@@ -59,6 +60,7 @@ from creto.oversight.types import (
 OversightService = Oversight  # the client's name
 
 __all__ = [
+    "Advance",
     "ApprovalGate",
     "Approvals",
     "ApproverGroup",

@@ -6,7 +6,7 @@ verdict, items = outcome(ask, cast)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 
 import msgspec
@@ -20,7 +20,7 @@ from creto.oversight.decisions import Ballot, CastVote, Evidence, SignedBallot
 from creto.oversight.policies import policy_hash, refusal
 from creto.oversight.quorum import Tally, counted, tally
 from creto.oversight.store import Record
-from creto.oversight.types import Ask, Grant, RequestState, Verdict
+from creto.oversight.types import Ask, Bound, Grant, RequestState, Verdict
 from creto.platform.audit.events import ApprovalReceived, DenialReceived
 from creto.platform.consensus import PersonId
 from creto.platform.crypto import digest
@@ -78,17 +78,24 @@ def decisive(ask: Ask, cast: Sequence[CastVote], verdict: Verdict) -> CastVote:
 
 
 def given(
-    ask: Ask, cast: Sequence[CastVote], verdict: Verdict, *, args_hash: bytes, by: PersonId, now: ConsensusTimestamp,
-    grant_id: str,
+    ask: Ask, cast: Sequence[CastVote], verdict: Verdict, bound: Callable[[tuple[Bound, ...]], bytes], *, by: PersonId,
+    now: ConsensusTimestamp, grant_id: str,
 ) -> Grant | None:  # fmt: skip
-    """What was approved in advance by the way: "approve for …", or the bounds of a counter-proposal."""
+    """What was approved in advance: by the way, as "approve for …" or the bounds of a counter-proposal; or that it was about.
+
+    `bound` hashes the arguments that a grant with these bounds is for.
+    """
     if verdict is Verdict.DENY:
         counter = decisive(ask, cast, verdict).signed.ballot.counter
-        return grants.countered(ask, counter, by=by, now=now, grant_id=grant_id) if counter else None
+        if not counter:
+            return None
+        return grants.countered(ask, counter, args_hash=bound(counter), by=by, now=now, grant_id=grant_id)
+    if ask.advance is not None:
+        return grants.in_advance(ask, ask.advance, by=by, now=now)
     yes = {v.person for v in counted([v.vote() for v in cast], ask.round) if v.verdict is Verdict.APPROVE}
     wishes = {v.signed.ballot.person: v.signed.ballot.wish for v in cast if v.signed.ballot.round == ask.round}
     wish = grants.agreed([wishes[person] for person in yes])
-    return grants.granted(ask, wish, args_hash=args_hash, by=by, now=now, grant_id=grant_id) if wish else None
+    return grants.granted(ask, wish, args_hash=bound(()), by=by, now=now, grant_id=grant_id) if wish else None
 
 
 def check_bound(record: Record, ballot: Ballot) -> None:

@@ -28,6 +28,7 @@ from creto.oversight.display import assurance_label
 from creto.oversight.eligibility import Seating
 from creto.oversight.quorum import Vote
 from creto.oversight.types import (
+    Advance,
     Assurance,
     Bound,
     Channel,
@@ -253,6 +254,7 @@ class DecisionFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Fals
     risk: RiskLevel
     policy: OversightPolicy
     items: tuple[ItemHash, ...]
+    advance: Advance | None  # the calls to be approved in advance that it is about
     state: RequestState
     tier: int  # the highest that was reached
     created_at: ConsensusTimestamp

@@ -9,6 +9,7 @@ A channel that gives up says so, and the next address of that human is tried; so
 delivered, what nobody has looked at, and tiers in which nobody can be told show in `health`.
 
 INVARIANT: a notification is queued until it was sent, is not wanted any more, or is given up; whoever took it and died gives it back by that.
+INVARIANT: what waits for a channel that is not configured is bounded by what is open, told in `health`, and leaves when the channel is there again.
 INVARIANT: a card that left while its request was being decided is closed after it.
 """
 
@@ -23,6 +24,7 @@ from creto.common.limits import (
     COUNTED_MAX,
     OVERSIGHT_COURIER_BATCH,
     OVERSIGHT_FALLBACK_ATTEMPTS,
+    OVERSIGHT_REACH_S,
     OVERSIGHT_TAKEN_S,
     OVERSIGHT_TIMER_BATCH,
     OVERSIGHT_UNSEEN_S,
@@ -36,12 +38,22 @@ from creto.oversight.letters import Letter, addressed, vote_line
 from creto.oversight.policies import refusal
 from creto.oversight.types import Channel, DeliveryState, Notification, NotificationKind
 from creto.platform.audit.events import NotificationSent
+from creto.platform.consensus import PersonId
 from creto.store.types import Tx
 
 LOOKED_AT = (
     Channel.SLACK,
     Channel.EMAIL,
 )  # where a human's look comes back to us: a click, or the page that a mail leads to
+
+
+class Dead(msgspec.Struct, frozen=True):
+    """An address that did not take its last message: deactivated, gone, refused. The next message that it takes brings it back."""
+
+    channel: Channel
+    address: str
+    person: PersonId
+    error: str
 
 
 class Health(msgspec.Struct, frozen=True):
@@ -52,6 +64,8 @@ class Health(msgspec.Struct, frozen=True):
     undelivered: tuple[Notification, ...]
     unreachable: dict[PolicyId, tuple[str, ...]]  # tiers in which nobody has an address that took its last message
     unseen: tuple[RequestId, ...] = ()  # open, told minutes ago, and nobody has looked
+    dead: tuple[Dead, ...] = ()
+    idle: dict[Channel, int] = {}  # what waits for channels that this installation does not deliver on
 
 
 class Standing(msgspec.Struct, frozen=True):
@@ -168,6 +182,53 @@ class Delivery(Emergency):
         self._metrics.attempts.labels(str(one.channel), "failed" if retry_after_s is None else "deferred").add()
         return done
 
+    # Channels that are not configured, or not any more
+
+    async def sweep_idle(self) -> int:
+        """What is due on channels that this installation does not deliver on. Of a request that is over it is dropped; of an open one it
+        waits for the channel to come back, and the human's other addresses are tried once: so no more waits than is open.
+        """
+        idle = [channel for channel in Channel if not self.delivers(channel)]
+        return sum([await self._sweep(channel) for channel in idle])
+
+    async def _sweep(self, channel: Channel) -> int:
+        total = 0
+        while await self.due_notifications(channel, 1):
+            total += await self.write(lambda tx: self._swept(tx, channel))
+        return total
+
+    def _swept(self, tx: Tx, channel: Channel) -> int:
+        now = self.clock.now()
+        found = sql.locked_due_notifications(tx, channel, now, OVERSIGHT_TIMER_BATCH)
+        for one in found:
+            state = sql.state_of(tx, one.tenant, one.request_id)
+            if state is None or not state.open:
+                sql.put_notification(tx, replace(one, state=DeliveryState.DROPPED))
+                continue
+            next_at = ConsensusTimestamp(now + int(OVERSIGHT_REACH_S * SECOND))
+            waits = replace(one, attempts=one.attempts + 1, next_at=next_at, error=f"{channel} is not configured")
+            sql.put_notification(tx, waits)
+            if one.attempts == 0:
+                self._fall_back(tx, waits, now)
+        return len(found)
+
+    async def discard(self, tenant: TenantId, channel: Channel, *, by: AgentId) -> int:
+        """The operator's word that what waits for a channel is not to be sent; how many messages that were."""
+
+        def page(tx: Tx) -> int:
+            found = sql.locked_queued(tx, tenant, channel, OVERSIGHT_TIMER_BATCH)
+            for one in found:
+                sql.put_notification(tx, replace(one, state=DeliveryState.DROPPED))
+            if found:
+                fields: dict[str, object] = {"channel": channel, "count": len(found)}
+                self.note(tx, tenant, "oversight:discard", f"oversight:channel:{channel}", "NotificationsDiscarded", by, fields)  # fmt: skip
+            return len(found)
+
+        total = 0
+        while count := await self.write(page):
+            total += count
+        return total
+
     async def seen(self, one: Notification) -> None:
         """The human has looked at it."""
 
@@ -189,18 +250,22 @@ class Delivery(Emergency):
         return await self.store.read(lambda tx: sql.notifications(tx, tenant, request_id))
 
     async def health(self, tenant: TenantId) -> Health:
-        pending, undelivered, ended = await self.store.read(
+        pending, undelivered, ended, queued = await self.store.read(
             lambda tx: (
                 sql.count_open(tx, tenant),
-                sql.undelivered(tx, tenant, PAGE_ITEMS_MAX),
+                sql.unsettled(tx, tenant, PAGE_ITEMS_MAX),
                 sql.newest_ended(tx, tenant, PAGE_ITEMS_MAX),
+                sql.queued_by_channel(tx, tenant),
             )
         )
-        newest = {(one.channel, one.address): one.state for one in reversed(ended)}
-        dead = {address for address, state in newest.items() if state is DeliveryState.FAILED}
+        newest = {(one.channel, one.address): one for one in reversed(ended)}
+        linked = {(c.channel, c.address) for contacts in self.contacts(tenant).values() for c in contacts}
+        dead = {where: one for where, one in newest.items() if one.state is DeliveryState.FAILED and where in linked}
         return Health(
-            pending[0], pending[1], tuple(undelivered), self.unreachable(tenant, dead), await self.unseen(tenant)
-        )
+            pending[0], pending[1], tuple(undelivered), self.unreachable(tenant, dead), await self.unseen(tenant),
+            tuple(Dead(one.channel, one.address, one.person, one.error or "") for one in dead.values()),
+            {channel: count for channel, count in queued.items() if not self.delivers(channel)},
+        )  # fmt: skip
 
     async def unseen(self, tenant: TenantId) -> tuple[RequestId, ...]:
         """Open requests of which somebody was told a while ago, and at which nobody has looked."""

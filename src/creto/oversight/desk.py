@@ -5,7 +5,7 @@ None of it decides anything. A question keeps the clock running; a claim and an 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 from msgspec.structs import replace
@@ -24,7 +24,7 @@ from creto.oversight.passkeys import Passkeys
 from creto.oversight.policies import between, refusal
 from creto.oversight.states import already
 from creto.oversight.store import Record
-from creto.oversight.types import Note, NoteKind, NotificationKind, Permit, Progress, RequestState
+from creto.oversight.types import Bound, Note, NoteKind, NotificationKind, Permit, Progress, RequestState
 from creto.platform.consensus import PersonId
 from creto.store.types import Tx
 
@@ -58,6 +58,19 @@ class Desk(Passkeys):
         return Case(
             record, tuple(votes), tuple(notes), receipt(record, votes, Counted.VOTE), tuple(sorted(asked - said))
         )
+
+    async def proposals(self, tenant: TenantId, records: Sequence[Record]) -> dict[RequestId, tuple[Bound, ...]]:
+        """What was last proposed in place of each; only of those where a denial with a proposal can stand."""
+        wanted = [
+            one.ask.request_id
+            for one in records
+            if one.progress.state is RequestState.DENIED or one.ask.policy.quorum.denials > 1
+        ]
+        cast = await self.store.read(lambda tx: {one: sql.votes(tx, tenant, one) for one in wanted}) if wanted else {}
+        found = {
+            one: [v.signed.ballot.counter for v in votes if v.signed.ballot.counter] for one, votes in cast.items()
+        }
+        return {one: bounds[-1] for one, bounds in found.items() if bounds}
 
     def has_seat(self, record: Record, nhi: AgentId) -> bool:
         """Whether this human can decide the request, now or at a tier to come."""

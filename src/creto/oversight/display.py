@@ -14,7 +14,9 @@ INVARIANT: the same request gives the same bytes.
 
 from __future__ import annotations
 
+import re
 import textwrap
+from collections.abc import Sequence
 from decimal import Decimal
 
 import msgspec
@@ -22,12 +24,14 @@ import msgspec
 from creto.common import wire
 from creto.common.limits import OVERSIGHT_BRIEF_CHARS, OVERSIGHT_REASONING_CHARS_MAX
 from creto.common.redact import MASK, is_secret_name, redacted_text
+from creto.contracts import RiskFactor
 from creto.oversight.arguments import PLAIN_KEY, Number, Value, keys, leaves, parsed, text
 from creto.oversight.edits import number
 from creto.oversight.hostile import Trick, visible
-from creto.oversight.types import Ask, Assurance
+from creto.oversight.types import Advance, Ask, Assurance, BatchItem, Bound
 from creto.platform.crypto import tagged_digest
 
+PLAIN_ID = re.compile(r"[A-Za-z0-9._-]+")  # of a batch's act; another is quoted, so that it ends where its quotes do
 TEMPLATE = "creto/oversight/display/v1"
 SAYS = "The agent says (not verified):"
 EFFECTS: dict[str, str] = {
@@ -116,32 +120,68 @@ def render(ask: Ask) -> Display:
     found: set[Trick] = set()
     value = parsed(ask.arguments)
     masked = sum(is_masked(path, leaf) for path, leaf in leaves(value))
-    arguments = lines_of(value, found)
+    arguments = lines_of_items(ask.items, found) if ask.items else lines_of(value, found)
     says, note = said(ask, found)
     name = shown(ask.agent_name, found)
     return Display(
         request_id=ask.request_id,
         round=ask.round,
-        effect=f"{name} wants to {EFFECTS.get(ask.action, 'do ' + shown(ask.action, found))}: {shown(ask.resource, found)}",
+        effect=effect_of(ask, name, found),
         agent=f"{name} ({ask.agent})",
         acts_for=ask.chain[0] if ask.chain else ask.agent,
         action=shown(ask.action, found),
         resource=shown(ask.resource, found),
         risk=str(ask.risk),
-        risks=tuple(
-            f"{one.level}: {shown(one.name, found)} {shown(one.description, found)}".rstrip()
-            for one in ask.risk_factors
-        ),
-        policy=f"{shown(ask.policy.title or ask.policy.policy_id, found)} ({ask.policy.policy_id} version {ask.policy.version})",
+        risks=tuple(risk_line(one, found) for one in ask.risk_factors),
+        policy=policy_name(ask, found),
         arguments=arguments,
         changes=changes(ask.before, value, found),
         reach=reach(ask, value),
         facts=ask.facts,
-        warnings=tuple(f"The text holds {trick}." for trick in Trick if trick in found)
-        + ((f"{masked} values are masked as secrets, in whole or in part.",) if masked else ()),
+        warnings=tuple(f"The text holds {trick}." for trick in Trick if trick in found) + masked_note(masked),
         says=says,
         says_note=note,
     )
+
+
+def effect_of(ask: Ask, name: str, found: set[Trick]) -> str:
+    """One line, in plain words: what happens if the answer is yes."""
+    advance = ask.advance
+    if advance is None:
+        return f"{name} wants to {deed(ask.action, found)}: {shown(ask.resource, found)}"
+    return f"{shown(advance.proposer, found)} proposes: {in_advance(name, advance.action, advance.resource, found)}"
+
+
+def effect_in_advance(name: str, action: str, resource: str) -> str:
+    found: set[Trick] = set()
+    return in_advance(shown(name, found), action, resource, found)
+
+
+def in_advance(name: str, action: str, resource: str, found: set[Trick]) -> str:
+    return f"{name} may {deed(action, found)} without asking: {shown(resource, found)}"
+
+
+def deed(action: str, found: set[Trick]) -> str:
+    return EFFECTS.get(action, "do " + shown(action, found))
+
+
+def risk_line(factor: RiskFactor, found: set[Trick]) -> str:
+    """`High risk (amount): more than ever before.`"""
+    about = f"{str(factor.level).capitalize()} risk ({shown(factor.name, found)})"
+    return f"{about}: {shown(factor.description, found)}" if factor.description else about
+
+
+def policy_name(ask: Ask, found: set[Trick]) -> str:
+    policy = ask.policy
+    if not policy.title:
+        return f"{shown(policy.policy_id, found)}, version {policy.version}"
+    return f"{shown(policy.title, found)} ({policy.policy_id}, version {policy.version})"
+
+
+def masked_note(count: int) -> tuple[str, ...]:
+    if not count:
+        return ()
+    return ("One value is masked as a secret, in whole or in part." if count == 1 else f"{count} values are masked as secrets, in whole or in part.",)  # fmt: skip
 
 
 def lines_of(value: Value, found: set[Trick]) -> tuple[Line, ...]:
@@ -152,11 +192,26 @@ def lines_of(value: Value, found: set[Trick]) -> tuple[Line, ...]:
     return tuple(Line(shown(path, found), leaf_shown(path, leaf, found)) for path, leaf in leaves(value))
 
 
+def lines_of_items(items: Sequence[BatchItem], found: set[Trick]) -> tuple[Line, ...]:
+    """Of a batch: each argument under the name of its act, and what the act comes after."""
+    lines: list[Line] = []
+    for item in items:
+        name = shown(item.item_id if PLAIN_ID.fullmatch(item.item_id) else text(item.item_id), found)
+        mine = lines_of(parsed(item.arguments), found) or (Line("", "no arguments"),)
+        lines += [Line(f"{name}: {one.name}" if one.name else name, one.value) for one in mine]
+        if item.after:
+            lines.append(Line(name, f"only after {', '.join(shown(other, found) for other in item.after)}"))
+    return tuple(lines)
+
+
 def leaf_shown(path: str, leaf: Value, found: set[Trick]) -> str:
     """As JSON spells it, so that a text ends where its quotes do."""
     if isinstance(leaf, Number):
         return shown(leaf, found)
     masked = redacted_leaf(path, leaf)
+    if isinstance(masked, str) and masked != leaf:
+        found.update(visible(masked.replace(MASK, "")).tricks)  # our mask is no trick of the agent's
+        return visible(text(masked)).text
     if isinstance(masked, str):
         found.update(visible(masked).tricks)  # what JSON's own escapes make visible is named too
     return shown(text(masked), found)
@@ -200,12 +255,16 @@ def reach(ask: Ask, value: Value) -> tuple[str, ...]:
     """How far it goes, as far as the arguments tell."""
     lines = []
     if ask.items:
-        lines.append(f"{len(ask.items)} acts in one request")
+        lines.append(f"{len(ask.items)} acts in one request" if len(ask.items) > 1 else "one act, as a batch")
+    if ask.advance is not None:
+        calls = "one call" if ask.advance.uses == 1 else f"{ask.advance.uses} calls"
+        lines.append(f"{calls} at most, within {lasting(ask.advance.ttl_s)} from the decision")
+        lines.append(within_line(ask.advance.bounds))
     if "*" in ask.resource:
         lines.append("the resource is a pattern: it may mean many")
     found: set[Trick] = set()
     for path, count in lists(value):
-        lines.append(f"{shown(path, found) or 'arguments'} names {count}")
+        lines.append(f"{shown(path, found) or 'the arguments'} has {count} entries")
     for path, leaf in leaves(value):
         amount = number(leaf)
         if amount is not None and path.rpartition(".")[2] in AMOUNTS and abs(amount) >= Decimal(1):
@@ -213,6 +272,20 @@ def reach(ask: Ask, value: Value) -> tuple[str, ...]:
         if isinstance(leaf, str) and leaf.strip() in ("*", "/", "all", "~", "**", "%"):
             lines.append(f"{shown(path, found)} means everything")
     return tuple(lines)
+
+
+def within_line(bounds: Sequence[Bound]) -> str:
+    if not bounds:
+        return "its arguments may be anything"
+    return f"{proposal(bounds)}; other arguments may be anything"
+
+
+def lasting(seconds: int) -> str:
+    """8 h, 90 min, 45 s: the largest unit that says it exactly."""
+    size, unit = next(
+        (size, unit) for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s")) if seconds % size == 0
+    )
+    return f"{seconds // size} {unit}"
 
 
 def lists(value: Value, path: str = "") -> list[tuple[str, int]]:
@@ -257,6 +330,18 @@ def summary(says: tuple[str, ...]) -> tuple[str, ...]:
     return (*lines[:2], f"{lines[2]} ⟦{len(says) - 3} lines more⟧") if len(says) > 3 else tuple(lines)
 
 
+def proposal(bounds: Sequence[Bound]) -> str:
+    """A counter-proposal in words: `amount at most 40, currency exactly "EUR"`; a secret in it stays masked."""
+    found: set[Trick] = set()
+    return ", ".join(f"{shown(one.path, found) or 'arguments'} {limit(one, found)}" for one in bounds)
+
+
+def limit(bound: Bound, found: set[Trick]) -> str:
+    exact = f"exactly {leaf_shown(bound.path, parsed(bound.equal.encode()), found)}" if bound.equal is not None else ""
+    most = f"at most {shown(bound.at_most, found)}" if bound.at_most is not None else ""
+    return " and ".join(part for part in (exact, most) if part)
+
+
 def assurance_label(assurance: Assurance, channel: str) -> str:
     """How a decision is labelled wherever it is shown: who vouches that it was this human."""
     return {
@@ -265,3 +350,12 @@ def assurance_label(assurance: Assurance, channel: str) -> str:
         Assurance.SESSION: f"session:{channel}",
         Assurance.OWN_KEY: "own key",
     }[assurance]
+
+
+def terms_of(advance: Advance) -> bytes:
+    """The terms as the arguments that are shown, hashed and signed."""
+    limits = {one.path: limit(one, set()) for one in advance.bounds}
+    return wire.encode(
+        {"granted_action": advance.action, "granted_resource": advance.resource, "calls": advance.uses,
+         "seconds": advance.ttl_s, "limits": limits or "none", "proposed_by": advance.proposed_by, "reason": advance.reason}
+    )  # fmt: skip

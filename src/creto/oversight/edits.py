@@ -2,23 +2,26 @@
 
     edited(ask, b'{"amount": 40}')                   # the next round: earlier votes are stale
     within((Bound(path="amount", at_most="40"),), b'{"amount": 39}')
+    counter(b'{"amount": 50}', b'{"amount": 40}')    # the bounds by which the second differs from the first
+    proposed(b'{"amount": 50, "to": "ann"}', bounds) # the call that a counter-proposal asks for
     composed(ask, approved_items)                    # the batch with the approved items alone
 
 INVARIANT: after an edit nobody's earlier vote counts, and what is executed is what the last round showed.
+INVARIANT: a counter-proposal changes values and nothing else: every argument that it does not name stays as it was asked.
 INVARIANT: decisions on a batch are matched by item id, never by place; an item is left out with what it is pointless without.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 
 from msgspec.structs import replace
 
 from creto.common.errors import InvalidInput
 from creto.common.limits import INTEGER_MAX, OVERSIGHT_ITEMS_MAX
-from creto.oversight.arguments import Number, Value, args_hash, batch_hash, leaves, parsed, spelled
+from creto.oversight.arguments import Number, Value, args_hash, batch_hash, leaves, parsed, spelled, step_to
 from creto.oversight.types import Ask, BatchItem, Bound, ItemHash
 
 WHOLE = re.compile(r"-?\d{1,19}")
@@ -28,6 +31,10 @@ def edited(ask: Ask, arguments: bytes) -> Ask:
     """The request with other arguments."""
     if ask.items:
         raise InvalidInput.of("arguments", got="an edit of a batch", expected="a decision on each item", code="OV-400")
+    if ask.fixed:
+        raise InvalidInput.of(
+            "arguments", got="an edit of its terms", expected="a yes or a no: propose it anew", code="OV-400"
+        )
     if spelled(parsed(arguments)) == spelled(parsed(ask.arguments)):
         raise InvalidInput.of("arguments", got="the same arguments", expected="changed ones", code="OV-400")
     return replace(ask, arguments=arguments, round=ask.round + 1)
@@ -56,6 +63,60 @@ def check_bounds(bounds: Sequence[Bound]) -> None:
             parsed(bound.equal.encode())
         if bound.at_most is not None and number(Number(bound.at_most)) is None:
             raise InvalidInput.of(f"bounds.{bound.path}", got=bound.at_most, expected="a number", code="OV-400")
+
+
+def counter(asked: bytes, wanted: bytes) -> tuple[Bound, ...]:
+    """What a human proposes instead, from the arguments as they changed them: a smaller number is a limit, all else is exact."""
+    before, after = dict(leaves(parsed(asked))), dict(leaves(parsed(wanted)))
+    if before.keys() != after.keys():
+        raise InvalidInput.of(
+            "arguments", got="an argument more or less", expected="other values of the same arguments", code="OV-400"
+        )
+    bounds = tuple(bound(path, before[path], new) for path, new in after.items() if differ(before[path], new))
+    if not bounds:
+        raise InvalidInput.of("arguments", got="the same arguments", expected="changed ones", code="OV-400")
+    return bounds
+
+
+def differ(one: Value, other: Value) -> bool:
+    return type(one) is not type(other) or spelled(one) != spelled(other)
+
+
+def bound(path: str, before: Value, new: Value) -> Bound:
+    old_amount, amount = number(before), number(new)
+    if old_amount is not None and amount is not None and 0 <= amount < old_amount:
+        return Bound(path=path, at_most=str.__str__(new))
+    return Bound(path=path, equal=spelled(new).decode())
+
+
+def proposed(arguments: bytes, bounds: Sequence[Bound]) -> bytes:
+    """The arguments with every bound kept: what is bounded has the value that was proposed, what is below a limit stays."""
+    known = {one.path: one for one in bounds}
+    value = parsed(arguments)
+    if not known.keys() <= {path for path, _ in leaves(value)}:
+        raise InvalidInput.of("counter", got="an argument that is not there", expected="arguments that were asked for", code="OV-400")  # fmt: skip
+    return spelled(mapped(value, "", lambda path, leaf: moved(known[path], leaf) if path in known else leaf))
+
+
+def moved(bound: Bound, leaf: Value) -> Value:
+    if kept(bound, leaf):
+        return leaf
+    return parsed(bound.equal.encode()) if bound.equal is not None else Number(bound.at_most or "")
+
+
+def rest(bounds: Sequence[Bound], arguments: bytes) -> bytes:
+    """The arguments without the bounded values: what a counter-proposal leaves as it was asked."""
+    paths = {one.path for one in bounds}
+    return spelled(mapped(parsed(arguments), "", lambda path, leaf: None if path in paths else leaf))
+
+
+def mapped(value: Value, path: str, change: Callable[[str, Value], Value]) -> Value:
+    """The value with each of its leaves changed, or left."""
+    if isinstance(value, dict) and value:
+        return {key: mapped(item, step_to(path, key), change) for key, item in value.items()}
+    if isinstance(value, list) and value:
+        return [mapped(item, f"{path}[{index}]", change) for index, item in enumerate(value)]
+    return change(path, value)
 
 
 def number(value: Value) -> Decimal | None:

@@ -1,11 +1,14 @@
-"""Grants in force, and break-glass: act now, have it reviewed after.
+"""Grants: in force, proposed before anybody asks, and break-glass: act now, have it reviewed after.
 
     grant = await oversight.break_glass("acme", policy_id, agent=bot, action="code.deploy", resource="service:web", by=ann, reason="outage 7")
+    record = await oversight.propose_grant("acme", policy_id, agent=bot, action="mail.send", resource="list:team", by=ann, wish=GrantWish(ttl_s=28_800, uses=10))
 
-Arming makes the review in the same transaction: a request that humans other than the armer decide, and that escalates like any other.
+A proposal is a request that the policy's humans decide as any other; who proposes votes as they do. Arming makes the review in the same transaction: a request that humans other than the armer decide, and that escalates like any other.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from msgspec.structs import replace
 
@@ -14,16 +17,27 @@ from creto.common.errors import NotFound
 from creto.common.ids import AgentId, PolicyId, RequestId, TenantId, checked_name, new_id
 from creto.common.limits import PAGE_ITEMS_DEFAULT
 from creto.contracts import RiskFactor, RiskLevel
-from creto.oversight import grants
+from creto.oversight import edits, grants
 from creto.oversight import store as sql
 from creto.oversight.core import checked_text
+from creto.oversight.display import terms_of
 from creto.oversight.eligibility import Approver, ineligible
 from creto.oversight.requests import RESOURCE_CHARS_MAX, paged
-from creto.oversight.types import Ask, Grant, GrantKind, NotificationKind, OversightPolicy
+from creto.oversight.store import Record
+from creto.oversight.types import (
+    Advance,
+    Ask,
+    Bound,
+    Grant,
+    GrantKind,
+    GrantWish,
+    NotificationKind,
+    OversightPolicy,
+)
 from creto.oversight.waiting import Waiting
 from creto.store.types import Tx
 
-REVIEW = "break_glass_review"
+REVIEW, ADVANCE = "break_glass_review", "grant_in_advance"
 
 
 class Emergency(Waiting):
@@ -72,6 +86,55 @@ class Emergency(Waiting):
 
         return await self.write(arm)
 
+    async def propose_grant(
+        self,
+        tenant: TenantId,
+        policy_id: PolicyId,
+        *,
+        agent: AgentId,
+        action: str,
+        resource: str,
+        wish: GrantWish,
+        by: AgentId,
+        bounds: Sequence[Bound] = (),
+        reason: str = "",
+    ) -> Record:
+        """Ask the policy's humans to approve calls of the agent that nobody has asked for yet; by one of them. It grants nothing by itself."""
+        policy, proposer = self.policy(tenant, policy_id), self.approver(tenant, by)
+        grants.advance_terms(policy, wish)
+        edits.check_bounds(bounds)
+        advance = Advance(
+            grant_id=new_id("grant-"), action=checked_name(action, "action"),
+            resource=checked_name(resource, "resource", chars_max=RESOURCE_CHARS_MAX), ttl_s=wish.ttl_s, uses=wish.uses,
+            proposed_by=proposer.person, proposer=proposer.name, bounds=tuple(bounds), reason=checked_text(reason, "reason"),
+        )  # fmt: skip
+        about = RiskFactor(name="in advance", level=grants.strictest(policy), description="nobody looks at each call")
+        ask = Ask(
+            request_id=RequestId(new_id("req-")), tenant=tenant, agent=agent, agent_name=self.nhi.get_now(tenant, agent).name,
+            chain=(agent,), excluded=self.lineage(tenant, (agent,)), action=ADVANCE, resource=f"oversight:grant:{advance.grant_id}",
+            arguments=terms_of(advance), policy=policy, created_at=self.clock.now(), blocking=False, risk_factors=(about,),
+            advance=advance,
+        )  # fmt: skip
+        draft = self.drafted(ask, advance.grant_id)
+        if not self.has_seat(draft.record, by):
+            raise ineligible("NOT_ELIGIBLE", "only who could approve the calls proposes to approve them in advance")
+
+        def propose(tx: Tx) -> Record:
+            self._check_room(tx, ask)
+            return self._add(tx, draft, None)
+
+        record = await self.write(propose)
+        self.counted(None, record)
+        return record
+
+    def sits(self, tenant: TenantId, policy_id: PolicyId, nhi: AgentId) -> bool:
+        """Whether there is such a policy, and it names this human in a tier."""
+        policy = self._books.of(tenant).policies.get(policy_id)
+        if policy is None:
+            return False
+        named = [name for tier in policy.tiers for name in tier.approvers]
+        return self.approver(tenant, nhi).person in self.directory(tenant, policy).seats(named)
+
     def may_arm(self, tenant: TenantId, policy_id: PolicyId, nhi: AgentId) -> bool:
         """Whether there is such a policy, and it lets this human break the glass."""
         policy = self._books.of(tenant).policies.get(policy_id)
@@ -88,9 +151,7 @@ class Emergency(Waiting):
         return grant is not None and self._ends(grant, self.approver(tenant, nhi))
 
     def _ends(self, grant: Grant, approver: Approver) -> bool:
-        policy = self.policy(grant.tenant, grant.policy_id)
-        named = [name for tier in policy.tiers for name in tier.approvers]
-        return approver.person == grant.granted_by or approver.person in self.directory(grant.tenant, policy).seats(named)  # fmt: skip
+        return approver.person == grant.granted_by or self.sits(grant.tenant, grant.policy_id, approver.nhi)
 
     async def end_grant(self, tenant: TenantId, grant_id: str, *, by: AgentId) -> Grant:
         """Disarm, or take back what was approved in advance: by who granted it, or who could have. Ending twice is once."""
@@ -115,6 +176,10 @@ class Emergency(Waiting):
 
     async def grants(self, tenant: TenantId, *, after: str = "", limit: int = PAGE_ITEMS_DEFAULT) -> list[Grant]:
         return await self.store.read(lambda tx: sql.grants(tx, tenant, after, paged(limit)))
+
+    def could_end(self, grant: Grant, nhi: AgentId) -> bool:
+        """Whether this human granted it, or could have."""
+        return self._ends(grant, self.approver(grant.tenant, nhi))
 
     async def expire_grant(self, tenant: TenantId, grant_id: str) -> bool:
         """Its time is over: on record, whoever used it or nobody."""

@@ -91,8 +91,9 @@ def due(ask: Ask, progress: Progress, now: ConsensusTimestamp, able: Able) -> St
 
 
 def final_action(ask: Ask) -> TimeoutAction:
-    """Silence never approves what is critical."""
-    return TimeoutAction.AUTO_DENY if ask.risk is RiskLevel.CRITICAL else ask.policy.final_action
+    """Silence never approves what is critical, nor anything in advance."""
+    never = ask.risk is RiskLevel.CRITICAL or ask.advance is not None
+    return TimeoutAction.AUTO_DENY if never else ask.policy.final_action
 
 
 def settled_at(progress: Progress, now: ConsensusTimestamp, hold_s: int) -> ConsensusTimestamp:

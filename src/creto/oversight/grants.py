@@ -4,6 +4,7 @@
     covers(grant, ask, now)
 
 INVARIANT: what is asked beyond the policy's cap is refused, never cut down in silence.
+INVARIANT: what is granted before anybody asks is decided as a request is: by the same humans, as many, as sure as for the riskiest that it covers.
 INVARIANT: what is always asked about (critical risk, or the policy says so) is covered by no standing grant.
 """
 
@@ -14,10 +15,13 @@ from collections.abc import Sequence
 from creto.common.errors import InvalidInput
 from creto.common.ids import AgentId, RequestId, TenantId
 from creto.common.timestamps import SECOND, ConsensusTimestamp
+from creto.contracts import RiskLevel
 from creto.oversight.arguments import args_hash
-from creto.oversight.edits import within
-from creto.oversight.policies import between
+from creto.oversight.edits import rest, within
+from creto.oversight.policies import assurance_needed, between
 from creto.oversight.types import (
+    RISKS,
+    Advance,
     Ask,
     Bound,
     BreakGlassTerms,
@@ -33,7 +37,7 @@ COUNTER_TTL_S = 3_600  # a counter-proposal is taken up soon or asked about agai
 
 def offered(ask: Ask) -> bool:
     """Whether an approver may say "approve for …"."""
-    return ask.policy.grants is not None and not ask.always_ask and not ask.items
+    return ask.policy.grants is not None and not ask.always_ask and not ask.fixed
 
 
 def check_wish(ask: Ask, wish: GrantWish | None) -> None:
@@ -68,16 +72,46 @@ def granted(
 
 
 def countered(
-    ask: Ask, bounds: tuple[Bound, ...], *, by: PersonId, now: ConsensusTimestamp, grant_id: str
+    ask: Ask, bounds: tuple[Bound, ...], *, args_hash: bytes, by: PersonId, now: ConsensusTimestamp, grant_id: str
 ) -> Grant | None:
-    """One call within the bounds of a counter-proposal; None where one human alone cannot approve: then it is advice."""
-    if ask.always_ask or ask.policy.quorum.approvals > 1 or len(ask.policy.quorum.groups) > 1:
+    """One call within the bounds of a counter-proposal, else as it was asked; None where that is advice alone."""
+    if not taken_up(ask):
         return None
     return Grant(
         grant_id=grant_id, tenant=ask.tenant, kind=GrantKind.COUNTER, agent=ask.agent, action=ask.action,
         resource=ask.resource, policy_id=ask.policy.policy_id, policy_version=ask.policy.version, granted_by=by,
         request_id=ask.request_id, starts_at=now, expires_at=ConsensusTimestamp(now + COUNTER_TTL_S * SECOND),
-        uses_max=1, bounds=bounds,
+        uses_max=1, bounds=bounds, args_hash=args_hash,
+    )  # fmt: skip
+
+
+def taken_up(ask: Ask) -> bool:
+    """Whether one human's counter-proposal approves a call: not where one alone cannot approve, or it is always asked."""
+    quorum = ask.policy.quorum
+    return not (ask.always_ask or ask.fixed or quorum.groups) and quorum.approvals == 1
+
+
+def advance_terms(policy: OversightPolicy, wish: GrantWish) -> None:
+    """Within the policy's cap; where it gives none, or always asks, nothing is approved beforehand."""
+    if policy.grants is None or policy.always_ask:
+        raise InvalidInput.of("policy_id", got=policy.policy_id, expected="a policy that allows grants", code="OV-400")
+    between("ttl_s", wish.ttl_s, 1, policy.grants.ttl_s_max)
+    between("uses", wish.uses, 1, policy.grants.uses_max)
+
+
+def strictest(policy: OversightPolicy) -> RiskLevel:
+    """The risk under which it is decided: that for which, of all that a grant can cover, the policy demands most."""
+    covered = [level for level in RISKS if level is not RiskLevel.CRITICAL]
+    return max(covered, key=lambda level: (assurance_needed(policy, level), RISKS.index(level)))
+
+
+def in_advance(ask: Ask, advance: Advance, *, by: PersonId, now: ConsensusTimestamp) -> Grant:
+    """What was proposed, from when enough have agreed."""
+    return Grant(
+        grant_id=advance.grant_id, tenant=ask.tenant, kind=GrantKind.STANDING, agent=ask.agent, action=advance.action,
+        resource=advance.resource, policy_id=ask.policy.policy_id, policy_version=ask.policy.version, granted_by=by,
+        request_id=ask.request_id, starts_at=now, expires_at=ConsensusTimestamp(now + advance.ttl_s * SECOND),
+        uses_max=advance.uses, bounds=advance.bounds, reason=advance.reason,
     )  # fmt: skip
 
 
@@ -103,11 +137,16 @@ def break_glass_terms(policy: OversightPolicy) -> BreakGlassTerms:
     return policy.break_glass
 
 
+def bound(ask: Ask, bounds: tuple[Bound, ...]) -> bytes:
+    """Which arguments a grant is for: all of them, or those that no bound is about."""
+    return args_hash(ask.action, ask.resource, rest(bounds, ask.arguments) if bounds else ask.arguments)
+
+
 def covers(grant: Grant, ask: Ask, now: ConsensusTimestamp) -> bool:
     """Whether this call was approved in advance."""
     if not fits(grant, ask, now):
         return False
-    if grant.args_hash is not None and grant.args_hash != args_hash(ask.action, ask.resource, ask.arguments):
+    if grant.args_hash is not None and grant.args_hash != bound(ask, grant.bounds):
         return False
     return within(grant.bounds, ask.arguments)
 

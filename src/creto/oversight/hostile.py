@@ -47,7 +47,7 @@ class Trick(StrEnum):
     MARKS = "piled-up marks"
     SPACES = "runs of spaces, or spaces at an end"
     MARKUP = "markup or encoded characters"
-    SYSTEM = "text that imitates the system or presses for approval"
+    SYSTEM = "words that imitate the system or press for approval"
     LONG = "a long value: read it to its end"
 
 

@@ -17,7 +17,7 @@ from creto.common.timestamps import iso
 from creto.oversight import escalation
 from creto.oversight.ballots import Counted, Receipt, receipt
 from creto.oversight.decisions import CastVote
-from creto.oversight.display import Display, render
+from creto.oversight.display import Display, proposal, render
 from creto.oversight.hostile import visible
 from creto.oversight.store import Record
 from creto.oversight.types import (
@@ -121,7 +121,13 @@ def vote_line(name: str, vote: CastVote) -> str:
     ballot = vote.signed.ballot
     said = "approved" if ballot.verdict is Verdict.APPROVE else "denied"
     reason = f": {shown_text(ballot.reason)}" if ballot.reason else ""
-    return f"{shown_text(name)} {said} ({vote.signed.label}){reason}"
+    return f"{shown_text(name)} {said} ({vote.signed.label}){reason}{instead_of(vote)}"
+
+
+def instead_of(vote: CastVote) -> str:
+    """What the vote proposes in place of what was asked."""
+    bounds = vote.signed.ballot.counter
+    return f"; proposed instead: {proposal(bounds)}" if bounds else ""
 
 
 def decision_line(record: Record, cast: Sequence[CastVote], decider: str) -> str:
@@ -136,7 +142,7 @@ def decision_line(record: Record, cast: Sequence[CastVote], decider: str) -> str
     at = f" at {iso(progress.decided_at)[:19]}Z" if progress.decided_at is not None else ""
     instead = f"; replaced by {progress.superseded_by}" if progress.superseded_by else ""
     reason = f": {shown_text(progress.reason)}" if progress.reason else ""
-    return f"{words}{by}{how}{at}{reason}{instead}"
+    return f"{words}{by}{how}{at}{reason}{instead_of(last) if last is not None else ''}{instead}"
 
 
 def shown_text(text: str) -> str:

@@ -185,7 +185,7 @@ class Outcomes(Desk):
             installation=self.installation, tenant=ask.tenant, request_id=ask.request_id, round=ask.round,
             agent=ask.agent, chain=ask.chain, excluded=ask.excluded, action=ask.action, resource=ask.resource,
             args_hash=record.args_hash, display_hash=record.display_hash, risk=ask.risk, policy=ask.policy,
-            items=items, state=progress.state, tier=progress.tier, created_at=ask.created_at,
+            items=items, advance=ask.advance, state=progress.state, tier=progress.tier, created_at=ask.created_at,
             deadline_at=progress.deadline_at, decided_at=progress.decided_at, decided_by=progress.decided_by,
             final_action=progress.final_action, reason=progress.reason,
             approved_hash=approved if permits(progress) else None, approved_items=progress.approved_items,

@@ -23,7 +23,7 @@ from creto.common.limits import CLOCK_SKEW_MS_MAX, OVERSIGHT_HOLD_S_MAX
 from creto.common.timestamps import MILLISECOND, SECOND, iso
 from creto.contracts import RiskFactor, TimeoutAction
 from creto.oversight import edits, escalation, grants
-from creto.oversight.arguments import batch_hash
+from creto.oversight.arguments import args_hash, batch_hash
 from creto.oversight.ballots import check_content, decisive, given, outcome
 from creto.oversight.decisions import (
     FILE_CONTEXT,
@@ -35,6 +35,7 @@ from creto.oversight.decisions import (
     Witnessed,
     is_decision_file,
 )
+from creto.oversight.display import terms_of
 from creto.oversight.eligibility import Approver, Seat, channel_assurance, seat_of
 from creto.oversight.policies import checked, policy_hash
 from creto.oversight.types import Ask, BatchItem, GrantKind, RequestState, Verdict
@@ -99,7 +100,7 @@ def asked(file: DecisionFile) -> Ask:
         request_id=file.request_id, tenant=file.tenant, agent=file.agent, agent_name="", chain=file.chain,
         excluded=file.excluded, action=file.action, resource=file.resource, arguments=b"", policy=file.policy,
         created_at=file.created_at, risk_factors=(RiskFactor(name="risk", level=file.risk),), round=file.round,
-        items=tuple(BatchItem(item_id=one.item_id, arguments=b"", after=one.after) for one in file.items),
+        advance=file.advance, items=tuple(BatchItem(item_id=one.item_id, arguments=b"", after=one.after) for one in file.items),
     )  # fmt: skip
 
 
@@ -109,6 +110,8 @@ def check_request(file: DecisionFile, ask: Ask, keys: Keys) -> None:
     checked(file.policy)
     if file.items and file.args_hash != batch_hash(file.action, file.resource, file.items):
         raise unproved("items", f"{len(file.items)} items", "the items that the votes are bound to")
+    if file.advance and file.args_hash != args_hash(file.action, file.resource, terms_of(file.advance)):
+        raise unproved("advance", file.advance.grant_id, "the calls that the votes are bound to")
     if not 0 <= file.tier < len(file.policy.tiers):
         raise unproved("tier", file.tier, "a tier of the policy")
     times = [file.created_at, *(vote.at for vote in file.votes), file.decided_at]
@@ -227,7 +230,9 @@ def check_grant(file: DecisionFile, ask: Ask, keys: Keys) -> None:
     assert grant is not None
     if file.state is not RequestState.APPROVED or file.votes or file.decided_by != grant.granted_by:
         raise unproved("grant", grant.grant_id, "an approval by a grant, without votes")
-    if not grants.fits(grant, ask, file.decided_at) or grant.args_hash not in (None, file.args_hash):
+    if not grants.fits(grant, ask, file.decided_at) or (
+        not grant.bounds and grant.args_hash not in (None, file.args_hash)
+    ):
         raise unproved("grant", grant.grant_id, "a grant for this call")
     if grant.kind is GrantKind.BREAK_GLASS:
         grants.break_glass_terms(file.policy)
@@ -239,8 +244,8 @@ def check_grant(file: DecisionFile, ask: Ask, keys: Keys) -> None:
     proved(basis, keys)
     verdict = Verdict.APPROVE if basis.state is RequestState.APPROVED else Verdict.DENY
     derived = given(
-        asked(basis), basis.votes, verdict, args_hash=basis.args_hash, by=basis.decided_by or PersonId(""),
-        now=basis.decided_at, grant_id=grant.grant_id,
+        asked(basis), basis.votes, verdict, lambda bounds: (grant.bounds and grant.args_hash) or basis.args_hash,
+        by=basis.decided_by or PersonId(""), now=basis.decided_at, grant_id=grant.grant_id,
     )  # fmt: skip
     if derived != grant:
         raise unproved("grant", grant.grant_id, "the grant that the votes gave")
@@ -288,7 +293,7 @@ def words_of_grant(file: DecisionFile, keys: Keys) -> Iterator[str]:
     if grant.kind is GrantKind.BREAK_GLASS:
         yield f"that {grant.granted_by} broke the glass: {grant.reason}"
     if grant.bounds:
-        yield "that the arguments keep the bounds of the counter-proposal"
+        yield "that the arguments keep the bounds of the grant, and are otherwise those that were asked about"
     if file.basis is not None:
         yield from words(file.basis, keys)
 

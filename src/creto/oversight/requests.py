@@ -34,8 +34,9 @@ from creto.oversight import edits, eligibility, escalation, grants, states
 from creto.oversight import store as sql
 from creto.oversight.arguments import parsed
 from creto.oversight.core import checked_text
-from creto.oversight.display import render
+from creto.oversight.display import proposal, render
 from creto.oversight.eligibility import Directory
+from creto.oversight.hostile import visible
 from creto.oversight.people import People
 from creto.oversight.policies import between, of_requirement, refusal
 from creto.oversight.states import Event
@@ -81,14 +82,17 @@ class Requests(People):
         *,
         idempotency_key: str | None = None,
         supersedes: RequestId | None = None,
+        takes_up: RequestId | None = None,
         items: Sequence[BatchItem] = (),
         by_gate: bool = False,
     ) -> Record:
         """Ask. The same request gives the same record; a live grant approves at once; OV-424 if nobody could ever approve.
 
         Where the policies say which oversight policy the act needs, it is that one or none; `by_gate`: they have said so just now.
+        `takes_up` is a denied request whose counter-proposal this is: the approvers see that it is.
         """
-        draft = await self._draft(request, idempotency_key, tuple(items))
+        facts = (await self._counter_of(request, takes_up),) if takes_up is not None else ()
+        draft = await self._draft(request, idempotency_key, tuple(items), facts)
         if not by_gate:
             self._check_policy(draft.record.ask)
         tenant = draft.record.ask.tenant
@@ -252,7 +256,23 @@ class Requests(People):
 
     # Drafting: everything that needs no lock
 
-    async def _draft(self, request: OversightRequest, key: str | None, items: tuple[BatchItem, ...]) -> Draft:
+    async def _counter_of(self, request: OversightRequest, denied: RequestId) -> str:
+        """What a human proposed in that request's place; OV-400 unless this is it."""
+        tenant = checked_tenant(request.tenant)
+        record, votes = await self.get(tenant, denied), await self.store.read(lambda tx: sql.votes(tx, tenant, denied))
+        ask, last = record.ask, votes[-1].signed.ballot if votes else None
+        same = (ask.agent, ask.action, ask.resource) == (request.agent_nhi, request.action.name, resource_of(request))
+        bounds = last.counter if last is not None else ()
+        if not same or not bounds or last is None or record.progress.state is not RequestState.DENIED:
+            raise refusal("takes_up", denied, "a request of this agent that was denied with a counter-proposal")
+        if not edits.within(bounds, bytes(request.action.parameters)):
+            raise refusal("arguments", "a call beyond the counter-proposal", proposal(bounds))
+        name = visible(self.approver(tenant, last.approver).name, prose=True).text
+        return f"{name} denied {denied} and proposed this in its place: {proposal(bounds)}."
+
+    async def _draft(
+        self, request: OversightRequest, key: str | None, items: tuple[BatchItem, ...], facts: tuple[str, ...]
+    ) -> Draft:
         tenant, now = checked_tenant(request.tenant), self.clock.now()
         edits.check_items(items)
         arguments = edits.batch_arguments(items) if items else bytes(request.action.parameters)
@@ -266,7 +286,7 @@ class Requests(People):
             excluded=self.lineage(tenant, (*chain, request.agent_nhi)), action=checked_name(request.action.name, "action"), resource=resource_of(request),
             arguments=arguments, policy=policy, created_at=now, description=request.action_description,
             risk_factors=request.risk_factors, reasoning=reasoning, reasoning_code=code, items=items,
-            blocking=request.blocking, trace_id=trace_id(),
+            blocking=request.blocking, facts=facts, trace_id=trace_id(),
             sandbox_id=request.sandbox_id if isinstance(request, RuntimeOversightRequest) else None,
         )  # fmt: skip
         return self.drafted(ask, key)

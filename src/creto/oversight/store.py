@@ -508,6 +508,32 @@ def undelivered(tx: ReadTx, tenant: TenantId, limit: int) -> list[Notification]:
     return [decoded(row[0], Notification) for row in rows]
 
 
+def unsettled(tx: ReadTx, tenant: TenantId, limit: int) -> list[Notification]:
+    """What has not left; and what was given up, as long as its request is open."""
+    rows = tx.all(
+        "SELECT n.body FROM oversight_notification n JOIN oversight_request r ON r.tenant = n.tenant AND r.request_id = n.request_id"
+        " WHERE n.tenant = ? AND (n.state = 'queued' OR (n.state = 'failed' AND r.due_at IS NOT NULL))"
+        " ORDER BY n.notification_id LIMIT ?",
+        tenant, limit,
+    )  # fmt: skip
+    return [decoded(row[0], Notification) for row in rows]
+
+
+def queued_by_channel(tx: ReadTx, tenant: TenantId) -> dict[Channel, int]:
+    """How many messages wait for each channel."""
+    rows = tx.all(
+        "SELECT channel, COUNT(*) FROM oversight_notification WHERE tenant = ? AND next_at IS NOT NULL GROUP BY channel ORDER BY channel",
+        tenant,
+    )  # fmt: skip
+    return {Channel(row[0]): int(row[1]) for row in rows}
+
+
+def locked_queued(tx: Tx, tenant: TenantId, channel: Channel, limit: int) -> list[Notification]:
+    """What waits for a channel, due or not; held until the transaction ends."""
+    sql: LiteralString = "SELECT body FROM oversight_notification WHERE channel = ? AND next_at IS NOT NULL AND tenant = ? ORDER BY next_at LIMIT ?"
+    return [decoded(row[0], Notification) for row in tx.all(sql + tx.for_update, str(channel), tenant, limit)]
+
+
 def count_open(tx: ReadTx, tenant: TenantId) -> tuple[int, ConsensusTimestamp | None]:
     """How many wait, and since when the oldest does."""
     row = tx.one(

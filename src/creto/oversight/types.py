@@ -173,6 +173,20 @@ class BatchItem(Strict, frozen=True, kw_only=True):
     after: tuple[str, ...] = ()
 
 
+class Advance(Strict, frozen=True, kw_only=True):
+    """Calls that an approver would have approved before anybody asks: so many, within so long, within bounds. No request of an agent's."""
+
+    grant_id: str
+    action: str
+    resource: str
+    ttl_s: int
+    uses: int
+    proposed_by: PersonId
+    proposer: str  # their name
+    bounds: tuple[ArgumentBound, ...] = ()
+    reason: str = ""
+
+
 class Ask(Strict, frozen=True, kw_only=True):
     """What is asked: fixed, but for an edit, which makes the next round."""
 
@@ -198,11 +212,17 @@ class Ask(Strict, frozen=True, kw_only=True):
     before: bytes | None = None  # the arguments of the last similar approved call
     facts: tuple[str, ...] = ()  # what else we know and an approver should
     break_glass: bool = False
+    advance: Advance | None = None
     trace_id: str | None = None
 
     @property
     def risk(self) -> RiskLevel:
         return max((factor.level for factor in self.risk_factors), key=RISKS.index, default=RiskLevel.LOW)
+
+    @property
+    def fixed(self) -> bool:
+        """Whether the arguments are what they are: items are decided each, a review and an advance say what it is about."""
+        return bool(self.items) or self.break_glass or self.advance is not None
 
     @property
     def always_ask(self) -> bool:

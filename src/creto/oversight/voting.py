@@ -21,7 +21,7 @@ from creto.common.errors import AlreadyExists, EnablementError, SignatureVerific
 from creto.common.ids import AgentId, RequestId, TenantId, checked_tenant, new_id
 from creto.common.limits import OVERSIGHT_HOLD_S_MAX, OVERSIGHT_ROUNDS_MAX
 from creto.common.timestamps import ConsensusTimestamp
-from creto.oversight import edits, eligibility, escalation, states
+from creto.oversight import edits, eligibility, escalation, grants, states
 from creto.oversight import store as sql
 from creto.oversight.ballots import (
     Counted,
@@ -304,7 +304,10 @@ class Voting(Requests):
     ) -> None:
         """What was approved in advance by the way: "approve for …", or the bounds of a counter-proposal."""
         ask = record.ask
-        grant = given(ask, cast, verdict, args_hash=record.args_hash, by=approver.person, now=now, grant_id=new_id("grant-"))  # fmt: skip
+        grant = given(
+            ask, cast, verdict, lambda bounds: grants.bound(ask, bounds), by=approver.person, now=now,
+            grant_id=new_id("grant-"),
+        )  # fmt: skip
         if grant is not None:
             sql.put_grant(tx, grant)
             self.note(

@@ -9,18 +9,21 @@ INVARIANT: `granted` returns once for each approval; before it returns the appro
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from creto.common import wire
 from creto.common.errors import InvalidInput, Timeout
-from creto.contracts import ApprovalResult, RiskFactor
+from creto.contracts import ApprovalResult, Denied, RiskFactor
 from creto.edge.api.approvals import CREATE, USE, CreateApproval, UseApproval
+from creto.oversight.edits import proposed
 from creto.sdk.line import Line
 from creto.sdk.waiting import allowed, wait
 
+Accept = Callable[[Any], bool]  # of the arguments that a human proposes instead
 EXPECTED = "what JSON can say: then the same call has the same arguments in every process"
 
 
@@ -63,13 +66,30 @@ async def granted(
     risk_factors: Sequence[RiskFactor] = (),
     key: str | None = None,
     timeout_s: float | None = None,
+    accept: Accept | None = None,
 ) -> Granted:
-    """Ask, wait, and use the approval up: what it returns may be done now. OV-451 denied, OV-408 nobody decided, OV-504 not yet."""
+    """Ask, wait, and use the approval up: what it returns may be done now. OV-451 denied, OV-408 nobody decided, OV-504 not yet.
+
+    Where a human denies and proposes other arguments, `accept` is asked; if it says yes they are asked for, which is approved at once where one
+    human's word is enough. Without it a counter-proposal is a denial that names what was proposed.
+    """
     asked = question(policy_id, action, resource, arguments, description, risk_factors, key)
-    made = await line.call(CREATE, asked)
-    token, other = allowed(await wait(line, made.request_id, timeout_s))
+    first = made = await line.call(CREATE, asked)
+    outcome = await wait(line, made.request_id, timeout_s)
+    instead = countered(asked.arguments, outcome.result)
+    if instead is not None and accept is not None and accept(wire.decode(instead, Any)):
+        again = replace(asked, arguments=instead.decode(), key=None, takes_up=made.request_id)
+        made = await line.call(CREATE, again)
+        outcome = await wait(line, made.request_id, timeout_s)
+    token, other = allowed(outcome)
     used = await line.call(USE, UseApproval(request_id=made.request_id, override_token=token))
-    return Granted(made.request_id, wire.decode(used.arguments, Any), other is not None, used.approved_items)
+    changed = other is not None or made is not first
+    return Granted(made.request_id, wire.decode(used.arguments, Any), changed, used.approved_items)
+
+
+def countered(arguments: str, result: ApprovalResult | None) -> bytes | None:
+    """The call that a human proposed in place of this one."""
+    return proposed(arguments.encode(), result.counter) if isinstance(result, Denied) and result.counter else None
 
 
 def question(

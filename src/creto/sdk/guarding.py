@@ -18,7 +18,7 @@ from functools import wraps
 from typing import Any, ParamSpec, TypeVar, overload
 
 from creto.contracts import RiskFactor
-from creto.sdk.asking import Granted
+from creto.sdk.asking import Accept, Granted
 from creto.sdk.client import AsyncCreto, Creto
 
 P = ParamSpec("P")
@@ -61,13 +61,14 @@ def approval(
     risk_factors: tuple[RiskFactor, ...] = (),
     key: str | None = None,
     timeout_s: float | None = None,
+    accept: Accept | None = None,
 ) -> Approval:
-    """A block that runs once a human has said yes."""
+    """A block that runs once a human has said yes. `accept` says of other arguments, which a human proposes instead, whether they will do."""
     return Approval(
         creto,
         {
             "policy_id": policy_id, "action": action, "resource": resource, "arguments": arguments, "description": description,
-            "risk_factors": risk_factors, "key": key, "timeout_s": timeout_s,
+            "risk_factors": risk_factors, "key": key, "timeout_s": timeout_s, "accept": accept,
         },
     )  # fmt: skip
 
@@ -124,9 +125,10 @@ def require_approval(
     description: str | None = None,
     risk_factors: tuple[RiskFactor, ...] = (),
     timeout_s: float | None = None,
+    accept: Accept | None = None,
 ) -> Guard:
-    """Before each call a human sees its arguments by name, positional ones too, and agrees."""
-    terms: dict[str, Any] = {"action": action, "risk_factors": risk_factors, "timeout_s": timeout_s}
+    """Before each call a human sees its arguments by name, positional ones too, and agrees; or proposes others, which `accept` looks at."""
+    terms: dict[str, Any] = {"action": action, "risk_factors": risk_factors, "timeout_s": timeout_s, "accept": accept}
     if resource is not None:
         terms["resource"] = resource
     if description is not None:

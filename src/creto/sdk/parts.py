@@ -180,6 +180,8 @@ class Approvals(Part[World]):
     snooze = Method(votes.SNOOZE)
     revoke = Method(votes.REVOKE)
     undo = Method(passkeys.UNDO)
+    discard_notifications = Method(approvers.DISCARD)
+    propose_grant = Method(approvers.PROPOSE_GRANT)
     submit_passkey = Method(passkeys.SUBMIT)
     list_passkeys = Method(passkeys.LIST)
     enrol_passkey = Method(passkeys.ENROL)

@@ -12,6 +12,7 @@ from creto.contracts import Approved, Denied, TimedOut
 from creto.edge.api.approval_views import Outcome
 from creto.edge.api.approvals import WAIT, AwaitApproval
 from creto.edge.api.endpoint import Endpoint
+from creto.oversight.display import proposal
 from creto.platform.nhi import DelegationChain
 from creto.sdk.line import Line
 
@@ -76,8 +77,13 @@ def allowed(outcome: Outcome) -> tuple[str, bytes | None]:
             return token, arguments
         case TimedOut(override_token=str(token)):
             return token, None
-        case Denied(reason=reason):
-            raise ApprovalDenied("OV-451", f"the request was denied: {reason or 'no reason was given'}", reason=reason, details={"request_id": outcome.request_id})  # fmt: skip
+        case Denied(reason=reason, counter=counter):
+            instead = {"proposed": proposal(counter)} if counter else {}
+            raise ApprovalDenied(
+                "OV-451", f"the request was denied: {reason or 'no reason was given'}", reason=reason,
+                details={"request_id": outcome.request_id, **instead},
+                hint=f"Ask again within what was proposed instead: {instead['proposed']}." if instead else None,
+            )  # fmt: skip
         case TimedOut():
             raise ApprovalTimeout("OV-408", details={"request_id": outcome.request_id})
         case _:

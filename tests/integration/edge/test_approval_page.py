@@ -15,7 +15,7 @@ import pytest
 from creto.common.errors import EnablementError
 from creto.common.timestamps import SECOND, ConsensusTimestamp
 from creto.contracts import RiskLevel
-from creto.oversight import BatchItem, DecisionFile, RequestState
+from creto.oversight import BatchItem, Bound, DecisionFile, Quorum, RequestState, Verdict
 from creto.oversight.types import NoteKind
 from creto.platform.audit import Keys, Principal, verify_file
 from creto.platform.consensus import PersonId
@@ -89,7 +89,12 @@ def furnished(office: Office) -> dict[str, str]:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [320, 768, 1280])
 def test_it_fits_and_is_quiet(office: Office, page: Page, shots: Path, width: int, scheme: str) -> None:
-    pages = {"inbox": f"{office.url}/approvals", **furnished(office), "passkeys": f"{office.url}/passkeys"}
+    pages = {
+        "inbox": f"{office.url}/approvals",
+        **furnished(office),
+        "passkeys": f"{office.url}/passkeys",
+        "grants": f"{office.url}/grants",
+    }
     for name, url in pages.items():
         page.open(url, width=width, scheme=scheme)
         assert page.evaluate("document.documentElement.scrollWidth") <= width, name
@@ -97,7 +102,7 @@ def test_it_fits_and_is_quiet(office: Office, page: Page, shots: Path, width: in
         assert page.evaluate(small) == [], name
         page.screenshot(shots / f"approvals-{name}-{width}-{scheme}.png", whole=True)
     page.open(pages["low"], width=width, scheme=scheme)
-    for act in ("deny", "edit", "approve-for", "ask", "delegate"):
+    for act in ("deny", "edit", "propose", "approve-for", "ask", "delegate"):
         page.evaluate(f"document.getElementById('{act}').open = true")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     page.screenshot(shots / f"approvals-open-{width}-{scheme}.png", whole=True)
@@ -244,6 +249,60 @@ def test_without_scripts_everything_is_a_form(office: Office, page: Page) -> Non
     assert (note.kind, note.text) == (NoteKind.QUESTION, "Why now?")
 
 
+def test_something_else_is_proposed_and_taken_up(office: Office, page: Page, shots: Path) -> None:
+    """given a request / when Alice proposes less / then it is denied with that, and the agent's call within it is approved, once."""
+    record = office.ask({"to": "ann", "amount": 50, "password": "hunter2hunter2"})
+    page.open(office.at(record), width=320)
+    page.until("window.htmx")
+    page.press("p")
+    page.until("document.activeElement.id === 'instead'")
+    page.screenshot(shots / "approvals-propose-320.png", whole=True)
+    page.click("#propose button[type=submit]")
+    page.until("document.querySelector('#propose[open]') && document.querySelector('.bad[role=alert]')")
+    assert "the same arguments" in page.evaluate("document.querySelector('.bad[role=alert]').innerText")
+    page.evaluate(
+        "document.querySelector('#instead').value = document.querySelector('#instead').value.replace('50', '40')"
+    )
+    page.evaluate("document.querySelector('#why-instead').value = 'The budget is 40.'")
+    page.click("#propose button[type=submit]")
+    page.until("document.querySelector('#undo')")
+    assert "proposes instead: amount at most 40" in page.evaluate("document.querySelector('.votes').innerText")
+    page.until("document.querySelector('.outcome-line')")
+    page.screenshot(shots / "approvals-proposed-320.png", whole=True)
+    assert "amount at most 40" in page.evaluate("document.querySelector('.outcome-line').innerText")
+    page.open(f"{office.url}/approvals?decided=1", width=320)
+    assert "amount at most 40" in page.evaluate("document.querySelector('.rows').innerText")
+    assert office.state(record) is RequestState.DENIED
+    less = {"to": "ann", "amount": 40, "password": "hunter2hunter2"}
+    assert office.state(office.ask(less | {"to": "eve"})) is RequestState.PENDING
+    assert office.state(office.ask(less)) is RequestState.APPROVED
+    assert office.state(office.ask(less)) is RequestState.PENDING
+
+
+def test_what_others_propose_is_on_the_card_while_it_is_open(office: Office, page: Page) -> None:
+    two = office.policy("two-no", tiers=office.two.tiers, quorum=Quorum(approvals=2, denials=2))
+    record = office.ask({"amount": 50}, two)
+    office.vote(record, "bob", Verdict.DENY, reason="Too much.", counter=(Bound(path="amount", at_most="40"),))
+    page.open(office.at(record))
+    assert "proposes instead: amount at most 40" in page.evaluate("document.querySelector('.votes').innerText")
+    assert "amount at most 40" in page.evaluate("document.querySelector('.row.here').innerText")
+    assert "all who have to agree are asked" in page.evaluate("document.querySelector('#propose').textContent")
+
+
+@pytest.mark.parametrize("act", ["propose", "edit"])
+def test_without_scripts_something_else_is_said_twice_and_shown(office: Office, page: Page, act: str) -> None:
+    record = office.ask({"amount": 50}, risk=RiskLevel.HIGH)
+    page.scripts(False)
+    page.open(office.at(record), width=320)
+    submit(page, act, arguments='{"amount": 40}')
+    page.until("document.title.startsWith('Say it again')")
+    assert "40" in page.evaluate("document.querySelector('[aria-labelledby=instead-h]').innerText")
+    assert office.now(record).progress.settles_at is None
+    page.evaluate("document.querySelector('.again button').click()")
+    page.until("document.querySelector('#undo')")
+    assert office.now(record).progress.settles_at is not None
+
+
 def test_without_scripts_what_is_serious_is_said_twice(office: Office, page: Page) -> None:
     record = office.ask(risk=RiskLevel.CRITICAL)
     page.scripts(False)
@@ -276,8 +335,8 @@ def test_for_a_while_and_in_somebody_elses_hands(office: Office, page: Page) -> 
         page.evaluate(f"document.getElementById('{field}').value = {value}")
     page.click("#approve-for button")
     page.until("document.querySelector('.outcome-line')")
-    (grant,) = office.served.run(office.oversight.grants(office.tenant))
-    assert grant.uses_max == 3
+    grants = office.served.run(office.oversight.grants(office.tenant))
+    assert [one.uses_max for one in grants if one.request_id == record.ask.request_id] == [3]
     page.open(office.at(other))
     page.until("window.htmx")
     page.click("#delegate summary")
@@ -287,6 +346,42 @@ def test_for_a_while_and_in_somebody_elses_hands(office: Office, page: Page) -> 
     (delegation,) = office.oversight.delegations(office.tenant)
     assert delegation.policies == (office.one.policy_id,)
     office.served.run(office.oversight.end_delegation(office.tenant, delegation.delegation_id, by=office.ids["alice"]))
+
+
+def test_calls_are_approved_in_advance(office: Office, page: Page, shots: Path) -> None:
+    """given Alice's proposal / when she approves its card / then the agent's calls within it pass, until she ends it."""
+    office.ask({"amount": 7})  # bot-7 is known to her
+    page.open(f"{office.url}/grants", width=320)
+    page.screenshot(shots / "grants-320.png", whole=True)
+    values = {"policy": office.one.policy_id, "agent": office.bot, "action": "funds.transfer", "resource": "account:7",
+              "limits": "amount < 40", "minutes": "30", "uses": "3", "why": "A busy day."}  # fmt: skip
+    for field, value in values.items():
+        page.evaluate(f"document.getElementById({json.dumps(field)}).value = {json.dumps(value)}")
+    page.click("form[action='/grants'] button")
+    page.until("document.querySelector('.bad[role=alert]')")
+    assert page.evaluate("document.getElementById('resource').value") == "account:7"
+    page.evaluate("document.getElementById('limits').value = 'amount <= 40'")
+    page.click("form[action='/grants'] button")
+    page.until("document.querySelector('article#card')")
+    assert "alice proposes: bot-7 may transfer money without asking" in page.evaluate(
+        "document.querySelector('#effect').innerText"
+    )
+    assert page.evaluate("document.querySelector('#edit, #propose, #approve-for')") is None
+    page.screenshot(shots / "grants-card-320.png", whole=True)
+    assert office.state(office.ask({"amount": 40})) is RequestState.PENDING
+    page.until("window.htmx")
+    page.evaluate("document.getElementById('approve').focus()")
+    page.press(" ", held_ms=1_400)
+    page.until("document.querySelector('.outcome-line')")
+    assert office.state(office.ask({"amount": 40})) is RequestState.APPROVED
+    assert office.state(office.ask({"amount": 41})) is RequestState.PENDING
+    page.open(f"{office.url}/grants", width=1280)
+    page.screenshot(shots / "grants-1280.png", whole=True)
+    assert "used 1 of 3" in page.evaluate("document.querySelector('.keys-list').innerText")
+    page.scripts(False)
+    page.click("form[action$='/end'] button")
+    page.until("!document.querySelector('form[action$=\"/end\"]')")
+    assert office.state(office.ask({"amount": 39})) is RequestState.PENDING
 
 
 def test_together_only_what_one_policy_asks_and_shown_whole(office: Office, page: Page, shots: Path) -> None:
@@ -347,6 +442,7 @@ def test_what_was_on_the_screen_is_what_is_approved(office: Office, page: Page) 
         "approve",
         "approve-for",
         "edit",
+        "propose",
         "deny",
         "items",
         "undo",
@@ -553,6 +649,7 @@ def test_axe_finds_nothing(office: Office, page: Page, axe: str, width: int, sch
         "inbox": f"{office.url}/approvals",
         **furnished(office),
         "passkeys": f"{office.url}/passkeys",
+        "grants": f"{office.url}/grants",
         "login": f"{office.url}/login",
     }
     for name, url in pages.items():

@@ -14,6 +14,8 @@ from creto.bus import EmbeddedBus
 from creto.common.config import load
 from creto.common.errors import EnablementError
 from creto.common.ids import AgentId, MessageId, TenantId
+from creto.common.limits import OVERSIGHT_REACH_S
+from creto.common.timestamps import SECOND
 from creto.connectors.channels import Channels, open_channels
 from creto.connectors.slack_channel import SlackChannel, SlackIncoming
 from creto.oversight import Channel
@@ -133,6 +135,55 @@ async def test_a_dead_chain_is_said_once_when_it_begins(post: Post, caplog: pyte
         await post.world.oversight.unlink(TENANT, Channel.WEBHOOK, "whe-1", by=id_of("eve"))
         await channels.look()
         assert sum("of the policy told" in one.getMessage() for one in caplog.records) == 2
+
+
+async def test_what_waits_for_a_channel_that_is_gone_is_bounded_told_and_leaves_when_it_is_back(post: Post) -> None:
+    """given Slack that is configured no more / then what is over is dropped, what is open waits and is told elsewhere; and it leaves when Slack is back."""
+    world = post.world
+    channels = await opened(post, **MAIL)
+    await world.contact("alice", "U1", Channel.SLACK)
+    await world.contact("alice", "alice@corp.example", Channel.EMAIL)
+    policy = await post.policy("alice", channel=Channel.SLACK)
+    over, open_ = await world.request(policy, {"n": 1}), await world.request(policy, {"n": 2})
+    await world.deny(over, "alice")
+    health = await world.oversight.health(TENANT)
+    assert health.idle == {Channel.SLACK: 3}  # two cards, and one to close
+    assert await world.oversight.sweep_idle() == 3
+    assert {one.state for one in await world.oversight.notifications(TENANT, over.ask.request_id)} == {"dropped"}
+    told = {one.channel: one for one in await world.oversight.notifications(TENANT, open_.ask.request_id)}
+    assert (told[Channel.SLACK].state, told[Channel.SLACK].error) == ("queued", "slack is not configured")
+    assert told[Channel.EMAIL].state == "queued"
+    for _ in range(3):  # it waits, and nothing grows
+        world.clock.advance(int(OVERSIGHT_REACH_S * SECOND))
+        await world.oversight.sweep_idle()
+    assert len(await world.oversight.notifications(TENANT, open_.ask.request_id)) == 2
+    assert (await world.oversight.health(TENANT)).idle == {Channel.SLACK: 1}
+    await opened(post, **MAIL, **APP)
+    world.clock.advance(int(OVERSIGHT_REACH_S * SECOND))
+    assert [one.request_id for one in await world.oversight.due_notifications(Channel.SLACK)] == [open_.ask.request_id]
+    assert (await world.oversight.health(TENANT)).idle == {}
+    assert channels.couriers
+
+
+async def test_an_operator_discards_what_waits(post: Post) -> None:
+    await opened(post)
+    await post.world.contact("alice", "U1", Channel.SLACK)
+    record = await post.world.request(await post.policy("alice", channel=Channel.SLACK))
+    assert await post.world.oversight.discard(TENANT, Channel.SLACK, by=id_of("eve")) == 1
+    assert await post.world.oversight.discard(TENANT, Channel.SLACK, by=id_of("eve")) == 0
+    assert (await post.world.oversight.health(TENANT)).idle == {}
+    assert [one.state for one in await post.world.oversight.notifications(TENANT, record.ask.request_id)] == ["dropped"]
+    assert len(await post.world.entries("NotificationsDiscarded")) == 1
+
+
+async def test_a_channel_that_is_gone_keeps_nothing_on_the_bus(post: Post) -> None:
+    """given a durable of Slack from before / when the layer runs without Slack / then it is dropped; with Slack it is there again."""
+    bus = EmbeddedBus(post.world.store)
+    for environment, wakes in ((APP, True), ({}, False), (APP, True)):
+        channels = await opened(post, **environment)
+        async with channels.running(bus):
+            assert ("connectors-slack" in {one.name for one in await bus.durables()}) == wakes
+    await bus.close()
 
 
 class Messages:

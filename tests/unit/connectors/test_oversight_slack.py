@@ -531,6 +531,34 @@ async def test_what_will_not_get_better_is_given_up(post: Post, slack: SlackServ
     assert (one.state, one.error) == (DeliveryState.FAILED, f"Slack: {error}")
 
 
+@pytest.mark.parametrize("error", ["user_disabled", "user_not_found", "channel_not_found", "is_archived"])
+async def test_who_left_the_workspace_is_told_to_be_unreachable_until_they_are_back(
+    post: Post, slack: SlackServer, error: str
+) -> None:
+    """given an approver whom Slack does not know any more / then health names them, mail carries it, and the next card that arrives clears it."""
+    oversight = post.world.oversight
+    await post.world.contact("alice", "alice@corp.example", Channel.EMAIL)
+    courier, one = await posting(post, slack, Trouble(error=error))
+    (dead,) = (await oversight.health(TENANT)).dead
+    assert (dead.channel, dead.address, dead.person, dead.error) == (
+        Channel.SLACK,
+        one.address,
+        person("alice"),
+        f"Slack: {error}",
+    )
+    sent = await oversight.notifications(TENANT, one.request_id)
+    assert [n.channel for n in sent if n.state is DeliveryState.QUEUED] == [Channel.EMAIL]
+    await post.world.request(await post.policy("alice"), {"n": 2})
+    await courier.deliver_once()
+    assert (await oversight.health(TENANT)).dead == ()
+
+
+async def test_a_token_that_ended_is_ours_to_renew_and_no_humans_fault(post: Post, slack: SlackServer) -> None:
+    _, one = await posting(post, slack, Trouble(error="account_inactive"))
+    assert (one.state, one.error) == (DeliveryState.QUEUED, "Slack: account_inactive")
+    assert (await post.world.oversight.health(TENANT)).dead == ()
+
+
 async def test_a_card_that_was_posted_twice_counts_where_it_is_known(post: Post, slack: SlackServer) -> None:
     """Cut after Slack took it: two cards, of which the second is ours. The first decides nothing and says so."""
     courier, one = await posting(post, slack, Trouble(cut=True))

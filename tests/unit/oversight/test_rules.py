@@ -18,6 +18,7 @@ from creto.common.timestamps import SECOND, ConsensusTimestamp
 from creto.contracts import OversightRequirement, RiskFactor, RiskLevel, TimeoutAction
 from creto.oversight import Ask, BatchItem, Bound, GroupNeed, Quorum, RequestState, Verdict, edits, escalation, grants
 from creto.oversight.arguments import Number, args_hash, canonical, leaves, parsed
+from creto.oversight.display import proposal
 from creto.oversight.eligibility import Approver, Directory, attainable, seat_of
 from creto.oversight.policies import checked, of_requirement
 from creto.oversight.quorum import Vote, counted, tally
@@ -264,11 +265,58 @@ def test_all_who_approve_must_mean_the_grant() -> None:
 
 def test_a_counter_proposal_is_no_grant_where_one_human_is_not_enough() -> None:
     bounds = (Bound(path="amount", at_most="40"),)
-    assert grants.countered(an_ask(policy=P2), bounds, by=person("alice"), now=NOW, grant_id="g") is None
-    grant = grants.countered(an_ask({"amount": 50}), bounds, by=person("alice"), now=NOW, grant_id="g")
+    assert grants.countered(an_ask(policy=P2), bounds, args_hash=b"", by=person("alice"), now=NOW, grant_id="g") is None
+    grant = grants.countered(
+        an_ask({"amount": 50}),
+        bounds,
+        args_hash=grants.bound(an_ask({"amount": 50}), bounds),
+        by=person("alice"),
+        now=NOW,
+        grant_id="g",
+    )
     assert grant is not None
     assert [grants.covers(grant, an_ask({"amount": n}), NOW) for n in (39, 40, 41, "39")] == [True, True, False, False]
     assert not grants.covers(grant, an_ask({}), NOW)
+
+
+def test_a_counter_proposal_names_what_it_changes_and_leaves_the_rest_as_asked() -> None:
+    asked = b'{"amount": 50, "to": "ann", "via": ["sepa"]}'
+    bounds = edits.counter(asked, b'{"to": "bob", "amount": 40, "via": ["sepa"]}')
+    assert bounds == (Bound(path="amount", at_most="40"), Bound(path="to", equal='"bob"'))
+    assert edits.counter(asked, asked.replace(b"50", b"60")) == (Bound(path="amount", equal="60"),)
+    assert edits.proposed(asked, bounds) == b'{"amount":40,"to":"bob","via":["sepa"]}'
+    for wrong in (asked, b'{"amount": 40}', asked.replace(b'"sepa"', b'"sepa", "swift"'), b"{"):
+        with pytest.raises(InvalidInput):
+            edits.counter(asked, wrong)
+    with pytest.raises(InvalidInput):
+        edits.proposed(b'{"amount": 50}', bounds)
+    assert proposal(bounds) == 'amount at most 40, to exactly "bob"'
+    assert "hunter2" not in proposal((Bound(path="password", equal='"hunter2"'),))
+
+
+def test_what_a_counter_proposal_does_not_name_cannot_be_changed_under_it() -> None:
+    """given a proposal of a lower amount / when the call names another payee, or one argument more / then nobody has approved that."""
+    ask = an_ask({"amount": 50, "to": "ann"})
+    bounds = (Bound(path="amount", at_most="40"),)
+    grant = grants.countered(
+        ask, bounds, args_hash=grants.bound(ask, bounds), by=person("alice"), now=NOW, grant_id="g"
+    )
+    assert grant is not None
+    assert grants.covers(grant, an_ask({"amount": 39, "to": "ann"}), NOW)
+    for other in ({"amount": 39, "to": "eve"}, {"amount": 39}, {"amount": 39, "to": "ann", "cc": "eve"}):
+        assert not grants.covers(grant, an_ask(other), NOW)
+
+
+@given(st.dictionaries(st.sampled_from("abc"), st.integers(-5, 5), min_size=1), st.data())
+def test_what_is_proposed_is_within_what_was_proposed(asked: dict[str, int], data: st.DataObject) -> None:
+    wanted = {key: data.draw(st.integers(-5, 5)) for key in asked}
+    if wanted == asked:
+        return
+    raw = json.dumps(asked).encode()
+    bounds = edits.counter(raw, json.dumps(wanted).encode())
+    assert json.loads(edits.proposed(raw, bounds)) == wanted
+    assert edits.within(bounds, edits.proposed(raw, bounds))
+    assert not edits.within(bounds, raw)
 
 
 def test_bounds_are_exact() -> None:

@@ -1,4 +1,7 @@
-"""The approval scenarios of vectors/oversight.json, one test each, named by their number. Races are in tests/contract, crashes in tests/crash."""
+"""The approval scenarios of vectors/oversight.json, one test each, named by their number.
+
+Races are in tests/contract, crashes in tests/crash, what a browser is needed for in tests/integration/edge.
+"""
 
 from __future__ import annotations
 
@@ -70,19 +73,13 @@ from tests.unit.oversight.world import (
     token_of,
 )
 
-AWAITED: dict[str, str] = {
-    "OV-090": "the approval page",
-    "OV-091": "the approval page",
-    "OV-095": "the approval page",
-}
-
 
 def test_every_scenario_has_its_test(vectors: Path) -> None:
     known = {one["id"] for one in json.loads((vectors / "oversight.json").read_text())["scenarios"]}
     tests = Path(__file__).parents[2]
     files = {*tests.rglob("oversight/**/test_*.py"), *tests.rglob("test_*oversight*.py")}
     tested = {f"OV-{number}" for file in files for number in re.findall(r"\btest_ov_(\d{3})", file.read_text())}
-    assert known - tested == set(AWAITED)
+    assert known - tested == set()
 
 
 def approving(number: int = 1) -> tuple[BatchItem, ...]:
@@ -704,7 +701,7 @@ def test_ov_165_the_agents_words_are_fenced() -> None:
     before, after = shown.text().split("The agent says (not verified):")
     assert words not in before
     assert f"| {words}" in after
-    assert any("imitates the system" in warning for warning in shown.warnings)
+    assert any("imitate the system" in warning for warning in shown.warnings)
 
 
 def test_ov_167_long_words_are_bounded_and_marked() -> None:

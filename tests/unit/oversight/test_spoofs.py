@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from creto.oversight import render
+from creto.contracts import RiskFactor, RiskLevel
+from creto.oversight import BatchItem, render
 from creto.oversight.display import shortened, summary
+from creto.oversight.edits import batch_arguments
 from creto.oversight.hostile import Trick, original, visible
 from tests.unit.oversight.test_rules import an_ask
 
@@ -214,7 +217,7 @@ def test_what_differs_from_the_last_approved_call() -> None:
 
 def test_how_far_it_reaches() -> None:
     shown = render(an_ask({"to": ["a", "b", "c"], "amount": 25_000, "path": "*"}))
-    assert shown.reach == ("to names 3", "amount is 25000", "path means everything")
+    assert shown.reach == ("to has 3 entries", "amount is 25000", "path means everything")
 
 
 def test_a_short_form_says_what_it_leaves_out() -> None:
@@ -222,3 +225,31 @@ def test_a_short_form_says_what_it_leaves_out() -> None:
     assert line.endswith("rm -rf /")
     assert "characters left out" in line
     assert summary(("a", "b", "c", "d", "e"))[2] == "c ⟦2 lines more⟧"
+
+
+def test_a_batch_is_shown_act_by_act() -> None:
+    items = (
+        BatchItem(item_id="mail-1", arguments=b'{"to": "ann", "password": "hunter2hunter2"}'),
+        BatchItem(item_id="x: y", arguments=b"{}", after=("mail-1",)),
+    )
+    shown = render(msgspec.structs.replace(an_ask(), items=items, arguments=batch_arguments(items)))
+    assert [str(line) for line in shown.arguments] == [
+        'mail-1: password = "***"', 'mail-1: to = "ann"', '"x: y" = no arguments', '"x: y" = only after mail-1',
+    ]  # fmt: skip
+    assert "One value is masked as a secret, in whole or in part." in shown.warnings
+
+
+def test_a_risk_and_a_policy_read_as_sentences() -> None:
+    factor = RiskFactor(name="amount", level=RiskLevel.HIGH, description="more than this agent ever moved")
+    shown = render(
+        msgspec.structs.replace(an_ask(), risk_factors=(factor, RiskFactor(name="new payee", level=RiskLevel.LOW)))
+    )
+    assert shown.risks == ("High risk (amount): more than this agent ever moved", "Low risk (new payee)")
+    assert shown.policy == "P1, version 1"
+
+
+def test_our_mask_is_no_trick_of_the_agents() -> None:
+    assert render(an_ask({"password": "hunter2hunter2"})).warnings == (
+        "One value is masked as a secret, in whole or in part.",
+    )
+    assert f"The text holds {Trick.MARKUP}." in render(an_ask({"memo": "***bold***"})).warnings

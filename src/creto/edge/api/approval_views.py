@@ -17,6 +17,7 @@ from creto.contracts import ApprovalResult, RiskFactor, RiskLevel, TimeoutAction
 from creto.edge.api.endpoint import View
 from creto.oversight import (
     Assurance,
+    Bound,
     Case,
     Channel,
     Display,
@@ -88,6 +89,7 @@ class VoteView(View, frozen=True):
     reason: str = ""
     seat: AgentId | None = None  # another human's, in whose seat they sat
     groups: tuple[str, ...] = ()
+    counter: tuple[Bound, ...] = ()  # not this, but a call within these bounds
 
 
 class ItemView(View, frozen=True):
@@ -187,7 +189,7 @@ def cast(vote: CastVote, name: str) -> VoteView:
     return VoteView(
         person=AgentId(ballot.person), name=name, verdict=ballot.verdict, round=ballot.round, assurance=vote.signed.label,
         signed_at=ballot.signed_at, reason=ballot.reason, seat=AgentId(vote.seat) if vote.seat != ballot.person else None,
-        groups=vote.groups,
+        groups=vote.groups, counter=ballot.counter,
     )  # fmt: skip
 
 

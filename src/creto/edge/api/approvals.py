@@ -77,6 +77,7 @@ class CreateApproval(Ask, frozen=True):
     requirement: OversightRequirement | None = (
         None  # of a person or a service, where no policy is stored; an agent's is dropped
     )
+    takes_up: Id | None = None  # a denied request whose counter-proposal this is
 
 
 class ListApprovals(Ask, frozen=True):
@@ -243,7 +244,12 @@ async def create(parts: Parts, call: Call, ask: CreateApproval) -> ApprovalView:
     )  # fmt: skip
     items = [BatchItem(item_id=one.item_id, arguments=one.arguments.encode(), after=one.after) for one in ask.items]
     supersedes = RequestId(ask.supersedes) if ask.supersedes is not None else None
-    return line(await parts.oversight.create(request, idempotency_key=ask.key, supersedes=supersedes, items=items))
+    takes_up = RequestId(ask.takes_up) if ask.takes_up is not None else None
+    return line(
+        await parts.oversight.create(
+            request, idempotency_key=ask.key, supersedes=supersedes, takes_up=takes_up, items=items
+        )
+    )
 
 
 @handles(LIST)

@@ -11,7 +11,10 @@ from creto.common.ids import AgentId, Name, PolicyId, RequestId
 from creto.common.limits import (
     OVERRIDE_TTL_S_MAX,
     OVERSIGHT_APPROVERS_MAX,
+    OVERSIGHT_BOUNDS_MAX,
     OVERSIGHT_BREAK_GLASS_S_MAX,
+    OVERSIGHT_GRANT_S_MAX,
+    OVERSIGHT_GRANT_USES_MAX,
     OVERSIGHT_KEY_GRACE_S_MAX,
     OVERSIGHT_TIERS_MAX,
     OVERSIGHT_TIMEOUT_S_MAX,
@@ -19,7 +22,7 @@ from creto.common.limits import (
 )
 from creto.common.timestamps import ConsensusTimestamp
 from creto.contracts import RiskLevel, TimeoutAction
-from creto.edge.api.approval_views import NotificationView, Text, told
+from creto.edge.api.approval_views import ApprovalView, NotificationView, Text, line, told
 from creto.edge.api.dispatch import Call, concerns, handles
 from creto.edge.api.endpoint import Ask, Endpoint, View
 from creto.edge.api.fields import Agent, Cursor, Id, Limit, Nanos, Resource
@@ -27,6 +30,7 @@ from creto.edge.api.parts import Parts
 from creto.oversight import (
     ApproverGroup,
     Assurance,
+    Bound,
     BreakGlassTerms,
     Channel,
     Contact,
@@ -34,6 +38,7 @@ from creto.oversight import (
     EscalationTier,
     Grant,
     GrantTerms,
+    GrantWish,
     NotificationChannel,
     OversightPolicy,
     Quorum,
@@ -145,8 +150,24 @@ class SeatDelegations(View, frozen=True):
 
 
 class ListGrants(Ask, frozen=True):
+    """`mine`: those that the caller could end, for which they need no role."""
+
     limit: Limit = PAGE_ITEMS_DEFAULT
     cursor: Cursor | None = None
+    mine: bool = False
+
+
+class ProposeGrant(Ask, frozen=True):
+    """Let an agent act in advance of being asked: so many calls, for so long, within `bounds`. It is a request, decided under the policy."""
+
+    policy_id: Id
+    agent: Agent
+    action: Name
+    resource: Resource
+    ttl_s: Annotated[int, Meta(ge=1, le=OVERSIGHT_GRANT_S_MAX)]
+    uses: Annotated[int, Meta(ge=1, le=OVERSIGHT_GRANT_USES_MAX)] = 1
+    bounds: Annotated[tuple[Bound, ...], Meta(max_length=OVERSIGHT_BOUNDS_MAX)] = ()
+    reason: Text = ""
 
 
 class GrantPage(View, frozen=True):
@@ -183,6 +204,33 @@ class Signer(View, frozen=True):
     verify_key: bytes
 
 
+class DeadAddress(View, frozen=True):
+    """An address that did not take its last message; the next one that it takes brings it back."""
+
+    channel: Channel
+    address: str
+    person: AgentId
+    error: str
+
+
+class IdleChannel(View, frozen=True):
+    """Messages that wait for a channel which is not configured; they leave when it is."""
+
+    channel: Channel
+    waiting: int
+
+
+class DiscardNotifications(Ask, frozen=True):
+    """What waits for this channel is not to be sent any more."""
+
+    channel: Channel
+
+
+class DiscardedNotifications(View, frozen=True):
+    channel: Channel
+    count: int
+
+
 class OversightHealth(View, frozen=True):
     """What an operator should see before it hurts. `unseen` were delivered, and nobody has looked."""
 
@@ -191,6 +239,8 @@ class OversightHealth(View, frozen=True):
     unseen: tuple[RequestId, ...]
     unreachable: tuple[Unreachable, ...]
     oldest_at: ConsensusTimestamp | None = None
+    dead: tuple[DeadAddress, ...] = ()
+    idle: tuple[IdleChannel, ...] = ()
 
 
 READ, WRITE, POLICY, GROUP, PERSON = "oversight:read", "oversight:write", "oversight:policy:{policy_id}", "oversight:group:{name}", "oversight:contact:{channel}:{address}"  # fmt: skip
@@ -205,13 +255,15 @@ CONTACTS = Endpoint("approvals.contacts", "GET", "/v1/oversight/contacts", ListA
 DELEGATE = Endpoint("approvals.delegate", "POST", "/v1/oversight/delegations", DelegateSeats, Delegation, WRITE, "Out of office: somebody else sits in one's seats", status=201, errors=("OV-400", "OV-403"))  # fmt: skip
 END_DELEGATION = Endpoint("approvals.end_delegation", "DELETE", "/v1/oversight/delegations/{delegation_id}", EndDelegation, Ended, WRITE, "Back in the office", about="oversight:delegation:{delegation_id}")  # fmt: skip
 DELEGATIONS = Endpoint("approvals.delegations", "GET", "/v1/oversight/delegations", ListAll, SeatDelegations, READ, "Who sits in whose seats")  # fmt: skip
-GRANTS = Endpoint("approvals.grants", "GET", "/v1/oversight/grants", ListGrants, GrantPage, READ, "What was approved in advance")  # fmt: skip
+GRANTS = Endpoint("approvals.grants", "GET", "/v1/oversight/grants", ListGrants, GrantPage, "list_requests", "What was approved in advance")  # fmt: skip
+PROPOSE_GRANT = Endpoint("approvals.propose_grant", "POST", "/v1/oversight/grants", ProposeGrant, ApprovalView, "submit_decision", "Ask the approvers of a policy to approve calls before anybody asks for them", status=201, errors=("OV-400", "OV-403", "OV-404", "OV-424", "OV-429", "PL-102"), about=POLICY)  # fmt: skip
 END_GRANT = Endpoint("approvals.end_grant", "DELETE", "/v1/oversight/grants/{grant_id}", EndGrant, Grant, "submit_decision", "End what was approved in advance, or disarm", errors=("OV-403", "OV-404"), about="oversight:grant:{grant_id}")  # fmt: skip
 BREAK_GLASS = Endpoint("approvals.break_glass", "POST", "/v1/oversight/break-glass", BreakGlass, Grant, "submit_decision", "Let an agent act now and answer for it in a review", status=201, errors=("OV-400", "OV-403", "OV-404", "OV-424", "PL-102"), about=POLICY)  # fmt: skip
 HEALTH = Endpoint("approvals.health", "GET", "/v1/oversight/health", ListAll, OversightHealth, READ, "What was not delivered, not seen, or could reach nobody")  # fmt: skip
+DISCARD = Endpoint("approvals.discard_notifications", "POST", "/v1/oversight/notifications/discard", DiscardNotifications, DiscardedNotifications, WRITE, "Send nothing of what waits for a channel", about="oversight:channel:{channel}")  # fmt: skip
 SIGNER = Endpoint("approvals.signer", "GET", "/v1/oversight/signer", ListAll, Signer, "time:read", "The public key with which decisions are verified")  # fmt: skip
 
-ENDPOINTS = (PUT_POLICY, GET_POLICY, POLICIES, PUT_GROUP, GROUPS, LINK, UNLINK, CONTACTS, DELEGATE, END_DELEGATION, DELEGATIONS, GRANTS, END_GRANT, BREAK_GLASS, HEALTH, SIGNER)  # fmt: skip
+ENDPOINTS = (PUT_POLICY, GET_POLICY, POLICIES, PUT_GROUP, GROUPS, LINK, UNLINK, CONTACTS, DELEGATE, END_DELEGATION, DELEGATIONS, GRANTS, PROPOSE_GRANT, END_GRANT, BREAK_GLASS, HEALTH, DISCARD, SIGNER)  # fmt: skip
 
 
 @concerns(DELEGATE)
@@ -230,6 +282,18 @@ async def who_breaks_glass(parts: Parts, call: Call, ask: BreakGlass) -> str | N
     """The armers that the policy names need no role for it."""
     me = call.known.agent
     return me if parts.oversight.may_arm(call.tenant, PolicyId(ask.policy_id), me) else None
+
+
+@concerns(GRANTS)
+async def own_grants(parts: Parts, call: Call, ask: ListGrants) -> str | None:
+    return call.known.agent if ask.mine else None
+
+
+@concerns(PROPOSE_GRANT)
+async def who_proposes_a_grant(parts: Parts, call: Call, ask: ProposeGrant) -> str | None:
+    """Who sits in a tier of the policy needs no role for it."""
+    me = call.known.agent
+    return me if parts.oversight.sits(call.tenant, PolicyId(ask.policy_id), me) else None
 
 
 @concerns(END_GRANT)
@@ -317,7 +381,19 @@ async def delegations(parts: Parts, call: Call, ask: ListAll) -> SeatDelegations
 @handles(GRANTS)
 async def grants(parts: Parts, call: Call, ask: ListGrants) -> GrantPage:
     found = await parts.oversight.grants(call.tenant, after=ask.cursor or "", limit=ask.limit)
-    return GrantPage(items=tuple(found), cursor=found[-1].grant_id if len(found) == ask.limit else None)
+    cursor = found[-1].grant_id if len(found) == ask.limit else None
+    mine = [one for one in found if not ask.mine or parts.oversight.could_end(one, call.known.agent)]
+    return GrantPage(items=tuple(mine), cursor=cursor)
+
+
+@handles(PROPOSE_GRANT)
+async def propose_grant(parts: Parts, call: Call, ask: ProposeGrant) -> ApprovalView:
+    return line(
+        await parts.oversight.propose_grant(
+            call.tenant, PolicyId(ask.policy_id), agent=ask.agent, action=ask.action, resource=ask.resource,
+            wish=GrantWish(ttl_s=ask.ttl_s, uses=ask.uses), by=call.known.agent, bounds=ask.bounds, reason=ask.reason,
+        )
+    )  # fmt: skip
 
 
 @handles(END_GRANT)
@@ -340,7 +416,17 @@ async def health(parts: Parts, call: Call, ask: ListAll) -> OversightHealth:
         pending=found.pending, undelivered=tuple(map(told, found.undelivered)), unseen=found.unseen,
         unreachable=tuple(Unreachable(policy_id=one, tiers=tiers) for one, tiers in found.unreachable.items()),
         oldest_at=found.oldest_at,
+        dead=tuple(
+            DeadAddress(channel=one.channel, address=one.address, person=AgentId(one.person), error=one.error) for one in found.dead
+        ),
+        idle=tuple(IdleChannel(channel=channel, waiting=count) for channel, count in found.idle.items()),
     )  # fmt: skip
+
+
+@handles(DISCARD)
+async def discard(parts: Parts, call: Call, ask: DiscardNotifications) -> DiscardedNotifications:
+    count = await parts.oversight.discard(call.tenant, ask.channel, by=call.known.agent)
+    return DiscardedNotifications(channel=ask.channel, count=count)
 
 
 @handles(SIGNER)

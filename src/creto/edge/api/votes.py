@@ -19,6 +19,7 @@ from creto.common.errors import InvalidInput
 from creto.common.ids import AgentId, RequestId
 from creto.common.limits import (
     OVERSIGHT_ARGUMENTS_BYTES_MAX,
+    OVERSIGHT_BOUNDS_MAX,
     OVERSIGHT_CLAIM_S_MAX,
     OVERSIGHT_EXTENSION_S_MAX,
     OVERSIGHT_HOLD_S_MAX,
@@ -37,7 +38,6 @@ from creto.oversight.decisions import VOTE_CONTEXT, OwnKey
 from creto.oversight.types import Note
 from creto.platform.consensus import PersonId
 
-BOUNDS_MAX = 50
 Hold = Annotated[int, Meta(ge=0, le=OVERSIGHT_HOLD_S_MAX)]
 
 
@@ -50,7 +50,7 @@ class GetBallot(Ask, frozen=True):
     on_behalf_of: Agent | None = None
     items: Annotated[dict[Id, Verdict], Meta(max_length=OVERSIGHT_ITEMS_MAX)] = {}
     wish: GrantWish | None = None
-    counter: Annotated[tuple[Bound, ...], Meta(max_length=BOUNDS_MAX)] = ()
+    counter: Annotated[tuple[Bound, ...], Meta(max_length=OVERSIGHT_BOUNDS_MAX)] = ()
     arguments: Json | None = None
 
 

@@ -15,14 +15,16 @@ from creto.common.ids import AgentId, RequestId, TenantId, checked_name
 from creto.common.limits import OVERSIGHT_HOLD_S, PAGE_ITEMS_MAX
 from creto.common.timestamps import SECOND, ConsensusTimestamp
 from creto.edge.api import approvals, approvers, passkeys, votes
+from creto.edge.api.approval_views import ApprovalView
 from creto.edge.api.dispatch import Call, Dispatcher
 from creto.edge.console.forms import Vote
 from creto.edge.console.site import Form, plain
-from creto.oversight import Case, Oversight, Record
+from creto.oversight import Bound, Case, Grant, Oversight, OversightPolicy, Record
 from creto.platform.consensus import PersonId
 from creto.platform.crypto.webauthn import Assertion, Passkey
 
 COLLEAGUES_MAX = 60  # whom a page offers to delegate to; the others are reached by the command line
+GRANT_PAGES_MAX = 5  # what a page reads; the command line lists all
 CLAIM_S, EXTENSION_S, SNOOZE_S = 900, 300, 1_800
 Beside = Callable[[Call, Record, Form], Awaitable[object]]
 
@@ -93,6 +95,37 @@ class Acts:
     async def remove(self, call: Call, credential_id: bytes) -> None:
         await self._ask(passkeys.REMOVE, call, passkeys.RemovePasskey(credential_id=credential_id))
 
+    # What is approved in advance
+
+    async def grants(self, call: Call) -> list[Grant]:
+        """Those that this human could end, the newest first."""
+        found: list[Grant] = []
+        cursor: str | None = None
+        for _ in range(GRANT_PAGES_MAX):
+            page = await self._ask(approvers.GRANTS, call, approvers.ListGrants(limit=PAGE_ITEMS_MAX, cursor=cursor, mine=True))  # fmt: skip
+            found += page.items
+            cursor = page.cursor
+            if cursor is None:
+                break
+        return found[::-1]
+
+    async def propose_grant(self, call: Call, ask: approvers.ProposeGrant) -> ApprovalView:
+        return await self._ask(approvers.PROPOSE_GRANT, call, ask)
+
+    async def end_grant(self, call: Call, grant_id: str) -> None:
+        await self._ask(approvers.END_GRANT, call, approvers.EndGrant(grant_id=checked_name(grant_id, "grant_id")))
+
+    def granting(self, call: Call) -> list[OversightPolicy]:
+        """The policies under which this human decides and something may be approved in advance."""
+        oversight, me = self._oversight, call.known.agent
+        found = [one for one in oversight.policies(call.tenant) if one.grants is not None and not one.always_ask]
+        return [one for one in found if oversight.sits(call.tenant, one.policy_id, me)]
+
+    async def known_agents(self, call: Call) -> dict[str, str]:
+        """Those that have asked this human, by their names."""
+        records = [*await self.inbox(call), *await self.decided(call)]
+        return {one.ask.agent: plain(one.ask.agent_name) for one in records}
+
     # What there is. The endpoint says who may look; the page lays out what the endpoint's view is made of.
 
     async def inbox(self, call: Call) -> list[Record]:
@@ -103,6 +136,10 @@ class Acts:
         await self._ask(approvals.INBOX, call, approvals.ListInbox(limit=1))
         found = await self._oversight.history(call.tenant, approver=call.known.agent, limit=PAGE_ITEMS_MAX)
         return [one for one in found if not one.progress.state.open]
+
+    async def proposals(self, call: Call, records: list[Record]) -> dict[RequestId, tuple[Bound, ...]]:
+        """Of requests that this human may see."""
+        return await self._oversight.proposals(call.tenant, records)
 
     async def case(self, call: Call, request_id: RequestId) -> Case:
         await self._ask(approvals.GET, call, approvals.GetApproval(request_id=request_id))
@@ -125,7 +162,7 @@ class Acts:
         key = checked_name(f"{delivery}.{record.ask.request_id}", "delivery") if delivery else None
         ask = votes.Decide(
             request_id=record.ask.request_id, verdict=vote.verdict, reason=vote.reason, items=vote.items, wish=vote.wish,
-            arguments=text(vote), round=record.ask.round, hold_s=OVERSIGHT_HOLD_S,
+            counter=vote.counter, arguments=text(vote), round=record.ask.round, hold_s=OVERSIGHT_HOLD_S,
         )  # fmt: skip
         await self._ask(votes.DECIDE, replace(call, idempotency_key=key), ask)
 
@@ -133,7 +170,7 @@ class Acts:
         """What the passkey signs: everything that the vote is bound to."""
         ask = votes.GetBallot(
             request_id=record.ask.request_id, verdict=vote.verdict, reason=vote.reason, items=vote.items, wish=vote.wish,
-            arguments=text(vote),
+            counter=vote.counter, arguments=text(vote),
         )  # fmt: skip
         return (await self._ask(votes.BALLOT, call, ask)).ballot
 

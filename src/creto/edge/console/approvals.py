@@ -5,7 +5,7 @@ GET  /approvals/live                     which request moved, as it happens
 GET  /approvals/together                 several requests of one policy, shown whole before they are decided; POST decides
 GET  /approvals/{request}                the card
 GET  /approvals/{request}/decision       the file that proves the decision
-POST /approvals/{request}/{act}          approve, approve-for, edit, deny, items; undo, ask, comment, claim, extend, snooze, delegate, revoke
+POST /approvals/{request}/{act}          approve, approve-for, edit, propose, deny, items; undo, ask, comment, claim, extend, snooze, delegate, revoke
 POST /approvals/{request}/{act}/ballot   what a passkey is to sign
 
 INVARIANT: GET decides nothing. An act is a form of this session, about what was on its screen.
@@ -30,7 +30,7 @@ from creto.edge.console import cards
 from creto.edge.console.acts import Acts
 from creto.edge.console.cards import Care, Viewer
 from creto.edge.console.editing import editable
-from creto.edge.console.forms import Act, act_named, assertion_of, check_seen, chosen, vote_of
+from creto.edge.console.forms import Act, Vote, act_named, assertion_of, check_seen, chosen, vote_of
 from creto.edge.console.live import Live
 from creto.edge.console.site import HEADERS, Form, Site
 from creto.oversight import Case, Record, Verdict
@@ -94,9 +94,19 @@ class ApprovalPages:
             self._acts.names(call.tenant, [*people_in(listed), *(people_of(case) if case else ())]),
         )
         ordered = listed if past else sorted(listed, key=cards.urgency)
-        rows = [cards.row(one, names, now=now) for one in ordered[:ROWS_MAX]]
+        listed = ordered[:ROWS_MAX]
+        counters = await self._acts.proposals(call, listed)
+        rows = [cards.row(one, names, now=now, counter=counters.get(one.ask.request_id, ())) for one in listed]
         more = len(ordered) - len(rows)
-        values: dict[str, Any] = {"rows": rows, "more": more, "past": past, "now": now, "card": None, "error": error}
+        values: dict[str, Any] = {
+            "rows": rows,
+            "more": more,
+            "past": past,
+            "now": now,
+            "card": None,
+            "error": error,
+            "act": request.path_params.get("act", ""),
+        }
         if case is not None:
             keys = await self._acts.passkeys_here(call, request.url.hostname or "")
             viewer = Viewer(
@@ -157,21 +167,24 @@ class ApprovalPages:
         vote, assertion = vote_of(act, form, ask), assertion_of(form)
         approve_by, _ = cards.care(ask, 0)
         deliberate = assertion is not None or form.text("confirmed") == "yes" or approve_by is not Care.HOLD
-        if vote.verdict is Verdict.APPROVE and not deliberate:
-            return self._again(request, call, case, act, form)
+        if vote.permits and not deliberate:
+            return self._again(request, call, case, act, vote, form)
         if assertion is not None:
             await self._acts.vote_signed(call, case.record, vote, *assertion)
         else:
             await self._acts.vote(call, case.record, vote, delivery=form.text("delivery"))
         return RedirectResponse(f"/approvals/{ask.request_id}", 303, HEADERS)
 
-    def _again(self, request: Request, call: Call, case: Case, act: Act, form: Form) -> Response:
+    def _again(self, request: Request, call: Call, case: Case, act: Act, vote: Vote, form: Form) -> Response:
         """What is serious and came with a single click is asked once more."""
         names = self._acts.names(call.tenant, people_of(case))
         viewer = Viewer(person=self._acts.person(call), seated=True, passkeys=0, names=names)
         card = cards.card(case, viewer, now=self._acts.now())
         fields = [(name, value) for name in CARRIED for value in form.all(name)]
-        return self._site.page(request, "again.html", me=self._acts.name(call), card=card, act=act, fields=fields)
+        return self._site.page(
+            request, "again.html", me=self._acts.name(call), card=card, act=act, fields=fields,
+            instead=cards.instead(case.record.ask, vote.arguments, vote.counter),
+        )  # fmt: skip
 
     async def ballot(self, request: Request, call: Call) -> Response:
         """What the passkey is to sign, and which passkeys may."""

@@ -21,8 +21,9 @@ from creto.common.ids import RequestId
 from creto.common.timestamps import SECOND, ConsensusTimestamp
 from creto.contracts import RiskLevel
 from creto.oversight import Case, escalation, grants
+from creto.oversight.arguments import parsed
 from creto.oversight.decisions import CastVote
-from creto.oversight.display import Display, render
+from creto.oversight.display import Display, changes, proposal, render
 from creto.oversight.policies import assurance_needed
 from creto.oversight.store import Record
 from creto.oversight.types import (
@@ -30,6 +31,7 @@ from creto.oversight.types import (
     Ask,
     Assurance,
     BatchItem,
+    Bound,
     GrantTerms,
     Note,
     Progress,
@@ -78,6 +80,7 @@ class Said(msgspec.Struct, frozen=True):
     verdict: Verdict
     how: str
     reason: str
+    instead: str  # what was proposed in its place
     for_name: str  # on whose behalf; empty for oneself
     stale: bool  # of an earlier round
     mine: bool
@@ -97,6 +100,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     left: str
     bulk: bool  # may be decided together with others of its policy
     claimed_by: str = ""
+    instead: str = ""  # what was proposed in its place
 
 
 class Viewer(msgspec.Struct, frozen=True, kw_only=True):
@@ -137,6 +141,8 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     passkey_missing: bool
     grant: GrantTerms | None
     may_edit: bool
+    may_propose: bool
+    taken_up: bool  # a proposal of this human alone lets the agent do it
     may_claim: bool
     may_extend: bool
     may_revoke: bool
@@ -160,7 +166,7 @@ def left(now: ConsensusTimestamp, ends_at: ConsensusTimestamp) -> str:
     return " ".join(f"{count} {unit}" for count, unit in units[first : first + 2] if count) + " left"
 
 
-def row(record: Record, names: Mapping[str, str], *, now: ConsensusTimestamp) -> Row:
+def row(record: Record, names: Mapping[str, str], *, now: ConsensusTimestamp, counter: Sequence[Bound] = ()) -> Row:
     ask, progress, shown = record.ask, record.progress, render(record.ask)
     ends_at = escalation.ends_at(progress)
     claim = progress.claim
@@ -176,6 +182,7 @@ def row(record: Record, names: Mapping[str, str], *, now: ConsensusTimestamp) ->
         left=left(now, ends_at),
         bulk=in_bulk(ask, progress),
         claimed_by=names.get(claim.person, claim.person) if claim and claim.until > now else "",
+        instead=proposal(counter),
     )
 
 
@@ -188,7 +195,7 @@ def gist(shown: Display) -> str:
 
 def in_bulk(ask: Ask, progress: Progress) -> bool:
     """Together with others only what is neither serious nor a batch nor demands a signature of its own."""
-    plain = ask.risk not in SERIOUS and not ask.items
+    plain = ask.risk not in SERIOUS and not ask.items and ask.advance is None
     return plain and progress.state.open and assurance_needed(ask.policy, ask.risk) < Assurance.OWN_KEY
 
 
@@ -221,7 +228,7 @@ def card(case: Case, viewer: Viewer, *, now: ConsensusTimestamp) -> Card:
         notes=case.notes,
         items=ask.items,
         tier=ask.policy.tiers[progress.tier].name,
-        outcome=outcome(progress, viewer),
+        outcome=outcome(progress, viewer, proposal(case.votes[-1].signed.ballot.counter) if case.votes else ""),
         settles_at=progress.settles_at,
         may_vote=open_to_me and (mine is None or (ask.policy.vote_change and progress.settles_at is None)),
         may_undo=open_to_me and mine is not None and (ask.policy.vote_change or progress.settles_at is not None),
@@ -231,7 +238,9 @@ def card(case: Case, viewer: Viewer, *, now: ConsensusTimestamp) -> Card:
         own_key=own_key,
         passkey_missing=own_key and not viewer.passkeys,
         grant=ask.policy.grants if grants.offered(ask) else None,
-        may_edit=not ask.items,
+        may_edit=not ask.fixed,
+        may_propose=not ask.fixed and bool(shown.arguments),
+        taken_up=grants.taken_up(ask),
         may_claim=open_to_me and progress.claim is None and viewer.person not in progress.claimed,
         may_extend=open_to_me,
         may_revoke=mine is not None and revocable(ask, progress),
@@ -266,6 +275,13 @@ def change(line: str) -> Change:
     return Change(kind if kind in ("added", "removed", "changed") else "none", line)
 
 
+def instead(ask: Ask, arguments: bytes | None, counter: Sequence[Bound]) -> tuple[str, ...]:
+    """What would be approved in place of what was asked."""
+    if counter:
+        return (f"Proposed instead: {proposal(counter)}.",)
+    return changes(ask.arguments, parsed(arguments), set()) if arguments is not None else ()
+
+
 def last_of(votes: Sequence[CastVote], person: PersonId, round: int) -> CastVote | None:
     mine = [one for one in votes if (one.signed.ballot.person, one.signed.ballot.round) == (person, round)]
     return mine[-1] if mine else None
@@ -276,21 +292,30 @@ def said(vote: CastVote, round: int, viewer: Viewer) -> Said:
     return Said(
         name=viewer.name(ballot.person),
         verdict=ballot.verdict,
-        how=vote.signed.label,
+        how=how(vote),
         reason=ballot.reason,
+        instead=proposal(ballot.counter),
         for_name=viewer.name(vote.seat) if vote.seat != ballot.person else "",
         stale=ballot.round != round,
         mine=ballot.person == viewer.person,
     )
 
 
-def outcome(progress: Progress, viewer: Viewer) -> str:
+def how(vote: CastVote) -> str:
+    """Who vouches that it was this human, in words."""
+    label = vote.signed.label
+    words = {"session:web": "signed in", "session:api": "signed in, by program", "bearer:email": "by a mail's link"}
+    return words.get(label) or (f"by {label.removeprefix('relayed:')}, relayed" if label.startswith("relayed:") else label)  # fmt: skip
+
+
+def outcome(progress: Progress, viewer: Viewer, proposed: str) -> str:
     """What became of it, in a line; empty while it is open."""
     if progress.state.open:
         return ""
     by = f" by {viewer.name(progress.decided_by)}" if progress.decided_by else ""
     taken = f", and taken back by {viewer.name(progress.permit.revoked_by)}" if progress.permit.revoked_by else ""
-    return f"{STATES[progress.state]}{by}{taken}."
+    other = f" Proposed instead: {proposed}." if proposed and progress.state is RequestState.DENIED else ""
+    return f"{STATES[progress.state]}{by}{taken}.{other}"
 
 
 def why_not(ask: Ask, progress: Progress, viewer: Viewer, mine: CastVote | None) -> str:

@@ -14,8 +14,10 @@ from creto.common.errors import InvalidInput
 from creto.edge.console.editing import restored
 from creto.edge.console.site import Form
 from creto.oversight.ballots import changed
+from creto.oversight.display import is_secret_place
+from creto.oversight.edits import counter
 from creto.oversight.store import Record
-from creto.oversight.types import Ask, GrantWish, Verdict
+from creto.oversight.types import Ask, Bound, GrantWish, Verdict
 from creto.platform.crypto.jose import b64url_decode
 from creto.platform.crypto.webauthn import Assertion
 
@@ -27,6 +29,7 @@ class Act(StrEnum):
     APPROVE_FOR = "approve-for"
     EDIT = "edit"
     DENY = "deny"
+    PROPOSE = "propose"
     ITEMS = "items"
 
 
@@ -38,6 +41,12 @@ class Vote(msgspec.Struct, frozen=True, kw_only=True):
     items: dict[str, Verdict] = {}
     wish: GrantWish | None = None
     arguments: bytes | None = None
+    counter: tuple[Bound, ...] = ()
+
+    @property
+    def permits(self) -> bool:
+        """Whether something may be done because of it: an approval, and a proposal of something else."""
+        return self.verdict is Verdict.APPROVE or bool(self.counter)
 
 
 def vote_of(act: Act, form: Form, ask: Ask) -> Vote:
@@ -48,11 +57,27 @@ def vote_of(act: Act, form: Form, ask: Ask) -> Vote:
         wish = GrantWish(ttl_s=form.whole("minutes") * 60, uses=form.whole("uses"))
         return Vote(verdict=Verdict.APPROVE, reason=reason, wish=wish)
     if act is Act.EDIT:
-        arguments = restored(form.text("arguments").encode(), ask.arguments)
-        return Vote(verdict=Verdict.APPROVE, reason=reason, arguments=arguments)
+        return Vote(verdict=Verdict.APPROVE, reason=reason, arguments=edited(form, ask))
+    if act is Act.PROPOSE:
+        return Vote(verdict=Verdict.DENY, reason=reason, counter=proposal_of(form, ask))
     if act is Act.ITEMS:
         return vote_on_items(form, ask, reason)
     return Vote(verdict=Verdict.APPROVE, reason=reason)
+
+
+def edited(form: Form, ask: Ask) -> bytes:
+    return restored(form.text("arguments").encode(), ask.arguments)
+
+
+def proposal_of(form: Form, ask: Ask) -> tuple[Bound, ...]:
+    """Not this, but that: from the arguments as they were changed. A secret is no proposal, as the agent is told what was proposed."""
+    if ask.fixed:
+        raise InvalidInput.of("arguments", got="a proposal in its place", expected="a decision on it as it is", code="OV-400")  # fmt: skip
+    bounds = counter(ask.arguments, edited(form, ask))
+    secret = next((one.path for one in bounds if is_secret_place(one.path)), None)
+    if secret is not None:
+        raise InvalidInput.of("arguments", got=f"another {secret}", expected="no change of a secret", code="OV-400")
+    return bounds
 
 
 def vote_on_items(form: Form, ask: Ask, reason: str) -> Vote:

@@ -17,6 +17,7 @@ from creto.edge.console import cards
 from creto.edge.console.acts import Acts
 from creto.edge.console.approvals import ApprovalPages, people_of
 from creto.edge.console.cards import Viewer
+from creto.edge.console.grants import GrantPages
 from creto.edge.console.live import Live
 from creto.edge.console.passkeys import PasskeyPages
 from creto.edge.console.site import HEADERS, HERE, Site, local
@@ -100,6 +101,7 @@ def console_routes(dispatcher: Dispatcher, authenticator: Authenticator, live: L
         Route("/login", pages.login, methods=["POST"]),
         Route("/logout", pages.logout, methods=["POST"]),
         *ApprovalPages(site, live).routes(),
+        *GrantPages(site).routes(),
         *PasskeyPages(site).routes(),
         # Pages themselves are not compressed: they hold a secret beside what others wrote.
         Mount("/static", GZipMiddleware(StaticFiles(directory=HERE / "static"))),

@@ -68,7 +68,7 @@ def test_the_card_says_who_voted_and_who_is_missing() -> None:
     )
     shown = card(case, viewer("alice"), now=LATER)
     assert [(one.name, one.verdict, one.how, one.mine) for one in shown.votes] == [
-        ("Bob", "approve", "session:web", False)
+        ("Bob", "approve", "signed in", False)
     ]
     assert (shown.approvals, shown.needed, shown.missing) == (1, 2, ("Alice", "Carol"))
     assert shown.missing_groups == ("finance",)

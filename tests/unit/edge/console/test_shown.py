@@ -128,4 +128,4 @@ def test_every_act_is_a_form_with_its_token() -> None:
             assert 'method="post"' in form
             assert 'name="token" value="t"' in form
     acts = {part.split('"')[0] for part in html.split('action="/approvals/req-1/')[1:]}
-    assert acts == {"approve", "deny", "edit", "ask", "comment", "claim", "delegate", "extend", "snooze"}
+    assert acts == {"approve", "deny", "edit", "propose", "ask", "comment", "claim", "delegate", "extend", "snooze"}

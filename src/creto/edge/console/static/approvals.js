@@ -129,7 +129,7 @@
         timer = 0;
         button.classList.remove("holding");
       };
-      const early = () => { if (timer) { stop(); tell("Hold it down to approve."); } };
+      const early = () => { if (timer) { stop(); tell("Hold it down."); } };
       button.addEventListener("pointerdown", start);
       button.addEventListener("keydown", start);
       ["pointerup", "pointerleave", "pointercancel", "keyup", "blur"].forEach((name) => button.addEventListener(name, early));
@@ -180,6 +180,11 @@
       if (here) here.scrollIntoView({ block: "nearest" });
     });
   }
+  function openAt(fold, field) {
+    if (!byId(fold)) return;
+    byId(fold).open = true;
+    byId(field).focus();
+  }
   const keys = {
     j: () => move(1),
     k: () => move(-1),
@@ -189,7 +194,9 @@
       if (form.dataset.by === "click") form.requestSubmit(byId("approve"));
       else byId("approve").focus();
     },
-    r: () => { if (byId("deny")) { byId("deny").open = true; byId("reason").focus(); } },
+    r: () => openAt("deny", "reason"),
+    e: () => openAt("edit", "arguments"),
+    p: () => openAt("propose", "instead"),
     x: () => {
       const box = document.querySelector(".row.here input[name=id]");
       if (box && !box.disabled) { box.checked = !box.checked; samePolicy(); tell(box.checked ? "Ticked." : "Not ticked."); }

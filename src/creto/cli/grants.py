@@ -1,0 +1,97 @@
+"""`creto approvals grants`: what is approved before anybody asks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from creto.cli.approvals import (
+    as_key,
+    as_key_file,
+    bounds_of,
+    hold_option,
+    identity,
+    limits_option,
+    plain,
+    said,
+    values_option,
+    vote,
+)
+from creto.cli.choices import DURATION, limit_option, seconds
+from creto.cli.context import Cli, group, pass_cli
+from creto.cli.output import Column, counted, when
+from creto.cli.session import session
+from creto.common.ids import AgentId
+from creto.common.limits import PAGE_ITEMS_MAX
+from creto.oversight.types import Grant, Verdict
+
+grants = group("grants", "What was approved in advance.")
+
+GRANT: Sequence[Column[Grant]] = (
+    Column("GRANT", lambda g: g.grant_id),
+    Column("KIND", lambda g: g.kind),
+    Column("AGENT", lambda g: g.agent),
+    Column("ACTION", lambda g: plain(g.action)),
+    Column("RESOURCE", lambda g: plain(g.resource)),
+    Column("USED", lambda g: f"{g.uses}/{g.uses_max}"),
+    Column("UNTIL", lambda g: when(g.ended_at or g.expires_at)),
+    Column("", lambda g: "ended" if g.ended_at is not None else ""),
+)
+
+
+@grants.command("list")
+@click.option("--mine", is_flag=True, help="Only those that you could end.")
+@limit_option
+@as_key
+@as_key_file
+@pass_cli
+async def list_grants(cli: Cli, mine: bool, limit: int, key_id: str | None, key_file: Path | None) -> None:
+    """Live ones and ended ones."""
+    async with session(cli, await identity(cli, key_id, key_file)) as creto:
+        found = await creto.approvals.grants(limit=min(limit, PAGE_ITEMS_MAX), mine=mine)
+    cli.output.items(found.items, GRANT, nothing="Nothing was approved in advance.")
+
+
+@grants.command("end")
+@click.argument("grant")
+@as_key
+@as_key_file
+@pass_cli
+async def end_grant(cli: Cli, grant: str, key_id: str | None, key_file: Path | None) -> None:
+    """Take it back, or disarm."""
+    async with session(cli, await identity(cli, key_id, key_file)) as creto:
+        done = await creto.approvals.end_grant(grant_id=grant)
+    cli.output.say(done, f"{grant} ended after {counted(done.uses, 'use')}.")
+
+
+@grants.command()
+@click.argument("policy")
+@click.argument("agent")
+@click.argument("action")
+@click.argument("resource")
+@click.option("--for", "ttl", type=DURATION, required=True, help="For so long from the decision, as 8h; the policy says how long at most.")  # fmt: skip
+@click.option("--uses", type=click.IntRange(1), default=1, show_default=True, help="So many calls.")
+@limits_option
+@values_option
+@click.option("--reason", default="", help="Why; the other approvers see it.")
+@hold_option
+@as_key
+@as_key_file
+@pass_cli
+async def give(
+    cli: Cli, policy: str, agent: str, action: str, resource: str, ttl: int, uses: int, limits: tuple[str, ...],
+    values: tuple[str, ...], reason: str, hold: int | None, key_id: str | None, key_file: Path | None,
+) -> None:  # fmt: skip
+    """Let AGENT do it without being asked: you propose it and vote for it; it holds once as many agree as POLICY demands."""
+    key = await identity(cli, key_id, key_file)
+    async with session(cli, key) as creto:
+        asked = await creto.approvals.propose_grant(
+            policy_id=policy, agent=AgentId(agent), action=action, resource=resource, ttl_s=seconds(ttl), uses=uses,
+            bounds=bounds_of(limits, values), reason=reason,
+        )  # fmt: skip
+        cli.output.note(f"{plain(asked.effect)} ({asked.request_id})")
+        case = await creto.approvals.get(request_id=asked.request_id)
+        receipt = await vote(creto, case, key, None, hold, verdict=Verdict.APPROVE, reason=reason)
+    cli.output.say(receipt, said(receipt))
