@@ -282,8 +282,12 @@ class Denied(Tagged, frozen=True, kw_only=True):
 
 
 class TimedOut(Tagged, frozen=True, kw_only=True):
+    """With auto_approve it is worth what an approval is: `arguments` are what may be done, where a human changed what was asked, or of a batch."""
+
     timeout_action: TimeoutAction
     override_token: str | None = None  # with auto_approve
+    arguments: bytes | None = None
+    approved_items: tuple[str, ...] = ()
 
 
 ApprovalResult = Approved | Denied | TimedOut

@@ -18,9 +18,9 @@ from creto.common.timestamps import MILLISECOND, SECOND, ConsensusTimestamp, iso
 from creto.oversight import edits, grants
 from creto.oversight.decisions import Ballot, CastVote, Evidence, SignedBallot
 from creto.oversight.policies import policy_hash, refusal
-from creto.oversight.quorum import Tally, counted, tally
+from creto.oversight.quorum import Tally, Vote, counted, tally
 from creto.oversight.store import Record
-from creto.oversight.types import Ask, Bound, Grant, RequestState, Verdict
+from creto.oversight.types import Ask, Assurance, Bound, Grant, GrantWish, RequestState, Verdict
 from creto.platform.audit.events import ApprovalReceived, DenialReceived
 from creto.platform.consensus import PersonId
 from creto.platform.crypto import digest
@@ -57,18 +57,42 @@ def said(ballot: Ballot) -> tuple[object, ...]:
     return (ballot.round, ballot.verdict, ballot.items, ballot.wish, ballot.counter, ballot.on_behalf_of)
 
 
-def outcome(ask: Ask, cast: Sequence[CastVote]) -> tuple[Verdict | None, tuple[str, ...]]:
-    """The decision, and of a batch the items that may be executed. A batch is decided when each of its items is."""
+def outcome(
+    ask: Ask, cast: Sequence[CastVote], able: Callable[[Sequence[Vote]], Sequence[Vote]] = lambda _: ()
+) -> tuple[Verdict | None, tuple[str, ...]]:
+    """The decision, and of a batch the items that may be executed. A batch is decided when each of its items is.
+
+    `able` tells the approvals that may still come, beside the votes that there are.
+    """
     votes = [vote.vote() for vote in cast]
     if not ask.items:
-        return tally(ask.policy.quorum, votes, round=ask.round).verdict, ()
-    each = {
-        item.item_id: tally(ask.policy.quorum, votes, round=ask.round, item=item.item_id).verdict for item in ask.items
-    }
+        return verdict_on(ask, votes, able), ()
+    each = {item.item_id: verdict_on(ask, votes, able, item.item_id) for item in ask.items}
     if None in each.values():
         return None, ()
     kept = edits.kept_items(ask.items, [item_id for item_id, verdict in each.items() if verdict is Verdict.APPROVE])
     return (Verdict.APPROVE, kept) if kept else (Verdict.DENY, ())
+
+
+def verdict_on(
+    ask: Ask, votes: Sequence[Vote], able: Callable[[Sequence[Vote]], Sequence[Vote]], item: str | None = None
+) -> Verdict | None:
+    """A denial short of the policy's number denies too, once whoever has not spoken could not make it an approval."""
+    found = tally(ask.policy.quorum, votes, round=ask.round, item=item)
+    if found.verdict is not None or not found.denials:
+        return found.verdict
+    said = [vote for vote in votes if vote.round == ask.round]
+    best = tally(ask.policy.quorum, [*votes, *able(said)], round=ask.round, item=item)
+    return None if best.verdict is Verdict.APPROVE else Verdict.DENY
+
+
+def undenied(ask: Ask, cast: Sequence[CastVote]) -> tuple[str, ...] | None:
+    """What nobody has denied in this round: of a batch those items, else nothing to name; None if nothing is left."""
+    votes = [vote.vote() for vote in cast]
+    if not ask.items:
+        return None if tally(ask.policy.quorum, votes, round=ask.round).denials else ()
+    free = [one.item_id for one in ask.items if not tally(ask.policy.quorum, votes, round=ask.round, item=one.item_id).denials]  # fmt: skip
+    return edits.kept_items(ask.items, free) or None
 
 
 def decisive(ask: Ask, cast: Sequence[CastVote], verdict: Verdict) -> CastVote:
@@ -85,16 +109,28 @@ def given(
 
     `bound` hashes the arguments that a grant with these bounds is for.
     """
+    said = {vote.signed.ballot.person: vote.signed for vote in cast if vote.signed.ballot.round == ask.round}
     if verdict is Verdict.DENY:
-        counter = decisive(ask, cast, verdict).signed.ballot.counter
-        if not counter:
+        last = decisive(ask, cast, verdict).signed.ballot
+        if not last.counter:
             return None
-        return grants.countered(ask, counter, args_hash=bound(counter), by=by, now=now, grant_id=grant_id)
+        givers: tuple[PersonId, ...] = (last.person,)
+        grant = grants.countered(ask, last.counter, args_hash=bound(last.counter), by=by, now=now, grant_id=grant_id)
+    else:
+        votes = counted([vote.vote() for vote in cast], ask.round)
+        givers = tuple(sorted({vote.person for vote in votes if vote.verdict is Verdict.APPROVE}))
+        grant = approved_grant(ask, [said[person].ballot.wish for person in givers], bound, by, now, grant_id)
+    sure = min((said[person].assurance for person in givers), default=Assurance.BEARER)
+    return msgspec.structs.replace(grant, givers=givers, assurance=sure) if grant is not None else None
+
+
+def approved_grant(
+    ask: Ask, wishes: Sequence[GrantWish | None], bound: Callable[[tuple[Bound, ...]], bytes], by: PersonId,
+    now: ConsensusTimestamp, grant_id: str,
+) -> Grant | None:  # fmt: skip
     if ask.advance is not None:
         return grants.in_advance(ask, ask.advance, by=by, now=now)
-    yes = {v.person for v in counted([v.vote() for v in cast], ask.round) if v.verdict is Verdict.APPROVE}
-    wishes = {v.signed.ballot.person: v.signed.ballot.wish for v in cast if v.signed.ballot.round == ask.round}
-    wish = grants.agreed([wishes[person] for person in yes])
+    wish = grants.agreed(wishes)
     return grants.granted(ask, wish, args_hash=bound(()), by=by, now=now, grant_id=grant_id) if wish else None
 
 
@@ -141,6 +177,8 @@ def check_content(ask: Ask, ballot: Ballot, cast: Sequence[CastVote]) -> None:
         raise refusal(
             "counter", str(ballot.verdict), "a denial: a counter-proposal says what would be approved instead"
         )
+    if ballot.counter and ask.break_glass:
+        raise refusal("counter", "a counter-proposal", "none: what is reviewed was done already")
     edits.check_bounds(ballot.counter)
     edits.check_verdicts(ask, ballot.items)
     grants.check_wish(ask, ballot.wish)

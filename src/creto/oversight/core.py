@@ -25,6 +25,7 @@ from creto.contracts import (
     OversightDecision,
     OversightDecisionEvent,
     OversightNotification,
+    TimeoutAction,
 )
 from creto.oversight import escalation
 from creto.oversight import store as sql
@@ -271,7 +272,7 @@ class Core:
 def announced(record: Record) -> OversightDecision:
     """A token never travels on the bus: who waits fetches it."""
     progress = record.progress
-    if progress.state is RequestState.APPROVED:
+    if progress.state is RequestState.APPROVED or progress.final_action is TimeoutAction.AUTO_APPROVE:
         return DecisionApproved()
     if progress.state.open:
         return DecisionEscalated(next_tier=record.ask.policy.tiers[progress.tier].name)

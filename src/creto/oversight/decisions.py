@@ -254,6 +254,7 @@ class DecisionFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Fals
     risk: RiskLevel
     policy: OversightPolicy
     items: tuple[ItemHash, ...]
+    break_glass: bool  # it is the review of an act that nobody approved before
     advance: Advance | None  # the calls to be approved in advance that it is about
     state: RequestState
     tier: int  # the highest that was reached

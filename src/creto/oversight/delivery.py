@@ -106,6 +106,7 @@ class Delivery(Emergency):
                 sql.notifications(tx, one.tenant, one.request_id),
             )
         )
+        cast = self.counting(record, cast, self.directory(one.tenant, record.ask.policy), self.clock.now())
         cards = tuple(other for other in told if addressed(other, one))
         votes = [vote for vote in cast if vote.signed.ballot.round == record.ask.round]
         lines = tuple(vote_line(self._name(one.tenant, vote.signed.ballot.approver), vote) for vote in votes)

@@ -39,6 +39,7 @@ class Case(msgspec.Struct, frozen=True):
     notes: tuple[Note, ...]
     standing: Receipt
     waiting_for: tuple[PersonId, ...]  # who could decide it now and has not, in this round
+    lost: tuple[str, ...] = ()  # the nonces of votes that do not count: who cast them could not decide any more
 
 
 class Desk(Passkeys):
@@ -53,11 +54,14 @@ class Desk(Passkeys):
         if record is None:
             raise no_such(request_id)
         ask, progress = record.ask, record.progress
-        said = {vote.signed.ballot.person for vote in votes if vote.signed.ballot.round == ask.round}
+        counts = self.counting(record, votes, self.directory(tenant, ask.policy), self.clock.now())
+        kept = {vote.signed.ballot.nonce for vote in counts}
+        said = {vote.signed.ballot.person for vote in counts if vote.signed.ballot.round == ask.round}
         asked = self._told(record, progress.tier + 1) if progress.state.open else set()
         return Case(
-            record, tuple(votes), tuple(notes), receipt(record, votes, Counted.VOTE), tuple(sorted(asked - said))
-        )
+            record, tuple(votes), tuple(notes), receipt(record, counts, Counted.VOTE), tuple(sorted(asked - said)),
+            tuple(vote.signed.ballot.nonce for vote in votes if vote.signed.ballot.nonce not in kept),
+        )  # fmt: skip
 
     async def proposals(self, tenant: TenantId, records: Sequence[Record]) -> dict[RequestId, tuple[Bound, ...]]:
         """What was last proposed in place of each; only of those where a denial with a proposal can stand."""

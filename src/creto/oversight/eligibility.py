@@ -5,14 +5,16 @@
 A seat belongs to a human whom a reached tier names, by themselves or in a group (groups may hold groups). Who is out of office has somebody
 else sit there, from the beginning of the time until just before its end.
 
-INVARIANT: the agent, its owner and its ancestors sit in no seat, and nobody sits in theirs.
+INVARIANT: the agent, its owner, its ancestors and who asked for it sit in no seat, nobody sits in theirs, and they appoint nobody.
+INVARIANT: whoever is not in force has no seat left to hand over, and hands nothing on: a delegation to who cannot sit there leaves the seat
+with who delegated.
 INVARIANT: a delegate has the seats of who delegated, never more: no seat in turn delegated to that one for other policies, no group of a
 third. A circle of delegations ends where it began, with nobody in the seat.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -21,8 +23,8 @@ from creto.common.ids import AgentId
 from creto.common.limits import OVERSIGHT_DELEGATION_STEPS_MAX
 from creto.common.timestamps import ConsensusTimestamp
 from creto.oversight.policies import assurance_needed
-from creto.oversight.quorum import needed
-from creto.oversight.types import Ask, Assurance, Channel, Delegation, OversightPolicy, Strict
+from creto.oversight.quorum import Vote, tally
+from creto.oversight.types import Ask, Assurance, Channel, Delegation, OversightPolicy, Strict, Verdict
 from creto.platform.consensus import PersonId
 
 GROUP = "group:"
@@ -64,6 +66,11 @@ class Directory(msgspec.Struct, frozen=True):
     delegations: tuple[Delegation, ...] = ()
     out: frozenset[PersonId] = frozenset()  # revoked, suspended or retired: named, and unable to decide
 
+    @property
+    def everybody(self) -> Collection[PersonId]:
+        """Whom the policy names, and who may stand in for them."""
+        return self.people.values()
+
     def seats(self, approvers: Iterable[str]) -> dict[PersonId, frozenset[str]]:
         """Every human that the list names, with the groups through which it does."""
         found: dict[PersonId, frozenset[str]] = {}
@@ -86,11 +93,14 @@ class Directory(msgspec.Struct, frozen=True):
                     pending.append(step)
         return found
 
-    def substitute(self, person: PersonId, policy: OversightPolicy, now: ConsensusTimestamp) -> PersonId | None:
-        """Who sits in this one's seats now: themselves when in office; None where the delegations run in a circle."""
+    def substitute(self, person: PersonId, ask: Ask, now: ConsensusTimestamp) -> PersonId | None:
+        """Who sits in this one's seats now: themselves when in office; None for who has none, and where the delegations run in a circle."""
+        barred = self.out.union(ask.excluded)
+        if person in barred:
+            return None
         at, seen = person, {person}
         for _ in range(OVERSIGHT_DELEGATION_STEPS_MAX):
-            delegation = self.absence(at, policy, now)
+            delegation = self.absence(at, ask.policy, now, barred)
             if delegation is None:
                 return at
             at = delegation.to
@@ -99,40 +109,55 @@ class Directory(msgspec.Struct, frozen=True):
             seen.add(at)
         return None
 
-    def seating(
-        self, approvers: Iterable[str], seat: PersonId, person: PersonId, policy: OversightPolicy, now: ConsensusTimestamp
-    ) -> Seating:  # fmt: skip
-        """What `seats` and `substitute` need to say the same of these two alone."""
-        people = {name: found for name, found in self.people.items() if found in (seat, person)}
-        leading = set(people)
-        while True:
-            groups = {name: tuple(m for m in members if m in leading) for name, members in self.groups.items()}
-            groups = {name: members for name, members in groups.items() if members}
-            if leading >= (found := {GROUP + name for name in groups}):
-                break
-            leading |= found
-        named, absent = {*approvers}, []
-        pending = [*named]
-        while pending:  # groups that the policy does not reach are nobody's business
-            for member in groups.get(pending.pop().removeprefix(GROUP), ()):
-                if member not in named:
-                    named.add(member)
-                    pending.append(member)
-        at = seat
-        while at != person and (delegation := self.absence(at, policy, now)) is not None:
-            absent.append(delegation)
-            at = delegation.to
-        kept = {name: members for name, members in groups.items() if GROUP + name in named}
+    def seating(self, ask: Ask, tier: int, seat: Seat, person: PersonId, now: ConsensusTimestamp) -> Seating:
+        """What `seat_of` needs to say the same of this human alone."""
+        named = {name: one for name, one in self.people.items() if one in (seat.holder, person)}
+        groups = self._leading(named)
+        reachable = closure(reached(ask.policy, tier), groups)
         return Seating(
-            groups=kept, people={name: one for name, one in people.items() if name in named}, delegations=tuple(absent)
+            groups={name: members for name, members in groups.items() if GROUP + name in reachable},
+            people={name: one for name, one in named.items() if name in reachable},
+            delegations=self._stand_ins(seat.holder, person, ask, now),
         )
 
-    def absence(self, person: PersonId, policy: OversightPolicy, now: ConsensusTimestamp) -> Delegation | None:
+    def _leading(self, names: Container[str]) -> dict[str, tuple[str, ...]]:
+        """The groups through which one comes to these names, with no other members."""
+        found: dict[str, tuple[str, ...]] = {}
+        while True:
+            inner = {GROUP + name for name in found}
+            groups = {group: tuple(m for m in all if m in names or m in inner) for group, all in self.groups.items()}
+            groups = {group: members for group, members in groups.items() if members}
+            if groups == found:
+                return found
+            found = groups
+
+    def _stand_ins(self, seat: PersonId, person: PersonId, ask: Ask, now: ConsensusTimestamp) -> tuple[Delegation, ...]:
+        """By which delegations this human sits there."""
+        barred, at, found = self.out.union(ask.excluded), seat, []
+        while at != person and (delegation := self.absence(at, ask.policy, now, barred)) is not None:
+            found.append(delegation)
+            at = delegation.to
+        return tuple(found)
+
+    def absence(
+        self, person: PersonId, policy: OversightPolicy, now: ConsensusTimestamp, barred: Container[PersonId] = ()
+    ) -> Delegation | None:
         for one in self.delegations:
             covers = not one.policies or policy.policy_id in one.policies
-            if one.of == person and covers and one.starts_at <= now < one.ends_at:
+            if one.of == person and covers and one.to not in barred and one.starts_at <= now < one.ends_at:
                 return one
         return None
+
+
+def closure(names: Iterable[str], groups: Mapping[str, tuple[str, ...]]) -> set[str]:
+    """The names, and all that their groups lead to."""
+    found, pending = set[str](), [*names]
+    while pending:
+        name = pending.pop()
+        if name not in found:
+            found.add(name)
+            pending += groups.get(name.removeprefix(GROUP), ()) if name.startswith(GROUP) else ()
+    return found
 
 
 def reached(policy: OversightPolicy, tier: int) -> list[str]:
@@ -152,7 +177,7 @@ def seat_of(
 ) -> Seat:
     """The seat from which this human decides; OV-403 with the rule that forbids it."""
     if approver.person in ask.excluded:
-        raise ineligible("SELF_APPROVAL", "the agent, its owner and its ancestors cannot approve")
+        raise ineligible("SELF_APPROVAL", "the agent, its owner, its ancestors and who asked for it cannot approve")
     if not approver.human:
         raise ineligible("NOT_HUMAN", "only a human can decide")
     if not approver.in_force:
@@ -179,8 +204,8 @@ def seated(
         return person
     wanted = [on_behalf_of] if on_behalf_of is not None else sorted(seats)
     for holder in wanted:
-        open_to_others = holder in seats and holder not in ask.excluded and holder != person
-        if open_to_others and directory.substitute(holder, ask.policy, now) == person:
+        open_to_others = holder in seats and holder != person
+        if open_to_others and directory.substitute(holder, ask, now) == person:
             return holder
     raise ineligible("NOT_ELIGIBLE", "no tier that was reached names this human, nor somebody they stand in for")
 
@@ -189,8 +214,8 @@ def told(ask: Ask, tier: int, directory: Directory, now: ConsensusTimestamp) -> 
     """Who is to be asked at a tier, each with the seat; empty where nobody of it can decide."""
     found: dict[PersonId, PersonId] = {}
     for holder in sorted(directory.seats(ask.policy.tiers[tier].approvers)):
-        sits = directory.substitute(holder, ask.policy, now)
-        if holder not in ask.excluded and sits is not None and sits not in ask.excluded and sits not in directory.out:
+        sits = directory.substitute(holder, ask, now)
+        if sits is not None:
             found.setdefault(sits, holder)
     return found
 
@@ -200,23 +225,30 @@ def why_nobody(ask: Ask, tier: int, directory: Directory, now: ConsensusTimestam
     seats = directory.seats(ask.policy.tiers[tier].approvers)
     if not seats:
         return "it names nobody who is registered"
-    looped = [p for p in seats if p not in ask.excluded and directory.substitute(p, ask.policy, now) is None]
+    barred = directory.out.union(ask.excluded)
+    looped = [p for p in seats if p not in barred and directory.substitute(p, ask, now) is None]
     if looped:
         return f"the delegations of {', '.join(sorted(looped))} run in a circle"
-    return "its people are the agent's owner or ancestors, or not in force"
+    return "its people are the agent's owner or ancestors, asked for it, or are not in force"
+
+
+def able(ask: Ask, directory: Directory, now: ConsensusTimestamp, said: Sequence[Vote] = ()) -> list[Vote]:
+    """The approvals that may still come, at whatever tier: of everybody who sits in a seat and has said nothing."""
+    taken, spoken = {vote.seat for vote in said}, {vote.person for vote in said}
+    found: dict[PersonId, frozenset[str]] = {}
+    for holder, groups in directory.seats(reached(ask.policy, len(ask.policy.tiers))).items():
+        sits = directory.substitute(holder, ask, now)
+        if sits is not None and sits not in spoken and (holder not in taken or holder == sits):
+            found[sits] = found.get(sits, frozenset()) | groups
+    return [
+        Vote(person=one, seat=one, groups=tuple(sorted(groups)), verdict=Verdict.APPROVE, round=ask.round)
+        for one, groups in sorted(found.items())
+    ]
 
 
 def attainable(ask: Ask, directory: Directory, now: ConsensusTimestamp) -> bool:
-    """Whether all tiers together have enough humans for the quorum, in all and of each group."""
-    people: set[PersonId] = set()
-    barred = {*ask.excluded, *directory.out}
-    for tier in range(len(ask.policy.tiers)):
-        people.update(told(ask, tier, directory, now))
-    seats = directory.seats(reached(ask.policy, len(ask.policy.tiers)))
-    for need in ask.policy.quorum.groups:
-        if sum(need.group in groups and person not in barred for person, groups in seats.items()) < need.approvals:
-            return False
-    return len(people) >= needed(ask.policy.quorum)
+    """Whether everybody who sits at any tier, if they all agreed, would be enough: in all, and each for one group."""
+    return tally(ask.policy.quorum, able(ask, directory, now), round=ask.round).verdict is Verdict.APPROVE
 
 
 def channel_assurance(channel: Channel) -> Assurance:

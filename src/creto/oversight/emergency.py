@@ -22,22 +22,14 @@ from creto.oversight import store as sql
 from creto.oversight.core import checked_text
 from creto.oversight.display import terms_of
 from creto.oversight.eligibility import Approver, ineligible
-from creto.oversight.requests import RESOURCE_CHARS_MAX, paged
+from creto.oversight.granting import REVIEWED
+from creto.oversight.requests import RESOURCE_CHARS_MAX, REVIEW, paged
 from creto.oversight.store import Record
-from creto.oversight.types import (
-    Advance,
-    Ask,
-    Bound,
-    Grant,
-    GrantKind,
-    GrantWish,
-    NotificationKind,
-    OversightPolicy,
-)
+from creto.oversight.types import Advance, Ask, Bound, Grant, GrantKind, GrantWish, OversightPolicy
 from creto.oversight.waiting import Waiting
 from creto.store.types import Tx
 
-REVIEW, ADVANCE = "break_glass_review", "grant_in_advance"
+ADVANCE = "grant_in_advance"
 
 
 class Emergency(Waiting):
@@ -58,6 +50,9 @@ class Emergency(Waiting):
         terms = grants.break_glass_terms(policy)
         if not self._arms(tenant, policy, armer):
             raise ineligible("NOT_ELIGIBLE", "the policy does not let this human break the glass")
+        lineage = self.lineage(tenant, (agent,))
+        if armer.person in lineage and not terms.own_agents:
+            raise ineligible("SELF_APPROVAL", "the policy lets nobody break the glass for their own agent")
         now, review_id = self.clock.now(), RequestId(new_id("req-"))
         grant = grants.armed(
             policy, tenant=tenant, agent=agent, action=checked_name(action, "action"),
@@ -66,10 +61,10 @@ class Emergency(Waiting):
             grant_id=new_id("grant-"),
         )  # fmt: skip
         identity = self.nhi.get_now(tenant, agent)
-        behind = {*self.lineage(tenant, (agent,)), armer.person}
+        behind = {*lineage, armer.person}
         ask = Ask(
             request_id=review_id, tenant=tenant, agent=agent, agent_name=identity.name, chain=(agent,),
-            excluded=tuple(sorted(behind)), action=REVIEW, resource=f"oversight:grant:{grant.grant_id}",
+            excluded=tuple(sorted(behind)), action=REVIEW, resource=f"{REVIEWED}{grant.grant_id}",
             arguments=wire.encode({"action": action, "resource": resource, "reason": reason, "armed_by": armer.person}),
             policy=policy, created_at=now, blocking=False, break_glass=True,
             risk_factors=(RiskFactor(name="break-glass", level=RiskLevel.HIGH, description="acts before it was approved"),),
@@ -79,9 +74,8 @@ class Emergency(Waiting):
         def arm(tx: Tx) -> Grant:
             sql.put_grant(tx, grant)
             review = self._add(tx, draft, None)
-            self._note_grant(tx, grant, "BreakGlassArmed", by)
-            people = self._reachable(review, draft.directory, self.clock.now())
-            self.tell(tx, review, people, NotificationKind.ALARM, self.clock.now())
+            self.note_grant(tx, grant, "BreakGlassArmed", by)
+            self.alarm(tx, review, draft.directory, self.clock.now())
             return grant
 
         return await self.write(arm)
@@ -165,12 +159,7 @@ class Emergency(Waiting):
                 raise ineligible("NOT_ELIGIBLE", "only who granted it, or could have, ends a grant")
             if grant.ended_at is not None:
                 return grant
-            ended = replace(grant, ended_at=now, ended_by=approver.person)
-            sql.put_grant(tx, ended)
-            self._note_grant(
-                tx, ended, "BreakGlassDisarmed" if grant.kind is GrantKind.BREAK_GLASS else "GrantEnded", by
-            )
-            return ended
+            return self.end_now(tx, grant, approver.person, now, by=by)
 
         return await self.write(end)
 
@@ -191,15 +180,7 @@ class Emergency(Waiting):
             ended = replace(grant, ended_at=grant.expires_at)
             sql.put_grant(tx, ended)
             event = "BreakGlassExpired" if grant.kind is GrantKind.BREAK_GLASS else "GrantExpired"
-            self._note_grant(tx, ended, event, self.service_id)
+            self.note_grant(tx, ended, event, self.service_id)
             return True
 
         return await self.write(expire)
-
-    def _note_grant(self, tx: Tx, grant: Grant, event: str, by: AgentId) -> None:
-        self.note(
-            tx, grant.tenant, "oversight:grant", f"oversight:grant:{grant.grant_id}", event, by,
-            {"grant_id": grant.grant_id, "kind": grant.kind, "agent": grant.agent, "action": grant.action,
-             "resource": grant.resource, "reason": grant.reason, "uses": grant.uses, "uses_max": grant.uses_max,
-             "expires_at": grant.expires_at},
-        )  # fmt: skip

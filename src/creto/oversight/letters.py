@@ -82,6 +82,8 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def heading(self) -> str:
+        if self.notification.kind is NotificationKind.ALARM and not self.open:
+            return "Break-glass was not reviewed in time"
         return HEADINGS[self.notification.kind]
 
     @property

@@ -8,26 +8,29 @@ INVARIANT: no token is stored; who lost theirs asks again.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from creto.common.errors import AlreadyExists, ApprovalDenied, EnablementError, NotFound
+from creto.common.errors import EnablementError, NotFound
 from creto.common.ids import AgentId, RequestId, TenantId
 from creto.common.limits import OVERSIGHT_PERMITS_KEPT_MAX
-from creto.common.timestamps import SECOND, ConsensusTimestamp
+from creto.common.timestamps import SECOND
 from creto.contracts import ApprovalResult, Approved, Denied, HumanIdentity, TimedOut, TimeoutAction
-from creto.oversight import edits, eligibility
+from creto.oversight import edits
 from creto.oversight import store as sql
 from creto.oversight.core import SERVICE, no_such
 from creto.oversight.decisions import CastVote, DecisionFile
 from creto.oversight.desk import Desk, spent
 from creto.oversight.eligibility import Directory
+from creto.oversight.requests import permitting
 from creto.oversight.states import already
 from creto.oversight.store import Record
-from creto.oversight.types import Grant, GrantKind, Permit, Progress, RequestState, Verdict
+from creto.oversight.types import Grant, GrantKind, Permit, RequestState
+from creto.platform.consensus import PersonId
 from creto.platform.crypto import digest
 from creto.security.authz import OverrideDraft
-from creto.store.types import Outcome, ReadTx, Tx
+from creto.store.types import Outcome, Tx
 
 
 class Permits:
@@ -50,16 +53,25 @@ class Permits:
 class Outcomes(Desk):
     _permits: Permits
 
-    async def result(self, record: Record, *, permit: bool = True) -> ApprovalResult:
-        """What who waited gets. OV-410 if the approval was used, taken back or is too old; OV-409 if the request was cancelled."""
+    async def result(self, record: Record, *, permit: bool = True, chain: Sequence[AgentId] = ()) -> ApprovalResult:
+        """What who waited gets. OV-410 if the approval was used, taken back or is too old; OV-409 if the request was cancelled.
+
+        `chain` is the one under which the agent acts now: nobody in it may have approved, also where somebody else asked for the agent.
+        """
         progress = record.progress
         if progress.state.open or progress.state is RequestState.CANCELLED or progress.decided_at is None:
             raise already(progress)
+        permit = permit and not record.ask.break_glass  # its review lets nothing begin
         votes = await self.store.read(lambda tx: sql.votes(tx, record.ask.tenant, record.ask.request_id))
+        changed = approved_arguments(record) if record.ask.round > 1 or record.ask.items else None
         if progress.state is RequestState.TIMED_OUT:
             action = progress.final_action or TimeoutAction.AUTO_DENY
-            approved = permit and action is TimeoutAction.AUTO_APPROVE
-            return TimedOut(timeout_action=action, override_token=await self._permit(record) if approved else None)
+            if action is not TimeoutAction.AUTO_APPROVE:
+                return TimedOut(timeout_action=action)
+            token = await self._permit(record, chain) if permit else None
+            return TimedOut(
+                timeout_action=action, override_token=token, arguments=changed, approved_items=progress.approved_items
+            )
         last = votes[-1].signed if votes else None
         human = self._who(record)
         signature = last.signature if last else b""
@@ -72,11 +84,10 @@ class Outcomes(Desk):
                 reason=progress.reason,
                 counter=counter,
             )
-        changed = record.ask.round > 1 or bool(record.ask.items)
         return Approved(
             approver=human, signature=signature, timestamp=progress.decided_at, notes=progress.reason or None,
-            override_token=await self._permit(record) if permit else None,
-            arguments=approved_arguments(record) if changed else None, approved_items=progress.approved_items,
+            override_token=await self._permit(record, chain) if permit else None,
+            arguments=changed, approved_items=progress.approved_items,
         )  # fmt: skip
 
     def _who(self, record: Record) -> HumanIdentity:
@@ -85,7 +96,7 @@ class Outcomes(Desk):
             return HumanIdentity(nhi=self.service_id, display_name=SERVICE)
         return HumanIdentity(nhi=AgentId(person), display_name=self.approver(record.ask.tenant, AgentId(person)).name)
 
-    async def _permit(self, record: Record) -> str:
+    async def _permit(self, record: Record, chain: Sequence[AgentId]) -> str:
         """A token for exactly what was approved, bound to the bytes that may be executed."""
         ask, decided_at = record.ask, record.progress.decided_at or 0
         left_s = (decided_at + ask.policy.execution_s * SECOND - self.clock.now()) // SECOND
@@ -94,19 +105,20 @@ class Outcomes(Desk):
             args_digest=digest(approved_arguments(record)), policy_id=ask.policy.policy_id, ttl_s=max(1, left_s),
             request_id=ask.request_id,
         )  # fmt: skip
-        directory = self.directory(ask.tenant, ask.policy)
-        issued = await self.write(lambda tx: self._issue(tx, record, draft, directory))
+        directory, behind = self.directory(ask.tenant, ask.policy), self.lineage(ask.tenant, chain)
+        issued = await self.write(lambda tx: self._issue(tx, record, draft, directory, behind))
         if isinstance(issued, EnablementError):
             raise issued
         self._permits.keep(issued)
         return issued.text
 
     def _issue(
-        self, tx: Tx, record: Record, draft: OverrideDraft, directory: Directory
+        self, tx: Tx, record: Record, draft: OverrideDraft, directory: Directory, behind: Sequence[PersonId]
     ) -> OverrideDraft | EnablementError:
         ask = record.ask
         fresh, now = self.locked(tx, ask.tenant, ask.request_id), self.clock.now()
-        error = self._forbidden(tx, fresh, directory, now)
+        acted = replace(fresh, ask=replace(fresh.ask, excluded=tuple({*fresh.ask.excluded, *behind})))
+        error = self.forbidden(tx, acted, directory, now)
         if error is not None:
             self.note(
                 tx, ask.tenant, "oversight:permit", f"oversight:request:{ask.request_id}", "PermitRefused", ask.agent,
@@ -127,37 +139,6 @@ class Outcomes(Desk):
         self.save(tx, fresh, replace(fresh.progress, permit=permit, version=fresh.progress.version + 1), now=now)
         return draft
 
-    def _forbidden(
-        self, tx: ReadTx, record: Record, directory: Directory, now: ConsensusTimestamp
-    ) -> EnablementError | None:
-        """Why what was approved may not begin any more."""
-        ask, progress = record.ask, record.progress
-        if progress.permit.revoked_at is not None:
-            return AlreadyExists(
-                "OV-410", f"REVOKED: {progress.permit.revoked_by} took the approval back", field="permit"
-            )
-        if progress.decided_at is None or now >= progress.decided_at + ask.policy.execution_s * SECOND:
-            return AlreadyExists("OV-410", f"EXPIRED: the approval held for {ask.policy.execution_s} s", field="permit")
-        if progress.grant_id is not None or progress.state is RequestState.TIMED_OUT or not ask.policy.revalidate:
-            return None
-        for vote in sql.votes(tx, ask.tenant, ask.request_id):
-            ballot = vote.signed.ballot
-            if ballot.round != ask.round or ballot.verdict is not Verdict.APPROVE:
-                continue
-            try:
-                eligibility.seat_of(
-                    ask, tier=progress.tier, directory=directory, approver=self.approver(ask.tenant, ballot.approver),
-                    assurance=vote.signed.assurance, now=ballot.signed_at, on_behalf_of=ballot.on_behalf_of,
-                )  # fmt: skip
-            except EnablementError as error:
-                return ApprovalDenied(
-                    "OV-451",
-                    f"who approved could not do so any more: {error.message}",
-                    caused_by=error,
-                    field="approver",
-                )
-        return None
-
     async def decision_file(self, tenant: TenantId, request_id: RequestId) -> bytes:
         """The decision as a file that anybody can verify; everybody gets the same bytes."""
         known, record, votes = await self.store.read(
@@ -173,6 +154,7 @@ class Outcomes(Desk):
             raise no_such(request_id)
         if record.progress.state.open:
             raise NotFound("OV-404", "the request is not decided yet", field="state", got=str(record.progress.state))
+        votes = [vote for vote in votes if vote.signed.ballot.nonce not in record.progress.lost]
         data = (await self._file(record, votes)).sealed(self._signer).encode()
         return await self.write(lambda tx: sql.put_decision(tx, tenant, request_id, data))
 
@@ -185,10 +167,10 @@ class Outcomes(Desk):
             installation=self.installation, tenant=ask.tenant, request_id=ask.request_id, round=ask.round,
             agent=ask.agent, chain=ask.chain, excluded=ask.excluded, action=ask.action, resource=ask.resource,
             args_hash=record.args_hash, display_hash=record.display_hash, risk=ask.risk, policy=ask.policy,
-            items=items, advance=ask.advance, state=progress.state, tier=progress.tier, created_at=ask.created_at,
+            items=items, break_glass=ask.break_glass, advance=ask.advance, state=progress.state, tier=progress.tier, created_at=ask.created_at,
             deadline_at=progress.deadline_at, decided_at=progress.decided_at, decided_by=progress.decided_by,
             final_action=progress.final_action, reason=progress.reason,
-            approved_hash=approved if permits(progress) else None, approved_items=progress.approved_items,
+            approved_hash=approved if permitting(progress) else None, approved_items=progress.approved_items,
             votes=tuple(votes), grant=grant, basis=basis, service=self.service_id,
         )  # fmt: skip
 
@@ -208,8 +190,3 @@ class Outcomes(Desk):
 def approved_arguments(record: Record) -> bytes:
     """The bytes that may be executed: what was asked, as edited, or the approved part of a batch."""
     return edits.composed(record.ask, record.progress.approved_items) if record.ask.items else record.ask.arguments
-
-
-def permits(progress: Progress) -> bool:
-    """Whether the decision lets anything be executed."""
-    return RequestState.APPROVED is progress.state or progress.final_action is TimeoutAction.AUTO_APPROVE

@@ -121,7 +121,7 @@ class Passkeys(Voting):
                 {"request_id": request_id, "verdict": mine[-1].signed.ballot.verdict},
             )  # fmt: skip
             left = [one for one in cast if one is not mine[-1]]
-            return before, self._decide(tx, record, left, now, record.progress.settles_at)
+            return before, self._decide(tx, record, left, directory, now, settles_at=record.progress.settles_at)
 
         before, after = await self.write(take_back)
         self.counted(before.progress, after)

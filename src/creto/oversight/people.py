@@ -16,7 +16,12 @@ import msgspec
 
 from creto.common.errors import EnablementError, InvalidInput, NotFound, Unauthorized
 from creto.common.ids import AgentId, PolicyId, TenantId, checked_name, checked_tenant, new_id
-from creto.common.limits import AUTHZ_TENANTS_MAX, OVERSIGHT_APPROVERS_MAX, OVERSIGHT_DELEGATION_S_MAX
+from creto.common.limits import (
+    AUTHZ_TENANTS_MAX,
+    OVERSIGHT_APPROVERS_MAX,
+    OVERSIGHT_DELEGATION_S_MAX,
+    OVERSIGHT_TIMEOUT_S_MAX,
+)
 from creto.common.timestamps import SECOND, ConsensusTimestamp
 from creto.oversight import policies
 from creto.oversight import store as sql
@@ -47,11 +52,12 @@ class Book(msgspec.Struct, frozen=True):
     policies: dict[PolicyId, OversightPolicy]
 
 
-def read_book(tx: ReadTx, tenant: TenantId) -> Book:
+def read_book(tx: ReadTx, tenant: TenantId, now: ConsensusTimestamp) -> Book:
+    """With the absences that are over but in which somebody may have voted on what is still open."""
     return Book(
         {group.name: group.members for group in sql.groups(tx, tenant)},
         tuple(sql.contacts(tx, tenant)),
-        sql.delegations(tx, tenant),
+        sql.delegations(tx, tenant, now - OVERSIGHT_TIMEOUT_S_MAX * SECOND),
         sql.policies(tx, tenant),
     )
 
@@ -72,7 +78,8 @@ class Books:
         if found is not None and self._core.store.signals_alive:
             return found
         changes = self._changes
-        found = self._core.store.read_now(lambda tx: read_book(tx, tenant))
+        now = self._core.clock.now()
+        found = self._core.store.read_now(lambda tx: read_book(tx, tenant, now))
         with self._lock:
             if changes == self._changes:
                 if len(self._held) >= AUTHZ_TENANTS_MAX:
@@ -203,15 +210,20 @@ class People(Core):
     async def end_delegation(self, tenant: TenantId, delegation_id: str, *, by: AgentId) -> bool:
         tenant = checked_tenant(tenant)
 
-        def drop(tx: Tx) -> bool:
-            found = sql.drop_delegation(tx, tenant, delegation_id)
+        def end(tx: Tx) -> bool:
+            known, now = sql.delegation(tx, tenant, delegation_id), self.clock.now()
+            found = known is not None and now < known.ends_at
+            if known is not None and found:
+                sql.put_delegation(tx, tenant, msgspec.structs.replace(known, ends_at=now))
             self._changed(tx, tenant, by, "delegation", delegation_id, {"ended": found})
             return found
 
-        return await self._change(drop)
+        return await self._change(end)
 
     def delegations(self, tenant: TenantId) -> tuple[Delegation, ...]:
-        return self._books.of(checked_tenant(tenant)).delegations
+        """Those in force, and to come."""
+        now = self.clock.now()
+        return tuple(one for one in self._books.of(checked_tenant(tenant)).delegations if now < one.ends_at)
 
     # What the other use cases ask
 
@@ -223,6 +235,13 @@ class People(Core):
             raise Unauthorized("OV-403", "NOT_ELIGIBLE: nobody of this name is registered", field="approver", got=nhi, caused_by=error) from error  # fmt: skip
         in_force = self.nhi.standing(nhi, tenant=tenant) is Standing.IN_FORCE
         return Approver(found.nhi, PersonId(found.origin), found.name, found.kind is PrincipalKind.HUMAN, in_force)
+
+    def in_office(self, tenant: TenantId, person: PersonId) -> bool:
+        """Whether the newest key of this human is in force: who has another key since is still the same human."""
+        newest = self.nhi.get_now(tenant, AgentId(person))
+        while newest.successor is not None:
+            newest = self.nhi.get_now(tenant, newest.successor)
+        return self.nhi.standing(newest.nhi, tenant=tenant) is Standing.IN_FORCE
 
     def human(self, tenant: TenantId, nhi: AgentId) -> PersonId:
         """The human behind an identity; OV-400 for anything else."""
@@ -254,7 +273,10 @@ class People(Core):
                 continue  # a policy may name somebody who is not registered yet: they have no seat
             if found.human:
                 people[name] = found.person
-            if not found.in_force:
+            pending += (
+                one.to for one in book.delegations if one.of == found.person
+            )  # who may sit there: in force too?
+            if not self.in_office(tenant, found.person):
                 out.add(found.person)
         return Directory(book.groups, people, book.delegations, frozenset(out))
 

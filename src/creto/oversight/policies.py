@@ -73,11 +73,13 @@ def check_quorum(policy: OversightPolicy) -> None:
         between(f"quorum.groups.{need.group}", need.approvals, 1, OVERSIGHT_APPROVERS_MAX)
     if len({need.group for need in quorum.groups}) != len(quorum.groups):
         raise refusal("quorum.groups", "a group twice", "each group once")
-    named = [approver for tier in policy.tiers for approver in tier.approvers]
-    if not any(name.startswith("group:") for name in named) and len(set(named)) < needed(quorum):
-        raise refusal(
-            "quorum", f"{needed(quorum)} approvals of {len(set(named))} approvers", "as many approvers at least"
-        )
+    named = {approver for tier in policy.tiers for approver in tier.approvers}
+    if any(name.startswith("group:") for name in named):
+        return
+    if len(named) < needed(quorum):
+        raise refusal("quorum", f"{needed(quorum)} approvals of {len(named)} approvers", "as many approvers at least")
+    if len(named) < quorum.denials:
+        raise refusal("quorum.denials", f"{quorum.denials} of {len(named)} approvers", "no more than there are")
 
 
 def of_requirement(policy_id: PolicyId, requirement: OversightRequirement, title: str = "") -> OversightPolicy:

@@ -13,7 +13,7 @@ INVARIANT: nothing in a file is neither derived again, nor signed by a human's o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
@@ -24,7 +24,7 @@ from creto.common.timestamps import MILLISECOND, SECOND, iso
 from creto.contracts import RiskFactor, TimeoutAction
 from creto.oversight import edits, escalation, grants
 from creto.oversight.arguments import args_hash, batch_hash
-from creto.oversight.ballots import check_content, decisive, given, outcome
+from creto.oversight.ballots import check_content, decisive, given, outcome, undenied
 from creto.oversight.decisions import (
     FILE_CONTEXT,
     SUITES,
@@ -38,6 +38,7 @@ from creto.oversight.decisions import (
 from creto.oversight.display import terms_of
 from creto.oversight.eligibility import Approver, Seat, channel_assurance, seat_of
 from creto.oversight.policies import checked, policy_hash
+from creto.oversight.quorum import Vote, needed, tally
 from creto.oversight.types import Ask, BatchItem, GrantKind, RequestState, Verdict
 from creto.platform.audit.types import Verdict as FileVerdict
 from creto.platform.audit.verify_file import Keys, key_of, register
@@ -100,7 +101,7 @@ def asked(file: DecisionFile) -> Ask:
         request_id=file.request_id, tenant=file.tenant, agent=file.agent, agent_name="", chain=file.chain,
         excluded=file.excluded, action=file.action, resource=file.resource, arguments=b"", policy=file.policy,
         created_at=file.created_at, risk_factors=(RiskFactor(name="risk", level=file.risk),), round=file.round,
-        advance=file.advance, items=tuple(BatchItem(item_id=one.item_id, arguments=b"", after=one.after) for one in file.items),
+        break_glass=file.break_glass, advance=file.advance, items=tuple(BatchItem(item_id=one.item_id, arguments=b"", after=one.after) for one in file.items),
     )  # fmt: skip
 
 
@@ -186,7 +187,7 @@ def check_seat(file: DecisionFile, ask: Ask, place: int, keys: Keys) -> None:
 
 def check_outcome(file: DecisionFile, ask: Ask, keys: Keys) -> None:
     """The votes, the time or a grant say what the file says."""
-    verdict, kept = outcome(ask, file.votes)
+    verdict, kept = outcome(ask, file.votes, hopes(file, ask))
     wanted = {RequestState.APPROVED: Verdict.APPROVE, RequestState.DENIED: Verdict.DENY}.get(file.state)
     if file.grant is not None:
         check_grant(file, ask, keys)
@@ -207,13 +208,30 @@ def check_outcome(file: DecisionFile, ask: Ask, keys: Keys) -> None:
     check_approved(file)
 
 
+def hopes(file: DecisionFile, ask: Ask) -> Callable[[Sequence[Vote]], Sequence[Vote]]:
+    """Who might have approved beside those who voted. Where votes decided, nobody: that is the service's word. Else enough for any quorum."""
+    groups = tuple(need.group for need in ask.policy.quorum.groups)
+    names = [PersonId(f"somebody {number}") for number in range(needed(ask.policy.quorum))]
+    votes = [
+        Vote(person=name, seat=name, groups=groups, verdict=Verdict.APPROVE, round=ask.round)
+        for name in names
+        if file.state in (RequestState.TIMED_OUT, RequestState.CANCELLED)
+    ]
+    return lambda _: votes
+
+
 def check_silence(file: DecisionFile, ask: Ask, verdict: Verdict | None) -> None:
     if verdict is not None:
         raise unproved("state", str(file.state), "what the votes made of it")
     if file.decided_at < file.deadline_at:
         raise unproved("decided_at", iso(file.decided_at), f"{iso(file.deadline_at)} or later")
-    if file.final_action is not escalation.final_action(ask):
-        raise unproved("final_action", str(file.final_action), str(escalation.final_action(ask)))
+    action, left = escalation.final_action(ask), undenied(ask, file.votes)
+    if action is TimeoutAction.AUTO_APPROVE and left is None:
+        action = TimeoutAction.AUTO_DENY  # silence approves nothing that somebody has denied
+    if file.final_action is not action:
+        raise unproved("final_action", str(file.final_action), str(action))
+    if file.approved_items != (left or () if action is TimeoutAction.AUTO_APPROVE else ()):
+        raise unproved("approved_items", file.approved_items, "what nobody had denied")
 
 
 def check_approved(file: DecisionFile) -> None:
@@ -262,6 +280,8 @@ def words(file: DecisionFile, keys: Keys) -> Iterator[str]:
         yield "what the policy was, what was shown, and how risky it is"
     if file.agent not in keys.agents:
         yield f"who stands behind {file.agent}: its key is not known"
+    if file.grant is None and file.decided_by is not None and denied_early(file):
+        yield "that nobody else was left who could have made a denial an approval"
     if file.state is RequestState.TIMED_OUT:
         yield f"that nobody decided before {iso(file.deadline_at)}"
     if file.state is RequestState.CANCELLED:
@@ -269,6 +289,13 @@ def words(file: DecisionFile, keys: Keys) -> Iterator[str]:
     if file.grant is not None:
         yield from words_of_grant(file, keys)
     yield "the times"
+
+
+def denied_early(file: DecisionFile) -> bool:
+    """Whether it was denied by fewer than the policy's number."""
+    votes = [vote.vote() for vote in file.votes]
+    items: list[str | None] = [one.item_id for one in file.items] or [None]
+    return any(not tally(file.policy.quorum, votes, round=file.round, item=item).verdict for item in items)
 
 
 def words_of_vote(vote: CastVote, keys: Keys) -> Iterator[str]:
@@ -335,7 +362,7 @@ def verify_decision_file(data: bytes, keys: Keys) -> FileVerdict:
 def how(file: DecisionFile) -> Iterator[str]:
     """What decided it, where no vote did."""
     if file.final_action is not None:
-        yield f"nobody decided in time, so by the policy: {str(file.final_action).replace('_', ' ')}"
+        yield f"nobody decided in time, which is {file.final_action}"
     if file.grant is not None:
         kind = str(file.grant.kind).replace("_", "-")
         yield f"approved in advance by {file.grant.granted_by}: {kind} grant {file.grant.grant_id}"

@@ -28,7 +28,7 @@ from creto.common.limits import (
     PAGE_ITEMS_MAX,
 )
 from creto.common.telemetry import trace_id
-from creto.common.timestamps import SECOND, ConsensusTimestamp, iso
+from creto.common.timestamps import ConsensusTimestamp, iso
 from creto.contracts import OversightRequest, RuntimeOversightRequest, TimeoutAction
 from creto.oversight import edits, eligibility, escalation, grants, states
 from creto.oversight import store as sql
@@ -37,8 +37,8 @@ from creto.oversight.core import checked_text
 from creto.oversight.display import proposal, render
 from creto.oversight.eligibility import Directory
 from creto.oversight.hostile import visible
-from creto.oversight.people import People
 from creto.oversight.policies import between, of_requirement, refusal
+from creto.oversight.seats import Seats, lost
 from creto.oversight.states import Event
 from creto.oversight.store import Record
 from creto.oversight.types import (
@@ -54,11 +54,13 @@ from creto.oversight.types import (
 from creto.platform.audit.events import RequestCreated
 from creto.platform.consensus import PersonId
 from creto.platform.crypto import digest
+from creto.platform.nhi import PrincipalKind
 from creto.security.memory import Memory
 from creto.store.idempotency import APPROVAL_WINDOW_NS
-from creto.store.types import Tx
+from creto.store.types import Row, Tx
 
 RESOURCE_CHARS_MAX = 1_024
+REVIEW = "break_glass_review"  # the act that breaking the glass asks about: nobody else may ask so
 LAST = "\x7f"  # after every request id
 
 
@@ -72,7 +74,7 @@ class Draft(msgspec.Struct, frozen=True):
     skipped: tuple[str, ...] = ()
 
 
-class Requests(People):
+class Requests(Seats):
     _memory: Memory | None
     _breaker: CircuitBreaker
 
@@ -84,22 +86,24 @@ class Requests(People):
         supersedes: RequestId | None = None,
         takes_up: RequestId | None = None,
         items: Sequence[BatchItem] = (),
+        by: AgentId | None = None,
         by_gate: bool = False,
     ) -> Record:
         """Ask. The same request gives the same record; a live grant approves at once; OV-424 if nobody could ever approve.
 
         Where the policies say which oversight policy the act needs, it is that one or none; `by_gate`: they have said so just now.
-        `takes_up` is a denied request whose counter-proposal this is: the approvers see that it is.
+        `takes_up` is a denied request whose counter-proposal this is: the approvers see that it is. `by` is who asks for another's sake:
+        they cannot approve it either.
         """
         facts = (await self._counter_of(request, takes_up),) if takes_up is not None else ()
-        draft = await self._draft(request, idempotency_key, tuple(items), facts)
+        draft = await self._draft(request, idempotency_key, tuple(items), by, facts)
         if not by_gate:
             self._check_policy(draft.record.ask)
         tenant = draft.record.ask.tenant
 
         def ask(tx: Tx) -> tuple[Record, bool]:
             known = sql.latest_of_key(tx, tenant, draft.ask_key)
-            if known is not None and reusable(known[0], self.clock.now(), self._used(tx, known[0])):
+            if known is not None and self._reusable(tx, known[0]):
                 if known[1] != draft.payload:
                     raise IdempotencyConflict("PL-410", field="idempotency_key", got=idempotency_key or "the same call")
                 return known[0], False
@@ -130,6 +134,14 @@ class Requests(People):
                 used=OVERSIGHT_OPEN_MAX, field="agent", got=ask.agent,
             )  # fmt: skip
 
+    def _reusable(self, tx: Tx, record: Record) -> bool:
+        """Whether who asks the same again gets this one: not what is over, and no approval that may not be acted on any more."""
+        now, permits = self.clock.now(), permitting(record.progress)
+        if not reusable(record, now) or (permits and self._used(tx, record)):
+            return False
+        directory = self.directory(record.ask.tenant, record.ask.policy)
+        return not permits or self.forbidden(tx, record, directory, now) is None
+
     def _used(self, tx: Tx, record: Record) -> bool:
         """Whether the approval's token was spent."""
         token_id = record.progress.permit.token_id
@@ -153,14 +165,21 @@ class Requests(People):
         )  # fmt: skip
         for reason in draft.skipped:
             self.note_skip(tx, record, reason)
-        given = [
-            one for one in sql.grants_for(tx, ask) if one.granted_by not in draft.directory.out
-        ]  # by who may still give
-        grant = next((one for one in given if grants.covers(one, ask, now)), None)
+        grant = next((one for one in sql.grants_for(tx, ask) if self._covers(one, ask, draft.directory, now)), None)
         if grant is not None:
             return self._approved_by(tx, record, grant, now)
         self.tell(tx, record, self._reachable(record, draft.directory, now), NotificationKind.ASKED, now)
         return record
+
+    def _covers(self, grant: Grant, ask: Ask, directory: Directory, now: ConsensusTimestamp) -> bool:
+        """Whether this call was approved in advance by humans who still could."""
+        if not grants.covers(grant, ask, now):
+            return False
+        try:
+            self.check_givers(grant, ask, directory)
+        except EnablementError:
+            return False
+        return True
 
     def _approved_by(self, tx: Tx, record: Record, grant: Grant, now: ConsensusTimestamp) -> Record:
         """A human said yes in advance: this use is counted, and it is recorded that it was theirs."""
@@ -201,7 +220,9 @@ class Requests(People):
             record, now = self.locked(tx, tenant, request_id), self.clock.now()
             if record.progress.state is RequestState.CANCELLED:
                 return record, record
+            cast, directory = sql.votes(tx, tenant, request_id), self.directory(tenant, record.ask.policy)
             progress = states.ended(record.progress, Event.CANCEL, now=now, by=None, reason=said)
+            progress = replace(progress, lost=lost(cast, self.counting(record, cast, directory, now)))
             return record, self.save(tx, record, progress, now=now, by=by)
 
         before, after = await self.write(end)
@@ -216,23 +237,35 @@ class Requests(People):
     ) -> list[Record]:
         return await self.store.read(lambda tx: sql.open_requests(tx, tenant, after, paged(limit)))
 
-    async def inbox(self, tenant: TenantId, approver: AgentId, *, limit: int = PAGE_ITEMS_DEFAULT) -> list[Record]:
-        """What this human can decide now and has not put to sleep."""
-        person, now = self.approver(tenant, approver).person, self.clock.now()
-        hidden, records = await self.store.read(
-            lambda tx: (sql.snoozed(tx, tenant, person, now), sql.open_requests(tx, tenant, "", PAGE_ITEMS_MAX))
-        )
-        directories: dict[tuple[PolicyId, int], Directory] = {}
-        mine = []
-        for one in records:
-            policy = one.ask.policy
-            key = (policy.policy_id, policy.version)
-            directory = directories.get(key) or directories.setdefault(key, self.directory(tenant, policy))
-            reached = range(one.progress.tier + 1)
-            sees = any(person in eligibility.told(one.ask, tier, directory, now) for tier in reached)
-            if sees and one.ask.request_id not in hidden:
-                mine.append(one)
-        return mine[: paged(limit)]
+    async def inbox(
+        self, tenant: TenantId, approver: AgentId, *, after: str = "", limit: int = PAGE_ITEMS_DEFAULT
+    ) -> list[Record]:
+        """What this human can decide now and has not put to sleep, the oldest first: however much waits for others."""
+        person, count = self.approver(tenant, approver).person, paged(limit)
+        hidden = await self.store.read(lambda tx: sql.snoozed(tx, tenant, person, self.clock.now()))
+        directories: dict[bytes, Directory] = {}  # by the spelling of the policy: most requests share a few
+        mine: list[Record] = []
+        while len(mine) < count:
+            rows = await self._open_after(tenant, after)
+            for policy, row in rows:
+                if policy not in directories:
+                    directories[policy] = self.directory(tenant, sql.decoded(policy, OversightPolicy))
+                if person in directories[policy].everybody:
+                    one = sql.record(row)
+                    if one.ask.request_id not in hidden and self._waits_for(person, one, directories[policy]):
+                        mine.append(one)
+            if len(rows) < PAGE_ITEMS_MAX:
+                break
+            after = sql.record(rows[-1][1]).ask.request_id
+        return mine[:count]
+
+    async def _open_after(self, tenant: TenantId, after: str) -> list[tuple[bytes, Row]]:
+        return await self.store.read(lambda tx: sql.open_unread(tx, tenant, after, PAGE_ITEMS_MAX))
+
+    def _waits_for(self, person: PersonId, record: Record, directory: Directory) -> bool:
+        """Whether this human sits at a tier that was reached."""
+        ask, now = record.ask, self.clock.now()
+        return any(person in eligibility.told(ask, tier, directory, now) for tier in range(record.progress.tier + 1))
 
     async def history(
         self,
@@ -271,23 +304,35 @@ class Requests(People):
         return f"{name} denied {denied} and proposed this in its place: {proposal(bounds)}."
 
     async def _draft(
-        self, request: OversightRequest, key: str | None, items: tuple[BatchItem, ...], facts: tuple[str, ...]
+        self,
+        request: OversightRequest,
+        key: str | None,
+        items: tuple[BatchItem, ...],
+        by: AgentId | None,
+        facts: tuple[str, ...],
     ) -> Draft:
         tenant, now = checked_tenant(request.tenant), self.clock.now()
         edits.check_items(items)
         arguments = edits.batch_arguments(items) if items else bytes(request.action.parameters)
         parsed(arguments)
+        if request.action.name == REVIEW:
+            raise refusal("action", REVIEW, "an act of the agent's: this is the layer's own")
         checked_text(request.action_description, "action_description")
         policy = self.policy_for(tenant, request)
         chain = tuple(request.delegation_chain) or (request.agent_nhi,)
+        by = by if by != request.agent_nhi else None
+        if by is not None:
+            self._check_known(tenant, request.agent_nhi, chain)
+            facts = (*facts, f"It was asked for by {visible(self.nhi.get_now(tenant, by).name).text} ({by}).")
         reasoning, code = await self._reasoning(tenant, request.agent_nhi, request.action.name)
         ask = Ask(
             request_id=RequestId(new_id("req-")), tenant=tenant, agent=request.agent_nhi, agent_name=self.nhi.get_now(tenant, request.agent_nhi).name, chain=chain,
-            excluded=self.lineage(tenant, (*chain, request.agent_nhi)), action=checked_name(request.action.name, "action"), resource=resource_of(request),
+            excluded=self.lineage(tenant, (*chain, request.agent_nhi, *((by,) if by else ()))), action=checked_name(request.action.name, "action"), resource=resource_of(request),
             arguments=arguments, policy=policy, created_at=now, description=request.action_description,
             risk_factors=request.risk_factors, reasoning=reasoning, reasoning_code=code, items=items,
             blocking=request.blocking, facts=facts, trace_id=trace_id(),
             sandbox_id=request.sandbox_id if isinstance(request, RuntimeOversightRequest) else None,
+            asked_by=by,
         )  # fmt: skip
         return self.drafted(ask, key)
 
@@ -320,6 +365,14 @@ class Requests(People):
         if request.requirement is None:
             raise refusal("policy_id", request.policy_id, "a stored oversight policy, or a requirement")
         return of_requirement(PolicyId(checked_name(request.policy_id, "policy_id")), request.requirement)
+
+    def _check_known(self, tenant: TenantId, agent: AgentId, chain: tuple[AgentId, ...]) -> None:
+        """Who asks for an agent says on whose behalf that acts: else one of those could approve it."""
+        if chain[-1] != agent:
+            raise refusal("chain", chain[-1], f"a chain that ends with {agent}")
+        identity = self.nhi.get_now(tenant, agent)
+        if identity.kind is PrincipalKind.AGENT and identity.owner is None and len(chain) == 1:
+            raise refusal("chain", "nothing", "the chain from the root to this agent: it has no owner")
 
     def lineage(self, tenant: TenantId, chain: Sequence[AgentId]) -> tuple[PersonId, ...]:
         """Everybody who stands behind the agents of a chain, and they themselves: none of them can approve."""
@@ -359,18 +412,15 @@ def hashed(ask: Ask, progress: Progress) -> Record:
     return Record(ask, progress, edits.bound_hash(ask), render(ask).hash)
 
 
-def reusable(record: Record, now: ConsensusTimestamp, used: bool) -> bool:
-    """Whether who asks the same again gets this one."""
-    progress = record.progress
-    if progress.state.open:
-        return True
-    if used or progress.state is RequestState.CANCELLED or progress.permit.revoked_at is not None:
-        return False
-    ends_at = (progress.decided_at or now) + record.ask.policy.execution_s * SECOND
-    permits = progress.state is RequestState.APPROVED or progress.final_action is TimeoutAction.AUTO_APPROVE
-    if permits and now >= ends_at:
-        return False
-    return now < record.ask.created_at + APPROVAL_WINDOW_NS
+def reusable(record: Record, now: ConsensusTimestamp) -> bool:
+    """Whether the request is not over for who asks: open, or decided within the time that its key holds."""
+    state = record.progress.state
+    return state.open or (state is not RequestState.CANCELLED and now < record.ask.created_at + APPROVAL_WINDOW_NS)
+
+
+def permitting(progress: Progress) -> bool:
+    """Whether it ended so that the act may begin."""
+    return progress.state is RequestState.APPROVED or progress.final_action is TimeoutAction.AUTO_APPROVE
 
 
 def repeated(before: Record) -> str:

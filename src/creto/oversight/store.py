@@ -157,6 +157,18 @@ def open_requests(tx: ReadTx, tenant: TenantId, after: str, limit: int) -> list[
     return [record(row) for row in tx.all(RECORD + sql, tenant, after, limit)]
 
 
+class Policed(msgspec.Struct, frozen=True):
+    """Of a request no more than its policy, unread."""
+
+    policy: msgspec.Raw
+
+
+def open_unread(tx: ReadTx, tenant: TenantId, after: str, limit: int) -> list[tuple[bytes, Row]]:
+    """As `open_requests`, but read no further than to the policy, as it is spelled there; `record` reads the rest."""
+    sql = " WHERE tenant = ? AND due_at IS NOT NULL AND request_id > ? ORDER BY request_id LIMIT ?"
+    return [(bytes(decoded(row[0], Policed).policy), row) for row in tx.all(RECORD + sql, tenant, after, limit)]
+
+
 def open_of_agent(tx: ReadTx, tenant: TenantId, agent: AgentId, most: int) -> int:
     """How many wait; it counts no further than `most`."""
     sql: LiteralString = "SELECT COUNT(*) FROM (SELECT 1 FROM oversight_request WHERE tenant = ? AND agent = ? AND due_at IS NOT NULL LIMIT ?) AS waiting"
@@ -355,22 +367,23 @@ def contacts(tx: ReadTx, tenant: TenantId) -> list[Contact]:
 
 def put_delegation(tx: Tx, tenant: TenantId, delegation: Delegation) -> None:
     tx.run(
-        "INSERT INTO oversight_delegation (tenant, delegation_id, ends_at, body) VALUES (?, ?, ?, ?)",
+        "INSERT INTO oversight_delegation (tenant, delegation_id, ends_at, body) VALUES (?, ?, ?, ?)"
+        " ON CONFLICT (tenant, delegation_id) DO UPDATE SET ends_at = excluded.ends_at, body = excluded.body",
         tenant, delegation.delegation_id, delegation.ends_at, wire.encode(delegation),
     )  # fmt: skip
 
 
-def drop_delegation(tx: Tx, tenant: TenantId, delegation_id: str) -> bool:
-    sql: LiteralString = "DELETE FROM oversight_delegation WHERE tenant = ? AND delegation_id = ?"
-    return tx.run(sql, tenant, delegation_id) > 0
+def delegation(tx: ReadTx, tenant: TenantId, delegation_id: str) -> Delegation | None:
+    row = tx.one("SELECT body FROM oversight_delegation WHERE tenant = ? AND delegation_id = ?", tenant, delegation_id)
+    return decoded(row[0], Delegation) if row else None
 
 
-def delegations(tx: ReadTx, tenant: TenantId) -> tuple[Delegation, ...]:
+def delegations(tx: ReadTx, tenant: TenantId, since: int) -> tuple[Delegation, ...]:
+    """Those that end after `since`."""
     rows = tx.all(
-        "SELECT body FROM oversight_delegation WHERE tenant = ? ORDER BY delegation_id LIMIT ?",
-        tenant,
-        OVERSIGHT_GROUPS_MAX,
-    )
+        "SELECT body FROM oversight_delegation WHERE tenant = ? AND ends_at > ? ORDER BY delegation_id LIMIT ?",
+        tenant, since, OVERSIGHT_GROUPS_MAX,
+    )  # fmt: skip
     return tuple(decoded(row[0], Delegation) for row in rows)
 
 

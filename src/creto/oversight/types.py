@@ -98,11 +98,15 @@ class GrantTerms(Strict, frozen=True, kw_only=True):
 
 
 class BreakGlassTerms(Strict, frozen=True, kw_only=True):
-    """Who may act first and answer later, and for how long."""
+    """Who may act first and answer later, and for how long.
+
+    `own_agents`: also for agents that the armer owns or has delegated to; those are others' to arm unless the policy says so.
+    """
 
     armers: tuple[str, ...]
     ttl_s_max: int = 900
     uses_max: int = 10
+    own_agents: bool = False
 
 
 class OversightPolicy(Strict, frozen=True, kw_only=True):
@@ -195,7 +199,7 @@ class Ask(Strict, frozen=True, kw_only=True):
     agent: AgentId
     agent_name: str
     chain: tuple[AgentId, ...]  # from the root to the agent
-    excluded: tuple[PersonId, ...]  # the agent, its owner and its ancestors: they cannot approve
+    excluded: tuple[PersonId, ...]  # the agent, its owner, its ancestors and who asked for it: they cannot approve
     action: str
     resource: str
     arguments: bytes  # the exact bytes that an approval is for
@@ -214,6 +218,7 @@ class Ask(Strict, frozen=True, kw_only=True):
     break_glass: bool = False
     advance: Advance | None = None
     trace_id: str | None = None
+    asked_by: AgentId | None = None  # somebody else, for the agent
 
     @property
     def risk(self) -> RiskLevel:
@@ -277,6 +282,7 @@ class Progress(Strict, frozen=True, kw_only=True):
     reason: str = ""
     final_action: TimeoutAction | None = None
     approved_items: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()  # the nonces of votes that did not count any more when it was decided
     superseded_by: RequestId | None = None
     grant_id: str | None = None  # the grant that approved it
     permit: Permit = Permit()
@@ -316,6 +322,8 @@ class Grant(Strict, frozen=True, kw_only=True):
     policy_id: PolicyId
     policy_version: int
     granted_by: PersonId
+    givers: tuple[PersonId, ...] = ()  # everybody who agreed to it: it holds as long as each of them could give it
+    assurance: Assurance = Assurance.OWN_KEY  # the least of theirs
     request_id: RequestId  # the approved request, the denied one, or for break-glass its review
     starts_at: ConsensusTimestamp
     expires_at: ConsensusTimestamp

@@ -18,10 +18,11 @@ import msgspec
 from msgspec.structs import replace
 
 from creto.common.errors import AlreadyExists, EnablementError, SignatureVerificationFailed, Unauthorized
-from creto.common.ids import AgentId, RequestId, TenantId, checked_tenant, new_id
+from creto.common.ids import AgentId, RequestId, TenantId, checked_tenant
 from creto.common.limits import OVERSIGHT_HOLD_S_MAX, OVERSIGHT_ROUNDS_MAX
 from creto.common.timestamps import ConsensusTimestamp
-from creto.oversight import edits, eligibility, escalation, grants, states
+from creto.contracts import TimeoutAction
+from creto.oversight import edits, eligibility, escalation, states
 from creto.oversight import store as sql
 from creto.oversight.ballots import (
     Counted,
@@ -32,20 +33,21 @@ from creto.oversight.ballots import (
     check_time,
     decisive,
     delivery_nonce,
-    given,
-    in_grace,
     not_ours,
     outcome,
     receipt,
     repeated,
     said_event,
+    undenied,
     withdrawn,
 )
 from creto.oversight.core import DECIDED, checked_text, signal_of
 from creto.oversight.decisions import Ballot, CastVote, Evidence, SignedBallot, attest
 from creto.oversight.eligibility import Approver, Directory, channel_assurance
+from creto.oversight.granting import Granting
 from creto.oversight.policies import between, policy_hash, refusal
-from creto.oversight.requests import Requests, hashed
+from creto.oversight.requests import hashed
+from creto.oversight.seats import lost
 from creto.oversight.states import Event
 from creto.oversight.store import Held, Record
 from creto.oversight.types import (
@@ -55,16 +57,19 @@ from creto.oversight.types import (
     GrantWish,
     Notification,
     NotificationKind,
+    Progress,
     Verdict,
 )
 from creto.platform.audit.events import Escalated
 from creto.platform.consensus import PersonId
 from creto.platform.crypto import random_bytes
-from creto.platform.nhi import IdentityState
 from creto.security.authz import Decision, Deny
 from creto.store.types import Outcome, Tx
 
 CheckArguments = Callable[[str, bytes], None]  # action, arguments: raises InvalidInput for what its schema refuses
+
+
+DENIED_IN_PART = "nobody decided in time, and somebody had denied"
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -76,7 +81,7 @@ class Result(msgspec.Struct, frozen=True):
     refused: EnablementError | None = None
 
 
-class Voting(Requests):
+class Voting(Granting):
     _check_arguments: CheckArguments | None
 
     async def ballot(
@@ -222,7 +227,8 @@ class Voting(Requests):
         held, now = self.held(tx, ballot.tenant, ballot.request_id), self.clock.now()
         before = held.record
         if repeated(held.cast, ballot):
-            return Result(before, before, receipt(before, held.cast, Counted.REPEATED))
+            cast = self.counting(before, held.cast, directory, now)
+            return Result(before, before, receipt(before, cast, Counted.REPEATED))
         record = self.overdue(tx, before, directory, now)
         if not record.progress.state.open:
             return Result(before, record)
@@ -242,14 +248,13 @@ class Voting(Requests):
             raise changed(record.ask)
         check_bound(target, ballot)
         check_time(target.ask, signed, now)
-        approver = self._with_grace(target.ask, signed, approver, now)
+        approver = self.with_grace(target.ask, signed, approver, now)
         seat = eligibility.seat_of(
             target.ask, tier=record.progress.tier, directory=directory, approver=approver, assurance=signed.assurance,
             now=now, on_behalf_of=ballot.on_behalf_of,
         )  # fmt: skip
         check_content(target.ask, ballot, held.cast)
-        named = eligibility.reached(target.ask.policy, record.progress.tier)
-        seating = directory.seating(named, seat.holder, approver.person, target.ask.policy, now)
+        seating = directory.seating(target.ask, record.progress.tier, seat, approver.person, now)
         vote = CastVote(seat=seat.holder, groups=seat.groups, signed=signed, at=now, seating=seating)
         sql.add_vote(tx, vote, held.place, now)
         if edited is not None:
@@ -258,63 +263,36 @@ class Voting(Requests):
         self.record(tx, target, said_event(target.ask, ballot), by=approver.nhi, now=now)
         cast = [*held.cast, vote]
         told = held.told if target is held.record else None  # time or the edit told more people
-        after = self._decide(tx, target, cast, now, settling(target, cast, now, hold_s), told)
-        return Result(held.record, after, receipt(after, cast, Counted.VOTE))
-
-    def _with_grace(self, ask: Ask, signed: SignedBallot, approver: Approver, now: ConsensusTimestamp) -> Approver:
-        """A vote that its human signed before the key was revoked has the policy's grace to arrive."""
-        if approver.in_force or signed.by_service:
-            return approver
-        identity = self.nhi.get_now(ask.tenant, approver.nhi)
-        revoked = identity.state is IdentityState.REVOKED
-        return msgspec.structs.replace(
-            approver, in_force=revoked and in_grace(ask, signed.ballot, identity.changed_at, now)
-        )
+        after = self._decide(tx, target, cast, directory, now, hold_s=hold_s, told=told)
+        return Result(held.record, after, receipt(after, self.counting(after, cast, directory, now), Counted.VOTE))
 
     def _decide(
-        self, tx: Tx, record: Record, cast: Sequence[CastVote], now: ConsensusTimestamp,
-        settles_at: ConsensusTimestamp | None = None, told: Sequence[Notification] | None = None,
+        self, tx: Tx, record: Record, cast: Sequence[CastVote], directory: Directory, now: ConsensusTimestamp, *,
+        hold_s: int | None = None, settles_at: ConsensusTimestamp | None = None, told: Sequence[Notification] | None = None,
     ) -> Record:  # fmt: skip
         """Whether the votes are enough now, and what follows from it: at once, or when the time to undo is over."""
-        verdict, approved = outcome(record.ask, cast)
+        ask, counts = record.ask, self.counting(record, cast, directory, now)
+        verdict, approved = outcome(ask, counts, lambda votes: eligibility.able(ask, directory, now, votes))
+        if hold_s is not None:
+            settles_at = settling(record, counts, verdict, now, hold_s)
         if verdict is None or settles_at is not None:
             settles_at = settles_at if verdict is not None else None
             progress = replace(record.progress, version=record.progress.version + 1, settles_at=settles_at)
             if settles_at is not None:
-                tx.signal(DECIDED, signal_of(record.ask.tenant, record.ask.request_id))  # who waits knows until when
+                tx.signal(DECIDED, signal_of(ask.tenant, ask.request_id))  # who waits knows until when
             return self.save(tx, record, progress, now=now)
-        last = decisive(record.ask, cast, verdict).signed
-        approver = self.approver(record.ask.tenant, last.ballot.approver)
+        last = decisive(ask, counts, verdict).signed
+        approver = self.approver(ask.tenant, last.ballot.approver)
         event = Event.APPROVE if verdict is Verdict.APPROVE else Event.DENY
         progress = states.ended(record.progress, event, now=now, by=approver.person, reason=last.ballot.reason)
-        progress = replace(progress, approved_items=approved)
-        self._grant(tx, record, cast, verdict, approver, now)
+        progress = replace(progress, approved_items=approved, lost=lost(cast, counts))
+        if not ask.break_glass:
+            self.grant_voted(tx, record, counts, verdict, approver, now)
+        elif verdict is Verdict.DENY:
+            self.review_denied(tx, record, approver, now)
         return self.save(
             tx, record, progress, now=now, by=approver.nhi, signature=last.signature, name=approver.name, told=told
         )
-
-    def _grant(
-        self,
-        tx: Tx,
-        record: Record,
-        cast: Sequence[CastVote],
-        verdict: Verdict,
-        approver: Approver,
-        now: ConsensusTimestamp,
-    ) -> None:
-        """What was approved in advance by the way: "approve for …", or the bounds of a counter-proposal."""
-        ask = record.ask
-        grant = given(
-            ask, cast, verdict, lambda bounds: grants.bound(ask, bounds), by=approver.person, now=now,
-            grant_id=new_id("grant-"),
-        )  # fmt: skip
-        if grant is not None:
-            sql.put_grant(tx, grant)
-            self.note(
-                tx, ask.tenant, "oversight:grant", f"oversight:grant:{grant.grant_id}", "GrantIssued", approver.nhi,
-                {"grant_id": grant.grant_id, "kind": grant.kind, "request_id": ask.request_id, "agent": ask.agent,
-                 "expires_at": grant.expires_at, "uses_max": grant.uses_max},
-            )  # fmt: skip
 
     # Time
 
@@ -338,9 +316,13 @@ class Voting(Requests):
         if step is None:
             return record
         if isinstance(step, escalation.Settle):
-            return self._decide(tx, record, sql.votes(tx, ask.tenant, ask.request_id), now)
+            return self._decide(tx, record, sql.votes(tx, ask.tenant, ask.request_id), directory, now)
         progress = escalation.applied(ask, record.progress, step, now)
+        if isinstance(step, escalation.Expire):
+            progress = self._expired(tx, record, progress, directory, now)
         after = self.save(tx, record, progress, now=now)
+        if isinstance(step, escalation.Expire) and ask.break_glass:
+            self.review_missed(tx, after, directory, now)
         if isinstance(step, escalation.Escalate):
             reason = "the time of the tier is over"
             for tier in step.skipped:
@@ -355,6 +337,20 @@ class Voting(Requests):
         if isinstance(step, escalation.Warn):
             self.tell(tx, after, self._reachable(after, directory, now), NotificationKind.WARNED, now)
         return after
+
+    def _expired(
+        self, tx: Tx, record: Record, progress: Progress, directory: Directory, now: ConsensusTimestamp
+    ) -> Progress:
+        """Silence approves the round as it stands, but nothing that somebody has denied."""
+        cast = sql.votes(tx, record.ask.tenant, record.ask.request_id)
+        counts = self.counting(record, cast, directory, now)
+        progress = replace(progress, lost=lost(cast, counts))
+        if progress.final_action is not TimeoutAction.AUTO_APPROVE:
+            return progress
+        approved = undenied(record.ask, counts)
+        if approved is None:
+            return replace(progress, final_action=TimeoutAction.AUTO_DENY, reason=DENIED_IN_PART)
+        return replace(progress, approved_items=approved)
 
     def _revalidate(self, asked: Ask, edited: Ask) -> None:
         """Edited arguments pass the schema check that was handed in. No policy may forbid them, nor cease to permit the act because of them."""
@@ -372,10 +368,10 @@ class Voting(Requests):
 
 
 def settling(
-    record: Record, cast: Sequence[CastVote], now: ConsensusTimestamp, hold_s: int
+    record: Record, counts: Sequence[CastVote], verdict: Verdict | None, now: ConsensusTimestamp, hold_s: int
 ) -> ConsensusTimestamp | None:
     """When the last vote has its effect; None: at once. A vote that changes nothing leaves others the time they have to undo theirs."""
     before = record.progress.settles_at
-    if before is not None and cast[-1].signed.ballot.verdict is not outcome(record.ask, cast)[0]:
+    if before is not None and counts[-1].signed.ballot.verdict is not verdict:
         return before
     return escalation.settled_at(record.progress, now, hold_s) if hold_s else None

@@ -73,10 +73,8 @@ class PatientLine:
 def allowed(outcome: Outcome) -> tuple[str, bytes | None]:
     """The token, and what may be done where that is not what was asked. OV-451 if it was denied, OV-408 if nobody decided."""
     match outcome.result:
-        case Approved(override_token=str(token), arguments=arguments):
-            return token, arguments
-        case TimedOut(override_token=str(token)):
-            return token, None
+        case Approved() | TimedOut() as said if said.override_token is not None:
+            return said.override_token, said.arguments
         case Denied(reason=reason, counter=counter):
             instead = {"proposed": proposal(counter)} if counter else {}
             raise ApprovalDenied(

@@ -302,7 +302,7 @@ async def test_silence_and_cancellations_are_proved_as_such(world: World) -> Non
     await world.pass_s(3_601)
     file = await file_of(world, silent)
     shows = verify_file(file.encode(), KEYS).shows
-    assert "nobody decided in time, so by the policy: auto deny" in shows
+    assert "nobody decided in time, which is auto_deny" in shows
     assert any("on the service's word: that nobody decided before" in line for line in shows)
     refused(replace(file, final_action=TimeoutAction.AUTO_APPROVE, approved_hash=file.args_hash))
     refused(replace(file, decided_at=ConsensusTimestamp(file.deadline_at - 1)))

@@ -260,6 +260,16 @@ async def test_a_snoozed_request_is_out_of_one_inbox_alone(world: World) -> None
     assert len(await world.oversight.inbox(TENANT, id_of("alice"))) == 1
 
 
+async def test_a_flood_hides_nobody_elses_request(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("creto.oversight.requests.PAGE_ITEMS_MAX", 3)
+    for number in range(7):
+        await world.request(P1, {"n": number})
+    late = [await world.request(P2, {"n": number}, agent="reviewer-bot") for number in range(4)]
+    first = await world.oversight.inbox(TENANT, id_of("bob"), limit=2)
+    rest = await world.oversight.inbox(TENANT, id_of("bob"), after=first[-1].ask.request_id, limit=3)
+    assert [one.ask.request_id for one in (*first, *rest)] == [one.ask.request_id for one in late]
+
+
 async def test_only_who_approved_takes_it_back_and_only_unused(world: World) -> None:
     record = await world.request()
     await world.approve(record, "alice")

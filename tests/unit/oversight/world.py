@@ -15,7 +15,7 @@ import msgspec
 from creto.common import wire
 from creto.common.ids import AgentId, PolicyId, RequestId, TenantId
 from creto.common.limits import CLOCK_SKEW_MS_MAX
-from creto.common.timestamps import SECOND, ConsensusTimestamp
+from creto.common.timestamps import DAY, SECOND, ConsensusTimestamp
 from creto.contracts import Action, Approved, OversightRequest, Resource, RiskFactor
 from creto.oversight import (
     ApproverGroup,
@@ -182,6 +182,22 @@ class World:
             TENANT, record.ask.request_id, approver=id_of(name), verdict=verdict, evidence=evidence, assurance=assurance,
             **options,
         )  # fmt: skip
+
+    async def absent(self, of: str, to: str, days: int = 1) -> None:
+        """Out of office from now on."""
+        now = self.clock.now()
+        await self.oversight.delegate(
+            TENANT,
+            of=id_of(of),
+            to=id_of(to),
+            starts_at=now,
+            ends_at=ConsensusTimestamp(now + days * DAY),
+            by=id_of(of),
+        )
+
+    async def group(self, name: str, *members: str) -> None:
+        group = ApproverGroup(name=name, members=tuple(id_of(one) for one in members))
+        await self.oversight.put_group(TENANT, group, by=id_of("eve"))
 
     async def now_of(self, record: Record) -> Record:
         return await self.oversight.get(TENANT, record.ask.request_id)

@@ -13,8 +13,9 @@ import msgspec
 from msgspec import Meta
 
 from creto.common.errors import InvalidInput, NotFound, ProductId, Timeout, Unauthorized
-from creto.common.ids import Name, PolicyId, RequestId
+from creto.common.ids import AgentId, Name, PolicyId, RequestId
 from creto.common.limits import (
+    CHAIN_LINKS_MAX,
     INTEGER_MAX,
     OVERSIGHT_ITEMS_MAX,
     OVERSIGHT_WAIT_S_MAX,
@@ -60,7 +61,8 @@ class Item(Ask, frozen=True):
 class CreateApproval(Ask, frozen=True):
     """Ask humans. `arguments` are a JSON text: exactly these bytes are approved; or `items`, each decided by itself.
 
-    Without `agent` the caller asks for itself. The same request again is the same approval; `key` names it in the agent's own words.
+    Without `agent` the caller asks for itself. Who asks for another cannot approve it, nor can anybody in that one's `chain`, from the root to the
+    agent. The same request again is the same approval; `key` names it in the agent's own words.
     """
 
     policy_id: Id
@@ -69,6 +71,7 @@ class CreateApproval(Ask, frozen=True):
     arguments: Json = "{}"
     description: Text = ""
     agent: Agent | None = None
+    chain: Annotated[tuple[Agent, ...], Meta(max_length=CHAIN_LINKS_MAX)] = ()
     risk_factors: Annotated[tuple[RiskFactor, ...], Meta(max_length=RISKS_MAX)] = ()
     items: Annotated[tuple[Item, ...], Meta(max_length=OVERSIGHT_ITEMS_MAX)] = ()
     blocking: bool = True
@@ -88,9 +91,10 @@ class ListApprovals(Ask, frozen=True):
 
 
 class ListInbox(Ask, frozen=True):
-    """What the caller can decide now and has not put to sleep."""
+    """What the caller can decide now and has not put to sleep, the oldest first."""
 
     limit: Limit = PAGE_ITEMS_DEFAULT
+    cursor: Cursor | None = None
 
 
 class ListHistory(Ask, frozen=True):
@@ -155,7 +159,7 @@ REQUEST = "oversight:request:{request_id}"
 KNOWN = ("OV-404",)
 CREATE = Endpoint("approvals.create", "POST", "/v1/approvals", CreateApproval, ApprovalView, "create_request", "Ask humans to approve an act, or find what was asked", status=201, errors=("OV-400", "OV-403", "OV-424", "OV-429", "OV-409", "PL-410", "PL-102"))  # fmt: skip
 LIST = Endpoint("approvals.list", "GET", "/v1/approvals", ListApprovals, ApprovalPage, "list_requests", "Open requests, the oldest first")  # fmt: skip
-INBOX = Endpoint("approvals.inbox", "GET", "/v1/approvals/inbox", ListInbox, ApprovalPage, "list_requests", "What the caller can decide now", errors=("OV-403",))  # fmt: skip
+INBOX = Endpoint("approvals.inbox", "GET", "/v1/approvals/inbox", ListInbox, ApprovalPage, "list_requests", "What the caller can decide now", errors=("OV-400", "OV-403"))  # fmt: skip
 HISTORY = Endpoint("approvals.history", "GET", "/v1/approvals/history", ListHistory, ApprovalPage, "list_requests", "Requests, decided ones too, the newest first", errors=("OV-400", "OV-403"))  # fmt: skip
 GET = Endpoint("approvals.get", "GET", "/v1/approvals/{request_id}", GetApproval, ApprovalDetail, "get_request", "One request with all that its approvers look at", errors=KNOWN, about=REQUEST)  # fmt: skip
 CANCEL = Endpoint("approvals.cancel", "POST", "/v1/approvals/{request_id}/cancel", CancelApproval, ApprovalView, "cancel_request", "Nobody needs to decide any more", errors=(*KNOWN, "OV-400", "OV-409"), about=REQUEST)  # fmt: skip
@@ -234,9 +238,10 @@ async def may_read(parts: Parts, call: Call, request_id: str) -> None:
 async def create(parts: Parts, call: Call, ask: CreateApproval) -> ApprovalView:
     caller = call.known
     for_itself = ask.agent in (None, caller.agent)
+    own_chain = call.chain.agents if call.chain is not None else ()
     request = OversightRequest(
         tenant=call.tenant, agent_nhi=ask.agent or caller.agent,
-        delegation_chain=call.chain.agents if call.chain is not None and for_itself else (),
+        delegation_chain=own_chain if for_itself else tuple(AgentId(one) for one in ask.chain),
         action=Action(name=ask.action, parameters=msgspec.Raw(ask.arguments.encode())),
         resource=Target(resource_type="", resource_id=ask.resource), policy_id=PolicyId(ask.policy_id),
         action_description=ask.description, risk_factors=ask.risk_factors, blocking=ask.blocking,
@@ -247,7 +252,7 @@ async def create(parts: Parts, call: Call, ask: CreateApproval) -> ApprovalView:
     takes_up = RequestId(ask.takes_up) if ask.takes_up is not None else None
     return line(
         await parts.oversight.create(
-            request, idempotency_key=ask.key, supersedes=supersedes, takes_up=takes_up, items=items
+            request, idempotency_key=ask.key, supersedes=supersedes, takes_up=takes_up, items=items, by=caller.agent
         )
     )
 
@@ -260,8 +265,8 @@ async def list_open(parts: Parts, call: Call, ask: ListApprovals) -> ApprovalPag
 
 @handles(INBOX)
 async def inbox(parts: Parts, call: Call, ask: ListInbox) -> ApprovalPage:
-    found = await parts.oversight.inbox(call.tenant, call.known.agent, limit=ask.limit)
-    return ApprovalPage(items=tuple(map(line, found)))
+    found = await parts.oversight.inbox(call.tenant, call.known.agent, after=place(ask.cursor), limit=ask.limit)
+    return page(found, ask.limit)
 
 
 @handles(HISTORY)
@@ -313,7 +318,8 @@ async def wait(parts: Parts, call: Call, ask: AwaitApproval) -> Outcome:
             record = await parts.oversight.get(call.tenant, request_id)
     if record.progress.state.open:
         return Outcome(request_id=request_id, state=record.progress.state)
-    result = await parts.oversight.result(record, permit=mine)
+    chain = call.chain.agents if call.chain is not None else ()
+    result = await parts.oversight.result(record, permit=mine, chain=chain)
     return Outcome(request_id=request_id, state=record.progress.state, result=result)
 
 

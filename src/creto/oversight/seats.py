@@ -1,0 +1,136 @@
+"""Seats, looked at again: whether what a human said still counts, by the directory as it is now.
+
+    cast = self.counting(record, cast, directory, now)        # the votes of who could still sit where they sat
+    error = self.forbidden(tx, record, directory, now)        # why an approval may not be acted on any more
+
+Out of office is judged as it was when they spoke: a delegate's vote stays when the absence ends.
+
+INVARIANT: a vote, a grant and an approval rest on humans who have their seat now: who leaves takes along what they said, until it is decided;
+and after that too, unless the policy says that it need not be looked at again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec.structs import replace
+
+from creto.common.errors import AlreadyExists, ApprovalDenied, EnablementError
+from creto.common.ids import AgentId, TenantId
+from creto.common.timestamps import SECOND, ConsensusTimestamp
+from creto.oversight import eligibility
+from creto.oversight import store as sql
+from creto.oversight.ballots import in_grace
+from creto.oversight.decisions import CastVote, SignedBallot
+from creto.oversight.eligibility import Approver, Directory, Seat, ineligible
+from creto.oversight.people import People
+from creto.oversight.store import Record
+from creto.oversight.types import Ask, Grant, GrantKind, RequestState, Verdict
+from creto.platform.consensus import PersonId
+from creto.platform.nhi import IdentityState, Standing
+from creto.store.types import ReadTx
+
+WORKING = (Standing.IN_FORCE, Standing.RETIRED)  # what a key signed before it was rotated stays good
+
+
+def lost(cast: Sequence[CastVote], counts: Sequence[CastVote]) -> tuple[str, ...]:
+    """The nonces of the votes that do not count any more."""
+    kept = {vote.signed.ballot.nonce for vote in counts}
+    return tuple(vote.signed.ballot.nonce for vote in cast if vote.signed.ballot.nonce not in kept)
+
+
+class Seats(People):
+    def counting(
+        self, record: Record, cast: Sequence[CastVote], directory: Directory, now: ConsensusTimestamp
+    ) -> list[CastVote]:
+        """The votes that count: of who could still decide; once it is decided, those that counted then."""
+        progress = record.progress
+        if not progress.state.open:
+            return [vote for vote in cast if vote.signed.ballot.nonce not in progress.lost]
+        kept = []
+        for vote in cast:
+            if vote.signed.ballot.round == record.ask.round:
+                try:
+                    voter = self.with_grace(record.ask, vote.signed, self._voter(vote), now)
+                    seat = self._seat_of(record.ask, progress.tier, vote, voter, directory)
+                except EnablementError:
+                    continue
+                groups = tuple(group for group in vote.groups if group in seat.groups)
+                vote = replace(vote, groups=groups)
+            kept.append(vote)
+        return kept
+
+    def forbidden(
+        self, tx: ReadTx, record: Record, directory: Directory, now: ConsensusTimestamp
+    ) -> EnablementError | None:
+        """Why what was approved may not begin any more."""
+        ask, progress = record.ask, record.progress
+        if progress.permit.revoked_at is not None:
+            return AlreadyExists(
+                "OV-410", f"REVOKED: {progress.permit.revoked_by} took the approval back", field="permit"
+            )
+        if progress.decided_at is None or now >= progress.decided_at + ask.policy.execution_s * SECOND:
+            return AlreadyExists("OV-410", f"EXPIRED: the approval held for {ask.policy.execution_s} s", field="permit")
+        grant = sql.grant(tx, ask.tenant, progress.grant_id) if progress.grant_id is not None else None
+        if grant is not None and grant.ended_by is not None:
+            return AlreadyExists("OV-410", f"REVOKED: {grant.ended_by} took the grant back", field="permit")
+        if progress.state is RequestState.TIMED_OUT or not ask.policy.revalidate:
+            return None
+        try:
+            if grant is not None:
+                self.check_givers(grant, ask, directory)
+            else:
+                self._check_votes(tx, record, directory, now)
+        except EnablementError as error:
+            why = f"who approved could not do so any more: {error.message}"
+            return ApprovalDenied("OV-451", why, caused_by=error, field="approver")
+        return None
+
+    def _check_votes(self, tx: ReadTx, record: Record, directory: Directory, now: ConsensusTimestamp) -> None:
+        ask, progress = record.ask, record.progress
+        for vote in self.counting(record, sql.votes(tx, ask.tenant, ask.request_id), directory, now):
+            ballot = vote.signed.ballot
+            if ballot.round == ask.round and ballot.verdict is Verdict.APPROVE:
+                self._seat_of(ask, progress.tier, vote, self._voter(vote), directory)
+
+    def check_givers(self, grant: Grant, ask: Ask, directory: Directory) -> None:
+        """OV-403 unless everybody who gave the grant could give it now, for this call."""
+        if grant.kind is GrantKind.BREAK_GLASS:
+            self._check_armer(grant, ask, directory)
+            return
+        for person in grant.givers or (grant.granted_by,):
+            eligibility.seat_of(
+                ask, tier=len(ask.policy.tiers) - 1, directory=directory, approver=self._giver(ask.tenant, person),
+                assurance=grant.assurance, now=grant.starts_at,
+            )  # fmt: skip
+
+    def _check_armer(self, grant: Grant, ask: Ask, directory: Directory) -> None:
+        armer, terms = self._giver(grant.tenant, grant.granted_by), ask.policy.break_glass
+        if terms is None or not armer.in_force or armer.person not in directory.seats(terms.armers):
+            raise ineligible("NOT_ELIGIBLE", "the policy does not let this human break the glass any more")
+        if armer.person in ask.excluded and not terms.own_agents:
+            raise ineligible("SELF_APPROVAL", "the policy lets nobody break the glass for their own agent")
+
+    def _seat_of(self, ask: Ask, tier: int, vote: CastVote, voter: Approver, directory: Directory) -> Seat:
+        return eligibility.seat_of(
+            ask, tier=tier, directory=directory, approver=voter, assurance=vote.signed.assurance,
+            now=vote.signed.ballot.signed_at, on_behalf_of=vote.seat,
+        )  # fmt: skip
+
+    def _voter(self, vote: CastVote) -> Approver:
+        """By the key that signed, unless it was revoked or suspended since; and they have not left altogether."""
+        ballot = vote.signed.ballot
+        voter = self.approver(ballot.tenant, ballot.approver)
+        works = self.nhi.standing(ballot.approver, tenant=ballot.tenant) in WORKING
+        return replace(voter, in_force=works and self.in_office(ballot.tenant, voter.person))
+
+    def _giver(self, tenant: TenantId, person: PersonId) -> Approver:
+        return replace(self.approver(tenant, AgentId(person)), in_force=self.in_office(tenant, person))
+
+    def with_grace(self, ask: Ask, signed: SignedBallot, approver: Approver, now: ConsensusTimestamp) -> Approver:
+        """A vote that its human signed before the key was revoked has the policy's grace to arrive."""
+        if approver.in_force or signed.by_service:
+            return approver
+        identity = self.nhi.get_now(ask.tenant, approver.nhi)
+        revoked = identity.state is IdentityState.REVOKED
+        return replace(approver, in_force=revoked and in_grace(ask, signed.ballot, identity.changed_at, now))

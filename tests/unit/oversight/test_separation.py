@@ -1,0 +1,109 @@
+"""Separation of duties: who asks, who stands behind, and whoever they appoint cannot approve."""
+
+from __future__ import annotations
+
+from creto.common.ids import PolicyId
+from creto.oversight import BreakGlassTerms, OversightPolicy, RequestState
+from creto.platform.nhi import rotation_proofs
+from tests.unit.oversight.test_scenarios import refused
+from tests.unit.oversight.world import P1, P2, TENANT, World, asked, id_of, key_of, person, tier
+from tests.unit.platform.nhi.town import key
+
+
+def one(name: str, *approvers: str, **terms: object) -> OversightPolicy:
+    return OversightPolicy(policy_id=PolicyId(name), tiers=(tier(*approvers),), **terms)  # type: ignore[arg-type]
+
+
+async def waiting_for(world: World, request: OversightPolicy) -> set[str]:
+    record = await world.request(request)
+    return set((await world.oversight.case(TENANT, record.ask.request_id)).waiting_for)
+
+
+# Out of office
+
+
+async def test_an_owner_appoints_nobody(world: World) -> None:
+    policy = await world.policy(one("d", "alice"))
+    await world.absent("alice", "dave")
+    await world.absent("dave", "trudy")
+    record = await world.request(policy)
+    assert "NOT_ELIGIBLE" in (await refused("OV-403", world.approve(record, "trudy"))).message
+    assert await waiting_for(world, policy) == {person("alice")}
+    assert (await world.approve(record, "alice")).state is RequestState.APPROVED
+
+
+async def test_the_seat_of_who_was_revoked_is_empty(world: World) -> None:
+    policy = await world.policy(one("d", "alice", "carol"))
+    await world.absent("alice", "bob")
+    await world.nhi.revoke(TENANT, id_of("alice"), reason="left")
+    record = await world.request(policy)
+    assert "NOT_ELIGIBLE" in (await refused("OV-403", world.approve(record, "bob"))).message
+    await refused("OV-424", world.request(await world.policy(one("alone", "alice"))))
+
+
+async def test_a_delegate_who_was_revoked_holds_no_seat_and_hands_none_on(world: World) -> None:
+    policy = await world.policy(one("d", "alice"))
+    await world.absent("alice", "bob")
+    await world.absent("bob", "carol")
+    await world.nhi.revoke(TENANT, id_of("bob"), reason="left")
+    assert await waiting_for(world, policy) == {person("alice")}
+    record = await world.request(policy)
+    for name in ("bob", "carol"):
+        await refused("OV-403", world.approve(record, name))
+
+
+async def test_who_has_another_key_since_keeps_the_seat(world: World) -> None:
+    policy = await world.policy(one("d", "alice"))
+    new = key(4_299_001)
+    old_proof, new_proof = rotation_proofs(key_of("alice"), new, tenant=TENANT)
+    await world.nhi.rotate(TENANT, id_of("alice"), new.public, old_proof=old_proof, new_proof=new_proof, overlap_s=0)
+    assert await waiting_for(world, policy) == {person("alice")}
+
+
+# Who asks
+
+
+async def test_who_asks_for_an_agent_cannot_approve_it(world: World) -> None:
+    record = await world.oversight.create(asked(P2), by=id_of("alice"))
+    assert "SELF_APPROVAL" in (await refused("OV-403", world.approve(record, "alice"))).message
+    assert record.ask.facts == (f"It was asked for by alice ({id_of('alice')}).",)
+    await world.approve(record, "bob")
+    assert (await world.approve(record, "carol")).state is RequestState.APPROVED
+    await refused("OV-424", world.oversight.create(asked(await world.policy(one("a", "alice"))), by=id_of("alice")))
+
+
+async def test_an_agent_asks_for_itself(world: World) -> None:
+    record = await world.oversight.create(asked(P1), by=id_of("bot-7"))
+    assert record.ask.facts == ()
+    assert (await world.approve(record, "alice")).state is RequestState.APPROVED
+
+
+async def test_who_asks_for_an_agent_without_an_owner_says_on_whose_behalf_it_acts(world: World) -> None:
+    await refused("OV-400", world.oversight.create(asked(P2, agent="reviewer-bot"), by=id_of("eve")))
+    await refused("OV-400", world.oversight.create(asked(P2, agent="bot-7", chain=("alice",)), by=id_of("eve")))
+    asks = asked(P2, agent="reviewer-bot", chain=("alice", "reviewer-bot"))
+    record = await world.oversight.create(asks, by=id_of("eve"))
+    assert "SELF_APPROVAL" in (await refused("OV-403", world.approve(record, "alice"))).message
+
+
+async def test_nobody_in_the_chain_under_which_it_acts_has_approved(world: World) -> None:
+    record = await world.oversight.create(asked(P1, agent="bot-7"), by=id_of("eve"))
+    await world.approve(record, "alice")
+    decided = await world.now_of(record)
+    error = await refused("OV-451", world.oversight.result(decided, chain=(id_of("alice"), id_of("bot-7"))))
+    assert "SELF_APPROVAL" in error.message
+    await world.oversight.result(decided, chain=(id_of("bob"), id_of("bot-7")))
+
+
+# Break-glass
+
+
+async def test_nobody_breaks_the_glass_for_their_own_agent(world: World) -> None:
+    arm = {"agent": id_of("bot-7"), "action": "code.deploy", "resource": "service:web", "reason": "outage"}
+    closed = await world.policy(one("g", "alice", break_glass=BreakGlassTerms(armers=(id_of("dave"),))))
+    error = await refused("OV-403", world.oversight.break_glass(TENANT, closed.policy_id, by=id_of("dave"), **arm))
+    assert "SELF_APPROVAL" in error.message
+    terms = BreakGlassTerms(armers=(id_of("dave"),), own_agents=True)
+    told = await world.policy(one("own", "alice", break_glass=terms))
+    grant = await world.oversight.break_glass(TENANT, told.policy_id, by=id_of("dave"), **arm)
+    assert grant.granted_by == person("dave")
