@@ -25,6 +25,8 @@ from creto.platform.audit.events import ApprovalReceived, DenialReceived
 from creto.platform.consensus import PersonId
 from creto.platform.crypto import digest
 
+Able = Callable[[Sequence[Vote]], Sequence[Vote]]
+
 
 class Counted(StrEnum):
     VOTE = "vote"  # a vote that was not there before
@@ -57,12 +59,10 @@ def said(ballot: Ballot) -> tuple[object, ...]:
     return (ballot.round, ballot.verdict, ballot.items, ballot.wish, ballot.counter, ballot.on_behalf_of)
 
 
-def outcome(
-    ask: Ask, cast: Sequence[CastVote], able: Callable[[Sequence[Vote]], Sequence[Vote]] = lambda _: ()
-) -> tuple[Verdict | None, tuple[str, ...]]:
+def outcome(ask: Ask, cast: Sequence[CastVote], able: Able | None = None) -> tuple[Verdict | None, tuple[str, ...]]:
     """The decision, and of a batch the items that may be executed. A batch is decided when each of its items is.
 
-    `able` tells the approvals that may still come, beside the votes that there are.
+    `able` tells the approvals that may still come, beside the votes that there are; without it every approval may.
     """
     votes = [vote.vote() for vote in cast]
     if not ask.items:
@@ -74,12 +74,10 @@ def outcome(
     return (Verdict.APPROVE, kept) if kept else (Verdict.DENY, ())
 
 
-def verdict_on(
-    ask: Ask, votes: Sequence[Vote], able: Callable[[Sequence[Vote]], Sequence[Vote]], item: str | None = None
-) -> Verdict | None:
+def verdict_on(ask: Ask, votes: Sequence[Vote], able: Able | None, item: str | None = None) -> Verdict | None:
     """A denial short of the policy's number denies too, once whoever has not spoken could not make it an approval."""
     found = tally(ask.policy.quorum, votes, round=ask.round, item=item)
-    if found.verdict is not None or not found.denials:
+    if found.verdict is not None or not found.denials or able is None:
         return found.verdict
     said = [vote for vote in votes if vote.round == ask.round]
     best = tally(ask.policy.quorum, [*votes, *able(said)], round=ask.round, item=item)

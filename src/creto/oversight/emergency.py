@@ -23,13 +23,11 @@ from creto.oversight.core import checked_text
 from creto.oversight.display import terms_of
 from creto.oversight.eligibility import Approver, ineligible
 from creto.oversight.granting import REVIEWED
-from creto.oversight.requests import RESOURCE_CHARS_MAX, REVIEW, paged
+from creto.oversight.requests import ADVANCE, RESOURCE_CHARS_MAX, REVIEW, paged
 from creto.oversight.store import Record
 from creto.oversight.types import Advance, Ask, Bound, Grant, GrantKind, GrantWish, OversightPolicy
 from creto.oversight.waiting import Waiting
 from creto.store.types import Tx
-
-ADVANCE = "grant_in_advance"
 
 
 class Emergency(Waiting):

@@ -91,7 +91,7 @@ def due(ask: Ask, progress: Progress, now: ConsensusTimestamp, able: Able) -> St
 
 
 def final_action(ask: Ask) -> TimeoutAction:
-    """Silence never approves what is critical, what was done before anybody was asked, nor anything in advance."""
+    """Silence never approves what is critical, nor what is to be reviewed, nor anything in advance."""
     never = ask.risk is RiskLevel.CRITICAL or ask.break_glass or ask.advance is not None
     return TimeoutAction.AUTO_DENY if never else ask.policy.final_action
 

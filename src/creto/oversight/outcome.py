@@ -61,7 +61,9 @@ class Outcomes(Desk):
         progress = record.progress
         if progress.state.open or progress.state is RequestState.CANCELLED or progress.decided_at is None:
             raise already(progress)
-        permit = permit and not record.ask.break_glass  # its review lets nothing begin
+        permit = (
+            permit and not record.ask.break_glass and record.ask.advance is None
+        )  # these let nothing begin by themselves
         votes = await self.store.read(lambda tx: sql.votes(tx, record.ask.tenant, record.ask.request_id))
         changed = approved_arguments(record) if record.ask.round > 1 or record.ask.items else None
         if progress.state is RequestState.TIMED_OUT:

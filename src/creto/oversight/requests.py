@@ -60,7 +60,7 @@ from creto.store.idempotency import APPROVAL_WINDOW_NS
 from creto.store.types import Row, Tx
 
 RESOURCE_CHARS_MAX = 1_024
-REVIEW = "break_glass_review"  # the act that breaking the glass asks about: nobody else may ask so
+REVIEW, ADVANCE = "break_glass_review", "grant_in_advance"  # the layer's own questions: nobody else asks so
 LAST = "\x7f"  # after every request id
 
 
@@ -96,7 +96,7 @@ class Requests(Seats):
         they cannot approve it either.
         """
         facts = (await self._counter_of(request, takes_up),) if takes_up is not None else ()
-        draft = await self._draft(request, idempotency_key, tuple(items), by, facts)
+        draft = await self._draft(request, idempotency_key, tuple(items), facts, by)
         if not by_gate:
             self._check_policy(draft.record.ask)
         tenant = draft.record.ask.tenant
@@ -308,15 +308,15 @@ class Requests(Seats):
         request: OversightRequest,
         key: str | None,
         items: tuple[BatchItem, ...],
-        by: AgentId | None,
         facts: tuple[str, ...],
+        by: AgentId | None,
     ) -> Draft:
         tenant, now = checked_tenant(request.tenant), self.clock.now()
         edits.check_items(items)
         arguments = edits.batch_arguments(items) if items else bytes(request.action.parameters)
         parsed(arguments)
-        if request.action.name == REVIEW:
-            raise refusal("action", REVIEW, "an act of the agent's: this is the layer's own")
+        if request.action.name in (REVIEW, ADVANCE):
+            raise refusal("action", request.action.name, "an act of the agent's: this is the layer's own")
         checked_text(request.action_description, "action_description")
         policy = self.policy_for(tenant, request)
         chain = tuple(request.delegation_chain) or (request.agent_nhi,)

@@ -322,8 +322,6 @@ class Grant(Strict, frozen=True, kw_only=True):
     policy_id: PolicyId
     policy_version: int
     granted_by: PersonId
-    givers: tuple[PersonId, ...] = ()  # everybody who agreed to it: it holds as long as each of them could give it
-    assurance: Assurance = Assurance.OWN_KEY  # the least of theirs
     request_id: RequestId  # the approved request, the denied one, or for break-glass its review
     starts_at: ConsensusTimestamp
     expires_at: ConsensusTimestamp
@@ -334,6 +332,8 @@ class Grant(Strict, frozen=True, kw_only=True):
     uses: int = 0
     ended_at: ConsensusTimestamp | None = None
     ended_by: PersonId | None = None  # None: it expired
+    givers: tuple[PersonId, ...] = ()  # everybody who agreed to it: it holds as long as each of them could give it
+    assurance: Assurance = Assurance.OWN_KEY  # the least of theirs
 
 
 # Notifications

@@ -71,7 +71,6 @@ class CreateApproval(Ask, frozen=True):
     arguments: Json = "{}"
     description: Text = ""
     agent: Agent | None = None
-    chain: Annotated[tuple[Agent, ...], Meta(max_length=CHAIN_LINKS_MAX)] = ()
     risk_factors: Annotated[tuple[RiskFactor, ...], Meta(max_length=RISKS_MAX)] = ()
     items: Annotated[tuple[Item, ...], Meta(max_length=OVERSIGHT_ITEMS_MAX)] = ()
     blocking: bool = True
@@ -81,6 +80,7 @@ class CreateApproval(Ask, frozen=True):
         None  # of a person or a service, where no policy is stored; an agent's is dropped
     )
     takes_up: Id | None = None  # a denied request whose counter-proposal this is
+    chain: Annotated[tuple[Agent, ...], Meta(max_length=CHAIN_LINKS_MAX)] = ()
 
 
 class ListApprovals(Ask, frozen=True):
