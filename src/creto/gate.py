@@ -434,6 +434,7 @@ def refusal(operation: Operation, decision: Deny | RequiresOversight | QuotaDeni
             f"{what} needs approval under policy {decision.policy_id}",
             policy_id=decision.policy_id,
             requirement=decision.requirement,
+            risk=decision.risk,
             details={  # what an approval has to name
                 "action": operation.action,
                 "resource": operation.resource,

@@ -229,6 +229,7 @@ OVERSIGHT_REASONING_CHARS_MAX: Final = 8_000  # of what the agent says: four pag
 OVERSIGHT_REASONING_ITEMS: Final = 10  # the spec's limit on memories fetched for one request
 OVERSIGHT_REASONING_S_MAX: Final = 2.0  # an approver rather sees the request without the agent's reasons than late
 OVERSIGHT_BRIEF_CHARS: Final = 240  # of one argument on a channel with little room
+OVERSIGHT_RISK_RULES_MAX: Final = 50  # of one policy: all are looked at for each request
 OVERSIGHT_ITEMS_MAX: Final = 100  # acts in one request: more nobody judges one by one
 OVERSIGHT_TEXT_CHARS_MAX: Final = 4_000  # a reason, comment, question or answer
 OVERSIGHT_NOTES_MAX: Final = 200  # comments, questions and answers of one request

@@ -54,6 +54,7 @@ from creto.oversight.types import (
     Progress,
     Quorum,
     RequestState,
+    RiskRule,
     Verdict,
 )
 
@@ -100,6 +101,7 @@ __all__ = [
     "Receipt",
     "Record",
     "RequestState",
+    "RiskRule",
     "RuntimeOversightRequest",
     "SandboxAction",
     "SignedBallot",

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal, InvalidOperation
 from typing import NoReturn
 
 from creto.common import wire
@@ -110,6 +111,17 @@ def step_to(path: str, key: str) -> str:
     """The place of a member of what is at `path`."""
     step = key if PLAIN_KEY.fullmatch(key) else f"[{text(key)}]"
     return f"{path}.{step}" if path and step == key else path + step
+
+
+def number(value: Value) -> Decimal | None:
+    """A JSON number, exactly."""
+    if not isinstance(value, Number):
+        return None
+    try:
+        amount = Decimal(value)
+    except InvalidOperation:
+        return None
+    return amount if amount.is_finite() else None
 
 
 def keys(value: Value) -> Iterator[str]:

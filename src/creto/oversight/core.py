@@ -9,7 +9,7 @@ import msgspec
 
 from creto.common import wire
 from creto.common.errors import NotFound, ProductId
-from creto.common.ids import AgentId, PolicyId, RequestId, TenantId, new_id
+from creto.common.ids import AgentId, RequestId, TenantId, new_id
 from creto.common.limits import OVERSIGHT_TEXT_CHARS_MAX
 from creto.common.telemetry import Metrics, trace_id
 from creto.common.timestamps import SECOND, Clock, ConsensusTimestamp
@@ -109,10 +109,10 @@ class Core:
             self.authz.release(decision.reservation)
         return decision
 
-    def asking(self, ask: Ask, arguments: bytes) -> PolicyId:
-        """The oversight policy whose yes this act needs now: what the policies say, or where they say nothing, what was asked under."""
+    def asking(self, ask: Ask, arguments: bytes) -> RequiresOversight:
+        """Under which oversight policy this act needs a yes now: as the policies say, or where they say nothing, as it was asked."""
         said = self.policy_says(ask.tenant, ask.agent, ask.action, ask.resource, as_context(arguments) or None)
-        return PolicyId(said.policy_id) if isinstance(said, RequiresOversight) else ask.policy.policy_id
+        return said if isinstance(said, RequiresOversight) else RequiresOversight(ask.policy.policy_id)
 
     async def write(self, fn: Callable[[Tx], T]) -> T:
         """Every change locks the row it depends on before it looks at anything else, so committed reads are enough."""
@@ -252,7 +252,7 @@ class Core:
                 channel_type=CHANNEL_TYPES[channel],
                 notification_payload=NotificationPayload(
                     action_description=render(ask).effect,
-                    risk_factors=ask.risk_factors,
+                    risk_factors=(*ask.assessed, *ask.by_arguments, *ask.risk_factors),
                     reasoning_context="\n".join(ask.reasoning),
                     approval_link=self.link_to(ask.request_id),
                 ),

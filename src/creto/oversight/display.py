@@ -25,10 +25,9 @@ from creto.common import wire
 from creto.common.limits import OVERSIGHT_BRIEF_CHARS, OVERSIGHT_REASONING_CHARS_MAX
 from creto.common.redact import MASK, is_secret_name, redacted_text
 from creto.contracts import RiskFactor
-from creto.oversight.arguments import PLAIN_KEY, Number, Value, keys, leaves, parsed, text
-from creto.oversight.edits import number
+from creto.oversight.arguments import PLAIN_KEY, Number, Value, keys, leaves, number, parsed, text
 from creto.oversight.hostile import Trick, visible
-from creto.oversight.types import Advance, Ask, Assurance, BatchItem, Bound
+from creto.oversight.types import Advance, Ask, Assurance, BatchItem, Bound, highest
 from creto.platform.crypto import tagged_digest
 
 PLAIN_ID = re.compile(r"[A-Za-z0-9._-]+")  # of a batch's act; another is quoted, so that it ends where its quotes do
@@ -132,7 +131,7 @@ def render(ask: Ask) -> Display:
         action=shown(ask.action, found),
         resource=shown(ask.resource, found),
         risk=str(ask.risk),
-        risks=tuple(risk_line(one, found) for one in ask.risk_factors),
+        risks=risk_lines(ask, found),
         policy=policy_name(ask, found),
         arguments=arguments,
         changes=changes(ask.before, value, found),
@@ -163,6 +162,13 @@ def in_advance(name: str, action: str, resource: str, found: set[Trick]) -> str:
 
 def deed(action: str, found: set[Trick]) -> str:
     return EFFECTS.get(action, "do " + shown(action, found))
+
+
+def risk_lines(ask: Ask, found: set[Trick]) -> tuple[str, ...]:
+    """As we see it; and where only the agent's own word makes it worse, that it does."""
+    ours = (*ask.assessed, *ask.by_arguments)
+    raised = (f"{str(ask.risk).capitalize()} risk by the agent's own word.",) if highest(ours) is not ask.risk else ()
+    return (*(risk_line(one, found) for one in ours), *raised)
 
 
 def risk_line(factor: RiskFactor, found: set[Trick]) -> str:
@@ -298,7 +304,8 @@ def lists(value: Value, path: str = "") -> list[tuple[str, int]]:
 
 def said(ask: Ask, found: set[Trick]) -> tuple[tuple[str, ...], str]:
     """The agent's own words, each line by itself, bounded with a mark."""
-    lines = [line for part in (ask.description, *ask.reasoning) if part for line in part.split("\n")]
+    risks = [f"{one.level} risk ({one.name}): {one.description}" for one in ask.risk_factors]
+    lines = [line for part in (ask.description, *risks, *ask.reasoning) if part for line in part.split("\n")]
     room, out, left = OVERSIGHT_REASONING_CHARS_MAX, [], 0
     for line in lines:
         if room > 0:

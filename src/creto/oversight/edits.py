@@ -15,13 +15,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from decimal import Decimal, InvalidOperation
 
 from msgspec.structs import replace
 
 from creto.common.errors import InvalidInput
 from creto.common.limits import INTEGER_MAX, OVERSIGHT_ITEMS_MAX
-from creto.oversight.arguments import Number, Value, args_hash, batch_hash, leaves, parsed, spelled, step_to
+from creto.oversight.arguments import Number, Value, args_hash, batch_hash, leaves, number, parsed, spelled, step_to
+from creto.oversight.risks import rejudged
 from creto.oversight.types import Ask, BatchItem, Bound, ItemHash
 
 WHOLE = re.compile(r"-?\d{1,19}")
@@ -37,7 +37,7 @@ def edited(ask: Ask, arguments: bytes) -> Ask:
         )
     if spelled(parsed(arguments)) == spelled(parsed(ask.arguments)):
         raise InvalidInput.of("arguments", got="the same arguments", expected="changed ones", code="OV-400")
-    return replace(ask, arguments=arguments, round=ask.round + 1)
+    return rejudged(replace(ask, arguments=arguments, round=ask.round + 1))
 
 
 def within(bounds: Sequence[Bound], arguments: bytes) -> bool:
@@ -117,17 +117,6 @@ def mapped(value: Value, path: str, change: Callable[[str, Value], Value]) -> Va
     if isinstance(value, list) and value:
         return [mapped(item, f"{path}[{index}]", change) for index, item in enumerate(value)]
     return change(path, value)
-
-
-def number(value: Value) -> Decimal | None:
-    """A JSON number, exactly."""
-    if not isinstance(value, Number):
-        return None
-    try:
-        amount = Decimal(value)
-    except InvalidOperation:
-        return None
-    return amount if amount.is_finite() else None
 
 
 def as_context(arguments: bytes) -> dict[str, object]:

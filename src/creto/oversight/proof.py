@@ -100,7 +100,7 @@ def asked(file: DecisionFile) -> Ask:
     return Ask(
         request_id=file.request_id, tenant=file.tenant, agent=file.agent, agent_name="", chain=file.chain,
         excluded=file.excluded, action=file.action, resource=file.resource, arguments=b"", policy=file.policy,
-        created_at=file.created_at, risk_factors=(RiskFactor(name="risk", level=file.risk),), round=file.round,
+        created_at=file.created_at, assessed=(RiskFactor(name="risk", level=file.risk),), round=file.round,
         break_glass=file.break_glass, advance=file.advance, items=tuple(BatchItem(item_id=one.item_id, arguments=b"", after=one.after) for one in file.items),
     )  # fmt: skip
 

@@ -29,7 +29,7 @@ from creto.common.limits import (
 )
 from creto.common.telemetry import trace_id
 from creto.common.timestamps import ConsensusTimestamp, iso
-from creto.contracts import OversightRequest, RuntimeOversightRequest, TimeoutAction
+from creto.contracts import OversightRequest, RiskFactor, RuntimeOversightRequest, TimeoutAction
 from creto.oversight import edits, eligibility, escalation, grants, states
 from creto.oversight import store as sql
 from creto.oversight.arguments import parsed
@@ -38,6 +38,7 @@ from creto.oversight.display import proposal, render
 from creto.oversight.eligibility import Directory
 from creto.oversight.hostile import visible
 from creto.oversight.policies import between, of_requirement, refusal
+from creto.oversight.risks import cedar_risk, judged
 from creto.oversight.seats import Seats, lost
 from creto.oversight.states import Event
 from creto.oversight.store import Record
@@ -96,9 +97,7 @@ class Requests(Seats):
         they cannot approve it either.
         """
         facts = (await self._counter_of(request, takes_up),) if takes_up is not None else ()
-        draft = await self._draft(request, idempotency_key, tuple(items), facts, by)
-        if not by_gate:
-            self._check_policy(draft.record.ask)
+        draft = await self._draft(request, idempotency_key, tuple(items), facts, by, by_gate)
         tenant = draft.record.ask.tenant
 
         def ask(tx: Tx) -> tuple[Record, bool]:
@@ -117,14 +116,16 @@ class Requests(Seats):
             self.counted(None, record)
         return record
 
-    def _check_policy(self, ask: Ask) -> None:
-        """INVARIANT: nobody who asks picks a weaker policy than the one that the act needs."""
+    def _judged(self, ask: Ask, assessed: tuple[RiskFactor, ...], by_gate: bool) -> Ask:
+        """INVARIANT: nobody who asks picks a weaker policy than the one that the act needs, nor makes less of its risk."""
         needed = self.asking(ask, ask.arguments)
-        if needed != ask.policy.policy_id:
+        if needed.policy_id != ask.policy.policy_id and not by_gate:
             raise Unauthorized(
-                "OV-403", f"POLICY: the policies ask about this act under {needed}", field="policy_id",
-                got=ask.policy.policy_id, expected=needed,
+                "OV-403", f"POLICY: the policies ask about this act under {needed.policy_id}", field="policy_id",
+                got=ask.policy.policy_id, expected=needed.policy_id,
             )  # fmt: skip
+        more = assessed if by_gate else (*assessed, *cedar_risk(needed.risk))
+        return judged(ask, more)
 
     def _check_room(self, tx: Tx, ask: Ask) -> None:
         """A flooding agent buries nobody else's request."""
@@ -310,6 +311,7 @@ class Requests(Seats):
         items: tuple[BatchItem, ...],
         facts: tuple[str, ...],
         by: AgentId | None,
+        by_gate: bool,
     ) -> Draft:
         tenant, now = checked_tenant(request.tenant), self.clock.now()
         edits.check_items(items)
@@ -334,7 +336,7 @@ class Requests(Seats):
             sandbox_id=request.sandbox_id if isinstance(request, RuntimeOversightRequest) else None,
             asked_by=by,
         )  # fmt: skip
-        return self.drafted(ask, key)
+        return self.drafted(self._judged(ask, request.assessed, by_gate), key)
 
     def drafted(self, ask: Ask, key: str | None) -> Draft:
         """The request at the first tier in which anybody can decide; OV-424 if all of them together could not."""

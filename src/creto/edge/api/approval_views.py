@@ -118,6 +118,7 @@ class ApprovalDetail(View, frozen=True):
     approved_items: tuple[str, ...] = ()
     arguments: str | None = None
     final_action: TimeoutAction | None = None
+    assessed: tuple[RiskFactor, ...] = ()  # ours; `risk_factors` are the agent's own
     superseded_by: RequestId | None = None
     grant_id: str | None = None
     revoked_at: ConsensusTimestamp | None = None
@@ -172,7 +173,7 @@ def detail(case: Case, nhi: Nhi, *, own: bool) -> ApprovalDetail:
     return ApprovalDetail(
         approval=line(case.record), shown=render(ask), display_hash=case.record.display_hash, args_hash=case.record.args_hash,
         policy=ask.policy, assurance=assurance_needed(ask.policy, ask.risk), grantable=offered(ask), chain=ask.chain,
-        risk_factors=ask.risk_factors, standing=case.standing,
+        risk_factors=ask.risk_factors, assessed=(*ask.assessed, *ask.by_arguments), standing=case.standing,
         votes=tuple(cast(vote, named(vote.signed.ballot.person)) for vote in case.votes),
         waiting_for=tuple(Person(person=AgentId(one), name=named(one)) for one in case.waiting_for), notes=case.notes,
         items=tuple(

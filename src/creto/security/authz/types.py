@@ -32,6 +32,13 @@ class TimeoutAction(StrEnum):
     ESCALATE = "escalate"
 
 
+class RiskLevel(StrEnum):
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+    CRITICAL = "critical"
+
+
 class OversightRequirement(msgspec.Struct, frozen=True, kw_only=True):
     """What a policy asks for: who, how many, by when."""
 
@@ -45,13 +52,14 @@ class OversightRequirement(msgspec.Struct, frozen=True, kw_only=True):
 class RequiresOversight(msgspec.Struct, frozen=True, tag="requires_oversight", omit_defaults=True):
     """A human has to agree. `policy_id` is the oversight policy that asks; `also` are further ones that ask too.
 
-    `requirement` is what the Cedar policy itself says of the asking, if it does.
+    `requirement` is what the Cedar policy itself says of the asking, if it does; `risk` the highest that any of them says.
     """
 
     policy_id: str
     policies: tuple[str, ...] = ()
     also: tuple[str, ...] = ()
     requirement: OversightRequirement | None = None
+    risk: RiskLevel | None = None
 
 
 class QuotaDenied(msgspec.Struct, frozen=True, tag="quota_denied", omit_defaults=True):
