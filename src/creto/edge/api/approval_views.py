@@ -118,11 +118,11 @@ class ApprovalDetail(View, frozen=True):
     approved_items: tuple[str, ...] = ()
     arguments: str | None = None
     final_action: TimeoutAction | None = None
-    assessed: tuple[RiskFactor, ...] = ()  # ours; `risk_factors` are the agent's own
     superseded_by: RequestId | None = None
     grant_id: str | None = None
     revoked_at: ConsensusTimestamp | None = None
     sandbox_id: SandboxId | None = None
+    assessed: tuple[RiskFactor, ...] = ()  # ours; `risk_factors` are the agent's own
 
 
 class Outcome(View, frozen=True):
