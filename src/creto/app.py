@@ -47,6 +47,7 @@ from creto.edge.api.rate import CallerRate
 from creto.edge.api.readiness import STARTUP_TIMEOUT_S
 from creto.edge.api.requests import Requests
 from creto.edge.costs import CostApprovals
+from creto.edge.forms import check_edit
 from creto.edge.upkeep import upkeep
 from creto.gate import Gate
 from creto.metered import STRIPE_WEBHOOK, open_metering, open_money_out
@@ -157,6 +158,7 @@ async def running(config: Config, *, work: bool = True) -> AsyncIterator[App]:
             installation=config[AuditConfig].origin,
             link_base=link_base_of(config),
             breaker=remembering,
+            check_edit=check_edit,
             default_timeout_s=config[OversightConfig].default_timeout_seconds,
         )
         channels = await open_channels(config, oversight, keystore, tenant=tenant)

@@ -233,6 +233,7 @@ class OversightRequest(Wire, frozen=True, kw_only=True):
     requirement: OversightRequirement | None = None
     risk_factors: tuple[RiskFactor, ...] = ()  # as the agent sees it: they raise the risk, and are shown as its words
     blocking: bool = True
+    form: str = ""  # of a call that the gate holds: how its arguments are read
     assessed: tuple[RiskFactor, ...] = ()  # as the part of the layer that asks sees it
 
 

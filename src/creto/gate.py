@@ -84,6 +84,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
 
     `chain` is empty only for humans and services, who act for themselves. `arguments` are what an approval is bound to: the exact bytes.
     `scopes` are what the caller's credential is for; None where there is none. `amount` is what it takes of a quota.
+    `form` names how the arguments are read, where they are a request of the API: an approver may edit them.
     """
 
     tenant: TenantId
@@ -98,6 +99,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     override_token: str | None = None
     scopes: tuple[str, ...] | None = None
     amount: int = 1
+    form: str = ""
 
 
 class Effect(Enum):

@@ -21,10 +21,13 @@ from creto.common.limits import (
     OVERSIGHT_GRANT_USES_MAX,
     OVERSIGHT_KEY_GRACE_S_MAX,
     OVERSIGHT_RISK_RULES_MAX,
+    OVERSIGHT_SCHEMA_CHARS_MAX,
+    OVERSIGHT_SCHEMAS_MAX,
     OVERSIGHT_TIERS_MAX,
     OVERSIGHT_TIMEOUT_S_MAX,
 )
 from creto.contracts import OversightRequirement, RiskLevel, TimeoutAction
+from creto.oversight import schemas
 from creto.oversight.arguments import Number, number, parsed
 from creto.oversight.quorum import needed
 from creto.oversight.types import Assurance, EscalationTier, OversightPolicy, Quorum
@@ -49,6 +52,7 @@ def checked(policy: OversightPolicy) -> OversightPolicy:
             checked_name(approver, f"tiers[{place}].approvers")
     check_quorum(policy)
     check_risks(policy)
+    check_schemas(policy)
     between("warn_percent", policy.warn_percent, 0, 90)
     between("execution_s", policy.execution_s, 1, OVERRIDE_TTL_S_MAX)
     between("key_grace_s", policy.key_grace_s, 0, OVERSIGHT_KEY_GRACE_S_MAX)
@@ -93,6 +97,15 @@ def check_risks(policy: OversightPolicy) -> None:
             raise refusal(f"{field}.over", rule.over, "a number")
         if rule.equal is not None:
             parsed(rule.equal.encode())
+
+
+def check_schemas(policy: OversightPolicy) -> None:
+    between("arguments_schemas", len(policy.arguments_schemas), 0, OVERSIGHT_SCHEMAS_MAX)
+    for action, text in policy.arguments_schemas.items():
+        between(
+            f"arguments_schemas.{checked_name(action, 'arguments_schemas')}", len(text), 1, OVERSIGHT_SCHEMA_CHARS_MAX
+        )
+        schemas.checked(text)
 
 
 def of_requirement(policy_id: PolicyId, requirement: OversightRequirement, title: str = "") -> OversightPolicy:

@@ -30,7 +30,7 @@ from creto.common.limits import (
 from creto.common.telemetry import trace_id
 from creto.common.timestamps import ConsensusTimestamp, iso
 from creto.contracts import OversightRequest, RiskFactor, RuntimeOversightRequest, TimeoutAction
-from creto.oversight import edits, eligibility, escalation, grants, states
+from creto.oversight import edits, eligibility, escalation, grants, schemas, states
 from creto.oversight import store as sql
 from creto.oversight.arguments import parsed
 from creto.oversight.core import checked_text
@@ -118,6 +118,7 @@ class Requests(Seats):
 
     def _judged(self, ask: Ask, assessed: tuple[RiskFactor, ...], by_gate: bool) -> Ask:
         """INVARIANT: nobody who asks picks a weaker policy than the one that the act needs, nor makes less of its risk."""
+        schemas.check(ask)
         needed = self.asking(ask, ask.arguments)
         if needed.policy_id != ask.policy.policy_id and not by_gate:
             raise Unauthorized(
@@ -332,7 +333,7 @@ class Requests(Seats):
             excluded=self.lineage(tenant, (*chain, request.agent_nhi, *((by,) if by else ()))), action=checked_name(request.action.name, "action"), resource=resource_of(request),
             arguments=arguments, policy=policy, created_at=now, description=request.action_description,
             risk_factors=request.risk_factors, reasoning=reasoning, reasoning_code=code, items=items,
-            blocking=request.blocking, facts=facts, trace_id=trace_id(),
+            blocking=request.blocking, form=request.form, facts=facts, trace_id=trace_id(),
             sandbox_id=request.sandbox_id if isinstance(request, RuntimeOversightRequest) else None,
             asked_by=by,
         )  # fmt: skip

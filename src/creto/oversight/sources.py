@@ -45,7 +45,7 @@ def of_operation(operation: Operation, policy_id: PolicyId, description: str = "
         tenant=operation.tenant, agent_nhi=operation.agent,
         delegation_chain=operation.chain.agents if operation.chain else (),
         action=Action(name=operation.action, parameters=msgspec.Raw(operation.arguments or b"{}")),
-        resource=named(operation.resource), policy_id=policy_id, action_description=description,
+        resource=named(operation.resource), policy_id=policy_id, action_description=description, form=operation.form,
     )  # fmt: skip
 
 

@@ -144,6 +144,7 @@ class OversightPolicy(Strict, frozen=True, kw_only=True):
     always_ask: bool = False
     risk: RiskLevel = RiskLevel.LOW  # of what it is about, at least
     risk_rules: tuple[RiskRule, ...] = ()
+    arguments_schemas: dict[str, str] = {}  # what the arguments of an action look like, `*`: of any other
 
 
 class ApproverGroup(Strict, frozen=True, kw_only=True):
@@ -234,6 +235,7 @@ class Ask(Strict, frozen=True, kw_only=True):
     break_glass: bool = False
     advance: Advance | None = None
     trace_id: str | None = None
+    form: str = ""  # of a call that the gate holds: the endpoint by which an edit is read
     asked_by: AgentId | None = None  # somebody else, for the agent
 
     @property

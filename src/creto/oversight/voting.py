@@ -22,7 +22,7 @@ from creto.common.ids import AgentId, RequestId, TenantId, checked_tenant
 from creto.common.limits import OVERSIGHT_HOLD_S_MAX, OVERSIGHT_ROUNDS_MAX
 from creto.common.timestamps import ConsensusTimestamp
 from creto.contracts import TimeoutAction
-from creto.oversight import edits, eligibility, escalation, states
+from creto.oversight import edits, eligibility, escalation, schemas, states
 from creto.oversight import store as sql
 from creto.oversight.ballots import (
     Counted,
@@ -66,7 +66,9 @@ from creto.platform.crypto import random_bytes
 from creto.security.authz import Decision, Deny
 from creto.store.types import Outcome, Tx
 
-CheckArguments = Callable[[str, bytes], None]  # action, arguments: raises InvalidInput for what its schema refuses
+CheckEdit = Callable[
+    [str, bytes, bytes], None
+]  # form, edited, before: raises InvalidInput for what cannot be called so
 
 
 DENIED_IN_PART = "nobody decided in time, and somebody had denied"
@@ -82,7 +84,7 @@ class Result(msgspec.Struct, frozen=True):
 
 
 class Voting(Granting):
-    _check_arguments: CheckArguments | None
+    _check_edit: CheckEdit | None
 
     async def ballot(
         self,
@@ -353,9 +355,10 @@ class Voting(Granting):
         return replace(progress, approved_items=approved)
 
     def _revalidate(self, asked: Ask, edited: Ask) -> None:
-        """Edited arguments pass the schema check that was handed in. No policy may forbid them, nor cease to permit the act because of them."""
-        if self._check_arguments is not None:
-            self._check_arguments(edited.action, edited.arguments)
+        """Edited arguments can still be called, and fit the policy's schema. No policy may forbid them, nor cease to permit the act because of them."""
+        schemas.check(edited)
+        if self._check_edit is not None and edited.form:
+            self._check_edit(edited.form, edited.arguments, asked.arguments)
         decision = self._decision(edited)
         if isinstance(decision, Deny) and (decision.policies or not isinstance(self._decision(asked), Deny)):
             raise Unauthorized(

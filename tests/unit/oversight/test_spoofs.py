@@ -242,7 +242,7 @@ def test_a_batch_is_shown_act_by_act() -> None:
 def test_a_risk_and_a_policy_read_as_sentences() -> None:
     factor = RiskFactor(name="amount", level=RiskLevel.HIGH, description="more than this agent ever moved")
     shown = render(
-        msgspec.structs.replace(an_ask(), risk_factors=(factor, RiskFactor(name="new payee", level=RiskLevel.LOW)))
+        msgspec.structs.replace(an_ask(), assessed=(factor, RiskFactor(name="new payee", level=RiskLevel.LOW)))
     )
     assert shown.risks == ("High risk (amount): more than this agent ever moved", "Low risk (new payee)")
     assert shown.policy == "P1, version 1"

@@ -17,6 +17,7 @@ from creto.common.limits import (
     OVERSIGHT_GRANT_USES_MAX,
     OVERSIGHT_KEY_GRACE_S_MAX,
     OVERSIGHT_RISK_RULES_MAX,
+    OVERSIGHT_SCHEMAS_MAX,
     OVERSIGHT_TIERS_MAX,
     OVERSIGHT_TIMEOUT_S_MAX,
     PAGE_ITEMS_DEFAULT,
@@ -80,6 +81,7 @@ class PutOversightPolicy(Ask, frozen=True):
     always_ask: bool = False
     risk: RiskLevel = RiskLevel.LOW
     risk_rules: Annotated[tuple[RiskRule, ...], Meta(max_length=OVERSIGHT_RISK_RULES_MAX)] = ()
+    arguments_schemas: Annotated[dict[Id, str], Meta(max_length=OVERSIGHT_SCHEMAS_MAX)] = {}
 
 
 class GetOversightPolicy(Ask, frozen=True):
