@@ -29,7 +29,7 @@ from creto.contracts import (
 )
 from creto.oversight import escalation
 from creto.oversight import store as sql
-from creto.oversight.display import render
+from creto.oversight.display import redacted_factor, render, summary
 from creto.oversight.edits import as_context
 from creto.oversight.policies import refusal
 from creto.oversight.store import Held, Record
@@ -246,14 +246,20 @@ class Core:
             ),
         )  # fmt: skip
         if channel in CHANNEL_TYPES and kind is not NotificationKind.CLOSED:
+            shown = render(ask)
+            full = any(
+                one.full_arguments
+                for one in record.ask.policy.tiers[record.progress.tier].channels
+                if one.channel is channel
+            )
             told = OversightNotification(
                 request_id=ask.request_id,
                 approver_identity=person,
                 channel_type=CHANNEL_TYPES[channel],
                 notification_payload=NotificationPayload(
-                    action_description=render(ask).effect,
-                    risk_factors=(*ask.assessed, *ask.by_arguments, *ask.risk_factors),
-                    reasoning_context="\n".join(ask.reasoning),
+                    action_description=shown.effect,
+                    risk_factors=(*ask.assessed, *ask.by_arguments, *map(redacted_factor, ask.risk_factors)),
+                    reasoning_context="\n".join(shown.says if full else summary(shown.says)),
                     approval_link=self.link_to(ask.request_id),
                 ),
             )

@@ -12,6 +12,7 @@ from msgspec import Meta
 
 from creto.common.ids import AgentId, PolicyId, RequestId, SandboxId
 from creto.common.limits import OVERSIGHT_ARGUMENTS_BYTES_MAX, OVERSIGHT_TEXT_CHARS_MAX
+from creto.common.redact import redacted_text
 from creto.common.timestamps import ConsensusTimestamp
 from creto.contracts import ApprovalResult, RiskFactor, RiskLevel, TimeoutAction
 from creto.edge.api.endpoint import View
@@ -154,7 +155,7 @@ def line(record: Record) -> ApprovalView:
     claim = progress.claim if progress.state.open else None
     return ApprovalView(
         request_id=ask.request_id, state=progress.state, effect=render(ask).effect, risk=ask.risk, agent=ask.agent,
-        agent_name=ask.agent_name, action=ask.action, resource=ask.resource, policy_id=ask.policy.policy_id, round=ask.round,
+        agent_name=ask.agent_name, action=ask.action, resource=redacted_text(ask.resource), policy_id=ask.policy.policy_id, round=ask.round,
         tier=ask.policy.tiers[progress.tier].name, created_at=ask.created_at, ends_at=ends_at(progress), blocking=ask.blocking,
         break_glass=ask.break_glass, claimed_by=AgentId(claim.person) if claim else None,
         claimed_until=claim.until if claim else None, decided_at=progress.decided_at,
