@@ -91,8 +91,12 @@ def postgres_bin() -> Path | None:
 
 
 @contextmanager
-def postgres() -> Iterator[str]:
-    """A PostgreSQL of our own; yields its address. It will not run as root, so root lends it the postgres user."""
+def postgres(*settings: str, unix: bool = False, durable: bool = True) -> Iterator[str]:
+    """A PostgreSQL of our own, with more settings (`max_wal_size=4GB`); yields its address, over TCP or a Unix socket.
+
+    It will not run as root, so root lends it the postgres user.
+    One that need not be durable loses nothing when its clients die, but may when it dies itself: for tests that let it live.
+    """
     folder = postgres_bin()
     if folder is None:
         missing("PostgreSQL")
@@ -121,13 +125,20 @@ def postgres() -> Iterator[str]:
         "-c", f"port={port}", "-c", "listen_addresses=127.0.0.1", "-c", f"unix_socket_directories={home}",
         "-c", "max_connections=200", "-c", "shared_buffers=128MB", "-c", "log_min_messages=fatal",
     ]  # fmt: skip
+    options += [word for one in settings for word in ("-c", one)]
+    if not durable:
+        options += ["-c", "fsync=off", "-c", "full_page_writes=off"]
     process = subprocess.Popen(
         [*as_user, str(folder / "postgres"), "-D", str(home / "data"), *options], stderr=subprocess.DEVNULL, cwd="/"
     )
     try:
         wait_for_port(port, process)
         wait_until_ready(folder, port, home)
-        yield f"postgresql://creto@127.0.0.1:{port}/postgres"
+        if unix:
+            home.chmod(0o755)
+            yield f"postgresql://creto@/postgres?host={home}&port={port}"
+        else:
+            yield f"postgresql://creto@127.0.0.1:{port}/postgres"
     finally:
         stop(process, signal.SIGINT)
         shutil.rmtree(home, ignore_errors=True)

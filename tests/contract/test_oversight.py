@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import msgspec
 import pytest
 
-from creto.common.errors import EnablementError, IdempotencyConflict, Timeout
+from creto.common.errors import EnablementError, IdempotencyConflict, SignatureVerificationFailed, Timeout
 from creto.common.ids import PolicyId
 from creto.common.timestamps import SECOND, ConsensusTimestamp
 from creto.contracts import Approved, Denied, TimedOut, TimeoutAction
@@ -341,7 +342,8 @@ async def test_a_ballot_that_was_taken_back_never_counts_again(world: World) -> 
     await world.oversight.undo(TENANT, record.ask.request_id, by=id_of("alice"))
     with pytest.raises(IdempotencyConflict, match="used before"):
         await world.oversight.submit_response(TENANT, signed)
-    with pytest.raises(IdempotencyConflict, match="used before"):
-        await world.vote(other, "alice", Verdict.APPROVE, nonce=ballot.nonce)
+    moved = msgspec.structs.replace(ballot, request_id=other.ask.request_id)
+    with pytest.raises(SignatureVerificationFailed):
+        await world.oversight.submit_response(TENANT, msgspec.structs.replace(signed, ballot=moved))
     assert (await world.approve(record, "bob")).approvals == 1
     assert (await world.approve(other, "bob")).approvals == 1

@@ -12,7 +12,7 @@ import pytest
 from creto.common.limits import STORE_NODE_DEAD_S
 from creto.store import EngineName, Store, Tx
 from tests.contract.processes import line, python_module, say
-from tests.contract.store_examples import eventually
+from tests.contract.store_examples import entry, eventually
 from tests.contract.stores import MakeStore
 
 NODE = "tests.contract.store_node"
@@ -52,6 +52,15 @@ async def test_a_callback_reads_what_was_committed(store: Store) -> None:
 
 
 ONE = "SELECT node FROM store_node WHERE instance = ?"
+
+
+async def test_every_process_is_told_of_a_change_where_the_engine_can(make_store: MakeStore) -> None:
+    one, two = make_store(), make_store()
+    changed = threading.Event()
+    told = two.on_change(changed.set)
+    assert told is (one.engine is EngineName.SQLITE)
+    await one.write(lambda tx: tx.record(entry()))
+    assert not told or changed.wait(5)
 
 
 async def test_equal_signals_are_all_heard_everywhere(make_store: MakeStore) -> None:

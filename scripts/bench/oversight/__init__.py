@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from scripts.bench.measure import FULL, Row, Scale
-from scripts.bench.oversight import decisions
+from scripts.bench.oversight import decisions, files, waits
 
-MODULES = (decisions,)
+MODULES = (decisions, waits, files)
 
 
 def rows(scale: Scale = FULL) -> Iterator[Row]:

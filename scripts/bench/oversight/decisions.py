@@ -14,7 +14,6 @@ from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tests import engines
 from tests.unit.oversight.world import PARTS, TENANT, World, id_of, key_of, pending, tier
 
 from creto.common.ids import PolicyId
@@ -24,6 +23,7 @@ from creto.store import open_store
 from creto.store.types import Tx
 from scripts.bench.beside import beside
 from scripts.bench.measure import Row, Scale, each, latency, settle
+from scripts.bench.oversight import engines
 
 T = TypeVar("T")
 MS = 1_000.0
@@ -35,12 +35,11 @@ CLICKS = 1_000
 def rows(scale: Scale) -> Iterator[Row]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        urls = {"SQLite FULL": f"sqlite:///{folder}/oversight.db"}
-        if engines.postgres_bin() is not None:
-            urls["PostgreSQL"] = stack.enter_context(engines.postgres())
-        for name, url in urls.items():
+        found = engines.urls(folder, stack)
+        yield from engines.floors(folder, found, scale)
+        for name, url in found.items():
             yield from asyncio.run(measured(name, url, scale))
-        if len(urls) == 1:
+        if len(found) == 1:
             yield Row(name="transition, PostgreSQL", value=0.0, note="NOT MEASURED: no PostgreSQL on this machine")
 
 

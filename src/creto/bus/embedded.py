@@ -11,6 +11,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 
 from creto.bus import store as rows
@@ -21,7 +22,7 @@ from creto.bus.subjects import checked_durable, checked_pattern
 from creto.bus.types import Consumer, DurableInfo, Start, Subscription
 from creto.bus.worker import Worker, ended
 from creto.common.errors import ConnectionFailed, InvalidInput
-from creto.common.limits import BUS_FETCH_MAX, BUS_LEASE_S, BUS_POLL_S, BUS_RETENTION_S
+from creto.common.limits import BUS_FETCH_MAX, BUS_LEASE_S, BUS_POLL_S, BUS_RETENTION_S, STORE_RECHECK_S
 from creto.common.timestamps import MILLISECOND, SECOND
 from creto.store.types import Isolation, OutboxRow, Position, ReadTx, Store, Tx
 
@@ -45,6 +46,8 @@ class EmbeddedBus(OutboxBus):
     ) -> None:
         super().__init__(store, now=now, rule=rule, lease_s=lease_s, retention_s=retention_s)
         self._poll_s = poll_s
+        self._changed = asyncio.Event()  # in the store, by whomever
+        self._told = False  # whether it is set then
         self._workers: list[Worker] = []
         self._loops: list[asyncio.Task[None]] = []
 
@@ -52,6 +55,7 @@ class EmbeddedBus(OutboxBus):
         """Sweep the outbox from now on, also if nobody subscribes in this process or anywhere."""
         if not self._loops:
             self.listen()
+            self._told = self._store.on_change(self._heard)
             self._loops = [asyncio.create_task(self._watch()), asyncio.create_task(self._sweep())]
 
     async def subscribe(
@@ -110,10 +114,20 @@ class EmbeddedBus(OutboxBus):
 
     # --- what other processes publish ---
 
+    def _heard(self) -> None:
+        if not self._closed:
+            with suppress(RuntimeError):  # the loop was closed before the bus
+                self.home.soon(self._changed.set)
+
     async def _watch(self) -> None:
-        """One small read for all subscriptions that wait."""
+        """One small read for all subscriptions that wait, at most so often; none while nobody commits, where that is known."""
         while True:
             await asyncio.sleep(self._poll_s)
+            if self._told:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(STORE_RECHECK_S):
+                        await self._changed.wait()
+                self._changed.clear()
             waiting = [worker for worker in self._workers if worker.idle and not worker.closed]
             if not waiting:
                 continue

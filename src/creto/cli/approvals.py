@@ -140,6 +140,15 @@ def said_by(vote: VoteView) -> str:
     return ", ".join(part for part in (plain(vote.name), vote.assurance, plain(vote.reason), instead) if part)
 
 
+def only_items(known: Sequence[str], wanted: Sequence[str]) -> dict[str, Verdict]:
+    """Yes to these alone; nothing where nobody chose. A mistyped item is no vote at all."""
+    unknown = [one for one in wanted if one not in known]
+    if unknown:
+        there = f"its items are {', '.join(map(plain, known))}" if known else "it has no items"
+        raise click.UsageError(f"There is no item {', '.join(unknown)} in the request: {there}. Nothing was voted.")
+    return {one: Verdict.APPROVE if one in wanted else Verdict.DENY for one in known} if wanted else {}
+
+
 @approvals.command()
 @request_argument
 @click.option("--reason", default="", help="Why; it stands in the decision.")
@@ -161,9 +170,9 @@ async def approve(
     key = await identity(cli, key_id, key_file)
     async with session(cli, key) as creto:
         case = await creto.approvals.get(request_id=request)
-        verdicts = {one.item_id: Verdict.APPROVE if one.item_id in items else Verdict.DENY for one in case.items}
+        verdicts = only_items([one.item_id for one in case.items], items)
         receipt = await vote(
-            creto, case, key, seen, hold, verdict=Verdict.APPROVE, reason=reason, items=verdicts if items else {},
+            creto, case, key, seen, hold, verdict=Verdict.APPROVE, reason=reason, items=verdicts,
             wish=GrantWish(ttl_s=seconds(ttl), uses=uses) if ttl is not None else None,
             arguments=json_text(arguments) if arguments else None,
             on_behalf_of=AgentId(on_behalf_of) if on_behalf_of else None,

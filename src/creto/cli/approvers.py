@@ -256,6 +256,14 @@ async def delegate(
             to=AgentId(to), ends_at=now + ttl, of=AgentId(of) if of else None, policies=only
         )
     cli.output.say(made, f"{to} decides for {made.of} until {when(made.ends_at)}: {made.delegation_id}.")
+    warn_of_circle(cli, made)
+
+
+def warn_of_circle(cli: Cli, made: Delegation) -> None:
+    if made.circle:
+        cli.output.note(
+            f"Take care: {', '.join(made.circle)} stand in for one another in a circle, so nobody sits there."
+        )
 
 
 @approvals.command()
@@ -287,6 +295,7 @@ async def ooo(
                 to=AgentId(to), starts_at=starts, ends_at=until, of=AgentId(of) if of else None, policies=only
             )
             cli.output.say(made, f"{to} decides for {made.of} until {when(made.ends_at)}: {made.delegation_id}.")
+            warn_of_circle(cli, made)
 
 
 @approvals.command("break-glass")
@@ -328,6 +337,7 @@ async def health(cli: Cli) -> None:
             ("oldest", when(found.oldest_at)),
             ("unseen", found.unseen),
             *((f"nobody reachable in {one.policy_id}", one.tiers) for one in found.unreachable),
+            *((f"cannot be met: {one.policy_id}", one.why) for one in found.short),
             *((f"{one.channel} is not configured", f"{counted(one.waiting, 'message')} waiting") for one in found.idle),
             *(
                 (f"unreachable by {one.channel}", f"{one.address} ({one.person}): {plain(one.error)}")

@@ -43,6 +43,10 @@ _lock = threading.Lock()
 
 def new_uuid() -> uuid.UUID:
     """A UUIDv7 (RFC 9562): sorts by time, also within a millisecond of one process, so that indexes grow at their end."""
+    return uuid.UUID(int=next_uuid())
+
+
+def next_uuid() -> int:
     global _last
     ms = time.time_ns() // 1_000_000
     with _lock:
@@ -53,12 +57,13 @@ def new_uuid() -> uuid.UUID:
             ms, counter = ms + 1, 0
         _last = (ms, counter)
     tail = int.from_bytes(os.urandom(8)) & (2**62 - 1)
-    return uuid.UUID(int=ms << 80 | 0x7 << 76 | counter << 64 | 0b10 << 62 | tail)
+    return ms << 80 | 0x7 << 76 | counter << 64 | 0b10 << 62 | tail
 
 
 def new_id(prefix: str = "") -> str:
     """A fresh id as text, with the prefix people know it by (`sb-…`, `req-…`)."""
-    return f"{prefix}{new_uuid()}"
+    digits = f"{next_uuid():032x}"  # the text of a UUID, without the object
+    return f"{prefix}{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
 def base58_encode(data: bytes) -> str:

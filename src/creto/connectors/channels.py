@@ -54,6 +54,7 @@ class Channels:
         webhooks: Webhooks,
         links: Links,
         slack: SlackInbound | None,
+        slack_of_tenant: TenantId | None = None,  # whose workspace it is
     ) -> None:
         self.couriers = couriers
         self.webhooks = webhooks
@@ -62,6 +63,8 @@ class Channels:
         self._oversight = oversight
         self._said: dict[TenantId, dict[PolicyId, tuple[str, ...]]] = {}
         oversight.offered = frozenset(one.channel for one in couriers)
+        oversight.served = {Channel.SLACK: (slack_of_tenant,)} if slack_of_tenant is not None else {}
+        oversight.troubles = {Channel.WEBHOOK: webhooks.trouble}
 
     @property
     def breakers(self) -> list[CircuitBreaker]:
@@ -111,14 +114,22 @@ class Channels:
             await asyncio.sleep(seconds)
 
     async def look(self) -> dict[TenantId, dict[PolicyId, tuple[str, ...]]]:
-        """The tiers in which nobody can be told, by tenant and policy; each is said in the log once, when it begins."""
-        found = await self._oversight.reach()
-        for tenant, policies in found.items():
-            for policy_id, tiers in policies.items():
-                if self._said.get(tenant, {}).get(policy_id) != tiers:
+        """What keeps policies from being met, by tenant and policy; each is said in the log once, when it begins."""
+        found: dict[TenantId, dict[PolicyId, tuple[str, ...]]] = {}
+        for tenant, health in (await self._oversight.reach()).items():
+            said = found.setdefault(tenant, dict(health.unreachable))
+            for policy_id, tiers in health.unreachable.items():
+                if self._said.get(tenant, {}).get(policy_id, ())[: len(tiers)] != tiers:
                     log.warning(
                         "Nobody can be told at %s of the policy %s: no approver there has an address on a channel that works",
                         ", ".join(tiers), policy_id, extra=fields(operation="oversight.reach", tenant=tenant),
+                    )  # fmt: skip
+            for policy_id, why in health.short.items():
+                said[policy_id] = (*said.get(policy_id, ()), why)
+                if why not in self._said.get(tenant, {}).get(policy_id, ()):
+                    log.warning(
+                        "The policy %s cannot be met: %s", policy_id, why,
+                        extra=fields(operation="oversight.reach", tenant=tenant),
                     )  # fmt: skip
         self._said = found
         return found
@@ -143,7 +154,14 @@ async def open_channels(
     mail = mail_of(wanted, oversight, links)
     messages = MessagingChannel(oversight, notifier) if notifier is not None else None
     couriers += [Courier(oversight, one) for one in (slack, mail, messages) if one is not None]
-    return Channels(oversight, couriers, webhooks=webhooks, links=links, slack=inbound)
+    return Channels(
+        oversight,
+        couriers,
+        webhooks=webhooks,
+        links=links,
+        slack=inbound,
+        slack_of_tenant=tenant if inbound is not None else None,
+    )
 
 
 def slack_of(

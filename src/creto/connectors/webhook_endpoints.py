@@ -107,6 +107,13 @@ class Webhooks:
             raise no_such(endpoint_id)
         return found
 
+    async def trouble(self, tenant: TenantId, endpoint_id: str) -> str | None:
+        """Why nothing can be sent there."""
+        found = await self._store.read(lambda tx: find(tx, checked_tenant(tenant), endpoint_id))
+        if found is None:
+            return "there is no such endpoint"
+        return f"the endpoint is disabled: {found.disabled}" if found.disabled is not None else None
+
     async def list(self, tenant: TenantId) -> list[Endpoint]:
         rows = await self._store.read(
             lambda tx: tx.all(

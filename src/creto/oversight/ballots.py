@@ -213,7 +213,7 @@ def changed(ask: Ask) -> IdempotencyConflict:
 
 def withdrawn() -> IdempotencyConflict:
     return IdempotencyConflict(
-        "OV-409", "the ballot was used before: it was taken back, or is another request's", field="nonce",
+        "OV-409", "the ballot was used before, and taken back", field="nonce",
         expected="a new ballot",
     )  # fmt: skip
 

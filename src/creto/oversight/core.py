@@ -29,6 +29,7 @@ from creto.contracts import (
 )
 from creto.oversight import escalation
 from creto.oversight import store as sql
+from creto.oversight.decisions import Ballot
 from creto.oversight.display import redacted_factor, render, summary
 from creto.oversight.edits import as_context
 from creto.oversight.policies import refusal
@@ -131,10 +132,10 @@ class Core:
             raise no_such(request_id)
         return found
 
-    def held(self, tx: Tx, tenant: TenantId, request_id: RequestId) -> Held:
-        found = sql.held(tx, tenant, request_id)
+    def held(self, tx: Tx, ballot: Ballot) -> Held:
+        found = sql.held(tx, ballot)
         if found is None:
-            raise no_such(request_id)
+            raise no_such(ballot.request_id)
         return found
 
     # The record
@@ -212,7 +213,9 @@ class Core:
         if before is not None and before.state is not progress.state:
             self._metrics.transitions.labels(before.state.upper(), progress.state.upper()).add()
         if progress.decided_at is not None and (before is None or before.decided_at is None):
-            self._metrics.latency.labels(str(progress.tier)).observe((progress.decided_at - ask.created_at) / SECOND)
+            self._metrics.latency.labels(str(progress.tier + 1)).observe(
+                (progress.decided_at - ask.created_at) / SECOND
+            )
 
     # Notifications
 

@@ -33,9 +33,9 @@ from creto.common.limits import (
 from creto.common.timestamps import SECOND, ConsensusTimestamp
 from creto.oversight import store as sql
 from creto.oversight.core import checked_text
-from creto.oversight.emergency import Emergency
 from creto.oversight.letters import Letter, addressed, vote_line
 from creto.oversight.policies import refusal
+from creto.oversight.reach import Reach
 from creto.oversight.types import Channel, DeliveryState, Notification, NotificationKind
 from creto.platform.audit.events import NotificationSent
 from creto.platform.consensus import PersonId
@@ -65,6 +65,7 @@ class Health(msgspec.Struct, frozen=True):
     unreachable: dict[PolicyId, tuple[str, ...]]  # tiers in which nobody has an address that took its last message
     unseen: tuple[RequestId, ...] = ()  # open, told minutes ago, and nobody has looked
     dead: tuple[Dead, ...] = ()
+    short: dict[PolicyId, str] = {}  # policies that everybody who can be told could not meet, and why
     idle: dict[Channel, int] = {}  # what waits for channels that this installation does not deliver on
 
 
@@ -76,7 +77,7 @@ class Standing(msgspec.Struct, frozen=True):
     late_s: float
 
 
-class Delivery(Emergency):
+class Delivery(Reach):
     async def due_notifications(self, channel: Channel, limit: int = OVERSIGHT_TIMER_BATCH) -> list[Notification]:
         now = self.clock.now()
         return await self.store.read(lambda tx: sql.due_notifications(tx, channel, now, limit))
@@ -261,12 +262,26 @@ class Delivery(Emergency):
         )
         newest = {(one.channel, one.address): one for one in reversed(ended)}
         linked = {(c.channel, c.address) for contacts in self.contacts(tenant).values() for c in contacts}
-        dead = {where: one for where, one in newest.items() if one.state is DeliveryState.FAILED and where in linked}
+        failed = {where: one for where, one in newest.items() if one.state is DeliveryState.FAILED and where in linked}
+        dead = {where: Dead(one.channel, one.address, one.person, one.error or "") for where, one in failed.items()}
+        dead |= await self._troubled(tenant)
         return Health(
-            pending[0], pending[1], tuple(undelivered), self.unreachable(tenant, dead), await self.unseen(tenant),
-            tuple(Dead(one.channel, one.address, one.person, one.error or "") for one in dead.values()),
-            {channel: count for channel, count in queued.items() if not self.delivers(channel)},
+            pending=pending[0], oldest_at=pending[1], undelivered=tuple(undelivered),
+            unreachable=self.unreachable(tenant, dead), unseen=await self.unseen(tenant), dead=tuple(dead.values()),
+            short=self.short(tenant, dead),
+            idle={channel: count for channel, count in queued.items() if not self.delivers(channel, tenant)},
         )  # fmt: skip
+
+    async def _troubled(self, tenant: TenantId) -> dict[tuple[Channel, str], Dead]:
+        """Addresses of which their channel knows that they take nothing, before anything is sent there."""
+        found = {}
+        for person, contacts in self.contacts(tenant).items():
+            for one in contacts:
+                look = self.troubles.get(one.channel)
+                trouble = await look(tenant, one.address) if look is not None else None
+                if trouble is not None:
+                    found[one.channel, one.address] = Dead(one.channel, one.address, person, trouble)
+        return found
 
     async def unseen(self, tenant: TenantId) -> tuple[RequestId, ...]:
         """Open requests of which somebody was told a while ago, and at which nobody has looked."""
@@ -280,12 +295,13 @@ class Delivery(Emergency):
         seen = {one.request_id for one in cards if one.seen_at is not None}
         return tuple(sorted(told - seen))[:PAGE_ITEMS_MAX]
 
-    async def reach(self) -> dict[TenantId, dict[PolicyId, tuple[str, ...]]]:
-        """The tiers in which nobody can be told now, of every tenant that has any."""
+    async def reach(self) -> dict[TenantId, Health]:
+        """How every tenant's policies stand that could not be met, or not be told of everywhere."""
         tenants = await self.store.read(sql.tenants)
-        found = {tenant: (await self.health(tenant)).unreachable for tenant in tenants}
-        self._metrics.unreachable.labels().set(sum(len(tiers) for one in found.values() for tiers in one.values()))
-        return {tenant: policies for tenant, policies in found.items() if policies}
+        found = {tenant: await self.health(tenant) for tenant in tenants}
+        silent = [tier for one in found.values() for tiers in one.unreachable.values() for tier in tiers]
+        self._metrics.unreachable.labels().set(len(silent))
+        return {tenant: one for tenant, one in found.items() if one.unreachable or one.short}
 
     async def standing(self) -> Standing:
         """Of all tenants, for who watches the installation."""
@@ -303,7 +319,7 @@ class Delivery(Emergency):
         """Another way to the same human, if there is one that has not carried this already."""
         tried = {(n.channel, n.address) for n in sql.notifications(tx, lost.tenant, lost.request_id) if (n.kind, n.round, n.person) == (lost.kind, lost.round, lost.person)}  # fmt: skip
         for contact in self.contacts(lost.tenant).get(lost.person, []):
-            if (contact.channel, contact.address) not in tried and self.delivers(contact.channel):
+            if (contact.channel, contact.address) not in tried and self.delivers(contact.channel, lost.tenant):
                 other = replace(
                     lost, notification_id=new_id("ntf-"), channel=contact.channel, address=contact.address,
                     state=DeliveryState.QUEUED, attempts=0, next_at=now, reference=None, error=None,

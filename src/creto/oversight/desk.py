@@ -22,7 +22,7 @@ from creto.oversight.decisions import CastVote
 from creto.oversight.eligibility import Approver, ineligible
 from creto.oversight.passkeys import Passkeys
 from creto.oversight.policies import between, refusal
-from creto.oversight.states import already
+from creto.oversight.states import already, check_open
 from creto.oversight.store import Record
 from creto.oversight.types import Bound, Note, NoteKind, NotificationKind, Permit, Progress, RequestState
 from creto.platform.consensus import PersonId
@@ -203,6 +203,7 @@ class Desk(Passkeys):
 
         def write(tx: Tx) -> Note:
             record, now = self.locked(tx, tenant, request_id), self.clock.now()
+            check_open(record.progress)
             known = sql.notes(tx, tenant, request_id)
             if len(known) >= OVERSIGHT_NOTES_MAX:
                 raise refusal("notes", len(known), f"{OVERSIGHT_NOTES_MAX} at most")

@@ -161,8 +161,13 @@ def check_items(items: Sequence[BatchItem]) -> None:
 
 
 def batch_arguments(items: Sequence[BatchItem]) -> bytes:
-    """The whole batch as the arguments of one act."""
-    return spelled({"items": [{"id": item.item_id, "arguments": parsed(item.arguments)} for item in items]})
+    """The whole batch as the arguments of one act: what an item comes after is part of what is asked."""
+    return spelled({"items": [as_argument(item) for item in items]})
+
+
+def as_argument(item: BatchItem) -> Value:
+    said: dict[str, Value] = {"id": item.item_id, "arguments": parsed(item.arguments)}
+    return {**said, "after": [*item.after]} if item.after else said
 
 
 def kept_items(items: Sequence[BatchItem], approved: Iterable[str]) -> tuple[str, ...]:

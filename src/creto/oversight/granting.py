@@ -18,7 +18,8 @@ from creto.oversight import store as sql
 from creto.oversight.ballots import given
 from creto.oversight.decisions import CastVote
 from creto.oversight.eligibility import Approver, Directory
-from creto.oversight.requests import LAST, Requests
+from creto.oversight.handover import Handover
+from creto.oversight.requests import LAST
 from creto.oversight.store import Record
 from creto.oversight.types import Grant, GrantKind, NotificationKind, Verdict
 from creto.platform.consensus import PersonId
@@ -27,7 +28,7 @@ from creto.store.types import Outcome, Tx
 REVIEWED = "oversight:grant:"  # and the grant's id: the resource of a review
 
 
-class Granting(Requests):
+class Granting(Handover):
     def grant_voted(
         self,
         tx: Tx,

@@ -12,21 +12,22 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from creto.common.errors import EnablementError, NotFound
+from creto.common.errors import AlreadyExists, EnablementError, NotFound, Unauthorized
 from creto.common.ids import AgentId, RequestId, TenantId
 from creto.common.limits import OVERSIGHT_PERMITS_KEPT_MAX
 from creto.common.timestamps import SECOND
 from creto.contracts import ApprovalResult, Approved, Denied, HumanIdentity, TimedOut, TimeoutAction
 from creto.oversight import edits
 from creto.oversight import store as sql
-from creto.oversight.core import SERVICE, no_such
+from creto.oversight.ballots import decisive
+from creto.oversight.core import SERVICE, checked_text, no_such
 from creto.oversight.decisions import CastVote, DecisionFile
 from creto.oversight.desk import Desk, spent
 from creto.oversight.eligibility import Directory
 from creto.oversight.requests import permitting
 from creto.oversight.states import already
 from creto.oversight.store import Record
-from creto.oversight.types import Grant, GrantKind, Permit, RequestState
+from creto.oversight.types import Grant, GrantKind, Permit, RequestState, Verdict
 from creto.platform.consensus import PersonId
 from creto.platform.crypto import digest
 from creto.security.authz import OverrideDraft
@@ -74,7 +75,9 @@ class Outcomes(Desk):
             return TimedOut(
                 timeout_action=action, override_token=token, arguments=changed, approved_items=progress.approved_items
             )
-        last = votes[-1].signed if votes else None
+        cast = [vote for vote in votes if vote.signed.ballot.nonce not in progress.lost]
+        verdict = Verdict.DENY if progress.state is RequestState.DENIED else Verdict.APPROVE
+        last = decisive(record.ask, cast, verdict).signed if cast else None
         human = self._who(record)
         signature = last.signature if last else b""
         if progress.state is RequestState.DENIED:
@@ -140,6 +143,35 @@ class Outcomes(Desk):
         permit = Permit(token_id=draft.token.token_id)
         self.save(tx, fresh, replace(fresh.progress, permit=permit, version=fresh.progress.version + 1), now=now)
         return draft
+
+    async def report(
+        self, tenant: TenantId, request_id: RequestId, *, by: AgentId, succeeded: bool, detail: str = ""
+    ) -> Record:
+        """What became of an act whose approval was used: on record once, as the agent says it. OV-409 if it said otherwise, or has not begun."""
+        checked_text(detail, "detail")
+
+        def note(tx: Tx) -> Record:
+            record, now = self.locked(tx, tenant, request_id), self.clock.now()
+            ask, permit = record.ask, record.progress.permit
+            if by != ask.agent:
+                raise Unauthorized("OV-403", "only who asked says what became of it", field="by", got=by)
+            used = permit.token_id is not None and self.authz.override_used(tx, permit.token_id, tenant=tenant)
+            if not used or permit.succeeded not in (None, succeeded):
+                said = "the act has not begun" if not used else "something else was said"
+                raise AlreadyExists("OV-409", f"nothing to report: {said}", field="succeeded", got=succeeded)
+            if permit.succeeded is not None:
+                return record
+            ended = Outcome.SUCCESS if succeeded else Outcome.FAILURE
+            self.note(
+                tx, tenant, ask.action, ask.resource, "ApprovedActEnded", by,
+                {"request_id": request_id, "token_id": permit.token_id, "detail": detail}, ended,
+            )  # fmt: skip
+            progress = replace(
+                record.progress, permit=replace(permit, succeeded=succeeded), version=record.progress.version + 1
+            )
+            return self.save(tx, record, progress, now=now)
+
+        return await self.write(note)
 
     async def decision_file(self, tenant: TenantId, request_id: RequestId) -> bytes:
         """The decision as a file that anybody can verify; everybody gets the same bytes."""

@@ -8,8 +8,9 @@ await oversight.delegate("acme", of=fay, to=sam, starts_at=monday, ends_at=frida
 
 from __future__ import annotations
 
+import re
 import threading
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TypeVar
 
 import msgspec
@@ -32,7 +33,6 @@ from creto.oversight.types import (
     Channel,
     Contact,
     Delegation,
-    EscalationTier,
     OversightPolicy,
 )
 from creto.platform.consensus import PersonId
@@ -40,6 +40,14 @@ from creto.platform.nhi import PrincipalKind, Standing
 from creto.store.types import ReadTx, Tx
 
 T = TypeVar("T")
+Trouble = Callable[[TenantId, str], Awaitable[str | None]]
+ADDRESSES = {
+    Channel.SLACK: (re.compile(r"[UW][A-Z0-9]{1,30}"), "the immutable id of a member, as U024BE7LH"),
+    Channel.EMAIL: (
+        re.compile(r"[^@\s<>()\[\],;:\"]{1,64}@[^@\s<>()\[\],;:\"]{1,255}"),
+        "an address, as ann@example.com",
+    ),
+}
 CHANGED = "oversight.directory"
 
 
@@ -98,7 +106,7 @@ class Books:
 
 class People(Core):
     _books: Books
-    offered: frozenset[Channel] | None = None  # the channels that this installation delivers on; None: not said
+    troubles: Mapping[Channel, Trouble] = {}  # what is wrong with an address, by the channels that know
 
     async def put_policy(self, tenant: TenantId, policy: OversightPolicy, *, by: AgentId) -> OversightPolicy:
         """The next version of a policy; requests that are open keep theirs."""
@@ -145,9 +153,9 @@ class People(Core):
         return tuple(ApproverGroup(name=name, members=members) for name, members in book.groups.items())
 
     async def link(self, tenant: TenantId, contact: Contact, *, by: AgentId) -> None:
-        """This address is this human's; an address is one human's at a time."""
+        """This address is this human's; an address is one human's at a time. OV-400 for one at which nobody could be told."""
         tenant = checked_tenant(tenant)
-        checked_name(contact.address, "address")
+        await self.check_address(tenant, contact.channel, contact.address)
         person = self.human(tenant, contact.person)
 
         def put(tx: Tx) -> None:
@@ -165,6 +173,16 @@ class People(Core):
             return found
 
         return await self._change(drop)
+
+    async def check_address(self, tenant: TenantId, channel: Channel, address: str) -> None:
+        checked_name(address, "address")
+        form = ADDRESSES.get(channel)
+        if form is not None and not form[0].fullmatch(address):
+            raise InvalidInput.of("address", got=address, expected=form[1], code="OV-400")
+        look = self.troubles.get(channel)
+        trouble = await look(tenant, address) if look is not None else None
+        if trouble is not None:
+            raise InvalidInput.of("address", got=f"{address}: {trouble}", expected="one that works", code="OV-400")
 
     def who(self, tenant: TenantId, channel: Channel, address: str) -> AgentId:
         """The identity behind an address of a channel; OV-403 if nobody is linked to it."""
@@ -197,11 +215,14 @@ class People(Core):
         if delegation.of == delegation.to:
             raise InvalidInput.of("to", got=to, expected="somebody else", code="OV-400")
 
+        circle = circle_of(delegation, self._books.of(tenant).delegations)
+        delegation = msgspec.structs.replace(delegation, circle=circle)
+
         def put(tx: Tx) -> None:
-            sql.put_delegation(tx, tenant, delegation)
+            sql.put_delegation(tx, tenant, delegation, begins_at=starts_at)
             self._changed(
                 tx, tenant, by, "delegation", delegation.delegation_id,
-                {"of": delegation.of, "to": delegation.to, "starts_at": starts_at, "ends_at": ends_at},
+                {"of": delegation.of, "to": delegation.to, "starts_at": starts_at, "ends_at": ends_at, "circle": circle},
             )  # fmt: skip
 
         await self._change(put)
@@ -290,36 +311,6 @@ class People(Core):
                 continue
         return found
 
-    def unreachable(
-        self, tenant: TenantId, dead: Container[tuple[Channel, str]] = ()
-    ) -> dict[PolicyId, tuple[str, ...]]:
-        """The tiers of each policy in which nobody could be told, known before they are needed; `dead` addresses tell nobody."""
-        tenant = checked_tenant(tenant)
-        contacts, found = self.contacts(tenant), {}
-        contacts = {
-            person: [one for one in known if (one.channel, one.address) not in dead]
-            for person, known in contacts.items()
-        }
-        for policy in self.policies(tenant):
-            directory = self.directory(tenant, policy)
-            silent = tuple(tier.name for tier in policy.tiers if not self._reaches(tier, directory, contacts))
-            if silent:
-                found[policy.policy_id] = silent
-        return found
-
-    def _reaches(self, tier: EscalationTier, directory: Directory, contacts: dict[PersonId, list[Contact]]) -> bool:
-        """Whether anybody who sits at the tier and is in force has an address on one of its channels."""
-        wanted = {one.channel for one in tier.channels}
-        return any(
-            (not wanted or contact.channel in wanted) and self.delivers(contact.channel)
-            for person in directory.seats(tier.approvers)
-            if person not in directory.out
-            for contact in contacts.get(person, ())
-        )
-
-    def delivers(self, channel: Channel) -> bool:
-        return self.offered is None or channel in self.offered
-
     async def _change(self, fn: Callable[[Tx], T]) -> T:
         """When it returns, this process knows, and every live node that answers in time; the others follow with the signal."""
         result = await self.write(fn)
@@ -329,3 +320,21 @@ class People(Core):
     def _changed(self, tx: Tx, tenant: TenantId, by: AgentId, what: str, name: str, fields: dict[str, object]) -> None:
         self.note(tx, tenant, f"oversight:{what}", f"oversight:{what}:{name}", "DirectoryChanged", by, fields)
         tx.signal(CHANGED, tenant)
+
+
+def circle_of(new: Delegation, known: Iterable[Delegation]) -> tuple[PersonId, ...]:
+    """Everybody who, with this delegation, would stand in for one another at some moment for some policy; empty if it closes no circle."""
+    way: list[PersonId] = [new.of]
+    at = new.to
+    while at not in way:
+        way.append(at)
+        after = next((one for one in known if one.of == at and meet(one, new)), None)
+        if after is None:
+            return ()
+        at = after.to
+    return tuple(way) if at == new.of else ()
+
+
+def meet(one: Delegation, other: Delegation) -> bool:
+    shared = not one.policies or not other.policies or set(one.policies) & set(other.policies)
+    return bool(shared) and one.starts_at < other.ends_at and other.starts_at < one.ends_at

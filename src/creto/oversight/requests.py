@@ -10,6 +10,7 @@ creation; with another payload it is a conflict. An approval that was used is no
 from __future__ import annotations
 
 import asyncio
+from abc import abstractmethod
 from collections.abc import Sequence
 
 import msgspec
@@ -24,11 +25,12 @@ from creto.common.limits import (
     OVERSIGHT_REASONING_CHARS_MAX,
     OVERSIGHT_REASONING_ITEMS,
     OVERSIGHT_REASONING_S_MAX,
+    OVERSIGHT_RECOLLECT_S,
     PAGE_ITEMS_DEFAULT,
     PAGE_ITEMS_MAX,
 )
-from creto.common.telemetry import trace_id
-from creto.common.timestamps import ConsensusTimestamp, iso
+from creto.common.telemetry import Attribute, span, trace_id
+from creto.common.timestamps import SECOND, ConsensusTimestamp, iso
 from creto.contracts import OversightRequest, RiskFactor, RuntimeOversightRequest, TimeoutAction
 from creto.oversight import edits, eligibility, escalation, grants, schemas, states
 from creto.oversight import store as sql
@@ -43,6 +45,7 @@ from creto.oversight.seats import Seats, lost
 from creto.oversight.states import Event
 from creto.oversight.store import Record
 from creto.oversight.types import (
+    RISKS,
     Ask,
     BatchItem,
     Contact,
@@ -73,6 +76,7 @@ class Draft(msgspec.Struct, frozen=True):
     payload: bytes
     directory: Directory
     skipped: tuple[str, ...] = ()
+    named: bool = False  # by a key of its own
 
 
 class Requests(Seats):
@@ -102,16 +106,20 @@ class Requests(Seats):
 
         def ask(tx: Tx) -> tuple[Record, bool]:
             known = sql.latest_of_key(tx, tenant, draft.ask_key)
-            if known is not None and self._reusable(tx, known[0]):
-                if known[1] != draft.payload:
-                    raise IdempotencyConflict("PL-410", field="idempotency_key", got=idempotency_key or "the same call")
+            if known is not None and self._reusable(tx, known[0], draft.named):
+                check_same(known[0].ask, known[1], draft, idempotency_key)
+                if supersedes is not None:
+                    self._supersede(tx, tenant, supersedes, known[0].ask)
                 return known[0], False
             if supersedes is not None:
                 self._supersede(tx, tenant, supersedes, draft.record.ask)
             self._check_room(tx, draft.record.ask)
             return self._add(tx, draft, known[0] if known else None), True
 
-        record, first = await self.write(ask)
+        with span("oversight.create") as here:
+            record, first = await self.write(ask)
+            here.set(Attribute.OVERSIGHT_REQUEST_ID, record.ask.request_id)
+            here.set(Attribute.OVERSIGHT_STATE, record.progress.state.upper())
         if first:
             self.counted(None, record)
         return record
@@ -136,10 +144,10 @@ class Requests(Seats):
                 used=OVERSIGHT_OPEN_MAX, field="agent", got=ask.agent,
             )  # fmt: skip
 
-    def _reusable(self, tx: Tx, record: Record) -> bool:
+    def _reusable(self, tx: Tx, record: Record, named: bool) -> bool:
         """Whether who asks the same again gets this one: not what is over, and no approval that may not be acted on any more."""
         now, permits = self.clock.now(), permitting(record.progress)
-        if not reusable(record, now) or (permits and self._used(tx, record)):
+        if not reusable(record, now, named=named) or (permits and self._used(tx, record)):
             return False
         directory = self.directory(record.ask.tenant, record.ask.policy)
         return not permits or self.forbidden(tx, record, directory, now) is None
@@ -158,6 +166,8 @@ class Requests(Seats):
         record = hashed(ask, progress)
         due_at = escalation.looks_at(ask.policy, progress)
         sql.add(tx, record, ask_key=draft.ask_key, payload=draft.payload, due_at=due_at)
+        if ask.reasoning_code is not None:
+            sql.put_missing(tx, ask.tenant, ask.request_id, now + int(OVERSIGHT_RECOLLECT_S * SECOND))
         self.moved(tx, ask)
         self.record(
             tx, record, now=now,
@@ -205,31 +215,44 @@ class Requests(Seats):
         return {person: contacts.get(person, []) for person in told}
 
     def _supersede(self, tx: Tx, tenant: TenantId, old_id: RequestId, new: Ask) -> None:
-        """The agent wants something else instead: the old card decides nothing any more."""
+        """The agent wants something else instead: the old card decides nothing any more. Once is enough."""
         old, now = self.locked(tx, tenant, old_id), self.clock.now()
         if old.ask.agent != new.agent:
             raise Unauthorized(
                 "OV-403", "only the agent that asked can replace its request", field="supersedes", got=old_id
             )
+        if old.ask.request_id == new.request_id:
+            raise refusal("supersedes", old_id, "another request: this is the one that is asked for")
+        if old.progress.superseded_by == new.request_id:
+            return
+        old = self.overdue(tx, old, self.directory(tenant, old.ask.policy), now)
         progress = states.ended(old.progress, Event.CANCEL, now=now, by=None, reason="superseded by the agent")
         self.save(tx, old, replace(progress, superseded_by=new.request_id), now=now, by=new.agent)
 
+    @abstractmethod
+    def overdue(self, tx: Tx, record: Record, directory: Directory, now: ConsensusTimestamp) -> Record:
+        """What time has done to the request by now: see `voting`."""
+
     async def cancel(self, tenant: TenantId, request_id: RequestId, *, by: AgentId, reason: str = "") -> Record:
-        """Nobody needs to decide any more. Cancelling twice is once; OV-409 if it was decided."""
+        """Nobody needs to decide any more. Cancelling twice is once; OV-409 if it was decided, or time has."""
         said = checked_text(reason, "reason") or "cancelled by the requester"
+        directory = self.directory(tenant, (await self.get(tenant, request_id)).ask.policy)
 
         def end(tx: Tx) -> tuple[Record, Record]:
-            record, now = self.locked(tx, tenant, request_id), self.clock.now()
-            if record.progress.state is RequestState.CANCELLED:
-                return record, record
-            cast, directory = sql.votes(tx, tenant, request_id), self.directory(tenant, record.ask.policy)
+            before, now = self.locked(tx, tenant, request_id), self.clock.now()
+            record = self.overdue(tx, before, directory, now)
+            if not record.progress.state.open:
+                return before, record  # time was first: that stands
             progress = states.ended(record.progress, Event.CANCEL, now=now, by=None, reason=said)
+            cast = sql.votes(tx, tenant, request_id)
             progress = replace(progress, lost=lost(cast, self.counting(record, cast, directory, now)))
-            return record, self.save(tx, record, progress, now=now, by=by)
+            return before, self.save(tx, record, progress, now=now, by=by)
 
         before, after = await self.write(end)
         if before is not after:
             self.counted(before.progress, after)
+        if after.progress.state is not RequestState.CANCELLED:
+            raise states.already(after.progress)
         return after
 
     # Reading
@@ -357,7 +380,12 @@ class Requests(Seats):
         )
         payload = digest(wire.encode([ask.agent, ask.resource, hash, policy_id]))
         return Draft(
-            hashed(ask, escalation.begun(ask, tier, now)), digest(own).hex(), payload, directory, tuple(skipped)
+            hashed(ask, escalation.begun(ask, tier, now)),
+            digest(own).hex(),
+            payload,
+            directory,
+            tuple(skipped),
+            key is not None,
         )
 
     def policy_for(self, tenant: TenantId, request: OversightRequest) -> OversightPolicy:
@@ -415,10 +443,31 @@ def hashed(ask: Ask, progress: Progress) -> Record:
     return Record(ask, progress, edits.bound_hash(ask), render(ask).hash)
 
 
-def reusable(record: Record, now: ConsensusTimestamp) -> bool:
-    """Whether the request is not over for who asks: open, or decided within the time that its key holds."""
-    state = record.progress.state
-    return state.open or (state is not RequestState.CANCELLED and now < record.ask.created_at + APPROVAL_WINDOW_NS)
+def reusable(record: Record, now: ConsensusTimestamp, *, named: bool) -> bool:
+    """Whether the request is not over for who asks: open, or decided within the time that its key holds.
+
+    Silence is no answer, so the same call asks again; a key of the agent's own names that one question all the same.
+    """
+    progress = record.progress
+    if progress.state.open:
+        return True
+    silence = progress.state is RequestState.TIMED_OUT and not permitting(progress)
+    over = progress.state is RequestState.CANCELLED or (silence and not named)
+    return not over and now < record.ask.created_at + APPROVAL_WINDOW_NS
+
+
+def check_same(known: Ask, payload: bytes, draft: Draft, key: str | None) -> None:
+    """PL-410 for what the approvers were not shown when the key was first used: another payload, more risk, whether the agent waits.
+
+    Words are noise where the call itself is the key: a model says the same thing differently each time. Under a key of its own they are not.
+    """
+    new = draft.record.ask
+    riskier = RISKS.index(new.risk) > RISKS.index(known.risk)
+    other = payload != draft.payload or riskier or new.blocking is not known.blocking
+    if draft.named:
+        other = other or new.risk_factors != known.risk_factors or new.description.split() != known.description.split()
+    if other:
+        raise IdempotencyConflict("PL-410", field="idempotency_key", got=key or "the same call")
 
 
 def permitting(progress: Progress) -> bool:
@@ -428,7 +477,11 @@ def permitting(progress: Progress) -> bool:
 
 def repeated(before: Record) -> str:
     at = iso(before.progress.decided_at or before.ask.created_at)
-    return f"The same call was approved at {at} and its approval was used; whether it took effect is not known here."
+    succeeded = before.progress.permit.succeeded
+    said = "whether it took effect is not known here"
+    if succeeded is not None:
+        said = f"the agent says that it {'succeeded' if succeeded else 'failed'}"
+    return f"The same call was approved at {at} and its approval was used; {said}."
 
 
 def resource_of(request: OversightRequest) -> str:

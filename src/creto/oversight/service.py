@@ -9,9 +9,9 @@ from __future__ import annotations
 from creto.common.breaker import CircuitBreaker
 from creto.common.telemetry import Metrics
 from creto.common.timestamps import Clock
-from creto.oversight.delivery import Delivery
 from creto.oversight.outcome import Permits
 from creto.oversight.people import Books
+from creto.oversight.recollection import Recollection
 from creto.oversight.voting import CheckEdit
 from creto.oversight.waiting import Waiters
 from creto.platform.crypto import SigningKey
@@ -24,7 +24,7 @@ INSTALLATION = "creto"
 DEFAULT_TIMEOUT_S = 3_600
 
 
-class Oversight(Delivery):
+class Oversight(Recollection):
     """`signer` attests relayed votes and seals decision files; `installation` is in every ballot, so that none counts elsewhere."""
 
     def __init__(

@@ -51,6 +51,7 @@ class Held(msgspec.Struct, frozen=True):
     cast: list[CastVote]
     place: int  # of the next vote
     told: list[Notification]
+    taken_back: bool  # the ballot that asks was a vote once
 
 
 RECORD: LiteralString = "SELECT ask, progress, args_hash, display_hash FROM oversight_request"
@@ -58,10 +59,14 @@ ONE: LiteralString = RECORD + " WHERE tenant = ? AND request_id = ?"
 VOTES: LiteralString = (
     "SELECT body, seq FROM oversight_vote WHERE tenant = ? AND request_id = ? AND seq > 0 ORDER BY seq LIMIT ?"
 )
+TAKEN_BACK: LiteralString = (
+    "SELECT 1 FROM oversight_vote WHERE tenant = ? AND request_id = ? AND seq < 0 AND nonce = ? LIMIT 1"
+)
 NOTIFICATIONS: LiteralString = (
     "SELECT body FROM oversight_notification WHERE tenant = ? AND request_id = ? ORDER BY notification_id"
 )
 _decoders: dict[type[Any], msgspec.json.Decoder[Any]] = {}
+_vote = msgspec.msgpack.Decoder(CastVote)
 
 
 def decoded(data: bytes, type: type[T]) -> T:
@@ -91,20 +96,23 @@ def locked(tx: Tx, tenant: TenantId, request_id: RequestId) -> Record | None:
     return record(row) if row else None
 
 
-def held(tx: Tx, tenant: TenantId, request_id: RequestId) -> Held | None:
-    """As `locked`. The votes are read by a statement of their own, so by the time the lock is there."""
-    found, cast, told = tx.together(
+def held(tx: Tx, ballot: Ballot) -> Held | None:
+    """The request of a ballot, as `locked`. The votes are read by a statement of their own, so by the time the lock is there."""
+    tenant, request_id = ballot.tenant, ballot.request_id
+    found, cast, told, taken_back = tx.together(
         (ONE + tx.for_update, tenant, request_id),
         (VOTES, tenant, request_id, OVERSIGHT_VOTES_MAX),
         (NOTIFICATIONS, tenant, request_id),
+        (TAKEN_BACK, tenant, request_id, ballot.nonce),
     )
     if not found:
         return None
     return Held(
         record(found[0]),
-        [decoded(body, CastVote) for body, _ in cast],
+        [vote(body) for body, _ in cast],
         cast[-1][1] + 1 if cast else 1,
         [decoded(body, Notification) for (body,) in told],
+        bool(taken_back),
     )
 
 
@@ -150,6 +158,15 @@ def due(tx: ReadTx, now: int, limit: int) -> list[tuple[TenantId, RequestId]]:
         now, limit,
     )  # fmt: skip
     return [(TenantId(tenant), RequestId(request_id)) for tenant, request_id in rows]
+
+
+def next_due(tx: ReadTx) -> int | None:
+    """When the next request or grant is due."""
+    request, grant = tx.together(
+        ("SELECT MIN(due_at) FROM oversight_request WHERE due_at IS NOT NULL",),
+        ("SELECT MIN(expires_at) FROM oversight_grant WHERE expires_at IS NOT NULL",),
+    )
+    return min((row[0] for row in (*request, *grant) if row[0] is not None), default=None)
 
 
 def open_requests(tx: ReadTx, tenant: TenantId, after: str, limit: int) -> list[Record]:
@@ -217,20 +234,45 @@ def put_decision(tx: Tx, tenant: TenantId, request_id: RequestId, data: bytes) -
     return decision(tx, tenant, request_id) or data
 
 
+def put_missing(tx: Tx, tenant: TenantId, request_id: RequestId, next_at: int) -> None:
+    """The request lacks the agent's reasoning: it is to be asked for again."""
+    tx.push(
+        "INSERT INTO oversight_missing (tenant, request_id, next_at) VALUES (?, ?, ?)"
+        " ON CONFLICT (tenant, request_id) DO UPDATE SET next_at = excluded.next_at",
+        tenant, request_id, next_at,
+    )  # fmt: skip
+
+
+def drop_missing(tx: Tx, tenant: TenantId, request_id: RequestId) -> None:
+    tx.run("DELETE FROM oversight_missing WHERE tenant = ? AND request_id = ?", tenant, request_id)
+
+
+def missing(tx: ReadTx, now: int, limit: int) -> list[tuple[TenantId, RequestId]]:
+    rows = tx.all(
+        "SELECT tenant, request_id FROM oversight_missing WHERE next_at <= ? ORDER BY next_at LIMIT ?", now, limit
+    )
+    return [(TenantId(tenant), RequestId(request_id)) for tenant, request_id in rows]
+
+
 # Votes and notes
 
 
 def votes(tx: ReadTx, tenant: TenantId, request_id: RequestId) -> list[CastVote]:
     rows = tx.all(VOTES, tenant, request_id, OVERSIGHT_VOTES_MAX)
-    return [decoded(row[0], CastVote) for row in rows]
+    return [vote(row[0]) for row in rows]
+
+
+def vote(body: bytes) -> CastVote:
+    """A key and a signature are bytes, which JSON makes longer by a third. Votes of before are in JSON."""
+    return decoded(body, CastVote) if body.startswith(b"{") else _vote.decode(body)
 
 
 def add_vote(tx: Tx, vote: CastVote, place: int, at: int) -> None:
-    """The transaction fails with PL-409 if its nonce was used before, be it by a vote that was taken back."""
+    """Whoever adds it has looked whether its ballot was taken back."""
     ballot = vote.signed.ballot
     tx.push(
         "INSERT INTO oversight_vote (tenant, request_id, seq, person, nonce, at, body) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        ballot.tenant, ballot.request_id, place, ballot.person, ballot.nonce, at, wire.encode(vote),
+        ballot.tenant, ballot.request_id, place, ballot.person, ballot.nonce, at, msgspec.msgpack.encode(vote),
     )  # fmt: skip
 
 
@@ -238,8 +280,8 @@ def withdraw_vote(tx: Tx, ballot: Ballot) -> None:
     """It stays in its row, so that its ballot never counts again, at a place below those that count."""
     tx.run(
         "UPDATE oversight_vote SET seq = (SELECT CASE WHEN MIN(seq) < 0 THEN MIN(seq) - 1 ELSE -1 END FROM oversight_vote"
-        " WHERE tenant = ? AND request_id = ?) WHERE tenant = ? AND nonce = ?",
-        ballot.tenant, ballot.request_id, ballot.tenant, ballot.nonce,
+        " WHERE tenant = ? AND request_id = ?) WHERE tenant = ? AND request_id = ? AND nonce = ? AND seq > 0",
+        ballot.tenant, ballot.request_id, ballot.tenant, ballot.request_id, ballot.nonce,
     )  # fmt: skip
 
 
@@ -365,12 +407,30 @@ def contacts(tx: ReadTx, tenant: TenantId) -> list[Contact]:
     return [Contact(channel=Channel(c), address=address, person=AgentId(person)) for c, address, person in rows]
 
 
-def put_delegation(tx: Tx, tenant: TenantId, delegation: Delegation) -> None:
+def put_delegation(tx: Tx, tenant: TenantId, delegation: Delegation, begins_at: int | None = None) -> None:
+    """With `begins_at` it is to be looked at then: who sits in the seats is told what waits there."""
     tx.run(
-        "INSERT INTO oversight_delegation (tenant, delegation_id, ends_at, body) VALUES (?, ?, ?, ?)"
-        " ON CONFLICT (tenant, delegation_id) DO UPDATE SET ends_at = excluded.ends_at, body = excluded.body",
-        tenant, delegation.delegation_id, delegation.ends_at, wire.encode(delegation),
+        "INSERT INTO oversight_delegation (tenant, delegation_id, ends_at, begins_at, body) VALUES (?, ?, ?, ?, ?)"
+        " ON CONFLICT (tenant, delegation_id) DO UPDATE SET ends_at = excluded.ends_at, begins_at = excluded.begins_at,"
+        " body = excluded.body",
+        tenant, delegation.delegation_id, delegation.ends_at, begins_at, wire.encode(delegation),
     )  # fmt: skip
+
+
+def beginning(tx: ReadTx, now: int, limit: int) -> list[tuple[TenantId, Delegation]]:
+    """The delegations of all tenants that have begun, and of which nobody was told yet."""
+    rows = tx.all(
+        "SELECT tenant, body FROM oversight_delegation WHERE begins_at IS NOT NULL AND begins_at <= ?"
+        " ORDER BY begins_at LIMIT ?",
+        now, limit,
+    )  # fmt: skip
+    return [(TenantId(tenant), decoded(body, Delegation)) for tenant, body in rows]
+
+
+def begun(tx: Tx, tenant: TenantId, delegation_id: str) -> None:
+    tx.run(
+        "UPDATE oversight_delegation SET begins_at = NULL WHERE tenant = ? AND delegation_id = ?", tenant, delegation_id
+    )
 
 
 def delegation(tx: ReadTx, tenant: TenantId, delegation_id: str) -> Delegation | None:
@@ -513,20 +573,12 @@ def by_reference(tx: ReadTx, tenant: TenantId, channel: Channel, reference: str)
     return decoded(row[0], Notification) if row else None
 
 
-def undelivered(tx: ReadTx, tenant: TenantId, limit: int) -> list[Notification]:
-    rows = tx.all(
-        "SELECT body FROM oversight_notification WHERE tenant = ? AND state IN ('queued', 'failed') ORDER BY notification_id LIMIT ?",
-        tenant, limit,
-    )  # fmt: skip
-    return [decoded(row[0], Notification) for row in rows]
-
-
 def unsettled(tx: ReadTx, tenant: TenantId, limit: int) -> list[Notification]:
-    """What has not left; and what was given up, as long as its request is open."""
+    """What has not left; and what was given up, as long as its request is open. The newest first: old trouble hides no new one."""
     rows = tx.all(
         "SELECT n.body FROM oversight_notification n JOIN oversight_request r ON r.tenant = n.tenant AND r.request_id = n.request_id"
         " WHERE n.tenant = ? AND (n.state = 'queued' OR (n.state = 'failed' AND r.due_at IS NOT NULL))"
-        " ORDER BY n.notification_id LIMIT ?",
+        " ORDER BY n.notification_id DESC LIMIT ?",
         tenant, limit,
     )  # fmt: skip
     return [decoded(row[0], Notification) for row in rows]

@@ -1,4 +1,4 @@
-"""The timer: escalates, warns, times out and expires what is due.
+"""The timer: escalates, warns, times out and expires what is due, and hands over what waits to who sits in for others.
 
     async with timer.running():           # in the worker: one process at a time holds the lease
         …
@@ -13,19 +13,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
 from creto.common.errors import EnablementError
-from creto.common.limits import OVERSIGHT_TIMER_BATCH, OVERSIGHT_TIMER_S
+from creto.common.limits import OVERSIGHT_RECOLLECT_BATCH, OVERSIGHT_TIMER_BATCH, OVERSIGHT_TIMER_S, STORE_RECHECK_S
 from creto.common.telemetry import fields
-from creto.common.timestamps import ConsensusTimestamp
+from creto.common.timestamps import SECOND, ConsensusTimestamp
 from creto.oversight import store as sql
 from creto.oversight.service import Oversight
 from creto.platform.consensus import Leases
 
 log = logging.getLogger("creto.oversight")
 LEASE = "oversight.timer"
+RECHECK_NS = int(STORE_RECHECK_S * SECOND)
 Pause = Callable[[float], Awaitable[None]]
 
 
@@ -33,13 +35,28 @@ class Timer:
     def __init__(self, oversight: Oversight, leases: Leases) -> None:
         self._oversight = oversight
         self._leases = leases
+        self._changed = threading.Event()  # in the store, by whomever
+        self._told = oversight.store.on_change(self._changed.set)
+        self._due_at = 0
 
     async def advance_once(self, now: ConsensusTimestamp, limit: int = OVERSIGHT_TIMER_BATCH) -> int:
         """Do what is due at `now`; how many requests and grants moved."""
         store = self._oversight.store
-        requests, grants = await store.read(lambda tx: (sql.due(tx, now, limit), sql.expired_grants(tx, now, limit)))
+        requests, grants, absences, unreasoned = await store.read(
+            lambda tx: (
+                sql.due(tx, now, limit),
+                sql.expired_grants(tx, now, limit),
+                sql.beginning(tx, now, limit),
+                sql.missing(tx, now, OVERSIGHT_RECOLLECT_BATCH),
+            )
+        )
         moved = [await self._oversight.advance(tenant, request_id) for tenant, request_id in requests]
         moved += [await self._oversight.expire_grant(tenant, grant_id) for tenant, grant_id in grants]
+        for tenant, delegation in absences:
+            await self._oversight.hand_over(tenant, delegation)
+        for tenant, request_id in unreasoned:
+            if not await self._oversight.recollect(tenant, request_id):
+                break  # memory is away still, or there was no need: the next look goes on
         return sum(moved)
 
     @asynccontextmanager
@@ -53,12 +70,21 @@ class Timer:
             with suppress(asyncio.CancelledError):
                 await task
 
+    async def _look(self, now: ConsensusTimestamp) -> None:
+        """Nothing is read before something is due, or was changed by anybody, where that is told."""
+        if self._told and not self._changed.is_set() and now < self._due_at:
+            return
+        self._changed.clear()
+        await self.advance_once(now)
+        due_at: int | None = await self._oversight.store.read(sql.next_due)
+        self._due_at = now + RECHECK_NS if due_at is None else due_at
+
     async def _run(self, pause: Pause) -> None:
         while True:
             try:
                 async with self._leases.hold(LEASE):
                     while True:
-                        await self.advance_once(self._oversight.clock.now())
+                        await self._look(self._oversight.clock.now())
                         await pause(OVERSIGHT_TIMER_S)
             except EnablementError:
                 log.exception("the timer failed and begins anew", extra=fields(operation="oversight.timer"))

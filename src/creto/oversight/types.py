@@ -163,6 +163,7 @@ class Delegation(Strict, frozen=True, kw_only=True):
     starts_at: ConsensusTimestamp
     ends_at: ConsensusTimestamp
     policies: tuple[PolicyId, ...] = ()
+    circle: tuple[PersonId, ...] = ()  # with those that stood when it was made: then nobody sits in any of these seats
 
 
 class Contact(Strict, frozen=True, kw_only=True):
@@ -282,6 +283,7 @@ class Permit(Strict, frozen=True, kw_only=True):
     token_id: str | None = None
     revoked_at: ConsensusTimestamp | None = None
     revoked_by: PersonId | None = None
+    succeeded: bool | None = None  # what the agent says became of the act; None: nothing
 
 
 class Progress(Strict, frozen=True, kw_only=True):

@@ -7,7 +7,7 @@
 Signatures are checked before the transaction; inside it, with the request's row held: time, seat, vote, quorum, state, ledger, outbox.
 
 INVARIANT: of votes, cancellations and deadlines at one moment exactly one ends the request; the others are told which one did.
-INVARIANT: a ballot counts once: its nonce is unique, and a relayed ballot's nonce is its delivery.
+INVARIANT: a ballot counts once: of a request's nonces each is unique, and a relayed ballot's nonce is its delivery.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 from msgspec.structs import replace
 
-from creto.common.errors import AlreadyExists, EnablementError, SignatureVerificationFailed, Unauthorized
+from creto.common.errors import EnablementError, SignatureVerificationFailed, Unauthorized
 from creto.common.ids import AgentId, RequestId, TenantId, checked_tenant
 from creto.common.limits import OVERSIGHT_HOLD_S_MAX, OVERSIGHT_ROUNDS_MAX
+from creto.common.telemetry import Attribute, span
 from creto.common.timestamps import ConsensusTimestamp
 from creto.contracts import TimeoutAction
 from creto.oversight import edits, eligibility, escalation, schemas, states
@@ -171,13 +172,11 @@ class Voting(Granting):
         except EnablementError as error:
             await self._refused(record, approver, signed, error)
             raise
-        try:
+        with span("oversight.vote") as here:
+            here.set(Attribute.OVERSIGHT_REQUEST_ID, ballot.request_id)
+            here.set(Attribute.OVERSIGHT_APPROVER, approver.person)
             result = await self.write(lambda tx: self._vote(tx, signed, approver, directory, edited, hold_s))
-        except AlreadyExists as error:
-            if error.code != "PL-409":
-                raise
-            await self._refused(record, approver, signed, withdrawn())
-            raise withdrawn() from error
+            here.set(Attribute.OVERSIGHT_STATE, result.after.progress.state.upper())
         if result.before is not result.after:
             self.counted(result.before.progress, result.after)
         if result.receipt is None:
@@ -226,7 +225,7 @@ class Voting(Granting):
         self, tx: Tx, signed: SignedBallot, approver: Approver, directory: Directory, edited: Record | None, hold_s: int
     ) -> Result:
         ballot = signed.ballot
-        held, now = self.held(tx, ballot.tenant, ballot.request_id), self.clock.now()
+        held, now = self.held(tx, ballot), self.clock.now()
         before = held.record
         if repeated(held.cast, ballot):
             cast = self.counting(before, held.cast, directory, now)
@@ -256,6 +255,8 @@ class Voting(Granting):
             now=now, on_behalf_of=ballot.on_behalf_of,
         )  # fmt: skip
         check_content(target.ask, ballot, held.cast)
+        if held.taken_back:
+            raise withdrawn()
         seating = directory.seating(target.ask, record.progress.tier, seat, approver.person, now)
         vote = CastVote(seat=seat.holder, groups=seat.groups, signed=signed, at=now, seating=seating)
         sql.add_vote(tx, vote, held.place, now)
@@ -307,7 +308,9 @@ class Voting(Granting):
             before = self.locked(tx, tenant, request_id)
             return before, self.overdue(tx, before, directory, self.clock.now())
 
-        before, after = await self.write(step)
+        with span("oversight.advance", {Attribute.OVERSIGHT_REQUEST_ID: request_id}) as here:
+            before, after = await self.write(step)
+            here.set(Attribute.OVERSIGHT_STATE, after.progress.state.upper())
         self.counted(before.progress, after)
         return before is not after
 

@@ -11,6 +11,7 @@
 Every method takes the fields of its endpoint's request and returns its answer; a refusal raises an `EnablementError`.
 """
 
+from creto.edge.api.approvals import Item
 from creto.sdk.asking import Granted
 from creto.sdk.client import AsyncCreto, Creto
 from creto.sdk.guarding import approval, require_approval
@@ -24,6 +25,7 @@ __all__ = [
     "Creto",
     "Granted",
     "HumanLayer",
+    "Item",
     "approval",
     "require_approval",
 ]

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from creto.common import wire
 from creto.common.errors import InvalidInput, Timeout
 from creto.contracts import ApprovalResult, Denied, RiskFactor
-from creto.edge.api.approvals import CREATE, USE, CreateApproval, UseApproval
+from creto.edge.api.approvals import CREATE, USE, CreateApproval, Item, UseApproval
 from creto.oversight.edits import proposed
 from creto.sdk.line import Line
 from creto.sdk.waiting import allowed, wait
@@ -44,11 +44,12 @@ async def await_approval(
     arguments: object = None,
     description: str = "",
     risk_factors: Sequence[RiskFactor] = (),
+    items: Sequence[Item] = (),
     key: str | None = None,
     timeout_s: float | None = None,
 ) -> ApprovalResult:
     """Ask, or find what was asked before, and wait. OV-504 when `timeout_s` is over: the request stays open, ask again."""
-    asked = question(policy_id, action, resource, arguments, description, risk_factors, key)
+    asked = question(policy_id, action, resource, arguments, description, risk_factors, items, key)
     made = await line.call(CREATE, asked)
     outcome = await wait(line, made.request_id, timeout_s)
     if outcome.result is None:
@@ -64,19 +65,22 @@ async def granted(
     arguments: object = None,
     description: str = "",
     risk_factors: Sequence[RiskFactor] = (),
+    items: Sequence[Item] = (),
     key: str | None = None,
     timeout_s: float | None = None,
     accept: Accept | None = None,
 ) -> Granted:
     """Ask, wait, and use the approval up: what it returns may be done now. OV-451 denied, OV-408 nobody decided, OV-504 not yet.
 
+    With `items` instead of arguments each act is decided by itself, and `approved_items` of the answer names those that may be done.
+
     Where a human denies and proposes other arguments, `accept` is asked; if it says yes they are asked for, which is approved at once where one
     human's word is enough. Without it a counter-proposal is a denial that names what was proposed.
     """
-    asked = question(policy_id, action, resource, arguments, description, risk_factors, key)
+    asked = question(policy_id, action, resource, arguments, description, risk_factors, items, key)
     first = made = await line.call(CREATE, asked)
     outcome = await wait(line, made.request_id, timeout_s)
-    instead = countered(asked.arguments, outcome.result)
+    instead = countered(asked.arguments, outcome.result) if not asked.items else None
     if instead is not None and accept is not None and accept(wire.decode(instead, Any)):
         again = replace(asked, arguments=instead.decode(), key=None, takes_up=made.request_id)
         made = await line.call(CREATE, again)
@@ -94,11 +98,11 @@ def countered(arguments: str, result: ApprovalResult | None) -> bytes | None:
 
 def question(
     policy_id: str, action: str, resource: str, arguments: object, description: str, risk_factors: Sequence[RiskFactor],
-    key: str | None,
+    items: Sequence[Item], key: str | None,
 ) -> CreateApproval:  # fmt: skip
     return CreateApproval(
         policy_id=policy_id, action=action, resource=resource, arguments=spelled(arguments), description=description,
-        risk_factors=tuple(risk_factors), key=key,
+        risk_factors=tuple(risk_factors), items=tuple(items), key=key,
     )  # fmt: skip
 
 

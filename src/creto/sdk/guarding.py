@@ -14,10 +14,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import suppress
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar, overload
 
+from creto.common.errors import EnablementError
 from creto.contracts import RiskFactor
+from creto.edge.api.approvals import Item
 from creto.sdk.asking import Accept, Granted
 from creto.sdk.client import AsyncCreto, Creto
 
@@ -27,27 +30,40 @@ CALL = "tool.call"
 
 
 class Approval:
-    """Asked for when the block is entered; used up before its first line runs."""
+    """Asked for when the block is entered; used up before its first line runs. How the block ends is on record too."""
 
     def __init__(self, creto: Creto | AsyncCreto, terms: Mapping[str, Any]) -> None:
         self._creto = creto
         self._terms = terms
+        self._go: Granted | None = None
 
     def __enter__(self) -> Granted:
         if not isinstance(self._creto, Creto):
             raise TypeError("an AsyncCreto is asked with `async with`")
-        return self._creto.approvals.granted(**self._terms)
+        self._go = self._creto.approvals.granted(**self._terms)
+        return self._go
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, fault: type[BaseException] | None, *_: object) -> None:
         """What was approved has been done, or has failed: either way it was the one time."""
+        with suppress(EnablementError):  # the act stands whether or not it can be told of
+            if self._go is not None and isinstance(self._creto, Creto):
+                self._creto.approvals.report(**ended(self._go, fault))
 
     async def __aenter__(self) -> Granted:
         if not isinstance(self._creto, AsyncCreto):
             raise TypeError("a Creto is asked with `with`")
-        return await self._creto.approvals.granted(**self._terms)
+        self._go = await self._creto.approvals.granted(**self._terms)
+        return self._go
 
-    async def __aexit__(self, *_: object) -> None:
-        self.__exit__()
+    async def __aexit__(self, fault: type[BaseException] | None, *_: object) -> None:
+        with suppress(EnablementError):
+            if self._go is not None and isinstance(self._creto, AsyncCreto):
+                await self._creto.approvals.report(**ended(self._go, fault))
+
+
+def ended(go: Granted, fault: type[BaseException] | None) -> dict[str, Any]:
+    """The name of the fault and no more of it: what it says may hold secrets."""
+    return {"request_id": go.request_id, "succeeded": fault is None, "detail": fault.__name__ if fault else ""}
 
 
 def approval(
@@ -59,6 +75,7 @@ def approval(
     arguments: object = None,
     description: str = "",
     risk_factors: tuple[RiskFactor, ...] = (),
+    items: tuple[Item, ...] = (),
     key: str | None = None,
     timeout_s: float | None = None,
     accept: Accept | None = None,
@@ -68,7 +85,7 @@ def approval(
         creto,
         {
             "policy_id": policy_id, "action": action, "resource": resource, "arguments": arguments, "description": description,
-            "risk_factors": risk_factors, "key": key, "timeout_s": timeout_s, "accept": accept,
+            "risk_factors": risk_factors, "items": items, "key": key, "timeout_s": timeout_s, "accept": accept,
         },
     )  # fmt: skip
 

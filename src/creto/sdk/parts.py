@@ -167,6 +167,7 @@ class Approvals(Part[World]):
     await_approval = Steps(await_approval)
     granted = Steps(granted)
     use = Method(approvals.USE)
+    report = Method(approvals.REPORT)
     answer = Method(approvals.ANSWER)
     decision_file = Method(approvals.DECISION)
     notifications = Method(approvals.NOTIFICATIONS)

@@ -75,6 +75,9 @@ class EngineStore:
     def on_appended(self, tail: Tail, fn: Callable[[], None]) -> None:
         self._appended[tail] = (*self._appended.get(tail, ()), fn)
 
+    def on_change(self, fn: Callable[[], None]) -> bool:
+        return False
+
     def _tell_committed(self, signals: list[tuple[str, str]], appended: set[Tail]) -> None:
         """What follows a commit in this process."""
         if signals:

@@ -261,7 +261,14 @@ class Store(Protocol):
     def on_appended(self, tail: Tail, fn: Callable[[], None]) -> None:
         """Call `fn` after each commit of this process that appended to the tail, on a thread of the store; it must not wait.
 
-        What other processes append is seen by looking.
+        What other processes append is seen by looking, or told by `on_change`.
+        """
+        ...
+
+    def on_change(self, fn: Callable[[], None]) -> bool:
+        """Call `fn` some milliseconds after anything was committed, by whatever process, on a thread of the store; it must not wait.
+
+        False where that is not known, as on PostgreSQL: who wants to know looks now and then.
         """
         ...
 

@@ -23,24 +23,37 @@ CHECKS = "all"
 NOT_ASKED = "positive_data_acceptance"
 
 
+BOUNDARIES_EACH = 5  # in the sample, of so many operations one is asked all the boundaries of its fields
+
+
 @pytest.mark.timeout(3_600)
 @pytest.mark.parametrize("who", ["operator", "nobody"])
 def test_the_api_keeps_its_document(who: str, tmp_path: Path, deep: bool) -> None:
+    names = sorted(endpoint.name for endpoint in ENDPOINTS)
+    with layer(tmp_path) as served:
+        credentials = ["-H", f"Authorization: Bearer {served.token}"] if who == "operator" else []
+        if deep:
+            ask(served.rest, tmp_path, names, "--phases", "coverage,fuzzing,stateful", "-n", "100", *credentials)
+            return
+        ask(served.rest, tmp_path, names, "--phases", "fuzzing", "-n", "1", *credentials)
+        if who == "operator":  # nobody is refused nearly everywhere
+            some = names[::BOUNDARIES_EACH]
+            only = [f"--include-operation-id-regex=^({'|'.join(some).replace('.', '_')})$"]
+            ask(served.rest, tmp_path, some, "--phases", "coverage", *only, *credentials)
+
+
+def ask(rest: str, folder: Path, names: list[str], *options: str) -> None:
     program = Path(sys.executable).parent / "st"
     if not program.exists():
         engines.missing("schemathesis")
-    # Nobody is refused nearly everywhere: in the sample without the boundaries of every field.
-    phases = "coverage,fuzzing,stateful" if deep else "coverage,fuzzing" if who == "operator" else "fuzzing"
-    with layer(tmp_path) as served:
-        credentials = ["-H", f"Authorization: Bearer {served.token}"] if who == "operator" else []
-        command = [
-            str(program), "run", f"{served.rest}/openapi.json", "--seed", "20261121", "--phases", phases, "-n", "100" if deep else "1",
-            "--workers", "1", "--checks", CHECKS, "--exclude-checks", NOT_ASKED, "--continue-on-failure", "--warnings", "off", "--no-color",
-            "--suppress-health-check", "all", *credentials,
-        ]  # fmt: skip
-        env = {**os.environ, "SCHEMATHESIS_HOOKS": "schemathesis_hooks", "PYTHONPATH": str(HERE)}
-        done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    command = [
+        str(program), "run", f"{rest}/openapi.json", "--seed", "20261121", "--workers", "1", "--checks", CHECKS,
+        "--exclude-checks", NOT_ASKED, "--continue-on-failure", "--warnings", "off", "--no-color",
+        "--suppress-health-check", "all", *options,
+    ]  # fmt: skip
+    env = {**os.environ, "SCHEMATHESIS_HOOKS": "schemathesis_hooks", "PYTHONPATH": str(HERE)}
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-20_000:] + done.stderr
     tested = re.search(r"Tested: (\d+)", done.stdout)
     assert tested is not None
-    assert int(tested[1]) == len(ENDPOINTS)
+    assert int(tested[1]) == len(names)

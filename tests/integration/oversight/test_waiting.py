@@ -137,7 +137,7 @@ async def test_agents_elsewhere_wait_through_a_restart(tmp_path: Path, deep: boo
         ann, ids = made
         client = AsyncCreto.connect(first.rest, token=token)
         creto = await client.__aenter__()
-        waiting = [asyncio.create_task(creto.approvals.wait(request_id=one, timeout_s=120)) for one in ids]
+        waiting = [asyncio.ensure_future(creto.approvals.wait(request_id=one, timeout_s=120)) for one in ids]
         await waits(first.app, count)
     with layer(tmp_path, env) as second:
         for one in ids:

@@ -23,6 +23,7 @@ from creto.platform.crypto import Kek, Keystore
 from creto.store import open_store
 from tests.receivers import Receiver, Say
 from tests.unit.connectors.post import PARTS, Post
+from tests.unit.oversight.test_scenarios import refused
 from tests.unit.oversight.world import TENANT, World, id_of
 
 APP = {
@@ -128,11 +129,12 @@ async def test_a_dead_chain_is_said_once_when_it_begins(post: Post, caplog: pyte
         for _ in range(2):
             assert (await channels.look())[TENANT]["told"] == ("tier",)
         assert sum("of the policy told" in one.getMessage() for one in caplog.records) == 1
-        await post.world.contact("alice", "whe-1", Channel.WEBHOOK)
+        endpoint, _ = await channels.webhooks.add(TENANT, "https://alice.example/hook", by=id_of("eve"))
+        await post.world.contact("alice", endpoint.endpoint_id, Channel.WEBHOOK)
         assert "told" not in (await channels.look())[TENANT]
         dead = [tier for tiers in post.world.oversight.unreachable(TENANT).values() for tier in tiers]
         assert post.world.oversight._metrics.unreachable.labels().value == len(dead) > 0
-        await post.world.oversight.unlink(TENANT, Channel.WEBHOOK, "whe-1", by=id_of("eve"))
+        await post.world.oversight.unlink(TENANT, Channel.WEBHOOK, endpoint.endpoint_id, by=id_of("eve"))
         await channels.look()
         assert sum("of the policy told" in one.getMessage() for one in caplog.records) == 2
 
@@ -184,6 +186,20 @@ async def test_a_channel_that_is_gone_keeps_nothing_on_the_bus(post: Post) -> No
         async with channels.running(bus):
             assert ("connectors-slack" in {one.name for one in await bus.durables()}) == wakes
     await bus.close()
+
+
+async def test_an_endpoint_is_known_to_take_nothing_before_anything_is_sent(post: Post) -> None:
+    channels, world = await opened(post), post.world
+    endpoint, _ = await channels.webhooks.add(TENANT, "https://alice.example/hook", by=id_of("eve"))
+    await refused("OV-400", world.contact("alice", "whe-nothere", Channel.WEBHOOK))
+    await world.contact("alice", endpoint.endpoint_id, Channel.WEBHOOK)
+    await post.policy("alice", channel=Channel.WEBHOOK)
+    assert "told" not in (await world.oversight.health(TENANT)).unreachable
+    await channels.webhooks.disable(TENANT, endpoint.endpoint_id, "by the operator", by=id_of("eve"))
+    health = await world.oversight.health(TENANT)
+    assert health.unreachable["told"] == ("tier",)
+    assert [one.error for one in health.dead] == ["the endpoint is disabled: by the operator"]
+    await refused("OV-400", world.contact("bob", endpoint.endpoint_id, Channel.WEBHOOK))
 
 
 class Messages:

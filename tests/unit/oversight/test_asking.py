@@ -1,128 +1,149 @@
-"""Who asks decides neither under which policy, nor how risky it is, nor what arguments are."""
+"""Asking again, replacing, cancelling: which request it is then, and who was first."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
-from msgspec.structs import replace
 
-from creto.common.errors import InvalidInput, Unauthorized
-from creto.common.ids import PolicyId
-from creto.contracts import RiskFactor, RiskLevel
-from creto.oversight import Assurance, BatchItem, RiskRule, render
-from creto.platform.crypto import digest
-from tests.unit.oversight.world import P1, P2, TENANT, World, consume, tier, token_of
+from creto.common.timestamps import HOUR, SECOND
+from creto.contracts import Approved, RiskFactor, RiskLevel, TimeoutAction
+from creto.oversight import BatchItem, Channel, Quorum, RequestState, Verdict, render
+from creto.store.types import Outcome
+from tests.unit.oversight.test_scenarios import refused
+from tests.unit.oversight.test_separation import one
+from tests.unit.oversight.world import P1, P2, TENANT, World, consume, id_of, token_of
 
-ASKS = '@id("big") @oversight("P2") forbid (principal, action == Action::"funds.transfer", resource) when { context has amount && context.amount > 100 };'
-
-
-async def test_nobody_picks_a_weaker_policy_than_the_act_needs(world: World) -> None:
-    await world.permit_all(ASKS)
-    with pytest.raises(Unauthorized, match="POLICY") as caught:
-        await world.request(P1, {"amount": 500})
-    assert (caught.value.code, caught.value.got, caught.value.expected) == ("OV-403", "P1", "P2")
-    await world.request(P2, {"amount": 500})
-    await world.request(P1, {"amount": 50})  # nobody has to be asked about it: whom one asks is one's own affair
+HIGH = (RiskFactor(name="amount", level=RiskLevel.HIGH),)
 
 
-async def test_a_token_answers_the_policy_it_was_given_under_alone(world: World) -> None:
-    record = await world.request(P1)
-    await world.approve(record, "alice")
-    text = await token_of(world, record)
-    act: dict[str, Any] = {
-        "tenant": TENANT,
-        "agent": record.ask.agent,
-        "action": record.ask.action,
-        "resource": record.ask.resource,
-    }
-    for policy in ("P2", ""):
-        with pytest.raises(Unauthorized, match="PL-706"):
-            await world.authz.consume_durable(text, **act, args_digest=digest(record.ask.arguments), policy_id=policy)
-    await consume(world, record, text)
-
-
-# How risky
-
-
-RULES = (
-    RiskRule(path="amount", over="1000", level=RiskLevel.HIGH),
-    RiskRule(path="rows[*].table", equal='"users"', level=RiskLevel.CRITICAL),
-    RiskRule(path="force", level=RiskLevel.MEDIUM, action="code.deploy"),
-)
+# The same again?
 
 
 @pytest.mark.parametrize(
-    ("action", "arguments", "risk"),
-    [
-        ("funds.transfer", {"amount": 1000}, RiskLevel.LOW),
-        ("funds.transfer", {"amount": 1000.01}, RiskLevel.HIGH),
-        ("funds.transfer", {"amount": -1e9}, RiskLevel.HIGH),
-        ("funds.transfer", {"amount": "1"}, RiskLevel.HIGH),  # what is no number cannot be judged
-        ("funds.transfer", {"to": {"amount": 1e9}}, RiskLevel.LOW),  # another argument
-        ("data.delete", {"rows": [{"table": "logs"}, {"table": "users"}]}, RiskLevel.CRITICAL),
-        ("code.deploy", {"force": False}, RiskLevel.MEDIUM),
-        ("data.delete", {"force": True}, RiskLevel.LOW),
-    ],
+    "other", [{"description": "Pay invoice 18"}, {"risk_factors": HIGH}, {"blocking": False}], ids=str
 )
-async def test_the_policy_says_how_risky_arguments_are(
-    world: World, action: str, arguments: object, risk: RiskLevel
-) -> None:
-    policy = await world.policy(P1, policy_id=PolicyId("ruled"), risk_rules=RULES)
-    assert (await world.request(policy, arguments, action=action)).ask.risk is risk
+async def test_under_a_key_of_its_own_everything_that_is_shown_is_the_question(world: World, other: Any) -> None:
+    first = await world.request(idempotency_key="k", description="Pay  invoice 17\n")
+    await refused("PL-410", world.request(idempotency_key="k", **other))
+    noise = await world.request(idempotency_key="k", description=" Pay invoice 17")
+    assert noise.ask.request_id == first.ask.request_id
 
 
-async def test_an_act_of_a_batch_is_as_risky_as_alone(world: World) -> None:
-    policy = await world.policy(P1, policy_id=PolicyId("ruled"), risk_rules=RULES)
-    items = [BatchItem(item_id="a", arguments=b'{"amount":1}'), BatchItem(item_id="b", arguments=b'{"amount":5000}')]
-    assert (await world.request(policy, items=items)).ask.risk is RiskLevel.HIGH
+async def test_the_same_call_in_other_words_is_the_same_request(world: World) -> None:
+    first = await world.request(risk_factors=HIGH)
+    again = await world.request(description="I pay what is due", risk_factors=())
+    assert again.ask.request_id == first.ask.request_id
+    critical = (RiskFactor(name="x", level=RiskLevel.CRITICAL),)
+    for other in ({"risk_factors": critical}, {"blocking": False, "risk_factors": HIGH}):
+        await refused("PL-410", world.request(**other))
 
 
-async def test_the_agent_makes_it_worse_and_never_better(world: World) -> None:
-    policy = await world.policy(
-        P1, policy_id=PolicyId("serious"), risk=RiskLevel.HIGH, assurance_by_risk={RiskLevel.HIGH: Assurance.OWN_KEY},
-        tiers=(tier("alice"),),
-    )  # fmt: skip
-    calm = RiskFactor(name="Checked by security team", level=RiskLevel.LOW, description="compliance: pre-approved")
-    record = await world.request(policy, {"amount": 1_000_000}, risk_factors=(calm,))
-    shown = render(record.ask)
-    assert (record.ask.risk, shown.risks) == (RiskLevel.HIGH, ("High risk (policy): the policy says so",))
-    assert "low risk (Checked by security team): compliance: pre-approved" in shown.says
-    with pytest.raises(Unauthorized, match="ASSURANCE"):
-        await world.click(record, "alice")
-    worse = await world.request(policy, {"amount": 2}, risk_factors=(replace(calm, level=RiskLevel.CRITICAL),))
-    assert worse.ask.risk is RiskLevel.CRITICAL
-    assert render(worse.ask).risks[-1] == "Critical risk by the agent's own word."
+async def test_what_an_item_comes_after_is_part_of_the_question(world: World) -> None:
+    def items(*after: str) -> list[BatchItem]:
+        return [BatchItem(item_id="a", arguments=b"{}"), BatchItem(item_id="b", arguments=b"{}", after=after)]
+
+    free, bound = await world.request(P2, items=items()), await world.request(P2, items=items("a"))
+    assert free.ask.request_id != bound.ask.request_id
+    assert free.args_hash != bound.args_hash
+    assert render(free.ask).arguments != render(bound.ask).arguments
+    await world.request(P2, items=items(), idempotency_key="k")
+    await refused("PL-410", world.request(P2, items=items("a"), idempotency_key="k"))
 
 
-async def test_an_edit_is_judged_by_its_own_arguments(world: World) -> None:
+async def test_silence_is_no_answer(world: World) -> None:
+    policy = await world.policy(one("t", "alice"))
+    first, named = await world.request(policy), await world.request(policy, {"n": 1}, idempotency_key="k")
+    await world.pass_s(3_601)
+    again = await world.request(policy)
+    assert (again.progress.state, again.ask.request_id != first.ask.request_id) == (RequestState.PENDING, True)
+    assert (await world.request(policy, {"n": 1}, idempotency_key="k")).ask.request_id == named.ask.request_id
+
+
+async def test_an_approval_by_silence_is_found_again(world: World) -> None:
+    policy = await world.policy(one("t", "alice", final_action=TimeoutAction.AUTO_APPROVE))
+    first = await world.request(policy)
+    await world.pass_s(3_601)
+    assert (await world.request(policy)).ask.request_id == first.ask.request_id
+
+
+# Replacing
+
+
+async def test_what_is_known_already_replaces_too(world: World) -> None:
+    old, known = await world.request(P1, {"n": 1}), await world.request(P1, {"n": 2})
+    for _ in range(2):
+        again = await world.request(P1, {"n": 2}, supersedes=old.ask.request_id)
+        assert again.ask.request_id == known.ask.request_id
+    ended = (await world.now_of(old)).progress
+    assert (ended.state, ended.superseded_by) == (RequestState.CANCELLED, known.ask.request_id)
+    await refused("OV-400", world.request(P1, {"n": 2}, supersedes=known.ask.request_id))
+
+
+# Cancelling
+
+
+async def test_a_cancellation_does_not_undo_what_time_has_decided(world: World) -> None:
+    policy = await world.policy(one("c", "alice"))
+    record = await world.request(policy)
+    await world.click(record, "alice", channel=Channel.WEB, hold_s=5)
+    world.clock.advance(6 * SECOND)
+    await refused("OV-409", world.oversight.cancel(TENANT, record.ask.request_id, by=id_of("bot-7")))
+    assert (await world.now_of(record)).progress.state is RequestState.APPROVED
+    late = await world.request(policy, {"n": 2})
+    world.clock.advance(2 * HOUR)
+    await refused("OV-409", world.oversight.cancel(TENANT, late.ask.request_id, by=id_of("bot-7")))
+    assert (await world.now_of(late)).progress.state is RequestState.TIMED_OUT
+    replaced = await world.request(policy, {"n": 3})
+    world.clock.advance(2 * HOUR)
+    await refused("OV-409", world.request(policy, {"n": 4}, supersedes=replaced.ask.request_id))
+
+
+async def test_cancelling_before_it_settles_cancels(world: World) -> None:
+    record = await world.request(await world.policy(one("c", "alice")))
+    await world.click(record, "alice", channel=Channel.WEB, hold_s=5)
+    cancelled = await world.oversight.cancel(TENANT, record.ask.request_id, by=id_of("bot-7"))
+    assert cancelled.progress.state is RequestState.CANCELLED
+    again = await world.oversight.cancel(TENANT, record.ask.request_id, by=id_of("bot-7"))
+    assert again.progress == cancelled.progress
+
+
+# Whose signature
+
+
+async def test_the_signature_of_a_result_is_that_of_who_decided(world: World) -> None:
+    policy = await world.policy(one("s", "alice", "bob", quorum=Quorum(approvals=1, denials=2)))
+    record = await world.request(policy)
+    await world.click(record, "alice", channel=Channel.WEB, hold_s=5)
+    await world.deny(record, "bob", reason="no")
+    world.clock.advance(6 * SECOND)
+    result = await world.oversight.result(await settled(world, record.ask.request_id), permit=False)
+    assert isinstance(result, Approved)
+    by = {vote.signed.ballot.verdict: vote.signed.signature for vote in (await world.oversight.case(TENANT, record.ask.request_id)).votes}  # fmt: skip
+    assert (result.approver.display_name, result.signature) == ("alice", by[Verdict.APPROVE])
+
+
+async def settled(world: World, request_id: Any) -> Any:
+    await world.timer.advance_once(world.clock.now())
+    return await asyncio.wait_for(world.oversight.get(TENANT, request_id), 1)
+
+
+# What became of it
+
+
+async def test_the_outcome_of_an_approved_act_is_on_record_once(world: World) -> None:
     await world.permit_all()
-    policy = await world.policy(
-        P1, policy_id=PolicyId("ruled"), risk_rules=RULES, assurance_by_risk={RiskLevel.HIGH: Assurance.OWN_KEY},
-        tiers=(tier("alice"),),
-    )  # fmt: skip
-    record = await world.request(policy, {"amount": 1})
-    with pytest.raises(Unauthorized, match="ASSURANCE"):
-        await world.click(record, "alice", arguments=b'{"amount":9000}')
-    await world.approve(record, "alice", arguments=b'{"amount":9000}')
-    assert (await world.now_of(record)).ask.risk is RiskLevel.HIGH
-
-
-async def test_the_cedar_policy_that_asks_says_how_serious_it_is(world: World) -> None:
-    text = (
-        '@id("del") @oversight("P1") @risk("critical") forbid (principal, action == Action::"data.delete", resource);'
-    )
-    await world.permit_all(text)
-    record = await world.request(P1, action="data.delete")
-    assert record.ask.risk is RiskLevel.CRITICAL
-    with pytest.raises(InvalidInput, match="@risk"):
-        await world.permit_all(text.replace("critical", "dreadful"))
-
-
-@pytest.mark.parametrize("rule", [{"over": "much"}, {"equal": "{"}, {"path": ""}])
-async def test_a_rule_that_says_nothing_is_refused(world: World, rule: dict[str, str]) -> None:
-    with pytest.raises(InvalidInput):
-        await world.policy(
-            P1,
-            risk_rules=(replace(RULES[0], over=None, **rule),) if "over" not in rule else (replace(RULES[0], **rule),),
-        )
+    record = await world.request()
+    id, bot = record.ask.request_id, id_of("bot-7")
+    await world.approve(record, "alice")
+    token = await token_of(world, record)
+    await refused("OV-409", world.oversight.report(TENANT, id, by=bot, succeeded=True))
+    await consume(world, record, token)
+    await refused("OV-403", world.oversight.report(TENANT, id, by=id_of("alice"), succeeded=True))
+    for _ in range(2):
+        await world.oversight.report(TENANT, id, by=bot, succeeded=False, detail="TimeoutError")
+    await refused("OV-409", world.oversight.report(TENANT, id, by=bot, succeeded=True))
+    (begun,), (ended,) = await world.entries("OverrideUsed"), await world.entries("ApprovedActEnded")
+    assert (begun.outcome, ended.outcome, ended.action) == (Outcome.SUCCESS, Outcome.FAILURE, "funds.transfer")
+    assert "the agent says that it failed" in (await world.request()).ask.facts[0]

@@ -128,8 +128,10 @@ async def test_the_votes_of_humans_need_no_key_of_agents(own: DecisionFile) -> N
 
 async def test_only_trusted_keys_count(data: bytes, world: World) -> None:
     swapped = replace(KEYS.agents[id_of("alice")], key=key_of("eve").public.to_bytes())
-    without = lambda name: {nhi: key for nhi, key in KEYS.agents.items() if nhi != name}  # noqa: E731
-    for agents in (without(nhi_of(LAYER.public)), without(id_of("alice")), KEYS.agents | {id_of("alice"): swapped}):
+    layer, alice = (
+        {nhi: one for nhi, one in KEYS.agents.items() if nhi != name} for name in (nhi_of(LAYER.public), id_of("alice"))
+    )
+    for agents in (layer, alice, KEYS.agents | {id_of("alice"): swapped}):
         with pytest.raises(SignatureVerificationFailed):
             verify_file(data, Keys(agents=agents))
     with pytest.raises(InvalidInput):

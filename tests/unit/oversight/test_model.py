@@ -33,7 +33,7 @@ class Model:
         if act == "wait":
             self.late = True
         elif act == "cancel":
-            self.state = RequestState.CANCELLED
+            self.state = RequestState.TIMED_OUT if self.late else RequestState.CANCELLED
         elif act in ("approve", "deny") and self.votes.get(name) is Verdict(act):
             return  # said already, and answered the same, whatever the time
         elif self.late:

@@ -25,6 +25,8 @@ LOOKUPS: dict[str, Callable[[Any], Any]] = {
     "due_notifications": lambda tx: sql.due_notifications(tx, Channel.SLACK, 1, 100),
     "by_reference": lambda tx: sql.by_reference(tx, TENANT, Channel.SLACK, "r"),
     "expired_grants": lambda tx: sql.expired_grants(tx, 1, 100),
+    "missing": lambda tx: sql.missing(tx, 1, 16),
+    "beginning": lambda tx: sql.beginning(tx, 1, 100),
     "of_approver": lambda tx: sql.of_approver(tx, TENANT, person("alice"), "\x7f", 100),
 }
 

@@ -13,6 +13,7 @@ from creto.common.errors import ConnectionFailed, EnablementError, InvalidInput,
 from creto.common.ids import PolicyId, RequestId, SandboxId
 from creto.common.telemetry import Metrics
 from creto.common.timestamps import DAY, SECOND, ConsensusTimestamp
+from creto.common.tracing import Span
 from creto.contracts import (
     SUBJECT_DECISION,
     SUBJECT_NOTIFICATION,
@@ -101,6 +102,42 @@ async def test_without_memory_the_request_goes_on_and_says_so(world: World) -> N
     assert breaker.state is CircuitState.OPEN
     assert breaker.refusals == 1
     assert (await degraded.approve(record, "alice")).state is RequestState.APPROVED
+
+
+class Reason(msgspec.Struct):
+    text: str
+
+
+class ForgetfulMemory:
+    """Away until it is back."""
+
+    def __init__(self) -> None:
+        self.back = False
+
+    async def fetch_reasoning_context(self, *_: object) -> list[Reason]:
+        if not self.back:
+            raise ConnectionFailed("PL-503", "memory is away")
+        return [Reason("Invoice 17 is due")]
+
+
+async def test_the_reasons_come_when_memory_is_back(world: World) -> None:
+    await world.contact("alice", "U1")
+    memory = ForgetfulMemory()
+    layer = world.twin(memory=memory, breaker=CircuitBreaker("memory", failure_threshold=100))
+    shown, voted = await layer.request(P2), await layer.request(P2, {"n": 2})
+    await layer.approve(voted, "alice")
+    await layer.pass_s(31)
+    memory.back = True
+    for _ in range(4):
+        await layer.pass_s(31)
+    later = await layer.now_of(shown)
+    assert (later.ask.round, later.ask.reasoning, later.ask.reasoning_code) == (2, ("Invoice 17 is due",), None)
+    assert later.display_hash != shown.display_hash
+    sent = await layer.oversight.notifications(TENANT, shown.ask.request_id)
+    assert [one.kind for one in sent] == [NotificationKind.ASKED, NotificationKind.EDITED]
+    assert "SUPERSEDED" in (await refused("OV-409", layer.click(shown, "alice", round=1))).message
+    assert (await layer.now_of(voted)).ask == voted.ask
+    assert (await layer.approve(voted, "bob")).state is RequestState.APPROVED
 
 
 async def test_a_cancelled_or_old_request_is_asked_anew(world: World) -> None:
@@ -246,6 +283,19 @@ async def test_comments_questions_and_answers(world: World) -> None:
     assert len(await events(world, "oversight.questions")) == 1
 
 
+async def test_nothing_is_said_about_what_is_over(world: World) -> None:
+    record = await world.request()
+    id, desk = record.ask.request_id, world.oversight
+    await world.deny(record, "alice", reason="no")
+    for late in (
+        desk.comment(TENANT, id, "hm", by=id_of("bob")),
+        desk.ask(TENANT, id, "why?", by=id_of("alice")),
+        desk.answer(TENANT, id, "so", by=id_of("bot-7")),
+    ):
+        assert "already denied" in (await refused("OV-409", late)).message
+    assert await desk.notes(TENANT, id) == []
+
+
 async def test_a_snoozed_request_is_out_of_one_inbox_alone(world: World) -> None:
     record = await world.request(P2)
     await world.oversight.snooze(TENANT, record.ask.request_id, by=id_of("alice"), for_s=60)
@@ -307,7 +357,26 @@ async def test_the_metrics_of_the_spec(world: World) -> None:
     text = metrics.render()
     assert 'oversight_requests_created_total{policy_id="P1"} 1' in text
     assert 'oversight_state_transitions_total{from="PENDING",to="APPROVED"} 1' in text
-    assert 'oversight_approvals_latency_seconds_count{tier="0"} 1' in text
+    assert 'oversight_approvals_latency_seconds_count{tier="1"} 1' in text
+
+
+async def test_spans_name_the_request_its_state_and_who_decides(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_on: dict[str, object] = {}
+    monkeypatch.setattr(Span, "set", lambda self, name, value: set_on.update({str(name): value}))
+    record = await world.request(P2)
+    assert set_on == {"oversight.request_id": record.ask.request_id, "oversight.state": "PENDING"}
+    await world.approve(record, "alice")
+    await world.deny(record, "bob")
+    expected = {"oversight.state": "DENIED", "oversight.approver": person("bob")}
+    assert set_on == {"oversight.request_id": record.ask.request_id, **expected}
+
+
+async def test_new_trouble_is_shown_before_old(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("creto.oversight.delivery.PAGE_ITEMS_MAX", 2)
+    await world.contact("alice", "U1")
+    records = [await world.request(P1, {"n": number}) for number in range(3)]
+    shown = [one.request_id for one in (await world.oversight.health(TENANT)).undelivered]
+    assert shown == [records[2].ask.request_id, records[1].ask.request_id]
 
 
 def act(what: Any) -> SandboxAction:

@@ -139,6 +139,19 @@ class UsedApproval(View, frozen=True):
     approved_items: tuple[str, ...] = ()
 
 
+class ReportOutcome(Ask, frozen=True):
+    """What became of the act, once: the other end of having used the approval."""
+
+    request_id: Id
+    succeeded: bool
+    detail: Reason = ""
+
+
+class ReportedOutcome(View, frozen=True):
+    request_id: RequestId
+    succeeded: bool
+
+
 class AnswerQuestion(Ask, frozen=True):
     request_id: Id
     text: Text
@@ -165,11 +178,12 @@ GET = Endpoint("approvals.get", "GET", "/v1/approvals/{request_id}", GetApproval
 CANCEL = Endpoint("approvals.cancel", "POST", "/v1/approvals/{request_id}/cancel", CancelApproval, ApprovalView, "cancel_request", "Nobody needs to decide any more", errors=(*KNOWN, "OV-400", "OV-409"), about=REQUEST)  # fmt: skip
 WAIT = Endpoint("approvals.wait", "POST", "/v1/approvals/{request_id}/wait", AwaitApproval, Outcome, None, "What became of a request; who asked gets the token", errors=(*KNOWN, "OV-409", "OV-410", "OV-451"), about=REQUEST)  # fmt: skip
 USE = Endpoint("approvals.use", "POST", "/v1/approvals/{request_id}/use", UseApproval, UsedApproval, None, "Use an approval up: the act begins", errors=(*KNOWN, "OV-403", "PL-703", "PL-704", "PL-705", "PL-706"), about=REQUEST)  # fmt: skip
+REPORT = Endpoint("approvals.report", "POST", "/v1/approvals/{request_id}/outcome", ReportOutcome, ReportedOutcome, None, "Say what became of the act", errors=(*KNOWN, "OV-400", "OV-403", "OV-409"), about=REQUEST)  # fmt: skip
 ANSWER = Endpoint("approvals.answer", "POST", "/v1/approvals/{request_id}/answers", AnswerQuestion, Note, "create_request", "The agent answers a question", status=201, errors=(*KNOWN, "OV-400", "OV-403"), about=REQUEST)  # fmt: skip
 DECISION = Endpoint("approvals.decision_file", "GET", "/v1/approvals/{request_id}/decision", GetApproval, DecisionView, "get_request", "The decision as a file that proves itself", errors=KNOWN, about=REQUEST)  # fmt: skip
 NOTIFICATIONS = Endpoint("approvals.notifications", "GET", "/v1/approvals/{request_id}/notifications", GetApproval, Notifications, "oversight:read", "Whom the request was sent to, and how far that got", errors=KNOWN, about=REQUEST)  # fmt: skip
 
-ENDPOINTS = (CREATE, LIST, INBOX, HISTORY, GET, CANCEL, WAIT, USE, ANSWER, DECISION, NOTIFICATIONS)
+ENDPOINTS = (CREATE, LIST, INBOX, HISTORY, GET, CANCEL, WAIT, USE, REPORT, ANSWER, DECISION, NOTIFICATIONS)
 
 
 # Who may: what is one's own is an act on oneself
@@ -337,6 +351,16 @@ async def use(parts: Parts, call: Call, ask: UseApproval) -> UsedApproval:
     return UsedApproval(
         request_id=acted.request_id, arguments=arguments.decode(), approved_items=record.progress.approved_items
     )
+
+
+@handles(REPORT)
+async def report(parts: Parts, call: Call, ask: ReportOutcome) -> ReportedOutcome:
+    if not await is_own(parts, call, ask.request_id):
+        await may_read(parts, call, ask.request_id)
+    done = await parts.oversight.report(
+        call.tenant, RequestId(ask.request_id), by=call.known.agent, succeeded=ask.succeeded, detail=ask.detail
+    )
+    return ReportedOutcome(request_id=done.ask.request_id, succeeded=ask.succeeded)
 
 
 @handles(ANSWER)

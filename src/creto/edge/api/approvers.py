@@ -203,6 +203,13 @@ class Unreachable(View, frozen=True):
     tiers: tuple[str, ...]
 
 
+class Short(View, frozen=True):
+    """A policy that everybody who can be told could not meet."""
+
+    policy_id: PolicyId
+    why: str
+
+
 class Signer(View, frozen=True):
     """Who seals decisions and attests relayed votes: for `creto verify --agents`."""
 
@@ -247,6 +254,7 @@ class OversightHealth(View, frozen=True):
     oldest_at: ConsensusTimestamp | None = None
     dead: tuple[DeadAddress, ...] = ()
     idle: tuple[IdleChannel, ...] = ()
+    short: tuple[Short, ...] = ()
 
 
 READ, WRITE, POLICY, GROUP, PERSON = "oversight:read", "oversight:write", "oversight:policy:{policy_id}", "oversight:group:{name}", "oversight:contact:{channel}:{address}"  # fmt: skip
@@ -421,7 +429,7 @@ async def health(parts: Parts, call: Call, ask: ListAll) -> OversightHealth:
     return OversightHealth(
         pending=found.pending, undelivered=tuple(map(told, found.undelivered)), unseen=found.unseen,
         unreachable=tuple(Unreachable(policy_id=one, tiers=tiers) for one, tiers in found.unreachable.items()),
-        oldest_at=found.oldest_at,
+        short=tuple(Short(policy_id=one, why=why) for one, why in found.short.items()), oldest_at=found.oldest_at,
         dead=tuple(
             DeadAddress(channel=one.channel, address=one.address, person=AgentId(one.person), error=one.error) for one in found.dead
         ),

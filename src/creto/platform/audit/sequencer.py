@@ -21,7 +21,7 @@ import msgspec
 
 from creto.common.errors import AuditError, CryptoError, EnablementError
 from creto.common.ids import PLATFORM_TENANT, agent_id
-from creto.common.limits import SEQUENCE_AHEAD_MAX, SEQUENCE_BATCH_MAX, SEQUENCE_STEP
+from creto.common.limits import SEQUENCE_AHEAD_MAX, SEQUENCE_BATCH_MAX, SEQUENCE_STEP, STORE_RECHECK_S
 from creto.common.timestamps import MILLISECOND, SECOND, Clock, ConsensusTimestamp
 from creto.platform.audit import store as rows
 from creto.platform.audit.checkpoint import Checkpoint
@@ -47,7 +47,7 @@ class Cadence(msgspec.Struct, frozen=True):
     rest_ns: int = (
         50 * MILLISECOND
     )  # after a step, so that the next one gathers entries: each step costs the writer a commit
-    poll_ns: int = 50 * MILLISECOND  # between two looks at a quiet ledger: other processes wake nobody here
+    poll_ns: int = 50 * MILLISECOND  # between two looks at a quiet ledger, where other processes wake nobody here
     checkpoint_ns: int = SECOND  # between two checkpoints of a growing log
 
 
@@ -105,6 +105,7 @@ class Sequencer:
         self.failure: Exception | None = None
         self._listeners: list[Callable[[Checkpoint], None]] = []
         store.on_appended(Tail.LEDGER, self._wake.set)
+        self._told = store.on_change(self._wake.set)
 
     def step(self, limit: int = SEQUENCE_BATCH_MAX) -> int:
         """Sequence one batch; how many leaves it had. 0 also when another process was faster."""
@@ -289,7 +290,8 @@ class Sequencer:
             if self._attempt():
                 self._stopping.wait(self.cadence.rest_ns / SECOND)
             else:
-                self._wake.wait(self.cadence.poll_ns / SECOND)
+                quiet = self._told and self.size == self.signed_size  # else a checkpoint is to be signed soon
+                self._wake.wait(STORE_RECHECK_S if quiet else self.cadence.poll_ns / SECOND)
         for _ in range(FINAL_ROUNDS_MAX):
             if not self._attempt():
                 break

@@ -27,8 +27,9 @@ from creto.common.limits import STORE_CONNECT_S, STORE_POOL_SIZE, STORE_QUEUE_MA
 from creto.store.engine import LEAVE, EngineStore, checked_result
 from creto.store.jobs import Job, closed, resolve
 from creto.store.postgres.connection import Connection, cleared, connect, fault
+from creto.store.postgres.pipe import Piped
 from creto.store.postgres.signals import LEFT, PostgresListener
-from creto.store.postgres.tx import MoreThanOne, Piped, PostgresTx
+from creto.store.postgres.tx import MoreThanOne, PostgresTx
 from creto.store.types import EngineName, Isolation, ReadTx, Tail
 
 T = TypeVar("T")
@@ -104,9 +105,9 @@ class PostgresStore(EngineStore):
             if len(self._need_snapshot) < CODES_MAX:
                 self._need_snapshot.add(code)
         with Piped(db) as piped:
-            db.execute(BEGIN_READ)
+            piped.send(BEGIN_READ)
             result = _reading(fn, PostgresTx(db, piped, self.instance))
-            db.execute("COMMIT")
+            piped.send("COMMIT")
         return result
 
     def _reader(self) -> Connection:
@@ -168,9 +169,9 @@ class PostgresStore(EngineStore):
         started = time.perf_counter()
         try:
             with Piped(db) as piped:
-                db.execute(BEGIN[jobs[0].isolation])
+                piped.send(BEGIN[jobs[0].isolation])
                 if len(jobs) > 1:
-                    db.execute(IMPATIENT)
+                    piped.send(IMPATIENT)
                 for job in jobs:
                     tx = PostgresTx(db, piped, self.instance)
                     tx.span = job.span
@@ -180,7 +181,7 @@ class PostgresStore(EngineStore):
                     signals += tx.signals
                     appended |= tx.appended
                 committing = True
-                db.execute("COMMIT")
+                piped.send("COMMIT")
         except BaseException as error:  # noqa: BLE001 - it belongs to the caller
             cause = (tx.cause if tx is not None else None) or error
             for job in jobs:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack, nullcontext, suppress
 from typing import Any, ClassVar, LiteralString
 
 import msgspec
@@ -12,6 +11,7 @@ from psycopg import sql
 
 from creto.common.errors import EnablementError
 from creto.store.postgres.connection import Connection, fault, numbered
+from creto.store.postgres.pipe import Piped
 from creto.store.transaction import SqlTx
 from creto.store.types import EngineName, Question, Row
 
@@ -22,35 +22,6 @@ VISIBLE = "epoch < pg_snapshot_xmin(pg_current_snapshot())::text::bigint + store
 
 class MoreThanOne(BaseException):
     """A read that was tried without a transaction has a second statement: it needs a snapshot."""
-
-
-class Piped:
-    """Pipeline mode, which can be left and entered again within a transaction."""
-
-    def __init__(self, db: Connection) -> None:
-        self._db = db
-        self._stack = ExitStack()
-        self._pipeline: psycopg.Pipeline | None = None
-
-    def __enter__(self) -> Piped:
-        self.enter()
-        return self
-
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        # After a failure the server's complaints about what was sent behind it are echoes.
-        with suppress(psycopg.Error) if error is not None else nullcontext():
-            self._stack.close()
-
-    def enter(self) -> None:
-        self._pipeline = self._stack.enter_context(self._db.pipeline())
-
-    def leave(self) -> None:
-        self._stack.close()
-
-    def sync(self) -> None:
-        """Wait for the answers to what was sent."""
-        if self._pipeline is not None:
-            self._pipeline.sync()
 
 
 class PostgresTx(SqlTx):
@@ -80,41 +51,52 @@ class PostgresTx(SqlTx):
     def all(self, sql: LiteralString, *params: Any) -> list[Row]:
         self._ready()
         try:
-            return self._db.execute(numbered(sql), params).fetchall()
+            if self._piped is None:
+                return self._db.execute(numbered(sql).encode(), params).fetchall()
+            answer = self._piped.send(numbered(sql), params)
+            self._piped.sync()
+            return answer.rows()
         except psycopg.Error as error:
             raise self._fail(error) from error
 
     def together(self, *questions: Question) -> list[list[Row]]:
-        cursors: list[psycopg.Cursor[Row]] = []
+        if self._piped is None:
+            return super().together(*questions)
+        self._ready()
         try:
-            for sql, *params in questions:
-                self._ready()
-                cursors.append(self._db.execute(numbered(sql), params))
-            return [cursor.fetchall() for cursor in cursors]
+            answers = [self._piped.send(numbered(sql), params) for sql, *params in questions]
+            self._piped.sync()
+            return [answer.rows() for answer in answers]
         except psycopg.Error as error:
             raise self._fail(error) from error
 
     def run(self, sql: LiteralString, *params: Any) -> int:
         self._ready()
         try:
-            cursor = self._db.execute(numbered(sql), params)
-            self._sync()
-            return cursor.rowcount
+            if self._piped is None:
+                return self._db.execute(numbered(sql).encode(), params).rowcount
+            answer = self._piped.send(numbered(sql), params)
+            self._piped.sync()
+            return answer.count
         except psycopg.Error as error:
             raise self._fail(error) from error
 
     def push(self, sql: LiteralString, *params: Any) -> None:
         self._ready()
         try:
-            self._db.execute(numbered(sql), params)
+            if self._piped is None:
+                self._db.execute(numbered(sql).encode(), params)
+            else:
+                self._piped.send(numbered(sql), params)
         except psycopg.Error as error:
             raise self._fail(error) from error
 
     def many(self, sql: LiteralString, rows: Iterable[Sequence[Any]]) -> None:
         self._ready()
         try:
+            self._sync()
             with self._db.cursor() as cursor:
-                cursor.executemany(numbered(sql), rows)
+                cursor.executemany(numbered(sql).encode(), rows)
             self._sync()
         except psycopg.Error as error:
             raise self._fail(error) from error

@@ -1,7 +1,7 @@
 """SQLite: one file, one writer, many readers.
 
 All writes of a process go through one thread, which commits them in groups: it takes what waits, runs each function in
-its own savepoint, and commits once. While the disk syncs, the next group gathers: those who wait share the cost.
+its own savepoint (the whole transaction where it is alone), and commits once. While the disk syncs, the next group gathers: those who wait share the cost.
 
 INVARIANT: synchronous=FULL in WAL mode: what COMMIT acknowledged survives a crash of the machine.
 INVARIANT: a function that fails undoes only itself; a COMMIT that fails fails every function of its group.
@@ -76,6 +76,10 @@ class SqliteStore(EngineStore):
         finally:
             self._idle_readers.append(db)
 
+    def on_change(self, fn: Callable[[], None]) -> bool:
+        self._watcher.on_change(fn)
+        return True
+
     def wall_ms(self, tx: ReadTx) -> int:
         return wall_ms()
 
@@ -90,9 +94,12 @@ class SqliteStore(EngineStore):
         try:
             with self._lock:
                 self._db.execute("BEGIN IMMEDIATE")
-                for job in jobs:
-                    self._attempt(job, signals, appended)
-                self._db.execute("COMMIT")
+                if len(jobs) == 1:
+                    self._run(jobs[0], signals, appended)
+                else:
+                    for job in jobs:
+                        self._attempt(job, signals, appended)
+                self._db.execute("ROLLBACK" if len(jobs) == 1 and jobs[0].error else "COMMIT")
         except (*FAULTS, GroupLost) as error:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
@@ -107,10 +114,15 @@ class SqliteStore(EngineStore):
         resolve(jobs)
 
     def _attempt(self, job: Job, signals: list[tuple[str, str]], appended: set[Tail]) -> None:
-        """Run one function of the group. Raises only if the whole group is lost with it, as when the disk is full."""
-        db = self._db
-        db.execute("SAVEPOINT job")
-        tx = SqliteTx(db, self.instance)
+        """One function of a group, in its own savepoint."""
+        self._db.execute("SAVEPOINT job")
+        if not self._run(job, signals, appended):
+            self._db.execute("ROLLBACK TO job")
+        self._db.execute("RELEASE job")
+
+    def _run(self, job: Job, signals: list[tuple[str, str]], appended: set[Tail]) -> bool:
+        """Whether it did not fail. Raises only if the whole group is lost with it, as when the disk is full."""
+        tx = SqliteTx(self._db, self.instance)
         tx.span = job.span
         try:
             job.result = checked_result(job.fn(tx))
@@ -120,10 +132,10 @@ class SqliteStore(EngineStore):
             appended |= tx.appended
         except BaseException as error:
             job.result, job.error = None, error
-            if not db.in_transaction:
+            if not self._db.in_transaction:
                 raise GroupLost(f"the group's transaction ended early: {error}") from error
-            db.execute("ROLLBACK TO job")
-        db.execute("RELEASE job")
+            return False
+        return True
 
     def _beat(self, done: Callable[[], None]) -> None:
         """Say that we live, and clear away what nobody needs any more."""

@@ -12,7 +12,11 @@ from creto.store.sqlite.connection import FAULTS, fault, wall_ms
 from creto.store.transaction import SqlTx
 from creto.store.types import EngineName, Row
 
-SIGNAL: LiteralString = "INSERT INTO store_signal (instance, channel, payload, at_ms) VALUES (?, ?, ?, ?)"
+# A process that has not joined yet has nothing in memory that could be old, so where nobody else is there is nobody to tell.
+SIGNAL: LiteralString = (
+    "INSERT INTO store_signal (instance, channel, payload, at_ms) SELECT ?1, ?2, ?3, ?4"
+    " WHERE EXISTS (SELECT 1 FROM store_node WHERE instance <> ?1)"
+)
 
 
 class SqliteTx(SqlTx):

@@ -1,0 +1,69 @@
+"""Handing over: who begins to sit in somebody's seats is told what waits there.
+
+    await oversight.hand_over("acme", delegation)       # when it begins: by who makes it, or by the timer
+
+INVARIANT: a delegation that begins is looked at once; each open request in a seat that it fills has told its new human, unless it had before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import partial
+
+from creto.common.ids import AgentId, PolicyId, TenantId
+from creto.common.limits import OVERSIGHT_TIMER_BATCH, PAGE_ITEMS_MAX
+from creto.common.timestamps import ConsensusTimestamp
+from creto.oversight import eligibility
+from creto.oversight import store as sql
+from creto.oversight.requests import Requests
+from creto.oversight.store import Record
+from creto.oversight.types import Delegation, NotificationKind
+from creto.platform.consensus import PersonId
+from creto.store.types import Tx
+
+
+class Handover(Requests):
+    async def delegate(
+        self,
+        tenant: TenantId,
+        *,
+        of: AgentId,
+        to: AgentId,
+        starts_at: ConsensusTimestamp,
+        ends_at: ConsensusTimestamp,
+        policies: Iterable[PolicyId] = (),
+        by: AgentId,
+    ) -> Delegation:
+        """As `People.delegate`; what waits goes with it at once, where it has begun."""
+        delegation = await super().delegate(
+            tenant, of=of, to=to, starts_at=starts_at, ends_at=ends_at, policies=policies, by=by
+        )
+        if starts_at <= self.clock.now():
+            await self.hand_over(tenant, delegation)
+        return delegation
+
+    async def hand_over(self, tenant: TenantId, delegation: Delegation) -> int:
+        """Tell whoever sits in the seats now of the requests that wait there; how many were told of."""
+        waiting = await self.inbox(tenant, AgentId(delegation.to), limit=PAGE_ITEMS_MAX)
+        told = 0
+        for first in range(0, len(waiting), OVERSIGHT_TIMER_BATCH):
+            told += await self.write(
+                partial(self._pass_on, waiting[first : first + OVERSIGHT_TIMER_BATCH], delegation.to)
+            )
+        await self.write(lambda tx: sql.begun(tx, tenant, delegation.delegation_id))
+        return told
+
+    def _pass_on(self, waiting: Sequence[Record], to: PersonId, tx: Tx) -> int:
+        return sum(self._told_of(tx, one, to) for one in waiting)
+
+    def _told_of(self, tx: Tx, seen: Record, to: PersonId) -> bool:
+        ask, now = seen.ask, self.clock.now()
+        record = self.locked(tx, ask.tenant, ask.request_id)
+        known = {one.person for one in sql.notifications(tx, ask.tenant, ask.request_id)}
+        directory = self.directory(ask.tenant, ask.policy)
+        holders = directory.seats(eligibility.reached(ask.policy, record.progress.tier))
+        sits = any(directory.substitute(one, record.ask, now) == to for one in holders if one != to)
+        if not record.progress.state.open or not sits or to in known:
+            return False
+        self.tell(tx, record, {to: self.contacts(ask.tenant).get(to, [])}, NotificationKind.ASKED, now)
+        return True

@@ -1,0 +1,35 @@
+-- A request is longer than what SQLite keeps in place of a row without rowid, as a vote is: see 0004. A ballot names its request, so its nonce is
+-- looked for among that request's votes alone, by who holds the row. PostgreSQL keeps a vote whole: in pieces elsewhere it costs as much again.
+DROP INDEX oversight_vote_nonce;
+--postgres ALTER TABLE oversight_vote SET (toast_tuple_target = 8160);
+--sqlite CREATE TABLE oversight_request_kept (
+--sqlite   tenant TEXT NOT NULL,
+--sqlite   request_id TEXT NOT NULL,
+--sqlite   agent TEXT NOT NULL,
+--sqlite   action TEXT NOT NULL,
+--sqlite   resource TEXT NOT NULL,
+--sqlite   policy_id TEXT NOT NULL,
+--sqlite   ask_key TEXT NOT NULL,
+--sqlite   payload BYTEA NOT NULL,
+--sqlite   state TEXT NOT NULL,
+--sqlite   due_at BIGINT,
+--sqlite   created_at BIGINT NOT NULL,
+--sqlite   decided_at BIGINT,
+--sqlite   args_hash BYTEA NOT NULL,
+--sqlite   display_hash BYTEA NOT NULL,
+--sqlite   ask BYTEA NOT NULL,
+--sqlite   progress BYTEA NOT NULL,
+--sqlite   decision BYTEA
+--sqlite );
+--sqlite INSERT INTO oversight_request_kept SELECT tenant, request_id, agent, action, resource, policy_id, ask_key, payload, state, due_at, created_at, decided_at, args_hash, display_hash, ask, progress, decision FROM oversight_request ORDER BY tenant, request_id;
+--sqlite DROP TABLE oversight_request;
+--sqlite ALTER TABLE oversight_request_kept RENAME TO oversight_request;
+--sqlite CREATE UNIQUE INDEX oversight_request_id ON oversight_request (tenant, request_id);
+--sqlite CREATE INDEX oversight_request_key ON oversight_request (tenant, ask_key, request_id);
+--sqlite CREATE INDEX oversight_request_agent ON oversight_request (tenant, agent, request_id);
+--sqlite CREATE INDEX oversight_request_open ON oversight_request (tenant, request_id) WHERE due_at IS NOT NULL;
+--sqlite CREATE INDEX oversight_request_due ON oversight_request (due_at) WHERE due_at IS NOT NULL;
+--sqlite CREATE INDEX oversight_request_similar ON oversight_request (tenant, agent, action, decided_at) WHERE state = 'approved';
+--sqlite CREATE INDEX oversight_request_open_of_agent ON oversight_request (tenant, agent) WHERE due_at IS NOT NULL;
+--sqlite INSERT INTO sqlite_stat1 (tbl, idx, stat) VALUES ('oversight_request', 'oversight_request_id', '1000000 200000 1'), ('oversight_request', 'oversight_request_key', '1000000 200000 1 1'), ('oversight_request', 'oversight_request_agent', '1000000 200000 1000 1'), ('oversight_request', 'oversight_request_open', '1000 500 1'), ('oversight_request', 'oversight_request_due', '1000 1'), ('oversight_request', 'oversight_request_similar', '500000 100000 500 50 1'), ('oversight_request', 'oversight_request_open_of_agent', '1000 500 10');
+--sqlite ANALYZE sqlite_schema;

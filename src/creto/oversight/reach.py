@@ -1,0 +1,86 @@
+"""Reach: whether a chain ends in somebody who can be told, and in enough of them, known before it is needed.
+
+    oversight.unreachable("acme")        # the tiers of each policy in which nobody could be told
+    oversight.short("acme")              # the policies that could not be met by everybody who could be told, and why
+
+Asked of who sits in the seats now, for an agent behind whom none of them stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Container, Mapping
+
+from creto.common.ids import AgentId, PolicyId, RequestId, TenantId, checked_tenant
+from creto.common.timestamps import ConsensusTimestamp
+from creto.oversight import eligibility
+from creto.oversight.emergency import Emergency
+from creto.oversight.quorum import needed, tally
+from creto.oversight.types import Ask, Channel, Contact, OversightPolicy
+from creto.platform.consensus import PersonId
+
+Addresses = Mapping[PersonId, Collection[Contact]]
+
+
+class Reach(Emergency):
+    offered: frozenset[Channel] | None = None  # the channels that this installation delivers on; None: not said
+    served: Mapping[Channel, Collection[TenantId]] = {}  # those that serve some tenants alone
+
+    def unreachable(
+        self, tenant: TenantId, dead: Container[tuple[Channel, str]] = ()
+    ) -> dict[PolicyId, tuple[str, ...]]:
+        """The tiers of each policy in which nobody could be told, known before they are needed; `dead` addresses tell nobody."""
+        tenant, found = checked_tenant(tenant), {}
+        addresses = self._working(tenant, dead)
+        for policy in self.policies(tenant):
+            told = self._told_by_tier(tenant, policy, addresses)
+            silent = tuple(policy.tiers[tier].name for tier, people in enumerate(told) if not people)
+            if silent:
+                found[policy.policy_id] = silent
+        return found
+
+    def short(self, tenant: TenantId, dead: Container[tuple[Channel, str]] = ()) -> dict[PolicyId, str]:
+        """The policies whose quorum could not come from everybody who could be told; or from anybody at all."""
+        tenant, found, now = checked_tenant(tenant), {}, self.clock.now()
+        addresses = self._working(tenant, dead)
+        for policy in self.policies(tenant):
+            ask, directory = anybodys(policy, tenant, now), self.directory(tenant, policy)
+            able = eligibility.able(ask, directory, now)
+            people = set().union(*self._told_by_tier(tenant, policy, addresses))
+            told = [one for one in able if one.person in people]  # where that is nobody, every tier is unreachable
+            for who, what in ((able, "sit"), *(((told, "can be told"),) if told else ())):
+                lacking = tally(policy.quorum, who, round=ask.round)
+                if lacking.missing or lacking.missing_groups:
+                    of = f", and too few for {', '.join(lacking.missing_groups)}" if lacking.missing_groups else ""
+                    found[policy.policy_id] = f"{needed(policy.quorum)} have to agree, {len(who)} {what}{of}"
+                    break
+        return found
+
+    def delivers(self, channel: Channel, tenant: TenantId | None = None) -> bool:
+        serves = tenant is None or channel not in self.served or tenant in self.served[channel]
+        return serves and (self.offered is None or channel in self.offered)
+
+    def _working(self, tenant: TenantId, dead: Container[tuple[Channel, str]]) -> Addresses:
+        return {
+            person: [one for one in known if (one.channel, one.address) not in dead and self.delivers(one.channel, tenant)]
+            for person, known in self.contacts(tenant).items()
+        }  # fmt: skip
+
+    def _told_by_tier(self, tenant: TenantId, policy: OversightPolicy, addresses: Addresses) -> list[set[PersonId]]:
+        """Whoever sits at each tier and has an address on one of its channels."""
+        now, directory = self.clock.now(), self.directory(tenant, policy)
+        found = []
+        for number, tier in enumerate(policy.tiers):
+            wanted = {one.channel for one in tier.channels}
+            sits = eligibility.told(anybodys(policy, tenant, now), number, directory, now)
+            found.append(
+                {one for one in sits if any(not wanted or c.channel in wanted for c in addresses.get(one, ()))}
+            )
+        return found
+
+
+def anybodys(policy: OversightPolicy, tenant: TenantId, now: ConsensusTimestamp) -> Ask:
+    """A request under the policy, of an agent behind whom nobody stands."""
+    return Ask(
+        request_id=RequestId(""), tenant=tenant, agent=AgentId(""), agent_name="", chain=(), excluded=(), action="",
+        resource="", arguments=b"{}", policy=policy, created_at=now,
+    )  # fmt: skip

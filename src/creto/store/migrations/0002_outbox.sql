@@ -1,0 +1,17 @@
+-- A message is read once and deleted: to press it together, or to keep it in pieces elsewhere, costs more than its room.
+--postgres ALTER TABLE store_outbox_0 ALTER COLUMN payload SET STORAGE EXTERNAL;
+--postgres ALTER TABLE store_outbox_0 SET (toast_tuple_target = 8160);
+--postgres ALTER TABLE store_outbox_1 ALTER COLUMN payload SET STORAGE EXTERNAL;
+--postgres ALTER TABLE store_outbox_1 SET (toast_tuple_target = 8160);
+--postgres ALTER TABLE store_outbox_2 ALTER COLUMN payload SET STORAGE EXTERNAL;
+--postgres ALTER TABLE store_outbox_2 SET (toast_tuple_target = 8160);
+--postgres ALTER TABLE store_outbox_3 ALTER COLUMN payload SET STORAGE EXTERNAL;
+--postgres ALTER TABLE store_outbox_3 SET (toast_tuple_target = 8160);
+--postgres ALTER TABLE store_outbox_4 ALTER COLUMN payload SET STORAGE EXTERNAL;
+--postgres ALTER TABLE store_outbox_4 SET (toast_tuple_target = 8160);
+--postgres ALTER TABLE store_outbox_5 ALTER COLUMN payload SET STORAGE EXTERNAL;
+--postgres ALTER TABLE store_outbox_5 SET (toast_tuple_target = 8160);
+--postgres ALTER TABLE store_outbox_6 ALTER COLUMN payload SET STORAGE EXTERNAL;
+--postgres ALTER TABLE store_outbox_6 SET (toast_tuple_target = 8160);
+--postgres ALTER TABLE store_outbox_7 ALTER COLUMN payload SET STORAGE EXTERNAL;
+--postgres ALTER TABLE store_outbox_7 SET (toast_tuple_target = 8160);
