@@ -9,7 +9,7 @@ import pytest
 
 from creto.common.timestamps import SECOND
 from creto.connectors.slack_cards import APPROVE, EXTEND
-from creto.oversight import Channel, Quorum
+from creto.oversight import Channel, GrantTerms, GrantWish, Quorum, RequestState
 from creto.oversight.types import DeliveryState
 from tests.contract.stores import MakeStore
 from tests.receivers import Receiver
@@ -99,3 +99,41 @@ async def test_an_outage_of_everything_loses_no_message(posts: tuple[Post, Post]
     for record in await here.world.oversight.list_pending_requests(TENANT):
         (card,) = await here.world.oversight.notifications(TENANT, record.ask.request_id)
         assert (card.state, card.attempts) == (DeliveryState.SENT, 2)
+
+
+async def test_what_waits_for_a_channel_that_is_gone_is_swept_by_one_process_and_discarded_once(
+    posts: tuple[Post, Post],
+) -> None:
+    """given Slack that no process delivers on / when two sweep at once / then each human is told by mail once; and a discard is final."""
+    here, there = posts
+    for post in posts:
+        post.world.oversight.offered = frozenset({Channel.EMAIL})
+    await here.world.contact("alice", "U1", Channel.SLACK)
+    await here.world.contact("alice", "alice@corp.example", Channel.EMAIL)
+    policy = await here.policy("alice", channel=Channel.SLACK)
+    records = [await here.world.request(policy, {"n": number}) for number in range(TOGETHER)]
+    await here.world.deny(records[0], "alice")
+    assert (await there.world.oversight.health(TENANT)).idle == {Channel.SLACK: TOGETHER + 1}
+    swept = await asyncio.gather(*(post.world.oversight.sweep_idle() for post in posts))
+    assert sum(swept) == TOGETHER + 1
+    mails = await here.world.oversight.due_notifications(Channel.EMAIL)
+    assert sorted(one.request_id for one in mails) == sorted(one.ask.request_id for one in records[1:])
+    assert (await there.world.oversight.health(TENANT)).idle == {Channel.SLACK: TOGETHER - 1}
+    gone = await asyncio.gather(
+        *(post.world.oversight.discard(TENANT, Channel.SLACK, by=id_of("eve")) for post in posts)
+    )
+    assert sum(gone) == TOGETHER - 1
+    assert (await here.world.oversight.health(TENANT)).idle == {}
+
+
+async def test_calls_are_granted_in_advance_and_used_no_oftener(posts: tuple[Post, Post]) -> None:
+    """given three calls that were approved in advance / when two processes ask for forty at once / then three pass."""
+    here, there = posts
+    policy = await here.policy("alice", grants=GrantTerms(ttl_s_max=600, uses_max=5))
+    proposal = await here.world.oversight.propose_grant(
+        TENANT, policy.policy_id, agent=id_of("bot-7"), action="funds.transfer", resource="account:7", by=id_of("alice"),
+        wish=GrantWish(ttl_s=600, uses=3),
+    )  # fmt: skip
+    await there.world.approve(proposal, "alice")
+    asked = await asyncio.gather(*(posts[n % 2].world.request(policy, {"n": n}) for n in range(TOGETHER)))
+    assert sum(one.progress.state is RequestState.APPROVED for one in asked) == 3

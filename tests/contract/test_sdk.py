@@ -514,6 +514,13 @@ async def approvals(creto: Any, world: str) -> None:
     assert (await done(creto.approvals.revoke(**this))).state is RequestState.APPROVED
     (grant,) = [one for one in (await done(creto.approvals.grants())).items if one.request_id == made.request_id]
     assert (await done(creto.approvals.end_grant(grant_id=grant.grant_id))).ended_at is not None
+    proposal = await done(
+        creto.approvals.propose_grant(
+            policy_id=f"transfers-{world}", agent=bot.nhi, action="funds.transfer", resource="bank:acme", ttl_s=60, uses=1
+        )
+    )  # fmt: skip
+    assert proposal.state is RequestState.PENDING
+    await done(creto.approvals.cancel(request_id=proposal.request_id))
     other = await done(creto.approvals.create(**terms, resource="bank:other"))
     await signed_by_passkey(creto, other.request_id)
     assert (await done(creto.approvals.cancel(request_id=other.request_id))).state is RequestState.CANCELLED
@@ -571,6 +578,7 @@ async def people(creto: Any, world: str, me: AgentId, ann: AgentKey) -> None:
         InvalidInput, "OV-400", lambda: creto.approvals.put_policy(policy_id=name, tiers=(tier,), quorum=Quorum(approvals=0))
     )  # fmt: skip
     assert error.field == "quorum.approvals"
+    assert (await done(creto.approvals.discard_notifications(channel=Channel.EMAIL))).channel is Channel.EMAIL
     assert name in [one.policy_id for one in (await done(creto.approvals.health())).unreachable]
     receiver = await done(creto.webhooks.add(url=f"https://hooks.acme.example/{world}"))
     assert receiver.secret.startswith("whsec_")

@@ -15,8 +15,6 @@ from creto.cli.choices import (
     DURATION,
     MOMENT,
     collected,
-    key_file_option,
-    key_option,
     limit_option,
     out_option,
     seconds,
@@ -54,12 +52,10 @@ COLUMNS: Sequence[Column[ApprovalView]] = (
     Column("ENDS", lambda a: when(a.ends_at if a.decided_at is None else a.decided_at)),
 )
 request_argument = click.argument("request")
-as_key = click.option(
-    "--key", "key_id", metavar="ID", help="Decide as this identity, signed with its key in the keystore."
-)
-as_key_file = click.option("--key-file", type=click.Path(dir_okay=False, path_type=Path), help="Decide as the identity of this key file, signed with it.")  # fmt: skip
-limits_option = click.option("--at-most", "limits", metavar="NAME=NUMBER", multiple=True, help="With this argument up to that; may be repeated.")  # fmt: skip
-values_option = click.option("--exactly", "values", metavar="NAME=JSON", multiple=True, help="With exactly this value of an argument; may be repeated.")  # fmt: skip
+as_key = click.option("--key", "key_id", metavar="ID", help="As this identity, by its key in the keystore.")
+as_key_file = click.option("--key-file", type=click.Path(dir_okay=False, path_type=Path), help="As the identity of this key file.")  # fmt: skip
+limits_option = click.option("--at-most", "limits", metavar="NAME=NUMBER", multiple=True, help="This argument, that number at most; may be repeated.")  # fmt: skip
+values_option = click.option("--exactly", "values", metavar="NAME=JSON", multiple=True, help="This argument, with exactly that value; may be repeated.")  # fmt: skip
 hold_option = click.option("--hold", type=DURATION, help="Take effect after so long, 60s at most; `undo` takes it back until then.")  # fmt: skip
 round_option = click.option("--round", "seen", type=click.IntRange(1), help="The round you have seen; an edit since then is refused.")  # fmt: skip
 
@@ -78,8 +74,8 @@ async def identity(cli: Cli, key_id: str | None, key_file: Path | None) -> Agent
 @click.option("--approver", help="Only where this human voted.")
 @click.option("--since", type=MOMENT, help="Asked since: 2026-01-31, or a while ago as 2h.")
 @limit_option
-@key_option
-@key_file_option
+@as_key
+@as_key_file
 @pass_cli
 async def list_(
     cli: Cli, mine: bool, every: bool, agent: str | None, approver: str | None, since: int | None, limit: int,
@@ -101,8 +97,8 @@ async def list_(
 
 @approvals.command()
 @request_argument
-@key_option
-@key_file_option
+@as_key
+@as_key_file
 @pass_cli
 async def show(cli: Cli, request: str, key_id: str | None, key_file: Path | None) -> None:
     """One request, as its approvers see it."""
@@ -252,7 +248,10 @@ def json_text(path: Path) -> str:
 @as_key_file
 @pass_cli
 async def undo(cli: Cli, request: str, key_id: str | None, key_file: Path | None) -> None:
-    """Take your vote back, while it has no effect: on the page for 5 s, here as long as you said with --hold."""
+    """Take your vote back, while it has no effect.
+
+    That is until enough have voted, and then for the seconds of --hold; on the page for 5.
+    """
     async with session(cli, await identity(cli, key_id, key_file)) as creto:
         done = await creto.approvals.undo(request_id=request)
     cli.output.say(done, f"{request}: your vote is taken back. It is {str(done.state).replace('_', ' ')}.")
@@ -361,7 +360,10 @@ async def request(
     cli: Cli, policy: str, action: str, resource: str, arguments: Path | None, description: str, agent: str | None,
     key_id: str | None, key_file: Path | None,
 ) -> None:  # fmt: skip
-    """Ask humans under POLICY; asked again, it is the same request."""
+    """Ask humans under POLICY.
+
+    Asked again, it is the same request.
+    """
     async with session(cli, await identity(cli, key_id, key_file)) as creto:
         made = await creto.approvals.create(
             policy_id=policy, action=action, resource=resource, arguments=json_text(arguments) if arguments else "{}",
@@ -430,7 +432,10 @@ async def decision(cli: Cli, request: str, out: Path | None) -> None:
 @click.option("--agents", "agents_file", type=click.Path(dir_okay=False, path_type=Path), help="Public keys of identities (`creto agents keys`).")  # fmt: skip
 @click.pass_context
 def verify(ctx: click.Context, files: tuple[Path, ...], agents_file: Path | None) -> None:
-    """Whether decisions hold, with public keys alone; as `creto verify`."""
+    """Whether decisions hold, with public keys alone.
+
+    The same as `creto verify`.
+    """
     from creto.cli.verify import verify as verify_files
 
     given = {"trust_file": None, "people_file": None, "seen_files": ()}

@@ -70,7 +70,7 @@ LOST: Sequence[Column[NotificationView]] = (
     Column("ERROR", lambda n: n.error),
 )
 
-policies = group("policies", "Who decides about an act, how many of them, how sure, and by when.")
+policies = group("policies", "Who decides, how many, how sure, and by when.")
 groups = group("groups", "Named sets of humans.")
 contacts = group("contacts", "How humans are reached.")
 webhooks = group("webhooks", "Where notifications are posted to, as Standard Webhooks.")
@@ -280,7 +280,7 @@ async def ooo(
     cli: Cli, to: str | None, starts: int | None, until: int | None, of: str | None, end: str | None,
     only: tuple[str, ...], key_id: str | None, key_file: Path | None,
 ) -> None:  # fmt: skip
-    """Out of office: plan an absence, end one, or see who is away."""
+    """Out of office: plan it, end it, see who is away."""
     async with session(cli, await identity(cli, key_id, key_file)) as creto:
         if end is not None:
             done = await creto.approvals.end_delegation(delegation_id=end)
@@ -355,7 +355,10 @@ async def health(cli: Cli) -> None:
 @yes_option
 @pass_cli
 async def discard(cli: Cli, channel: str, yes: bool) -> None:
-    """Send nothing of what waits for CHANNEL, as one that is not configured any more."""
+    """Discard what waits for CHANNEL.
+
+    For one that is not configured any more: nothing of it is sent, also if it is configured again.
+    """
     confirmed(f"Send nothing of what waits for {channel}?", yes)
     async with session(cli) as creto:
         done = await creto.approvals.discard_notifications(channel=Channel(channel))

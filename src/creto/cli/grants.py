@@ -84,7 +84,10 @@ async def give(
     cli: Cli, policy: str, agent: str, action: str, resource: str, ttl: int, uses: int, limits: tuple[str, ...],
     values: tuple[str, ...], reason: str, hold: int | None, key_id: str | None, key_file: Path | None,
 ) -> None:  # fmt: skip
-    """Let AGENT do it without being asked: you propose it and vote for it; it holds once as many agree as POLICY demands."""
+    """Let AGENT do it without asking.
+
+    You propose it and vote for it; it holds once as many agree as POLICY demands.
+    """
     key = await identity(cli, key_id, key_file)
     async with session(cli, key) as creto:
         asked = await creto.approvals.propose_grant(

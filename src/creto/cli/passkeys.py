@@ -19,7 +19,7 @@ from creto.platform.crypto.jose import b64url_encode
 if TYPE_CHECKING:
     from creto.edge.api.passkeys import PasskeyView
 
-passkeys = group("passkeys", "Your passkeys, by which you sign what you decide on the page.")
+passkeys = group("passkeys", "Your passkeys: see them, remove them.")
 
 PASSKEY: Sequence[Column[PasskeyView]] = (
     Column("PASSKEY", lambda p: b64url_encode(p.credential_id)),

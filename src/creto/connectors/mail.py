@@ -74,8 +74,8 @@ def parts(letter: Letter) -> list[Block]:
     shown = letter.shown
     found: list[Block] = [
         (letter.heading, [shown.effect, letter.standing]),
-        ("Who", [f"Agent: {shown.agent}", f"For: {shown.acts_for}", f"Action: {shown.action} on {shown.resource}"]),
-        (f"Risk: {shown.risk}", [*shown.risks, f"Asked because: {shown.policy}"]),
+        ("Who", list(shown.who)),
+        (f"Risk: {shown.risk}", [*shown.risks, f"Asked by the policy: {shown.policy}"]),
     ]
     digest = f"Digest of the exact arguments: {letter.digest}"
     if letter.full:

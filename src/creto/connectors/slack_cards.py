@@ -64,8 +64,7 @@ def of_letter(letter: Letter) -> list[str]:
 
 def facts(shown: Display, digest: str, *, full: bool) -> list[str]:
     """In the order of the page: who and what, risk, arguments or their digest, warnings, and last what the agent says."""
-    lines = [f"Agent: {shown.agent}", f"For: {shown.acts_for}", f"Action: {shown.action} on {shown.resource}"]
-    lines += [f"Risk: {shown.risk}", *shown.risks, f"Asked because: {shown.policy}"]
+    lines = [*shown.who, f"Risk: {shown.risk}", *shown.risks, f"Asked by the policy: {shown.policy}"]
     if full:
         lines += ["Arguments:", *(f"  {line}" for line in shown.brief() or ("none",))]
         lines += ["Since the last similar approved call:", *(f"  {line}" for line in shown.changes)]

@@ -95,14 +95,20 @@ class Display(msgspec.Struct, frozen=True, kw_only=True):
     def hash(self) -> bytes:
         return tagged_digest(wire.encode(self))
 
+    @property
+    def who(self) -> tuple[str, ...]:
+        """Who wants what; for whom, where that is not the agent itself."""
+        behind = () if f"({self.acts_for})" in self.agent else (f"For: {self.acts_for}",)
+        return (f"Agent: {self.agent}", *behind, f"Action: {self.action} on {self.resource}")
+
     def text(self) -> str:
         """The whole, for a terminal, a mail, a screen reader."""
         blocks = [
             (
                 self.effect,
-                [f"Agent: {self.agent}", f"For: {self.acts_for}", f"Action: {self.action} on {self.resource}"],
+                list(self.who),
             ),
-            (f"Risk: {self.risk}", [*self.risks, f"Asked because: {self.policy}"]),
+            (f"Risk: {self.risk}", [*self.risks, f"Asked by the policy: {self.policy}"]),
             ("Arguments:", [str(line) for line in self.arguments] or ["none"]),
             ("Since the last similar approved call:", [*self.changes]),
             ("Reach:", [*self.reach]),
@@ -271,7 +277,7 @@ def reach(ask: Ask, value: Value) -> tuple[str, ...]:
     if "*" in ask.resource:
         lines.append("the resource is a pattern: it may mean many")
     found: set[Trick] = set()
-    for path, count in lists(value):
+    for path, count in lists(value) if not ask.items else ():
         lines.append(f"{shown(path, found) or 'the arguments'} has {count} entries")
     for path, leaf in leaves(value):
         amount = number(leaf)

@@ -121,12 +121,13 @@ class Emergency(Waiting):
         return record
 
     def sits(self, tenant: TenantId, policy_id: PolicyId, nhi: AgentId) -> bool:
-        """Whether there is such a policy, and it names this human in a tier."""
+        """Whether there is such a policy, and this human sits in a tier of it: named there, or in the place of who is."""
         policy = self._books.of(tenant).policies.get(policy_id)
         if policy is None:
             return False
-        named = [name for tier in policy.tiers for name in tier.approvers]
-        return self.approver(tenant, nhi).person in self.directory(tenant, policy).seats(named)
+        person, directory, now = self.approver(tenant, nhi).person, self.directory(tenant, policy), self.clock.now()
+        seats = directory.seats([name for tier in policy.tiers for name in tier.approvers])
+        return person in seats or any(directory.substitute(holder, policy, now) == person for holder in seats)
 
     def may_arm(self, tenant: TenantId, policy_id: PolicyId, nhi: AgentId) -> bool:
         """Whether there is such a policy, and it lets this human break the glass."""

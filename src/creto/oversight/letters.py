@@ -144,6 +144,8 @@ def decision_line(record: Record, cast: Sequence[CastVote], decider: str) -> str
     at = f" at {iso(progress.decided_at)[:19]}Z" if progress.decided_at is not None else ""
     instead = f"; replaced by {progress.superseded_by}" if progress.superseded_by else ""
     reason = f": {shown_text(progress.reason)}" if progress.reason else ""
+    if record.ask.items and progress.approved_items:
+        reason += f"; of the batch: {', '.join(shown_text(one) for one in progress.approved_items)}"
     return f"{words}{by}{how}{at}{reason}{instead_of(last) if last is not None else ''}{instead}"
 
 

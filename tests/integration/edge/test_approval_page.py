@@ -324,6 +324,24 @@ def test_a_batch_item_by_item(office: Office, page: Page) -> None:
     page.click("form[action$='/items'] button")
     page.until("document.querySelector('.outcome-line')")
     assert office.now(record).progress.approved_items == ("a", "c")
+    assert "May be done: a, c. Not: b." in page.evaluate("document.querySelector('.outcome-line').innerText")
+
+
+def test_who_only_decides_lands_on_the_approvals(office: Office, page: Page) -> None:
+    """given a human without any role / when they sign in / then they see what waits for them, and no refusal."""
+    page.open(f"{office.url}/")
+    assert page.evaluate("location.pathname") == "/approvals"
+    page.open(f"{office.url}/", width=320)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 320
+
+
+def test_who_has_approved_is_not_asked_to_approve_again(office: Office, page: Page) -> None:
+    record = office.ask({"n": 1}, office.two)
+    office.vote(record, "alice")
+    page.open(office.at(record))
+    assert (
+        page.evaluate("[...document.querySelectorAll('#approve, #deny, #undo')].map((e) => e.id).join()") == "undo,deny"
+    )
 
 
 def test_for_a_while_and_in_somebody_elses_hands(office: Office, page: Page) -> None:
@@ -345,7 +363,14 @@ def test_for_a_while_and_in_somebody_elses_hands(office: Office, page: Page) -> 
     page.until("location.pathname === '/approvals' && document.getElementById('told').textContent === 'Done.'")
     (delegation,) = office.oversight.delegations(office.tenant)
     assert delegation.policies == (office.one.policy_id,)
-    office.served.run(office.oversight.end_delegation(office.tenant, delegation.delegation_id, by=office.ids["alice"]))
+    assert "bob decides in your place" in page.evaluate("document.querySelector('.away').innerText")
+    page.open(office.at(other), width=320)
+    assert "not for you to see" in page.evaluate("document.querySelector('h1').innerText")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 320
+    page.open(f"{office.url}/approvals", width=320)
+    page.click(".away button")
+    page.until("!document.querySelector('.away')")
+    assert office.oversight.delegations(office.tenant) == ()
 
 
 def test_calls_are_approved_in_advance(office: Office, page: Page, shots: Path) -> None:

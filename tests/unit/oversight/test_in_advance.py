@@ -8,7 +8,7 @@ import pytest
 
 from creto.common.errors import EnablementError
 from creto.common.ids import PolicyId
-from creto.common.timestamps import SECOND
+from creto.common.timestamps import DAY, SECOND, ConsensusTimestamp
 from creto.contracts import RiskFactor, RiskLevel, TimeoutAction
 from creto.oversight import (
     Assurance,
@@ -136,3 +136,16 @@ async def test_an_unknown_agent_is_refused(world: World) -> None:
     await granting(world)
     with pytest.raises(EnablementError):
         await proposed(world, agent="agent:nhi:ed25519:nobody")
+
+
+async def test_who_sits_in_anothers_seat_proposes_as_they_do(world: World) -> None:
+    policy = await granting(world, tiers=(tier("alice"),))
+    assert not world.oversight.sits(TENANT, policy.policy_id, id_of("mallory"))
+    await refused("OV-403", proposed(world, "mallory"))
+    now = world.clock.now()
+    await world.oversight.delegate(
+        TENANT, of=id_of("alice"), to=id_of("mallory"), starts_at=now, ends_at=ConsensusTimestamp(now + DAY), by=id_of("alice")
+    )  # fmt: skip
+    assert world.oversight.sits(TENANT, policy.policy_id, id_of("mallory"))
+    record = await proposed(world, "mallory")
+    assert (await world.approve(record, "mallory")).state is RequestState.APPROVED

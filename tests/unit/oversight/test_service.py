@@ -41,6 +41,7 @@ from creto.oversight import (
     NotificationChannel,
     NotificationKind,
     OversightPolicy,
+    Quorum,
     RequestState,
     Verdict,
     render,
@@ -220,6 +221,20 @@ async def test_a_counter_proposal_is_taken_up_once(world: World) -> None:
     assert (await world.request(arguments={"amount": 45})).progress.state is RequestState.PENDING
     assert (await world.request(arguments={"amount": 40})).progress.state is RequestState.APPROVED
     assert (await world.request(arguments={"amount": 39})).progress.state is RequestState.PENDING
+
+
+async def test_every_channel_tells_what_was_proposed_instead(world: World) -> None:
+    await world.contact("bob", "U2")
+    policy = await world.policy(P2, policy_id=PolicyId("two"), quorum=Quorum(approvals=2, denials=2))
+    record = await world.request(policy, {"amount": 50})
+    (card,) = await world.oversight.notifications(TENANT, record.ask.request_id)
+    await world.deny(record, "alice", reason="Too much.", counter=(Bound(path="amount", at_most="40"),))
+    assert (
+        "alice denied (own key): Too much.; proposed instead: amount at most 40"
+        in (await world.oversight.letter(card)).standing
+    )
+    await world.deny(record, "bob", counter=(Bound(path="amount", at_most="30"),))
+    assert (await world.oversight.letter(card)).decision.endswith("; proposed instead: amount at most 30")
 
 
 async def test_an_edit_is_checked_against_schema_and_policy(world: World) -> None:

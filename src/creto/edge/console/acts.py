@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 
+import msgspec
+
 from creto.common.errors import EnablementError, NotFound
-from creto.common.ids import AgentId, RequestId, TenantId, checked_name
+from creto.common.ids import AgentId, PolicyId, RequestId, TenantId, checked_name
 from creto.common.limits import OVERSIGHT_HOLD_S, PAGE_ITEMS_MAX
 from creto.common.timestamps import SECOND, ConsensusTimestamp
 from creto.edge.api import approvals, approvers, passkeys, votes
@@ -27,6 +29,15 @@ COLLEAGUES_MAX = 60  # whom a page offers to delegate to; the others are reached
 GRANT_PAGES_MAX = 5  # what a page reads; the command line lists all
 CLAIM_S, EXTENSION_S, SNOOZE_S = 900, 300, 1_800
 Beside = Callable[[Call, Record, Form], Awaitable[object]]
+
+
+class Absence(msgspec.Struct, frozen=True):
+    """Somebody sits in one's seats."""
+
+    delegation_id: str
+    to_name: str
+    ends_at: ConsensusTimestamp
+    policies: tuple[PolicyId, ...]
 
 
 class Acts:
@@ -78,6 +89,17 @@ class Acts:
         people = {person for one in directories for person in one.people.values() if person not in (me, *one.out)}
         named = self.names(call.tenant, sorted(people)[:COLLEAGUES_MAX])
         return sorted(((PersonId(person), name) for person, name in named.items()), key=lambda one: one[1])
+
+    def absences(self, call: Call) -> list[Absence]:
+        """Who decides in this human's place now, or soon."""
+        person, now = self.person(call), self.now()
+        mine = [one for one in self._oversight.delegations(call.tenant) if one.of == person and one.ends_at > now]
+        names = self.names(call.tenant, [one.to for one in mine])
+        return [Absence(one.delegation_id, names.get(one.to, one.to), one.ends_at, one.policies) for one in mine]
+
+    async def end_absence(self, call: Call, delegation_id: str) -> None:
+        ask = approvers.EndDelegation(delegation_id=checked_name(delegation_id, "delegation_id"))
+        await self._ask(approvers.END_DELEGATION, call, ask)
 
     async def own_passkeys(self, call: Call) -> tuple[passkeys.PasskeyView, ...]:
         return (await self._ask(passkeys.LIST, call, passkeys.ListPasskeys())).items

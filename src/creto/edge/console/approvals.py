@@ -7,6 +7,7 @@ GET  /approvals/{request}                the card
 GET  /approvals/{request}/decision       the file that proves the decision
 POST /approvals/{request}/{act}          approve, approve-for, edit, propose, deny, items; undo, ask, comment, claim, extend, snooze, delegate, revoke
 POST /approvals/{request}/{act}/ballot   what a passkey is to sign
+POST /approvals/absences/{absence}/end   nobody decides in my place any more
 
 INVARIANT: GET decides nothing. An act is a form of this session, about what was on its screen.
 INVARIANT: what is serious is approved by a passkey, by a button held down, or by saying it twice.
@@ -56,6 +57,7 @@ class ApprovalPages:
             Route("/approvals/live", self.live),
             Route("/approvals/together", self._signed_in(self.together)),
             Route("/approvals/together", self._signed_in(self.decide_together), methods=["POST"]),
+            Route("/approvals/absences/{delegation_id}/end", self._signed_in(self.end_absence), methods=["POST"]),
             Route("/approvals/{request_id}", self._signed_in(self.show)),
             Route("/approvals/{request_id}/decision", self._signed_in(self.decision)),
             Route("/approvals/{request_id}/{act}", self._signed_in(self.act), methods=["POST"]),
@@ -106,6 +108,7 @@ class ApprovalPages:
             "card": None,
             "error": error,
             "act": request.path_params.get("act", ""),
+            "absences": self._acts.absences(call),
         }
         if case is not None:
             keys = await self._acts.passkeys_here(call, request.url.hostname or "")
@@ -201,6 +204,11 @@ class ApprovalPages:
             return JSONResponse({"error": error.message}, code_row(error.code).http, HEADERS)
         credentials = [b64url_encode(one.credential_id) for one in keys]
         return JSONResponse({"challenge": b64url_encode(challenge), "credentials": credentials}, 200, HEADERS)
+
+    async def end_absence(self, request: Request, call: Call) -> Response:
+        await self._site.form(request, FORM_BYTES_MAX)
+        await self._acts.end_absence(call, request.path_params["delegation_id"])
+        return RedirectResponse("/approvals", 303, HEADERS)
 
     # Several at once
 

@@ -24,6 +24,7 @@ from creto.oversight import Case, escalation, grants
 from creto.oversight.arguments import parsed
 from creto.oversight.decisions import CastVote
 from creto.oversight.display import Display, changes, proposal, render
+from creto.oversight.hostile import visible
 from creto.oversight.policies import assurance_needed
 from creto.oversight.store import Record
 from creto.oversight.types import (
@@ -134,6 +135,7 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     settles_at: ConsensusTimestamp | None
     may_vote: bool
     may_undo: bool
+    my_vote: Verdict | None  # that counts now
     why_not: str
     approve_by: Care
     deny_by: Care
@@ -228,10 +230,11 @@ def card(case: Case, viewer: Viewer, *, now: ConsensusTimestamp) -> Card:
         notes=case.notes,
         items=ask.items,
         tier=ask.policy.tiers[progress.tier].name,
-        outcome=outcome(progress, viewer, proposal(case.votes[-1].signed.ballot.counter) if case.votes else ""),
+        outcome=outcome(ask, progress, viewer, proposal(case.votes[-1].signed.ballot.counter) if case.votes else ""),
         settles_at=progress.settles_at,
         may_vote=open_to_me and (mine is None or (ask.policy.vote_change and progress.settles_at is None)),
         may_undo=open_to_me and mine is not None and (ask.policy.vote_change or progress.settles_at is not None),
+        my_vote=mine.signed.ballot.verdict if mine is not None else None,
         why_not=why_not(ask, progress, viewer, mine),
         approve_by=approve_by,
         deny_by=deny_by,
@@ -308,14 +311,26 @@ def how(vote: CastVote) -> str:
     return words.get(label) or (f"by {label.removeprefix('relayed:')}, relayed" if label.startswith("relayed:") else label)  # fmt: skip
 
 
-def outcome(progress: Progress, viewer: Viewer, proposed: str) -> str:
+def outcome(ask: Ask, progress: Progress, viewer: Viewer, proposed: str) -> str:
     """What became of it, in a line; empty while it is open."""
     if progress.state.open:
         return ""
     by = f" by {viewer.name(progress.decided_by)}" if progress.decided_by else ""
     taken = f", and taken back by {viewer.name(progress.permit.revoked_by)}" if progress.permit.revoked_by else ""
     other = f" Proposed instead: {proposed}." if proposed and progress.state is RequestState.DENIED else ""
-    return f"{STATES[progress.state]}{by}{taken}.{other}"
+    part = f" {in_part(ask, progress)}" if ask.items and progress.state is RequestState.APPROVED else ""
+    return f"{STATES[progress.state]}{by}{taken}.{part}{other}"
+
+
+def in_part(ask: Ask, progress: Progress) -> str:
+    """Of a batch: what may be done, and what may not."""
+    left_out = [item.item_id for item in ask.items if item.item_id not in progress.approved_items]
+    yes = f"May be done: {plainly(progress.approved_items)}."
+    return f"{yes} Not: {plainly(left_out)}." if left_out else yes
+
+
+def plainly(names: Sequence[str]) -> str:
+    return ", ".join(visible(name, prose=True).text for name in names)
 
 
 def why_not(ask: Ask, progress: Progress, viewer: Viewer, mine: CastVote | None) -> str:

@@ -42,6 +42,8 @@ class Pages:
             people = await self._ask(agents.LIST, call, agents.ListAgents(limit=100))
             me = await self._ask(agents.GET, call, agents.GetAgent(agent=call.known.agent))
         except EnablementError as error:
+            if row(error.code).http == 403:  # who decides need not see the rest of the layer
+                return RedirectResponse("/approvals", 303, HEADERS)
             return self._site.problem(request, error)
         return self._site.page(
             request, "home.html", me=me.name, state=state, entries=entries.items, agents=people.items

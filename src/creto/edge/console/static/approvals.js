@@ -103,6 +103,17 @@
     line.textContent = text;
   }
 
+  function hint(form) {
+    const text = "Hold it down until it is filled.";
+    tell(text);
+    if (form.querySelector(".hint")) return;
+    const line = document.createElement("p");
+    line.className = "hint muted";
+    line.setAttribute("aria-hidden", "true"); // it is told
+    line.textContent = text;
+    form.append(line);
+  }
+
   // Held down, by finger or key. A click that no hand made (a screen reader's) is answered with the question once more.
   function holds() {
     document.querySelectorAll('form[data-by="hold"] button[type=submit]').forEach((button) => {
@@ -129,7 +140,7 @@
         timer = 0;
         button.classList.remove("holding");
       };
-      const early = () => { if (timer) { stop(); tell("Hold it down."); } };
+      const early = () => { if (timer) { stop(); hint(button.form); } };
       button.addEventListener("pointerdown", start);
       button.addEventListener("keydown", start);
       ["pointerup", "pointerleave", "pointercancel", "keyup", "blur"].forEach((name) => button.addEventListener(name, early));
