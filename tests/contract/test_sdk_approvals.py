@@ -323,6 +323,35 @@ def test_what_cannot_be_guarded_is_said_where_it_is_written(office: Office) -> N
         HumanLayer(office.bot, office.policy).require_approval()(later)
 
 
+def test_a_question_reaches_the_agent_and_its_answer_the_approver(office: Office) -> None:
+    """given an agent that waits / when an approver asks / then the agent is told, answers, and the answer stands beside the request."""
+    heard: list[str] = []
+
+    def answer(question: str) -> str:
+        heard.append(question)
+        return "Because it is broken."
+
+    terms: dict[str, Any] = {"policy_id": office.policy, "action": "code.deploy", "resource": "service:web"}
+    with pytest.raises(Timeout):
+        office.bot.approvals.await_approval(**terms, timeout_s=0.01)
+    (asked,) = office.open()
+    office.operator.approvals.ask(request_id=asked.request_id, text="Why now?")
+    assert [one.text for one in office.bot.approvals.wait(request_id=asked.request_id, timeout_s=0.01).questions] == [
+        "Why now?"
+    ]
+    with working(lambda: office.bot.approvals.await_approval(**terms, timeout_s=WAIT_S, answer=answer)) as done:
+        for _ in range(WAIT_S * 100):
+            notes = office.operator.approvals.get(request_id=asked.request_id).notes
+            if len(notes) == 2 or done:
+                break
+            threading.Event().wait(0.01)
+        assert not done
+        office.decide()
+    assert isinstance(done[0], Approved)
+    assert (heard, [one.text for one in notes]) == (["Why now?"], ["Why now?", "Because it is broken."])
+    assert office.operator.approvals.wait(request_id=asked.request_id).questions == ()
+
+
 def test_a_weaker_policy_is_no_way_round_and_an_edit_has_to_be_a_call(office: Office) -> None:
     """given a call that the gate holds / then no other policy can be asked about it, and no edit approves what cannot be called."""
     office.operator.policies.assign_role(agent=office.key.nhi, role="operator")

@@ -95,12 +95,18 @@ class Directory(msgspec.Struct, frozen=True):
 
     def substitute(self, person: PersonId, ask: Ask, now: ConsensusTimestamp) -> PersonId | None:
         """Who sits in this one's seats now: themselves when in office; None for who has none, and where the delegations run in a circle."""
-        barred = self.out.union(ask.excluded)
+        return self.in_place_of(person, ask.policy, now, ask.excluded)
+
+    def in_place_of(
+        self, person: PersonId, policy: OversightPolicy, now: ConsensusTimestamp, excluded: Iterable[PersonId] = ()
+    ) -> PersonId | None:
+        """The same for any request under the policy, but for whom that excludes."""
+        barred = self.out.union(excluded)
         if person in barred:
             return None
         at, seen = person, {person}
         for _ in range(OVERSIGHT_DELEGATION_STEPS_MAX):
-            delegation = self.absence(at, ask.policy, now, barred)
+            delegation = self.absence(at, policy, now, barred)
             if delegation is None:
                 return at
             at = delegation.to

@@ -127,7 +127,7 @@ class Emergency(Waiting):
             return False
         person, directory, now = self.approver(tenant, nhi).person, self.directory(tenant, policy), self.clock.now()
         seats = directory.seats([name for tier in policy.tiers for name in tier.approvers])
-        return person in seats or any(directory.substitute(holder, policy, now) == person for holder in seats)
+        return person in seats or any(directory.in_place_of(holder, policy, now) == person for holder in seats)
 
     def may_arm(self, tenant: TenantId, policy_id: PolicyId, nhi: AgentId) -> bool:
         """Whether there is such a policy, and it lets this human break the glass."""

@@ -23,6 +23,7 @@ from creto.contracts import RiskFactor
 from creto.edge.api.approvals import Item
 from creto.sdk.asking import Accept, Granted
 from creto.sdk.client import AsyncCreto, Creto
+from creto.sdk.waiting import Answer
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -79,13 +80,14 @@ def approval(
     key: str | None = None,
     timeout_s: float | None = None,
     accept: Accept | None = None,
+    answer: Answer | None = None,
 ) -> Approval:
     """A block that runs once a human has said yes. `accept` says of other arguments, which a human proposes instead, whether they will do."""
     return Approval(
         creto,
         {
             "policy_id": policy_id, "action": action, "resource": resource, "arguments": arguments, "description": description,
-            "risk_factors": risk_factors, "items": items, "key": key, "timeout_s": timeout_s, "accept": accept,
+            "risk_factors": risk_factors, "items": items, "key": key, "timeout_s": timeout_s, "accept": accept, "answer": answer,
         },
     )  # fmt: skip
 
@@ -144,9 +146,16 @@ def require_approval(
     risk_factors: tuple[RiskFactor, ...] = (),
     timeout_s: float | None = None,
     accept: Accept | None = None,
+    answer: Answer | None = None,
 ) -> Guard:
     """Before each call a human sees its arguments by name, positional ones too, and agrees; or proposes others, which `accept` looks at."""
-    terms: dict[str, Any] = {"action": action, "risk_factors": risk_factors, "timeout_s": timeout_s, "accept": accept}
+    terms: dict[str, Any] = {
+        "action": action,
+        "risk_factors": risk_factors,
+        "timeout_s": timeout_s,
+        "accept": accept,
+        "answer": answer,
+    }
     if resource is not None:
         terms["resource"] = resource
     if description is not None:

@@ -127,11 +127,12 @@ class ApprovalDetail(View, frozen=True):
 
 
 class Outcome(View, frozen=True):
-    """What became of a request; without a result nobody has decided yet."""
+    """What became of a request; without a result nobody has decided yet. `questions` are those that its agent has not answered."""
 
     request_id: RequestId
     state: RequestState
     result: ApprovalResult | None = None
+    questions: tuple[Note, ...] = ()
 
 
 class NotificationView(View, frozen=True):
