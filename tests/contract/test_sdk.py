@@ -35,7 +35,6 @@ from creto.oversight import (
     Channel,
     DecisionFile,
     GrantTerms,
-    GrantWish,
     Quorum,
     RequestState,
     Verdict,
@@ -477,11 +476,17 @@ async def approvals(creto: Any, world: str) -> None:
     ann = await done(creto.register(f"ann-{world}", kind=PrincipalKind.HUMAN))
     await people(creto, world, me, ann)
     terms: dict[str, Any] = {"policy_id": f"transfers-{world}", "agent": bot.nhi, "action": "funds.transfer"}
-    asked = {**terms, "resource": "bank:acme", "arguments": '{"amount": 50, "to": "x\\u202ey"}', "description": "rent"}
-    made = await done(creto.approvals.create(**asked))
-    assert (made.state, made.agent, (await done(creto.approvals.create(**asked))).request_id) == (
-        RequestState.PENDING, bot.nhi, made.request_id,
+    asked = {**terms, "resource": "bank:acme", "arguments": '{"amount": 50}', "description": "rent"}
+    await refused(InvalidInput, "OV-400", lambda: creto.approvals.create(**asked))  # on whose behalf does it act?
+    asked["chain"] = ((await done(creto.register(f"root-{world}", kind=PrincipalKind.HUMAN))).nhi, bot.nhi)
+    other = await done(creto.approvals.create(**asked))
+    assert (other.state, other.agent, (await done(creto.approvals.create(**asked))).request_id) == (
+        RequestState.PENDING, bot.nhi, other.request_id,
     )  # fmt: skip
+    mine = {"request_id": other.request_id, "verdict": Verdict.APPROVE}
+    await refused(Unauthorized, "OV-403", lambda: creto.approvals.decide(**mine, round=1))  # who asked does not decide
+    offer = {**terms, "resource": "bank:acme", "ttl_s": 60, "uses": 3}
+    made = await done(creto.approvals.propose_grant(**offer, reason="x\u202ey"))
     this = {"request_id": made.request_id}
     for listed in (creto.approvals.list(limit=1_000), creto.approvals.inbox(), creto.approvals.history(agent=bot.nhi)):
         assert made.request_id in [one.request_id for one in (await done(listed)).items]
@@ -501,13 +506,13 @@ async def approvals(creto: Any, world: str) -> None:
     await refused(
         IdempotencyConflict, "OV-409", lambda: creto.approvals.decide(**this, verdict=Verdict.APPROVE, round=2)
     )
-    wish = GrantWish(ttl_s=60, uses=3)
-    said = await done(creto.approvals.decide(**this, verdict=Verdict.APPROVE, round=1, wish=wish))
+    said = await done(creto.approvals.decide(**this, verdict=Verdict.APPROVE, round=1))
     assert (said.state, said.missing) == (RequestState.APPROVED, 0)
     outcome = await done(creto.approvals.wait(**this, timeout_s=5))
     assert isinstance(outcome.result, Approved)
     assert outcome.result.override_token is None  # that is for who asked
     await refused(Unauthorized, "OV-403", lambda: creto.approvals.use(**this, override_token="x"))
+    await refused(Unauthorized, "OV-403", lambda: creto.approvals.report(**this, succeeded=True))
     signer = await done(creto.approvals.signer())
     assert VerifyKey.from_bytes(signer.verify_key).suite is SignatureSuite.HYBRID
     assert DecisionFile.decode((await done(creto.approvals.decision_file(**this))).file).state is RequestState.APPROVED
@@ -521,8 +526,8 @@ async def approvals(creto: Any, world: str) -> None:
     )  # fmt: skip
     assert proposal.state is RequestState.PENDING
     await done(creto.approvals.cancel(request_id=proposal.request_id))
-    other = await done(creto.approvals.create(**terms, resource="bank:other"))
-    await signed_by_passkey(creto, other.request_id)
+    again = await done(creto.approvals.propose_grant(**{**offer, "resource": "bank:other"}))
+    await signed_by_passkey(creto, again.request_id)
     assert (await done(creto.approvals.cancel(request_id=other.request_id))).state is RequestState.CANCELLED
     armed = await done(
         creto.approvals.break_glass(
@@ -568,7 +573,7 @@ async def people(creto: Any, world: str, me: AgentId, ann: AgentKey) -> None:
     stored = await done(
         creto.approvals.put_policy(
             policy_id=name, tiers=(tier,), title="Transfers", grants=GrantTerms(ttl_s_max=600, uses_max=5),
-            assurance_by_risk={RiskLevel.HIGH: Assurance.OWN_KEY}, break_glass=BreakGlassTerms(armers=(me,)),
+            assurance_by_risk={RiskLevel.CRITICAL: Assurance.OWN_KEY}, break_glass=BreakGlassTerms(armers=(me,)),
         )
     )  # fmt: skip
     assert (stored.version, stored.tiers[0].timeout_s) == (1, 3_600)

@@ -364,11 +364,17 @@ async def revoke(cli: Cli, request: str, reason: str, key_id: str | None, key_fi
 @click.option("--arguments", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path), help="A JSON file with the exact arguments.")  # fmt: skip
 @click.option("--description", default="", help="Why, in your words.")
 @click.option("--agent", help="Ask for this agent; you, if not said.")
+@click.option(
+    "--chain",
+    multiple=True,
+    metavar="AGENT",
+    help="With --agent: whom it acts for, from the root to itself; one each time.",
+)
 @as_key
 @as_key_file
 @pass_cli
 async def request(
-    cli: Cli, policy: str, action: str, resource: str, arguments: Path | None, description: str, agent: str | None,
+    cli: Cli, policy: str, action: str, resource: str, arguments: Path | None, description: str, agent: str | None, chain: tuple[str, ...],
     key_id: str | None, key_file: Path | None,
 ) -> None:  # fmt: skip
     """Ask humans under POLICY.
@@ -379,6 +385,7 @@ async def request(
         made = await creto.approvals.create(
             policy_id=policy, action=action, resource=resource, arguments=json_text(arguments) if arguments else "{}",
             description=description, agent=AgentId(agent) if agent else None,
+            chain=tuple(map(AgentId, chain)),
         )  # fmt: skip
     cli.output.say(made, made.request_id)
     cli.output.note(f"It is {made.state}; {made.effect}")

@@ -19,7 +19,7 @@ from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 import msgspec
 
 from creto.common.errors import Unauthorized
-from creto.common.ids import AgentId
+from creto.common.ids import AgentId, RequestId, TenantId
 from creto.common.limits import OVERSIGHT_DELEGATION_STEPS_MAX
 from creto.common.timestamps import ConsensusTimestamp
 from creto.oversight.policies import assurance_needed
@@ -95,18 +95,12 @@ class Directory(msgspec.Struct, frozen=True):
 
     def substitute(self, person: PersonId, ask: Ask, now: ConsensusTimestamp) -> PersonId | None:
         """Who sits in this one's seats now: themselves when in office; None for who has none, and where the delegations run in a circle."""
-        return self.in_place_of(person, ask.policy, now, ask.excluded)
-
-    def in_place_of(
-        self, person: PersonId, policy: OversightPolicy, now: ConsensusTimestamp, excluded: Iterable[PersonId] = ()
-    ) -> PersonId | None:
-        """The same for any request under the policy, but for whom that excludes."""
-        barred = self.out.union(excluded)
+        barred = self.out.union(ask.excluded)
         if person in barred:
             return None
         at, seen = person, {person}
         for _ in range(OVERSIGHT_DELEGATION_STEPS_MAX):
-            delegation = self.absence(at, policy, now, barred)
+            delegation = self.absence(at, ask.policy, now, barred)
             if delegation is None:
                 return at
             at = delegation.to
@@ -250,6 +244,14 @@ def able(ask: Ask, directory: Directory, now: ConsensusTimestamp, said: Sequence
         Vote(person=one, seat=one, groups=tuple(sorted(groups)), verdict=Verdict.APPROVE, round=ask.round)
         for one, groups in sorted(found.items())
     ]
+
+
+def anybodys(policy: OversightPolicy, tenant: TenantId, now: ConsensusTimestamp) -> Ask:
+    """A request under the policy, of an agent behind whom nobody stands."""
+    return Ask(
+        request_id=RequestId(""), tenant=tenant, agent=AgentId(""), agent_name="", chain=(), excluded=(), action="",
+        resource="", arguments=b"{}", policy=policy, created_at=now,
+    )  # fmt: skip
 
 
 def attainable(ask: Ask, directory: Directory, now: ConsensusTimestamp) -> bool:

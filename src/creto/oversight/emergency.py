@@ -21,7 +21,7 @@ from creto.oversight import edits, grants
 from creto.oversight import store as sql
 from creto.oversight.core import checked_text
 from creto.oversight.display import terms_of
-from creto.oversight.eligibility import Approver, ineligible
+from creto.oversight.eligibility import Approver, anybodys, ineligible
 from creto.oversight.granting import REVIEWED
 from creto.oversight.requests import ADVANCE, RESOURCE_CHARS_MAX, REVIEW, paged
 from creto.oversight.risks import judged
@@ -127,7 +127,8 @@ class Emergency(Waiting):
             return False
         person, directory, now = self.approver(tenant, nhi).person, self.directory(tenant, policy), self.clock.now()
         seats = directory.seats([name for tier in policy.tiers for name in tier.approvers])
-        return person in seats or any(directory.in_place_of(holder, policy, now) == person for holder in seats)
+        ask = anybodys(policy, tenant, now)
+        return person in seats or any(directory.substitute(holder, ask, now) == person for holder in seats)
 
     def may_arm(self, tenant: TenantId, policy_id: PolicyId, nhi: AgentId) -> bool:
         """Whether there is such a policy, and it lets this human break the glass."""

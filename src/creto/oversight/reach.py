@@ -10,12 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Container, Mapping
 
-from creto.common.ids import AgentId, PolicyId, RequestId, TenantId, checked_tenant
-from creto.common.timestamps import ConsensusTimestamp
+from creto.common.ids import PolicyId, TenantId, checked_tenant
 from creto.oversight import eligibility
 from creto.oversight.emergency import Emergency
 from creto.oversight.quorum import needed, tally
-from creto.oversight.types import Ask, Channel, Contact, OversightPolicy
+from creto.oversight.types import Channel, Contact, OversightPolicy
 from creto.platform.consensus import PersonId
 
 Addresses = Mapping[PersonId, Collection[Contact]]
@@ -43,7 +42,7 @@ class Reach(Emergency):
         tenant, found, now = checked_tenant(tenant), {}, self.clock.now()
         addresses = self._working(tenant, dead)
         for policy in self.policies(tenant):
-            ask, directory = anybodys(policy, tenant, now), self.directory(tenant, policy)
+            ask, directory = eligibility.anybodys(policy, tenant, now), self.directory(tenant, policy)
             able = eligibility.able(ask, directory, now)
             people = set().union(*self._told_by_tier(tenant, policy, addresses))
             told = [one for one in able if one.person in people]  # where that is nobody, every tier is unreachable
@@ -71,16 +70,8 @@ class Reach(Emergency):
         found = []
         for number, tier in enumerate(policy.tiers):
             wanted = {one.channel for one in tier.channels}
-            sits = eligibility.told(anybodys(policy, tenant, now), number, directory, now)
+            sits = eligibility.told(eligibility.anybodys(policy, tenant, now), number, directory, now)
             found.append(
                 {one for one in sits if any(not wanted or c.channel in wanted for c in addresses.get(one, ()))}
             )
         return found
-
-
-def anybodys(policy: OversightPolicy, tenant: TenantId, now: ConsensusTimestamp) -> Ask:
-    """A request under the policy, of an agent behind whom nobody stands."""
-    return Ask(
-        request_id=RequestId(""), tenant=tenant, agent=AgentId(""), agent_name="", chain=(), excluded=(), action="",
-        resource="", arguments=b"{}", policy=policy, created_at=now,
-    )  # fmt: skip
