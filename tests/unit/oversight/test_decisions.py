@@ -15,6 +15,7 @@ from creto.common.ids import PolicyId
 from creto.common.timestamps import SECOND, ConsensusTimestamp
 from creto.contracts import RiskFactor, RiskLevel, TimeoutAction
 from creto.oversight import (
+    ApproverGroup,
     Assurance,
     BatchItem,
     Bound,
@@ -359,6 +360,36 @@ async def test_a_counter_proposal_and_break_glass_say_what_is_believed(world: Wo
     used = await file_of(world, await world.request(policy, action="code.deploy", resource="service:web"))
     assert f"that {person('eve')} broke the glass: outage" in proved(used, KEYS).word
     refused(replace(used, policy=replace(used.policy, break_glass=None)))
+
+
+async def test_calls_that_were_approved_in_advance_are_proved_with_their_terms(world: World) -> None:
+    policy = await world.policy(P1, policy_id=PolicyId("adv"), grants=GrantTerms(ttl_s_max=60, uses_max=2))
+    proposed = await world.oversight.propose_grant(
+        TENANT, policy.policy_id, agent=id_of("bot-7"), action="funds.transfer", resource="account:7",
+        wish=GrantWish(ttl_s=60, uses=2), by=id_of("alice"), bounds=(Bound(path="amount", at_most="40"),),
+    )  # fmt: skip
+    await world.approve(proposed, "alice")
+    file = await file_of(world, await world.request(policy, {"amount": 39}))
+    assert file.grant is not None
+    assert file.basis is not None
+    assert file.basis.advance is not None
+    proved(file, KEYS)
+    refused(replace(file, grant=replace(file.grant, bounds=())))
+    wider = replace(file.basis, advance=replace(file.basis.advance, uses=100)).sealed(LAYER)
+    refused(replace(file, basis=wider, grant=replace(file.grant, uses_max=100)))
+
+
+async def test_a_vote_of_who_left_is_in_no_file(world: World) -> None:
+    """given two needed, one of whom has left the group / when time ends it / then the file says so, and holds."""
+    policy = await world.policy(P3, policy_id=PolicyId("left"), quorum=Quorum(approvals=2))
+    record = await world.request(policy)
+    await world.approve(record, "sue")
+    await world.oversight.put_group(TENANT, ApproverGroup(name="security", members=(id_of("sam"),)), by=id_of("eve"))
+    await world.approve(record, "sam")
+    await world.pass_s(3_601)
+    file = await file_of(world, record)
+    assert (file.state, len(file.votes)) == (RequestState.TIMED_OUT, 1)
+    proved(file, KEYS)
 
 
 async def test_risk_decides_how_sure_one_has_to_be(world: World) -> None:
