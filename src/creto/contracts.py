@@ -31,6 +31,7 @@ from creto.security.authz.types import QuotaDecision as QuotaDecision
 from creto.security.authz.types import QuotaHook as QuotaHook
 from creto.security.authz.types import QuotaOutcome as QuotaOutcome
 from creto.security.authz.types import Reservation as Reservation
+from creto.security.authz.types import RiskLevel as RiskLevel
 from creto.security.authz.types import TimeoutAction as TimeoutAction
 
 
@@ -213,13 +214,6 @@ class Resource(Wire, frozen=True, kw_only=True):
     resource_id: str
 
 
-class RiskLevel(StrEnum):
-    LOW = "low"
-    MEDIUM = "medium"
-    HIGH = "high"
-    CRITICAL = "critical"
-
-
 class RiskFactor(Wire, frozen=True, kw_only=True):
     name: str
     level: RiskLevel
@@ -237,8 +231,10 @@ class OversightRequest(Wire, frozen=True, kw_only=True):
     policy_id: PolicyId
     action_description: str
     requirement: OversightRequirement | None = None
-    risk_factors: tuple[RiskFactor, ...] = ()
+    risk_factors: tuple[RiskFactor, ...] = ()  # as the agent sees it: they raise the risk, and are shown as its words
     blocking: bool = True
+    form: str = ""  # of a call that the gate holds: how its arguments are read
+    assessed: tuple[RiskFactor, ...] = ()  # as the part of the layer that asks sees it
 
 
 class RuntimeOversightRequest(OversightRequest, frozen=True, kw_only=True):

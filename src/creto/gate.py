@@ -84,6 +84,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
 
     `chain` is empty only for humans and services, who act for themselves. `arguments` are what an approval is bound to: the exact bytes.
     `scopes` are what the caller's credential is for; None where there is none. `amount` is what it takes of a quota.
+    `form` names how the arguments are read, where they are a request of the API: an approver may edit them.
     """
 
     tenant: TenantId
@@ -98,6 +99,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     override_token: str | None = None
     scopes: tuple[str, ...] | None = None
     amount: int = 1
+    form: str = ""
 
 
 class Effect(Enum):
@@ -329,6 +331,7 @@ class Gate:
                     action=operation.action,
                     resource=operation.resource,
                     args_digest=digest(operation.arguments),
+                    policy_id=PolicyId(asked.policy_id),
                 )
         except BaseException:
             self.release(admission)
@@ -433,6 +436,7 @@ def refusal(operation: Operation, decision: Deny | RequiresOversight | QuotaDeni
             f"{what} needs approval under policy {decision.policy_id}",
             policy_id=decision.policy_id,
             requirement=decision.requirement,
+            risk=decision.risk,
             details={  # what an approval has to name
                 "action": operation.action,
                 "resource": operation.resource,

@@ -13,6 +13,7 @@ from creto.common.ids import PLATFORM_TENANT, KeyId, TenantId
 from creto.common.settings import AuditConfig, OversightConfig, link_base_of
 from creto.common.telemetry import Metrics
 from creto.connectors.channels import Channels, open_channels
+from creto.edge.forms import check_edit
 from creto.oversight import Approvals, Oversight
 from creto.platform.consensus import ConsensusClient
 from creto.platform.crypto import Keystore, SignatureSuite, SigningKey
@@ -48,6 +49,7 @@ async def open_oversight(
         installation=config[AuditConfig].origin,
         link_base=link_base_of(config),
         breaker=remembering,
+        check_edit=check_edit,
         default_timeout_s=config[OversightConfig].default_timeout_seconds,
     )
     channels = await open_channels(config, oversight, keystore, tenant=tenant)

@@ -81,7 +81,7 @@ async def test_a_token_is_used_once_over_all_nodes(make_office: MakeOffice) -> N
     here, there = make_office(), make_office()
     await here.hire("Olive", "operator")
     ada = await here.hire("Ada")
-    act = {"tenant": TENANT, "agent": ada.nhi, "action": "a", "resource": "r", "args_digest": b"d"}
+    act = {"tenant": TENANT, "agent": ada.nhi, "action": "a", "resource": "r", "args_digest": b"d", "policy_id": "p"}
     for _ in range(3):
         text = await here.authz.issue_override(**act, actor=ada.nhi)
         tries = [node.authz.consume_durable(text, **act) for node in (here, there) * 8]

@@ -269,7 +269,7 @@ async def policies(creto: Any, world: str) -> None:
 async def an_approval(creto: Any, clerk: AgentKey) -> None:
     issued = await done(
         creto.policies.issue_override(
-            agent=clerk.nhi, action="funds.transfer", resource="bank:acme", args_digest=digest(b"50")
+            agent=clerk.nhi, action="funds.transfer", resource="bank:acme", args_digest=digest(b"50"), policy_id="large"
         )
     )
     found = await done(creto.policies.validate_override_token(token=issued.token))

@@ -41,7 +41,7 @@ def approved(creto: Creto, bot: AgentKey, asked: OversightRequired) -> str:
     said = asked.details
     return creto.policies.issue_override(
         agent=bot.nhi, action=str(said["action"]), resource=str(said["resource"]),
-        args_digest=b64url_decode(str(said["args_digest"])),
+        args_digest=b64url_decode(str(said["args_digest"])), policy_id=asked.policy_id,
     ).token  # fmt: skip
 
 

@@ -279,6 +279,100 @@ def test_the_call_shapes_of_humanlayer(office: Office) -> None:
     assert done == ["no"]
 
 
+def test_a_question_that_is_asked_again_is_answered_again(office: Office) -> None:
+    class ContactChannel:
+        slack = "C1"
+
+    tool = HumanLayer(
+        office.bot, office.policy, timeout_s=WAIT_S, run_id="r", agent_name="a", verbose=True
+    ).human_as_tool(ContactChannel(), response_options=[])
+    for degrees in ("20", "21"):
+        with working(lambda: tool("How warm is it now?")) as done:
+            office.decide(reason=degrees)
+        assert done == [degrees]
+
+
+def test_a_method_is_asked_about_without_its_object(office: Office) -> None:
+    class Bank:
+        @require_approval(office.bot, office.policy, timeout_s=WAIT_S)
+        def pay(self, amount: int) -> int:
+            return amount
+
+        @classmethod
+        @require_approval(office.bot, office.policy, timeout_s=WAIT_S)
+        def close(cls, year: int) -> int:
+            return year
+
+    for work, line in ((lambda: Bank().pay(5), "amount = 5"), (lambda: Bank.close(2026), "year = 2026")):
+        with working(work) as done:
+            request_id = office.decide()
+        assert not isinstance(done[0], Exception), done
+        shown = office.operator.approvals.get(request_id=request_id).shown
+        assert [str(one) for one in shown.arguments] == [line]
+
+
+def test_what_cannot_be_guarded_is_said_where_it_is_written(office: Office) -> None:
+    guard = require_approval(office.bot, office.policy)
+
+    async def later() -> None: ...
+
+    for wrong in (later, staticmethod(print)):
+        with pytest.raises(TypeError, match=r"AsyncCreto|beneath"):
+            guard(wrong)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="AsyncCreto"):
+        HumanLayer(office.bot, office.policy).require_approval()(later)
+
+
+def test_a_question_reaches_the_agent_and_its_answer_the_approver(office: Office) -> None:
+    """given an agent that waits / when an approver asks / then the agent is told, answers, and the answer stands beside the request."""
+    heard: list[str] = []
+
+    def answer(question: str) -> str:
+        heard.append(question)
+        return "Because it is broken."
+
+    terms: dict[str, Any] = {"policy_id": office.policy, "action": "code.deploy", "resource": "service:web"}
+    with pytest.raises(Timeout):
+        office.bot.approvals.await_approval(**terms, timeout_s=0.01)
+    (asked,) = office.open()
+    office.operator.approvals.ask(request_id=asked.request_id, text="Why now?")
+    assert [one.text for one in office.bot.approvals.wait(request_id=asked.request_id, timeout_s=0.01).questions] == [
+        "Why now?"
+    ]
+    with working(lambda: office.bot.approvals.await_approval(**terms, timeout_s=WAIT_S, answer=answer)) as done:
+        for _ in range(WAIT_S * 100):
+            notes = office.operator.approvals.get(request_id=asked.request_id).notes
+            if len(notes) == 2 or done:
+                break
+            threading.Event().wait(0.01)
+        assert not done
+        office.decide()
+    assert isinstance(done[0], Approved)
+    assert (heard, [one.text for one in notes]) == (["Why now?"], ["Why now?", "Because it is broken."])
+    assert office.operator.approvals.wait(request_id=asked.request_id).questions == ()
+
+
+def test_a_weaker_policy_is_no_way_round_and_an_edit_has_to_be_a_call(office: Office) -> None:
+    """given a call that the gate holds / then no other policy can be asked about it, and no edit approves what cannot be called."""
+    office.operator.policies.assign_role(agent=office.key.nhi, role="operator")
+    office.operator.policies.upload(text=KEPT % office.policy, activate=True)
+    tier = TierTerms(name="all", approvers=(office.operator.auth.whoami().agent,))
+    office.operator.approvals.put_policy(policy_id=f"{office.policy}-weak", tiers=(tier,))
+    with pytest.raises(OversightRequired):
+        office.bot.objects.retain(key="kept", until=2**60)
+    (held,) = office.open()
+    arguments = office.operator.approvals.get(request_id=held.request_id).arguments or ""
+    with pytest.raises(Unauthorized, match="POLICY"):
+        office.bot.approvals.create(
+            policy_id=f"{office.policy}-weak", action=held.action, resource=held.resource, arguments=arguments
+        )
+    for nonsense in ('{"amount":"lots","x":[1]}', arguments.replace('"kept"', '"other"'), arguments.replace("{", "{ ")):
+        with pytest.raises(InvalidInput, match="OV-400"):
+            office.operator.approvals.decide(
+                request_id=held.request_id, verdict=Verdict.APPROVE, round=held.round, arguments=nonsense
+            )
+
+
 # Awaited
 
 

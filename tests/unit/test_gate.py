@@ -22,7 +22,7 @@ from creto.common.errors import (
     QuotaExceeded,
     Unauthorized,
 )
-from creto.common.ids import AgentId, TenantId
+from creto.common.ids import AgentId, PolicyId, TenantId
 from creto.common.limits import OUTCOME_TRIES_MAX, REFUSALS_PER_MINUTE_MAX
 from creto.common.retry import without_waiting
 from creto.common.timestamps import HOUR, SECOND, ConsensusTimestamp
@@ -34,6 +34,7 @@ from creto.store.types import Entry, Grade, Outcome, Position, Tx
 from tests.layers import settings
 from tests.quotas import Quota
 
+POLICY = PolicyId("large-transfer")
 ASKING = '@id("big") @oversight("large-transfer") forbid (principal, action == Action::"funds.transfer", resource);'
 
 
@@ -79,10 +80,10 @@ class Town:
     async def ask_about_transfers(self) -> None:
         await self.parts.authz.upload_policies(self.app.tenant, ASKING, actor=self.app.operator, activate=True)
 
-    async def approval(self, operation: Operation) -> str:
+    async def approval(self, operation: Operation, policy_id: PolicyId = POLICY) -> str:
         return await self.parts.authz.issue_override(
             tenant=operation.tenant, agent=operation.agent, action=operation.action, resource=operation.resource,
-            args_digest=digest(operation.arguments), actor=self.app.operator,
+            args_digest=digest(operation.arguments), policy_id=policy_id, actor=self.app.operator,
         )  # fmt: skip
 
 
@@ -101,6 +102,17 @@ def put(value: str) -> Any:
         return value
 
     return change
+
+
+async def test_a_yes_under_another_oversight_policy_is_none(town: Town) -> None:
+    """given an act that one policy asks about / when the approval was given under a weaker one / then the gate refuses it, and it is not used up."""
+    await town.ask_about_transfers()
+    weak, strong = [
+        await town.approval(town.operation(action="funds.transfer"), PolicyId(name)) for name in ("weak", POLICY)
+    ]
+    with pytest.raises(Unauthorized, match="PL-706"):
+        await town.gate.commit(town.operation(action="funds.transfer", override_token=weak), put("x"))
+    assert await town.gate.commit(town.operation(action="funds.transfer", override_token=strong), put("x")) == "x"
 
 
 async def test_commit_makes_the_change_and_its_entry_together(town: Town) -> None:

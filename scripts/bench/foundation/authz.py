@@ -13,7 +13,7 @@ from typing import Any
 from tests.unit.platform.nhi.town import PARTS, TENANT, Town, chain_of
 
 from creto.common.errors import ProductId
-from creto.common.ids import AgentId
+from creto.common.ids import AgentId, PolicyId
 from creto.common.telemetry import Metrics
 from creto.gate import Gate, Operation
 from creto.platform.consensus import EmbeddedClock
@@ -30,6 +30,7 @@ HOT = 64  # agents whose decisions are asked again and again
 MS = 1_000.0
 DIGEST = bytes(32)
 ACTION = "sandbox.spawn"
+POLICY = PolicyId("large")
 
 
 def rows(scale: Scale) -> Iterator[Row]:
@@ -153,7 +154,13 @@ async def overrides(authz: Authz, town: Town, scale: Scale) -> Row:
 
     async def admitted() -> str:
         text = await authz.issue_override(
-            tenant=TENANT, agent=agent, action=ACTION, resource="runtime:sandbox:x", args_digest=DIGEST, actor=human
+            tenant=TENANT,
+            agent=agent,
+            action=ACTION,
+            resource="runtime:sandbox:x",
+            args_digest=DIGEST,
+            policy_id=POLICY,
+            actor=human,
         )
         return (await authz.admit(text, tenant=TENANT)).token_id
 
@@ -163,7 +170,7 @@ async def overrides(authz: Authz, town: Town, scale: Scale) -> Row:
         consume = authz.consume
         started = time.perf_counter_ns()
         for token in tokens:
-            consume(token, agent, ACTION, "runtime:sandbox:x", DIGEST, tenant=TENANT)
+            consume(token, agent, ACTION, "runtime:sandbox:x", DIGEST, POLICY, tenant=TENANT)
         taken.append((time.perf_counter_ns() - started) / 1000 / per_round)
     value = median(taken)
     return Row(name="override token, consumed with binding, amortised", value=value, p50=value, rate=1e6 / value, must=0.5, aim=0.45)  # fmt: skip

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.unit.oversight.test_decisions import AGENTS
+from tests.unit.oversight.test_decisions import KEYS
 from tests.unit.oversight.world import P2, PARTS, TENANT, World
 
 from creto.common import wire
@@ -45,7 +45,7 @@ async def decided(folder: Path, count: int) -> None:
             (folder / f"{number}.decision").write_bytes(data)
     finally:
         store.close()
-    (folder / "agents.json").write_bytes(wire.encode(AGENTS))
+    (folder / "agents.json").write_bytes(wire.encode(KEYS.agents))
 
 
 def wall_s(folder: Path, count: int) -> float:

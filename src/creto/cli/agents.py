@@ -28,8 +28,11 @@ from creto.cli.keyfiles import load_public, signing_key
 from creto.cli.local import keystore_of, running_here
 from creto.cli.output import Column, when
 from creto.cli.session import session, tenant_of
+from creto.common import wire
 from creto.common.errors import EnablementError, InvalidInput, NotFound
 from creto.common.ids import AgentId, SandboxId, agent_key
+from creto.platform.audit import Principal
+from creto.platform.consensus import PersonId
 from creto.platform.crypto import SigningKey, VerifyKey
 from creto.platform.crypto.jose import b64url_decode, b64url_encode
 from creto.platform.nhi import (
@@ -343,15 +346,24 @@ async def jwk(cli: Cli, agent: str) -> None:
 @out_option
 @pass_cli
 async def keys_(cli: Cli, agents_: tuple[str, ...], limit: int, out: Path | None) -> None:
-    """Public keys of these identities (or of all), and of the layer, as one JSON object for `creto verify --agents`."""
+    """Public keys of these identities (or of all), whose they are, and the layer's own, as one JSON object for `creto verify --agents`."""
     async with session(cli) as creto:
         if agents_:
             found = [await creto.agents.get(agent=AgentId(agent)) for agent in agents_]
         else:
             found = await collected(creto.agents.list, limit, cli.output.note)
         layer = await creto.approvals.signer()
-    keys = {i.nhi: public_of(i).to_bytes() for i in found} | {layer.agent: layer.verify_key}
-    write(out, msgspec.json.encode(keys) + b"\n")
+    keys = {identity.nhi: principal(identity) for identity in found}
+    keys[layer.agent] = Principal(
+        key=layer.verify_key, kind=PrincipalKind.SERVICE, person=PersonId(layer.agent), layer=True
+    )
+    write(out, wire.encode(keys) + b"\n")
+
+
+def principal(identity: Identity) -> Principal:
+    return Principal(
+        key=public_of(identity).to_bytes(), kind=identity.kind, person=PersonId(identity.origin), owner=identity.owner
+    )
 
 
 def public_of(identity: Identity) -> VerifyKey:

@@ -324,6 +324,17 @@ async def snooze(cli: Cli, request: str, ttl: int, key_id: str | None, key_file:
 
 @approvals.command()
 @request_argument
+@click.argument("text")
+@pass_cli
+async def answer(cli: Cli, request: str, text: str) -> None:
+    """Answer what the approvers asked: as the agent that made the request."""
+    async with session(cli) as creto:
+        done = await creto.approvals.answer(request_id=request, text=text)
+    cli.output.say(done, f"{request}: answered.")
+
+
+@approvals.command()
+@request_argument
 @click.option("--reason", default="", help="Why; it stands in the audit log.")
 @pass_cli
 async def cancel(cli: Cli, request: str, reason: str) -> None:

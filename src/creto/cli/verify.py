@@ -8,7 +8,7 @@ import click
 import msgspec
 
 import creto.metering.invoice_file
-import creto.oversight.decisions  # noqa: F401 - they make their kinds of file known
+import creto.oversight.proof  # noqa: F401 - they make their kinds of file known
 from creto.cli.choices import file_path
 from creto.cli.context import Cli, Command, pass_cli, read
 from creto.cli.exits import Exit
@@ -18,7 +18,7 @@ from creto.common import wire
 from creto.common.errors import EnablementError, ErrorBody
 from creto.common.ids import AgentId
 from creto.common.limits import BODY_BYTES_MAX, NOTE_BYTES_MAX
-from creto.platform.audit import Checkpoint, Keys, People, Trust, Verdict, verify_file, verify_folder
+from creto.platform.audit import Checkpoint, Keys, People, Principal, Trust, Verdict, verify_file, verify_folder
 
 NO_KEYS = ("keys", "people", "trust")  # the question lacks something, the file may be good
 AGENTS_BYTES_MAX = 64 * 1024 * 1024
@@ -102,5 +102,5 @@ def refused(cli: Cli, path: Path, error: EnablementError) -> None:
         click.echo(f"   {line}")
 
 
-def read_agents(path: Path) -> dict[AgentId, bytes]:
-    return wire.decode(read(path, bytes_max=AGENTS_BYTES_MAX), dict[AgentId, bytes], what="agents")
+def read_agents(path: Path) -> dict[AgentId, Principal]:
+    return wire.decode(read(path, bytes_max=AGENTS_BYTES_MAX), dict[AgentId, Principal], what="agents")

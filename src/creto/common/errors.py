@@ -251,16 +251,23 @@ class IdempotencyConflict(EnablementError):
 
 
 class OversightRequired(EnablementError):
-    """The act waits for a human. `policy_id` names the policy that asks; `requirement` is authz's, if the policy says whom to ask."""
+    """The act waits for a human. `policy_id` names the policy that asks; `requirement` and `risk` are authz's, if the policy says whom
+    to ask, and how serious it is."""
 
     default_code = "PL-202"
     carries = ("policy_id",)
     policy_id: str = ""
 
     def __init__(
-        self, code: str | None = None, message: str | None = None, *, requirement: object = None, **rest: Any
+        self,
+        code: str | None = None,
+        message: str | None = None,
+        *,
+        requirement: object = None,
+        risk: object = None,
+        **rest: Any,
     ) -> None:
-        self.requirement = requirement
+        self.requirement, self.risk = requirement, risk
         super().__init__(code, message, **rest)
 
 

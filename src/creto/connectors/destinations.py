@@ -107,6 +107,13 @@ class Destinations:
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         return Place(parts.scheme, host, port, target, tuple(map(str, addresses[:WEBHOOK_ADDRESSES_MAX])))
 
+    def check(self, url: str) -> None:
+        """What can be said of it before anything is sent: that it is an address, and where it names no host but an address, that it is allowed."""
+        parts = checked_url(url)
+        host = parts.hostname or ""
+        if is_address(host) and not self._permits(ipaddress.ip_address(host), parts.scheme):
+            raise refused(parts.scheme, host)
+
     def _permits(self, address: Address, scheme: str) -> bool:
         if any(address.version == net.version and address in net for net in self._allowed):
             return True

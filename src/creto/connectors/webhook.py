@@ -76,6 +76,10 @@ class Sender:
         self._destinations = destinations
         self._clock = clock
 
+    def check(self, url: str) -> None:
+        """PL-400 for what is no address, PL-940 for one to which nothing would ever be sent."""
+        self._destinations.check(url)
+
     async def send(self, target: Target, message_id: str, body: bytes) -> Attempt:
         """One attempt. What the network or the receiver does is an outcome; PL-400 for a message that is none."""
         if len(body) > WEBHOOK_BODY_BYTES_MAX:

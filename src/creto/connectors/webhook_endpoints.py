@@ -24,7 +24,6 @@ from creto.common.errors import InvalidInput, NotFound
 from creto.common.ids import AgentId, TenantId, checked_tenant, new_id
 from creto.common.limits import WEBHOOK_ENDPOINTS_MAX, WEBHOOK_ROTATION_S, WEBHOOK_ROTATION_S_MAX
 from creto.common.timestamps import SECOND, Clock, ConsensusTimestamp, iso
-from creto.connectors.destinations import checked_url
 from creto.connectors.webhook import Attempt, Outcome, Sender, Target, public_text, secret_text
 from creto.platform.crypto import Keystore, SecretKey, SignatureSuite, SigningKey
 from creto.store.entries import entry
@@ -61,7 +60,7 @@ class Webhooks:
     async def add(self, tenant: TenantId, url: str, *, by: AgentId) -> tuple[Endpoint, str]:
         """A new endpoint and its secret, in the form that receivers configure."""
         tenant = checked_tenant(tenant)
-        checked_url(url)
+        self._sender.check(url)
         known = await self.list(tenant)
         if len(known) >= WEBHOOK_ENDPOINTS_MAX:
             raise InvalidInput.of("endpoints", got=len(known), expected=f"{WEBHOOK_ENDPOINTS_MAX} at most")

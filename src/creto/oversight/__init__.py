@@ -26,6 +26,7 @@ from creto.oversight.decisions import Ballot, DecisionFile, Evidence, SignedBall
 from creto.oversight.delivery import Health
 from creto.oversight.desk import Case
 from creto.oversight.display import Display, render
+from creto.oversight.proof import Proof, proved
 from creto.oversight.service import Oversight
 from creto.oversight.sources import of_cost_threshold, of_operation, of_quota_breach, of_sandbox_action
 from creto.oversight.store import Record
@@ -53,6 +54,7 @@ from creto.oversight.types import (
     Progress,
     Quorum,
     RequestState,
+    RiskRule,
     Verdict,
 )
 
@@ -94,10 +96,12 @@ __all__ = [
     "OversightRequirement",
     "OversightService",
     "Progress",
+    "Proof",
     "Quorum",
     "Receipt",
     "Record",
     "RequestState",
+    "RiskRule",
     "RuntimeOversightRequest",
     "SandboxAction",
     "SignedBallot",
@@ -111,6 +115,7 @@ __all__ = [
     "of_operation",
     "of_quota_breach",
     "of_sandbox_action",
+    "proved",
     "render",
     "sign",
 ]

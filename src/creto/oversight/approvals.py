@@ -24,11 +24,13 @@ from creto.contracts import (
     OversightRequirement,
     Prohibited,
     Required,
+    RiskLevel,
     RuntimeOversightRequest,
     SandboxAction,
 )
 from creto.gate import Operation
 from creto.oversight.escalation import estimated_wait_s
+from creto.oversight.risks import cedar_risk
 from creto.oversight.service import Oversight
 from creto.oversight.sources import of_operation, policy_names
 from creto.security.authz import Allow, Deny, QuotaDenied, RequiresOversight
@@ -80,9 +82,11 @@ class Approvals:
         """
         said = refused.requirement
         requirement = said if isinstance(said, OversightRequirement) else None
-        request = replace(of_operation(operation, PolicyId(refused.policy_id)), requirement=requirement)
+        request = of_operation(operation, PolicyId(refused.policy_id))
+        assessed = cedar_risk(refused.risk) if isinstance(refused.risk, RiskLevel) else ()
+        request = replace(request, requirement=requirement, assessed=assessed)
         try:
-            record = await self._oversight.create(request)
+            record = await self._oversight.create(request, by_gate=True)
         except EnablementError as error:
             return {"not_asked": f"{error.code} {error.message}"}
         request_id = record.ask.request_id

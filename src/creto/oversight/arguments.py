@@ -12,14 +12,17 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal, InvalidOperation
 from typing import NoReturn
 
 from creto.common import wire
 from creto.common.errors import InvalidInput
 from creto.common.limits import OVERSIGHT_ARGUMENTS_BYTES_MAX, OVERSIGHT_ARGUMENTS_DEPTH_MAX
+from creto.oversight.types import ItemHash
 from creto.platform.crypto import tagged_digest
 
 LABEL = b"creto/oversight/arguments/v1\n"
+BATCH_LABEL = b"creto/oversight/batch/v1\n"
 PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 EXPECTED = "JSON without double keys, NaN or Infinity, in UTF-8"
 
@@ -79,6 +82,11 @@ def args_hash(action: str, resource: str, raw: bytes) -> bytes:
     return tagged_digest(LABEL + wire.encode([action, resource]) + b"\n" + canonical(raw))
 
 
+def batch_hash(action: str, resource: str, items: Sequence[ItemHash]) -> bytes:
+    """The same of several acts in one request: made of the hash of each, so that a part of them is proved without its arguments."""
+    return tagged_digest(BATCH_LABEL + wire.encode([action, resource, items]))
+
+
 def of_call(args: Sequence[object], kwargs: Mapping[str, object]) -> bytes:
     """The arguments of a Python call, positional ones too."""
     try:
@@ -103,6 +111,17 @@ def step_to(path: str, key: str) -> str:
     """The place of a member of what is at `path`."""
     step = key if PLAIN_KEY.fullmatch(key) else f"[{text(key)}]"
     return f"{path}.{step}" if path and step == key else path + step
+
+
+def number(value: Value) -> Decimal | None:
+    """A JSON number, exactly."""
+    if not isinstance(value, Number):
+        return None
+    try:
+        amount = Decimal(value)
+    except InvalidOperation:
+        return None
+    return amount if amount.is_finite() else None
 
 
 def keys(value: Value) -> Iterator[str]:

@@ -18,10 +18,11 @@ from creto.common.timestamps import MILLISECOND, SECOND, ConsensusTimestamp, iso
 from creto.oversight import edits, grants
 from creto.oversight.decisions import Ballot, CastVote, Evidence, SignedBallot
 from creto.oversight.policies import policy_hash, refusal
-from creto.oversight.quorum import Tally, Vote, tally
+from creto.oversight.quorum import Tally, Vote, counted, tally
 from creto.oversight.store import Record
-from creto.oversight.types import Ask, RequestState, Verdict
+from creto.oversight.types import Ask, Assurance, Bound, Grant, GrantWish, RequestState, Verdict
 from creto.platform.audit.events import ApprovalReceived, DenialReceived
+from creto.platform.consensus import PersonId
 from creto.platform.crypto import digest
 
 Able = Callable[[Sequence[Vote]], Sequence[Vote]]
@@ -98,6 +99,39 @@ def decisive(ask: Ask, cast: Sequence[CastVote], verdict: Verdict) -> CastVote:
     return agreeing[-1] if agreeing else cast[-1]
 
 
+def given(
+    ask: Ask, cast: Sequence[CastVote], verdict: Verdict, bound: Callable[[tuple[Bound, ...]], bytes], *, by: PersonId,
+    now: ConsensusTimestamp, grant_id: str,
+) -> Grant | None:  # fmt: skip
+    """What was approved in advance: by the way, as "approve for …" or the bounds of a counter-proposal; or that it was about.
+
+    `bound` hashes the arguments that a grant with these bounds is for.
+    """
+    said = {vote.signed.ballot.person: vote.signed for vote in cast if vote.signed.ballot.round == ask.round}
+    if verdict is Verdict.DENY:
+        last = decisive(ask, cast, verdict).signed.ballot
+        if not last.counter:
+            return None
+        givers: tuple[PersonId, ...] = (last.person,)
+        grant = grants.countered(ask, last.counter, args_hash=bound(last.counter), by=by, now=now, grant_id=grant_id)
+    else:
+        votes = counted([vote.vote() for vote in cast], ask.round)
+        givers = tuple(sorted({vote.person for vote in votes if vote.verdict is Verdict.APPROVE}))
+        grant = approved_grant(ask, [said[person].ballot.wish for person in givers], bound, by, now, grant_id)
+    sure = min((said[person].assurance for person in givers), default=Assurance.BEARER)
+    return msgspec.structs.replace(grant, givers=givers, assurance=sure) if grant is not None else None
+
+
+def approved_grant(
+    ask: Ask, wishes: Sequence[GrantWish | None], bound: Callable[[tuple[Bound, ...]], bytes], by: PersonId,
+    now: ConsensusTimestamp, grant_id: str,
+) -> Grant | None:  # fmt: skip
+    if ask.advance is not None:
+        return grants.in_advance(ask, ask.advance, by=by, now=now)
+    wish = grants.agreed(wishes)
+    return grants.granted(ask, wish, args_hash=bound(()), by=by, now=now, grant_id=grant_id) if wish else None
+
+
 def check_bound(record: Record, ballot: Ballot) -> None:
     """The ballot is about exactly what stands here now."""
     ask = record.ask
@@ -105,8 +139,8 @@ def check_bound(record: Record, ballot: Ballot) -> None:
         raise changed(ask)
     bound = {
         "request_id": ask.request_id, "agent": ask.agent, "action": ask.action, "resource": ask.resource,
-        "args_hash": record.args_hash, "display_hash": record.display_hash, "policy_id": ask.policy.policy_id,
-        "policy_version": ask.policy.version, "policy_hash": policy_hash(ask.policy),
+        "args_hash": record.args_hash, "display_hash": record.display_hash, "risk": ask.risk,
+        "policy_id": ask.policy.policy_id, "policy_version": ask.policy.version, "policy_hash": policy_hash(ask.policy),
     }  # fmt: skip
     for field, value in bound.items():
         if getattr(ballot, field) != value:

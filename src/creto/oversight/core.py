@@ -30,7 +30,8 @@ from creto.contracts import (
 from creto.oversight import escalation
 from creto.oversight import store as sql
 from creto.oversight.decisions import Ballot
-from creto.oversight.display import render
+from creto.oversight.display import redacted_factor, render, summary
+from creto.oversight.edits import as_context
 from creto.oversight.policies import refusal
 from creto.oversight.store import Held, Record
 from creto.oversight.types import (
@@ -47,7 +48,7 @@ from creto.platform.audit.events import StateTransition
 from creto.platform.consensus import PersonId
 from creto.platform.crypto import SigningKey, VerifyKey
 from creto.platform.nhi import Nhi, nhi_of
-from creto.security.authz import Authz, Decision, Granted
+from creto.security.authz import Authz, Decision, Granted, RequiresOversight
 from creto.store.entries import entry
 from creto.store.types import Isolation, Outcome, Store, Tx
 
@@ -108,6 +109,11 @@ class Core:
         if isinstance(decision, Granted):
             self.authz.release(decision.reservation)
         return decision
+
+    def asking(self, ask: Ask, arguments: bytes) -> RequiresOversight:
+        """Under which oversight policy this act needs a yes now: as the policies say, or where they say nothing, as it was asked."""
+        said = self.policy_says(ask.tenant, ask.agent, ask.action, ask.resource, as_context(arguments) or None)
+        return said if isinstance(said, RequiresOversight) else RequiresOversight(ask.policy.policy_id)
 
     async def write(self, fn: Callable[[Tx], T]) -> T:
         """Every change locks the row it depends on before it looks at anything else, so committed reads are enough."""
@@ -243,14 +249,20 @@ class Core:
             ),
         )  # fmt: skip
         if channel in CHANNEL_TYPES and kind is not NotificationKind.CLOSED:
+            shown = render(ask)
+            full = any(
+                one.full_arguments
+                for one in record.ask.policy.tiers[record.progress.tier].channels
+                if one.channel is channel
+            )
             told = OversightNotification(
                 request_id=ask.request_id,
                 approver_identity=person,
                 channel_type=CHANNEL_TYPES[channel],
                 notification_payload=NotificationPayload(
-                    action_description=render(ask).effect,
-                    risk_factors=ask.risk_factors,
-                    reasoning_context="\n".join(ask.reasoning),
+                    action_description=shown.effect,
+                    risk_factors=(*ask.assessed, *ask.by_arguments, *map(redacted_factor, ask.risk_factors)),
+                    reasoning_context="\n".join(shown.says if full else summary(shown.says)),
                     approval_link=self.link_to(ask.request_id),
                 ),
             )

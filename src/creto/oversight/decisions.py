@@ -4,7 +4,7 @@
     signed = sign(ballot, key)                       # by the human's own key: A3
     signed = attest(ballot, layer_key, evidence, Assurance.RELAYED)      # by the service, with what the channel proved: A0 to A2
     signed = witness(ballot, layer_key, enrolled, assertion, evidence)   # by the human's passkey over the ballot, and by the service: A3
-    DecisionFile.decode(data).verify(keys)           # offline, public keys alone; raises OV-401
+    DecisionFile.decode(data)                        # `creto.oversight.proof` says whether it holds
 
 INVARIANT: a ballot binds installation, tenant, request, round, tier, agent, act, resource, arguments, what was shown, policy text and version,
 verdict, human, seat, nonce and time. Change one and no signature fits.
@@ -14,7 +14,6 @@ INVARIANT: a passkey's challenge is the ballot itself; that it is this human's p
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import assert_never
 
 import msgspec
@@ -23,14 +22,24 @@ from creto.common import wire
 from creto.common.errors import InvalidInput, SignatureVerificationFailed
 from creto.common.ids import AgentId, PolicyId, RequestId, TenantId
 from creto.common.limits import OVERSIGHT_DECISION_BYTES_MAX
-from creto.common.timestamps import ConsensusTimestamp, iso
-from creto.contracts import TimeoutAction
+from creto.common.timestamps import ConsensusTimestamp
+from creto.contracts import RiskLevel, TimeoutAction
 from creto.oversight.display import assurance_label
-from creto.oversight.policies import policy_hash
-from creto.oversight.quorum import Vote, tally
-from creto.oversight.types import Assurance, Bound, Channel, GrantWish, OversightPolicy, RequestState, Strict, Verdict
-from creto.platform.audit.types import Verdict as FileVerdict
-from creto.platform.audit.verify_file import Keys, register
+from creto.oversight.eligibility import Seating
+from creto.oversight.quorum import Vote
+from creto.oversight.types import (
+    Advance,
+    Assurance,
+    Bound,
+    Channel,
+    Grant,
+    GrantWish,
+    ItemHash,
+    OversightPolicy,
+    RequestState,
+    Strict,
+    Verdict,
+)
 from creto.platform.consensus import PersonId
 from creto.platform.crypto import SignatureSuite, SigningKey, VerifyKey
 from creto.platform.crypto.webauthn import Assertion, Passkey, checked_assertion
@@ -58,6 +67,7 @@ class Ballot(Strict, frozen=True, kw_only=True):
     resource: str
     args_hash: bytes
     display_hash: bytes
+    risk: RiskLevel = RiskLevel.LOW
     policy_id: PolicyId
     policy_version: int
     policy_hash: bytes
@@ -207,11 +217,13 @@ def check_passkey(ballot: Ballot, enrolled: EnrolledPasskey, assertion: Assertio
 
 
 class CastVote(Strict, frozen=True, kw_only=True):
-    """A vote in a file, with the seat that the service found for it."""
+    """A vote that was counted: when, in which seat, and what of the directory gave that seat then."""
 
     seat: PersonId
     groups: tuple[str, ...]
     signed: SignedBallot
+    at: ConsensusTimestamp = ConsensusTimestamp(0)
+    seating: Seating = Seating()
 
     def vote(self) -> Vote:
         ballot = self.signed.ballot
@@ -222,7 +234,10 @@ class CastVote(Strict, frozen=True, kw_only=True):
 
 
 class DecisionFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False, forbid_unknown_fields=True):
-    """A decision with everything it rests on, sealed by the service."""
+    """A decision with everything that it takes to derive it again, sealed by the service.
+
+    `basis` is the decision in which the grant was given that approved this one.
+    """
 
     kind: str = FILE_KIND
     installation: str
@@ -230,24 +245,31 @@ class DecisionFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Fals
     request_id: RequestId
     round: int
     agent: AgentId
+    chain: tuple[AgentId, ...]
+    excluded: tuple[PersonId, ...]
     action: str
     resource: str
     args_hash: bytes
     display_hash: bytes
-    approved_hash: bytes | None  # of the arguments that may be executed
+    risk: RiskLevel
     policy: OversightPolicy
-    items: tuple[str, ...]
-    approved_items: tuple[str, ...]
-    excluded: tuple[PersonId, ...]
+    items: tuple[ItemHash, ...]
+    break_glass: bool  # it is the review of an act that nobody approved before
+    advance: Advance | None  # the calls to be approved in advance that it is about
     state: RequestState
+    tier: int  # the highest that was reached
     created_at: ConsensusTimestamp
+    deadline_at: ConsensusTimestamp  # of that tier
     decided_at: ConsensusTimestamp
     decided_by: PersonId | None
     final_action: TimeoutAction | None
-    grant_id: str | None
     reason: str
+    approved_hash: bytes | None  # of the arguments that may be executed
+    approved_items: tuple[str, ...]
     votes: tuple[CastVote, ...]
-    service_key: bytes
+    grant: Grant | None  # as it was given
+    basis: DecisionFile | None
+    service: AgentId
     signature: bytes = b""
 
     def signed_bytes(self) -> bytes:
@@ -271,72 +293,6 @@ class DecisionFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Fals
             raise InvalidInput.of("decision", got="another spelling", expected="the canonical bytes")
         return decision
 
-    def verify(self, agents: Mapping[AgentId, bytes], service: AgentId | None = None) -> tuple[PersonId, ...]:
-        """Who decided. `agents` are the keys that the verifier trusts, the service's among them; OV-401 for what does not hold."""
-        if self.state.open:
-            raise unproved("state", str(self.state), "a decision")
-        services = {known for nhi, known in agents.items() if service in (None, nhi)}
-        if self.service_key not in services:
-            raise unproved("service_key", "a key that is not trusted", "the service's key (--agents)")
-        layer = VerifyKey.from_bytes(self.service_key)
-        if layer.suite not in SUITES:
-            raise unproved("service_key", layer.suite.name, "a hybrid key")
-        try:
-            layer.verify(self.signed_bytes(), self.signature, FILE_CONTEXT)
-            for vote in self.votes:
-                self._check_bound(vote)
-                self._check_signed(vote, agents, layer)
-        except SignatureVerificationFailed as error:
-            if error.code == "OV-401":
-                raise
-            raise SignatureVerificationFailed(
-                "OV-401", f"a signature does not hold: {error.message}", caused_by=error
-            ) from error
-        self._check_outcome()
-        return tuple(
-            dict.fromkeys(vote.signed.ballot.person for vote in self.votes if vote.signed.ballot.round == self.round)
-        )
-
-    def _check_bound(self, vote: CastVote) -> None:
-        """A vote of the last round is about exactly this; an earlier one about this request."""
-        ballot = vote.signed.ballot
-        fields = ["installation", "tenant", "request_id", "agent", "action", "resource"]
-        if ballot.round == self.round:
-            fields += ["args_hash", "display_hash"]
-        for field in fields:
-            if getattr(ballot, field) != getattr(self, field):
-                raise unproved(f"vote.{field}", getattr(ballot, field), getattr(self, field))
-        policy = (ballot.policy_id, ballot.policy_version, ballot.policy_hash)
-        if policy != (self.policy.policy_id, self.policy.version, policy_hash(self.policy)):
-            raise unproved(
-                "vote.policy", f"{ballot.policy_id} version {ballot.policy_version}", "the policy of this file"
-            )
-        if {ballot.person, vote.seat} & set(self.excluded):
-            raise unproved("vote.person", ballot.person, "somebody other than the agent, its owner and its ancestors")
-
-    def _check_signed(self, vote: CastVote, agents: Mapping[AgentId, bytes], layer: VerifyKey) -> None:
-        if vote.signed.by_service:
-            vote.signed.verify(layer)
-            return
-        known = agents.get(vote.signed.ballot.approver)
-        if known is None:
-            raise unproved("vote.approver", vote.signed.ballot.approver, "an approver whose key is known (--agents)")
-        vote.signed.verify(VerifyKey.from_bytes(known))
-
-    def _check_outcome(self) -> None:
-        """The votes say what the file says; silence and a cancellation need none.
-
-        A denial short of the policy's number denies when the others could not make it an approval: who they were is the service's word.
-        """
-        votes = [vote.vote() for vote in self.votes]
-        if self.grant_id is not None or self.state in (RequestState.TIMED_OUT, RequestState.CANCELLED):
-            return
-        counts = [tally(self.policy.quorum, votes, round=self.round, item=item) for item in self.items or (None,)]
-        approved = any(one.verdict is Verdict.APPROVE for one in counts)
-        denied = all(one.verdict is Verdict.DENY or (one.verdict is None and one.denials) for one in counts)
-        if not (approved if self.state is RequestState.APPROVED else denied):
-            raise unproved("quorum", f"{len(self.votes)} votes", f"the votes that make it {self.state}")
-
 
 def spelled(decision: DecisionFile) -> bytes:
     """Sorted within, the kind in front, so that a reader knows the file by its first bytes."""
@@ -347,36 +303,3 @@ def spelled(decision: DecisionFile) -> bytes:
 
 def is_decision_file(data: bytes) -> bool:
     return data.startswith(FILE_HEAD)
-
-
-def verify_decision_file(data: bytes, keys: Keys) -> FileVerdict:
-    """As evidence: what was decided, by whom, how sure it is that it was them."""
-    if not keys.agents:
-        raise InvalidInput.of(
-            "keys", got="no keys of identities", expected="the service's and the approvers' keys (--agents)"
-        )
-    decision = DecisionFile.decode(data.strip())
-    people = decision.verify(keys.agents)
-    last = [vote.signed for vote in decision.votes if vote.signed.ballot.round == decision.round]
-    return FileVerdict(
-        "oversight decision",
-        (
-            f"{decision.state}: {decision.action} on {decision.resource} by {decision.agent}, at {iso(decision.decided_at)}",
-            f"under the policy {decision.policy.policy_id} version {decision.policy.version}",
-            *((f"nobody decided in time, which is {decision.final_action}",) if decision.final_action else ()),
-            *(f"{one.ballot.verdict} by {one.ballot.person} ({one.label})" for one in last),
-        ),
-        {
-            "request_id": decision.request_id,
-            "state": str(decision.state),
-            "people": people,
-            "assurance": [one.label for one in last],
-        },
-    )
-
-
-def unproved(field: str, got: object, expected: object) -> SignatureVerificationFailed:
-    return SignatureVerificationFailed.of(field, got=got, expected=expected, code="OV-401")
-
-
-register("oversight decision", is_decision_file, verify_decision_file)

@@ -132,6 +132,12 @@ class Desk(Passkeys):
             )
         return await self._write_note(tenant, request_id, NoteKind.ANSWER, text, by)
 
+    async def unanswered(self, tenant: TenantId, request_id: RequestId) -> tuple[Note, ...]:
+        """What the approvers have asked the agent since it last answered."""
+        found = await self.store.read(lambda tx: sql.notes(tx, tenant, request_id))
+        last = max((place for place, one in enumerate(found) if one.kind is NoteKind.ANSWER), default=-1)
+        return tuple(one for one in found[last + 1 :] if one.kind is NoteKind.QUESTION)
+
     async def notes(self, tenant: TenantId, request_id: RequestId) -> list[Note]:
         await self.get(tenant, request_id)
         return await self.store.read(lambda tx: sql.notes(tx, tenant, request_id))

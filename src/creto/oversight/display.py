@@ -14,6 +14,7 @@ INVARIANT: the same request gives the same bytes.
 
 from __future__ import annotations
 
+import json
 import re
 import textwrap
 from collections.abc import Sequence
@@ -25,10 +26,9 @@ from creto.common import wire
 from creto.common.limits import OVERSIGHT_BRIEF_CHARS, OVERSIGHT_REASONING_CHARS_MAX
 from creto.common.redact import MASK, is_secret_name, redacted_text
 from creto.contracts import RiskFactor
-from creto.oversight.arguments import PLAIN_KEY, Number, Value, keys, leaves, parsed, text
-from creto.oversight.edits import number
+from creto.oversight.arguments import Number, Value, keys, leaves, number, parsed, text
 from creto.oversight.hostile import Trick, visible
-from creto.oversight.types import Ask, Assurance, BatchItem, Bound
+from creto.oversight.types import Advance, Ask, Assurance, BatchItem, Bound, highest
 from creto.platform.crypto import tagged_digest
 
 PLAIN_ID = re.compile(r"[A-Za-z0-9._-]+")  # of a batch's act; another is quoted, so that it ends where its quotes do
@@ -53,6 +53,9 @@ EFFECTS: dict[str, str] = {
     "quota_breach": "go on although a quota is nearly or wholly used up",
     "break_glass_review": "have its use of break-glass reviewed",
 }
+STEP = re.compile(
+    r"([A-Za-z_][A-Za-z0-9_]*)|\[(\"(?:[^\"\\\\]|\\\\.)*\")\]"
+)  # of a path: a plain name, or one in brackets and quotes
 AMOUNTS = ("amount", "value", "price", "cost", "total", "limit")
 
 
@@ -136,9 +139,9 @@ def render(ask: Ask) -> Display:
         agent=f"{name} ({ask.agent})",
         acts_for=ask.chain[0] if ask.chain else ask.agent,
         action=shown(ask.action, found),
-        resource=shown(ask.resource, found),
+        resource=shown(redacted_text(ask.resource), found),
         risk=str(ask.risk),
-        risks=tuple(risk_line(one, found) for one in ask.risk_factors),
+        risks=risk_lines(ask, found),
         policy=policy_name(ask, found),
         arguments=arguments,
         changes=changes(ask.before, value, found),
@@ -154,7 +157,7 @@ def effect_of(ask: Ask, name: str, found: set[Trick]) -> str:
     """One line, in plain words: what happens if the answer is yes."""
     advance = ask.advance
     if advance is None:
-        return f"{name} wants to {deed(ask.action, found)}: {shown(ask.resource, found)}"
+        return f"{name} wants to {deed(ask.action, found)}: {shown(redacted_text(ask.resource), found)}"
     return f"{shown(advance.proposer, found)} proposes: {in_advance(name, advance.action, advance.resource, found)}"
 
 
@@ -164,11 +167,18 @@ def effect_in_advance(name: str, action: str, resource: str) -> str:
 
 
 def in_advance(name: str, action: str, resource: str, found: set[Trick]) -> str:
-    return f"{name} may {deed(action, found)} without asking: {shown(resource, found)}"
+    return f"{name} may {deed(action, found)} without asking: {shown(redacted_text(resource), found)}"
 
 
 def deed(action: str, found: set[Trick]) -> str:
     return EFFECTS.get(action, "do " + shown(action, found))
+
+
+def risk_lines(ask: Ask, found: set[Trick]) -> tuple[str, ...]:
+    """As we see it; and where only the agent's own word makes it worse, that it does."""
+    ours = (*ask.assessed, *ask.by_arguments)
+    raised = (f"{str(ask.risk).capitalize()} risk by the agent's own word.",) if highest(ours) is not ask.risk else ()
+    return (*(risk_line(one, found) for one in ours), *raised)
 
 
 def risk_line(factor: RiskFactor, found: set[Trick]) -> str:
@@ -234,10 +244,8 @@ def is_masked(path: str, leaf: Value) -> bool:
 
 
 def is_secret_place(path: str) -> bool:
-    """Whether the last name on the way, list places aside, is that of a secret."""
-    name = path.split("[")[0].rpartition(".")[2] if path.endswith("]") and '"' not in path else path.rpartition(".")[2]
-    quoted = path.rpartition('["')[2].removesuffix('"]')
-    return is_secret_name(name if PLAIN_KEY.fullmatch(name) else quoted)
+    """Whether any name on the way is that of a secret: what is beneath `secrets` is one, whatever it is called."""
+    return any(is_secret_name(plain or json.loads(quoted)) for plain, quoted in STEP.findall(path))
 
 
 def changes(before: bytes | None, value: Value, found: set[Trick]) -> tuple[str, ...]:
@@ -304,7 +312,8 @@ def lists(value: Value, path: str = "") -> list[tuple[str, int]]:
 
 def said(ask: Ask, found: set[Trick]) -> tuple[tuple[str, ...], str]:
     """The agent's own words, each line by itself, bounded with a mark."""
-    lines = [line for part in (ask.description, *ask.reasoning) if part for line in part.split("\n")]
+    risks = [f"{one.level} risk ({one.name}): {one.description}" for one in ask.risk_factors]
+    lines = [line for part in (ask.description, *risks, *ask.reasoning) if part for line in part.split("\n")]
     room, out, left = OVERSIGHT_REASONING_CHARS_MAX, [], 0
     for line in lines:
         if room > 0:
@@ -315,6 +324,12 @@ def said(ask: Ask, found: set[Trick]) -> tuple[tuple[str, ...], str]:
     if ask.reasoning_code:
         note = f"(Its reasoning is not available: {ask.reasoning_code}.) {note}".rstrip()
     return tuple(out), note
+
+
+def redacted_factor(factor: RiskFactor) -> RiskFactor:
+    """An agent's own words, for who reads them elsewhere."""
+    name, description = (visible(redacted_text(text), prose=True).text for text in (factor.name, factor.description))
+    return RiskFactor(name=name, level=factor.level, description=description)
 
 
 def shown(words: str, found: set[Trick], *, prose: bool = False) -> str:
@@ -356,3 +371,12 @@ def assurance_label(assurance: Assurance, channel: str) -> str:
         Assurance.SESSION: f"session:{channel}",
         Assurance.OWN_KEY: "own key",
     }[assurance]
+
+
+def terms_of(advance: Advance) -> bytes:
+    """The terms as the arguments that are shown, hashed and signed."""
+    limits = {one.path: limit(one, set()) for one in advance.bounds}
+    return wire.encode(
+        {"granted_action": advance.action, "granted_resource": advance.resource, "calls": advance.uses,
+         "seconds": advance.ttl_s, "limits": limits or "none", "proposed_by": advance.proposed_by, "reason": advance.reason}
+    )  # fmt: skip

@@ -15,14 +15,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from decimal import Decimal, InvalidOperation
 
 from msgspec.structs import replace
 
 from creto.common.errors import InvalidInput
 from creto.common.limits import INTEGER_MAX, OVERSIGHT_ITEMS_MAX
-from creto.oversight.arguments import Number, Value, leaves, parsed, spelled, step_to
-from creto.oversight.types import Ask, BatchItem, Bound
+from creto.oversight.arguments import Number, Value, args_hash, batch_hash, leaves, number, parsed, spelled, step_to
+from creto.oversight.risks import rejudged
+from creto.oversight.types import Ask, BatchItem, Bound, ItemHash
 
 WHOLE = re.compile(r"-?\d{1,19}")
 
@@ -37,7 +37,7 @@ def edited(ask: Ask, arguments: bytes) -> Ask:
         )
     if spelled(parsed(arguments)) == spelled(parsed(ask.arguments)):
         raise InvalidInput.of("arguments", got="the same arguments", expected="changed ones", code="OV-400")
-    return replace(ask, arguments=arguments, round=ask.round + 1)
+    return rejudged(replace(ask, arguments=arguments, round=ask.round + 1))
 
 
 def within(bounds: Sequence[Bound], arguments: bytes) -> bool:
@@ -119,17 +119,6 @@ def mapped(value: Value, path: str, change: Callable[[str, Value], Value]) -> Va
     return change(path, value)
 
 
-def number(value: Value) -> Decimal | None:
-    """A JSON number, exactly."""
-    if not isinstance(value, Number):
-        return None
-    try:
-        amount = Decimal(value)
-    except InvalidOperation:
-        return None
-    return amount if amount.is_finite() else None
-
-
 def as_context(arguments: bytes) -> dict[str, object]:
     """The arguments as policies see them. Cedar knows no fractions and no null: a policy that needs such an argument does not let it through."""
     value = parsed(arguments)
@@ -195,6 +184,27 @@ def composed(ask: Ask, approved: Sequence[str]) -> bytes:
     if not ask.items:
         return ask.arguments
     return batch_arguments([item for item in ask.items if item.item_id in approved])
+
+
+def item_hashes(ask: Ask) -> tuple[ItemHash, ...]:
+    return tuple(
+        ItemHash(item_id=item.item_id, args_hash=args_hash(ask.action, ask.resource, item.arguments), after=item.after)
+        for item in ask.items
+    )
+
+
+def bound_hash(ask: Ask) -> bytes:
+    """What a vote on this request is bound to."""
+    if ask.items:
+        return batch_hash(ask.action, ask.resource, item_hashes(ask))
+    return args_hash(ask.action, ask.resource, ask.arguments)
+
+
+def approved_hash(
+    action: str, resource: str, whole: bytes, items: Sequence[ItemHash], approved: Sequence[str]
+) -> bytes:
+    """Of what may be executed: the whole, or the approved part of a batch."""
+    return batch_hash(action, resource, [one for one in items if one.item_id in approved]) if items else whole
 
 
 def check_verdicts(ask: Ask, items: Mapping[str, object]) -> None:

@@ -24,7 +24,7 @@ from creto.common.limits import OVERSIGHT_DELEGATION_STEPS_MAX
 from creto.common.timestamps import ConsensusTimestamp
 from creto.oversight.policies import assurance_needed
 from creto.oversight.quorum import Vote, tally
-from creto.oversight.types import Ask, Assurance, Delegation, OversightPolicy, Verdict
+from creto.oversight.types import Ask, Assurance, Channel, Delegation, OversightPolicy, Strict, Verdict
 from creto.platform.consensus import PersonId
 
 GROUP = "group:"
@@ -45,6 +45,17 @@ class Seat(msgspec.Struct, frozen=True):
 
     holder: PersonId
     groups: tuple[str, ...]
+
+
+class Seating(Strict, frozen=True, kw_only=True):
+    """The part of a directory that gives somebody their seat: small enough to be kept with their vote."""
+
+    groups: dict[str, tuple[str, ...]] = {}
+    people: dict[str, PersonId] = {}
+    delegations: tuple[Delegation, ...] = ()
+
+    def directory(self) -> Directory:
+        return Directory(self.groups, self.people, self.delegations)
 
 
 class Directory(msgspec.Struct, frozen=True):
@@ -98,6 +109,36 @@ class Directory(msgspec.Struct, frozen=True):
             seen.add(at)
         return None
 
+    def seating(self, ask: Ask, tier: int, seat: Seat, person: PersonId, now: ConsensusTimestamp) -> Seating:
+        """What `seat_of` needs to say the same of this human alone."""
+        named = {name: one for name, one in self.people.items() if one in (seat.holder, person)}
+        groups = self._leading(named)
+        reachable = closure(reached(ask.policy, tier), groups)
+        return Seating(
+            groups={name: members for name, members in groups.items() if GROUP + name in reachable},
+            people={name: one for name, one in named.items() if name in reachable},
+            delegations=self._stand_ins(seat.holder, person, ask, now),
+        )
+
+    def _leading(self, names: Container[str]) -> dict[str, tuple[str, ...]]:
+        """The groups through which one comes to these names, with no other members."""
+        found: dict[str, tuple[str, ...]] = {}
+        while True:
+            inner = {GROUP + name for name in found}
+            groups = {group: tuple(m for m in all if m in names or m in inner) for group, all in self.groups.items()}
+            groups = {group: members for group, members in groups.items() if members}
+            if groups == found:
+                return found
+            found = groups
+
+    def _stand_ins(self, seat: PersonId, person: PersonId, ask: Ask, now: ConsensusTimestamp) -> tuple[Delegation, ...]:
+        """By which delegations this human sits there."""
+        barred, at, found = self.out.union(ask.excluded), seat, []
+        while at != person and (delegation := self.absence(at, ask.policy, now, barred)) is not None:
+            found.append(delegation)
+            at = delegation.to
+        return tuple(found)
+
     def absence(
         self, person: PersonId, policy: OversightPolicy, now: ConsensusTimestamp, barred: Container[PersonId] = ()
     ) -> Delegation | None:
@@ -106,6 +147,17 @@ class Directory(msgspec.Struct, frozen=True):
             if one.of == person and covers and one.to not in barred and one.starts_at <= now < one.ends_at:
                 return one
         return None
+
+
+def closure(names: Iterable[str], groups: Mapping[str, tuple[str, ...]]) -> set[str]:
+    """The names, and all that their groups lead to."""
+    found, pending = set[str](), [*names]
+    while pending:
+        name = pending.pop()
+        if name not in found:
+            found.add(name)
+            pending += groups.get(name.removeprefix(GROUP), ()) if name.startswith(GROUP) else ()
+    return found
 
 
 def reached(policy: OversightPolicy, tier: int) -> list[str]:
@@ -205,6 +257,11 @@ def anybodys(policy: OversightPolicy, tenant: TenantId, now: ConsensusTimestamp)
 def attainable(ask: Ask, directory: Directory, now: ConsensusTimestamp) -> bool:
     """Whether everybody who sits at any tier, if they all agreed, would be enough: in all, and each for one group."""
     return tally(ask.policy.quorum, able(ask, directory, now), round=ask.round).verdict is Verdict.APPROVE
+
+
+def channel_assurance(channel: Channel) -> Assurance:
+    """What a channel can vouch for at most."""
+    return Assurance.SESSION if channel in (Channel.WEB, Channel.API) else Assurance.RELAYED
 
 
 def ineligible(rule: str, message: str) -> Unauthorized:

@@ -20,10 +20,11 @@ from creto.contracts import RiskFactor, RiskLevel
 from creto.oversight import edits, grants
 from creto.oversight import store as sql
 from creto.oversight.core import checked_text
-from creto.oversight.display import limit
+from creto.oversight.display import terms_of
 from creto.oversight.eligibility import Approver, anybodys, ineligible
 from creto.oversight.granting import REVIEWED
 from creto.oversight.requests import ADVANCE, RESOURCE_CHARS_MAX, REVIEW, paged
+from creto.oversight.risks import judged
 from creto.oversight.store import Record
 from creto.oversight.types import Advance, Ask, Bound, Grant, GrantKind, GrantWish, OversightPolicy
 from creto.oversight.waiting import Waiting
@@ -65,9 +66,9 @@ class Emergency(Waiting):
             excluded=tuple(sorted(behind)), action=REVIEW, resource=f"{REVIEWED}{grant.grant_id}",
             arguments=wire.encode({"action": action, "resource": resource, "reason": reason, "armed_by": armer.person}),
             policy=policy, created_at=now, blocking=False, break_glass=True,
-            risk_factors=(RiskFactor(name="break-glass", level=RiskLevel.HIGH, description="acts before it was approved"),),
+            assessed=(RiskFactor(name="break-glass", level=RiskLevel.HIGH, description="acts before it was approved"),),
         )  # fmt: skip
-        draft = self.drafted(ask, grant.grant_id)
+        draft = self.drafted(judged(ask, ask.assessed), grant.grant_id)
 
         def arm(tx: Tx) -> Grant:
             sql.put_grant(tx, grant)
@@ -104,10 +105,10 @@ class Emergency(Waiting):
         ask = Ask(
             request_id=RequestId(new_id("req-")), tenant=tenant, agent=agent, agent_name=self.nhi.get_now(tenant, agent).name,
             chain=(agent,), excluded=self.lineage(tenant, (agent,)), action=ADVANCE, resource=f"oversight:grant:{advance.grant_id}",
-            arguments=terms_of(advance), policy=policy, created_at=self.clock.now(), blocking=False, risk_factors=(about,),
+            arguments=terms_of(advance), policy=policy, created_at=self.clock.now(), blocking=False, assessed=(about,),
             advance=advance,
         )  # fmt: skip
-        draft = self.drafted(ask, advance.grant_id)
+        draft = self.drafted(judged(ask, ask.assessed), advance.grant_id)
         if not self.has_seat(draft.record, by):
             raise ineligible("NOT_ELIGIBLE", "only who could approve the calls proposes to approve them in advance")
 
@@ -184,12 +185,3 @@ class Emergency(Waiting):
             return True
 
         return await self.write(expire)
-
-
-def terms_of(advance: Advance) -> bytes:
-    """The terms as the arguments that are shown, hashed and signed."""
-    limits = {one.path: limit(one, set()) for one in advance.bounds}
-    return wire.encode(
-        {"granted_action": advance.action, "granted_resource": advance.resource, "calls": advance.uses,
-         "seconds": advance.ttl_s, "limits": limits or "none", "proposed_by": advance.proposed_by, "reason": advance.reason}
-    )  # fmt: skip

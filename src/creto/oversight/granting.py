@@ -15,10 +15,10 @@ from creto.common.limits import PAGE_ITEMS_MAX
 from creto.common.timestamps import ConsensusTimestamp
 from creto.oversight import grants
 from creto.oversight import store as sql
-from creto.oversight.decisions import Ballot, CastVote
+from creto.oversight.ballots import given
+from creto.oversight.decisions import CastVote
 from creto.oversight.eligibility import Approver, Directory
 from creto.oversight.handover import Handover
-from creto.oversight.quorum import counted
 from creto.oversight.requests import LAST
 from creto.oversight.store import Record
 from creto.oversight.types import Grant, GrantKind, NotificationKind, Verdict
@@ -34,28 +34,17 @@ class Granting(Handover):
         tx: Tx,
         record: Record,
         cast: Sequence[CastVote],
-        last: Ballot,
         verdict: Verdict,
         approver: Approver,
         now: ConsensusTimestamp,
     ) -> None:
         """What was approved in advance by the way: "approve for …", or the bounds of a counter-proposal."""
         ask = record.ask
-        votes = [vote.vote() for vote in cast]
-        yes = {vote.person for vote in counted(votes, ask.round) if vote.verdict is Verdict.APPROVE}
-        said = {v.signed.ballot.person: v.signed for v in cast if v.signed.ballot.round == ask.round}
-        grant: Grant | None = None
-        givers = tuple(sorted(yes))
-        if verdict is Verdict.APPROVE and ask.advance is not None:
-            grant = grants.in_advance(ask, ask.advance, by=approver.person, now=now)
-        elif verdict is Verdict.APPROVE:
-            wish = grants.agreed([said[person].ballot.wish for person in yes])
-            grant = grants.granted(ask, wish, by=approver.person, now=now, grant_id=new_id("grant-")) if wish else None
-        elif last.counter:
-            grant = grants.countered(ask, last.counter, by=approver.person, now=now, grant_id=new_id("grant-"))
-            givers = (last.person,)
+        grant = given(
+            ask, cast, verdict, lambda bounds: grants.bound(ask, bounds), by=approver.person, now=now,
+            grant_id=new_id("grant-"),
+        )  # fmt: skip
         if grant is not None:
-            grant = replace(grant, givers=givers, assurance=min(said[person].assurance for person in givers))
             sql.put_grant(tx, grant)
             self.note(
                 tx, ask.tenant, "oversight:grant", f"oversight:grant:{grant.grant_id}", "GrantIssued", approver.nhi,

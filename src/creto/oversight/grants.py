@@ -59,18 +59,20 @@ def agreed(wishes: Sequence[GrantWish | None]) -> GrantWish | None:
     return GrantWish(ttl_s=min(wish.ttl_s for wish in given), uses=min(wish.uses for wish in given))
 
 
-def granted(ask: Ask, wish: GrantWish, *, by: PersonId, now: ConsensusTimestamp, grant_id: str) -> Grant:
+def granted(
+    ask: Ask, wish: GrantWish, *, args_hash: bytes, by: PersonId, now: ConsensusTimestamp, grant_id: str
+) -> Grant:
     """For the same agent, act, resource and arguments as the request that was approved."""
     return Grant(
         grant_id=grant_id, tenant=ask.tenant, kind=GrantKind.STANDING, agent=ask.agent, action=ask.action,
         resource=ask.resource, policy_id=ask.policy.policy_id, policy_version=ask.policy.version, granted_by=by,
         request_id=ask.request_id, starts_at=now, expires_at=ConsensusTimestamp(now + wish.ttl_s * SECOND),
-        uses_max=wish.uses, args_hash=args_hash(ask.action, ask.resource, ask.arguments),
+        uses_max=wish.uses, args_hash=args_hash,
     )  # fmt: skip
 
 
 def countered(
-    ask: Ask, bounds: tuple[Bound, ...], *, by: PersonId, now: ConsensusTimestamp, grant_id: str
+    ask: Ask, bounds: tuple[Bound, ...], *, args_hash: bytes, by: PersonId, now: ConsensusTimestamp, grant_id: str
 ) -> Grant | None:
     """One call within the bounds of a counter-proposal, else as it was asked; None where that is advice alone."""
     if not taken_up(ask):
@@ -79,7 +81,7 @@ def countered(
         grant_id=grant_id, tenant=ask.tenant, kind=GrantKind.COUNTER, agent=ask.agent, action=ask.action,
         resource=ask.resource, policy_id=ask.policy.policy_id, policy_version=ask.policy.version, granted_by=by,
         request_id=ask.request_id, starts_at=now, expires_at=ConsensusTimestamp(now + COUNTER_TTL_S * SECOND),
-        uses_max=1, bounds=bounds, args_hash=args_hash(ask.action, ask.resource, rest(bounds, ask.arguments)),
+        uses_max=1, bounds=bounds, args_hash=args_hash,
     )  # fmt: skip
 
 
@@ -135,8 +137,22 @@ def break_glass_terms(policy: OversightPolicy) -> BreakGlassTerms:
     return policy.break_glass
 
 
+def bound(ask: Ask, bounds: tuple[Bound, ...]) -> bytes:
+    """Which arguments a grant is for: all of them, or those that no bound is about."""
+    return args_hash(ask.action, ask.resource, rest(bounds, ask.arguments) if bounds else ask.arguments)
+
+
 def covers(grant: Grant, ask: Ask, now: ConsensusTimestamp) -> bool:
     """Whether this call was approved in advance."""
+    if not fits(grant, ask, now):
+        return False
+    if grant.args_hash is not None and grant.args_hash != bound(ask, grant.bounds):
+        return False
+    return within(grant.bounds, ask.arguments)
+
+
+def fits(grant: Grant, ask: Ask, now: ConsensusTimestamp) -> bool:
+    """Whether it is for such calls, whatever their arguments."""
     same = (grant.tenant, grant.agent, grant.action, grant.resource) == (
         ask.tenant,
         ask.agent,
@@ -146,12 +162,7 @@ def covers(grant: Grant, ask: Ask, now: ConsensusTimestamp) -> bool:
     policy = (grant.policy_id, grant.policy_version) == (ask.policy.policy_id, ask.policy.version)
     if not same or not policy or not live(grant, now) or ask.items:
         return False
-    if ask.always_ask and grant.kind is not GrantKind.BREAK_GLASS:
-        return False
-    fixed = rest(grant.bounds, ask.arguments) if grant.bounds else ask.arguments
-    if grant.args_hash is not None and grant.args_hash != args_hash(ask.action, ask.resource, fixed):
-        return False
-    return within(grant.bounds, ask.arguments)
+    return not ask.always_ask or grant.kind is GrantKind.BREAK_GLASS
 
 
 def live(grant: Grant, now: ConsensusTimestamp) -> bool:

@@ -3,8 +3,8 @@
 >>> visible("pay\u202e001 to \u0440aypal").text
 'pay⟦U+202E⟧001 to ⟦U+0440 CYRILLIC SMALL LETTER ER⟧aypal'
 
-It is a list of what may be shown, not of what is bad: printable ASCII, and letters of words written in one script that cannot be mistaken
-for ASCII. All else is shown as its code point between ⟦ and ⟧, which stand for themselves nowhere.
+It is a list of what may be shown, not of what is bad: printable ASCII, and letters of living scripts, in words of one script that cannot be
+mistaken for ASCII. All else is shown as its code point between ⟦ and ⟧, which stand for themselves nowhere.
 
 INVARIANT: two different texts never look the same: the visible form gives the original back.
 """
@@ -26,8 +26,18 @@ LOOK_ALIKES = frozenset(
     "αορνυικτγηωχεΑΒΕΖΗΙΚΜΝΟΡΤΥΧϲϳϹ"
     "օսոհցզյկգքԱՍՏՕՈԼ"
     "ІіΟοՕⲟⲞⲤⲥᎪᏴᏟᎠᎬᎢᏚᎳᎻᎷᏢᏙᏃᏞᏒᎥᏎᏦᏀꓐꓚꓓꓰꓝꓖꓧꓲꓙꓗꓡꓟꓠꓳꓑꓣꓢꓔꓴꓦꓪꓫꓬꓜ"
-    "ıȷɑɡɩʋᴏᴄᴠᴡᴢꞯɪʀɴʟʜʏƽƨǃǀ"
+    "ഠଠဝ"
 )
+# Where the letters of living scripts are that are read as what they are. Whatever is elsewhere (phonetic and small capitals, syllabics, dead
+# scripts, mathematical alphabets) is shown as its code point: nobody writes it to be read by an approver.
+KNOWN = (
+    (0x00C0, 0x0130), (0x0132, 0x0137), (0x0139, 0x013E), (0x0141, 0x0148), (0x014A, 0x017E), (0x0218, 0x021B), (0x1EA0, 0x1EF9),  # Latin
+    (0x0386, 0x03CE), (0x1F00, 0x1FFC), (0x0400, 0x045F), (0x0490, 0x0493), (0x0531, 0x0587),  # Greek, Cyrillic, Armenian
+    (0x0620, 0x064A), (0x0671, 0x06D3), (0x05D0, 0x05EA),  # Arabic, Hebrew: in prose
+    (0x0904, 0x0DC6), (0x0E01, 0x0EC6), (0x0F40, 0x0F6C), (0x1000, 0x103F), (0x10D0, 0x10F0), (0x1200, 0x135A), (0x1780, 0x17B3),
+    (0x3041, 0x30FE), (0x3105, 0x312F), (0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xAC00, 0xD7A3), (0x20000, 0x323AF),
+)  # fmt: skip
+DOT_BELOW = "\u0323"  # under a letter of its own it is as good as nothing
 NO_SHAPE = frozenset("\u115f\u1160\u3164\uffa0\u17b4\u17b5\u034f\u2800")  # letters and marks without a picture
 MARKUP = re.compile(r"<[A-Za-z!/@#]|&(?:#|[A-Za-z])|\]\(|```|\*\*|\bjavascript:|\x1b|\\u[0-9a-fA-F]{4}|%[0-9a-fA-F]{2}")
 SYSTEM = re.compile(
@@ -94,8 +104,10 @@ def word_shown(word: str, prose: bool, tricks: set[Trick]) -> str:
 
 def imitates(c: str, mixed: bool, alike: bool) -> bool:
     """Whether a letter passes for another in its word: a Latin double always, another script's in a mixed or wholly look-alike word."""
+    if not any(low <= ord(c) <= high for low, high in KNOWN):
+        return True
     if script(c) == "LATIN":
-        return c in LOOK_ALIKES
+        return unicodedata.normalize("NFD", c)[1:] == DOT_BELOW
     return mixed or alike
 
 

@@ -19,7 +19,6 @@ from creto.common.timestamps import SECOND
 from creto.contracts import ApprovalResult, Approved, Denied, HumanIdentity, TimedOut, TimeoutAction
 from creto.oversight import edits
 from creto.oversight import store as sql
-from creto.oversight.arguments import args_hash
 from creto.oversight.ballots import decisive
 from creto.oversight.core import SERVICE, checked_text, no_such
 from creto.oversight.decisions import CastVote, DecisionFile
@@ -28,7 +27,7 @@ from creto.oversight.eligibility import Directory
 from creto.oversight.requests import permitting
 from creto.oversight.states import already
 from creto.oversight.store import Record
-from creto.oversight.types import Permit, RequestState, Verdict
+from creto.oversight.types import Grant, GrantKind, Permit, RequestState, Verdict
 from creto.platform.consensus import PersonId
 from creto.platform.crypto import digest
 from creto.security.authz import OverrideDraft
@@ -108,7 +107,8 @@ class Outcomes(Desk):
         left_s = (decided_at + ask.policy.execution_s * SECOND - self.clock.now()) // SECOND
         draft = await self.authz.draft_override(
             tenant=ask.tenant, agent=ask.agent, action=ask.action, resource=ask.resource,
-            args_digest=digest(approved_arguments(record)), ttl_s=max(1, left_s), request_id=ask.request_id,
+            args_digest=digest(approved_arguments(record)), policy_id=ask.policy.policy_id, ttl_s=max(1, left_s),
+            request_id=ask.request_id,
         )  # fmt: skip
         directory, behind = self.directory(ask.tenant, ask.policy), self.lineage(ask.tenant, chain)
         issued = await self.write(lambda tx: self._issue(tx, record, draft, directory, behind))
@@ -189,23 +189,36 @@ class Outcomes(Desk):
         if record.progress.state.open:
             raise NotFound("OV-404", "the request is not decided yet", field="state", got=str(record.progress.state))
         votes = [vote for vote in votes if vote.signed.ballot.nonce not in record.progress.lost]
-        data = self._file(record, votes).sealed(self._signer).encode()
+        data = (await self._file(record, votes)).sealed(self._signer).encode()
         return await self.write(lambda tx: sql.put_decision(tx, tenant, request_id, data))
 
-    def _file(self, record: Record, votes: list[CastVote]) -> DecisionFile:
-        ask, progress = record.ask, record.progress
-        approved = permitting(progress)
+    async def _file(self, record: Record, votes: list[CastVote]) -> DecisionFile:
+        ask, progress, items = record.ask, record.progress, edits.item_hashes(record.ask)
+        grant, basis = await self._basis(record)
         assert progress.decided_at is not None
+        approved = edits.approved_hash(ask.action, ask.resource, record.args_hash, items, progress.approved_items)
         return DecisionFile(
             installation=self.installation, tenant=ask.tenant, request_id=ask.request_id, round=ask.round,
-            agent=ask.agent, action=ask.action, resource=ask.resource, args_hash=record.args_hash,
-            display_hash=record.display_hash,
-            approved_hash=args_hash(ask.action, ask.resource, approved_arguments(record)) if approved else None,
-            policy=ask.policy, items=tuple(item.item_id for item in ask.items), approved_items=progress.approved_items,
-            excluded=ask.excluded, state=progress.state, created_at=ask.created_at, decided_at=progress.decided_at,
-            decided_by=progress.decided_by, final_action=progress.final_action, grant_id=progress.grant_id,
-            reason=progress.reason, votes=tuple(votes), service_key=self._signer.public.to_bytes(),
+            agent=ask.agent, chain=ask.chain, excluded=ask.excluded, action=ask.action, resource=ask.resource,
+            args_hash=record.args_hash, display_hash=record.display_hash, risk=ask.risk, policy=ask.policy,
+            items=items, break_glass=ask.break_glass, advance=ask.advance, state=progress.state, tier=progress.tier, created_at=ask.created_at,
+            deadline_at=progress.deadline_at, decided_at=progress.decided_at, decided_by=progress.decided_by,
+            final_action=progress.final_action, reason=progress.reason,
+            approved_hash=approved if permitting(progress) else None, approved_items=progress.approved_items,
+            votes=tuple(votes), grant=grant, basis=basis, service=self.service_id,
         )  # fmt: skip
+
+    async def _basis(self, record: Record) -> tuple[Grant | None, DecisionFile | None]:
+        """The grant that approved it, as it was given, and the decision in which it was; break-glass rests on none."""
+        tenant, grant_id = record.ask.tenant, record.progress.grant_id
+        if grant_id is None:
+            return None, None
+        grant = await self.store.read(lambda tx: sql.grant(tx, tenant, grant_id))
+        assert grant is not None
+        whole = replace(grant, uses=0, ended_at=None, ended_by=None)
+        if grant.kind is GrantKind.BREAK_GLASS:
+            return whole, None
+        return whole, DecisionFile.decode(await self.decision_file(tenant, grant.request_id))
 
 
 def approved_arguments(record: Record) -> bytes:

@@ -30,7 +30,6 @@ from creto.oversight.core import Core
 from creto.oversight.eligibility import GROUP, Approver, Directory
 from creto.oversight.types import (
     ApproverGroup,
-    Assurance,
     Channel,
     Contact,
     Delegation,
@@ -339,8 +338,3 @@ def circle_of(new: Delegation, known: Iterable[Delegation]) -> tuple[PersonId, .
 def meet(one: Delegation, other: Delegation) -> bool:
     shared = not one.policies or not other.policies or set(one.policies) & set(other.policies)
     return bool(shared) and one.starts_at < other.ends_at and other.starts_at < one.ends_at
-
-
-def channel_assurance(channel: Channel) -> Assurance:
-    """What a channel can vouch for at most."""
-    return Assurance.SESSION if channel in (Channel.WEB, Channel.API) else Assurance.RELAYED

@@ -20,10 +20,15 @@ from creto.common.limits import (
     OVERSIGHT_GRANT_S_MAX,
     OVERSIGHT_GRANT_USES_MAX,
     OVERSIGHT_KEY_GRACE_S_MAX,
+    OVERSIGHT_RISK_RULES_MAX,
+    OVERSIGHT_SCHEMA_CHARS_MAX,
+    OVERSIGHT_SCHEMAS_MAX,
     OVERSIGHT_TIERS_MAX,
     OVERSIGHT_TIMEOUT_S_MAX,
 )
 from creto.contracts import OversightRequirement, RiskLevel, TimeoutAction
+from creto.oversight import schemas
+from creto.oversight.arguments import Number, number, parsed
 from creto.oversight.quorum import needed
 from creto.oversight.types import Assurance, EscalationTier, OversightPolicy, Quorum
 from creto.platform.crypto import tagged_digest
@@ -39,13 +44,15 @@ def policy_hash(policy: OversightPolicy) -> bytes:
 def checked(policy: OversightPolicy) -> OversightPolicy:
     checked_name(policy.policy_id, "policy_id")
     between("tiers", len(policy.tiers), 1, OVERSIGHT_TIERS_MAX)
-    for number, tier in enumerate(policy.tiers):
-        checked_name(tier.name, f"tiers[{number}].name")
-        between(f"tiers[{number}].approvers", len(tier.approvers), 1, OVERSIGHT_APPROVERS_MAX)
-        between(f"tiers[{number}].timeout_s", tier.timeout_s, 1, OVERSIGHT_TIMEOUT_S_MAX)
+    for place, tier in enumerate(policy.tiers):
+        checked_name(tier.name, f"tiers[{place}].name")
+        between(f"tiers[{place}].approvers", len(tier.approvers), 1, OVERSIGHT_APPROVERS_MAX)
+        between(f"tiers[{place}].timeout_s", tier.timeout_s, 1, OVERSIGHT_TIMEOUT_S_MAX)
         for approver in tier.approvers:
-            checked_name(approver, f"tiers[{number}].approvers")
+            checked_name(approver, f"tiers[{place}].approvers")
     check_quorum(policy)
+    check_risks(policy)
+    check_schemas(policy)
     between("warn_percent", policy.warn_percent, 0, 90)
     between("execution_s", policy.execution_s, 1, OVERRIDE_TTL_S_MAX)
     between("key_grace_s", policy.key_grace_s, 0, OVERSIGHT_KEY_GRACE_S_MAX)
@@ -80,6 +87,25 @@ def check_quorum(policy: OversightPolicy) -> None:
         raise refusal("quorum", f"{needed(quorum)} approvals of {len(named)} approvers", "as many approvers at least")
     if len(named) < quorum.denials:
         raise refusal("quorum.denials", f"{quorum.denials} of {len(named)} approvers", "no more than there are")
+
+
+def check_risks(policy: OversightPolicy) -> None:
+    between("risk_rules", len(policy.risk_rules), 0, OVERSIGHT_RISK_RULES_MAX)
+    for rule in policy.risk_rules:
+        field = f"risk_rules.{checked_name(rule.path, 'risk_rules.path')}"
+        if rule.over is not None and number(Number(rule.over)) is None:
+            raise refusal(f"{field}.over", rule.over, "a number")
+        if rule.equal is not None:
+            parsed(rule.equal.encode())
+
+
+def check_schemas(policy: OversightPolicy) -> None:
+    between("arguments_schemas", len(policy.arguments_schemas), 0, OVERSIGHT_SCHEMAS_MAX)
+    for action, text in policy.arguments_schemas.items():
+        between(
+            f"arguments_schemas.{checked_name(action, 'arguments_schemas')}", len(text), 1, OVERSIGHT_SCHEMA_CHARS_MAX
+        )
+        schemas.checked(text)
 
 
 def of_requirement(policy_id: PolicyId, requirement: OversightRequirement, title: str = "") -> OversightPolicy:

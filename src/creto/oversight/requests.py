@@ -31,16 +31,17 @@ from creto.common.limits import (
 )
 from creto.common.telemetry import Attribute, span, trace_id
 from creto.common.timestamps import SECOND, ConsensusTimestamp, iso
-from creto.contracts import OversightRequest, RuntimeOversightRequest, TimeoutAction
-from creto.oversight import edits, eligibility, escalation, grants, states
+from creto.contracts import OversightRequest, RiskFactor, RuntimeOversightRequest, TimeoutAction
+from creto.oversight import edits, eligibility, escalation, grants, schemas, states
 from creto.oversight import store as sql
-from creto.oversight.arguments import args_hash, parsed
+from creto.oversight.arguments import parsed
 from creto.oversight.core import checked_text
 from creto.oversight.display import proposal, render
 from creto.oversight.eligibility import Directory
 from creto.oversight.hostile import visible
 from creto.oversight.policies import between, of_requirement, refusal
-from creto.oversight.seats import Seats
+from creto.oversight.risks import cedar_risk, judged
+from creto.oversight.seats import Seats, lost
 from creto.oversight.states import Event
 from creto.oversight.store import Record
 from creto.oversight.types import (
@@ -91,14 +92,16 @@ class Requests(Seats):
         takes_up: RequestId | None = None,
         items: Sequence[BatchItem] = (),
         by: AgentId | None = None,
+        by_gate: bool = False,
     ) -> Record:
         """Ask. The same request gives the same record; a live grant approves at once; OV-424 if nobody could ever approve.
 
-        `takes_up` is a denied request whose counter-proposal this is: the approvers see that it is. `by` is who asks for another's sake: they
-        cannot approve it either.
+        Where the policies say which oversight policy the act needs, it is that one or none; `by_gate`: they have said so just now.
+        `takes_up` is a denied request whose counter-proposal this is: the approvers see that it is. `by` is who asks for another's sake:
+        they cannot approve it either.
         """
         facts = (await self._counter_of(request, takes_up),) if takes_up is not None else ()
-        draft = await self._draft(request, idempotency_key, tuple(items), facts, by)
+        draft = await self._draft(request, idempotency_key, tuple(items), facts, by, by_gate)
         tenant = draft.record.ask.tenant
 
         def ask(tx: Tx) -> tuple[Record, bool]:
@@ -120,6 +123,18 @@ class Requests(Seats):
         if first:
             self.counted(None, record)
         return record
+
+    def _judged(self, ask: Ask, assessed: tuple[RiskFactor, ...], by_gate: bool) -> Ask:
+        """INVARIANT: nobody who asks picks a weaker policy than the one that the act needs, nor makes less of its risk."""
+        schemas.check(ask)
+        needed = self.asking(ask, ask.arguments)
+        if needed.policy_id != ask.policy.policy_id and not by_gate:
+            raise Unauthorized(
+                "OV-403", f"POLICY: the policies ask about this act under {needed.policy_id}", field="policy_id",
+                got=ask.policy.policy_id, expected=needed.policy_id,
+            )  # fmt: skip
+        more = assessed if by_gate else (*assessed, *cedar_risk(needed.risk))
+        return judged(ask, more)
 
     def _check_room(self, tx: Tx, ask: Ask) -> None:
         """A flooding agent buries nobody else's request."""
@@ -229,6 +244,8 @@ class Requests(Seats):
             if not record.progress.state.open:
                 return before, record  # time was first: that stands
             progress = states.ended(record.progress, Event.CANCEL, now=now, by=None, reason=said)
+            cast = sql.votes(tx, tenant, request_id)
+            progress = replace(progress, lost=lost(cast, self.counting(record, cast, directory, now)))
             return before, self.save(tx, record, progress, now=now, by=by)
 
         before, after = await self.write(end)
@@ -318,6 +335,7 @@ class Requests(Seats):
         items: tuple[BatchItem, ...],
         facts: tuple[str, ...],
         by: AgentId | None,
+        by_gate: bool,
     ) -> Draft:
         tenant, now = checked_tenant(request.tenant), self.clock.now()
         edits.check_items(items)
@@ -338,11 +356,11 @@ class Requests(Seats):
             excluded=self.lineage(tenant, (*chain, request.agent_nhi, *((by,) if by else ()))), action=checked_name(request.action.name, "action"), resource=resource_of(request),
             arguments=arguments, policy=policy, created_at=now, description=request.action_description,
             risk_factors=request.risk_factors, reasoning=reasoning, reasoning_code=code, items=items,
-            blocking=request.blocking, facts=facts, trace_id=trace_id(),
+            blocking=request.blocking, form=request.form, facts=facts, trace_id=trace_id(),
             sandbox_id=request.sandbox_id if isinstance(request, RuntimeOversightRequest) else None,
             asked_by=by,
         )  # fmt: skip
-        return self.drafted(ask, key)
+        return self.drafted(self._judged(ask, request.assessed, by_gate), key)
 
     def drafted(self, ask: Ask, key: str | None) -> Draft:
         """The request at the first tier in which anybody can decide; OV-424 if all of them together could not."""
@@ -354,7 +372,7 @@ class Requests(Seats):
         while not eligibility.told(ask, tier, directory, now):
             skipped.append(f"tier {ask.policy.tiers[tier].name}: {eligibility.why_nobody(ask, tier, directory, now)}")
             tier += 1
-        hash, policy_id = args_hash(ask.action, ask.resource, ask.arguments), ask.policy.policy_id
+        hash, policy_id = edits.bound_hash(ask), ask.policy.policy_id
         own = (
             wire.encode(["key", ask.agent, key])
             if key is not None
@@ -422,7 +440,7 @@ class Requests(Seats):
 
 
 def hashed(ask: Ask, progress: Progress) -> Record:
-    return Record(ask, progress, args_hash(ask.action, ask.resource, ask.arguments), render(ask).hash)
+    return Record(ask, progress, edits.bound_hash(ask), render(ask).hash)
 
 
 def reusable(record: Record, now: ConsensusTimestamp, *, named: bool) -> bool:

@@ -33,6 +33,12 @@ from creto.store.types import ReadTx
 WORKING = (Standing.IN_FORCE, Standing.RETIRED)  # what a key signed before it was rotated stays good
 
 
+def lost(cast: Sequence[CastVote], counts: Sequence[CastVote]) -> tuple[str, ...]:
+    """The nonces of the votes that do not count any more."""
+    kept = {vote.signed.ballot.nonce for vote in counts}
+    return tuple(vote.signed.ballot.nonce for vote in cast if vote.signed.ballot.nonce not in kept)
+
+
 class Seats(People):
     def counting(
         self, record: Record, cast: Sequence[CastVote], directory: Directory, now: ConsensusTimestamp

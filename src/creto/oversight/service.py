@@ -12,7 +12,7 @@ from creto.common.timestamps import Clock
 from creto.oversight.outcome import Permits
 from creto.oversight.people import Books
 from creto.oversight.recollection import Recollection
-from creto.oversight.voting import CheckArguments
+from creto.oversight.voting import CheckEdit
 from creto.oversight.waiting import Waiters
 from creto.platform.crypto import SigningKey
 from creto.platform.nhi import Nhi
@@ -39,7 +39,7 @@ class Oversight(Recollection):
         metrics: Metrics | None = None,
         installation: str = INSTALLATION,
         link_base: str = "",
-        check_arguments: CheckArguments | None = None,
+        check_edit: CheckEdit | None = None,
         breaker: CircuitBreaker | None = None,
         default_timeout_s: int = DEFAULT_TIMEOUT_S,
     ) -> None:
@@ -47,7 +47,7 @@ class Oversight(Recollection):
         self.default_timeout_s = default_timeout_s  # of a tier for which nothing is said
         self._memory = memory
         self._breaker = breaker or CircuitBreaker("memory")
-        self._check_arguments = check_arguments
+        self._check_edit = check_edit
         self._books = Books(self)
         self._permits = Permits()
         self._waiters = Waiters(store)

@@ -45,7 +45,7 @@ def of_operation(operation: Operation, policy_id: PolicyId, description: str = "
         tenant=operation.tenant, agent_nhi=operation.agent,
         delegation_chain=operation.chain.agents if operation.chain else (),
         action=Action(name=operation.action, parameters=msgspec.Raw(operation.arguments or b"{}")),
-        resource=named(operation.resource), policy_id=policy_id, action_description=description,
+        resource=named(operation.resource), policy_id=policy_id, action_description=description, form=operation.form,
     )  # fmt: skip
 
 
@@ -83,7 +83,7 @@ def of_cost_threshold(event: CostThresholdExceededEvent, policy_id: PolicyId) ->
         action=Action(name="cost_threshold", parameters=msgspec.Raw(wire.encode(facts))),
         resource=named(f"metering:threshold:{threshold.threshold_id}"), policy_id=policy_id, action_description="",
         requirement=requirement, blocking=not isinstance(threshold.action, NotifyOnly),
-        risk_factors=(RiskFactor(name="cost", level=RiskLevel.HIGH, description="crosses a cost limit"),),
+        assessed=(RiskFactor(name="cost", level=RiskLevel.HIGH, description="crosses a cost limit"),),
     )  # fmt: skip
 
 
@@ -96,7 +96,7 @@ def of_quota_breach(
         tenant=tenant, agent_nhi=agent, delegation_chain=tuple(chain),
         action=Action(name="quota_breach", parameters=msgspec.Raw(wire.encode(facts))),
         resource=named(f"metering:quota:{event_type}"), policy_id=QUOTA_POLICY, action_description="", blocking=False,
-        risk_factors=(RiskFactor(name="quota", level=RiskLevel.MEDIUM, description="a quota is nearly or wholly used up"),),
+        assessed=(RiskFactor(name="quota", level=RiskLevel.MEDIUM, description="a quota is nearly or wholly used up"),),
     )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ OversightDecisionEvent, ApprovalResult …) are in `creto.contracts`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import IntEnum, StrEnum
 
 import msgspec
@@ -109,6 +110,17 @@ class BreakGlassTerms(Strict, frozen=True, kw_only=True):
     own_agents: bool = False
 
 
+class RiskRule(Strict, frozen=True, kw_only=True):
+    """How serious an act is by its arguments: where the one at `path` (`amount`, `to.country`, `rows[*].id`) is above a number, is a JSON
+    value, or is there at all. Of one action alone, if that is said."""
+
+    path: str
+    level: RiskLevel
+    over: str | None = None
+    equal: str | None = None
+    action: str = ""
+
+
 class OversightPolicy(Strict, frozen=True, kw_only=True):
     """Who decides about an act, how many of them, how sure, and by when."""
 
@@ -130,6 +142,9 @@ class OversightPolicy(Strict, frozen=True, kw_only=True):
     grants: GrantTerms | None = None
     break_glass: BreakGlassTerms | None = None
     always_ask: bool = False
+    risk: RiskLevel = RiskLevel.LOW  # of what it is about, at least
+    risk_rules: tuple[RiskRule, ...] = ()
+    arguments_schemas: dict[str, str] = {}  # what the arguments of an action look like, `*`: of any other
 
 
 class ApproverGroup(Strict, frozen=True, kw_only=True):
@@ -160,6 +175,14 @@ class Contact(Strict, frozen=True, kw_only=True):
 
 
 # A request
+
+
+class ItemHash(Strict, frozen=True, kw_only=True):
+    """An act of a batch without its arguments: what a batch's own hash is made of."""
+
+    item_id: str
+    args_hash: bytes
+    after: tuple[str, ...] = ()
 
 
 class BatchItem(Strict, frozen=True, kw_only=True):
@@ -199,7 +222,9 @@ class Ask(Strict, frozen=True, kw_only=True):
     policy: OversightPolicy
     created_at: ConsensusTimestamp
     description: str = ""
-    risk_factors: tuple[RiskFactor, ...] = ()
+    risk_factors: tuple[RiskFactor, ...] = ()  # the agent's own: they only raise it
+    assessed: tuple[RiskFactor, ...] = ()  # ours, whatever the arguments
+    by_arguments: tuple[RiskFactor, ...] = ()  # ours, by the policy's rules
     reasoning: tuple[str, ...] = ()
     reasoning_code: str | None = None  # OV-503: it could not be fetched
     items: tuple[BatchItem, ...] = ()
@@ -211,11 +236,12 @@ class Ask(Strict, frozen=True, kw_only=True):
     break_glass: bool = False
     advance: Advance | None = None
     trace_id: str | None = None
+    form: str = ""  # of a call that the gate holds: the endpoint by which an edit is read
     asked_by: AgentId | None = None  # somebody else, for the agent
 
     @property
     def risk(self) -> RiskLevel:
-        return max((factor.level for factor in self.risk_factors), key=RISKS.index, default=RiskLevel.LOW)
+        return highest((*self.assessed, *self.by_arguments, *self.risk_factors))
 
     @property
     def fixed(self) -> bool:
@@ -228,6 +254,10 @@ class Ask(Strict, frozen=True, kw_only=True):
 
 
 RISKS = list(RiskLevel)
+
+
+def highest(factors: Iterable[RiskFactor]) -> RiskLevel:
+    return max((factor.level for factor in factors), key=RISKS.index, default=RiskLevel.LOW)
 
 
 class Claim(Strict, frozen=True, kw_only=True):

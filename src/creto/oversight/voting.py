@@ -23,7 +23,7 @@ from creto.common.limits import OVERSIGHT_HOLD_S_MAX, OVERSIGHT_ROUNDS_MAX
 from creto.common.telemetry import Attribute, span
 from creto.common.timestamps import ConsensusTimestamp
 from creto.contracts import TimeoutAction
-from creto.oversight import edits, eligibility, escalation, states
+from creto.oversight import edits, eligibility, escalation, schemas, states
 from creto.oversight import store as sql
 from creto.oversight.ballots import (
     Counted,
@@ -44,11 +44,11 @@ from creto.oversight.ballots import (
 )
 from creto.oversight.core import DECIDED, checked_text, signal_of
 from creto.oversight.decisions import Ballot, CastVote, Evidence, SignedBallot, attest
-from creto.oversight.eligibility import Approver, Directory
+from creto.oversight.eligibility import Approver, Directory, channel_assurance
 from creto.oversight.granting import Granting
-from creto.oversight.people import channel_assurance
 from creto.oversight.policies import between, policy_hash, refusal
 from creto.oversight.requests import hashed
+from creto.oversight.seats import lost
 from creto.oversight.states import Event
 from creto.oversight.store import Held, Record
 from creto.oversight.types import (
@@ -67,7 +67,9 @@ from creto.platform.crypto import random_bytes
 from creto.security.authz import Decision, Deny
 from creto.store.types import Outcome, Tx
 
-CheckArguments = Callable[[str, bytes], None]  # action, arguments: raises InvalidInput for what its schema refuses
+CheckEdit = Callable[
+    [str, bytes, bytes], None
+]  # form, edited, before: raises InvalidInput for what cannot be called so
 
 
 DENIED_IN_PART = "nobody decided in time, and somebody had denied"
@@ -83,7 +85,7 @@ class Result(msgspec.Struct, frozen=True):
 
 
 class Voting(Granting):
-    _check_arguments: CheckArguments | None
+    _check_edit: CheckEdit | None
 
     async def ballot(
         self,
@@ -108,7 +110,7 @@ class Voting(Granting):
         return Ballot(
             installation=self.installation, tenant=tenant, request_id=request_id, round=ask.round,
             tier=record.progress.tier, agent=ask.agent, action=ask.action, resource=ask.resource,
-            args_hash=record.args_hash, display_hash=record.display_hash, policy_id=ask.policy.policy_id,
+            args_hash=record.args_hash, display_hash=record.display_hash, risk=ask.risk, policy_id=ask.policy.policy_id,
             policy_version=ask.policy.version, policy_hash=policy_hash(ask.policy), verdict=verdict,
             person=self.approver(tenant, approver).person, approver=approver, on_behalf_of=on_behalf_of,
             reason=checked_text(reason, "reason"), items=dict(items or {}), wish=wish, counter=tuple(counter),
@@ -255,7 +257,8 @@ class Voting(Granting):
         check_content(target.ask, ballot, held.cast)
         if held.taken_back:
             raise withdrawn()
-        vote = CastVote(seat=seat.holder, groups=seat.groups, signed=signed)
+        seating = directory.seating(target.ask, record.progress.tier, seat, approver.person, now)
+        vote = CastVote(seat=seat.holder, groups=seat.groups, signed=signed, at=now, seating=seating)
         sql.add_vote(tx, vote, held.place, now)
         if edited is not None:
             sql.save_round(tx, target)
@@ -285,11 +288,9 @@ class Voting(Granting):
         approver = self.approver(ask.tenant, last.ballot.approver)
         event = Event.APPROVE if verdict is Verdict.APPROVE else Event.DENY
         progress = states.ended(record.progress, event, now=now, by=approver.person, reason=last.ballot.reason)
-        kept = {vote.signed.ballot.nonce for vote in counts}
-        lost = tuple(vote.signed.ballot.nonce for vote in cast if vote.signed.ballot.nonce not in kept)
-        progress = replace(progress, approved_items=approved, lost=lost)
+        progress = replace(progress, approved_items=approved, lost=lost(cast, counts))
         if not ask.break_glass:
-            self.grant_voted(tx, record, counts, last.ballot, verdict, approver, now)
+            self.grant_voted(tx, record, counts, verdict, approver, now)
         elif verdict is Verdict.DENY:
             self.review_denied(tx, record, approver, now)
         return self.save(
@@ -322,8 +323,8 @@ class Voting(Granting):
         if isinstance(step, escalation.Settle):
             return self._decide(tx, record, sql.votes(tx, ask.tenant, ask.request_id), directory, now)
         progress = escalation.applied(ask, record.progress, step, now)
-        if progress.final_action is TimeoutAction.AUTO_APPROVE:
-            progress = self._unopposed(tx, record, progress, directory, now)
+        if isinstance(step, escalation.Expire):
+            progress = self._expired(tx, record, progress, directory, now)
         after = self.save(tx, record, progress, now=now)
         if isinstance(step, escalation.Expire) and ask.break_glass:
             self.review_missed(tx, after, directory, now)
@@ -342,20 +343,25 @@ class Voting(Granting):
             self.tell(tx, after, self._reachable(after, directory, now), NotificationKind.WARNED, now)
         return after
 
-    def _unopposed(
+    def _expired(
         self, tx: Tx, record: Record, progress: Progress, directory: Directory, now: ConsensusTimestamp
     ) -> Progress:
         """Silence approves the round as it stands, but nothing that somebody has denied."""
-        cast = self.counting(record, sql.votes(tx, record.ask.tenant, record.ask.request_id), directory, now)
-        approved = undenied(record.ask, cast)
+        cast = sql.votes(tx, record.ask.tenant, record.ask.request_id)
+        counts = self.counting(record, cast, directory, now)
+        progress = replace(progress, lost=lost(cast, counts))
+        if progress.final_action is not TimeoutAction.AUTO_APPROVE:
+            return progress
+        approved = undenied(record.ask, counts)
         if approved is None:
             return replace(progress, final_action=TimeoutAction.AUTO_DENY, reason=DENIED_IN_PART)
         return replace(progress, approved_items=approved)
 
     def _revalidate(self, asked: Ask, edited: Ask) -> None:
-        """Edited arguments pass the schema check that was handed in. No policy may forbid them, nor cease to permit the act because of them."""
-        if self._check_arguments is not None:
-            self._check_arguments(edited.action, edited.arguments)
+        """Edited arguments can still be called, and fit the policy's schema. No policy may forbid them, nor cease to permit the act because of them."""
+        schemas.check(edited)
+        if self._check_edit is not None and edited.form:
+            self._check_edit(edited.form, edited.arguments, asked.arguments)
         decision = self._decision(edited)
         if isinstance(decision, Deny) and (decision.policies or not isinstance(self._decision(asked), Deny)):
             raise Unauthorized(

@@ -21,7 +21,7 @@ from creto.contracts import ApprovalResult, Denied, RiskFactor
 from creto.edge.api.approvals import CREATE, USE, CreateApproval, Item, UseApproval
 from creto.oversight.edits import proposed
 from creto.sdk.line import Line
-from creto.sdk.waiting import allowed, wait
+from creto.sdk.waiting import Answer, allowed, wait
 
 Accept = Callable[[Any], bool]  # of the arguments that a human proposes instead
 EXPECTED = "what JSON can say: then the same call has the same arguments in every process"
@@ -47,11 +47,15 @@ async def await_approval(
     items: Sequence[Item] = (),
     key: str | None = None,
     timeout_s: float | None = None,
+    answer: Answer | None = None,
 ) -> ApprovalResult:
-    """Ask, or find what was asked before, and wait. OV-504 when `timeout_s` is over: the request stays open, ask again."""
+    """Ask, or find what was asked before, and wait. OV-504 when `timeout_s` is over: the request stays open, ask again.
+
+    `answer` is told what an approver asks the agent meanwhile, and gives the answer, or None.
+    """
     asked = question(policy_id, action, resource, arguments, description, risk_factors, items, key)
     made = await line.call(CREATE, asked)
-    outcome = await wait(line, made.request_id, timeout_s)
+    outcome = await wait(line, made.request_id, timeout_s, answer)
     if outcome.result is None:
         raise Timeout("OV-504", field="timeout_s", got=timeout_s, expected="a decision", details={"request_id": made.request_id})  # fmt: skip
     return outcome.result
@@ -69,6 +73,7 @@ async def granted(
     key: str | None = None,
     timeout_s: float | None = None,
     accept: Accept | None = None,
+    answer: Answer | None = None,
 ) -> Granted:
     """Ask, wait, and use the approval up: what it returns may be done now. OV-451 denied, OV-408 nobody decided, OV-504 not yet.
 
@@ -79,12 +84,12 @@ async def granted(
     """
     asked = question(policy_id, action, resource, arguments, description, risk_factors, items, key)
     first = made = await line.call(CREATE, asked)
-    outcome = await wait(line, made.request_id, timeout_s)
+    outcome = await wait(line, made.request_id, timeout_s, answer)
     instead = countered(asked.arguments, outcome.result) if not asked.items else None
     if instead is not None and accept is not None and accept(wire.decode(instead, Any)):
         again = replace(asked, arguments=instead.decode(), key=None, takes_up=made.request_id)
         made = await line.call(CREATE, again)
-        outcome = await wait(line, made.request_id, timeout_s)
+        outcome = await wait(line, made.request_id, timeout_s, answer)
     token, other = allowed(outcome)
     used = await line.call(USE, UseApproval(request_id=made.request_id, override_token=token))
     changed = other is not None or made is not first

@@ -23,6 +23,7 @@ from creto.contracts import RiskFactor
 from creto.edge.api.approvals import Item
 from creto.sdk.asking import Accept, Granted
 from creto.sdk.client import AsyncCreto, Creto
+from creto.sdk.waiting import Answer
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -79,13 +80,14 @@ def approval(
     key: str | None = None,
     timeout_s: float | None = None,
     accept: Accept | None = None,
+    answer: Answer | None = None,
 ) -> Approval:
     """A block that runs once a human has said yes. `accept` says of other arguments, which a human proposes instead, whether they will do."""
     return Approval(
         creto,
         {
             "policy_id": policy_id, "action": action, "resource": resource, "arguments": arguments, "description": description,
-            "risk_factors": risk_factors, "items": items, "key": key, "timeout_s": timeout_s, "accept": accept,
+            "risk_factors": risk_factors, "items": items, "key": key, "timeout_s": timeout_s, "accept": accept, "answer": answer,
         },
     )  # fmt: skip
 
@@ -108,13 +110,14 @@ class Guard:
         return self.around(fn)
 
     def around(self, fn: Callable[..., Any]) -> Callable[..., Any]:
+        check_world(self._creto, fn)
         signature, name = inspect.signature(fn), getattr(fn, "__name__", "call")
+        own = receiver(fn, signature)
 
         def asking(bound: inspect.BoundArguments) -> Approval:
+            arguments = {key: value for key, value in bound.arguments.items() if key != own}
             terms = {"action": CALL, "resource": f"tool:{name}", "description": inspect.getdoc(fn) or ""}
-            return approval(
-                self._creto, self._policy_id, **{**terms, **self._terms, "arguments": dict(bound.arguments)}
-            )
+            return approval(self._creto, self._policy_id, **{**terms, **self._terms, "arguments": arguments})
 
         @wraps(fn)
         def waited(*args: Any, **kwargs: Any) -> Any:
@@ -143,14 +146,39 @@ def require_approval(
     risk_factors: tuple[RiskFactor, ...] = (),
     timeout_s: float | None = None,
     accept: Accept | None = None,
+    answer: Answer | None = None,
 ) -> Guard:
     """Before each call a human sees its arguments by name, positional ones too, and agrees; or proposes others, which `accept` looks at."""
-    terms: dict[str, Any] = {"action": action, "risk_factors": risk_factors, "timeout_s": timeout_s, "accept": accept}
+    terms: dict[str, Any] = {
+        "action": action,
+        "risk_factors": risk_factors,
+        "timeout_s": timeout_s,
+        "accept": accept,
+        "answer": answer,
+    }
     if resource is not None:
         terms["resource"] = resource
     if description is not None:
         terms["description"] = description
     return Guard(creto, policy_id, terms)
+
+
+def check_world(creto: Creto | AsyncCreto, fn: Callable[..., Any]) -> None:
+    """Said where it is written, not when it is called."""
+    if isinstance(fn, classmethod | staticmethod) or not callable(fn):
+        raise TypeError("require_approval goes beneath @classmethod and @staticmethod, on the function itself")
+    awaits, name = inspect.iscoroutinefunction(fn), getattr(fn, "__name__", "the function")
+    if awaits and isinstance(creto, Creto):
+        raise TypeError(f"{name} is `async def`: it needs an AsyncCreto, and this is a Creto")
+    if not awaits and isinstance(creto, AsyncCreto):
+        raise TypeError(f"{name} is a plain function: it needs a Creto, and this is an AsyncCreto")
+
+
+def receiver(fn: Callable[..., Any], signature: inspect.Signature) -> str | None:
+    """The parameter by which a method gets its object: that is whose method it is, and nothing that is asked about."""
+    owner = getattr(fn, "__qualname__", "").rpartition(".")[0]
+    first = next(iter(signature.parameters), None)
+    return first if owner and not owner.endswith("<locals>") and first in ("self", "cls") else None
 
 
 def bound_to(signature: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, Any]) -> inspect.BoundArguments:

@@ -7,7 +7,9 @@
 
     tools = [send_mail, hl.human_as_tool()]
 
-A `contact_channel` is the name of an oversight policy: it says who is asked, and how they are told.
+A `contact_channel` that is a text is the name of an oversight policy: it says who is asked, and how they are told. A `ContactChannel` of that
+package is taken, and asks under the policy of the constructor: here no call chooses its approvers. `run_id`, `agent_name`, `verbose`,
+`reject_options` and `response_options` are taken too, and mean nothing.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from functools import wraps
 from typing import Any, ParamSpec
 
 from creto.common.errors import ApprovalDenied
+from creto.common.ids import new_id
 from creto.contracts import ApprovalResult, Approved, Denied
 from creto.sdk.client import AsyncCreto, Creto
 from creto.sdk.guarding import require_approval
@@ -26,14 +29,19 @@ CONTACT, ANSWER = "human.contact", "human:answer"
 
 
 class HumanLayer:
-    def __init__(self, creto: Creto, policy_id: str, *, timeout_s: float | None = None) -> None:
+    def __init__(
+        self, creto: Creto, policy_id: str, *, timeout_s: float | None = None, run_id: str | None = None,
+        agent_name: str | None = None, verbose: bool = False,
+    ) -> None:  # fmt: skip
         self._creto = creto
         self._policy_id = policy_id
         self._timeout_s = timeout_s
 
-    def require_approval(self, contact_channel: str | None = None) -> Callable[[Callable[P, Any]], Callable[P, Any]]:
+    def require_approval(
+        self, contact_channel: object = None, reject_options: object = None
+    ) -> Callable[[Callable[P, Any]], Callable[P, Any]]:
         """A denial is a text for the model, as HumanLayer has it."""
-        guard = require_approval(self._creto, contact_channel or self._policy_id, timeout_s=self._timeout_s)
+        guard = require_approval(self._creto, policy_of(contact_channel, self._policy_id), timeout_s=self._timeout_s)
 
         def decorated(fn: Callable[P, Any]) -> Callable[P, Any]:
             guarded = guard.around(fn)
@@ -49,15 +57,15 @@ class HumanLayer:
 
         return decorated
 
-    def human_as_tool(self, contact_channel: str | None = None) -> Callable[[str], str]:
+    def human_as_tool(self, contact_channel: object = None, response_options: object = None) -> Callable[[str], str]:
         """A tool that asks a human; what they write with their decision is the answer."""
 
         def contact_human(message: str) -> str:
             """Ask a human a question and wait for the answer."""
             return said(
                 self._creto.approvals.await_approval(
-                    policy_id=contact_channel or self._policy_id, action=CONTACT, resource=ANSWER,
-                    arguments={"message": message}, timeout_s=self._timeout_s,
+                    policy_id=policy_of(contact_channel, self._policy_id), action=CONTACT, resource=ANSWER,
+                    arguments={"message": message}, key=new_id("ask-"), timeout_s=self._timeout_s,
                 )
             )  # fmt: skip
 
@@ -65,15 +73,18 @@ class HumanLayer:
 
 
 class AsyncHumanLayer:
-    def __init__(self, creto: AsyncCreto, policy_id: str, *, timeout_s: float | None = None) -> None:
+    def __init__(
+        self, creto: AsyncCreto, policy_id: str, *, timeout_s: float | None = None, run_id: str | None = None,
+        agent_name: str | None = None, verbose: bool = False,
+    ) -> None:  # fmt: skip
         self._creto = creto
         self._policy_id = policy_id
         self._timeout_s = timeout_s
 
     def require_approval(
-        self, contact_channel: str | None = None
+        self, contact_channel: object = None, reject_options: object = None
     ) -> Callable[[Callable[P, Coroutine[Any, Any, Any]]], Callable[P, Awaitable[Any]]]:
-        guard = require_approval(self._creto, contact_channel or self._policy_id, timeout_s=self._timeout_s)
+        guard = require_approval(self._creto, policy_of(contact_channel, self._policy_id), timeout_s=self._timeout_s)
 
         def decorated(fn: Callable[P, Coroutine[Any, Any, Any]]) -> Callable[P, Awaitable[Any]]:
             guarded = guard.around(fn)
@@ -89,17 +100,23 @@ class AsyncHumanLayer:
 
         return decorated
 
-    def human_as_tool(self, contact_channel: str | None = None) -> Callable[[str], Awaitable[str]]:
+    def human_as_tool(
+        self, contact_channel: object = None, response_options: object = None
+    ) -> Callable[[str], Awaitable[str]]:
         async def contact_human(message: str) -> str:
             """Ask a human a question and wait for the answer."""
             return said(
                 await self._creto.approvals.await_approval(
-                    policy_id=contact_channel or self._policy_id, action=CONTACT, resource=ANSWER,
-                    arguments={"message": message}, timeout_s=self._timeout_s,
+                    policy_id=policy_of(contact_channel, self._policy_id), action=CONTACT, resource=ANSWER,
+                    arguments={"message": message}, key=new_id("ask-"), timeout_s=self._timeout_s,
                 )
             )  # fmt: skip
 
         return contact_human
+
+
+def policy_of(contact_channel: object, policy_id: str) -> str:
+    return contact_channel if isinstance(contact_channel, str) and contact_channel else policy_id
 
 
 def denial(name: str, error: ApprovalDenied) -> str:

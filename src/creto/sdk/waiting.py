@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from creto.common import wire
@@ -10,33 +11,52 @@ from creto.common.errors import ApprovalDenied, ApprovalTimeout, ConnectionFaile
 from creto.common.limits import OVERSIGHT_WAIT_S_MAX
 from creto.contracts import Approved, Denied, TimedOut
 from creto.edge.api.approval_views import Outcome
-from creto.edge.api.approvals import WAIT, AwaitApproval
+from creto.edge.api.approvals import ANSWER, WAIT, AnswerQuestion, AwaitApproval
 from creto.edge.api.endpoint import Endpoint
 from creto.oversight.display import proposal
 from creto.platform.nhi import DelegationChain
 from creto.sdk.line import Line
 
 R = TypeVar("R")
+Answer = Callable[[str], str | None]  # of an approver's question; None: the agent has nothing to say
 AGAIN_S = 1.0  # after the layer was away
 
 
-async def wait(line: Line, request_id: str, timeout_s: float | None = None) -> Outcome:
-    """What became of a request, whenever it is decided. After `timeout_s`: without a result, and the request stays open."""
+async def wait(line: Line, request_id: str, timeout_s: float | None = None, answer: Answer | None = None) -> Outcome:
+    """What became of a request, whenever it is decided. After `timeout_s`: without a result, and the request stays open.
+
+    `answer` is told each question that an approver has for the agent, and says what to answer, or nothing.
+    """
     clock = asyncio.get_running_loop().time
     ends_at = None if timeout_s is None else clock() + timeout_s
-    answered = False
+    answered, heard_at = False, 0
     while True:
         left_s = OVERSIGHT_WAIT_S_MAX if ends_at is None else ends_at - clock()
         try:
-            asked = AwaitApproval(request_id=request_id, wait_s=min(OVERSIGHT_WAIT_S_MAX, max(0.0, left_s)))
+            wait_s = min(OVERSIGHT_WAIT_S_MAX, max(0.0, left_s))
+            heard = heard_at if answer is not None else None
+            asked = AwaitApproval(request_id=request_id, wait_s=wait_s, heard_at=heard)
             outcome = await line.call(WAIT, asked)
             answered = True
+            if answer is not None:
+                heard_at = await answer_all(line, outcome, heard_at, answer)
             if outcome.result is not None or left_s <= 0:
                 return outcome
         except (ConnectionFailed, Timeout):
             if not answered or left_s <= 0:
                 raise
             await asyncio.sleep(AGAIN_S)
+
+
+async def answer_all(line: Line, outcome: Outcome, heard_at: int, answer: Answer) -> int:
+    """Each question once, the oldest first; when the last one was asked."""
+    for question in outcome.questions:
+        if question.at > heard_at:
+            text = answer(question.text)
+            heard_at = question.at
+            if text:
+                await line.call(ANSWER, AnswerQuestion(request_id=outcome.request_id, text=text))
+    return heard_at
 
 
 class PatientLine:

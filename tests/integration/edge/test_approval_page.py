@@ -17,10 +17,9 @@ from creto.common.timestamps import SECOND, ConsensusTimestamp
 from creto.contracts import RiskLevel
 from creto.oversight import BatchItem, Bound, DecisionFile, Quorum, RequestState, Verdict
 from creto.oversight.types import NoteKind
-from creto.platform.audit import Keys, verify_file
+from creto.platform.audit import Keys, Principal, verify_file
 from creto.platform.consensus import PersonId
-from creto.platform.crypto import VerifyKey
-from creto.platform.nhi import nhi_of
+from creto.platform.nhi import PrincipalKind
 from tests import engines
 from tests.browser import Page, browser
 from tests.integration.edge.office import Office
@@ -567,8 +566,9 @@ def test_a_passkey_decides_and_proves_it(office: Office, page: Page, served: Lay
         data = office.served.run(office.oversight.decision_file(office.tenant, record.ask.request_id))
         vote = DecisionFile.decode(data).votes[0].signed
         assert (vote.ballot.args_hash, vote.ballot.display_hash) == (record.args_hash, record.display_hash)
-        layer = DecisionFile.decode(data).service_key
-        verdict = verify_file(data, Keys(agents={nhi_of(VerifyKey.from_bytes(layer)): layer}))
+        service, layer = office.oversight.service_id, office.oversight.service_key.to_bytes()
+        own = Principal(key=layer, kind=PrincipalKind.SERVICE, person=PersonId(service), layer=True)
+        verdict = verify_file(data, Keys(agents={service: own}))
         assert verdict.details["assurance"] == ["passkey"]
         denied = office.ask({"n": 1}, office.own_key)
         page.open(office.at(denied))

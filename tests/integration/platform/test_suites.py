@@ -8,7 +8,7 @@ import pytest
 
 from creto.app import LAYER_KEY, PLATFORM_TENANT, SUITES_OWNER, App, running
 from creto.common.errors import CryptoError
-from creto.common.ids import KeyId
+from creto.common.ids import KeyId, PolicyId
 from creto.edge.api.dispatch import Call, Dispatcher
 from creto.edge.api.system import SUITES, GetSuites
 from creto.platform.audit.verify import verify_database
@@ -65,7 +65,7 @@ async def test_suites_are_switched_on_live_data(tmp_path: Path) -> None:
         assert first_bytes(app, "sealed", "crypto_key") == {"AES_256_GCM"}
         token = await app.parts.nhi.issue_token(app.tenant, app.operator, scopes=("*",))
         override = await app.parts.authz.issue_override(
-            tenant=app.tenant, agent=app.operator, action="a:b", resource="tenant:default", args_digest=b"d" * 33, actor=app.operator,
+            tenant=app.tenant, agent=app.operator, action="a:b", resource="tenant:default", args_digest=b"d" * 33, policy_id=PolicyId("p"), actor=app.operator,
         )  # fmt: skip
         before = app.parts.keystore.suites.version
         assert (await app.parts.keystore.signing_key(PLATFORM_TENANT, LAYER_KEY)).suite is SignatureSuite.ED25519

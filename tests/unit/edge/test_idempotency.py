@@ -119,6 +119,7 @@ async def test_a_request_that_failed_has_not_used_its_key(desk: Desk) -> None:
 async def test_an_approved_operation_can_be_repeated_under_its_key(desk: Desk) -> None:
     """The approval is used up by the first; the repetition has its answer all the same."""
     from creto.common import wire
+    from creto.common.ids import PolicyId
     from creto.platform.crypto import digest
 
     text = '@id("ask") @oversight("leases") forbid (principal, action == Action::"leases:write", resource);'
@@ -126,7 +127,7 @@ async def test_an_approved_operation_can_be_repeated_under_its_key(desk: Desk) -
     request = times.AcquireLease(name="approved", ttl_s=600)
     token = await desk.parts.authz.issue_override(
         tenant=desk.app.tenant, agent=desk.app.operator, action="leases:write", resource="lease:approved",
-        args_digest=digest(wire.encode(request)), actor=desk.app.operator,
+        args_digest=digest(wire.encode(request)), policy_id=PolicyId("leases"), actor=desk.app.operator,
     )  # fmt: skip
     first = await desk.ask(times.ACQUIRE, desk.call("k", token), request)
     assert await desk.ask(times.ACQUIRE, desk.call("k", token), request) == first
@@ -141,7 +142,9 @@ async def test_a_key_means_nothing_where_the_answer_is_a_secret(desk: Desk) -> N
 
 
 async def test_nobody_approves_their_own_operation(desk: Desk) -> None:
-    mine = overrides.IssueOverride(agent=desk.app.operator, action="a", resource="r", args_digest=bytes(33))
+    mine = overrides.IssueOverride(
+        agent=desk.app.operator, action="a", resource="r", args_digest=bytes(33), policy_id="p"
+    )
     with pytest.raises(EnablementError, match="OV-403"):
         await desk.ask(overrides.ISSUE, desk.call(), mine)
 

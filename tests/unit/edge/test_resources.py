@@ -115,7 +115,7 @@ async def test_a_forbid_on_the_resource_of_an_endpoint_bites(desk: Desk) -> None
     bot, _ = await desk.register(PrincipalKind.AGENT, "bot")
     upload = (await desk.ask(uploads.CREATE, desk.call(), uploads.CreateUpload(key="secret.txt"))).upload
     chain = desk.chain(owner_key, bot, ("*",), ("*",)).to_bytes()
-    approval = overrides.IssueOverride(agent=bot, action="a", resource="r", args_digest=bytes(32))
+    approval = overrides.IssueOverride(agent=bot, action="a", resource="r", args_digest=bytes(32), policy_id="p")
     issued = await desk.ask(overrides.ISSUE, desk.call(), approval)
     approved = {"token": issued.token, "token_id": issued.token_id}
     values = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import count
 
 from hypothesis import HealthCheck, given, settings
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from creto.common.errors import EnablementError
 from creto.common.timestamps import SECOND
-from creto.oversight import Channel, Quorum, RequestState, Verdict
+from creto.oversight import Channel, Quorum, RequestState, Verdict, eligibility
 from creto.oversight.ballots import outcome
 from creto.platform.audit.events import StateTransition, event_of
 from tests.unit.oversight.world import P2, TENANT, World, id_of
@@ -100,7 +101,9 @@ async def test_what_waits_to_settle_is_what_the_votes_say(world: World, moves: l
         except EnablementError as error:
             assert error.code in ("OV-404", "OV-409")
         case = await world.oversight.case(TENANT, record.ask.request_id)
-        after, (verdict, _) = case.record.progress, outcome(case.record.ask, case.votes)
+        ask, directory, now = case.record.ask, world.oversight.directory(TENANT, policy), world.clock.now()
+        others = partial(eligibility.able, ask, directory, now)
+        after, (verdict, _) = case.record.progress, outcome(ask, case.votes, others)
         assert before.state.open or after == before
         if after.state.open:
             assert (after.settles_at is None) == (verdict is None)

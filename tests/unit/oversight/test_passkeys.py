@@ -29,13 +29,12 @@ from creto.oversight import (
     RequestState,
     Verdict,
 )
-from creto.platform.audit import Keys, verify_file
+from creto.platform.audit import verify_file
 from creto.platform.crypto.webauthn import Passkey, registered
-from creto.platform.nhi import nhi_of
-from tests.unit.oversight.world import LAYER, P1, P2, TENANT, World, consume, id_of, key_of, person, token_of
+from tests.unit.oversight.world import LAYER, P1, P2, TENANT, World, consume, id_of, key_of, keys_of, person, token_of
 from tests.unit.platform.crypto.authenticator import Authenticator
 
-KEYS = Keys(agents={nhi_of(LAYER.public): LAYER.public.to_bytes()})
+KEYS = keys_of()
 HOLD_S = 5
 
 

@@ -239,7 +239,9 @@ GRANTING = replace(P1, grants=GrantTerms(ttl_s_max=3_600, uses_max=5))
 
 def test_a_grant_covers_the_same_call_alone() -> None:
     ask = an_ask({"amount": 40}, policy=GRANTING)
-    grant = grants.granted(ask, GrantWish(ttl_s=60, uses=2), by=person("alice"), now=NOW, grant_id="g")
+    grant = grants.granted(
+        ask, GrantWish(ttl_s=60, uses=2), args_hash=edits.bound_hash(ask), by=person("alice"), now=NOW, grant_id="g"
+    )
     assert grants.covers(grant, ask, NOW)
     for other in (
         an_ask({"amount": 41}, policy=GRANTING),
@@ -263,8 +265,15 @@ def test_all_who_approve_must_mean_the_grant() -> None:
 
 def test_a_counter_proposal_is_no_grant_where_one_human_is_not_enough() -> None:
     bounds = (Bound(path="amount", at_most="40"),)
-    assert grants.countered(an_ask(policy=P2), bounds, by=person("alice"), now=NOW, grant_id="g") is None
-    grant = grants.countered(an_ask({"amount": 50}), bounds, by=person("alice"), now=NOW, grant_id="g")
+    assert grants.countered(an_ask(policy=P2), bounds, args_hash=b"", by=person("alice"), now=NOW, grant_id="g") is None
+    grant = grants.countered(
+        an_ask({"amount": 50}),
+        bounds,
+        args_hash=grants.bound(an_ask({"amount": 50}), bounds),
+        by=person("alice"),
+        now=NOW,
+        grant_id="g",
+    )
     assert grant is not None
     assert [grants.covers(grant, an_ask({"amount": n}), NOW) for n in (39, 40, 41, "39")] == [True, True, False, False]
     assert not grants.covers(grant, an_ask({}), NOW)
@@ -289,7 +298,9 @@ def test_what_a_counter_proposal_does_not_name_cannot_be_changed_under_it() -> N
     """given a proposal of a lower amount / when the call names another payee, or one argument more / then nobody has approved that."""
     ask = an_ask({"amount": 50, "to": "ann"})
     bounds = (Bound(path="amount", at_most="40"),)
-    grant = grants.countered(ask, bounds, by=person("alice"), now=NOW, grant_id="g")
+    grant = grants.countered(
+        ask, bounds, args_hash=grants.bound(ask, bounds), by=person("alice"), now=NOW, grant_id="g"
+    )
     assert grant is not None
     assert grants.covers(grant, an_ask({"amount": 39, "to": "ann"}), NOW)
     for other in ({"amount": 39, "to": "eve"}, {"amount": 39}, {"amount": 39, "to": "ann", "cc": "eve"}):

@@ -47,17 +47,16 @@ from creto.oversight import (
     Verdict,
     args_hash,
     of_call,
+    proved,
     render,
     sign,
 )
 from creto.oversight.arguments import canonical
 from creto.oversight.escalation import ends_at
 from creto.platform.crypto import digest
-from creto.platform.nhi import nhi_of
 from tests.unit.oversight.test_rules import an_ask
 from tests.unit.oversight.world import (
     HUMANS,
-    LAYER,
     P1,
     P2,
     P3,
@@ -67,6 +66,7 @@ from tests.unit.oversight.world import (
     consume,
     id_of,
     key_of,
+    keys_of,
     pending,
     person,
     tier,
@@ -672,7 +672,7 @@ async def test_ov_159_an_edit_makes_other_votes_stale(world: World) -> None:
     assert result.arguments == b'{"amount": 40}'
     await world.authz.consume_durable(
         result.override_token or "", tenant=TENANT, agent=id_of("bot-7"), action="funds.transfer", resource="account:7",
-        args_digest=digest(b'{"amount": 40}'),
+        args_digest=digest(b'{"amount": 40}'), policy_id=P2.policy_id,
     )  # fmt: skip
 
 
@@ -765,10 +765,7 @@ async def test_ov_175_a_relayed_decision_says_so(world: World) -> None:
     record = await world.request()
     await world.click(record, "alice", delivery="d1")
     decision = DecisionFile.decode(await world.oversight.decision_file(TENANT, record.ask.request_id))
-    agents = {id_of(name): key_of(name).public.to_bytes() for name in HUMANS} | {
-        nhi_of(LAYER.public): LAYER.public.to_bytes()
-    }
-    decision.verify(agents)
+    proved(decision, keys_of(*HUMANS))
     (vote,) = decision.votes
     assert (vote.signed.label, vote.signed.assurance) == ("relayed:slack", Assurance.RELAYED)
     with pytest.raises(SignatureVerificationFailed):

@@ -16,15 +16,14 @@ from creto.oversight import (
     Quorum,
     RequestState,
     Verdict,
+    proved,
 )
 from creto.oversight.types import Assurance
-from creto.platform.nhi import nhi_of
 from tests.unit.oversight.test_scenarios import approving, refused
 from tests.unit.oversight.test_separation import one
-from tests.unit.oversight.world import HUMANS, LAYER, TENANT, World, consume, id_of, key_of, person, token_of
+from tests.unit.oversight.world import HUMANS, TENANT, World, consume, id_of, keys_of, person, token_of
 
-KEYS = {id_of(name): key_of(name).public.to_bytes() for name in HUMANS}
-KEYS[nhi_of(LAYER.public)] = LAYER.public.to_bytes()
+KEYS = keys_of(*HUMANS, "bot-7")
 
 
 # Votes
@@ -45,7 +44,7 @@ async def test_a_vote_counts_as_long_as_its_seat_is_there(world: World) -> None:
     assert (await world.approve(record, "carol")).state is RequestState.APPROVED
     await consume(world, record, await token_of(world, record))
     file = DecisionFile.decode(await world.oversight.decision_file(TENANT, record.ask.request_id))
-    assert set(file.verify(KEYS)) == {person("bob"), person("carol")}
+    assert set(proved(file, KEYS).people) == {person("bob"), person("carol")}
 
 
 async def test_a_vote_of_who_was_revoked_does_not_count_later(world: World) -> None:
@@ -170,7 +169,7 @@ async def test_the_last_denial_that_matters_denies(world: World) -> None:
     assert (await world.deny(record, "alice")).state is RequestState.PENDING
     assert (await world.deny(record, "bob", reason="no")).state is RequestState.DENIED
     file = DecisionFile.decode(await world.oversight.decision_file(TENANT, record.ask.request_id))
-    assert set(file.verify(KEYS)) == {person("alice"), person("bob")}
+    assert set(proved(file, KEYS).people) == {person("alice"), person("bob")}
 
 
 async def test_of_a_batch_what_cannot_be_met_is_denied(world: World) -> None:

@@ -242,15 +242,11 @@ async def test_an_edit_is_checked_against_schema_and_policy(world: World) -> Non
         '@id("cap") forbid (principal, action == Action::"funds.transfer", resource) when { context has amount && context.amount > 100 };'
     )
 
-    def schema(_: str, arguments: bytes) -> None:
-        if b"amount" not in arguments:
-            raise InvalidInput.of("amount", got=None, expected="a number", code="OV-400")
-
-    strict = world.twin(check_arguments=schema)
-    record = await strict.request(P2)
-    await refused("OV-400", strict.approve(record, "alice", arguments=b'{"other": 1}'))
-    assert "POLICY" in (await refused("OV-403", strict.approve(record, "alice", arguments=b'{"amount": 101}'))).message
-    assert (await strict.approve(record, "alice", arguments=b'{"amount": 100}')).round == 2
+    strict = await world.policy(P2, arguments_schemas={"*": '{"required": ["amount"]}'})
+    record = await world.request(strict)
+    await refused("OV-400", world.approve(record, "alice", arguments=b'{"other": 1}'))
+    assert "POLICY" in (await refused("OV-403", world.approve(record, "alice", arguments=b'{"amount": 101}'))).message
+    assert (await world.approve(record, "alice", arguments=b'{"amount": 100}')).round == 2
 
 
 async def test_two_edits_at_once_are_one(world: World) -> None:

@@ -16,15 +16,13 @@ from creto.contracts import (
 from creto.edge.api.approval_views import Outcome
 from creto.oversight import DecisionFile, OversightPolicy, Quorum, Verdict
 from creto.oversight.arguments import args_hash
-from creto.oversight.decisions import verify_decision_file
-from creto.platform.audit.verify_file import Keys
+from creto.oversight.proof import verify_decision_file
 from creto.platform.crypto import digest
 from creto.sdk.waiting import allowed
 from tests.unit.oversight.test_scenarios import approving
-from tests.unit.oversight.test_seats import KEYS
 from tests.unit.oversight.test_separation import one
 from tests.unit.oversight.test_service import events
-from tests.unit.oversight.world import TENANT, World
+from tests.unit.oversight.world import HUMANS, TENANT, World, keys_of
 
 TWO = Quorum(approvals=2, denials=2)
 
@@ -47,7 +45,7 @@ async def test_an_edit_and_then_silence_is_the_edit(world: World, silent: Oversi
     assert arguments == b'{"amount":40}'
     await world.authz.consume_durable(
         token, tenant=TENANT, agent=record.ask.agent, action=record.ask.action, resource=record.ask.resource,
-        args_digest=digest(arguments),
+        args_digest=digest(arguments), policy_id=silent.policy_id,
     )  # fmt: skip
 
 
@@ -84,4 +82,4 @@ async def test_the_bus_and_the_file_say_what_the_waiter_learns(world: World, act
     expected = args_hash(record.ask.action, record.ask.resource, record.ask.arguments)
     approves = action is TimeoutAction.AUTO_APPROVE
     assert DecisionFile.decode(data).approved_hash == (expected if approves else None)
-    assert f"nobody decided in time, which is {action}" in verify_decision_file(data, Keys(agents=KEYS)).shows
+    assert f"nobody decided in time, which is {action}" in verify_decision_file(data, keys_of(*HUMANS, "bot-7")).shows

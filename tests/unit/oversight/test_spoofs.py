@@ -242,7 +242,7 @@ def test_a_batch_is_shown_act_by_act() -> None:
 def test_a_risk_and_a_policy_read_as_sentences() -> None:
     factor = RiskFactor(name="amount", level=RiskLevel.HIGH, description="more than this agent ever moved")
     shown = render(
-        msgspec.structs.replace(an_ask(), risk_factors=(factor, RiskFactor(name="new payee", level=RiskLevel.LOW)))
+        msgspec.structs.replace(an_ask(), assessed=(factor, RiskFactor(name="new payee", level=RiskLevel.LOW)))
     )
     assert shown.risks == ("High risk (amount): more than this agent ever moved", "Low risk (new payee)")
     assert shown.policy == "P1, version 1"
@@ -253,3 +253,25 @@ def test_our_mask_is_no_trick_of_the_agents() -> None:
         "One value is masked as a secret, in whole or in part.",
     )
     assert f"The text holds {Trick.MARKUP}." in render(an_ask({"memo": "***bold***"})).warnings
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "p\u1ea1ypal", "\u0196ogin", "\u026dogin", "\u0185ank", "\ua731\u1d07\u1d05", "\u146d\u1455", "\U000102a0\U000102c7", "\u10ff", "\U0001042c",
+        "\u0d20\u0d20", "\uff21dmin", "\u0131d", "\U0001d4d0",
+    ],
+)  # fmt: skip
+def test_letters_that_nobody_writes_to_be_read_are_shown_as_what_they_are(word: str) -> None:
+    made = visible(word)
+    assert Trick.LOOK_ALIKE in made.tricks
+    assert all(c.isascii() or c in "⟦⟧" for c in made.text)
+    assert original(made.text) == word
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["café", "Łódź", "straße", "αβγδ", "привет", "日本語", "한국어", "नमस्ते", "ไทย", "გამარჯობა", "Việt", "ñandú"],
+)
+def test_words_of_living_languages_are_read_as_they_are(word: str) -> None:
+    assert visible(word).tricks == ()

@@ -34,6 +34,7 @@ from creto.oversight import (
     Verdict,
     sign,
 )
+from creto.platform.audit import Keys, Principal
 from creto.platform.consensus import Leases, PersonId
 from creto.platform.consensus.testing import ManualClock
 from creto.platform.crypto import SigningKey, digest
@@ -67,6 +68,25 @@ def id_of(name: str) -> AgentId:
 
 def person(name: str) -> PersonId:
     return PersonId(id_of(name))
+
+
+OWNERS = {"bot-7": "dave"}
+
+
+def keys_of(*names: str) -> Keys:
+    """What a verifier knows: the layer, and whose keys these are."""
+    agents = {
+        id_of(name): Principal(
+            key=key_of(name).public.to_bytes(), person=person(name), owner=id_of(OWNERS[name]) if name in OWNERS else None,
+            kind=PrincipalKind.HUMAN if name in HUMANS else PrincipalKind.AGENT,
+        )
+        for name in names
+    }  # fmt: skip
+    layer = nhi_of(LAYER.public)
+    agents[layer] = Principal(
+        key=LAYER.public.to_bytes(), kind=PrincipalKind.SERVICE, person=PersonId(layer), layer=True
+    )
+    return Keys(agents=agents)
 
 
 def tier(*names: str, timeout_s: int = 3_600, name: str = "tier") -> EscalationTier:
@@ -104,7 +124,7 @@ class World:
         world = World(store, **options)
         for name in HUMANS:
             await world._settle(PrincipalKind.HUMAN, name)
-        await world._settle(PrincipalKind.AGENT, "bot-7", owner=id_of("dave"))
+        await world._settle(PrincipalKind.AGENT, "bot-7", owner=id_of(OWNERS["bot-7"]))
         await world._settle(PrincipalKind.AGENT, "reviewer-bot")
         for group in GROUPS:
             await world.oversight.put_group(TENANT, group, by=id_of("eve"))
@@ -238,6 +258,7 @@ async def consume(world: World, record: Record, token: str) -> object:
         action=ask.action,
         resource=ask.resource,
         args_digest=digest(ask.arguments),
+        policy_id=ask.policy.policy_id,
     )
 
 

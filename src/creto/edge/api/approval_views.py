@@ -12,6 +12,7 @@ from msgspec import Meta
 
 from creto.common.ids import AgentId, PolicyId, RequestId, SandboxId
 from creto.common.limits import OVERSIGHT_ARGUMENTS_BYTES_MAX, OVERSIGHT_TEXT_CHARS_MAX
+from creto.common.redact import redacted_text
 from creto.common.timestamps import ConsensusTimestamp
 from creto.contracts import ApprovalResult, RiskFactor, RiskLevel, TimeoutAction
 from creto.edge.api.endpoint import View
@@ -122,14 +123,16 @@ class ApprovalDetail(View, frozen=True):
     grant_id: str | None = None
     revoked_at: ConsensusTimestamp | None = None
     sandbox_id: SandboxId | None = None
+    assessed: tuple[RiskFactor, ...] = ()  # ours; `risk_factors` are the agent's own
 
 
 class Outcome(View, frozen=True):
-    """What became of a request; without a result nobody has decided yet."""
+    """What became of a request; without a result nobody has decided yet. `questions` are those that its agent has not answered."""
 
     request_id: RequestId
     state: RequestState
     result: ApprovalResult | None = None
+    questions: tuple[Note, ...] = ()
 
 
 class NotificationView(View, frozen=True):
@@ -153,7 +156,7 @@ def line(record: Record) -> ApprovalView:
     claim = progress.claim if progress.state.open else None
     return ApprovalView(
         request_id=ask.request_id, state=progress.state, effect=render(ask).effect, risk=ask.risk, agent=ask.agent,
-        agent_name=ask.agent_name, action=ask.action, resource=ask.resource, policy_id=ask.policy.policy_id, round=ask.round,
+        agent_name=ask.agent_name, action=ask.action, resource=redacted_text(ask.resource), policy_id=ask.policy.policy_id, round=ask.round,
         tier=ask.policy.tiers[progress.tier].name, created_at=ask.created_at, ends_at=ends_at(progress), blocking=ask.blocking,
         break_glass=ask.break_glass, claimed_by=AgentId(claim.person) if claim else None,
         claimed_until=claim.until if claim else None, decided_at=progress.decided_at,
@@ -172,7 +175,7 @@ def detail(case: Case, nhi: Nhi, *, own: bool) -> ApprovalDetail:
     return ApprovalDetail(
         approval=line(case.record), shown=render(ask), display_hash=case.record.display_hash, args_hash=case.record.args_hash,
         policy=ask.policy, assurance=assurance_needed(ask.policy, ask.risk), grantable=offered(ask), chain=ask.chain,
-        risk_factors=ask.risk_factors, standing=case.standing,
+        risk_factors=ask.risk_factors, assessed=(*ask.assessed, *ask.by_arguments), standing=case.standing,
         votes=tuple(cast(vote, named(vote.signed.ballot.person)) for vote in case.votes),
         waiting_for=tuple(Person(person=AgentId(one), name=named(one)) for one in case.waiting_for), notes=case.notes,
         items=tuple(

@@ -122,6 +122,9 @@ class AwaitApproval(Ask, frozen=True):
 
     request_id: Id
     wait_s: Annotated[float, Meta(ge=0, le=OVERSIGHT_WAIT_S_MAX)] = 0
+    heard_at: int | None = (
+        None  # when the last question that the agent knows of was asked: a later one is answered at once
+    )
 
 
 class UseApproval(Ask, frozen=True):
@@ -319,19 +322,26 @@ async def cancel(parts: Parts, call: Call, ask: CancelApproval) -> ApprovalView:
     )
 
 
+async def asked_since(parts: Parts, record: Record, heard_at: int) -> bool:
+    questions = await parts.oversight.unanswered(record.ask.tenant, record.ask.request_id)
+    return any(one.at > heard_at for one in questions)
+
+
 @handles(WAIT)
 async def wait(parts: Parts, call: Call, ask: AwaitApproval) -> Outcome:
     mine, request_id = await is_own(parts, call, ask.request_id), RequestId(ask.request_id)
     if not mine:
         await may_read(parts, call, request_id)
     record = await parts.oversight.get(call.tenant, request_id)
-    if record.progress.state.open and ask.wait_s:
+    news = mine and ask.heard_at is not None and await asked_since(parts, record, ask.heard_at)
+    if record.progress.state.open and ask.wait_s and not news:
         try:
             record = await parts.oversight.decided(call.tenant, request_id, ask.wait_s)
         except Timeout:
             record = await parts.oversight.get(call.tenant, request_id)
     if record.progress.state.open:
-        return Outcome(request_id=request_id, state=record.progress.state)
+        questions = await parts.oversight.unanswered(call.tenant, request_id)
+        return Outcome(request_id=request_id, state=record.progress.state, questions=questions if mine else ())
     chain = call.chain.agents if call.chain is not None else ()
     result = await parts.oversight.result(record, permit=mine, chain=chain)
     return Outcome(request_id=request_id, state=record.progress.state, result=result)
@@ -346,7 +356,7 @@ async def use(parts: Parts, call: Call, ask: UseApproval) -> UsedApproval:
     arguments, acted = approved_arguments(record), record.ask
     await parts.authz.consume_durable(
         ask.override_token, tenant=call.tenant, agent=acted.agent, action=acted.action, resource=acted.resource,
-        args_digest=digest(arguments),
+        args_digest=digest(arguments), policy_id=PolicyId(parts.oversight.asking(acted, arguments).policy_id),
     )  # fmt: skip
     return UsedApproval(
         request_id=acted.request_id, arguments=arguments.decode(), approved_items=record.progress.approved_items

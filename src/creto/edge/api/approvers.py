@@ -16,6 +16,8 @@ from creto.common.limits import (
     OVERSIGHT_GRANT_S_MAX,
     OVERSIGHT_GRANT_USES_MAX,
     OVERSIGHT_KEY_GRACE_S_MAX,
+    OVERSIGHT_RISK_RULES_MAX,
+    OVERSIGHT_SCHEMAS_MAX,
     OVERSIGHT_TIERS_MAX,
     OVERSIGHT_TIMEOUT_S_MAX,
     PAGE_ITEMS_DEFAULT,
@@ -42,6 +44,7 @@ from creto.oversight import (
     NotificationChannel,
     OversightPolicy,
     Quorum,
+    RiskRule,
 )
 
 Approvers = Annotated[tuple[Id, ...], Meta(min_length=1, max_length=OVERSIGHT_APPROVERS_MAX)]
@@ -76,6 +79,9 @@ class PutOversightPolicy(Ask, frozen=True):
     grants: GrantTerms | None = None
     break_glass: BreakGlassTerms | None = None
     always_ask: bool = False
+    risk: RiskLevel = RiskLevel.LOW
+    risk_rules: Annotated[tuple[RiskRule, ...], Meta(max_length=OVERSIGHT_RISK_RULES_MAX)] = ()
+    arguments_schemas: Annotated[dict[Id, str], Meta(max_length=OVERSIGHT_SCHEMAS_MAX)] = {}
 
 
 class GetOversightPolicy(Ask, frozen=True):

@@ -143,6 +143,7 @@ class Dispatcher:
             grade=call.grade,
             override_token=call.override_token,
             scopes=caller.scopes,
+            form=endpoint.name,
         )
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from creto.common.errors import EnablementError, Unauthorized
-from creto.common.ids import Name
+from creto.common.ids import Name, PolicyId
 from creto.common.limits import OVERRIDE_TOKEN_BYTES_MAX
 from creto.common.timestamps import ConsensusTimestamp
 from creto.edge.api.dispatch import Call, concerns, handles
@@ -18,8 +18,8 @@ from creto.gate import Effect
 from creto.security.authz import IssuedOverride
 
 
-class IssueOverride(Ask, frozen=True):
-    """Approves one operation: `args_digest` is the digest of its exact arguments."""
+class IssueOverride(Ask, frozen=True, kw_only=True):
+    """Approves one operation: `args_digest` is the digest of its exact arguments, `policy_id` the oversight policy that asks."""
 
     agent: Agent
     action: Name
@@ -27,6 +27,7 @@ class IssueOverride(Ask, frozen=True):
     args_digest: Annotated[bytes, octets(65, least=32)]
     ttl_s: Annotated[int, Meta(ge=1, le=3_600)] = 600
     request_id: Annotated[str, Meta(max_length=200)] = ""
+    policy_id: Name
 
 
 class Override(View, frozen=True):
@@ -86,6 +87,7 @@ async def issue(parts: Parts, call: Call, ask: IssueOverride) -> Override:
         action=ask.action,
         resource=ask.resource,
         args_digest=ask.args_digest,
+        policy_id=PolicyId(ask.policy_id),
         ttl_s=ask.ttl_s,
         request_id=ask.request_id,
         actor=me.agent,

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import json
 
-from creto.oversight.arguments import Number, Value, parsed, spelled, step_to, text
+from creto.common.errors import InvalidInput
+from creto.common.redact import MASK
+from creto.oversight.arguments import Number, Value, leaves, parsed, spelled, step_to, text
 from creto.oversight.display import redacted_leaf
 from creto.oversight.hostile import visible
 
@@ -44,15 +46,34 @@ def unmasked(value: Value, before: Value, path: str) -> Value:
             for key, item in value.items()
         }
     if isinstance(value, list) and isinstance(before, list) and value:
-        kept = [
-            unmasked(item, old, f"{path}[{index}]")
-            for index, (item, old) in enumerate(zip(value, before, strict=False))
-        ]
-        return kept + value[len(kept) :]
+        return unmasked_list(value, before, path)
     if isinstance(before, dict | list) and before:
         return value
     shown = redacted_leaf(path, before)
     return before if type(value) is type(shown) and value == shown and shown != before else value
+
+
+def unmasked_list(value: list[Value], before: list[Value], path: str) -> list[Value]:
+    """In a list nobody knows which one a mask was of, unless all is where it was: else the secret has to be written again."""
+    places = [f"{path}[{index}]" for index in range(len(value))]
+    stay = len(value) == len(before)
+    found = []
+    for index, (item, place) in enumerate(zip(value, places, strict=True)):
+        old = before[index] if index < len(before) else None
+        if stay and item == masked(old, place):
+            found.append(old)
+        elif holds_mask(item):
+            raise InvalidInput.of(
+                f"arguments.{place}", got=f"a masked value ({MASK}) in a list that was changed",
+                expected="the value itself, or the item as it was at its place", code="OV-400",
+            )  # fmt: skip
+        else:
+            found.append(item)
+    return found
+
+
+def holds_mask(value: Value) -> bool:
+    return any(isinstance(leaf, str) and MASK in leaf for _, leaf in leaves(value))
 
 
 def laid_out(value: Value, depth: int = 0) -> str:

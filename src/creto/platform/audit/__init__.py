@@ -33,7 +33,7 @@ from creto.platform.audit.types import (
 from creto.platform.audit.verify import verify_database, verify_folder, verify_log
 from creto.platform.audit.verify_chain import verify_chain
 from creto.platform.audit.verify_decision import verify_decision
-from creto.platform.audit.verify_file import Keys, People, register, verify_file
+from creto.platform.audit.verify_file import Keys, People, Principal, register, verify_file
 from creto.platform.audit.witness import Witness
 from creto.platform.audit.witness_client import WitnessClient
 
@@ -60,6 +60,7 @@ __all__ = [
     "NoteSignature",
     "Page",
     "People",
+    "Principal",
     "Trust",
     "UnifiedAuditEvent",
     "Verdict",

@@ -5,13 +5,12 @@ What a file cannot say is whether somebody on it was revoked since: that only th
 
 from __future__ import annotations
 
-from creto.common.errors import EnablementError, SignatureVerificationFailed, Unauthorized
-from creto.common.ids import AgentId
+from creto.common.errors import EnablementError, SignatureVerificationFailed
 from creto.common.timestamps import iso
 from creto.platform.audit.types import Verdict
-from creto.platform.audit.verify_file import Keys, register
+from creto.platform.audit.verify_file import Keys, key_of, register
 from creto.platform.crypto import VerifyKey
-from creto.platform.nhi import DelegationChain, DelegationLink, nhi_of
+from creto.platform.nhi import DelegationChain, DelegationLink
 from creto.platform.nhi.chain import LINK_CONTEXT
 from creto.platform.nhi.narrowing import check_chain
 
@@ -38,16 +37,6 @@ def verify_chain(data: bytes, keys: Keys) -> Verdict:
         ),
         {"agent": last.child, "root": first.parent, "tenant": first.tenant, "not_after": last.not_after},
     )
-
-
-def key_of(agent: AgentId, keys: Keys) -> VerifyKey:
-    if agent not in keys.agents:
-        hint = "`creto agents keys` writes the public keys of an installation's identities."
-        raise Unauthorized("PL-125", field="agents", got=agent, expected="an agent whose key is known", hint=hint)
-    key = VerifyKey.from_bytes(keys.agents[agent])
-    if nhi_of(key) != agent:
-        raise Unauthorized("PL-125", field="agents", got=nhi_of(key), expected=f"the key of {agent}")
-    return key
 
 
 def verify_link(link: DelegationLink, key: VerifyKey) -> None:

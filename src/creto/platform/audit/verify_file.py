@@ -13,7 +13,7 @@ from collections.abc import Callable
 import msgspec
 
 from creto.common import wire
-from creto.common.errors import EnablementError, InvalidInput
+from creto.common.errors import EnablementError, InvalidInput, Unauthorized
 from creto.common.ids import AgentId
 from creto.common.limits import BODY_BYTES_MAX
 from creto.common.timestamps import iso
@@ -25,6 +25,7 @@ from creto.platform.audit.verify import contradiction
 from creto.platform.consensus import Cluster, Human, PersonId
 from creto.platform.consensus import Trust as DecisionTrust
 from creto.platform.crypto import VerifyKey
+from creto.platform.nhi import PrincipalKind, nhi_of
 
 
 class Person(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -53,11 +54,21 @@ class People(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return DecisionTrust.of(self.cluster, humans)
 
 
+class Principal(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """Whose key it is. All keys of one human are one person; `layer` marks the key with which the installation itself speaks."""
+
+    key: bytes  # VerifyKey bytes
+    kind: PrincipalKind
+    person: PersonId
+    owner: AgentId | None = None
+    layer: bool = False
+
+
 class Keys(msgspec.Struct, frozen=True):
     """Whom to believe."""
 
     trust: Trust | None = None  # logs and witnesses
-    agents: dict[AgentId, bytes] = {}  # VerifyKey bytes of humans, services and agents
+    agents: dict[AgentId, Principal] = {}  # humans, services and agents
     trusted: tuple[Checkpoint, ...] = ()  # checkpoints kept from earlier
     people: People | None = None  # the humans who may decide
 
@@ -65,6 +76,17 @@ class Keys(msgspec.Struct, frozen=True):
         if self.trust is None:
             raise InvalidInput.of("keys", got="no log key", expected="the log's public keys (--keys trust.json)")
         return self.trust
+
+
+def key_of(agent: AgentId, keys: Keys) -> VerifyKey:
+    """The key that the verifier knows for an identity; PL-125 if none, or one that makes another identity."""
+    if agent not in keys.agents:
+        hint = "`creto agents keys` writes the public keys of an installation's identities."
+        raise Unauthorized("PL-125", field="agents", got=agent, expected="an agent whose key is known", hint=hint)
+    key = VerifyKey.from_bytes(keys.agents[agent].key)
+    if nhi_of(key) != agent:
+        raise Unauthorized("PL-125", field="agents", got=nhi_of(key), expected=f"the key of {agent}")
+    return key
 
 
 Recognises = Callable[[bytes], bool]

@@ -14,8 +14,8 @@ INVARIANT: Deny > RequiresOversight > Allow. An engine that ignores the annotati
 from __future__ import annotations
 
 from creto.security.authz.cedar.policies import Answer
-from creto.security.authz.requirement import requirement_of
-from creto.security.authz.types import Allow, Decision, Deny, RequiresOversight
+from creto.security.authz.requirement import requirement_of, risk_of
+from creto.security.authz.types import Allow, Decision, Deny, RequiresOversight, RiskLevel
 
 OVERSIGHT = "oversight"
 NOTHING_PERMITS = "no policy permits it"
@@ -39,4 +39,6 @@ def decided(answer: Answer) -> Decision:
         return Deny(NOTHING_PERMITS, names)
     first, *rest = dict.fromkeys(policy_id for policy_id in asked if policy_id)
     said = (requirement_of(policy.annotations) for policy in forbidding if policy.annotations[OVERSIGHT] == first)
-    return RequiresOversight(first, names, tuple(rest), next(filter(None, said), None))
+    risks = filter(None, (risk_of(policy.annotations) for policy in forbidding))
+    risk = max(risks, key=[*RiskLevel].index, default=None)
+    return RequiresOversight(first, names, tuple(rest), next(filter(None, said), None), risk)

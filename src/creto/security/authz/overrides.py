@@ -2,13 +2,14 @@
 
 `issue_override` signs one for an approved request. Who acts presents it:
 
-    token = await authz.consume_durable(text, tenant=…, agent=…, action=…, resource=…, args_digest=…)      # one write, then act
+    token = await authz.consume_durable(text, tenant=…, agent=…, action=…, resource=…, args_digest=…, policy_id=…)      # one write, then act
 or  admitted = await authz.admit(text, tenant=…)                                                           # one write ahead of time
-    authz.consume(admitted.token_id, agent, action, resource, args_digest, tenant=…)                       # one look into memory when acting
+    authz.consume(admitted.token_id, agent, action, resource, args_digest, policy_id, tenant=…)            # one look into memory when acting
 
 INVARIANT: the mark that a token is used is on disk before anybody may act on it, and its key is unique: so exactly once over all threads and
 processes. A process that dies between mark and act has used the token up: it fails closed.
-INVARIANT: a token binds tenant, agent, action, resource, arguments, policy version and time; a try with any other does not use it up.
+INVARIANT: a token binds tenant, agent, action, resource, arguments, oversight policy, version of the Cedar policies and time; a try with any
+other does not use it up.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import threading
 from sys import intern
 
 from creto.common.errors import InternalError, InvalidInput, Unauthorized
-from creto.common.ids import AgentId, TenantId, checked_name, checked_tenant
+from creto.common.ids import AgentId, PolicyId, TenantId, checked_name, checked_tenant
 from creto.common.limits import (
     ARGS_DIGEST_BYTES_MAX,
     AUTHZ_RESOURCE_CHARS_MAX,
@@ -38,7 +39,7 @@ from creto.store.types import ReadTx, Store, Tx
 
 KEPT_NS = DAY  # used tokens are remembered this long after they have expired
 TOKEN_ID_BYTES = 24  # 192 bits: nobody guesses one
-Binding = tuple[str, str, str, str, bytes]  # tenant, agent, action, resource, arguments' digest
+Binding = tuple[str, str, str, str, bytes, str]  # tenant, agent, action, resource, arguments' digest, oversight policy
 
 
 class Overrides(Core):
@@ -66,14 +67,15 @@ class Overrides(Core):
         action: str,
         resource: str,
         args_digest: bytes,
+        policy_id: PolicyId,
         ttl_s: int = OVERRIDE_TTL_S_MAX,
         request_id: str = "",
         actor: str,
     ) -> str:
         """A token for one act that was approved. `args_digest` is the digest of the arguments that the human saw."""
         draft = await self.draft_override(
-            tenant=tenant, agent=agent, action=action, resource=resource, args_digest=args_digest, ttl_s=ttl_s,
-            request_id=request_id,
+            tenant=tenant, agent=agent, action=action, resource=resource, args_digest=args_digest, policy_id=policy_id,
+            ttl_s=ttl_s, request_id=request_id,
         )  # fmt: skip
         await self._store.write(lambda tx: self.issue_draft(tx, draft, actor=actor))
         return draft.text
@@ -86,6 +88,7 @@ class Overrides(Core):
         action: str,
         resource: str,
         args_digest: bytes,
+        policy_id: PolicyId,
         ttl_s: int = OVERRIDE_TTL_S_MAX,
         request_id: str = "",
     ) -> OverrideDraft:
@@ -103,6 +106,7 @@ class Overrides(Core):
             action=checked_name(action, "action"),
             resource=checked_name(resource, "resource", chars_max=AUTHZ_RESOURCE_CHARS_MAX),
             args_digest=args_digest,
+            policy_id=PolicyId(checked_name(policy_id, "policy_id")),
             policy_version=version,
             issued_at=now,
             expires_at=ConsensusTimestamp(now + ttl_s * SECOND),
@@ -118,7 +122,7 @@ class Overrides(Core):
             tx, token.tenant, "override_issued", "OverrideIssued", actor=actor, subject=token.agent, now=token.issued_at,
             fields={"token_id": token.token_id, "action": token.action, "resource": token.resource,
                     "request_id": token.request_id, "args_digest": token.args_digest,
-                    "policy_version": token.policy_version, "expires_at": token.expires_at},
+                    "policy_id": token.policy_id, "policy_version": token.policy_version, "expires_at": token.expires_at},
         )  # fmt: skip
 
     def withdraw_override(self, tx: Tx, token_id: str, *, tenant: TenantId) -> bool:
@@ -179,11 +183,11 @@ class Overrides(Core):
         return opened
 
     def consume(
-        self, token_id: str, agent: str, action: str, resource: str, args_digest: bytes, *, tenant: str
-    ) -> None:  # fmt: skip
+        self, token_id: str, agent: str, action: str, resource: str, args_digest: bytes, policy_id: str, *, tenant: str
+    ) -> None:
         """Use an admitted token: returns once for each token, raises for every other try."""
         held = self._admitted.get(token_id)
-        if held is None or held[0] != (tenant, agent, action, resource, args_digest):
+        if held is None or held[0] != (tenant, agent, action, resource, args_digest, policy_id):
             raise self._refusal(tenant, token_id)
         if self._admitted.pop(token_id, None) is not held:  # another thread was faster
             raise self._refusal(tenant, token_id)
@@ -191,11 +195,12 @@ class Overrides(Core):
             raise Unauthorized("PL-705")
 
     async def consume_durable(
-        self, token: str, *, tenant: TenantId, agent: AgentId, action: str, resource: str, args_digest: bytes
-    ) -> OverrideToken:
+        self, token: str, *, tenant: TenantId, agent: AgentId, action: str, resource: str, args_digest: bytes,
+        policy_id: PolicyId,
+    ) -> OverrideToken:  # fmt: skip
         """Check the token against this act and use it up, on disk, before this returns. PL-703 … PL-706."""
         opened = self.validate_override_token(token, tenant=tenant)
-        if bound(opened) != (tenant, agent, action, resource, args_digest):
+        if bound(opened) != (tenant, agent, action, resource, args_digest, policy_id):
             raise Unauthorized("PL-706")
         self._check_in_force(opened)
         await self._mark(opened, agent)
@@ -230,7 +235,7 @@ class Overrides(Core):
             self._record(
                 tx, tenant, "override_used", "OverrideUsed", actor=by, subject=token.agent, now=now,
                 fields={"token_id": token.token_id, "action": token.action, "resource": token.resource,
-                        "request_id": token.request_id},
+                        "policy_id": token.policy_id, "request_id": token.request_id},
             )  # fmt: skip
 
         await self._store.write(mark)
@@ -277,7 +282,10 @@ class Overrides(Core):
 
 def bound(token: OverrideToken) -> Binding:
     """What a token is for. Interned, names that are the same for many tokens are compared without being read."""
-    return (intern(token.tenant), intern(token.agent), intern(token.action), intern(token.resource), token.args_digest)
+    return (
+        intern(token.tenant), intern(token.agent), intern(token.action), intern(token.resource), token.args_digest,
+        intern(token.policy_id),
+    )  # fmt: skip
 
 
 def policies_changed() -> Unauthorized:

@@ -2,16 +2,17 @@
 
     @oversight("large-transfer") @approvers("cfo@company.com, role:finance") @quorum("2") @timeout_s("7200") @reason("Above 10,000")
 
-Without `@approvers` it says nothing: then the oversight policy of that name does.
+Without `@approvers` it says nothing: then the oversight policy of that name does. `@risk("high")` says how serious the act is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from creto.security.authz.types import OversightRequirement, TimeoutAction
+from creto.security.authz.types import OversightRequirement, RiskLevel, TimeoutAction
 
 NUMBERS = ("quorum", "timeout_s")
+LEVELS = tuple(level.value for level in RiskLevel)
 ACTIONS = tuple(action.value for action in TimeoutAction)
 
 
@@ -29,6 +30,15 @@ def requirement_of(annotations: Mapping[str, str]) -> OversightRequirement | Non
     return OversightRequirement(
         approvers=approvers, reason=annotations.get("reason", ""), timeout_action=TimeoutAction(action), **numbers
     )
+
+
+def risk_of(annotations: Mapping[str, str]) -> RiskLevel | None:
+    """ValueError if it is none of the levels."""
+    if "risk" not in annotations:
+        return None
+    if annotations["risk"] not in LEVELS:
+        raise ValueError(f"`@risk` is one of {', '.join(LEVELS)}")
+    return RiskLevel(annotations["risk"])
 
 
 def positive(name: str, text: str) -> int:

@@ -18,7 +18,7 @@ from creto.security.authz.cedar.entities import uid_from_json
 from creto.security.authz.cedar.policies import Policies, compile_policies
 from creto.security.authz.cedar.values import Entity, Uid
 from creto.security.authz.faults import Fault, refusal, schema_faults, statements, syntax_faults
-from creto.security.authz.requirement import requirement_of
+from creto.security.authz.requirement import requirement_of, risk_of
 from creto.security.authz.types import OversightRequirement
 
 PART = "creto.security.authz"
@@ -81,6 +81,7 @@ def note_faults(text: str, with_defaults: bool) -> list[Fault]:
         elif "oversight" in policy.annotations:
             try:
                 said = requirement_of(policy.annotations)
+                risk_of(policy.annotations)
             except ValueError as error:
                 found.append(statement.fault(str(error)))
                 continue

@@ -12,7 +12,7 @@ from creto.platform.crypto import SigningKey, VerifyKey
 from creto.platform.crypto.jose import b64url_decode, b64url_encode
 from creto.security.authz.types import OverrideToken
 
-CONTEXT = b"creto/authz/override/v1"
+CONTEXT = b"creto/authz/override/v2"  # v1 named no oversight policy: none of them opens any more
 
 
 def signed(token: OverrideToken, key: SigningKey) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from creto.common.ids import AgentId, AgentIdentity, TenantId
+from creto.common.ids import AgentId, AgentIdentity, PolicyId, TenantId
 from creto.common.limits import INTEGER_MAX
 from creto.common.timestamps import ConsensusTimestamp
 from creto.store.types import Outcome
@@ -32,6 +32,13 @@ class TimeoutAction(StrEnum):
     ESCALATE = "escalate"
 
 
+class RiskLevel(StrEnum):
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+    CRITICAL = "critical"
+
+
 class OversightRequirement(msgspec.Struct, frozen=True, kw_only=True):
     """What a policy asks for: who, how many, by when."""
 
@@ -45,13 +52,14 @@ class OversightRequirement(msgspec.Struct, frozen=True, kw_only=True):
 class RequiresOversight(msgspec.Struct, frozen=True, tag="requires_oversight", omit_defaults=True):
     """A human has to agree. `policy_id` is the oversight policy that asks; `also` are further ones that ask too.
 
-    `requirement` is what the Cedar policy itself says of the asking, if it does.
+    `requirement` is what the Cedar policy itself says of the asking, if it does; `risk` the highest that any of them says.
     """
 
     policy_id: str
     policies: tuple[str, ...] = ()
     also: tuple[str, ...] = ()
     requirement: OversightRequirement | None = None
+    risk: RiskLevel | None = None
 
 
 class QuotaDenied(msgspec.Struct, frozen=True, tag="quota_denied", omit_defaults=True):
@@ -296,7 +304,10 @@ class EntityPage(msgspec.Struct, frozen=True):
 
 
 class OverrideToken(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A human's yes to one act: this agent, this action, this resource, these arguments, under these policies, once, until then."""
+    """A human's yes to one act: this agent, this action, this resource, these arguments, under these policies, once, until then.
+
+    `policy_id` is the oversight policy under which it was given: it answers no other that asks.
+    """
 
     token_id: str
     tenant: TenantId
@@ -308,6 +319,7 @@ class OverrideToken(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     issued_at: ConsensusTimestamp
     expires_at: ConsensusTimestamp
     request_id: str = ""  # the oversight request that was approved
+    policy_id: PolicyId
 
 
 class OverrideStanding(StrEnum):

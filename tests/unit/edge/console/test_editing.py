@@ -41,10 +41,9 @@ def test_numbers_keep_their_spelling() -> None:
 
 
 def test_a_list_may_grow_and_shrink() -> None:
-    assert restored(b'{"keys":[{"api_key":"***"},{"api_key":"***"}]}', SECRET) == (
-        b'{"keys":[{"api_key":"sk-aaaaaaaaaaaaaaaaaaaa"},{"api_key":"***"}]}'
-    )
-    assert restored(b'{"keys":[]}', SECRET) == b'{"keys":[]}'
+    before = b'{"to":["ann","bob"],"keys":["a"]}'
+    assert restored(b'{"to":["ann","bob","eve"],"keys":[]}', before) == b'{"keys":[],"to":["ann","bob","eve"]}'
+    assert restored(b'{"to":["bob"]}', before) == b'{"to":["bob"]}'
 
 
 @given(st.dictionaries(st.text(st.characters(exclude_categories=("Cs",))), JSON, max_size=4))
@@ -65,3 +64,29 @@ def test_what_is_no_json_is_refused(text: str) -> None:
     with pytest.raises(InvalidInput) as caught:
         restored(text.encode(), b"{}")
     assert caught.value.code == "OV-400"
+
+
+LISTED = b'{"headers":[{"name":"a","token":"s1"},{"name":"b","token":"s2"}],"tokens":["t1","t2"]}'
+
+
+@pytest.mark.parametrize(
+    "edited",
+    [
+        {"headers": [{"name": "b", "token": "***"}]},
+        {"headers": [{"name": "b", "token": "***"}, {"name": "a", "token": "***"}]},
+        {"headers": [{"name": "c", "token": "***"}, {"name": "a", "token": "s1"}, {"name": "b", "token": "s2"}]},
+        {"tokens": ["***"]},
+        {"tokens": ["***", "***", "***"]},
+    ],
+)
+def test_no_secret_goes_to_another_item(edited: object) -> None:
+    """given a list with masked values / when items are taken out, moved or added / then the secrets have to be written again."""
+    with pytest.raises(InvalidInput, match="arguments"):
+        restored(json.dumps(edited).encode(), LISTED)
+
+
+def test_items_that_stay_keep_their_secrets() -> None:
+    edited = {"headers": [{"name": "a", "token": "***"}, {"name": "c", "token": "new"}], "tokens": ["***", "t3"]}
+    kept = json.loads(restored(json.dumps(edited).encode(), LISTED))
+    assert kept == {"headers": [{"name": "a", "token": "s1"}, {"name": "c", "token": "new"}], "tokens": ["t1", "t3"]}
+    assert json.loads(restored(b'{"tokens":["t9"]}', LISTED)) == {"tokens": ["t9"]}

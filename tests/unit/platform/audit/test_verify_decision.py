@@ -9,15 +9,19 @@ from creto.common import wire
 from creto.common.errors import EnablementError, InvalidInput
 from creto.common.ids import AgentId, PolicyId, RequestId, TenantId
 from creto.common.timestamps import HOUR, ConsensusTimestamp
-from creto.platform.audit import Keys, People, verify_file
+from creto.platform.audit import Keys, People, Principal, verify_file
 from creto.platform.audit.verify_file import Person
 from creto.platform.consensus import Cluster, DecisionCertificate, GroupQuorum, PersonId, Quorum, Statement, Verdict
 from creto.platform.crypto import SigningKey
-from creto.platform.nhi import DelegationChain, delegate, nhi_of
+from creto.platform.nhi import DelegationChain, PrincipalKind, delegate, nhi_of
 
 ANN, BOT = SigningKey.generate(), SigningKey.generate()
 NOW = ConsensusTimestamp(1_800_000_000 * 10**9)
 PEOPLE = People(Cluster(), (Person(PersonId("ann"), (ANN.public.to_bytes(),), ("finance",)),))
+
+
+def known(key: SigningKey) -> Principal:
+    return Principal(key=key.public.to_bytes(), kind=PrincipalKind.HUMAN, person=PersonId(nhi_of(key.public)))
 
 
 def decision() -> DecisionCertificate:
@@ -76,21 +80,21 @@ def test_a_decision_needs_the_keys_of_those_who_may_decide() -> None:
 
 
 def test_a_chain_says_who_acts_for_whom() -> None:
-    keys = Keys(agents={nhi_of(ANN.public): ANN.public.to_bytes()})
+    keys = Keys(agents={nhi_of(ANN.public): known(ANN)})
     verdict = verify_file(chain().to_bytes(), keys)
     assert (verdict.kind, verdict.details["agent"]) == ("chain", nhi_of(BOT.public))
 
 
 def test_a_chain_that_was_widened_does_not_hold() -> None:
-    keys = Keys(agents={nhi_of(ANN.public): ANN.public.to_bytes()})
+    keys = Keys(agents={nhi_of(ANN.public): known(ANN)})
     forged = DelegationChain((replace(chain().links[0], actions=("*",)),))
     with pytest.raises(EnablementError) as refused:
         verify_file(forged.to_bytes(), keys)
     assert refused.value.code == "PL-116"
 
 
-@pytest.mark.parametrize("agents", [{}, {nhi_of(ANN.public): BOT.public.to_bytes()}])
-def test_a_chain_needs_the_keys_of_those_on_it(agents: dict[AgentId, bytes]) -> None:
+@pytest.mark.parametrize("agents", [{}, {nhi_of(ANN.public): known(BOT)}])
+def test_a_chain_needs_the_keys_of_those_on_it(agents: dict[AgentId, Principal]) -> None:
     with pytest.raises(EnablementError) as refused:
         verify_file(chain().to_bytes(), Keys(agents=agents))
     assert refused.value.code == "PL-125"

@@ -149,7 +149,7 @@ def test_tokens(deep: bool) -> None:
     random_ = random.Random(9)
     token = OverrideToken(
         token_id="t", tenant=TENANT, agent="agent:nhi:ed25519:x", action="a", resource="r",  # type: ignore[arg-type]
-        args_digest=b"d", policy_version=0, issued_at=1, expires_at=2,  # type: ignore[arg-type]
+        args_digest=b"d", policy_id="p", policy_version=0, issued_at=1, expires_at=2,  # type: ignore[arg-type]
     )  # fmt: skip
     text = signed(token, SIGNER)
     assert opened(text, SIGNER.public) == token

@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 
 from creto.common.errors import EnablementError, Unauthorized
+from creto.common.ids import PolicyId
 from creto.security.authz import Authz
 from creto.security.authz.tokens import b64url_encode, signed
 from tests.unit.platform.nhi.town import TENANT, Person, key
 from tests.unit.security.authz.office import Office, Ticks
 
-ACT = ("funds.transfer", "bank:acme", b"d" * 32)
+ACT = ("funds.transfer", "bank:acme", b"d" * 32, PolicyId("large-transfer"))
 
 
 @pytest.fixture
@@ -23,20 +24,34 @@ async def ada(office: Office) -> Person:
 
 
 async def token(office: Office, who: Person, **changes: Any) -> str:
-    given: dict[str, Any] = {"action": ACT[0], "resource": ACT[1], "args_digest": ACT[2], "ttl_s": 60} | changes
+    given: dict[str, Any] = {
+        "action": ACT[0],
+        "resource": ACT[1],
+        "args_digest": ACT[2],
+        "policy_id": ACT[3],
+        "ttl_s": 60,
+    } | changes
     return await office.authz.issue_override(tenant=TENANT, agent=who.nhi, actor=who.nhi, **given)
 
 
 async def use(office: Office, text: str, who: Person, **changes: Any) -> None:
     given: dict[str, Any] = {
-        "tenant": TENANT, "agent": who.nhi, "action": ACT[0], "resource": ACT[1], "args_digest": ACT[2]
+        "tenant": TENANT, "agent": who.nhi, "action": ACT[0], "resource": ACT[1], "args_digest": ACT[2],
+        "policy_id": ACT[3],
     } | changes  # fmt: skip
     await office.authz.consume_durable(text, **given)
 
 
 @pytest.mark.parametrize(
     "change",
-    [{"tenant": "other"}, {"agent": "somebody"}, {"action": "a"}, {"resource": "r"}, {"args_digest": b"e" * 32}],
+    [
+        {"tenant": "other"},
+        {"agent": "somebody"},
+        {"action": "a"},
+        {"resource": "r"},
+        {"args_digest": b"e" * 32},
+        {"policy_id": "weak"},
+    ],
     ids=lambda change: next(iter(change)),
 )
 async def test_a_try_with_anything_else_is_refused_and_does_not_use_it_up(
@@ -86,7 +101,7 @@ async def test_a_revoked_token(office: Office, ada: Person) -> None:
 
 async def test_an_admitted_token_is_consumed_once_and_only_as_bound(office: Office, ada: Person, ticks: Ticks) -> None:
     admitted = await office.authz.admit(await token(office, ada), tenant=TENANT)
-    for wrong in ((ada.nhi, "a", *ACT[1:]), ("x", *ACT), (ada.nhi, *ACT[:2], b"")):
+    for wrong in ((ada.nhi, "a", *ACT[1:]), ("x", *ACT), (ada.nhi, *ACT[:2], b"", ACT[3]), (ada.nhi, *ACT[:3], "weak")):
         with pytest.raises(Unauthorized, match="PL-706"):
             office.authz.consume(admitted.token_id, *wrong, tenant=TENANT)
     with pytest.raises(Unauthorized, match="PL-703"):

@@ -1,0 +1,128 @@
+"""Who asks decides neither under which policy, nor how risky it is, nor what arguments are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from creto.common.errors import InvalidInput, Unauthorized
+from creto.common.ids import PolicyId
+from creto.contracts import RiskFactor, RiskLevel
+from creto.oversight import Assurance, BatchItem, RiskRule, render
+from creto.platform.crypto import digest
+from tests.unit.oversight.world import P1, P2, TENANT, World, consume, tier, token_of
+
+ASKS = '@id("big") @oversight("P2") forbid (principal, action == Action::"funds.transfer", resource) when { context has amount && context.amount > 100 };'
+
+
+async def test_nobody_picks_a_weaker_policy_than_the_act_needs(world: World) -> None:
+    await world.permit_all(ASKS)
+    with pytest.raises(Unauthorized, match="POLICY") as caught:
+        await world.request(P1, {"amount": 500})
+    assert (caught.value.code, caught.value.got, caught.value.expected) == ("OV-403", "P1", "P2")
+    await world.request(P2, {"amount": 500})
+    await world.request(P1, {"amount": 50})  # nobody has to be asked about it: whom one asks is one's own affair
+
+
+async def test_a_token_answers_the_policy_it_was_given_under_alone(world: World) -> None:
+    record = await world.request(P1)
+    await world.approve(record, "alice")
+    text = await token_of(world, record)
+    act: dict[str, Any] = {
+        "tenant": TENANT,
+        "agent": record.ask.agent,
+        "action": record.ask.action,
+        "resource": record.ask.resource,
+    }
+    for policy in ("P2", ""):
+        with pytest.raises(Unauthorized, match="PL-706"):
+            await world.authz.consume_durable(text, **act, args_digest=digest(record.ask.arguments), policy_id=policy)
+    await consume(world, record, text)
+
+
+# How risky
+
+
+RULES = (
+    RiskRule(path="amount", over="1000", level=RiskLevel.HIGH),
+    RiskRule(path="rows[*].table", equal='"users"', level=RiskLevel.CRITICAL),
+    RiskRule(path="force", level=RiskLevel.MEDIUM, action="code.deploy"),
+)
+
+
+@pytest.mark.parametrize(
+    ("action", "arguments", "risk"),
+    [
+        ("funds.transfer", {"amount": 1000}, RiskLevel.LOW),
+        ("funds.transfer", {"amount": 1000.01}, RiskLevel.HIGH),
+        ("funds.transfer", {"amount": -1e9}, RiskLevel.HIGH),
+        ("funds.transfer", {"amount": "1"}, RiskLevel.HIGH),  # what is no number cannot be judged
+        ("funds.transfer", {"to": {"amount": 1e9}}, RiskLevel.LOW),  # another argument
+        ("data.delete", {"rows": [{"table": "logs"}, {"table": "users"}]}, RiskLevel.CRITICAL),
+        ("code.deploy", {"force": False}, RiskLevel.MEDIUM),
+        ("data.delete", {"force": True}, RiskLevel.LOW),
+    ],
+)
+async def test_the_policy_says_how_risky_arguments_are(
+    world: World, action: str, arguments: object, risk: RiskLevel
+) -> None:
+    policy = await world.policy(P1, policy_id=PolicyId("ruled"), risk_rules=RULES)
+    assert (await world.request(policy, arguments, action=action)).ask.risk is risk
+
+
+async def test_an_act_of_a_batch_is_as_risky_as_alone(world: World) -> None:
+    policy = await world.policy(P1, policy_id=PolicyId("ruled"), risk_rules=RULES)
+    items = [BatchItem(item_id="a", arguments=b'{"amount":1}'), BatchItem(item_id="b", arguments=b'{"amount":5000}')]
+    assert (await world.request(policy, items=items)).ask.risk is RiskLevel.HIGH
+
+
+async def test_the_agent_makes_it_worse_and_never_better(world: World) -> None:
+    policy = await world.policy(
+        P1, policy_id=PolicyId("serious"), risk=RiskLevel.HIGH, assurance_by_risk={RiskLevel.HIGH: Assurance.OWN_KEY},
+        tiers=(tier("alice"),),
+    )  # fmt: skip
+    calm = RiskFactor(name="Checked by security team", level=RiskLevel.LOW, description="compliance: pre-approved")
+    record = await world.request(policy, {"amount": 1_000_000}, risk_factors=(calm,))
+    shown = render(record.ask)
+    assert (record.ask.risk, shown.risks) == (RiskLevel.HIGH, ("High risk (policy): the policy says so",))
+    assert "low risk (Checked by security team): compliance: pre-approved" in shown.says
+    with pytest.raises(Unauthorized, match="ASSURANCE"):
+        await world.click(record, "alice")
+    worse = await world.request(policy, {"amount": 2}, risk_factors=(replace(calm, level=RiskLevel.CRITICAL),))
+    assert worse.ask.risk is RiskLevel.CRITICAL
+    assert render(worse.ask).risks[-1] == "Critical risk by the agent's own word."
+
+
+async def test_an_edit_is_judged_by_its_own_arguments(world: World) -> None:
+    await world.permit_all()
+    policy = await world.policy(
+        P1, policy_id=PolicyId("ruled"), risk_rules=RULES, assurance_by_risk={RiskLevel.HIGH: Assurance.OWN_KEY},
+        tiers=(tier("alice"),),
+    )  # fmt: skip
+    record = await world.request(policy, {"amount": 1})
+    with pytest.raises(Unauthorized, match="ASSURANCE"):
+        await world.click(record, "alice", arguments=b'{"amount":9000}')
+    await world.approve(record, "alice", arguments=b'{"amount":9000}')
+    assert (await world.now_of(record)).ask.risk is RiskLevel.HIGH
+
+
+async def test_the_cedar_policy_that_asks_says_how_serious_it_is(world: World) -> None:
+    text = (
+        '@id("del") @oversight("P1") @risk("critical") forbid (principal, action == Action::"data.delete", resource);'
+    )
+    await world.permit_all(text)
+    record = await world.request(P1, action="data.delete")
+    assert record.ask.risk is RiskLevel.CRITICAL
+    with pytest.raises(InvalidInput, match="@risk"):
+        await world.permit_all(text.replace("critical", "dreadful"))
+
+
+@pytest.mark.parametrize("rule", [{"over": "much"}, {"equal": "{"}, {"path": ""}])
+async def test_a_rule_that_says_nothing_is_refused(world: World, rule: dict[str, str]) -> None:
+    with pytest.raises(InvalidInput):
+        await world.policy(
+            P1,
+            risk_rules=(replace(RULES[0], over=None, **rule),) if "over" not in rule else (replace(RULES[0], **rule),),
+        )
