@@ -190,6 +190,20 @@ async def test_what_is_wrong_with_one_subscription_does_not_keep_the_others_wait
     assert run.failed[broken.subscription_id].code == "MT-404"
 
 
+async def test_a_fault_of_ours_in_one_subscription_does_not_keep_the_others_waiting(desk: Desk) -> None:
+    await desk.billing.create_plan(TENANT, plan(charge(PerUnit(unit=D(1)))), by=HUMAN)
+    broken, good = [
+        await desk.billing.subscribe(TENANT, AGENT, PlanId("p"), key=key, by=HUMAN, starts_at=START) for key in "ab"
+    ]
+    desk.source.used(good, event(START, value=1))
+    desk.source.all[broken.subscription_id] = [None]  # type: ignore[list-item]
+    set_clock(desk, JANUARY.end)
+    run = await desk.billing.run_invoices(TENANT, by=HUMAN)
+    assert len(run.final) == 1
+    assert run.failed[broken.subscription_id].code == "PL-500"
+    assert "NoneType" not in run.failed[broken.subscription_id].message
+
+
 async def test_prices_of_tokens_are_told_as_of_a_day(desk: Desk) -> None:
     then, now = await desk.billing.token_prices(at=START), await desk.billing.token_prices(at=at("2026-01-01"))
     assert then.version == now.version

@@ -54,6 +54,17 @@ class Checked(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
                 raise InvalidInput.of(name, got=str(value), expected="a number, 0 or above", code="MT-400")
 
 
+def check_divisor(name: str, value: Decimal | None) -> None:
+    """What a quantity is divided by."""
+    if value is not None and not value:
+        raise InvalidInput.of(name, got="0", expected="a number above 0", code="MT-400")
+
+
+def check_bounds(minimum: Decimal | None, maximum: Decimal | None) -> None:
+    if minimum is not None and maximum is not None and minimum > maximum:
+        raise InvalidInput.of("minimum", got=str(minimum), expected=f"at most the maximum, {maximum}", code="MT-400")
+
+
 class Tier(Checked, frozen=True):
     """Units up to and including `up_to`. With `block` they are charged by the block begun; with `cap` at most that much."""
 
@@ -62,6 +73,10 @@ class Tier(Checked, frozen=True):
     flat: Decimal = ZERO
     cap: Decimal | None = None
     block: Decimal | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_divisor("block", self.block)
 
     def step(self, label: str, units: Decimal) -> Step:
         counted = units if self.block is None else round_to(units / self.block, 0, Rounding.CEIL)
@@ -159,8 +174,7 @@ class Package(Model, frozen=True, tag="package"):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.size:
-            raise InvalidInput.of("size", got="0", expected="a number above 0", code="MT-400")
+        check_divisor("size", self.size)
 
     @precise
     def packages(self, quantity: Decimal) -> Decimal:
@@ -186,6 +200,10 @@ class Percentage(Model, frozen=True, tag="percentage"):
     free_amount: Decimal | None = None
     minimum: Decimal | None = None
     maximum: Decimal | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_bounds(self.minimum, self.maximum)
 
     @precise
     def steps(self, usage: Usage) -> tuple[Step, ...]:

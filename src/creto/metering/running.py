@@ -8,13 +8,15 @@ INVARIANT: a run that was cut off, or that is made twice, ends where one run wou
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 
 import msgspec
 
-from creto.common.errors import EnablementError, ErrorBody
+from creto.common.errors import EnablementError, ErrorBody, InternalError
 from creto.common.ids import AgentId, SubscriptionId, TenantId, checked_tenant
 from creto.common.limits import INVOICES_BEHIND_MAX, PAGE_ITEMS_DEFAULT
+from creto.common.telemetry import fields
 from creto.metering import store as rows
 from creto.metering.core import paged
 from creto.metering.explaining import Explaining
@@ -22,6 +24,8 @@ from creto.metering.periods import Period, period_at
 from creto.metering.subscriptions import billable, cycle_of
 from creto.metering.types import Invoice, InvoiceId, InvoiceStatus, Subscription
 from creto.store.types import ReadTx
+
+log = logging.getLogger("creto.metering")
 
 
 class InvoiceRun(msgspec.Struct, frozen=True):
@@ -59,6 +63,9 @@ class Running(Explaining):
                 final += await self._finalize_due(subscription, by, grace_ns, series)
             except EnablementError as error:
                 failed[subscription.subscription_id] = error.body()
+            except Exception:  # a fault of ours: the others' invoices are due all the same
+                failed[subscription.subscription_id] = InternalError("PL-500").body()
+                log.exception("no invoice for %s", subscription.subscription_id, extra=fields(tenant=tenant))
         cursor = page[-1].subscription_id if len(page) == limit else None
         return InvoiceRun(drafted, tuple(final), failed, cursor)
 

@@ -26,7 +26,7 @@ from creto.contracts import (
     SandboxAllocated,
 )
 from creto.metering.periods import CycleUnit, Period
-from creto.metering.prices import Checked, Price, Step
+from creto.metering.prices import Checked, Price, Step, check_bounds, check_divisor
 from creto.metering.rounding import ZERO, Rounding
 
 MeterId = NewType("MeterId", str)
@@ -103,6 +103,10 @@ class Conversion(Checked, frozen=True):
     divide_by: Decimal = Decimal(1)
     rounding: UnitRounding | None = None
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_divisor("divide_by", self.divide_by)
+
 
 class Commitment(Checked, frozen=True):
     """An amount that is paid in any case; what goes beyond it costs `overage_factor` times as much."""
@@ -124,6 +128,10 @@ class Charge(Checked, frozen=True):
     minimum: Decimal | None = None
     maximum: Decimal | None = None
     commitment: Commitment | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_bounds(self.minimum, self.maximum)
 
 
 class Fee(Checked, frozen=True):

@@ -110,12 +110,13 @@ def orders(draw: st.DrawFn) -> Bill:
     """A subscription with a few charges of any kind, perhaps paused or changed in mid-period, and who pays."""
     charges: list[Charge] = []
     for number in range(draw(st.integers(1, 3))):
+        least, most = draw(st.tuples(quantities, quantities).map(sorted))
         measured: Meter = draw(st.sampled_from(METERS))
         asked = charge(
             draw(st.sampled_from(PRICES)),
             meter=replace(measured, meter_id=f"m{number}"),
-            minimum=draw(st.none() | quantities),
-            maximum=draw(st.none() | quantities),
+            minimum=draw(st.none() | st.just(least)),
+            maximum=draw(st.none() | st.just(most)),
             commitment=draw(st.none() | st.just(Commitment(amount=D(30), overage_factor=D("1.5")))),
         )
         charges.append(replace(asked, charge_id=ChargeId(f"c{number}")))
