@@ -263,12 +263,12 @@ async def test_fees_minimums_and_commitments_are_explained_by_their_days_and_wha
 
     assert told == {
         "base": FeeReason(D(31), 9, 31, True),
-        "use:minimum": TrueUpReason(D(10), D(62), None, 16, 31),
-        "minimum": TrueUpReason(D(41), D(200), None, 16, 31),
+        "use:minimum": TrueUpReason(D(10), D(62), None, 9, 31, 16),
+        "minimum": TrueUpReason(D(27), D(200), None, 9, 31, 16),
     }
     text = rendered(await books.billing.explain_line(TENANT, invoice_id, "minimum"))
-    assert "spent     41" in text
-    assert "minimum   200 for 16 of 31 days" in text
+    assert "spent     27" in text
+    assert "minimum   200 for 9 of 31 days" in text
 
 
 async def test_a_flat_price_is_explained_without_steps_of_tiers(books: Books) -> None:

@@ -9,11 +9,10 @@ INVARIANT: what was booked for a period and its corrections sum to the bill that
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from decimal import Decimal
 
 from msgspec.structs import replace
 
-from creto.common.ids import AgentId
+from creto.metering.attribution import summed_shares
 from creto.metering.rounding import ZERO, precise
 from creto.metering.taxes import by_code
 from creto.metering.types import Invoice, InvoiceId, InvoiceKind, InvoiceStatus, Line, LineKind, Share, TaxAmount
@@ -86,10 +85,3 @@ def changed_line(old: Line | None, new: Line | None) -> Line | None:
 
 def nothing(line: Line) -> Line:
     return replace(line, exact=ZERO, amount=ZERO, quantity=ZERO, discount=ZERO, taxes=(), shares=())
-
-
-def summed_shares(shares: Iterable[Share]) -> tuple[Share, ...]:
-    sums: dict[AgentId, Decimal] = {}
-    for share in shares:
-        sums[share.agent] = sums.get(share.agent, ZERO) + share.amount
-    return tuple(Share(agent, sums[agent]) for agent in sorted(sums) if sums[agent])

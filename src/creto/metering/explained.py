@@ -160,7 +160,8 @@ def reason_rows(why: Reason) -> Iterator[tuple[str, str]]:
         yield "minimum", f"{number(why.minimum)} for {of}"
     if why.commitment is not None:
         beyond = f"beyond it × {number(why.commitment.overage_factor)}"
-        yield "commitment", f"{number(why.commitment.amount)} for {of}, {beyond}"
+        held = f" of all {why.days_held}" if why.days_held != why.days else ""
+        yield "commitment", f"{number(why.commitment.amount)} for {of}, {beyond}{held}"
 
 
 def read_rows(how: Priced, one: LineExplanation) -> Iterator[tuple[str, str]]:

@@ -14,8 +14,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from decimal import Decimal
 from itertools import pairwise
+from typing import Self
 
 import msgspec
+from msgspec.structs import replace
 
 from creto.common.errors import InvalidInput
 from creto.common.limits import TIERS_MAX
@@ -95,6 +97,10 @@ class Model(Checked, frozen=True, tag_field="model"):
 
     def steps(self, usage: Usage) -> tuple[Step, ...]:
         raise NotImplementedError
+
+    def for_part(self, part: int, whole: int) -> Self:
+        """The price in a part of a period: what it gives free is prorated, tiers and packages are as they are."""
+        return self
 
     @precise
     def amount(self, usage: Usage) -> Decimal:
@@ -177,6 +183,10 @@ class Package(Model, frozen=True, tag="package"):
         check_divisor("size", self.size)
 
     @precise
+    def for_part(self, part: int, whole: int) -> Package:
+        return replace(self, free_units=self.free_units * part / whole)
+
+    @precise
     def packages(self, quantity: Decimal) -> Decimal:
         return round_to(max(quantity - self.free_units, ZERO) / self.size, 0, self.rounding)
 
@@ -204,6 +214,15 @@ class Percentage(Model, frozen=True, tag="percentage"):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_bounds(self.minimum, self.maximum)
+
+    @precise
+    def for_part(self, part: int, whole: int) -> Percentage:
+        """Of free transactions only whole ones."""
+        return replace(
+            self,
+            free_events=None if self.free_events is None else self.free_events * part // whole,
+            free_amount=None if self.free_amount is None else self.free_amount * part / whole,
+        )
 
     @precise
     def steps(self, usage: Usage) -> tuple[Step, ...]:

@@ -32,6 +32,7 @@ from creto.metering import (
     PayerRule,
     Percentage,
     PerUnit,
+    Phase,
     Price,
     Tax,
     Terms,
@@ -56,7 +57,8 @@ from creto.metering import (
     standing,
     tallies,
 )
-from creto.metering.types import ChargeId, CouponId, GrantId
+from creto.metering.plans import phase_at
+from creto.metering.types import ChargeId, CouponId, GrantId, PlanId
 from tests.unit.metering.examples import JANUARY, D, charge, event, heading, meter, plan, subscription
 
 USD = iso("USD")
@@ -152,6 +154,20 @@ def test_order_of_arrival_never_changes_a_bill(asked: Bill, events: list[Billabl
     random.shuffle(shuffled)  # type: ignore[attr-defined]
 
     assert canonical(invoice(asked, shuffled)) == canonical(invoice(asked, events))
+
+
+@given(orders(), streams(), instants)
+def test_a_change_that_changes_nothing_is_none(asked: Bill, events: list[BillableEvent], at: int) -> None:
+    """Said as another version of the same, so that there is another phase."""
+    same = [replace(plan, version=plan.version + 10) for plan in asked.plans]
+    own = asked.subscription
+    split = sorted(
+        [*own.phases, Phase(PlanId("p"), (phase_at(own.phases, at) or own.phases[0]).version + 10, at)],
+        key=lambda p: p.since,
+    )
+    after = replace(asked, plans=(*asked.plans, *same), subscription=replace(own, phases=tuple(split)))
+
+    assert bill(after, events) == bill(asked, events)
 
 
 @given(orders(), streams())
