@@ -21,7 +21,7 @@ from creto.common import wire
 from creto.common.errors import AlreadyExists, InvalidInput
 from creto.common.ids import AgentId, SubscriptionId, TenantId
 from creto.metering.coupons import discounted
-from creto.metering.credits import BURN_ORDER, BurnKey, Grant, Owed, cover
+from creto.metering.credits import BURN_ORDER, BurnKey, Grant, Owed, cover, in_units
 from creto.metering.currencies import Currency, ExchangeRate, iso
 from creto.metering.periods import Period, prorated
 from creto.metering.plans import capped_credit
@@ -109,7 +109,8 @@ def draft(heading: Heading, lines: Sequence[Line], terms: Terms = NO_TERMS) -> I
     if terms.grants:
         owed = [part for line in ready for part in owed_for(line, currency)]
         at = heading.period.end - 1 if terms.paid_at is None else terms.paid_at
-        made = settled(made, cover(terms.grants, terms.remaining, owed, currency.code, at, terms.burn_order))
+        uses = cover(terms.grants, terms.remaining, owed, currency.code, at, terms.burn_order)
+        made = settled(made, in_units(uses, currency.digits))
     return made if terms.shown is None else shown_in(made, terms.shown)
 
 

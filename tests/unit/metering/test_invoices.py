@@ -111,6 +111,27 @@ def test_coupons_come_off_before_taxes_and_credits_pay_the_rest() -> None:
     assert invoice.due == D("101.20")
 
 
+@pytest.mark.parametrize(
+    ("currency", "credits", "due", "left"),
+    [
+        ("JPY", ["100.1234"], 920, ["0.1234"]),
+        ("USD", ["0.00342", "10"], 1010, ["0", "0.00342"]),
+        ("KWD", ["0.0005", "0.0005", "2.9999"], D("1017.000"), ["0", "0", "0.0009"]),
+    ],
+)
+def test_credits_pay_whole_units_of_the_currency_and_keep_the_rest(
+    currency: str, credits: list[str], due: object, left: list[str]
+) -> None:
+    grants = [Grant(grant_id=GrantId(f"g{n}"), amount=D(c), currency=currency, priority=n) for n, c in enumerate(credits)]
+    terms = Terms(grants=tuple(grants), remaining={g.grant_id: g.amount for g in grants})
+
+    made = draft(heading(currency), [line("a", "1000"), line("b", "20")], terms)
+
+    assert made.due == due
+    paid = {g.grant_id: sum((u.amount for u in made.credits if u.grant_id == g.grant_id), D(0)) for g in grants}
+    assert [g.amount - paid[g.grant_id] for g in grants] == [D(rest) for rest in left]
+
+
 def test_a_coupon_of_another_currency_is_refused_and_one_lasts_as_long_as_it_says() -> None:
     euro = Coupon(coupon_id=CouponId("e"), amount=D(5), currency="EUR", periods=3)
     with pytest.raises(InvalidInput):
