@@ -40,8 +40,9 @@ async def test_plans_have_versions_that_stay(desk: Desk) -> None:
     assert await desk.billing.plan(TENANT, PlanId("p"), 1) == PLAN
     assert await desk.billing.plans(TENANT) == [second]
     assert await desk.billing.plans(TenantId("other")) == []
-    with pytest.raises(AlreadyExists):
+    with pytest.raises(AlreadyExists) as twice:
         await desk.billing.create_plan(TENANT, PLAN, by=HUMAN)
+    assert (twice.value.code, twice.value.message) == ("MT-412", "there is a plan p already")
     with pytest.raises(InvalidInput):
         await desk.billing.revise_plan(TENANT, plan(currency="EUR"), by=HUMAN)
     with pytest.raises(NotFound):

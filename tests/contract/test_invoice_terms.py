@@ -81,8 +81,9 @@ async def test_a_coupon_is_given_out_until_it_ends_and_to_so_many(desk: Desk) ->
 
 async def test_coupons_and_taxes_are_kept_and_listed(desk: Desk) -> None:
     await desk.billing.create_coupon(TENANT, HALF, by=HUMAN)
-    with pytest.raises(AlreadyExists):
+    with pytest.raises(AlreadyExists) as twice:
         await desk.billing.create_coupon(TENANT, HALF, by=HUMAN)
+    assert (twice.value.code, twice.value.message) == ("MT-412", "there is a coupon half already")
     assert await desk.billing.coupon(TENANT, HALF.coupon_id) == HALF
     assert await desk.billing.coupons(TENANT) == [HALF]
     vat = await desk.billing.set_tax(TENANT, Tax(code="vat", percent=D(19)), by=HUMAN)
@@ -111,7 +112,7 @@ async def test_a_tax_that_changes_holds_for_invoices_that_are_not_final(desk: De
 async def test_an_invoice_says_what_it_comes_to_in_another_currency_by_the_rate_of_its_period(desk: Desk) -> None:
     for since, rate in ((START, "150"), (JANUARY.end - 1, "155.5"), (JANUARY.end, "170")):
         await desk.billing.add_rate(TENANT, ExchangeRate("USD", "JPY", D(rate), ConsensusTimestamp(since)), by=HUMAN)
-    with pytest.raises(AlreadyExists):
+    with pytest.raises(AlreadyExists, match="1 USD is 150 JPY from 2024-01-01"):
         await desk.billing.add_rate(TENANT, ExchangeRate("USD", "JPY", D(1), ConsensusTimestamp(START)), by=HUMAN)
     assert await desk.billing.convert(TENANT, D("10.01"), "USD", "JPY", at=START + DAY) == 1502
     assert [r.rate for r in await desk.billing.rates(TENANT, "USD", "JPY", limit=2)] == [170, D("155.5")]
@@ -176,6 +177,62 @@ async def test_a_run_makes_every_invoice_that_is_missing_and_makes_it_once(desk:
     assert sorted(i.total for i in final) == [5, 31, 31, 31, 31, 31, 31]
     page = await desk.billing.run_invoices(TENANT, by=HUMAN, limit=2)
     assert page.cursor is not None
+
+
+async def test_a_run_fills_the_gaps_that_drafts_by_hand_left(desk: Desk) -> None:
+    made = await desk.subscribed(plan(fee="31"))
+    set_clock(desk, MARCH + DAY)
+    await desk.billing.draft_invoice(TENANT, made.subscription_id, by=HUMAN, at=FEBRUARY.start)
+
+    await desk.billing.run_invoices(TENANT, by=HUMAN)
+
+    book = await desk.billing.invoices(TENANT, made.subscription_id)
+    assert [(i.period.start, i.status) for i in book] == [(START, "final"), (FEBRUARY.start, "final")]
+
+
+async def test_a_period_in_which_nothing_is_billed_has_no_invoice(desk: Desk) -> None:
+    made = await desk.subscribed(plan(fee="31"))
+    set_clock(desk, START + DAY)
+    for when in (START - DAY, FEBRUARY.start):
+        with pytest.raises(InvalidInput) as refused:
+            await desk.billing.draft_invoice(TENANT, made.subscription_id, by=HUMAN, at=when)
+        assert refused.value.field == "at"
+    await desk.billing.terminate(TENANT, made.subscription_id, by=HUMAN)
+    set_clock(desk, MARCH)
+    with pytest.raises(InvalidInput):
+        await desk.billing.draft_invoice(TENANT, made.subscription_id, by=HUMAN, at=FEBRUARY.start)
+    await desk.drafted(made)
+    with pytest.raises(AlreadyExists) as twice:
+        await desk.drafted(made)
+    assert twice.value.code == "MT-412"
+
+
+async def test_a_void_invoice_stays_so_until_its_period_is_drafted_by_hand(desk: Desk) -> None:
+    made = await desk.subscribed(plan(fee="31"))
+    set_clock(desk, FEBRUARY.start)
+    (final,) = (await desk.billing.run_invoices(TENANT, by=HUMAN)).final
+    await desk.billing.void_invoice(TENANT, final, by=HUMAN)
+    idle = await desk.billing.run_invoices(TENANT, by=HUMAN)
+    assert (idle.drafted, idle.failed) == (0, {})
+    await desk.drafted(made)
+    assert len((await desk.billing.run_invoices(TENANT, by=HUMAN)).final) == 1
+
+
+async def test_late_usage_of_a_subscription_that_ended_gets_an_invoice_of_its_own(desk: Desk) -> None:
+    made = await desk.subscribed()
+    set_clock(desk, START + 10 * DAY)
+    await desk.billing.terminate(TENANT, made.subscription_id, by=HUMAN)
+    (first,) = (await desk.billing.run_invoices(TENANT, by=HUMAN)).final
+    set_clock(desk, START + 12 * DAY)
+    desk.source.used(made, event(START + 5 * DAY, id="late", value=100))
+    waiting = await desk.billing.run_invoices(TENANT, by=HUMAN)
+    set_clock(desk, FEBRUARY.start + DAY)
+    (second,) = (await desk.billing.run_invoices(TENANT, by=HUMAN)).final
+    idle = await desk.billing.run_invoices(TENANT, by=HUMAN)
+
+    assert (waiting.drafted, idle.drafted, waiting.failed, idle.failed) == (0, 0, {}, {})
+    (line,) = (await desk.billing.invoice(TENANT, second)).lines
+    assert (line.amount, line.corrects) == (10, first)
 
 
 async def test_what_is_wrong_with_one_subscription_does_not_keep_the_others_waiting(desk: Desk) -> None:

@@ -13,6 +13,7 @@ from creto.common.errors import AlreadyExists, InvalidInput, NotFound
 from creto.common.ids import AgentId, SubscriptionId, TenantId, checked_name, checked_tenant
 from creto.common.limits import COUPONS_MAX, PAGE_ITEMS_DEFAULT
 from creto.common.timestamps import ConsensusTimestamp
+from creto.common.timestamps import iso as iso_time
 from creto.metering import store_terms as rows
 from creto.metering import tokens
 from creto.metering.core import Core, paged
@@ -33,6 +34,8 @@ class Catalogue(Core):
         now = self._clock.now()
 
         def create(tx: Tx) -> Coupon:
+            if rows.find_coupon(tx, tenant, coupon.coupon_id) is not None:
+                raise AlreadyExists("MT-412", f"there is a coupon {coupon.coupon_id} already", got=coupon.coupon_id)
             rows.add_coupon(tx, tenant, coupon)
             self._tell_term(tx, tenant, "coupon.created", "CouponCreated", f"coupon:{coupon.coupon_id}", by, now)
             return coupon
@@ -73,6 +76,12 @@ class Catalogue(Core):
         now = self._clock.now()
 
         def add(tx: Tx) -> ExchangeRate:
+            known = rows.rates(tx, tenant, rate.base, rate.quote, rate.at, 1)
+            if known and known[0].at == rate.at:
+                raise AlreadyExists(
+                    "MT-412", f"1 {rate.base} is {known[0].rate} {rate.quote} from {iso_time(rate.at)} on already",
+                    got=str(known[0].rate), hint="A rate never changes. Give another instant.",
+                )  # fmt: skip
             rows.add_rate(tx, tenant, rate)
             self._tell_term(
                 tx, tenant, "rate.added", "ExchangeRateAdded", f"rate:{rate.base}/{rate.quote}", by, now,

@@ -22,9 +22,10 @@ from creto.metering import store as rows
 from creto.metering.core import known, paged
 from creto.metering.counting import Counting, heading_like, new_invoice_id
 from creto.metering.credits import Account
-from creto.metering.invoices import NO_TERMS, Terms
+from creto.metering.invoices import NO_TERMS, Heading, Terms
 from creto.metering.store_credits import postings_for, put_held
 from creto.metering.store_terms import unuse_coupons, use_coupon
+from creto.metering.subscriptions import billable
 from creto.metering.types import (
     Invoice,
     InvoiceId,
@@ -80,7 +81,10 @@ class Invoicing(Counting):
 
         def make(tx: Tx) -> Invoice:
             subscription = self._locked(tx, tenant, subscription_id)
-            made, _ = self._drafted(tx, subscription, self._heading(tx, subscription, at), asked, now)
+            heading = self._heading(tx, subscription, at)
+            check_free(tx, heading)
+            made, _ = self._drafted(tx, subscription, heading, asked, now)
+            check_due(subscription, made, now)
             rows.add_invoice(tx, made, asked, now)
             self._tell(tx, made, "drafted", by, now)
             return made
@@ -292,6 +296,27 @@ def check_open(invoice: Invoice) -> None:
         raise AlreadyExists(
             "MT-412", f"{invoice.invoice_id} is {invoice.status}", got=invoice.status, expected="draft or grace"
         )
+
+
+def check_free(tx: ReadTx, heading: Heading) -> None:
+    """A period has one invoice."""
+    known = rows.find_period(tx, heading.tenant, heading.subscription_id, heading.period.start)
+    if known is not None:
+        raise AlreadyExists(
+            "MT-412", f"{known.number or known.invoice_id} is the invoice of that period", got=known.status,
+            expected="a period without an invoice", hint="Recount it; or void it, and draft the period again.",
+        )  # fmt: skip
+
+
+def check_due(subscription: Subscription, made: Invoice, now: int) -> None:
+    """An invoice is about a period that has begun, in which the subscription held, or about earlier ones that it corrects."""
+    corrected = any(line.corrects is not None for line in made.lines)
+    if made.period.start > now or not (corrected or billable(subscription, made.period)):
+        ends = "on" if subscription.ends_at is None else f"to {iso(subscription.ends_at)}"
+        raise InvalidInput.of(
+            "at", got=f"{iso(made.period.start)} to {iso(made.period.end)}", code="MT-400",
+            expected=f"a period that has begun, and in which it was billed: from {iso(subscription.started_at)} {ends}",
+        )  # fmt: skip
 
 
 def check_over(tx: ReadTx, invoice: Invoice, now: int) -> None:

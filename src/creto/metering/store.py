@@ -109,10 +109,19 @@ def invoices_of(tx: ReadTx, tenant: TenantId, subscription_id: SubscriptionId) -
     return [read_invoice(*row) for row in tx.all(sql, tenant, subscription_id)]
 
 
-def last_invoice(tx: ReadTx, tenant: TenantId, subscription_id: SubscriptionId) -> Invoice | None:
-    """Of the latest period, void or not."""
-    sql: LiteralString = INVOICE + " AND subscription_id = ? AND kind = ? ORDER BY period_start DESC LIMIT 1"
-    row = tx.one(sql, tenant, subscription_id, InvoiceKind.INVOICE)
+def invoiced_periods(tx: ReadTx, tenant: TenantId, subscription_id: SubscriptionId) -> frozenset[int]:
+    """Where the periods begin that have an invoice, void or not."""
+    found = tx.all(
+        "SELECT period_start FROM metering_invoice WHERE tenant = ? AND subscription_id = ? AND kind = ?",
+        tenant, subscription_id, InvoiceKind.INVOICE,
+    )  # fmt: skip
+    return frozenset(int(start) for (start,) in found)
+
+
+def find_period(tx: ReadTx, tenant: TenantId, subscription_id: SubscriptionId, start: int) -> Invoice | None:
+    """The invoice of the period that begins there, if it has one that is not void."""
+    sql: LiteralString = INVOICE + " AND subscription_id = ? AND period_start = ? AND kind = ? AND status <> ?"
+    row = tx.one(sql, tenant, subscription_id, start, InvoiceKind.INVOICE, InvoiceStatus.VOID)
     return None if row is None else read_invoice(*row)[0]
 
 

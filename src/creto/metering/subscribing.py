@@ -34,8 +34,15 @@ class Subscribing(Catalogue):
         checked_tenant(tenant)
         checked_name(plan.plan_id, "plan_id")
         first = rules.checked(replace(plan, version=1))
-        await self._store.write(lambda tx: self._add_plan(tx, tenant, first, by))
-        return first
+
+        def create(tx: Tx) -> Plan:
+            if rows.versions(tx, tenant, plan.plan_id):
+                hint = "Revise it, or take another id."
+                raise AlreadyExists("MT-412", f"there is a plan {plan.plan_id} already", got=plan.plan_id, hint=hint)
+            self._add_plan(tx, tenant, first, by)
+            return first
+
+        return await self._store.write(create)
 
     async def revise_plan(self, tenant: TenantId, plan: Plan, *, by: AgentId) -> Plan:
         """The next version. Subscriptions stay on theirs until they are changed."""

@@ -122,7 +122,9 @@ def test_coupons_come_off_before_taxes_and_credits_pay_the_rest() -> None:
 def test_credits_pay_whole_units_of_the_currency_and_keep_the_rest(
     currency: str, credits: list[str], due: object, left: list[str]
 ) -> None:
-    grants = [Grant(grant_id=GrantId(f"g{n}"), amount=D(c), currency=currency, priority=n) for n, c in enumerate(credits)]
+    grants = [
+        Grant(grant_id=GrantId(f"g{n}"), amount=D(c), currency=currency, priority=n) for n, c in enumerate(credits)
+    ]
     terms = Terms(grants=tuple(grants), remaining={g.grant_id: g.amount for g in grants})
 
     made = draft(heading(currency), [line("a", "1000"), line("b", "20")], terms)
