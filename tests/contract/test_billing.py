@@ -226,8 +226,10 @@ async def test_credit_notes_have_numbers_of_their_own_and_an_end(desk: Desk) -> 
     set_clock(desk, JANUARY.end)
     await desk.billing.finalize_invoice(TENANT, invoice_id, by=HUMAN)
 
+    with pytest.raises(InvalidInput):
+        await desk.billing.credit_invoice(TENANT, invoice_id, [("base", D(32))], by=HUMAN)
     first, second = await asyncio.gather(
-        *(desk.billing.credit_invoice(TENANT, invoice_id, [("base", D(20))], by=HUMAN) for _ in range(2))
+        *(desk.billing.credit_invoice(TENANT, invoice_id, [("base", D(n))], by=HUMAN) for n in (20, 11))
     )
 
     assert sorted([first.number or "", second.number or ""]) == ["CN-000001", "CN-000002"]

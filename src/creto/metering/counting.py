@@ -165,7 +165,8 @@ class Counting(Subscribing, Crediting):
             _, own = self._lines(tx, subscription, invoice.period, terms, now)
             recount = invoices.draft(heading_like(invoice, invoice.invoice_id), own, terms)
             booked = corrections.booked(others, invoice.invoice_id)
-            lines += corrections.rebooked(booked, recount.lines, invoice.invoice_id)
+            notes = corrections.noted(others, invoice.invoice_id)
+            lines += corrections.rebooked(booked, recount.lines, invoice.invoice_id, notes, heading.currency)
         return lines
 
     def _heading(self, tx: ReadTx, subscription: Subscription, at: int) -> Heading:

@@ -150,14 +150,25 @@ def sums(invoice: Invoice) -> Iterator[tuple[str, str, bool]]:
     for tax in invoice.taxes:
         yield f"{tax.code} {number(tax.percent)} % of {money(tax.taxable, code)}", money(tax.amount, code), False
     yield f"Total {code}", money(invoice.total, code), True
-    if invoice.credits:
-        yield "Paid by credits", money(invoice.due - invoice.total, code), False
-    if invoice.kind is InvoiceKind.INVOICE:
-        yield f"Due {code}", money(invoice.due, code), True
+    yield from settlement(invoice)
     if invoice.shown is not None:
         shown = invoice.shown
         rate = f"at {number(shown.rate)}, {date(shown.at, invoice.period.zone)}"
         yield f"{shown.currency} {rate}", money(shown.due, shown.currency), False
+
+
+def settlement(invoice: Invoice) -> Iterator[tuple[str, str, bool]]:
+    """From the total to what is due; of a credit note to what comes back, and how."""
+    code, by_credits = invoice.currency, sum((use.amount for use in invoice.credits), ZERO)
+    note = invoice.kind is InvoiceKind.CREDIT_NOTE
+    if by_credits:
+        yield "Back to credits" if note else "Paid by credits", money(-by_credits, code), False
+    if invoice.carried:
+        yield "To your credits", money(-invoice.carried if note else invoice.carried, code), False
+    if not note or by_credits or invoice.carried:
+        yield f"{'To be paid back' if note else 'Due'} {code}", money(invoice.due, code), True
+    if invoice.carried and not note:
+        yield "The total is below zero. It pays for what comes.", "", False
 
 
 def money(amount: Decimal, currency: str) -> str:

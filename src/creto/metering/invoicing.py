@@ -17,7 +17,7 @@ from creto.common.errors import AlreadyExists, InvalidInput, NotFound
 from creto.common.ids import AgentId, SubscriptionId, TenantId, checked_name, checked_tenant
 from creto.common.limits import PAGE_ITEMS_DEFAULT
 from creto.common.timestamps import ConsensusTimestamp, iso
-from creto.metering import invoices
+from creto.metering import corrections, invoices
 from creto.metering import store as rows
 from creto.metering.core import known, paged
 from creto.metering.counting import Counting, heading_like, new_invoice_id
@@ -29,7 +29,6 @@ from creto.metering.subscriptions import billable
 from creto.metering.types import (
     Invoice,
     InvoiceId,
-    InvoiceKind,
     InvoiceStatus,
     Subscription,
 )
@@ -114,6 +113,7 @@ class Invoicing(Counting):
             check_over(tx, invoice, now)
             final = self._numbered(tx, invoice, series, by, now)
             self._pay(tx, tenant, final.currency, final.credits, invoice_ref(final.invoice_id), by, now)
+            self._carry(tx, final, by, now)
             for use in final.coupons:
                 use_coupon(tx, tenant, final.subscription_id, use.coupon_id, final.invoice_id)
             return final
@@ -132,6 +132,8 @@ class Invoicing(Counting):
                 raise AlreadyExists("MT-412", f"{held[0].invoice_id} corrects {invoice_id}", hint="Void it first.")
             self._give_back(tx, tenant, invoice_ref(invoice_id), by, now)
             self._take_back(tx, tenant, invoice_id, by, now)
+            if invoice.corrects is not None:
+                self._return(tx, tenant, invoice.credits, invoice_ref(invoice.corrects), by, now, undo=True)
             unuse_coupons(tx, tenant, invoice.subscription_id, invoice_id)
             return invoices.voided(invoice)
 
@@ -147,33 +149,26 @@ class Invoicing(Counting):
         series: str = "CN",
         as_credits: bool = False,
     ) -> Invoice:
-        """A credit note over lines of a final invoice, numbered at once; with `as_credits` it goes to the subscriber's wallet."""
+        """A credit note over lines of a final invoice, numbered at once. What credits had paid goes back to them, by its share.
+
+        The rest is due to the customer; with `as_credits` it goes to the subscriber's wallet.
+        """
         checked_name(series, "series")
         now = self._clock.now()
 
         def make(tx: Tx) -> Invoice:
             invoice, _ = self._found(tx, tenant, invoice_id)
-            subscription = self._locked(tx, tenant, invoice.subscription_id)
+            self._locked(tx, tenant, invoice.subscription_id)
             invoice, _ = self._found(tx, tenant, invoice_id)
-            notes = [
-                other
-                for other, _ in rows.invoices_of(tx, tenant, invoice.subscription_id)
-                if other.kind is InvoiceKind.CREDIT_NOTE
-                and other.corrects == invoice_id
-                and other.status is not InvoiceStatus.VOID
-            ]
+            book = [other for other, _ in rows.invoices_of(tx, tenant, invoice.subscription_id)]
+            stands = corrections.standing(invoice, book)
             heading = heading_like(invoice, new_invoice_id())
-            note = self._numbered(tx, invoices.credit_note(heading, invoice, credits, notes), series, by, now)
+            made = invoices.credit_note(heading, invoice, credits, stands, as_credits=as_credits)
+            note = self._numbered(tx, made, series, by, now)
             rows.add_invoice(tx, note, NO_TERMS, now)
             self._tell(tx, note, "credited", by, now)
-            if as_credits and note.total:
-                wanted = NewGrant(
-                    agent=subscription.agent,
-                    amount=note.total,
-                    currency=note.currency,
-                    reason=invoice_ref(note.invoice_id),
-                )
-                self._grant(tx, tenant, wanted, by, now)
+            self._return(tx, tenant, note.credits, invoice_ref(invoice_id), by, now)
+            self._carry(tx, note, by, now)
             return note
 
         return await self._store.write(make)
@@ -248,8 +243,20 @@ class Invoicing(Counting):
         tx.record(generated.entry(tenant=final.tenant, agent=by, timestamp=now, degraded_clock=self._clock.degraded))
         return final
 
+    def _carry(self, tx: Tx, invoice: Invoice, by: AgentId, now: ConsensusTimestamp) -> None:
+        """What an invoice or a credit note gives to the wallet of the subscriber."""
+        if not invoice.carried:
+            return
+        agent = known(
+            rows.find_subscription(tx, invoice.tenant, invoice.subscription_id), invoice.subscription_id
+        ).agent
+        wanted = NewGrant(
+            agent=agent, amount=invoice.carried, currency=invoice.currency, reason=invoice_ref(invoice.invoice_id)
+        )
+        self._grant(tx, invoice.tenant, wanted, by, now)
+
     def _take_back(self, tx: Tx, tenant: TenantId, note_id: InvoiceId, by: AgentId, now: ConsensusTimestamp) -> None:
-        """Void the credits that a credit note gave; not where they were used."""
+        """Void the credits that a credit note or an invoice below zero gave; not where they were used."""
         given_ids = [p.grant_id for p in postings_for(tx, tenant, invoice_ref(note_id)) if p.source is Account.GRANTED]
         for grant_id in given_ids:
             held = self._found_grant(tx, tenant, grant_id).aged(now)

@@ -30,7 +30,7 @@ from creto.metering.rounding import ZERO
 from creto.metering.subscriptions import billable
 from creto.metering.types import Aggregation, Charge, ChargeId, Fee, Meter, Payer, Plan, Subscription
 
-Item = TypeVar("Item", Fee, Charge)
+Item = TypeVar("Item", bound=Fee | Charge)
 Key = TypeVar("Key", bound=Hashable)
 
 

@@ -375,7 +375,11 @@ class InvoiceKind(StrEnum):
 
 
 class Invoice(msgspec.Struct, frozen=True, kw_only=True):
-    """A bill. `total` is what the lines sum to after discounts and taxes, `due` what credits leave of it."""
+    """A bill. `total` is what the lines sum to after discounts and taxes, `due` what credits leave of it.
+
+    A total below 0 is not due: it is `carried` to the wallet of the subscriber and pays for what comes. Of a credit note `credits` go back to
+    the grants that paid, `carried` goes to the wallet, and the rest is `due` to the customer.
+    """
 
     invoice_id: InvoiceId
     tenant: TenantId
@@ -391,6 +395,7 @@ class Invoice(msgspec.Struct, frozen=True, kw_only=True):
     coupons: tuple[CouponUse, ...] = ()
     credits: tuple[CreditUse, ...] = ()
     due: Decimal
+    carried: Decimal = ZERO
     shown: Shown | None = None
     kind: InvoiceKind = InvoiceKind.INVOICE
     status: InvoiceStatus = InvoiceStatus.DRAFT
