@@ -93,7 +93,7 @@ def plus(known: Line, line: Line, sign: int = 1) -> Line:
 
 
 def signed_tax(tax: TaxAmount, sign: int) -> TaxAmount:
-    return TaxAmount(tax.code, tax.percent, sign * tax.taxable, sign * tax.amount)
+    return replace(tax, taxable=sign * tax.taxable, amount=sign * tax.amount)
 
 
 @precise

@@ -172,8 +172,9 @@ class Explaining(Invoicing):
     async def invoice_pdf(self, tenant: TenantId, invoice_id: InvoiceId, notes: Sequence[str] = ()) -> bytes:
         """The invoice on paper, with the parties that were named for it."""
         invoice = await self.invoice(tenant, invoice_id)
-        head = await self.letterhead(tenant, invoice.subscription_id)
-        return await asyncio.to_thread(to_pdf, invoice, msgspec.structs.replace(head, notes=tuple(notes)))
+        head = msgspec.structs.replace(await self.letterhead(tenant, invoice.subscription_id), notes=tuple(notes))
+        others = {i.invoice_id: i.number for i in await self.invoices(tenant, invoice.subscription_id) if i.number}
+        return await asyncio.to_thread(to_pdf, invoice, head, others)
 
     # What lines rest on
 

@@ -40,7 +40,6 @@ from creto.metering.types import (
     LineKind,
     Shown,
     Tax,
-    TaxAmount,
 )
 from creto.platform.crypto import digest
 
@@ -288,7 +287,7 @@ def returned(
 
 def credited_line(line: Line, exact: Decimal, corrects: InvoiceId, currency: Currency) -> Line:
     taxes = tuple(
-        TaxAmount(tax.code, tax.percent, exact, currency.rounded(exact * tax.percent / HUNDRED)) for tax in line.taxes
+        replace(tax, taxable=exact, amount=currency.rounded(exact * tax.percent / HUNDRED)) for tax in line.taxes
     )
     return replace(
         line,

@@ -311,6 +311,7 @@ class TaxAmount(msgspec.Struct, frozen=True):
     percent: Decimal
     taxable: Decimal
     amount: Decimal
+    name: str = ""
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
