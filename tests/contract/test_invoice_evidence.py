@@ -105,6 +105,35 @@ async def test_what_a_final_invoice_was_made_of_stays_provable(desk: Desk, folde
     assert [p.number for p in (await desk.billing.explain_event(TENANT, EventId("late"))).lines] == ["INV-000002"]
 
 
+@pytest.mark.parametrize("fate", ["kept", "deleted"])
+async def test_a_subscription_that_is_made_known_later_takes_events_over_and_leaves_the_proof(
+    desk: Desk, fate: str
+) -> None:
+    await desk.billing.create_plan(TENANT, plan(charge(PerUnit(unit=D(1))), fee="31"), by=HUMAN)
+    first = await desk.billing.subscribe(TENANT, AGENT, PlanId("p"), key="k", by=HUMAN, starts_at=START)
+    desk.clock.set(START + 20 * DAY)
+    await desk.used(START + 10 * DAY, "taken", 10)
+    await desk.used(START + DAY, "kept", 1)
+    january = await desk.invoiced(first.subscription_id, START)
+    desk.clock.set(JANUARY.end + DAY)
+    rival = await desk.billing.subscribe(TENANT, CHILD, PlanId("p"), key="r", by=HUMAN, starts_at=START + 5 * DAY)
+    desk.clock.set(JANUARY.end + 2 * DAY)
+    if fate == "deleted":
+        await desk.billing.delete_subscription(TENANT, rival.subscription_id)
+        desk.clock.set(JANUARY.end + 3 * DAY)
+
+    again = await desk.billing.reproduce_invoice(TENANT, january.invoice_id)
+    told = await desk.billing.explain_line(TENANT, january.invoice_id, "use")
+    assert (again.same, told.root_holds) == (True, True)
+    assert await desk.proved(january) == ["kept", "taken"]
+    february = await desk.billing.preview(TENANT, first.subscription_id, at=FEBRUARY.start)
+    fixes = [line.amount for line in february.lines if line.corrects]
+    assert fixes == ([] if fate == "deleted" else [-10])
+    if fate == "kept":
+        theirs = await desk.billing.preview(TENANT, rival.subscription_id, at=START + 5 * DAY)
+        assert [line.amount for line in theirs.lines if line.line_id == "use"] == [10]
+
+
 async def test_an_event_that_nobody_pays_for_says_so(desk: Desk) -> None:
     desk.clock.set(START + 20 * DAY)
     await desk.used(START + 10 * DAY, "free", 1)

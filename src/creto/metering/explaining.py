@@ -114,7 +114,7 @@ class Explaining(Invoicing):
             invoice, terms = self._found(tx, checked_tenant(tenant), invoice_id)
             if invoice.kind is InvoiceKind.CREDIT_NOTE:
                 raise InvalidInput.of("invoice_id", got="a credit note", expected="an invoice", code="MT-400")
-            subscription = known(rows.find_subscription(tx, tenant, invoice.subscription_id), invoice.subscription_id)
+            subscription = self._billed(tx, invoice)
             known_at = invoice.finalized_at or self._clock.now()
             _, own = self._lines(tx, subscription, invoice.period, terms, known_at, known_at)
             corrections = [line for line in invoice.lines if line.corrects is not None]
@@ -178,12 +178,15 @@ class Explaining(Invoicing):
 
     # What lines rest on
 
+    def _billed(self, tx: ReadTx, invoice: Invoice) -> Subscription:
+        """The subscription as it was known when its invoice became final; of one that is open, as it is."""
+        tenant, id, at = invoice.tenant, invoice.subscription_id, invoice.finalized_at
+        found = rows.find_subscription(tx, tenant, id) if at is None else rows.subscription_at(tx, tenant, id, at)
+        return known(found, id)
+
     def _evidence(self, tx: ReadTx, invoice: Invoice, terms: Terms, lines: Sequence[Line]) -> dict[str, Basis]:
         """Of each line that counts events, by its id, what it rests on; of corrections the recount that they came from."""
-        subscription = known(
-            rows.find_subscription(tx, invoice.tenant, invoice.subscription_id), invoice.subscription_id
-        )
-        at = invoice.finalized_at
+        subscription, at = self._billed(tx, invoice), invoice.finalized_at
         found: dict[str, Basis] = {}
         if any(line.corrects is None for line in lines):
             found |= self._bases(tx, subscription, invoice, terms, at)
@@ -207,9 +210,7 @@ class Explaining(Invoicing):
         """Of a fee, a minimum or a commitment; credit notes and corrections have that of the line they are about."""
         if line.corrects is not None or line.events_root is not None:
             return None
-        subscription = known(
-            rows.find_subscription(tx, invoice.tenant, invoice.subscription_id), invoice.subscription_id
-        )
+        subscription = self._billed(tx, invoice)
         now = invoice.finalized_at or self._clock.now()
         asked, _ = self._asked(tx, subscription, invoice.period, terms, now, invoice.finalized_at)
         return reason_of(asked, line, invoice.lines)

@@ -117,7 +117,7 @@ class Subscribing(Catalogue):
             steps.cycle_of(plan, made)
             for coupon_id in dict.fromkeys(coupons):
                 made = self._redeemed(tx, made, coupon_id, plan.currency, now)
-            self._save(tx, made, "created", by, now)
+            self._save(tx, made, "created", by, self._clock.now())
             return wire.encode(made)
 
         done = await self._store.write(
@@ -146,8 +146,9 @@ class Subscribing(Catalogue):
                 )
             for coupon_id in found.coupons:
                 unredeem(tx, tenant, coupon_id)
-            rows.forget_subscription(tx, tenant, subscription_id)
-            self._note(tx, found, "deleted", found.agent, self._clock.now())
+            now = self._clock.now()
+            rows.forget_subscription(tx, found, now)
+            self._note(tx, found, "deleted", found.agent, now)
 
         await self._store.write(delete)
 
@@ -284,10 +285,10 @@ class Subscribing(Catalogue):
         by: AgentId,
         step: Callable[[Tx, Subscription, ConsensusTimestamp], Subscription],
     ) -> Subscription:
-        """One locked transaction for each step from one state to the next."""
-        now = self._clock.now()
+        """One locked transaction for each step from one state to the next. Its time is taken within it: what was counted before did not know of it."""
 
         def change(tx: Tx) -> Subscription:
+            now = self._clock.now()
             current = known(rows.locked_subscription(tx, checked_tenant(tenant), subscription_id), subscription_id)
             changed = step(tx, current, now)
             self._save(tx, changed, act, by, now)
