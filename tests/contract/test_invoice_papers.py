@@ -216,7 +216,7 @@ async def test_a_late_event_is_explained_where_it_was_booked_and_the_old_invoice
     assert (part.invoice_id, part.line_id) == (february, fix.line_id)
     told = await books.billing.explain_line(TENANT, february, fix.line_id)
     assert told.root_holds
-    assert [e.event_id for e in told.events] == ["c", "late"]
+    assert [e.event_id for e in told.events] == ["late", "c"]
     assert "less what was billed then" in rendered(told)
     for invoice in (january, second):
         assert (await books.billing.reproduce_invoice(TENANT, invoice.invoice_id)).same

@@ -14,19 +14,30 @@ import msgspec
 
 from creto.common.errors import InvalidInput, NotFound
 from creto.common.ids import EventId, TenantId, checked_tenant
-from creto.common.limits import INVOICE_FILE_EVENTS_MAX, PAGE_ITEMS_DEFAULT
+from creto.common.limits import INVOICE_FILE_EVENTS_MAX, PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX
 from creto.metering import store as rows
-from creto.metering.billing import Basis, bases
+from creto.metering.attribution import chain_of
+from creto.metering.billing import Basis, bases, bill
 from creto.metering.core import known, paged
 from creto.metering.corrections import subject
 from creto.metering.counting import heading_like
 from creto.metering.events import events_root
-from creto.metering.explained import EventExplanation, LineExplanation, LinePart, parts, priced
+from creto.metering.explained import (
+    EventChange,
+    EventExplanation,
+    EventPart,
+    LineExplanation,
+    LinePart,
+    changes,
+    parts,
+    priced,
+)
 from creto.metering.invoice_file import LineEvent, encoded, event_proofs
 from creto.metering.invoice_pdf import to_pdf
 from creto.metering.invoices import Terms, draft, invoice_digest
 from creto.metering.invoicing import Invoicing
 from creto.metering.reasons import Reason, reason_of
+from creto.metering.rounding import ZERO
 from creto.metering.types import Invoice, InvoiceId, InvoiceKind, InvoiceStatus, Line, Subscription
 from creto.platform.audit.proof import InclusionProof
 from creto.store.types import EntryId, ReadTx
@@ -64,7 +75,7 @@ class Explaining(Invoicing):
             invoice, terms = self._found(tx, checked_tenant(tenant), invoice_id)
             line = line_of(invoice, line_id)
             basis = self._evidence(tx, invoice, terms, [line]).get(line_id)
-            found = [] if basis is None else parts(basis, line.amount, invoice.currency)
+            found = self._event_parts(tx, invoice, line, basis)
             return LineExplanation(
                 invoice_id=invoice_id,
                 number=invoice.number,
@@ -79,6 +90,7 @@ class Explaining(Invoicing):
                 credits=tuple(use for use in invoice.credits if use.line_id == line_id),
                 reason=self._reason(tx, invoice, terms, line),
                 token_prices=invoice.token_prices,
+                corrects=None if line.corrects is None else self._found(tx, tenant, line.corrects)[0].number,
             )
 
         return await self._store.read(look)
@@ -88,22 +100,23 @@ class Explaining(Invoicing):
 
         def look(tx: ReadTx) -> EventExplanation:
             subscription_id, event = self._source.find(tx, checked_tenant(tenant), event_id)
-            if subscription_id is None:
-                return EventExplanation(event, None, ())
-            subscription = known(rows.find_subscription(tx, tenant, subscription_id), subscription_id)
+            history = self._source.history(tx, tenant, event_id)
             book = [
                 (invoice, terms)
-                for invoice, terms in rows.invoices_of(tx, tenant, subscription_id)
+                for agent in chain_of(event)
+                for subscription in rows.subscriptions_of(tx, tenant, agent, "", PAGE_ITEMS_MAX)
+                for invoice, terms in rows.invoices_of(tx, tenant, subscription.subscription_id)
                 if invoice.status is not InvoiceStatus.VOID
             ]
-            own = {i.invoice_id for i, _ in book if event.timestamp in i.period}
+            own = {i.invoice_id for i, _ in book if any(at in i.period for at in history.times)}
             concerned = [
                 (i, t) for i, t in book if i.invoice_id in own or any(line.corrects in own for line in i.lines)
             ]
-            if not concerned:
+            if not concerned and subscription_id is not None:
+                subscription = known(rows.find_subscription(tx, tenant, subscription_id), subscription_id)
                 concerned = [self._previewed(tx, subscription, event.timestamp)]
             lines = (part for invoice, terms in concerned for part in self._parts_of(tx, invoice, terms, event_id))
-            return EventExplanation(event, subscription_id, tuple(lines))
+            return EventExplanation(event, subscription_id, tuple(lines), history.state.name.lower(), history.acts)
 
         return await self._store.read(look)
 
@@ -220,19 +233,45 @@ class Explaining(Invoicing):
         made, terms = self._drafted(tx, subscription, heading, Terms(), self._clock.now())
         return msgspec.structs.replace(made, status=InvoiceStatus.PREVIEW), terms
 
+    def _event_parts(self, tx: ReadTx, invoice: Invoice, line: Line, basis: Basis | None) -> list[EventPart]:
+        """What of a line falls on its events; of a correction what of the change, against what was billed last."""
+        if line.corrects is None or invoice.kind is InvoiceKind.CREDIT_NOTE:
+            return [] if basis is None else parts(basis, line.amount, invoice.currency)
+        corrected, then = self._found(tx, invoice.tenant, line.corrects)
+        at, name = invoice.finalized_at, subject(line)
+        asked, events = self._asked(tx, self._billed(tx, invoice), corrected.period, then, at or self._clock.now(), at)
+        amount = sum((own.amount for own in bill(asked, events) if own.line_id == name), ZERO)
+        last = self._booked_last(tx, invoice, line)
+        before = self._bases(tx, self._billed(tx, last), corrected, then, last.finalized_at).get(name)
+        return changes(
+            [] if before is None else parts(before, amount - line.amount, invoice.currency),
+            [] if basis is None else parts(basis, amount, invoice.currency),
+        )
+
+    def _booked_last(self, tx: ReadTx, invoice: Invoice, line: Line) -> Invoice:
+        """The invoice that booked what a correction corrects: the one that it names, or a correction of it since."""
+        found = [
+            other
+            for other, _ in rows.invoices_of(tx, invoice.tenant, invoice.subscription_id)
+            if other.status is InvoiceStatus.FINAL
+            and other.kind is InvoiceKind.INVOICE
+            and (invoice.finalized_at is None or (other.finalized_at or 0) < invoice.finalized_at)
+            and (other.invoice_id == line.corrects or any(own.line_id == line.line_id for own in other.lines))
+        ]
+        return max(found, key=lambda other: other.finalized_at or 0)
+
     def _parts_of(self, tx: ReadTx, invoice: Invoice, terms: Terms, event_id: EventId) -> list[LinePart]:
-        lines = [line for line in invoice.lines if line.events_root is not None]
+        lines = [line for line in invoice.lines if line.events_root is not None or line.corrects is not None]
         evidence = self._evidence(tx, invoice, terms, lines)
         return [
             LinePart(
                 invoice_id=invoice.invoice_id, number=invoice.number, status=invoice.status, line_id=line.line_id,
                 kind=line.kind, description=line.description, counted=part.counted, part=part.part, amount=line.amount,
-                currency=invoice.currency,
+                currency=invoice.currency, before=part.before, change=part.change,
             )
             for line in lines
-            if line.line_id in evidence
-            for part in parts(evidence[line.line_id], line.amount, invoice.currency)
-            if part.event_id == event_id
+            for part in self._event_parts(tx, invoice, line, evidence.get(line.line_id))
+            if part.event_id == event_id and (part.part or part.change is not EventChange.SAME)
         ]  # fmt: skip
 
 

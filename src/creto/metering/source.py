@@ -16,13 +16,15 @@ from creto.metering import event_store as rows
 from creto.metering import store as billing_rows
 from creto.metering import total_store
 from creto.metering.accounts import payer_of
+from creto.metering.admission import unpacked
 from creto.metering.attribution import Chain
-from creto.metering.event_history import counted_then
+from creto.metering.event_history import counted_then, versions_of
 from creto.metering.event_store import Behind
 from creto.metering.periods import Period
 from creto.metering.plans import version_of
 from creto.metering.sorting import find
 from creto.metering.types import Plan, PlanId, Subscription
+from creto.metering.usage_types import EventHistory
 from creto.store.types import ReadTx
 
 
@@ -68,6 +70,11 @@ class StoredEvents:
         behind = rows.find_chain(tx, tenant, row.chain)
         payer = Book(tx, tenant).payer(whole(behind), row.event_type, row.happened_at)
         return None if payer is None else payer.subscription_id, row.event(tenant, behind)
+
+    def history(self, tx: ReadTx, tenant: TenantId, event_id: EventId) -> EventHistory:
+        row = find(tx, tenant, event_id)
+        times = sorted({version.happened_at for version in versions_of(tx, tenant, row)})
+        return EventHistory(row.state, rows.acts_of(tx, tenant, unpacked(row.event_id)), tuple(times))
 
 
 class Book:
