@@ -167,6 +167,32 @@ async def test_an_event_that_was_moved_to_another_period_is_explained_in_both(de
     assert [(p.number, p.part) for p in told.lines] == [("INV-000001", 10), ("INV-000002", 10), ("INV-000002", -10)]
 
 
+async def test_an_event_that_no_meter_can_read_is_named_and_billed_once_it_is_corrected(desk: Desk) -> None:
+    """It came before there was a plan that asks for what it lacks."""
+    desk.clock.set(START + 20 * DAY)
+    await desk.used(START + 10 * DAY, "good", 10)
+    for id, props in (("bare", {}), ("words", {"value": "many"})):
+        bad = event(START + 10 * DAY, id=id, agent=CHILD, chain=(HUMAN, AGENT, CHILD), **props)
+        await desk.usage.ingest_event(TENANT, bad, by=HUMAN)
+    await desk.billing.create_plan(TENANT, plan(charge(PerUnit(unit=D(1)))), by=HUMAN)
+    made = await desk.billing.subscribe(TENANT, AGENT, PlanId("p"), key="k", by=HUMAN, starts_at=START)
+    assert (await desk.usage.query_cost(TENANT, made.subscription_id, at=START + DAY)).total == 10
+
+    desk.clock.set(FEBRUARY.start)
+    run = await desk.billing.run_invoices(TENANT, by=HUMAN)
+    (id,) = run.final
+    january = await desk.billing.invoice(TENANT, id)
+    assert (january.total, january.unread, run.for_review) == (10, ("bare", "words"), {id: 2})
+    assert (await desk.billing.reproduce_invoice(TENANT, id)).same
+    assert await desk.proved(january) == ["good"]
+
+    desk.clock.set(FEBRUARY.start + DAY)
+    right = event(START + 10 * DAY, id="bare", value=5, agent=CHILD, chain=(HUMAN, AGENT, CHILD))
+    await desk.usage.correct_event(TENANT, right, by=HUMAN, reason="it had no value")
+    february = await desk.invoiced(made.subscription_id, FEBRUARY.start)
+    assert (february.total, february.unread) == (5, ())
+
+
 async def test_an_event_that_nobody_pays_for_says_so(desk: Desk) -> None:
     desk.clock.set(START + 20 * DAY)
     await desk.used(START + 10 * DAY, "free", 1)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from creto.common.errors import AuditError, EnablementError, InvalidInput, NotFound
+from creto.common.errors import AlreadyExists, AuditError, EnablementError, InvalidInput, NotFound
 from creto.common.ids import EventId
 from creto.common.timestamps import DAY
 from creto.metering import (
@@ -144,14 +144,15 @@ async def test_the_proof_of_another_invoice_or_log_is_none(books: Books) -> None
     assert no_keys.value.field == "keys"
 
 
-async def test_a_draft_has_a_file_that_nobody_has_to_believe(books: Books) -> None:
-    subscription = await books.subscribed(PLAN)
-    invoice_id = await books.drafted(subscription)
-    data = await books.billing.invoice_file(TENANT, invoice_id, books.audit)
-    keys = await books.keys()
-    with pytest.raises(AuditError) as refused:
-        verify_file(data, keys)
-    assert refused.value.field == "proof"
+async def test_a_draft_has_no_file_and_an_event_that_is_not_behind_an_invoice_no_proof(books: Books) -> None:
+    invoice = await books.january()
+    with pytest.raises(InvalidInput) as strange:
+        await books.file(invoice, events=[EventId("b"), EventId("nothing")])
+    assert (strange.value.field, strange.value.got) == ("events", "['nothing']")
+    draft = await books.billing.draft_invoice(TENANT, invoice.subscription_id, by=HUMAN, at=FEBRUARY.start)
+    with pytest.raises(AlreadyExists) as refused:
+        await books.file(draft)
+    assert refused.value.code == "MT-412"
 
 
 async def test_a_line_tells_how_it_came_about(books: Books) -> None:

@@ -74,9 +74,36 @@ async def test_a_coupon_is_given_out_until_it_ends_and_to_so_many(desk: Desk) ->
     await desk.billing.apply_coupon(TENANT, free.subscription_id, CouponId("two"), by=HUMAN)
     removed = await desk.billing.remove_coupon(TENANT, free.subscription_id, CouponId("two"), by=HUMAN)
     assert removed.coupons == ()
+    await desk.billing.apply_coupon(TENANT, free.subscription_id, CouponId("two"), by=HUMAN)
+    await desk.billing.remove_coupon(TENANT, free.subscription_id, CouponId("two"), by=HUMAN)
     set_clock(desk, JANUARY.end)
     with pytest.raises(AlreadyExists):
         await desk.billing.apply_coupon(TENANT, free.subscription_id, CouponId("two"), by=HUMAN)
+
+
+async def test_a_coupon_that_came_off_an_invoice_was_given_for_good(desk: Desk) -> None:
+    await desk.billing.create_coupon(
+        TENANT, Coupon(coupon_id=CouponId("one"), percent=D(5), redemptions_max=1), by=HUMAN
+    )
+    made = await desk.subscribed(plan(fee="31"), coupons=("one",))
+    await invoiced(desk, made.subscription_id, START)
+    await desk.billing.remove_coupon(TENANT, made.subscription_id, CouponId("one"), by=HUMAN)
+    with pytest.raises(AlreadyExists):
+        await desk.billing.apply_coupon(TENANT, made.subscription_id, CouponId("one"), by=HUMAN)
+
+
+@pytest.mark.parametrize("series", ["", "bad series/..", "a/b", "-a", "a.", "a..b", "x" * 33, "ü"])
+async def test_a_series_is_a_name_that_paper_and_files_can_bear(desk: Desk, series: str) -> None:
+    made = await desk.subscribed(plan(fee="31"))
+    draft = await desk.drafted(made)
+    set_clock(desk, JANUARY.end)
+    for attempt in (
+        desk.billing.finalize_invoice(TENANT, draft, by=HUMAN, series=series),
+        desk.billing.run_invoices(TENANT, by=HUMAN, series=series),
+    ):
+        with pytest.raises(InvalidInput) as refused:
+            await attempt
+        assert refused.value.field == "series"
 
 
 async def test_coupons_and_taxes_are_kept_and_listed(desk: Desk) -> None:

@@ -17,9 +17,9 @@ from decimal import Decimal
 
 import msgspec
 
-from creto.common.ids import AgentId
+from creto.common.ids import AgentId, EventId
 from creto.contracts import BillableEvent
-from creto.metering.aggregation import BUCKET, Carried, Group, carried_on, selected
+from creto.metering.aggregation import BUCKET, Carried, Group, carried_on, read_by, selected
 from creto.metering.attribution import borne, by_chain, chain_of, summed_shares
 from creto.metering.charges import Days, Rated, adjustment, for_part, rate, unbounded
 from creto.metering.currencies import Currency, iso
@@ -97,6 +97,12 @@ def counted_parts(
         by_type.setdefault(event.event_type, []).append(event)
     for terms in outline(asked.plans, asked.subscription, asked.period):
         yield terms, [(s, charge_bases(s, asked, by_type.get(s.item.meter.event_type, []))) for s in terms.charges]
+
+
+def legible(asked: Bill, events: Sequence[BillableEvent]) -> tuple[Sequence[BillableEvent], list[EventId]]:
+    """The events that can be billed, and those that a meter of the plan cannot read: they are left for a person to correct."""
+    terms = outline(asked.plans, asked.subscription, asked.period)
+    return read_by({stretch.item.meter for one in terms for stretch in one.charges}, events)
 
 
 def fee_lines(stretch: Stretch[Fee], asked: Bill) -> list[Line]:

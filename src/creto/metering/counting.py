@@ -10,16 +10,16 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from creto.common.errors import NotFound
-from creto.common.ids import AgentId, TenantId, new_id
-from creto.common.limits import INVOICES_REBOOKED_MAX
+from creto.common.ids import AgentId, EventId, TenantId, new_id
+from creto.common.limits import INVOICES_REBOOKED_MAX, UNREAD_SHOWN_MAX
 from creto.common.timestamps import iso
 from creto.contracts import BillableEvent
 from creto.metering import corrections, invoices, tokens
 from creto.metering import store as rows
 from creto.metering import subscriptions as steps
-from creto.metering.aggregation import Carried, Group, carried_on
+from creto.metering.aggregation import Carried, Group, carried_on, read_by
 from creto.metering.attribution import chain_of
-from creto.metering.billing import Bill, bill
+from creto.metering.billing import Bill, bill, legible
 from creto.metering.coupons import lasts
 from creto.metering.crediting import Crediting
 from creto.metering.currencies import ExchangeRate
@@ -49,11 +49,12 @@ class Counting(Subscribing, Crediting):
     ) -> tuple[Invoice, Terms]:
         """The invoice, and the terms that it was drafted with."""
         terms = asked if asked.fixed else self._terms(tx, subscription, heading)
-        counted, own = self._lines(tx, subscription, heading.period, terms, now)
+        counted, own, unread = self._lines(tx, subscription, heading.period, terms, now)
         terms = replace(terms, wallets=counted.wallets)
         lines = [*own, *self._corrections(tx, subscription, heading, now)]
         paid = self._with_credits(tx, subscription, heading.currency, lines, terms, now)
-        return replace(invoices.draft(heading, lines, paid), token_prices=priced_by(counted.plans)), terms
+        made = replace(invoices.draft(heading, lines, paid), token_prices=priced_by(counted.plans))
+        return replace(made, unread=tuple(unread[:UNREAD_SHOWN_MAX]), unread_count=len(unread)), terms
 
     def _terms(self, tx: ReadTx, subscription: Subscription, heading: Heading) -> Terms:
         """Coupons that still hold, taxes as they are, and the rate at which the invoice is shown."""
@@ -95,9 +96,9 @@ class Counting(Subscribing, Crediting):
         terms: Terms,
         now: int,
         known_at: int | None = None,
-    ) -> tuple[Bill, list[Line]]:
-        asked, events = self._asked(tx, subscription, period, terms, now, known_at)
-        return asked, bill(asked, events)
+    ) -> tuple[Bill, list[Line], list[EventId]]:
+        asked, events, unread = self._counted(tx, subscription, period, terms, now, known_at)
+        return asked, bill(asked, events), unread
 
     def _asked(
         self,
@@ -109,6 +110,18 @@ class Counting(Subscribing, Crediting):
         known_at: int | None = None,
     ) -> tuple[Bill, Sequence[BillableEvent]]:
         """What is billed, and by which events; with `known_at` by those that were known then."""
+        return self._counted(tx, subscription, period, terms, now, known_at)[:2]
+
+    def _counted(
+        self,
+        tx: ReadTx,
+        subscription: Subscription,
+        period: Period,
+        terms: Terms,
+        now: int,
+        known_at: int | None = None,
+    ) -> tuple[Bill, Sequence[BillableEvent], list[EventId]]:
+        """Also which events cannot be read."""
         plans = self._plans(tx, subscription)
         events = self._source.events(tx, subscription, period, known_at)
         over = now >= period.end or (subscription.ends_at is not None and now >= subscription.ends_at)
@@ -121,7 +134,7 @@ class Counting(Subscribing, Crediting):
             carried=self._carried(tx, subscription, plans, period, known_at),
             final=over,
         )
-        return asked, events
+        return asked, *legible(asked, events)
 
     def _wallets(
         self, tx: ReadTx, tenant: TenantId, plans: Sequence[Plan], events: Sequence[BillableEvent]
@@ -145,7 +158,7 @@ class Counting(Subscribing, Crediting):
             return {}
         before = Period(subscription.started_at, period.start, period.zone)
         events = self._source.events(tx, subscription, before, known_at)
-        return {meter.meter_id: carried_on(meter, events, before, {}) for meter in meters}
+        return {meter.meter_id: carried_on(meter, read_by([meter], events)[0], before, {}) for meter in meters}
 
     def _corrections(self, tx: ReadTx, subscription: Subscription, heading: Heading, now: int) -> list[Line]:
         """What late events change in the final invoices before this one, beyond what other invoices have booked of it."""
@@ -162,7 +175,7 @@ class Counting(Subscribing, Crediting):
         for invoice, terms in past[-INVOICES_REBOOKED_MAX:]:
             if not self._source.changed(tx, subscription, invoice.period, invoice.finalized_at or 0):
                 continue
-            _, own = self._lines(tx, subscription, invoice.period, terms, now)
+            _, own, _ = self._lines(tx, subscription, invoice.period, terms, now)
             recount = invoices.draft(heading_like(invoice, invoice.invoice_id), own, terms)
             booked = corrections.booked(others, invoice.invoice_id)
             notes = corrections.noted(others, invoice.invoice_id)

@@ -7,12 +7,12 @@ belong to the next one.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 import msgspec
 
-from creto.common.errors import InvalidInput, NotFound
+from creto.common.errors import AlreadyExists, InvalidInput, NotFound
 from creto.common.ids import EventId, TenantId, checked_tenant
 from creto.common.limits import INVOICE_FILE_EVENTS_MAX, PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX
 from creto.metering import store as rows
@@ -129,12 +129,13 @@ class Explaining(Invoicing):
                 raise InvalidInput.of("invoice_id", got="a credit note", expected="an invoice", code="MT-400")
             subscription = self._billed(tx, invoice)
             known_at = invoice.finalized_at or self._clock.now()
-            _, own = self._lines(tx, subscription, invoice.period, terms, known_at, known_at)
+            _, own, _ = self._lines(tx, subscription, invoice.period, terms, known_at, known_at)
             corrections = [line for line in invoice.lines if line.corrects is not None]
             made = draft(heading_like(invoice, invoice_id), [*own, *corrections], terms)
             again = msgspec.structs.replace(
                 made, credits=invoice.credits, due=invoice.due, shown=invoice.shown, number=invoice.number,
                 status=invoice.status, token_prices=invoice.token_prices, finalized_at=invoice.finalized_at,
+                unread=invoice.unread, unread_count=invoice.unread_count,
             )  # fmt: skip
             lines = {line.line_id: line for line in again.lines}
             ids = dict.fromkeys([*(line.line_id for line in invoice.lines), *lines])
@@ -154,12 +155,17 @@ class Explaining(Invoicing):
     ) -> bytes:
         """The invoice as `creto verify` reads it: with its events, or those that are named, and with the log's proof.
 
-        Of an invoice with more events than a file may hold, name those that are to be proved. Without a prover, or before
-        the invoice is final, the file has no proof of the log, and nobody has to believe it.
+        Of an invoice with more events than a file may hold, name those that are to be proved. Without a prover the file has no
+        proof of the log, and nobody has to believe it. What is not final yet has no file: it proves nothing.
         """
 
         def look(tx: ReadTx) -> tuple[Invoice, list[LineEvent], EntryId | None]:
             invoice, terms = self._found(tx, checked_tenant(tenant), invoice_id)
+            if invoice.finalized_at is None:
+                raise AlreadyExists(
+                    "MT-412", f"{invoice_id} is {invoice.status}", got=invoice.status, expected="a final invoice",
+                    hint="Only what is final can be proved. Finalise it, or look at it as JSON or CSV.",
+                )  # fmt: skip
             wanted = None if events is None else frozenset(events)
             lines = [line for line in invoice.lines if line.events_root is not None]
             total = sum(line.events for line in lines) if wanted is None else 0
@@ -174,6 +180,7 @@ class Explaining(Invoicing):
                 if holds(line, found.get(line.line_id))
                 for proof in event_proofs(line.line_id, list(found[line.line_id].events), wanted)
             ]
+            check_found(wanted or frozenset(), found.values(), invoice)
             return invoice, proofs, rows.find_entry(tx, tenant, invoice_id)
 
         invoice, proofs, entry_id = await self._store.read(look)
@@ -283,6 +290,13 @@ def line_of(invoice: Invoice, line_id: str) -> Line:
         "MT-404", f"{invoice.number or invoice.invoice_id} has no line {line_id}",
         hint=f"It has {', '.join(line.line_id for line in invoice.lines[:20])}.",
     )  # fmt: skip
+
+
+def check_found(wanted: frozenset[EventId], found: Iterable[Basis], invoice: Invoice) -> None:
+    strange = wanted - {event.event_id for basis in found for event in basis.events}
+    if strange:
+        expected = f"events behind lines of {invoice.number}"
+        raise InvalidInput.of("events", got=sorted(strange)[:20], expected=expected, code="MT-400")
 
 
 def holds(line: Line, basis: Basis | None) -> bool:

@@ -11,6 +11,7 @@ INVARIANT: an invoice that is FINAL never changes; only its status may, to VOID.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 
@@ -20,6 +21,7 @@ from msgspec.structs import replace
 from creto.common import wire
 from creto.common.errors import AlreadyExists, InvalidInput
 from creto.common.ids import AgentId, SubscriptionId, TenantId
+from creto.common.limits import SERIES_CHARS_MAX
 from creto.metering.coupons import discounted
 from creto.metering.credits import BURN_ORDER, BurnKey, Grant, Owed, cover, in_units
 from creto.metering.currencies import Currency, ExchangeRate, iso
@@ -197,6 +199,17 @@ def finalized(invoice: Invoice, series: str, last: int, now: int) -> tuple[Invoi
     """Final, with the next number of its series; the caller commits both in one transaction, so there is no gap."""
     final = replace(moved(invoice, InvoiceStatus.FINAL), number=number(series, last + 1), finalized_at=now)
     return final, last + 1
+
+
+SERIES = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
+
+
+def checked_series(series: str) -> str:
+    """It stands before every number, on paper and in the names of files."""
+    if len(series) > SERIES_CHARS_MAX or not SERIES.fullmatch(series) or ".." in series:
+        expected = f"1 to {SERIES_CHARS_MAX} letters and digits, with . _ or - between them"
+        raise InvalidInput.of("series", got=series, expected=expected, code="MT-400")
+    return series
 
 
 def number(series: str, sequence: int) -> str:

@@ -14,7 +14,7 @@ from decimal import Decimal
 from msgspec.structs import replace
 
 from creto.common.errors import AlreadyExists, InvalidInput, NotFound
-from creto.common.ids import AgentId, SubscriptionId, TenantId, checked_name, checked_tenant
+from creto.common.ids import AgentId, SubscriptionId, TenantId, checked_tenant
 from creto.common.limits import PAGE_ITEMS_DEFAULT
 from creto.common.timestamps import ConsensusTimestamp, iso
 from creto.metering import corrections, invoices
@@ -107,7 +107,7 @@ class Invoicing(Counting):
         self, tenant: TenantId, invoice_id: InvoiceId, *, by: AgentId, series: str = "INV"
     ) -> Invoice:
         """Counted a last time, numbered, and never changed again."""
-        checked_name(series, "series")
+        invoices.checked_series(series)
 
         def step(tx: Tx, invoice: Invoice, now: ConsensusTimestamp) -> Invoice:
             check_over(tx, invoice, now)
@@ -153,7 +153,7 @@ class Invoicing(Counting):
 
         The rest is due to the customer; with `as_credits` it goes to the subscriber's wallet.
         """
-        checked_name(series, "series")
+        invoices.checked_series(series)
         now = self._clock.now()
 
         def make(tx: Tx) -> Invoice:

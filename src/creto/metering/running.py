@@ -21,6 +21,7 @@ from creto.common.timestamps import SECOND
 from creto.metering import store as rows
 from creto.metering.core import paged
 from creto.metering.explaining import Explaining
+from creto.metering.invoices import checked_series
 from creto.metering.periods import Cycle, Period, index_at, period_at
 from creto.metering.subscriptions import billable, cycle_of
 from creto.metering.types import Invoice, InvoiceId, InvoiceStatus, Subscription
@@ -36,6 +37,7 @@ class InvoiceRun(msgspec.Struct, frozen=True):
     final: tuple[InvoiceId, ...]
     failed: dict[SubscriptionId, ErrorBody]
     cursor: str | None
+    for_review: dict[InvoiceId, int] = {}  # invoices with so many events that no meter could read
 
 
 class Running(Explaining):
@@ -54,10 +56,12 @@ class Running(Explaining):
         limit: int = PAGE_ITEMS_DEFAULT,
     ) -> InvoiceRun:
         """One page of subscriptions; with a cursor there may be more. What is wrong with one does not keep the others waiting."""
+        checked_series(series)
         page = await self._store.read(
             lambda tx: rows.subscriptions_of(tx, checked_tenant(tenant), None, after, paged(limit))
         )
-        drafted, final, failed = 0, [], {}
+        drafted, failed = 0, {}
+        final: list[Invoice] = []
         for subscription in page:
             try:
                 drafted += await self._draft_missing(subscription, by)
@@ -68,7 +72,9 @@ class Running(Explaining):
                 failed[subscription.subscription_id] = InternalError("PL-500").body()
                 log.exception("no invoice for %s", subscription.subscription_id, extra=fields(tenant=tenant))
         cursor = page[-1].subscription_id if len(page) == limit else None
-        return InvoiceRun(drafted, tuple(final), failed, cursor)
+        ids = tuple(invoice.invoice_id for invoice in final)
+        unread = {invoice.invoice_id: invoice.unread_count for invoice in final if invoice.unread_count}
+        return InvoiceRun(drafted, ids, failed, cursor, unread)
 
     async def _draft_missing(self, subscription: Subscription, by: AgentId) -> int:
         now = self._clock.now()
@@ -108,9 +114,7 @@ class Running(Explaining):
         heading = self._heading(tx, subscription, period.start)
         return period.start not in taken and bool(self._corrections(tx, subscription, heading, now))
 
-    async def _finalize_due(
-        self, subscription: Subscription, by: AgentId, grace_ns: int, series: str
-    ) -> list[InvoiceId]:
+    async def _finalize_due(self, subscription: Subscription, by: AgentId, grace_ns: int, series: str) -> list[Invoice]:
         """Into grace, and out of it once it is over; the oldest first, so that numbers go with periods."""
         waiting = await self._store.read(
             lambda tx: rows.open_invoices(tx, subscription.tenant, subscription.subscription_id)
@@ -122,8 +126,8 @@ class Running(Explaining):
             if invoice.status is InvoiceStatus.DRAFT:
                 await self.close_invoice(invoice.tenant, invoice.invoice_id, by=by)
             if self._over(invoice, subscription, grace_ns):
-                await self.finalize_invoice(invoice.tenant, invoice.invoice_id, by=by, series=series)
-                final.append(invoice.invoice_id)
+                made = await self.finalize_invoice(invoice.tenant, invoice.invoice_id, by=by, series=series)
+                final.append(made)
         return final
 
     def _over(self, invoice: Invoice, subscription: Subscription, grace_ns: int) -> bool:

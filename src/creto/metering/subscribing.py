@@ -18,7 +18,7 @@ from creto.metering.catalogue import Catalogue
 from creto.metering.core import PLANS_CHANGED, known, paged
 from creto.metering.currencies import iso
 from creto.metering.periods import period_at
-from creto.metering.store_terms import unredeem
+from creto.metering.store_terms import coupon_uses, unredeem
 from creto.metering.types import CouponId, Override, Phase, Plan, PlanId, Subscription
 from creto.store import IdempotencyGuard
 from creto.store.types import ReadTx, Tx
@@ -218,9 +218,13 @@ class Subscribing(Catalogue):
     async def remove_coupon(
         self, tenant: TenantId, subscription_id: SubscriptionId, coupon_id: CouponId, *, by: AgentId
     ) -> Subscription:
-        def step(_: Tx, current: Subscription, __: ConsensusTimestamp) -> Subscription:
+        """What it did not come off yet may be given to another."""
+
+        def step(tx: Tx, current: Subscription, _: ConsensusTimestamp) -> Subscription:
             if coupon_id not in current.coupons:
                 raise NotFound("MT-404", f"{subscription_id} has no coupon {coupon_id}")
+            if not coupon_uses(tx, tenant, subscription_id, coupon_id):
+                unredeem(tx, tenant, coupon_id)
             return replace(current, coupons=tuple(c for c in current.coupons if c != coupon_id))
 
         return await self._step(tenant, subscription_id, "undiscounted", by, step)

@@ -405,6 +405,10 @@ class Invoice(msgspec.Struct, frozen=True, kw_only=True):
     rounding: str = "Each line is rounded half-up to the currency, then summed."
     corrects: InvoiceId | None = None
     token_prices: str = ""  # the version of the table by which calls of language models were priced
+    unread: tuple[
+        EventId, ...
+    ] = ()  # events that no meter could read: not billed until they are corrected; the first of them
+    unread_count: int = 0
     finalized_at: int | None = None
 
 
