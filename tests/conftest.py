@@ -50,7 +50,7 @@ def vectors() -> Path:
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
-    with engines.postgres() as address:
+    with engines.postgres(durable=False) as address:
         yield address
 
 

@@ -91,8 +91,11 @@ def postgres_bin() -> Path | None:
 
 
 @contextmanager
-def postgres() -> Iterator[str]:
-    """A PostgreSQL of our own; yields its address. It will not run as root, so root lends it the postgres user."""
+def postgres(*, durable: bool = True) -> Iterator[str]:
+    """A PostgreSQL of our own; yields its address. It will not run as root, so root lends it the postgres user.
+
+    One that need not be durable loses nothing when its clients die, but may when it dies itself: for tests that let it live.
+    """
     folder = postgres_bin()
     if folder is None:
         missing("PostgreSQL")
@@ -121,6 +124,8 @@ def postgres() -> Iterator[str]:
         "-c", f"port={port}", "-c", "listen_addresses=127.0.0.1", "-c", f"unix_socket_directories={home}",
         "-c", "max_connections=200", "-c", "shared_buffers=128MB", "-c", "log_min_messages=fatal",
     ]  # fmt: skip
+    if not durable:
+        options += ["-c", "fsync=off", "-c", "full_page_writes=off"]
     process = subprocess.Popen(
         [*as_user, str(folder / "postgres"), "-D", str(home / "data"), *options], stderr=subprocess.DEVNULL, cwd="/"
     )

@@ -32,27 +32,21 @@ from creto.common.settings import (
     CommonConfig,
     ConsensusConfig,
     CryptoConfig,
-    OversightConfig,
     RedisConfig,
     ServerConfig,
     StorageConfig,
     StoreConfig,
 )
 from creto.common.telemetry import Metrics
-from creto.connectors.channels import open_channels
-from creto.edge.accounting import accounting
 from creto.edge.api.idempotency import OnceStore
 from creto.edge.api.parts import Parts
 from creto.edge.api.rate import CallerRate
 from creto.edge.api.readiness import STARTUP_TIMEOUT_S
 from creto.edge.api.requests import Requests
-from creto.edge.costs import CostApprovals
-from creto.edge.upkeep import upkeep
 from creto.gate import Gate
-from creto.metered import STRIPE_WEBHOOK, open_metering, open_money_out
-from creto.oversight import Approvals, Oversight, Timer
-from creto.platform.audit import NoteKey, WitnessClient, open_log, rotate_log_key
-from creto.platform.audit.service import log_key
+from creto.metered import open_metering, open_money_out
+from creto.overseen import open_oversight
+from creto.platform.audit import NoteKey, WitnessClient, open_log
 from creto.platform.consensus import ConsensusClient, EmbeddedClock, Leases, QuorumClock
 from creto.platform.crypto import (
     AeadSuite,
@@ -73,6 +67,7 @@ from creto.security.storage import GuardedBackend, Storage, TenantKeys, open_bac
 from creto.store import Store, open_store
 from creto.store.idempotency_cache import CachedGuard, RedisHints
 from creto.tenants import Tenants
+from creto.working import working
 
 log = logging.getLogger("creto.app")
 
@@ -94,7 +89,6 @@ MIGRATED = (
 )
 
 LAYER_KEY = KeyId("layer")  # signs override tokens and what the layer itself attests
-DECISION_KEY = KeyId("decisions")  # seals humans' decisions: Ed25519 and ML-DSA-65, whatever suite the rest is in
 SUITES_OWNER = "layer"  # whose the signed list of suites is
 START_RETRY = ExponentialBackoff(initial_delay_s=0.2, max_delay_s=2.0, max_attempts=1_000)  # the time-out ends it first
 
@@ -128,94 +122,39 @@ async def running(config: Config, *, work: bool = True) -> AsyncIterator[App]:
         witnesses = witnesses_of(config[AuditConfig])
         breakers = [witness.breaker for witness in witnesses]
         audit = await open_log(
-            opened,
-            clock,
-            keystore,
-            config[AuditConfig].origin,
-            witnesses=witnesses,
+            opened, clock, keystore, config[AuditConfig].origin, witnesses=witnesses,
             witnesses_required=config[AuditConfig].witnesses_min,
-        )
+        )  # fmt: skip
         authz = Authz(store, clock, nhi, signer=layer_key, former=former)
         await awaited("authz", authz.start)
         stack.callback(authz.close)
-        backend = await asyncio.to_thread(open_backend, config[StorageConfig].url)
-        if isinstance(backend, GuardedBackend):
-            breakers.append(backend.breaker)
-        storage = Storage(backend, TenantKeys(keystore, "storage"), store, clock)
+        storage = await open_storage(config, keystore, store, clock, breakers)
         bus = await stack.enter_async_context(bus_for(config, opened, work=work))
         memory = Memory(TenantKeys(keystore, "memory"), store, clock)
-        remembering = CircuitBreaker("memory")
-        breakers.append(remembering)
-        oversight = Oversight(
-            store,
-            clock,
-            nhi,
-            authz,
-            signer=await decision_key(keystore),
-            memory=memory,
-            metrics=metrics,
-            installation=config[AuditConfig].origin,
-            link_base=link_base_of(config),
-            breaker=remembering,
-            default_timeout_s=config[OversightConfig].default_timeout_seconds,
+        asking = await open_oversight(
+            config, store, clock, nhi, authz, keystore, memory, metrics, breakers, tenant=tenant
         )
-        channels = await open_channels(config, oversight, keystore, tenant=tenant)
-        stack.callback(channels.close)
-        breakers += channels.breakers
-        approvals, gate, leases = Approvals(oversight), Gate(nhi, authz, store, clock, metrics), Leases(store, clock)
-        gate.use_asker(approvals.asked)
+        stack.callback(asking.channels.close)
+        gate, leases = Gate(nhi, authz, store, clock, metrics), Leases(store, clock)
+        gate.use_asker(asking.approvals.asked)
         desk = await stack.enter_async_context(open_metering(config, store, clock, nhi, metrics))
         authz.use_quota(desk.quotas.book)
-        money = open_money_out(
-            config, store, clock, keystore, bus, desk, metrics, breakers, service=oversight.service_id, tenant=tenant
-        )
+        money = open_money_out(config, store, clock, bus, desk, metrics, breakers, asking, tenant=tenant)
+        stack.push_async_callback(money.stripe.stop)
         parts = Parts(
-            config=config,
-            metrics=metrics,
-            requests=Requests(metrics),
-            rate=CallerRate(config[ServerConfig].requests_per_second_max, metrics),
-            store=store,
-            guard=guard_for(config, opened, stack, breakers),
-            clock=clock,
-            keystore=keystore,
-            nhi=nhi,
-            leases=leases,
-            audit=audit,
-            authz=authz,
-            memory=memory,
-            storage=storage,
-            uploads=storage.uploads,
-            bus=bus,
-            gate=gate,
-            oversight=oversight,
-            approvals=approvals,
-            channels=channels,
-            metering=desk.metering,
-            triggers=desk.triggers,
-            quotas=desk.quotas,
-            messages=desk.messages,
-            billing=desk.billing,
-            metering_terms=desk.terms,
-            callbacks={STRIPE_WEBHOOK: money.receipts.webhook},
-            breakers=tuple(breakers),
-        )
+            config=config, metrics=metrics, requests=Requests(metrics),
+            rate=CallerRate(config[ServerConfig].requests_per_second_max, metrics), store=store,
+            guard=guard_for(config, opened, stack, breakers), clock=clock, keystore=keystore, nhi=nhi, leases=leases, audit=audit,
+            authz=authz, memory=memory, storage=storage, uploads=storage.uploads, bus=bus, gate=gate,
+            oversight=asking.oversight, approvals=asking.approvals, channels=asking.channels, metering=desk.metering,
+            triggers=desk.triggers, quotas=desk.quotas, messages=desk.messages, billing=desk.billing, metering_terms=desk.terms,
+            stripe=money.stripe, receipts=money.receipts, hooks=money.hooks, callbacks=money.callbacks, breakers=tuple(breakers),
+        )  # fmt: skip
         stack.push_async_callback(counted_refusals, parts)
-        if work:
-            if (await log_key(keystore, audit.origin)).suite is not keystore.suites.signature:
-                await rotate_log_key(audit, keystore)
-            await asyncio.to_thread(audit.start)
-            stack.push_async_callback(asyncio.to_thread, audit.stop)
         tenants = Tenants(keystore, nhi, authz)
         operator = await tenants.ensure(tenant)
         if work:
-            await stack.enter_async_context(upkeep(parts, operator))
-            await stack.enter_async_context(Timer(oversight, leases).running())
-            await stack.enter_async_context(channels.running(bus))
-            await stack.enter_async_context(CostApprovals(bus, desk.triggers, oversight).running())
-            await stack.enter_async_context(accounting(parts, operator))
-            await stack.enter_async_context(money.running())
-            taking = await desk.metering.consume_from(bus)
-            stack.push_async_callback(taking.close)
+            await stack.enter_async_context(working(parts, operator))
         yield App(parts, tenant, operator, tenants)
 
 
@@ -253,13 +192,6 @@ def check_offered(config: Config) -> None:
             )
 
 
-def link_base_of(config: Config) -> str:
-    """Where approvers find the layer."""
-    server = config[ServerConfig]
-    scheme = "https" if server.tls_cert else "http"
-    return config[OversightConfig].link_base or f"{scheme}://{server.host}:{server.rest_port}"
-
-
 def open_configured_store(config: Config) -> Store:
     wanted = config[StoreConfig]
     return open_store(wanted.url, parts=MIGRATED, queue_max=wanted.queue_max, pool_size=wanted.pool_size)
@@ -271,6 +203,15 @@ async def open_keystore(config: Config, store: Store, clock: ConsensusClient, pr
     sources = [KekSource.parse(uri) for uri in (wanted.kek, *wanted.kek_previous, *previous)]
     kek, *older = await asyncio.to_thread(lambda: [source.load() for source in sources])
     return Keystore(store, kek, clock, previous=older)
+
+
+async def open_storage(
+    config: Config, keystore: Keystore, store: Store, clock: ConsensusClient, breakers: list[CircuitBreaker]
+) -> Storage:
+    backend = await asyncio.to_thread(open_backend, config[StorageConfig].url)
+    if isinstance(backend, GuardedBackend):
+        breakers.append(backend.breaker)
+    return Storage(backend, TenantKeys(keystore, "storage"), store, clock)
 
 
 def guard_for(config: Config, store: Store, stack: AsyncExitStack, breakers: list[CircuitBreaker]) -> CachedGuard:
@@ -363,13 +304,6 @@ async def suites_of(
     version = (await keystore.record(PLATFORM_TENANT, LAYER_KEY)).version
     earlier = [await keystore.signing_key(PLATFORM_TENANT, LAYER_KEY, version - 1)] if version > 1 else []
     return await keystore.signing_key(PLATFORM_TENANT, LAYER_KEY), tuple(key.public for key in earlier)
-
-
-async def decision_key(keystore: Keystore) -> SigningKey:
-    """Made once; both signatures, whatever the suites of the rest."""
-    return await keystore.ensure(
-        PLATFORM_TENANT, DECISION_KEY, SigningKey, lambda: SigningKey.generate(SignatureSuite.HYBRID)
-    )
 
 
 def kek_beside(database: Path) -> Path:

@@ -13,14 +13,12 @@ from pathlib import Path
 from creto.bus import Bus
 from creto.common.breaker import CircuitBreaker
 from creto.common.config import Config
-from creto.common.ids import AgentId, TenantId
-from creto.common.settings import MeteringConfig, RedisConfig, StorageConfig, StoreConfig, StripeConfig, WebhooksConfig
+from creto.common.ids import TenantId
+from creto.common.settings import MeteringConfig, RedisConfig, StorageConfig, StoreConfig, StripeConfig
 from creto.common.telemetry import Metrics
-from creto.connectors.destinations import Destinations
 from creto.connectors.metering_webhooks import MeteringWebhooks
 from creto.connectors.stripe import Receipts, Stripe
-from creto.connectors.webhook import Sender
-from creto.connectors.webhook_endpoints import Webhooks
+from creto.edge.api.parts import Callback
 from creto.metering import (
     Billing,
     Costs,
@@ -35,8 +33,8 @@ from creto.metering import (
     tokens,
 )
 from creto.metering.terms import MeteringTerms
+from creto.overseen import OversightDesk
 from creto.platform.consensus import ConsensusClient
-from creto.platform.crypto import Keystore
 from creto.platform.nhi import Nhi
 from creto.store import Store
 
@@ -62,14 +60,10 @@ class MoneyOut:
     receipts: Receipts
     hooks: MeteringWebhooks
 
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        await self.stripe.start()
-        try:
-            async with self.hooks.running():
-                yield
-        finally:
-            await self.stripe.stop()
+    @property
+    def callbacks(self) -> dict[str, Callback]:
+        """What the payment service calls, by path."""
+        return {STRIPE_WEBHOOK: self.receipts.webhook}
 
 
 @asynccontextmanager
@@ -97,19 +91,29 @@ async def open_metering(
 
 
 def open_money_out(
-    config: Config, store: Store, clock: ConsensusClient, keystore: Keystore, bus: Bus, desk: MeteringDesk,
-    metrics: Metrics, breakers: list[CircuitBreaker], *, service: AgentId, tenant: TenantId,
+    config: Config, store: Store, clock: ConsensusClient, bus: Bus, desk: MeteringDesk, metrics: Metrics,
+    breakers: list[CircuitBreaker], asking: OversightDesk, *, tenant: TenantId,
 ) -> MoneyOut:  # fmt: skip
+    """Customers' endpoints are those of oversight's notifications: one list, one set of secrets."""
     stripe = Stripe(store, bus, clock, desk.billing, config[StripeConfig])
     if config[StripeConfig].api_key is not None:
         breakers.append(stripe.breaker)
-    sender = Sender(Destinations(allowed_networks=config[WebhooksConfig].allowed_networks), clock)
-    webhooks = Webhooks(store, clock, keystore, sender, service=service)
     return MoneyOut(
         stripe,
-        Receipts(store, clock, config[StripeConfig], by=service, tenant=tenant),
-        MeteringWebhooks(store, bus, clock, webhooks, metrics),
+        Receipts(store, clock, config[StripeConfig], by=asking.oversight.service_id, tenant=tenant),
+        MeteringWebhooks(store, bus, clock, asking.channels.webhooks, metrics),
     )
+
+
+@asynccontextmanager
+async def paying_out(stripe: Stripe, hooks: MeteringWebhooks) -> AsyncIterator[None]:
+    """While the block lasts: take what metering publishes, collect and tell."""
+    await stripe.start()
+    try:
+        async with hooks.running():
+            yield
+    finally:
+        await stripe.stop()
 
 
 def quota_folder(config: Config) -> Path:

@@ -9,10 +9,10 @@ from msgspec import to_builtins
 from msgspec.structs import replace
 
 from creto.common import wire
-from creto.common.errors import InvalidInput, NotFound, OversightRequired
+from creto.common.errors import InternalError, InvalidInput, NotFound, OversightRequired
 from creto.common.timestamps import DAY, SECOND
 from creto.contracts import BillableEvent, CostThresholdType, RequireApproval
-from creto.edge.api.billing import CreditedLine
+from creto.edge.api.invoices import CreditedLine
 from creto.metering import (
     Aggregation,
     Charge,
@@ -191,4 +191,27 @@ async def credits(creto: Any, world: str) -> None:
     assert (await done(c.exchange_rates(base="USD", quote="EUR"))).items[0].rate == D("0.9")
 
 
-STORIES = (usage, quotas, billing, credits)
+async def collecting(creto: Any, world: str) -> None:
+    """Stripe, where none is configured: who pays is kept, and nothing is said to be on its way."""
+    bot = (await done(creto.register(f"collected-{world}"))).nhi
+    s = creto.stripe
+    standing = await done(s.standing())
+    assert (standing.configured, standing.receives, standing.requests, standing.payments) == (False, False, {}, {})
+    assert (await done(s.payer(agent=bot))).customer is None
+    made = await done(s.set_payer(agent=bot, name="Ada", email="ada@example.com", customer="cus_1"))
+    assert (made.name, made.email, made.customer) == ("Ada", "ada@example.com", "cus_1")
+    assert made in (await done(s.payers())).items
+    error = await refused(InvalidInput, "PL-400", lambda: s.set_payer(agent=bot, email="nobody"))
+    assert "email" in str(error.field)
+    assert (await done(s.payments())).items == (await done(s.unfinished())).items == ()
+    await refused(NotFound, "MT-404", lambda: s.payment(our_id="never"))
+    await refused(NotFound, "MT-404", lambda: s.collect(our_id="never"))
+    invoice = (await done(creto.billing.invoices(status=InvoiceStatus.FINAL))).items[0]
+    error = await refused(InternalError, "PL-501", lambda: s.collect(our_id=invoice.invoice_id))
+    assert error.hint is not None
+    assert "stripe.api_key" in error.hint
+    known = await done(s.payment(our_id=invoice.invoice_id))
+    assert (known.payment, known.requests) == (None, ())
+
+
+STORIES = (usage, quotas, billing, credits, collecting)

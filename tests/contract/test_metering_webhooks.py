@@ -16,7 +16,7 @@ from creto.common.limits import WEBHOOK_BODY_BYTES_MAX, WEBHOOK_TAKEN_S
 from creto.common.timestamps import DAY, SECOND, ConsensusTimestamp
 from creto.connectors.destinations import Destinations
 from creto.connectors.metering_webhooks import Delivery, DeliveryState, MeteringWebhooks, body_of
-from creto.connectors.webhook import WAITS_S, Sender, verify
+from creto.connectors.webhook import WAITS_S, Outcome, Sender, verify
 from creto.connectors.webhook_endpoints import Webhooks
 from creto.platform.consensus.testing import ManualClock
 from creto.platform.crypto import Kek, Keystore
@@ -169,7 +169,47 @@ async def test_an_endpoint_that_was_removed_leaves_nothing(house: House, receive
     await house.hooks.remove(TENANT, endpoint.endpoint_id, by=ADA)
     assert await house.hooks.deliver_once() == 0
     assert await house.hooks.wants(TENANT, endpoint.endpoint_id) == ()
-    assert await house.hooks.deliveries(TENANT, endpoint.endpoint_id) == []
+    assert await house.hooks.standing(TENANT, endpoint.endpoint_id) == {}
+    with pytest.raises(NotFound):
+        await house.hooks.deliveries(TENANT, endpoint.endpoint_id)
+
+
+async def test_an_endpoint_that_wants_nothing_hears_nothing_of_metering(house: House, receiver: Receiver) -> None:
+    endpoint, _ = await house.hooks.add(TENANT, receiver.url(), (), by=ADA)
+    await house.hooks.want(TENANT, endpoint.endpoint_id, ("metering.invoice.*",), by=ADA)
+    assert await house.hooks.wishes(TENANT) == {endpoint.endpoint_id: ("metering.invoice.*",)}
+    await house.hooks.want(TENANT, endpoint.endpoint_id, (), by=ADA)
+    assert await house.hooks.wishes(TENANT) == {}
+    await house.hooks.take(await house.says("metering.invoice.finalized"))
+    assert await house.hooks.deliver_once() == 0
+
+
+async def test_how_an_endpoint_stands_is_told_by_state(house: House, receiver: Receiver) -> None:
+    """given one delivery that arrived and one that did not / then each is counted and listed by its state, and shown whole."""
+    receiver.answers += [Say(200), Say(500)]
+    endpoint, _ = await house.hooks.add(TENANT, receiver.url(), ("metering.invoice.*",), by=ADA)
+    for _ in range(2):
+        await house.hooks.take(await house.says("metering.invoice.finalized"))
+        await house.hooks.deliver_once()
+    assert await house.hooks.standing(TENANT, endpoint.endpoint_id) == {
+        DeliveryState.DELIVERED: 1, DeliveryState.QUEUED: 1,
+    }  # fmt: skip
+    (waiting,) = await house.hooks.deliveries(TENANT, endpoint.endpoint_id, state=DeliveryState.QUEUED)
+    assert waiting.detail == "it answered 500"
+    assert await house.hooks.delivery(TENANT, endpoint.endpoint_id, waiting.message_id) == waiting
+    with pytest.raises(NotFound):
+        await house.hooks.delivery(TENANT, endpoint.endpoint_id, "never")
+
+
+async def test_a_test_is_signed_and_its_outcome_told_at_once(house: House, receiver: Receiver) -> None:
+    receiver.answers += [Say(200), Say(410)]
+    endpoint, secret = await house.hooks.add(TENANT, receiver.url(), (), by=ADA)
+    message_id, attempt = await house.webhooks.test(TENANT, endpoint.endpoint_id)
+    assert (attempt.outcome, attempt.status) == (Outcome.DELIVERED, 200)
+    (came,) = receiver.taken
+    assert verify(came.headers, came.body, now=house.clock.now(), secrets=(secret,)) == message_id
+    assert (await house.webhooks.test(TENANT, endpoint.endpoint_id))[1].outcome is Outcome.GONE
+    assert (await house.webhooks.get(TENANT, endpoint.endpoint_id)).disabled is not None
 
 
 async def test_an_address_that_is_not_allowed_is_not_tried_again(house: House) -> None:
@@ -186,7 +226,7 @@ async def test_an_address_that_is_not_allowed_is_not_tried_again(house: House) -
         (("metering.invoice.finalized",), True),
         (("metering.>", "metering.*.*"), True),
         (("metering.thresholds.*",), True),
-        ((), False),
+        (("metering.invoice.*",) * 51, False),
         (("oversight.>",), False),
         (("metering.events.runtime",), False),
         (("metering.invoice",), False),

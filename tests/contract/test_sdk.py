@@ -587,12 +587,31 @@ async def people(creto: Any, world: str, me: AgentId, ann: AgentKey) -> None:
     assert ann.nhi in [one.person for one in (await done(creto.approvals.contacts())).items]
     assert name not in [one.policy_id for one in (await done(creto.approvals.health())).unreachable]
     assert [(await done(creto.approvals.unlink(**address))).found for _ in range(2)] == [True, False]
+    await told_of_metering(creto, this)
     await done(creto.webhooks.remove(**this))
     await refused(NotFound, "PL-404", lambda: creto.webhooks.enable(**this))
     now = (await done(creto.time.get_timestamp())).timestamps[0]
     away = await done(creto.approvals.delegate(to=ann.nhi, ends_at=now + HOUR))
     assert away in (await done(creto.approvals.delegations())).items
     assert (await done(creto.approvals.end_delegation(delegation_id=away.delegation_id))).found
+
+
+async def told_of_metering(creto: Any, this: dict[str, Any]) -> None:
+    """What an endpoint hears of metering; nothing leaves to an address of this machine."""
+    wanted = ("metering.invoice.*", "metering.payment.paid")
+    assert (await done(creto.webhooks.want(**this, events=wanted))).events == wanted
+    standing = await done(creto.webhooks.get(**this))
+    assert (standing.webhook.events, standing.queued, standing.delivered, standing.failed) == (wanted, 0, 0, 0)
+    error = await refused(InvalidInput, "PL-400", lambda: creto.webhooks.want(**this, events=("oversight.>",)))
+    assert (error.field, error.got) == ("events", "oversight.>")
+    assert "metering.invoice.*" in str(error.expected)
+    assert (await done(creto.webhooks.deliveries(**this))).items == ()
+    await refused(NotFound, "PL-404", lambda: creto.webhooks.delivery(**this, message_id="never"))
+    await refused(NotFound, "PL-404", lambda: creto.webhooks.again(**this, message_id="never"))
+    inside = (await done(creto.webhooks.add(url="https://127.0.0.1/in", events=wanted))).webhook
+    assert inside.events == wanted
+    assert (await done(creto.webhooks.test(endpoint_id=inside.endpoint_id))).outcome == "refused"
+    await done(creto.webhooks.remove(endpoint_id=inside.endpoint_id))
 
 
 async def discussed(creto: Any, this: dict[str, Any]) -> None:

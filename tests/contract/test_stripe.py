@@ -19,7 +19,7 @@ from creto.common.limits import STRIPE_KEY_S
 from creto.common.retry import without_waiting
 from creto.common.settings import Collection, StripeConfig
 from creto.common.timestamps import DAY, HOUR, SECOND
-from creto.connectors.stripe import Kind, Outcome, Payer, PaymentStatus, Receipts, State, Stripe, StripeId
+from creto.connectors.stripe import Kind, KnownPayer, Outcome, Payer, PaymentStatus, Receipts, State, Stripe, StripeId
 from creto.connectors.stripe import store as rows
 from creto.connectors.stripe.errors import StripeAway, StripeRefused
 from creto.metering import InvoiceStatus, NewGrant, TopUp
@@ -711,4 +711,4 @@ async def test_another_tenants_payment_is_not_shown(business: Business) -> None:
     assert await business.stripe.payment(TENANT, ours.invoice_id) is not None
     assert await business.stripe.payment(TenantId("globex"), ours.invoice_id) is None
     assert (await business.billing.invoice(TENANT, ours.invoice_id)).status is InvoiceStatus.FINAL
-    assert (await business.stripe.payer(TENANT, AgentId("nobody"))) == Payer()
+    assert (await business.stripe.payer(TENANT, AgentId("nobody"))) == KnownPayer(AgentId("nobody"), Payer(), None)

@@ -31,7 +31,6 @@ __all__ = ["approvals"]  # with what is added here
 if TYPE_CHECKING:
     from creto.edge.api.approval_views import NotificationView
     from creto.edge.api.approvers import PutOversightPolicy
-    from creto.edge.api.webhooks import WebhookView
 
 POLICY_BYTES_MAX = 256 * 1024
 
@@ -66,12 +65,6 @@ GRANT: Sequence[Column[Grant]] = (
     Column("UNTIL", lambda g: when(g.ended_at or g.expires_at)),
     Column("", lambda g: "ended" if g.ended_at is not None else ""),
 )
-WEBHOOK: Sequence[Column[WebhookView]] = (
-    Column("ENDPOINT", lambda w: w.endpoint_id),
-    Column("URL", lambda w: w.url),
-    Column("MADE", lambda w: when(w.created_at)),
-    Column("DISABLED", lambda w: w.disabled or ""),
-)
 LOST: Sequence[Column[NotificationView]] = (
     Column("REQUEST", lambda n: n.request_id),
     Column("CHANNEL", lambda n: n.channel),
@@ -85,8 +78,7 @@ policies = group("policies", "Who decides about an act, how many of them, how su
 groups = group("groups", "Named sets of humans.")
 contacts = group("contacts", "How humans are reached.")
 grants = group("grants", "What was approved in advance.")
-webhooks = group("webhooks", "Where notifications are posted to, as Standard Webhooks.")
-for part in (policies, groups, contacts, grants, webhooks):
+for part in (policies, groups, contacts, grants):
     approvals.add_command(part)
 
 
@@ -184,67 +176,6 @@ async def unlink(cli: Cli, channel: str, address: str) -> None:
     async with session(cli) as creto:
         done = await creto.approvals.unlink(channel=Channel(channel), address=address)
     cli.output.say(done, f"{channel} {address} {'is nobody’s now' if done.found else 'was nobody’s'}.")
-
-
-@webhooks.command("list")
-@pass_cli
-async def list_webhooks(cli: Cli) -> None:
-    """The endpoints."""
-    async with session(cli) as creto:
-        found = await creto.webhooks.list()
-    cli.output.items(found.items, WEBHOOK, nothing="No endpoints.")
-    cli.output.note(f"What is sent is signed by {found.public_key}.")
-
-
-@webhooks.command()
-@click.argument("url")
-@pass_cli
-async def add(cli: Cli, url: str) -> None:
-    """A new endpoint. Its secret, the second line, is shown this once."""
-    async with session(cli) as creto:
-        made = await creto.webhooks.add(url=url)
-    cli.output.say(made, f"{made.webhook.endpoint_id}\n{made.secret}")
-
-
-@webhooks.command()
-@click.argument("endpoint")
-@pass_cli
-async def rotate(cli: Cli, endpoint: str) -> None:
-    """A new secret; the old one signs beside it for a while."""
-    async with session(cli) as creto:
-        made = await creto.webhooks.rotate(endpoint_id=endpoint)
-    cli.output.say(made, made.secret)
-
-
-@webhooks.command()
-@click.argument("endpoint")
-@click.option("--reason", default="", help="Why; it stands in the list.")
-@pass_cli
-async def disable(cli: Cli, endpoint: str, reason: str) -> None:
-    """Send nothing there."""
-    async with session(cli) as creto:
-        done = await creto.webhooks.disable(endpoint_id=endpoint, reason=reason)
-    cli.output.say(done, f"{endpoint} gets nothing until it is enabled.")
-
-
-@webhooks.command()
-@click.argument("endpoint")
-@pass_cli
-async def enable(cli: Cli, endpoint: str) -> None:
-    """Send there again."""
-    async with session(cli) as creto:
-        done = await creto.webhooks.enable(endpoint_id=endpoint)
-    cli.output.say(done, f"{endpoint} is told again.")
-
-
-@webhooks.command()
-@click.argument("endpoint")
-@pass_cli
-async def remove(cli: Cli, endpoint: str) -> None:
-    """Forget an endpoint."""
-    async with session(cli) as creto:
-        await creto.webhooks.remove(endpoint_id=endpoint)
-    cli.output.say({"endpoint_id": endpoint}, f"{endpoint} gets nothing any more.")
 
 
 policy_option = click.option("--policy", "only", multiple=True, help="For this policy alone; may be repeated.")

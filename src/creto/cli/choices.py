@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -57,7 +58,17 @@ class Moment(click.ParamType[int]):
             self.fail(f"{value!r} is no time: 2026-01-31T09:30:00Z, 2026-01-31, or a while ago as in 2h.", param, ctx)
 
 
-DURATION, MOMENT = Duration(), Moment()
+class Amount(click.ParamType[Decimal]):
+    name = "amount"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Decimal:
+        try:
+            return Decimal(value)
+        except InvalidOperation:
+            self.fail(f"{value!r} is no amount.", param, ctx)
+
+
+DURATION, MOMENT, AMOUNT = Duration(), Moment(), Amount()
 
 
 def seconds(nanoseconds: int) -> int:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from decimal import Decimal, InvalidOperation
-from typing import TYPE_CHECKING, Any
+from decimal import Decimal
+from typing import TYPE_CHECKING
 
 import click
 
-from creto.cli.choices import MOMENT
+from creto.cli.choices import AMOUNT, MOMENT
 from creto.cli.context import Cli, group, pass_cli
 from creto.cli.output import Column, when
 from creto.cli.session import session
@@ -35,22 +35,12 @@ POSTING: Sequence[Column[Posting]] = (
 )
 
 
-class Amount(click.ParamType[Decimal]):
-    name = "amount"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Decimal:
-        try:
-            return Decimal(value)
-        except InvalidOperation:
-            self.fail(f"{value!r} is no amount.", param, ctx)
-
-
 credits = group("credits", "Credits paid in advance: granted, used, expired; to the last micro.")
 
 
 @credits.command()
 @click.argument("agent")
-@click.argument("amount", type=Amount())
+@click.argument("amount", type=AMOUNT)
 @click.argument("currency")
 @click.option("--priority", type=click.IntRange(0, 1_000), default=50, show_default=True, help="Lower is used first.")
 @click.option("--expires", type=MOMENT)

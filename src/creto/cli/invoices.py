@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from creto.cli.choices import DURATION, MOMENT, limit_option, out_option, seconds
+from creto.cli.choices import AMOUNT, DURATION, MOMENT, collected, limit_option, out_option, seconds
 from creto.cli.context import Cli, group, pass_cli, write
 from creto.cli.output import Column, when
 from creto.cli.session import session
+from creto.edge.api.invoices import CreditedLine
 from creto.metering import InvoiceStatus, Party, rendered
 
 if TYPE_CHECKING:
@@ -45,11 +46,12 @@ invoice_argument = click.argument("invoice")
 @pass_cli
 async def list_(cli: Cli, subscription: str | None, status: str | None, limit: int) -> None:
     """Invoices and credit notes."""
+    wanted = InvoiceStatus(status) if status else None
     async with session(cli) as creto:
-        found = await creto.billing.invoices(
-            subscription_id=subscription, status=InvoiceStatus(status) if status else None, limit=min(limit, 1_000)
+        found = await collected(
+            creto.billing.invoices, limit, cli.output.note, subscription_id=subscription, status=wanted
         )
-    cli.output.items(found.items, INVOICE, nothing="No invoices.")
+    cli.output.items(found, INVOICE, nothing="No invoices.")
 
 
 @invoices.command()
@@ -94,6 +96,16 @@ async def draft(cli: Cli, subscription: str, at: int) -> None:
 @invoices.command()
 @invoice_argument
 @pass_cli
+async def recount(cli: Cli, invoice: str) -> None:
+    """An open invoice with all that is known now."""
+    async with session(cli) as creto:
+        made = await creto.billing.recount(invoice_id=invoice)
+    cli.output.say(made, f"{invoice}: {made.total} {made.currency}, {made.due} due.")
+
+
+@invoices.command()
+@invoice_argument
+@pass_cli
 async def close(cli: Cli, invoice: str) -> None:
     """Into grace: only late events come in."""
     async with session(cli) as creto:
@@ -120,6 +132,31 @@ async def void(cli: Cli, invoice: str) -> None:
     async with session(cli) as creto:
         made = await creto.billing.void(invoice_id=invoice)
     cli.output.say(made, f"{made.number or invoice} is void.")
+
+
+class Credited(click.ParamType[CreditedLine]):
+    """A line and what is taken back of it."""
+
+    name = "LINE=AMOUNT"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> CreditedLine:
+        line, _, amount = str(value).rpartition("=")
+        if not line:
+            self.fail(f"{value!r} is no LINE=AMOUNT, as tokens=1.50.", param, ctx)
+        return CreditedLine(line_id=line, amount=AMOUNT.convert(amount, param, ctx))
+
+
+@invoices.command()
+@invoice_argument
+@click.argument("lines", type=Credited(), nargs=-1, required=True)
+@click.option("--series", default="CN", show_default=True)
+@click.option("--as-credits", is_flag=True, help="Give it back as credits in the wallet, instead of money.")
+@pass_cli
+async def credit(cli: Cli, invoice: str, lines: tuple[CreditedLine, ...], series: str, as_credits: bool) -> None:
+    """Take back parts of its lines by a credit note. Prints the note's name and number."""
+    async with session(cli) as creto:
+        note = await creto.billing.credit_note(invoice_id=invoice, lines=lines, series=series, as_credits=as_credits)
+    cli.output.say(note, f"{note.invoice_id} {note.number}: {note.total} {note.currency}.")
 
 
 @invoices.command()

@@ -57,7 +57,7 @@ async def list_plans(cli: Cli, limit: int) -> None:
 @pass_cli
 async def create(cli: Cli, file: Path) -> None:
     """The first version of a plan that is written in TOML or JSON."""
-    from creto.edge.api.billing import PutPlan
+    from creto.edge.api.plans import PutPlan
 
     asked = document(file, PutPlan, "plan")
     async with session(cli) as creto:
@@ -70,7 +70,7 @@ async def create(cli: Cli, file: Path) -> None:
 @pass_cli
 async def revise(cli: Cli, file: Path) -> None:
     """The next version; subscriptions stay on theirs."""
-    from creto.edge.api.billing import PutPlan
+    from creto.edge.api.plans import PutPlan
 
     asked = document(file, PutPlan, "plan")
     async with session(cli) as creto:

@@ -160,6 +160,18 @@ def credits() -> click.Command:
     return credits.credits
 
 
+def stripe() -> click.Command:
+    from creto.cli import stripe
+
+    return stripe.stripe
+
+
+def webhooks() -> click.Command:
+    from creto.cli import webhooks
+
+    return webhooks.webhooks
+
+
 def bus() -> click.Command:
     from creto.cli import bus
 
@@ -208,6 +220,7 @@ COMMANDS: dict[str, Lazy] = {
     "subscriptions": Lazy(MONEY, "Say who is billed by which plan.", subscriptions),
     "invoices": Lazy(MONEY, "Make, explain, print and prove invoices.", invoices),
     "credits": Lazy(MONEY, "Grant credits, and see where they went.", credits),
+    "stripe": Lazy(MONEY, "Collect invoices there, and see what is paid.", stripe),
     "audit": Lazy(PROOF, "Follow, question, prove and export the audit log.", audit),
     "verify": Lazy(PROOF, "Verify a proof, checkpoint, export, chain or certificate.", verify),
     "witness": Lazy(PROOF, "Watch another installation's log and cosign it.", witness),
@@ -218,6 +231,7 @@ COMMANDS: dict[str, Lazy] = {
     "config": Lazy(RUN, "Show or check the configuration.", config),
     "migrate": Lazy(RUN, "Bring the database up to this release.", migrate),
     "bus": Lazy(RUN, "Look at dead letters, deliver them again, or give them up.", bus),
+    "webhooks": Lazy(RUN, "Say where the layer posts to, and see what arrived.", webhooks),
     "time-node": Lazy(RUN, "Run a node of the time quorum.", time_node),
     "completion": Lazy(RUN, "Print the completion script for a shell.", completion),
 }

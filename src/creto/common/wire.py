@@ -19,7 +19,10 @@ T = TypeVar("T")
 _prepared: set[Any] = set()
 _preparing = threading.RLock()
 
-MISFIT = re.compile(r"Expected `?(?P<expected>.+?)`?(?:, got `?(?P<got>.+?)`?)?(?: - at `(?P<field>.+)`)?")
+MISFIT = re.compile(r"Expected (?P<expected>.+?)(?:, got `?(?P<got>.+?)`?)?")
+ENUM = re.compile(r"Invalid enum value (?P<got>.+)")
+NAMED = re.compile(r"Object (?:contains (?P<unknown>unknown)|missing required) field `(?P<name>.+)`")
+STEP = re.compile(r"\.([^.\[]+)|\[(\d+)\]")
 
 
 def encode(value: Any) -> bytes:
@@ -39,6 +42,8 @@ def decode(data: bytes | str, type: type[T], *, code: str = "PL-400", what: str 
     prepare(type)
     try:
         return msgspec.json.decode(data, type=type)
+    except msgspec.ValidationError as error:
+        raise misfit(error, code, what, loose(data)) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise misfit(error, code, what) from error
 
@@ -48,14 +53,53 @@ def convert(value: Any, type: type[T], *, code: str = "PL-400", what: str = "val
     try:
         return msgspec.convert(value, type, strict=strict)
     except (msgspec.ValidationError, RecursionError) as error:
-        raise misfit(error, code, what) from error
+        raise misfit(error, code, what, value) from error
 
 
-def misfit(error: Exception, code: str, what: str) -> InvalidInput:
-    """msgspec's message, taken apart into field, got and expected."""
-    text = str(error)
-    match = MISFIT.fullmatch(text)
-    if match is None:
-        return InvalidInput(code, f"{what}: {text}", field=what, got="input that cannot be read", expected=text)
-    field = match["field"] or what
-    return InvalidInput(code, f"{field}: {text}", field=field, got=match["got"], expected=match["expected"])
+def misfit(error: Exception, code: str, what: str, whole: Any = None) -> InvalidInput:
+    """msgspec's message, taken apart into field, got and expected. Where it does not say what came, `whole` shows of what kind and size it was."""
+    text, _, place = str(error).partition(" - at `")
+    path = place.removesuffix("`")
+    field = path or what
+    if match := MISFIT.fullmatch(text):
+        got = match["got"] or kind_of(found_at(whole, path))
+        return InvalidInput(
+            code, f"{field}: {error}", field=field, got=got, expected=match["expected"].replace("`", "")
+        )
+    if match := ENUM.fullmatch(text):
+        return InvalidInput(code, f"{field}: {error}", field=field, got=match["got"], expected="one of its values")
+    if match := NAMED.fullmatch(text):
+        got, expected = ("it", "no such field") if match["unknown"] else ("nothing", "this field")
+        return InvalidInput(
+            code, f"{field}: {error}", field=f"{path or '$'}.{match['name']}", got=got, expected=expected
+        )
+    return InvalidInput(code, f"{what}: {error}", field=field, got="input that cannot be read", expected=str(error))
+
+
+def loose(data: bytes | str) -> Any:
+    """As it came, if it is JSON to its end."""
+    try:
+        return msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def found_at(whole: Any, path: str) -> Any:
+    """What lies at a path such as `$.limits[0].amount`; nothing, where it goes through the keys of a map."""
+    for name, index in STEP.findall(path):
+        try:
+            whole = whole[int(index)] if index else whole[name]
+        except (KeyError, IndexError, TypeError, ValueError):
+            return None
+    return whole
+
+
+def kind_of(value: Any) -> str | None:
+    """Never the text itself, which may be a secret."""
+    if isinstance(value, bool | None):
+        return None
+    if isinstance(value, int | float):
+        return str(value)[:64]
+    names = {str: "str", bytes: "bytes", list: "array", tuple: "array", dict: "object"}
+    name = next((name for kind, name in names.items() if isinstance(value, kind)), None)
+    return f"{name} of length {len(value)}" if name else None

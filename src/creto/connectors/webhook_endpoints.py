@@ -3,6 +3,7 @@
     webhooks = Webhooks(store, clock, keystore, Sender(Destinations(), clock), service=layer)
     endpoint, secret = await webhooks.add("acme", "https://hooks.example/in", by=operator)      # the secret is shown once
     attempt = await webhooks.send("acme", endpoint.endpoint_id, "msg_1", body)
+    message_id, attempt = await webhooks.test("acme", endpoint.endpoint_id)
     secret = await webhooks.rotate("acme", endpoint.endpoint_id, by=operator)                   # both sign for a day
 
 Every message is signed with the endpoint's secrets (`v1`) and with the tenant's key (`v1a`), whose public half anybody may have.
@@ -22,7 +23,7 @@ from creto.common import wire
 from creto.common.errors import InvalidInput, NotFound
 from creto.common.ids import AgentId, TenantId, checked_tenant, new_id
 from creto.common.limits import WEBHOOK_ENDPOINTS_MAX, WEBHOOK_ROTATION_S, WEBHOOK_ROTATION_S_MAX
-from creto.common.timestamps import SECOND, Clock, ConsensusTimestamp
+from creto.common.timestamps import SECOND, Clock, ConsensusTimestamp, iso
 from creto.connectors.destinations import checked_url
 from creto.connectors.webhook import Attempt, Outcome, Sender, Target, public_text, secret_text
 from creto.platform.crypto import Keystore, SecretKey, SignatureSuite, SigningKey
@@ -31,6 +32,7 @@ from creto.store.types import Isolation, ReadTx, Store, Tx
 
 SIGNING_KEY = "webhooks"
 ENDPOINT = "whe-"
+TEST = "webhook.test"
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -129,6 +131,12 @@ class Webhooks:
         if attempt.outcome is Outcome.GONE:
             await self.disable(tenant, endpoint_id, attempt.detail, by=self._service)
         return attempt
+
+    async def test(self, tenant: TenantId, endpoint_id: str) -> tuple[str, Attempt]:
+        """One message that says nothing, now: whether it arrives and is believed. Its id, and how it went."""
+        now, message_id = self._clock.now(), new_id("msg_")
+        body = wire.encode({"type": TEST, "timestamp": iso(now), "data": {"endpoint_id": endpoint_id}})
+        return message_id, await self.send(tenant, endpoint_id, message_id, body)
 
     async def _target(self, endpoint: Endpoint) -> Target:
         versions = [endpoint.key_version]

@@ -1,4 +1,4 @@
-"""What the worker does for metering beside its requests: totals are folded, credits tended, invoices made.
+"""What the worker does for metering beside its requests: totals are folded, credits tended, invoices made, old records forgotten.
 
 async with accounting(parts, operator):
     ...
@@ -49,6 +49,14 @@ async def invoiced(parts: Parts, actor: AgentId) -> int:
     return final
 
 
+async def forgotten(forget: Callable[[], Awaitable[int]]) -> int:
+    """Batch by batch, until nothing is left that is old enough."""
+    total = 0
+    while batch := await forget():
+        total += batch
+    return total
+
+
 async def accounted(parts: Parts, actor: AgentId) -> list[str]:
     """One round; the names of what failed."""
     failed = []
@@ -56,7 +64,11 @@ async def accounted(parts: Parts, actor: AgentId) -> list[str]:
     chores: dict[str, Callable[[], Awaitable[object]]] = {
         "credits": parts.billing.tend_credits,
         "invoices": lambda: invoiced(parts, actor),
-        "costs": lambda: parts.store.write(lambda tx: costs.prune(tx, parts.clock.now() - COSTS_KEPT_NS)),
+        "costs": lambda: forgotten(
+            lambda: parts.store.write(lambda tx: costs.prune(tx, parts.clock.now() - COSTS_KEPT_NS))
+        ),
+        "webhooks": lambda: forgotten(parts.hooks.forget_old),
+        "receipts": lambda: forgotten(parts.receipts.forget_old),
     }
     for name, chore in chores.items():
         try:

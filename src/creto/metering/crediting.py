@@ -25,6 +25,7 @@ from creto.metering.rounding import ZERO
 from creto.metering.types import CreditUse, GrantId
 from creto.metering.wallets import (
     PURCHASE,
+    PURCHASE_ID,
     BurnCredits,
     Burnt,
     GrantBook,
@@ -186,6 +187,9 @@ class Crediting(Core):
         """What rules have asked for, the oldest first."""
         return await self._store.read(lambda tx: rows.purchases(tx, checked_tenant(tenant), after, paged(limit)))
 
+    async def purchase(self, tenant: TenantId, purchase_id: PurchaseId) -> Purchase | None:
+        return await self._store.read(lambda tx: rows.find_purchase(tx, checked_tenant(tenant), purchase_id))
+
     async def settle_purchase(self, tenant: TenantId, purchase_id: PurchaseId, *, paid: bool, by: AgentId) -> Purchase:
         """Paid: it is granted. Failed: it is not, and the rule may ask again. The same news twice is as good as once."""
         now = self._clock.now()
@@ -314,7 +318,7 @@ class Crediting(Core):
             if not amount:
                 continue
             asked = Purchase(
-                purchase_id=PurchaseId(new_id("buy-")), rule_id=rule.rule_id, agent=agent, amount=amount, currency=currency,
+                purchase_id=PurchaseId(new_id(PURCHASE_ID)), rule_id=rule.rule_id, agent=agent, amount=amount, currency=currency,
                 asked_at=now, priority=rule.priority, expires_after_days=rule.expires_after_days,
             )  # fmt: skip
             coming += amount

@@ -43,6 +43,7 @@ from creto.metering.types import CreditUse, GrantId, InvoiceId
 INVOICE, PURCHASE = "invoice/", "purchase/"  # how references to them begin
 RuleId = NewType("RuleId", str)
 PurchaseId = NewType("PurchaseId", str)
+PURCHASE_ID = "buy-"  # what such an id begins with
 
 
 class NewGrant(Checked, frozen=True):

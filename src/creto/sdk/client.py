@@ -42,6 +42,7 @@ class Parts(Generic[World]):
         self.quotas: parts.Quotas[World] = parts.Quotas(world)
         self.billing: parts.Billing[World] = parts.Billing(world)
         self.credits: parts.Credits[World] = parts.Credits(world)
+        self.stripe: parts.Stripe[World] = parts.Stripe(world)
         self.bus: parts.Bus[World] = parts.Bus(world)
         self.time: parts.Time[World] = parts.Time(world)
 

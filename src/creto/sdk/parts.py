@@ -10,7 +10,6 @@ from creto.edge.api import (
     approvals,
     approvers,
     audit,
-    billing,
     bus,
     credits,
     entities,
@@ -21,6 +20,7 @@ from creto.edge.api import (
     passkeys,
     policies,
     quotas,
+    stripe,
     system,
     time,
     uploads,
@@ -28,6 +28,9 @@ from creto.edge.api import (
     votes,
     webhooks,
 )
+from creto.edge.api import invoices as invoicing  # the part below has methods of these names
+from creto.edge.api import plans as planning
+from creto.edge.api import subscriptions as subscribing
 from creto.sdk.asking import await_approval, granted
 from creto.sdk.line import Composed, Method, Part, Steps, World
 from creto.sdk.uploading import put
@@ -203,14 +206,20 @@ class Approvals(Part[World]):
 
 
 class Webhooks(Part[World]):
-    """Where notifications are posted to."""
+    """Where the layer posts to: what metering tells customers, and what humans are asked."""
 
     add = Method(webhooks.ADD)
     list = Method(webhooks.LIST)
+    get = Method(webhooks.GET)
+    want = Method(webhooks.WANT)
     rotate = Method(webhooks.ROTATE)
     disable = Method(webhooks.DISABLE)
     enable = Method(webhooks.ENABLE)
     remove = Method(webhooks.REMOVE)
+    test = Method(webhooks.TEST)
+    deliveries = Method(webhooks.DELIVERIES)
+    delivery = Method(webhooks.DELIVERY)
+    again = Method(webhooks.AGAIN)
 
 
 class Metering(Part[World]):
@@ -259,42 +268,42 @@ class Quotas(Part[World]):
 class Billing(Part[World]):
     """Plans, subscriptions, and invoices that explain and prove themselves."""
 
-    create_plan = Method(billing.CREATE_PLAN)
-    revise_plan = Method(billing.REVISE_PLAN)
-    plan = Method(billing.GET_PLAN)
-    plans = Method(billing.LIST_PLANS)
-    subscribe = Method(billing.SUBSCRIBE)
-    subscription = Method(billing.GET_SUB)
-    subscriptions = Method(billing.LIST_SUBS)
-    change = Method(billing.CHANGE)
-    override = Method(billing.OVERRIDE)
-    apply_coupon = Method(billing.ADD_COUPON)
-    remove_coupon = Method(billing.DROP_COUPON)
-    set_taxes = Method(billing.TAXES)
-    show_in = Method(billing.SHOW_IN)
-    pause = Method(billing.PAUSE)
-    resume = Method(billing.RESUME)
-    cancel = Method(billing.CANCEL_SUB)
-    terminate = Method(billing.TERMINATE)
-    delete = Method(billing.DELETE_SUB)
-    set_customer = Method(billing.SET_CUSTOMER)
-    set_issuer = Method(billing.SET_ISSUER)
-    letterhead = Method(billing.LETTERHEAD)
-    preview = Method(billing.PREVIEW)
-    draft = Method(billing.DRAFT)
-    recount = Method(billing.RECOUNT)
-    close = Method(billing.CLOSE)
-    finalize = Method(billing.FINALIZE)
-    void = Method(billing.VOID)
-    credit_note = Method(billing.CREDIT)
-    invoice = Method(billing.GET_INVOICE)
-    invoices = Method(billing.LIST_INVOICES)
-    csv = Method(billing.CSV)
-    pdf = Method(billing.PDF)
-    file = Method(billing.FILE)
-    explain = Method(billing.EXPLAIN)
-    reproduce = Method(billing.REPRODUCE)
-    run = Method(billing.RUN)
+    create_plan = Method(planning.CREATE)
+    revise_plan = Method(planning.REVISE)
+    plan = Method(planning.GET)
+    plans = Method(planning.LIST)
+    subscribe = Method(subscribing.SUBSCRIBE)
+    subscription = Method(subscribing.GET)
+    subscriptions = Method(subscribing.LIST)
+    change = Method(subscribing.CHANGE)
+    override = Method(subscribing.OVERRIDE)
+    apply_coupon = Method(subscribing.ADD_COUPON)
+    remove_coupon = Method(subscribing.DROP_COUPON)
+    set_taxes = Method(subscribing.TAXES)
+    show_in = Method(subscribing.SHOW_IN)
+    pause = Method(subscribing.PAUSE)
+    resume = Method(subscribing.RESUME)
+    cancel = Method(subscribing.CANCEL)
+    terminate = Method(subscribing.TERMINATE)
+    delete = Method(subscribing.DELETE)
+    set_customer = Method(invoicing.SET_CUSTOMER)
+    set_issuer = Method(invoicing.SET_ISSUER)
+    letterhead = Method(invoicing.LETTERHEAD)
+    preview = Method(invoicing.PREVIEW)
+    draft = Method(invoicing.DRAFT)
+    recount = Method(invoicing.RECOUNT)
+    close = Method(invoicing.CLOSE)
+    finalize = Method(invoicing.FINALIZE)
+    void = Method(invoicing.VOID)
+    credit_note = Method(invoicing.CREDIT)
+    invoice = Method(invoicing.GET)
+    invoices = Method(invoicing.LIST)
+    csv = Method(invoicing.CSV)
+    pdf = Method(invoicing.PDF)
+    file = Method(invoicing.FILE)
+    explain = Method(invoicing.EXPLAIN)
+    reproduce = Method(invoicing.REPRODUCE)
+    run = Method(invoicing.RUN)
 
 
 class Credits(Part[World]):
@@ -317,6 +326,19 @@ class Credits(Part[World]):
     taxes = Method(credits.TAXES)
     add_exchange_rate = Method(credits.ADD_RATE)
     exchange_rates = Method(credits.RATES)
+
+
+class Stripe(Part[World]):
+    """Invoices that are collected at Stripe: who pays, what waits, what is paid."""
+
+    standing = Method(stripe.STANDING)
+    set_payer = Method(stripe.SET_PAYER)
+    payer = Method(stripe.PAYER)
+    payers = Method(stripe.PAYERS)
+    payments = Method(stripe.PAYMENTS)
+    payment = Method(stripe.PAYMENT)
+    collect = Method(stripe.COLLECT)
+    unfinished = Method(stripe.UNFINISHED)
 
 
 class Bus(Part[World]):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from enum import StrEnum
+from typing import Annotated
 
 import msgspec
 import pytest
@@ -68,26 +70,51 @@ def test_durations_as_people_type_them() -> None:
         duration_ns("2 hours")
 
 
+class Order(StrEnum):
+    UP = "up"
+
+
+class Step(msgspec.Struct, forbid_unknown_fields=True):
+    size: Annotated[int, msgspec.Meta(ge=1)]
+
+
 class Page(msgspec.Struct):
     limit: int
-    cursor: str | None = None
+    cursor: Annotated[str, msgspec.Meta(min_length=3)] | None = None
+    order: Order = Order.UP
+    steps: tuple[Step, ...] = ()
 
 
 @pytest.mark.parametrize(
-    ("data", "field", "got"),
+    ("data", "field", "got", "expected"),
     [
-        (b'{"limit": "x"}', "$.limit", "str"),
-        (b"[]", "body", "array"),
-        (b'{"limit": 1.0}', "$.limit", "float"),
-        (b"{", "body", "input that cannot be read"),
-        (b'{"limit": 1, "cursor": 2}', "$.cursor", "int"),
-        (b"\xff", "body", "input that cannot be read"),
+        (b'{"limit": "x"}', "$.limit", "str", "int"),
+        (b"[]", "body", "array", "object"),
+        (b'{"limit": 1.0}', "$.limit", "float", "int"),
+        (b"{", "body", "input that cannot be read", "Input data was truncated"),
+        (b'{"limit": 1, "cursor": 2}', "$.cursor", "int", "str | null"),
+        (b'{"limit": 1, "cursor": "ab"}', "$.cursor", "str of length 2", "str of length >= 3"),
+        (b'{"limit": 1, "order": "down"}', "$.order", "'down'", "one of its values"),
+        (b'{"limit": 1, "steps": [{"size": 1}, {"size": 0}]}', "$.steps[1].size", "0", "int >= 1"),
+        (b'{"limit": 1, "steps": [{"size": 1, "high": 1}]}', "$.steps[0].high", "it", "no such field"),
+        (b'{"limit": 1, "steps": [{}]}', "$.steps[0].size", "nothing", "this field"),
+        (b"{}", "$.limit", "nothing", "this field"),
+        (b'{"limit": 1, "cursor": "ab", ', "$.cursor", None, "str of length >= 3"),
+        (b"\xff", "body", "input that cannot be read", None),
     ],
 )
-def test_misfits_name_their_field(data: bytes, field: str, got: str) -> None:
+def test_misfits_name_their_field(data: bytes, field: str, got: str | None, expected: str | None) -> None:
     with pytest.raises(InvalidInput) as caught:
         wire.decode(data, Page)
     assert (caught.value.field, caught.value.got) == (field, got)
+    assert expected in (None, caught.value.expected)
+
+
+def test_a_misfit_of_a_value_does_not_say_what_may_be_a_secret() -> None:
+    with pytest.raises(InvalidInput) as caught:
+        wire.convert({"limit": 1, "cursor": "pw"}, Page)
+    assert caught.value.got == "str of length 2"
+    assert "pw" not in caught.value.rendered()
 
 
 @settings(max_examples=examples(100), deadline=None)

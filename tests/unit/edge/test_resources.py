@@ -48,6 +48,8 @@ VALUES: dict[str, Any] = {
     "delegation_id": "del-1",
     "grant_id": "grant-1",
     "endpoint_id": "whe-1",
+    "message_id": "msg-1",
+    "our_id": "inv-1",
     "durable": "d",
     "sandbox_id": "sb-1",
     "role": "auditor",

@@ -60,26 +60,31 @@ class MeteringWebhooks:
     # Endpoints
 
     async def add(self, tenant: TenantId, url: str, events: Sequence[str], *, by: AgentId) -> tuple[Endpoint, str]:
-        """A new endpoint with what it wants, and its secret, which is shown once."""
+        """A new endpoint with what it wants, and its secret, which is shown once. One that wants nothing is told by others of the layer."""
         wishes = checked_wishes(events)
         endpoint, secret = await self._webhooks.add(tenant, url, by=by)
-        await self.want(tenant, endpoint.endpoint_id, wishes, by=by)
+        if wishes:
+            await self.want(tenant, endpoint.endpoint_id, wishes, by=by)
         return endpoint, secret
 
-    async def want(self, tenant: TenantId, endpoint_id: str, events: Sequence[str], *, by: AgentId) -> None:
-        """What an endpoint hears from now on."""
+    async def want(self, tenant: TenantId, endpoint_id: str, events: Sequence[str], *, by: AgentId) -> Endpoint:
+        """What an endpoint hears of metering from now on; nothing, if nothing is named."""
         wishes = checked_wishes(events)
-        await self._webhooks.get(tenant, endpoint_id)
+        endpoint = await self._webhooks.get(tenant, endpoint_id)
 
         def put(tx: Tx) -> None:
             rows.put_wishes(tx, tenant, endpoint_id, wishes)
             self._record(tx, tenant, endpoint_id, by, "wants", {"events": wishes})
 
         await self._store.write(put)
+        return endpoint
+
+    async def wishes(self, tenant: TenantId) -> dict[str, tuple[str, ...]]:
+        """What each endpoint wants that wants anything."""
+        return await self._store.read(lambda tx: rows.wishes(tx, checked_tenant(tenant)))
 
     async def wants(self, tenant: TenantId, endpoint_id: str) -> tuple[str, ...]:
-        found = await self._store.read(lambda tx: rows.wishes(tx, checked_tenant(tenant)))
-        return found.get(endpoint_id, ())
+        return (await self.wishes(tenant)).get(endpoint_id, ())
 
     async def remove(self, tenant: TenantId, endpoint_id: str, *, by: AgentId) -> None:
         """The endpoint, and what was on its way there."""
@@ -89,14 +94,24 @@ class MeteringWebhooks:
     # Deliveries
 
     async def deliveries(
-        self, tenant: TenantId, endpoint_id: str, *, after: str = "", limit: int = PAGE_ITEMS_DEFAULT
-    ) -> list[Delivery]:
+        self, tenant: TenantId, endpoint_id: str, *, state: DeliveryState | None = None, after: str = "",
+        limit: int = PAGE_ITEMS_DEFAULT,
+    ) -> list[Delivery]:  # fmt: skip
         """What went or goes to an endpoint, the oldest first."""
         if not 1 <= limit <= PAGE_ITEMS_MAX:
             raise InvalidInput.of("limit", got=limit, expected=f"1 to {PAGE_ITEMS_MAX}")
-        return await self._store.read(
-            lambda tx: rows.of_endpoint(tx, checked_tenant(tenant), endpoint_id, after, limit)
-        )
+        await self._webhooks.get(tenant, endpoint_id)
+        return await self._store.read(lambda tx: rows.of_endpoint(tx, tenant, endpoint_id, state, after, limit))
+
+    async def delivery(self, tenant: TenantId, endpoint_id: str, message_id: str) -> Delivery:
+        found = await self._store.read(lambda tx: rows.find(tx, checked_tenant(tenant), endpoint_id, message_id))
+        if found is None:
+            raise no_such_delivery(message_id)
+        return found
+
+    async def standing(self, tenant: TenantId, endpoint_id: str) -> dict[DeliveryState, int]:
+        """How many deliveries to an endpoint wait, arrived and failed, of those that are still known."""
+        return await self._store.read(lambda tx: rows.standing(tx, checked_tenant(tenant), endpoint_id))
 
     async def again(self, tenant: TenantId, endpoint_id: str, message_id: str, *, by: AgentId) -> Delivery:
         """Deliver once more, with the whole schedule before it; under the same id, so a receiver that has it drops it."""
@@ -105,7 +120,7 @@ class MeteringWebhooks:
         def queue(tx: Tx) -> Delivery:
             found = rows.find(tx, checked_tenant(tenant), endpoint_id, message_id)
             if found is None:
-                raise NotFound("PL-404", "there is no such delivery", field="message_id", got=message_id)
+                raise no_such_delivery(message_id)
             queued = replace(found, state=DeliveryState.QUEUED, attempts=0, next_at=now, changed_at=now)
             rows.put(tx, queued)
             self._record(tx, tenant, endpoint_id, by, "again", {"message": message_id})
@@ -222,3 +237,7 @@ class MeteringWebhooks:
                 metadata=msgspec.Raw(wire.encode({"change": change, **more})), degraded_clock=self._clock.degraded,
             )
         )  # fmt: skip
+
+
+def no_such_delivery(message_id: str) -> NotFound:
+    return NotFound("PL-404", "there is no such delivery", field="message_id", got=message_id)

@@ -16,6 +16,9 @@ ONE: LiteralString = " WHERE tenant = ? AND endpoint_id = ? AND message_id = ?"
 
 
 def put_wishes(tx: Tx, tenant: TenantId, endpoint_id: str, events: tuple[str, ...]) -> None:
+    if not events:
+        tx.run("DELETE FROM metering_webhook_wish WHERE tenant = ? AND endpoint_id = ?", tenant, endpoint_id)
+        return
     tx.run(
         "INSERT INTO metering_webhook_wish (tenant, endpoint_id, events) VALUES (?, ?, ?) "
         "ON CONFLICT (tenant, endpoint_id) DO UPDATE SET events = excluded.events",
@@ -86,11 +89,23 @@ def give_up(tx: Tx, tenant: TenantId, endpoint_id: str, why: str, now: int) -> N
         put(tx, replace(delivery(*row), state=DeliveryState.FAILED, detail=why, changed_at=now))
 
 
-def of_endpoint(tx: ReadTx, tenant: TenantId, endpoint_id: str, after: str, limit: int) -> list[Delivery]:
+def of_endpoint(
+    tx: ReadTx, tenant: TenantId, endpoint_id: str, state: DeliveryState | None, after: str, limit: int
+) -> list[Delivery]:
+    only: LiteralString = "" if state is None else " AND state = ?"
     sql: LiteralString = (
-        f"{DELIVERY} WHERE tenant = ? AND endpoint_id = ? AND message_id > ? ORDER BY message_id LIMIT ?"
+        f"{DELIVERY} WHERE tenant = ? AND endpoint_id = ? AND message_id > ?{only} ORDER BY message_id LIMIT ?"
     )
-    return [delivery(*row) for row in tx.all(sql, tenant, endpoint_id, after, limit)]
+    asked = (tenant, endpoint_id, after) if state is None else (tenant, endpoint_id, after, state)
+    return [delivery(*row) for row in tx.all(sql, *asked, limit)]
+
+
+def standing(tx: ReadTx, tenant: TenantId, endpoint_id: str) -> dict[DeliveryState, int]:
+    found = tx.all(
+        "SELECT state, COUNT(*) FROM metering_webhook_delivery WHERE tenant = ? AND endpoint_id = ? GROUP BY state",
+        tenant, endpoint_id,
+    )  # fmt: skip
+    return {DeliveryState(state): count for state, count in found}
 
 
 def forget_old(tx: Tx, before: int, limit: int) -> int:

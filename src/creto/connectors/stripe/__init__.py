@@ -12,17 +12,32 @@ The store must be opened with the part "creto.connectors.stripe". The SDK is loa
 """
 
 from creto.connectors.stripe.receipt import Receipts
-from creto.connectors.stripe.service import Stripe
-from creto.connectors.stripe.types import Kind, Outcome, Payer, Payment, PaymentStatus, Received, State, StripeId, Thing
+from creto.connectors.stripe.service import READS, Stripe
+from creto.connectors.stripe.types import (
+    Kind,
+    KnownPayer,
+    Outcome,
+    Payer,
+    Payment,
+    PaymentStatus,
+    Received,
+    Standing,
+    State,
+    StripeId,
+    Thing,
+)
 
 __all__ = [
+    "READS",
     "Kind",
+    "KnownPayer",
     "Outcome",
     "Payer",
     "Payment",
     "PaymentStatus",
     "Receipts",
     "Received",
+    "Standing",
     "State",
     "Stripe",
     "StripeId",

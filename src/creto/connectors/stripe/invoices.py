@@ -41,8 +41,10 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def customer_params(tenant: TenantId, agent: AgentId, payer: Payer) -> Params:
-    params: Params = {"name": payer.name or agent, "metadata": {"creto_tenant": tenant, "creto_agent": agent}}
-    return params if payer.email is None else params | {"email": payer.email}
+    """A customer that somebody else made keeps the name that it has there, unless we were told one."""
+    params: Params = {"metadata": {"creto_tenant": tenant, "creto_agent": agent}}
+    name = payer.name or (agent if payer.stripe_id is None else None)
+    return params | {key: value for key, value in (("name", name), ("email", payer.email)) if value is not None}
 
 
 class Sheet(msgspec.Struct, frozen=True, kw_only=True):

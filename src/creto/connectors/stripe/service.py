@@ -19,21 +19,22 @@ from creto.bus import Bus, Message, Start, Subscription
 from creto.common import wire
 from creto.common.breaker import CircuitBreaker
 from creto.common.codes import ExponentialBackoff
-from creto.common.errors import InternalError, NotFound
+from creto.common.errors import AlreadyExists, InternalError, NotFound
 from creto.common.ids import AgentId, TenantId, checked_tenant
 from creto.common.limits import PAGE_ITEMS_DEFAULT, STRIPE_WAIT_S_MAX
 from creto.common.logs import fields
+from creto.common.paging import checked_limit
 from creto.common.retry import retry
 from creto.common.settings import StripeConfig
 from creto.common.timestamps import Clock
 from creto.connectors.stripe import store as rows
 from creto.connectors.stripe.errors import StripeAway, is_away
 from creto.connectors.stripe.records import tell
-from creto.connectors.stripe.types import INVOICE, PURCHASE, Payer, Payment, PaymentStatus, Thing
+from creto.connectors.stripe.types import INVOICE, PURCHASE, KnownPayer, Payer, Payment, PaymentStatus, Standing, Thing
 from creto.metering import Billing, Invoice, InvoiceKind, InvoiceStatus
 from creto.metering.types import InvoiceId
 from creto.metering.wallets import Purchase, PurchaseId, PurchaseState, RuleId
-from creto.store.types import Store, Tx
+from creto.store.types import ReadTx, Store, Tx
 
 if TYPE_CHECKING:
     from creto.connectors.stripe.sdk import Transport
@@ -49,6 +50,7 @@ READS = {
     "stripe-settlements": "metering.payment.*",  # what the webhooks said
 }
 SETTLED = {PaymentStatus.PAID: True, PaymentStatus.VOID: False, PaymentStatus.UNCOLLECTIBLE: False}
+COLLECTED = (InvoiceStatus.FINAL, InvoiceStatus.VOID)
 PATIENT = ExponentialBackoff(0.5, STRIPE_WAIT_S_MAX, 1_000_000_000)  # held until Stripe is back
 
 
@@ -94,15 +96,16 @@ class Stripe:
         ]
 
     async def stop(self) -> None:
-        """What waits for Stripe is given back; what it is doing now is finished."""
+        """What waits for Stripe is given back; what it is doing now is finished. Also where it was never started; again does nothing."""
         self._stopping.set()
-        for subscription in self._subscriptions:
-            await subscription.close()
-        if self._steps is not None:
-            await self._steps.close()
+        while self._subscriptions:
+            await self._subscriptions.pop().close()
+        steps, self._steps = self._steps, None
+        if steps is not None:
+            await steps.close()
 
     async def consume(self, message: Message) -> None:
-        if self._accounts and message.tenant not in self._accounts:
+        if not self._serves(message.tenant):
             return
 
         async def handled() -> None:
@@ -115,10 +118,16 @@ class Stripe:
 
         await retry(handled, strategy=PATIENT, sleep=self._pause)
 
-    async def collect(self, tenant: TenantId, invoice_id: InvoiceId) -> None:
-        """Bring an invoice, or a credit note, to where it is now: one that was final before the first start, say."""
-        invoice = await self._billing.invoice(tenant, invoice_id)
-        await self._move(self._ready(), invoice, self._accounts.get(tenant))
+    async def collect(self, tenant: TenantId, our_id: InvoiceId | PurchaseId) -> None:
+        """Bring an invoice, a credit note or a purchase to where it is now: one that was final before the first start, or that was refused."""
+        purchase = await self._billing.purchase(checked_tenant(tenant), PurchaseId(our_id))
+        if purchase is not None:
+            check_step(our_id, purchase.state, purchase.state is PurchaseState.PENDING, "a pending purchase")
+            await self._ready().buy(tenant, purchase, self._account(tenant))
+            return
+        invoice = await self._billing.invoice(tenant, InvoiceId(our_id))
+        check_step(our_id, invoice.status, invoice.status in COLLECTED, "a final or void invoice")
+        await self._move(self._ready(), invoice, self._account(tenant))
 
     async def set_payer(self, tenant: TenantId, agent: AgentId, payer: Payer, *, by: AgentId) -> None:
         """Who pays for an agent: the customer there is made, or changed, to be this."""
@@ -133,18 +142,72 @@ class Stripe:
 
         await self._store.write(put)
 
-    async def payer(self, tenant: TenantId, agent: AgentId) -> Payer:
-        return await self._store.read(lambda tx: rows.payer(tx, checked_tenant(tenant), agent))
+    async def payer(self, tenant: TenantId, agent: AgentId) -> KnownPayer:
+        return await self._store.read(lambda tx: rows.known_payer(tx, checked_tenant(tenant), agent))
+
+    async def payers(
+        self, tenant: TenantId, *, after: str = "", limit: int = PAGE_ITEMS_DEFAULT
+    ) -> list[KnownPayer]:  # fmt: skip
+        """Whoever was said to pay for an agent, by agent."""
+        checked_limit(limit)
+
+        def found(tx: ReadTx) -> list[KnownPayer]:
+            agents = rows.payers(tx, checked_tenant(tenant), after, limit)
+            return [rows.known_payer(tx, tenant, agent) for agent in agents]
+
+        return await self._store.read(found)
 
     async def payment(self, tenant: TenantId, our_id: InvoiceId | PurchaseId) -> Payment | None:
         """Where the payment of an invoice or a purchase stands; None before Stripe has said anything."""
         return await self._store.read(lambda tx: rows.payment(tx, checked_tenant(tenant), our_id))
 
-    async def unfinished(self, tenant: TenantId, limit: int = PAGE_ITEMS_DEFAULT) -> list[Thing]:
+    async def payments(
+        self, tenant: TenantId, *, status: PaymentStatus | None = None, after: str = "", limit: int = PAGE_ITEMS_DEFAULT
+    ) -> list[Payment]:
+        """All that Stripe has said something of, by the id of the invoice or purchase."""
+        checked_limit(limit)
+        return await self._store.read(lambda tx: rows.payments(tx, checked_tenant(tenant), status, after, limit))
+
+    async def objects(self, tenant: TenantId, our_id: InvoiceId | PurchaseId) -> list[Thing]:
+        """What of an invoice or a purchase is at Stripe, or was asked for there."""
+        return await self._store.read(lambda tx: rows.of_invoice(tx, checked_tenant(tenant), our_id))
+
+    async def check_known(self, tenant: TenantId, our_id: InvoiceId | PurchaseId) -> None:
+        """MT-404 for what is neither an invoice nor a purchase of ours."""
+        if await self._billing.purchase(tenant, PurchaseId(our_id)) is None:
+            await self._billing.invoice(tenant, InvoiceId(our_id))
+
+    async def unfinished(
+        self, tenant: TenantId, *, after: rows.Place = rows.FIRST, limit: int = PAGE_ITEMS_DEFAULT
+    ) -> list[Thing]:  # fmt: skip
         """What was asked of Stripe and is not known to be there, the oldest first."""
-        return await self._store.read(lambda tx: rows.unfinished(tx, checked_tenant(tenant), limit))
+        checked_limit(limit)
+        return await self._store.read(lambda tx: rows.unfinished(tx, checked_tenant(tenant), limit, after))
+
+    async def standing(self, tenant: TenantId) -> Standing:
+        """How this tenant's connector is configured, and how much of what waits."""
+        said = await self._store.read(lambda tx: rows.standing(tx, checked_tenant(tenant), DURABLE))
+        config = self._config
+        return Standing(
+            configured=config.api_key is not None and self._serves(tenant), receives=config.webhook_secret is not None,
+            invoices=config.invoices, meters=config.meters, account=self._accounts.get(tenant), circuit=self.breaker.state,
+            since=said.since, requests=said.requests, payments=said.payments,
+        )  # fmt: skip
+
+    def _serves(self, tenant: TenantId) -> bool:
+        """With accounts of their own, tenants that have none are collected elsewhere."""
+        return not self._accounts or tenant in self._accounts
+
+    def _account(self, tenant: TenantId) -> str | None:
+        if not self._serves(tenant):
+            raise InternalError(
+                "PL-501", f"the tenant {tenant} has no account at Stripe", hint=f"Add {tenant}=ACCOUNT to stripe.accounts."
+            )  # fmt: skip
+        return self._accounts.get(tenant)
 
     def _ready(self) -> Steps:
+        if self._config.api_key is None:
+            raise InternalError("PL-501", "Stripe is not configured", hint="Set stripe.api_key, and start again.")
         if self._steps is None:
             try:
                 from creto.connectors.stripe.sdk import StripeApi
@@ -229,3 +292,8 @@ class Stripe:
         except TimeoutError:
             return
         raise asyncio.CancelledError
+
+
+def check_step(our_id: str, state: str, fits: bool, expected: str) -> None:
+    if not fits:
+        raise AlreadyExists("MT-412", f"{our_id} is {state}", field="our_id", got=state, expected=expected)

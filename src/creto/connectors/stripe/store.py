@@ -6,9 +6,12 @@ from typing import Any, LiteralString
 
 from creto.common import wire
 from creto.common.ids import AgentId, TenantId
-from creto.connectors.stripe.types import Kind, Params, Payer, Payment, State, StripeId, Thing
+from creto.connectors.stripe.types import Kind, KnownPayer, Params, Payer, Payment, Said, State, StripeId, Thing
 from creto.store.types import ReadTx, Tx
 
+Place = tuple[int, str, str]  # of a request, among those that are unfinished
+FIRST: Place = (-1, "", "")
+OF_INVOICE = (Kind.INVOICE, Kind.PURCHASE, Kind.FINAL, Kind.VOID, Kind.CREDIT_NOTE)
 THING: LiteralString = "SELECT tenant, kind, our_id, state, stripe_id, attempt, asked_at, params FROM stripe_object"
 
 
@@ -17,10 +20,21 @@ def find(tx: ReadTx, tenant: TenantId, kind: Kind, our_id: str) -> Thing | None:
     return None if row is None else thing(*row)
 
 
-def unfinished(tx: ReadTx, tenant: TenantId, limit: int) -> list[Thing]:
+def unfinished(tx: ReadTx, tenant: TenantId, limit: int, after: Place = FIRST) -> list[Thing]:
     """What was asked for and not yet seen, the oldest first."""
-    rows = tx.all(f"{THING} WHERE tenant = ? AND state <> 'there' ORDER BY asked_at LIMIT ?", tenant, limit)
+    rows = tx.all(
+        f"{THING} WHERE tenant = ? AND state <> 'there' AND (asked_at, kind, our_id) > (?, ?, ?) "
+        "ORDER BY asked_at, kind, our_id LIMIT ?",
+        tenant, *after, limit,
+    )  # fmt: skip
     return [thing(*row) for row in rows]
+
+
+def of_invoice(tx: ReadTx, tenant: TenantId, our_id: str) -> list[Thing]:
+    """All that was made of an invoice, a credit note or a purchase, in the order in which it was asked for."""
+    whole = [one for kind in OF_INVOICE if (one := find(tx, tenant, kind, our_id)) is not None]
+    found = whole + of_kind(tx, tenant, Kind.LINES, f"{our_id}/")
+    return sorted(found, key=lambda one: (one.asked_at, one.kind, one.our_id))
 
 
 def of_kind(tx: ReadTx, tenant: TenantId, kind: Kind, prefix: str = "") -> list[Thing]:
@@ -100,6 +114,18 @@ def payer(tx: ReadTx, tenant: TenantId, agent: AgentId) -> Payer:
     return Payer() if body is None else wire.decode(body, Payer, what="payer")
 
 
+def known_payer(tx: ReadTx, tenant: TenantId, agent: AgentId) -> KnownPayer:
+    said, made = payer(tx, tenant, agent), find(tx, tenant, Kind.CUSTOMER, agent)
+    return KnownPayer(agent, said, said.stripe_id or (made.stripe_id if made else None))
+
+
+def payers(tx: ReadTx, tenant: TenantId, after: str, limit: int) -> list[AgentId]:
+    rows = tx.all(
+        "SELECT agent FROM stripe_payer WHERE tenant = ? AND agent > ? ORDER BY agent LIMIT ?", tenant, after, limit
+    )
+    return [AgentId(agent) for (agent,) in rows]
+
+
 def put_payer(tx: Tx, tenant: TenantId, agent: AgentId, one: Payer, now: int) -> None:
     tx.run(
         "INSERT INTO stripe_payer (tenant, agent, changed_at, body) VALUES (?, ?, ?, ?) "
@@ -125,6 +151,15 @@ def put_told(tx: Tx, tenant: TenantId, meter: str, total: int, events: int) -> N
 def payment(tx: ReadTx, tenant: TenantId, our_id: str) -> Payment | None:
     body = tx.value("SELECT body FROM stripe_payment WHERE tenant = ? AND our_id = ?", tenant, our_id)
     return None if body is None else wire.decode(body, Payment, what="payment")
+
+
+def payments(tx: ReadTx, tenant: TenantId, status: str | None, after: str, limit: int) -> list[Payment]:
+    only: LiteralString = "" if status is None else " AND status = ?"
+    sql: LiteralString = (
+        f"SELECT body FROM stripe_payment WHERE tenant = ? AND our_id > ?{only} ORDER BY our_id LIMIT ?"
+    )
+    asked = (tenant, after) if status is None else (tenant, after, status)
+    return [wire.decode(body, Payment, what="payment") for (body,) in tx.all(sql, *asked, limit)]
 
 
 def put_payment(tx: Tx, tenant: TenantId, one: Payment) -> None:
@@ -156,3 +191,12 @@ def started(tx: Tx, name: str, now: int) -> int:
     sql: LiteralString = "INSERT INTO stripe_start (name, since) VALUES (?, ?) ON CONFLICT (name) DO NOTHING"
     tx.run(sql, name, now)
     return int(tx.value("SELECT since FROM stripe_start WHERE name = ?", name))
+
+
+def standing(tx: ReadTx, tenant: TenantId, durable: str) -> Said:
+    since = tx.value("SELECT since FROM stripe_start WHERE name = ?", durable)
+    requests = tx.all(
+        "SELECT state, COUNT(*) FROM stripe_object WHERE tenant = ? AND state <> 'there' GROUP BY state", tenant
+    )
+    payments = tx.all("SELECT status, COUNT(*) FROM stripe_payment WHERE tenant = ? GROUP BY status", tenant)
+    return Said(since, dict(requests), dict(payments))

@@ -8,7 +8,8 @@ from typing import Any, NewType
 
 import msgspec
 
-from creto.common.ids import TenantId
+from creto.common.breaker import CircuitState
+from creto.common.ids import AgentId, TenantId
 
 StripeId = NewType("StripeId", str)
 Params = dict[str, Any]  # of a request, as the SDK takes them
@@ -57,6 +58,14 @@ class Payer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     stripe_id: StripeId | None = None
 
 
+class KnownPayer(msgspec.Struct, frozen=True):
+    """Who pays for an agent, and as which customer there; none before something is collected."""
+
+    agent: AgentId
+    payer: Payer
+    customer: StripeId | None
+
+
 class MeterEvent(msgspec.Struct, frozen=True, kw_only=True):
     """So many units more (or less) of a meter, at an instant."""
 
@@ -89,6 +98,25 @@ class Payment(msgspec.Struct, frozen=True, kw_only=True):
     currency: str
     reason: str | None = None
     page: str | None = None  # where the customer sees and pays it
+
+
+class Said(msgspec.Struct, frozen=True):
+    """What the rows say of a tenant: since when invoices are collected, unfinished requests by state, payments by status."""
+
+    since: int | None
+    requests: dict[str, int]
+    payments: dict[str, int]
+
+
+class Standing(Said, frozen=True, kw_only=True):
+    """With how it is configured: whether for this tenant, whether webhooks are believed, what is collected and metered, in which account."""
+
+    configured: bool
+    receives: bool
+    invoices: bool
+    meters: tuple[str, ...]
+    account: str | None
+    circuit: CircuitState
 
 
 class Outcome(StrEnum):

@@ -11,6 +11,8 @@ from creto.common.breaker import CircuitBreaker
 from creto.common.config import Config
 from creto.common.telemetry import Metrics
 from creto.connectors.inbound import Answer, RawHeaders
+from creto.connectors.metering_webhooks import MeteringWebhooks
+from creto.connectors.stripe import Receipts, Stripe
 from creto.edge.api.rate import CallerRate
 from creto.edge.api.requests import Requests
 from creto.gate import Gate
@@ -63,7 +65,8 @@ class Parts:
     messages: MessageCosts  # the face that messaging sees
     billing: Billing
     metering_terms: MeteringTerms
-    callbacks: Mapping[str, Callback] = field(
-        default_factory=dict
-    )  # of providers, by path: who believes them checks their signatures
+    stripe: Stripe  # where final invoices are collected
+    receipts: Receipts  # what it says
+    hooks: MeteringWebhooks  # by which customers are told
+    callbacks: Mapping[str, Callback] = field(default_factory=dict)  # of providers, by path: each checks who signed
     breakers: tuple[CircuitBreaker, ...] = ()  # of what is elsewhere

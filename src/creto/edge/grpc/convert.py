@@ -5,20 +5,30 @@ from __future__ import annotations
 import enum
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 
 import msgspec
 from google.protobuf.message import Message
 
 from creto.common import wire
-from creto.edge.grpc.schema import Schema, bare, is_struct, is_union, item_type, present, snake
+from creto.edge.grpc.schema import Schema, bare, is_struct, is_union, item_type, lies_apart, present, snake
+
+
+class Field(NamedTuple):
+    """A field of a struct: its type without None, whether it may be absent, and whether it lies in a message of its own."""
+
+    name: str
+    type_: Any
+    absent: bool
+    apart: bool
 
 
 @lru_cache(maxsize=1_024)
-def fields_of(struct: Any) -> tuple[tuple[str, Any, bool], ...]:
-    """Each field's name, its type without None, and whether it may be absent. Kept by struct: equal unions may differ in their order."""
+def fields_of(struct: Any) -> tuple[Field, ...]:
+    """Kept by struct: equal unions may differ in their order."""
     hints = get_type_hints(struct, include_extras=True)
-    return tuple((name, *present(hint)) for name, hint in hints.items())
+    defaults = {f.name: f.default for f in msgspec.structs.fields(struct)}
+    return tuple(Field(name, *present(hint), lies_apart(hint, defaults[name])) for name, hint in hints.items())
 
 
 def to_struct(message: Message, struct: Any) -> Any:
@@ -28,7 +38,7 @@ def to_struct(message: Message, struct: Any) -> Any:
 
 def plain(message: Message, struct: Any) -> dict[str, Any]:
     values: dict[str, Any] = {}
-    for name, type_, absent in fields_of(struct):
+    for name, type_, absent, apart in fields_of(struct):
         field = message.DESCRIPTOR.fields_by_name[name]
         if field.has_presence and not message.HasField(name):
             if absent and required(struct, name):
@@ -36,6 +46,9 @@ def plain(message: Message, struct: Any) -> dict[str, Any]:
             continue
         value = getattr(message, name)
         if not field.has_presence and not value and not required(struct, name):
+            continue
+        if apart:
+            values[name] = read_apart(value, type_)
             continue
         values[name] = read(value, type_)
         if absent and values[name] is None:
@@ -46,6 +59,13 @@ def plain(message: Message, struct: Any) -> dict[str, Any]:
 @lru_cache(maxsize=4_096)
 def required(struct: Any, name: str) -> bool:
     return next(f.required for f in msgspec.structs.fields(struct) if f.name == name)
+
+
+def read_apart(message: Message, type_: Any) -> Any:
+    """What lies in a message of its own: a list that may be empty, or a value that may be nothing."""
+    if item_type(type_) is not None:
+        return read(message.items, type_)
+    return read(message.value, type_) if message.HasField("value") else None
 
 
 def read(value: Any, type_: Any) -> Any:
@@ -80,12 +100,14 @@ def to_message(value: Any, schema: Schema) -> Message:
 
 def fill(message: Message, value: Any) -> None:
     struct: Any = type(value)
-    for name, type_, _ in fields_of(struct):
+    for name, type_, _, apart in fields_of(struct):
         found = getattr(value, name)
-        if found is None:
-            continue
         item = item_type(type_)
-        if item is not None:
+        if apart and (found is not None or item is None):
+            fill_apart(getattr(message, name), found, type_)
+        elif found is None:
+            continue
+        elif item is not None:
             write_all(getattr(message, name), found, *present(item))
         elif get_origin(type_) is dict:
             write_map(getattr(message, name), found, present(get_args(type_)[1])[0])
@@ -97,6 +119,15 @@ def fill(message: Message, value: Any) -> None:
             fill_union(getattr(message, name), found)
         else:
             setattr(message, name, scalar(found, type_))
+
+
+def fill_apart(message: Message, value: Any, type_: Any) -> None:
+    message.SetInParent()
+    item = item_type(type_)
+    if item is not None:
+        write_all(message.items, value, *present(item))
+    elif value is not None:
+        message.value = scalar(value, type_)
 
 
 def fill_union(message: Message, value: Any) -> None:

@@ -2,7 +2,8 @@
 
 A field's number is its place in the struct, so fields are only ever added at the end. Text stays text, bytes stay bytes, integers are
 int64, enumerations are strings that name their values or integers where they count, decimals are strings, structured free-form values are JSON text. What may be
-absent is `optional`, and so is what has a default other than zero; a union of structs is a message with one field for each.
+absent is `optional`, and so is what has a default other than zero; a union of structs is a message with one field for each. Where an empty list,
+or nothing, says something else than leaving the field out, it lies in a message of its own.
 """
 
 from __future__ import annotations
@@ -74,6 +75,22 @@ def speaks(default: Any) -> bool:
     return default is not msgspec.NODEFAULT and bool(default)
 
 
+def fewest(hint: Any) -> int:
+    """How many items a list must have at least."""
+    while get_origin(hint) in (Union, types.UnionType):
+        hint = next(v for v in get_args(hint) if v is not type(None))
+    meta = get_args(hint)[1:] if get_origin(hint) is Annotated else ()
+    return max((m.min_length or 0 for m in meta if isinstance(m, msgspec.Meta)), default=0)
+
+
+def lies_apart(hint: Any, default: Any) -> bool:
+    """Whether a message cannot tell without help what is meant from what is left out: an empty list, or nothing where the default is something."""
+    type_, absent = present(hint)
+    if item_type(type_) is not None:
+        return (absent or speaks(default)) and not fewest(hint)
+    return absent and default not in (None, msgspec.NODEFAULT)
+
+
 class Schema:
     """All messages and services of a table of endpoints."""
 
@@ -117,16 +134,18 @@ class Schema:
         hints = get_type_hints(struct, include_extras=True)
         defaults = {f.name: f.default for f in msgspec.structs.fields(struct)}
         for number, field in enumerate(struct.__struct_fields__, 1):
-            self._field(message, field, number, hints[field], speaking=speaks(defaults[field]))
+            self._field(message, field, number, hints[field], defaults[field])
         # The compiler puts the hidden oneofs of optional fields behind the others; these are all there are.
         return name
 
-    def _field(
-        self, message: descriptor_pb2.DescriptorProto, name: str, number: int, hint: Any, *, speaking: bool
-    ) -> None:
+    def _field(self, message: descriptor_pb2.DescriptorProto, name: str, number: int, hint: Any, default: Any) -> None:
         type_, absent = present(hint)
         field = message.field.add(name=name, number=number, label=Proto.LABEL_OPTIONAL)
         item = item_type(type_)
+        if lies_apart(hint, default):
+            made = self._optional(type_) if item is None else self._list(present(item)[0])
+            field.type, field.type_name = Proto.TYPE_MESSAGE, f".{PACKAGE}.{made}"
+            return
         if item is not None:
             field.label = Proto.LABEL_REPEATED
             inner, none = present(item)
@@ -139,10 +158,8 @@ class Schema:
             self._map(message, field, get_args(type_)[1])
             return
         self._type(field, type_)
-        if (absent or speaking) and field.type != Proto.TYPE_MESSAGE:
-            field.proto3_optional = True
-            field.oneof_index = len(message.oneof_decl)
-            message.oneof_decl.add(name=f"_{name}")
+        if absent or speaks(default):
+            may_be_absent(message, field)
 
     def _type(self, field: descriptor_pb2.FieldDescriptorProto, type_: Any) -> None:
         type_ = bare(type_)
@@ -157,12 +174,24 @@ class Schema:
         else:  # JSON text
             field.type = Proto.TYPE_STRING
 
-    def _optional(self, struct: Any) -> str:
+    def _optional(self, type_: Any) -> str:
         """A list has no place for nothing, so what may be nothing lies in a message of its own."""
-        name = f"Optional{struct.__name__}"
+        value = Proto(name="value", number=1, label=Proto.LABEL_OPTIONAL)
+        self._type(value, type_)
+        return self._around(f"Optional{named(value)}", value)
+
+    def _list(self, item: Any) -> str:
+        """A list that can be there and empty."""
+        items = Proto(name="items", number=1, label=Proto.LABEL_REPEATED)
+        self._type(items, item)
+        return self._around(f"{named(items)}List", items)
+
+    def _around(self, name: str, field: descriptor_pb2.FieldDescriptorProto) -> str:
         if name not in self._messages:
             message = self._messages[name] = descriptor_pb2.DescriptorProto(name=name)
-            self._type(message.field.add(name="value", number=1, label=Proto.LABEL_OPTIONAL), struct)
+            message.field.append(field)
+            if field.label == Proto.LABEL_OPTIONAL:
+                may_be_absent(message, message.field[0])
         return name
 
     def _union(self, type_: Any) -> str:
@@ -194,6 +223,20 @@ class Schema:
         self._type(entry.field.add(name="value", number=2, label=Proto.LABEL_OPTIONAL), present(value)[0])
         field.label, field.type = Proto.LABEL_REPEATED, Proto.TYPE_MESSAGE
         field.type_name = f".{PACKAGE}.{message.name}.{entry.name}"
+
+
+def may_be_absent(message: descriptor_pb2.DescriptorProto, field: descriptor_pb2.FieldDescriptorProto) -> None:
+    """A message's own fields tell it by themselves."""
+    if field.type != Proto.TYPE_MESSAGE:
+        field.proto3_optional = True
+        field.oneof_index = len(message.oneof_decl)
+        message.oneof_decl.add(name=f"_{field.name}")
+
+
+def named(field: descriptor_pb2.FieldDescriptorProto) -> str:
+    """The field's type as a part of a message's name."""
+    text = type_text(field)
+    return text[0].upper() + text[1:]
 
 
 def service_name(endpoint: Endpoint[..., Any]) -> str:

@@ -48,6 +48,7 @@ CREATE TABLE stripe_payment (
 )
 --sqlite WITHOUT ROWID
 ;
+CREATE INDEX stripe_payment_status ON stripe_payment (tenant, status, our_id);
 
 -- Webhooks that were received. Their ids are Stripe's, over all tenants.
 CREATE TABLE stripe_event (
