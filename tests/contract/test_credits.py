@@ -31,6 +31,7 @@ from creto.metering import (
     Wallet,
     balance,
     check_books,
+    preset,
 )
 from creto.metering.wallets import RuleId
 from tests.contract.billing_desk import Desk, entries, set_clock
@@ -103,6 +104,16 @@ async def test_they_burn_by_priority_then_expiry_then_age(desk: Desk) -> None:
     assert (burnt.short, burnt.usable) == (2, 0)
     set_clock(desk, START + DAY)
     assert (await balanced(desk)).usable == 1
+
+
+async def test_they_burn_in_the_order_that_the_tenant_asks_for(desk: Desk) -> None:
+    await granted(desk, "5", "old", priority=90)
+    set_clock(desk, START + DAY)
+    await granted(desk, "5", "new", priority=10)
+    await desk.billing.set_rules(TENANT, preset("killbill").rules(), by=HUMAN)
+    await burn(desk, "5", "a")
+    left = {grant.grant.priority: grant.balance.remaining for grant in (await balanced(desk)).grants}
+    assert left == {90: 0, 10: 5}
 
 
 async def test_all_or_nothing_takes_nothing_where_it_is_too_little(desk: Desk) -> None:

@@ -6,11 +6,26 @@ import asyncio
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from creto.common.errors import AlreadyExists, InvalidInput, NotFound
 from creto.common.ids import TenantId
 from creto.common.timestamps import DAY, ConsensusTimestamp
-from creto.metering import Coupon, ExchangeRate, Grant, InvoiceStatus, Override, Party, PerUnit, Tax, Terms
+from creto.metering import (
+    BillingRules,
+    BurnKey,
+    Coupon,
+    ExchangeRate,
+    Fee,
+    Grant,
+    InvoiceStatus,
+    Override,
+    Party,
+    PerUnit,
+    Tax,
+    Terms,
+    preset,
+)
 from creto.metering.types import ChargeId, CouponId, GrantId, PlanId
 from tests.contract.billing_desk import FEBRUARY, Desk, set_clock
 from tests.contract.stores import MakeStore
@@ -172,6 +187,29 @@ async def test_an_override_holds_from_its_day_on_and_changes_nothing_before(desk
         await desk.billing.change_override(
             TENANT, made.subscription_id, Override(fees={ChargeId("nothing"): D(1)}), by=HUMAN
         )
+
+
+async def test_a_tenant_says_how_its_invoices_are_made_where_systems_differ(desk: Desk) -> None:
+    assert await desk.billing.rules(TENANT) == BillingRules()
+    await desk.billing.set_tax(TENANT, Tax(code="vat", percent=D(10)), by=HUMAN)
+    fees = tuple(Fee(charge_id=ChargeId(f"f{n}"), amount=D("0.03")) for n in range(10))
+    made = await desk.subscribed(plan(fees=fees), taxes=("vat",))
+    draft = await desk.billing.draft_invoice(TENANT, made.subscription_id, by=HUMAN, at=START)
+
+    wanted = replace(preset("flexprice").rules(), burn_order=(BurnKey.AGE,))
+    await desk.billing.set_rules(TENANT, wanted, by=HUMAN)
+    set_clock(desk, JANUARY.end)
+    final = await desk.billing.finalize_invoice(TENANT, draft.invoice_id, by=HUMAN)
+    await desk.billing.set_rules(TENANT, BillingRules(), by=HUMAN)
+
+    assert (draft.tax, final.tax) == (0, D("0.03"))
+    assert (await desk.billing.reproduce_invoice(TENANT, final.invoice_id)).same
+    assert (await desk.billing.rules(TenantId("other"))) == BillingRules()
+    with pytest.raises(NotFound):
+        await desk.billing.set_rules(TENANT, replace(wanted, preset="nobody"), by=HUMAN)
+    for order in ((), (BurnKey.AGE, BurnKey.AGE)):
+        with pytest.raises(InvalidInput):
+            BillingRules(burn_order=order)
 
 
 async def test_credits_come_from_wallets_alone(desk: Desk) -> None:

@@ -19,6 +19,7 @@ from creto.metering import tokens
 from creto.metering.core import Core, paged
 from creto.metering.currencies import ExchangeRate, convert, iso
 from creto.metering.parties import Letterhead, Party
+from creto.metering.presets import BillingRules, preset
 from creto.metering.rounding import HUNDRED
 from creto.metering.tokens import PriceTable
 from creto.metering.types import Coupon, CouponId, Subscription, Tax
@@ -109,6 +110,26 @@ class Catalogue(Core):
         """What tokens of language models cost at an instant (or now), by the table in use."""
         table = tokens.in_use()
         return PriceTable(table.version, table.currency, table.as_of(self._clock.now() if at is None else at))
+
+    async def set_rules(self, tenant: TenantId, rules: BillingRules, *, by: AgentId) -> BillingRules:
+        """For all of the tenant's invoices that are not final yet, and for credits that are burnt from now on."""
+        checked_tenant(tenant)
+        preset(rules.preset)
+        now = self._clock.now()
+
+        def put(tx: Tx) -> BillingRules:
+            rows.put_rules(tx, tenant, rules)
+            fields: dict[str, object] = {
+                "preset": rules.preset, "tax_rounding": rules.tax_rounding, "percent_first": rules.percent_first,
+                "burn_order": rules.burn_order,
+            }  # fmt: skip
+            self._tell_term(tx, tenant, "rules.set", "BillingRulesSet", "rules:billing", by, now, fields)
+            return rules
+
+        return await self._store.write(put)
+
+    async def rules(self, tenant: TenantId) -> BillingRules:
+        return await self._store.read(lambda tx: rows.find_rules(tx, checked_tenant(tenant)))
 
     async def set_party(
         self, tenant: TenantId, party: Party, *, by: AgentId, subscription_id: SubscriptionId | None = None

@@ -26,7 +26,7 @@ from creto.metering.currencies import ExchangeRate
 from creto.metering.invoices import Heading, Terms
 from creto.metering.periods import Period, period_at
 from creto.metering.store_credits import has_wallet, held_by
-from creto.metering.store_terms import coupon_uses, find_tax, rates
+from creto.metering.store_terms import coupon_uses, find_rules, find_tax, rates
 from creto.metering.subscribing import Subscribing
 from creto.metering.types import (
     Invoice,
@@ -63,7 +63,11 @@ class Counting(Subscribing, Crediting):
         taxes = [find_tax(tx, tenant, code) for code in subscription.taxes]
         if subscription.shown_in not in (None, heading.currency):
             shown = self._rate(tx, tenant, heading, str(subscription.shown_in))
+        rules = find_rules(tx, tenant)
         return Terms(
+            percent_first=rules.percent_first,
+            tax_rounding=rules.tax_rounding,
+            burn_order=rules.burn_order,
             coupons=tuple(
                 c for c in coupons if lasts(c, coupon_uses(tx, tenant, subscription.subscription_id, c.coupon_id))
             ),

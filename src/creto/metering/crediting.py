@@ -22,6 +22,7 @@ from creto.metering.core import Core, paged
 from creto.metering.credits import Account, Posting, top_up_due
 from creto.metering.currencies import iso
 from creto.metering.rounding import ZERO
+from creto.metering.store_terms import find_rules
 from creto.metering.types import CreditUse, GrantId
 from creto.metering.wallets import (
     PURCHASE,
@@ -102,7 +103,7 @@ class Crediting(Core):
 
         def effect(tx: Tx) -> bytes:
             held = self._opened(tx, tenant, asked.agent, asked.currency, now)
-            after, uses, short = burnt(held, asked, now)
+            after, uses, short = burnt(held, asked, now, find_rules(tx, tenant).burn_order)
             if asked.whole and short:
                 raise QuotaExceeded("MT-402", f"{asked.amount - short} {asked.currency} are left", got=str(asked.amount - short), expected=str(asked.amount))  # fmt: skip
             rows.put_all(tx, tenant, after)
