@@ -396,7 +396,6 @@ class Invoice(msgspec.Struct, frozen=True, kw_only=True):
     coupons: tuple[CouponUse, ...] = ()
     credits: tuple[CreditUse, ...] = ()
     due: Decimal
-    carried: Decimal = ZERO
     shown: Shown | None = None
     kind: InvoiceKind = InvoiceKind.INVOICE
     status: InvoiceStatus = InvoiceStatus.DRAFT
@@ -405,11 +404,10 @@ class Invoice(msgspec.Struct, frozen=True, kw_only=True):
     rounding: str = "Each line is rounded half-up to the currency, then summed."
     corrects: InvoiceId | None = None
     token_prices: str = ""  # the version of the table by which calls of language models were priced
-    unread: tuple[
-        EventId, ...
-    ] = ()  # events that no meter could read: not billed until they are corrected; the first of them
-    unread_count: int = 0
     finalized_at: int | None = None
+    carried: Decimal = ZERO
+    unread: tuple[EventId, ...] = ()  # the first that no meter could read: not billed until they are corrected
+    unread_count: int = 0
 
 
 class Correction(msgspec.Struct, frozen=True):
