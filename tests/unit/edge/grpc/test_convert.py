@@ -20,6 +20,7 @@ from creto.edge.grpc.convert import to_message, to_struct
 from creto.edge.grpc.schema import Schema, bare, is_struct, is_union, item_type, present
 from creto.edge.grpc.server import parsed
 from creto.metering import Limit, Window, WindowUnit
+from tests import fuzz
 from tests.fuzz import examples
 
 SCHEMA = Schema(ENDPOINTS)
@@ -97,7 +98,7 @@ def tagged(struct: Any) -> st.SearchStrategy[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("struct", STRUCTS, ids=lambda s: s.__name__)
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40 if fuzz.is_deep else 10, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_a_struct_survives_its_message(struct: Any, data: st.DataObject) -> None:
     try:
