@@ -10,6 +10,7 @@ from creto.common.ids import EventId, SubscriptionId, TenantId
 from creto.common.timestamps import DAY
 from creto.metering import BillableEvent, Billing, Period, PerUnit, Plan, Subscription, Tax, Terms
 from creto.metering.types import InvoiceId
+from creto.metering.usage_types import EventHistory, EventState
 from creto.platform.consensus.testing import ManualClock
 from creto.store.types import Entry, Position, ReadTx, Store
 from tests.unit.metering.examples import AGENT, HUMAN, JANUARY, TENANT, D, charge, plan
@@ -42,6 +43,9 @@ class KeptInMemory:
                 if (event.event_id, event.tenant) == (event_id, tenant):
                     return subscription_id, event
         raise NotFound("MT-404", f"event {event_id} does not exist")
+
+    def history(self, tx: ReadTx, tenant: TenantId, event_id: EventId) -> EventHistory:
+        return EventHistory(EventState.COUNTED, (), (self.find(tx, tenant, event_id)[1].timestamp,))
 
     def used(self, subscription: Subscription, *events: BillableEvent) -> None:
         self.came |= {e.event_id: self.now for e in events}

@@ -168,6 +168,8 @@ async def billing(creto: Any, world: str) -> None:
     assert (await done(creto.credits.coupons())).items
     await done(creto.credits.set_tax(code="vat", percent=D(20)))
     assert (await done(creto.credits.taxes())).items[0].percent == 20
+    rules = await done(creto.credits.set_rules(preset="lago", percent_first=True))
+    assert await done(creto.credits.rules()) == rules
     await done(b.apply_coupon(**sub, coupon_id=f"ten-{world}"))
     await done(b.remove_coupon(**sub, coupon_id=f"ten-{world}"))
     await done(b.set_taxes(**sub, taxes=("vat",)))

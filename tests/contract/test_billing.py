@@ -40,8 +40,9 @@ async def test_plans_have_versions_that_stay(desk: Desk) -> None:
     assert await desk.billing.plan(TENANT, PlanId("p"), 1) == PLAN
     assert await desk.billing.plans(TENANT) == [second]
     assert await desk.billing.plans(TenantId("other")) == []
-    with pytest.raises(AlreadyExists):
+    with pytest.raises(AlreadyExists) as twice:
         await desk.billing.create_plan(TENANT, PLAN, by=HUMAN)
+    assert (twice.value.code, twice.value.message) == ("MT-412", "there is a plan p already")
     with pytest.raises(InvalidInput):
         await desk.billing.revise_plan(TENANT, plan(currency="EUR"), by=HUMAN)
     with pytest.raises(NotFound):
@@ -225,8 +226,10 @@ async def test_credit_notes_have_numbers_of_their_own_and_an_end(desk: Desk) -> 
     set_clock(desk, JANUARY.end)
     await desk.billing.finalize_invoice(TENANT, invoice_id, by=HUMAN)
 
+    with pytest.raises(InvalidInput):
+        await desk.billing.credit_invoice(TENANT, invoice_id, [("base", D(32))], by=HUMAN)
     first, second = await asyncio.gather(
-        *(desk.billing.credit_invoice(TENANT, invoice_id, [("base", D(20))], by=HUMAN) for _ in range(2))
+        *(desk.billing.credit_invoice(TENANT, invoice_id, [("base", D(n))], by=HUMAN) for n in (20, 11))
     )
 
     assert sorted([first.number or "", second.number or ""]) == ["CN-000001", "CN-000002"]

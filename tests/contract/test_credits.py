@@ -31,6 +31,7 @@ from creto.metering import (
     Wallet,
     balance,
     check_books,
+    preset,
 )
 from creto.metering.wallets import RuleId
 from tests.contract.billing_desk import Desk, entries, set_clock
@@ -103,6 +104,16 @@ async def test_they_burn_by_priority_then_expiry_then_age(desk: Desk) -> None:
     assert (burnt.short, burnt.usable) == (2, 0)
     set_clock(desk, START + DAY)
     assert (await balanced(desk)).usable == 1
+
+
+async def test_they_burn_in_the_order_that_the_tenant_asks_for(desk: Desk) -> None:
+    await granted(desk, "5", "old", priority=90)
+    set_clock(desk, START + DAY)
+    await granted(desk, "5", "new", priority=10)
+    await desk.billing.set_rules(TENANT, preset("killbill").rules(), by=HUMAN)
+    await burn(desk, "5", "a")
+    left = {grant.grant.priority: grant.balance.remaining for grant in (await balanced(desk)).grants}
+    assert left == {90: 0, 10: 5}
 
 
 async def test_all_or_nothing_takes_nothing_where_it_is_too_little(desk: Desk) -> None:
@@ -369,6 +380,50 @@ async def test_a_credit_note_may_go_to_the_wallet_and_comes_back_unless_it_was_u
     await desk.billing.void_invoice(TENANT, notes[1].invoice_id, by=HUMAN)
     after = await balanced(desk)
     assert (after.usable, after.balance.voided) == (7, 10)
+
+
+async def test_a_credit_note_gives_credits_back_to_the_grants_that_paid_and_takes_them_again_when_it_is_void(
+    desk: Desk,
+) -> None:
+    subscription = await desk.subscribed(plan(fee="31"))
+    await granted(desk, "12.4")
+    invoice_id = await desk.drafted(subscription, terms=None)
+    set_clock(desk, JANUARY.end)
+    await desk.billing.finalize_invoice(TENANT, invoice_id, by=HUMAN)
+
+    first, second = [
+        await desk.billing.credit_invoice(TENANT, invoice_id, [("base", D("15.5"))], by=HUMAN) for _ in range(2)
+    ]
+    assert [(n.total, n.due) for n in (first, second)] == [(D("15.5"), D("9.3"))] * 2
+    assert (await balanced(desk)).usable == D("12.4")
+    await desk.billing.void_invoice(TENANT, first.invoice_id, by=HUMAN)
+    assert (await balanced(desk)).usable == D("6.2")
+    await burn(desk, "1", "a")
+    with pytest.raises(AlreadyExists):
+        await desk.billing.void_invoice(TENANT, second.invoice_id, by=HUMAN)
+
+
+async def test_an_invoice_below_zero_goes_to_the_wallet_and_pays_the_next(desk: Desk) -> None:
+    subscription = await desk.subscribed(plan(charge(PerUnit(unit=D(1))), fee="31"))
+    id = subscription.subscription_id
+    desk.source.used(subscription, event(START + DAY, id="wrong", value=100))
+    invoices = []
+    for number, at in enumerate((START, JANUARY.end, JANUARY.end + 29 * DAY)):
+        set_clock(desk, at)
+        made = await desk.billing.draft_invoice(TENANT, id, by=HUMAN, at=at)
+        set_clock(desk, made.period.end)
+        invoices.append(await desk.billing.finalize_invoice(TENANT, made.invoice_id, by=HUMAN))
+        if not number:
+            set_clock(desk, JANUARY.end + 1)
+            desk.source.used(subscription, event(START + 2 * DAY, id="right", value=-100))
+
+    assert [(i.total, i.due, i.carried) for i in invoices] == [(131, 131, 0), (-69, 0, 69), (31, 0, 0)]
+    assert (await balanced(desk)).usable == 38
+    with pytest.raises(AlreadyExists):
+        await desk.billing.void_invoice(TENANT, invoices[1].invoice_id, by=HUMAN)
+    await desk.billing.void_invoice(TENANT, invoices[2].invoice_id, by=HUMAN)
+    await desk.billing.void_invoice(TENANT, invoices[1].invoice_id, by=HUMAN)
+    assert (await balanced(desk)).usable == 0
 
 
 async def test_a_grant_of_after_the_period_pays_for_it_too_and_one_that_ended_does_not(desk: Desk) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from creto.common.errors import AuditError, EnablementError, InvalidInput, NotFound
+from creto.common.errors import AlreadyExists, AuditError, EnablementError, InvalidInput, NotFound
 from creto.common.ids import EventId
 from creto.common.timestamps import DAY
 from creto.metering import (
@@ -144,14 +144,15 @@ async def test_the_proof_of_another_invoice_or_log_is_none(books: Books) -> None
     assert no_keys.value.field == "keys"
 
 
-async def test_a_draft_has_a_file_that_nobody_has_to_believe(books: Books) -> None:
-    subscription = await books.subscribed(PLAN)
-    invoice_id = await books.drafted(subscription)
-    data = await books.billing.invoice_file(TENANT, invoice_id, books.audit)
-    keys = await books.keys()
-    with pytest.raises(AuditError) as refused:
-        verify_file(data, keys)
-    assert refused.value.field == "proof"
+async def test_a_draft_has_no_file_and_an_event_that_is_not_behind_an_invoice_no_proof(books: Books) -> None:
+    invoice = await books.january()
+    with pytest.raises(InvalidInput) as strange:
+        await books.file(invoice, events=[EventId("b"), EventId("nothing")])
+    assert (strange.value.field, strange.value.got) == ("events", "['nothing']")
+    draft = await books.billing.draft_invoice(TENANT, invoice.subscription_id, by=HUMAN, at=FEBRUARY.start)
+    with pytest.raises(AlreadyExists) as refused:
+        await books.file(draft)
+    assert refused.value.code == "MT-412"
 
 
 async def test_a_line_tells_how_it_came_about(books: Books) -> None:
@@ -216,7 +217,7 @@ async def test_a_late_event_is_explained_where_it_was_booked_and_the_old_invoice
     assert (part.invoice_id, part.line_id) == (february, fix.line_id)
     told = await books.billing.explain_line(TENANT, february, fix.line_id)
     assert told.root_holds
-    assert [e.event_id for e in told.events] == ["c", "late"]
+    assert [e.event_id for e in told.events] == ["late", "c"]
     assert "less what was billed then" in rendered(told)
     for invoice in (january, second):
         assert (await books.billing.reproduce_invoice(TENANT, invoice.invoice_id)).same
@@ -263,12 +264,12 @@ async def test_fees_minimums_and_commitments_are_explained_by_their_days_and_wha
 
     assert told == {
         "base": FeeReason(D(31), 9, 31, True),
-        "use:minimum": TrueUpReason(D(10), D(62), None, 16, 31),
-        "minimum": TrueUpReason(D(41), D(200), None, 16, 31),
+        "use:minimum": TrueUpReason(D(10), D(62), None, 9, 31, 16),
+        "minimum": TrueUpReason(D(27), D(200), None, 9, 31, 16),
     }
     text = rendered(await books.billing.explain_line(TENANT, invoice_id, "minimum"))
-    assert "spent     41" in text
-    assert "minimum   200 for 16 of 31 days" in text
+    assert "spent     27" in text
+    assert "minimum   200 for 9 of 31 days" in text
 
 
 async def test_a_flat_price_is_explained_without_steps_of_tiers(books: Books) -> None:

@@ -6,11 +6,26 @@ import asyncio
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from creto.common.errors import AlreadyExists, InvalidInput, NotFound
 from creto.common.ids import TenantId
 from creto.common.timestamps import DAY, ConsensusTimestamp
-from creto.metering import Coupon, ExchangeRate, Grant, InvoiceStatus, Override, Party, PerUnit, Tax, Terms
+from creto.metering import (
+    BillingRules,
+    BurnKey,
+    Coupon,
+    ExchangeRate,
+    Fee,
+    Grant,
+    InvoiceStatus,
+    Override,
+    Party,
+    PerUnit,
+    Tax,
+    Terms,
+    preset,
+)
 from creto.metering.types import ChargeId, CouponId, GrantId, PlanId
 from tests.contract.billing_desk import FEBRUARY, Desk, set_clock
 from tests.contract.stores import MakeStore
@@ -74,15 +89,43 @@ async def test_a_coupon_is_given_out_until_it_ends_and_to_so_many(desk: Desk) ->
     await desk.billing.apply_coupon(TENANT, free.subscription_id, CouponId("two"), by=HUMAN)
     removed = await desk.billing.remove_coupon(TENANT, free.subscription_id, CouponId("two"), by=HUMAN)
     assert removed.coupons == ()
+    await desk.billing.apply_coupon(TENANT, free.subscription_id, CouponId("two"), by=HUMAN)
+    await desk.billing.remove_coupon(TENANT, free.subscription_id, CouponId("two"), by=HUMAN)
     set_clock(desk, JANUARY.end)
     with pytest.raises(AlreadyExists):
         await desk.billing.apply_coupon(TENANT, free.subscription_id, CouponId("two"), by=HUMAN)
 
 
+async def test_a_coupon_that_came_off_an_invoice_was_given_for_good(desk: Desk) -> None:
+    await desk.billing.create_coupon(
+        TENANT, Coupon(coupon_id=CouponId("one"), percent=D(5), redemptions_max=1), by=HUMAN
+    )
+    made = await desk.subscribed(plan(fee="31"), coupons=("one",))
+    await invoiced(desk, made.subscription_id, START)
+    await desk.billing.remove_coupon(TENANT, made.subscription_id, CouponId("one"), by=HUMAN)
+    with pytest.raises(AlreadyExists):
+        await desk.billing.apply_coupon(TENANT, made.subscription_id, CouponId("one"), by=HUMAN)
+
+
+@pytest.mark.parametrize("series", ["", "bad series/..", "a/b", "-a", "a.", "a..b", "x" * 33, "ü"])
+async def test_a_series_is_a_name_that_paper_and_files_can_bear(desk: Desk, series: str) -> None:
+    made = await desk.subscribed(plan(fee="31"))
+    draft = await desk.drafted(made)
+    set_clock(desk, JANUARY.end)
+    for attempt in (
+        desk.billing.finalize_invoice(TENANT, draft, by=HUMAN, series=series),
+        desk.billing.run_invoices(TENANT, by=HUMAN, series=series),
+    ):
+        with pytest.raises(InvalidInput) as refused:
+            await attempt
+        assert refused.value.field == "series"
+
+
 async def test_coupons_and_taxes_are_kept_and_listed(desk: Desk) -> None:
     await desk.billing.create_coupon(TENANT, HALF, by=HUMAN)
-    with pytest.raises(AlreadyExists):
+    with pytest.raises(AlreadyExists) as twice:
         await desk.billing.create_coupon(TENANT, HALF, by=HUMAN)
+    assert (twice.value.code, twice.value.message) == ("MT-412", "there is a coupon half already")
     assert await desk.billing.coupon(TENANT, HALF.coupon_id) == HALF
     assert await desk.billing.coupons(TENANT) == [HALF]
     vat = await desk.billing.set_tax(TENANT, Tax(code="vat", percent=D(19)), by=HUMAN)
@@ -111,7 +154,7 @@ async def test_a_tax_that_changes_holds_for_invoices_that_are_not_final(desk: De
 async def test_an_invoice_says_what_it_comes_to_in_another_currency_by_the_rate_of_its_period(desk: Desk) -> None:
     for since, rate in ((START, "150"), (JANUARY.end - 1, "155.5"), (JANUARY.end, "170")):
         await desk.billing.add_rate(TENANT, ExchangeRate("USD", "JPY", D(rate), ConsensusTimestamp(since)), by=HUMAN)
-    with pytest.raises(AlreadyExists):
+    with pytest.raises(AlreadyExists, match="1 USD is 150 JPY from 2024-01-01"):
         await desk.billing.add_rate(TENANT, ExchangeRate("USD", "JPY", D(1), ConsensusTimestamp(START)), by=HUMAN)
     assert await desk.billing.convert(TENANT, D("10.01"), "USD", "JPY", at=START + DAY) == 1502
     assert [r.rate for r in await desk.billing.rates(TENANT, "USD", "JPY", limit=2)] == [170, D("155.5")]
@@ -146,6 +189,29 @@ async def test_an_override_holds_from_its_day_on_and_changes_nothing_before(desk
         )
 
 
+async def test_a_tenant_says_how_its_invoices_are_made_where_systems_differ(desk: Desk) -> None:
+    assert await desk.billing.rules(TENANT) == BillingRules()
+    await desk.billing.set_tax(TENANT, Tax(code="vat", percent=D(10)), by=HUMAN)
+    fees = tuple(Fee(charge_id=ChargeId(f"f{n}"), amount=D("0.03")) for n in range(10))
+    made = await desk.subscribed(plan(fees=fees), taxes=("vat",))
+    draft = await desk.billing.draft_invoice(TENANT, made.subscription_id, by=HUMAN, at=START)
+
+    wanted = replace(preset("flexprice").rules(), burn_order=(BurnKey.AGE,))
+    await desk.billing.set_rules(TENANT, wanted, by=HUMAN)
+    set_clock(desk, JANUARY.end)
+    final = await desk.billing.finalize_invoice(TENANT, draft.invoice_id, by=HUMAN)
+    await desk.billing.set_rules(TENANT, BillingRules(), by=HUMAN)
+
+    assert (draft.tax, final.tax) == (0, D("0.03"))
+    assert (await desk.billing.reproduce_invoice(TENANT, final.invoice_id)).same
+    assert (await desk.billing.rules(TenantId("other"))) == BillingRules()
+    with pytest.raises(NotFound):
+        await desk.billing.set_rules(TENANT, replace(wanted, preset="nobody"), by=HUMAN)
+    for order in ((), (BurnKey.AGE, BurnKey.AGE)):
+        with pytest.raises(InvalidInput):
+            BillingRules(burn_order=order)
+
+
 async def test_credits_come_from_wallets_alone(desk: Desk) -> None:
     made = await desk.subscribed(plan(fee="31"))
     grant = Grant(grant_id=GrantId("g"), amount=D(5), currency="USD")
@@ -178,6 +244,62 @@ async def test_a_run_makes_every_invoice_that_is_missing_and_makes_it_once(desk:
     assert page.cursor is not None
 
 
+async def test_a_run_fills_the_gaps_that_drafts_by_hand_left(desk: Desk) -> None:
+    made = await desk.subscribed(plan(fee="31"))
+    set_clock(desk, MARCH + DAY)
+    await desk.billing.draft_invoice(TENANT, made.subscription_id, by=HUMAN, at=FEBRUARY.start)
+
+    await desk.billing.run_invoices(TENANT, by=HUMAN)
+
+    book = await desk.billing.invoices(TENANT, made.subscription_id)
+    assert [(i.period.start, i.status) for i in book] == [(START, "final"), (FEBRUARY.start, "final")]
+
+
+async def test_a_period_in_which_nothing_is_billed_has_no_invoice(desk: Desk) -> None:
+    made = await desk.subscribed(plan(fee="31"))
+    set_clock(desk, START + DAY)
+    for when in (START - DAY, FEBRUARY.start):
+        with pytest.raises(InvalidInput) as refused:
+            await desk.billing.draft_invoice(TENANT, made.subscription_id, by=HUMAN, at=when)
+        assert refused.value.field == "at"
+    await desk.billing.terminate(TENANT, made.subscription_id, by=HUMAN)
+    set_clock(desk, MARCH)
+    with pytest.raises(InvalidInput):
+        await desk.billing.draft_invoice(TENANT, made.subscription_id, by=HUMAN, at=FEBRUARY.start)
+    await desk.drafted(made)
+    with pytest.raises(AlreadyExists) as twice:
+        await desk.drafted(made)
+    assert twice.value.code == "MT-412"
+
+
+async def test_a_void_invoice_stays_so_until_its_period_is_drafted_by_hand(desk: Desk) -> None:
+    made = await desk.subscribed(plan(fee="31"))
+    set_clock(desk, FEBRUARY.start)
+    (final,) = (await desk.billing.run_invoices(TENANT, by=HUMAN)).final
+    await desk.billing.void_invoice(TENANT, final, by=HUMAN)
+    idle = await desk.billing.run_invoices(TENANT, by=HUMAN)
+    assert (idle.drafted, idle.failed) == (0, {})
+    await desk.drafted(made)
+    assert len((await desk.billing.run_invoices(TENANT, by=HUMAN)).final) == 1
+
+
+async def test_late_usage_of_a_subscription_that_ended_gets_an_invoice_of_its_own(desk: Desk) -> None:
+    made = await desk.subscribed()
+    set_clock(desk, START + 10 * DAY)
+    await desk.billing.terminate(TENANT, made.subscription_id, by=HUMAN)
+    (first,) = (await desk.billing.run_invoices(TENANT, by=HUMAN)).final
+    set_clock(desk, START + 12 * DAY)
+    desk.source.used(made, event(START + 5 * DAY, id="late", value=100))
+    waiting = await desk.billing.run_invoices(TENANT, by=HUMAN)
+    set_clock(desk, FEBRUARY.start + DAY)
+    (second,) = (await desk.billing.run_invoices(TENANT, by=HUMAN)).final
+    idle = await desk.billing.run_invoices(TENANT, by=HUMAN)
+
+    assert (waiting.drafted, idle.drafted, waiting.failed, idle.failed) == (0, 0, {}, {})
+    (line,) = (await desk.billing.invoice(TENANT, second)).lines
+    assert (line.amount, line.corrects) == (10, first)
+
+
 async def test_what_is_wrong_with_one_subscription_does_not_keep_the_others_waiting(desk: Desk) -> None:
     await desk.billing.create_plan(TENANT, plan(fee="31"), by=HUMAN)
     broken = await desk.billing.subscribe(
@@ -188,6 +310,20 @@ async def test_what_is_wrong_with_one_subscription_does_not_keep_the_others_wait
     run = await desk.billing.run_invoices(TENANT, by=HUMAN)
     assert (run.drafted, len(run.final)) == (1, 1)
     assert run.failed[broken.subscription_id].code == "MT-404"
+
+
+async def test_a_fault_of_ours_in_one_subscription_does_not_keep_the_others_waiting(desk: Desk) -> None:
+    await desk.billing.create_plan(TENANT, plan(charge(PerUnit(unit=D(1)))), by=HUMAN)
+    broken, good = [
+        await desk.billing.subscribe(TENANT, AGENT, PlanId("p"), key=key, by=HUMAN, starts_at=START) for key in "ab"
+    ]
+    desk.source.used(good, event(START, value=1))
+    desk.source.all[broken.subscription_id] = [None]  # type: ignore[list-item]
+    set_clock(desk, JANUARY.end)
+    run = await desk.billing.run_invoices(TENANT, by=HUMAN)
+    assert len(run.final) == 1
+    assert run.failed[broken.subscription_id].code == "PL-500"
+    assert "NoneType" not in run.failed[broken.subscription_id].message
 
 
 async def test_prices_of_tokens_are_told_as_of_a_day(desk: Desk) -> None:

@@ -71,7 +71,7 @@ from creto.metering.message_costs import Intake, MessageCosts
 from creto.metering.parties import Letterhead, Party
 from creto.metering.periods import Cycle, CycleUnit, Period, days, period_at, periods
 from creto.metering.plans import change_amounts, effective, revised
-from creto.metering.presets import Preset, preset
+from creto.metering.presets import BillingRules, Preset, preset
 from creto.metering.prices import (
     Dynamic,
     Flat,
@@ -194,6 +194,7 @@ __all__ = [
     "Bill",
     "BillableEvent",
     "Billing",
+    "BillingRules",
     "Block",
     "Book",
     "BucketSize",

@@ -29,11 +29,11 @@ from creto.common.limits import (
 )
 from creto.common.timestamps import SECOND, iso
 from creto.contracts import BillableEvent
-from creto.metering.aggregation import counts
+from creto.metering.aggregation import check_metered
 from creto.metering.attribution import Chain
-from creto.metering.events import billable, number_of
+from creto.metering.events import billable
 from creto.metering.metered import Meters
-from creto.metering.types import Aggregation, Meter, UsageEvent
+from creto.metering.types import UsageEvent
 from creto.metering.usage_types import EventForm
 from creto.platform.crypto import merkle
 from creto.store.idempotency import TEXT_KEY, UUID7, packed, scope
@@ -165,15 +165,6 @@ def encoded(value: BillableEvent | dict[str, str | int | bool]) -> bytes:
 def leaf_of(event: BillableEvent) -> bytes:
     """The hash that stands for an event in the tree of its batch."""
     return merkle.leaf_hash(encoded(event))
-
-
-def check_metered(meter: Meter, event: BillableEvent) -> None:
-    if not counts(meter, event):
-        return
-    if meter.property is not None and meter.aggregation is not Aggregation.UNIQUE_COUNT:
-        number_of(event, meter.property)
-    if meter.amount_property is not None:
-        number_of(event, meter.amount_property)
 
 
 @lru_cache(maxsize=USAGE_CHAINS_CACHED_MAX)

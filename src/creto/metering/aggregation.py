@@ -17,6 +17,8 @@ from decimal import Decimal
 import msgspec
 from msgspec.structs import replace
 
+from creto.common.errors import InvalidInput
+from creto.common.ids import EventId
 from creto.contracts import BillableEvent
 from creto.metering.events import number_of, text_of
 from creto.metering.periods import Period, day_index, day_range, days
@@ -84,6 +86,31 @@ def counts(meter: Meter, event: BillableEvent) -> bool:
 
 def passes(wanted: PropertyFilter, event: BillableEvent) -> bool:
     return (text_of(event, wanted.property) in wanted.values) is not wanted.except_for
+
+
+def check_metered(meter: Meter, event: BillableEvent) -> None:
+    """InvalidInput unless an event that the meter counts has what it reads."""
+    if not counts(meter, event):
+        return
+    if meter.property is not None and meter.aggregation is not Aggregation.UNIQUE_COUNT:
+        number_of(event, meter.property)
+    if meter.amount_property is not None:
+        number_of(event, meter.amount_property)
+
+
+def read_by(meters: Iterable[Meter], events: Sequence[BillableEvent]) -> tuple[Sequence[BillableEvent], list[EventId]]:
+    """The events that these meters can read, and the ids of the others: they came before a plan asked for what they lack."""
+    by_type: dict[str, list[Meter]] = {}
+    for meter in meters:
+        by_type.setdefault(meter.event_type, []).append(meter)
+    unread: dict[EventId, None] = {}
+    for event in events:
+        for meter in by_type.get(event.event_type, ()):
+            try:
+                check_metered(meter, event)
+            except InvalidInput:
+                unread[event.event_id] = None
+    return (events if not unread else [e for e in events if e.event_id not in unread]), sorted(unread)
 
 
 def group_of(meter: Meter, event: BillableEvent) -> Group:

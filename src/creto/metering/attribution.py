@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from decimal import Decimal
+from typing import TypeVar
 
 import msgspec
 
@@ -20,6 +21,7 @@ from creto.metering.rounding import ZERO, precise
 from creto.metering.types import Payer, PayerRule, Share
 
 Chain = tuple[AgentId, ...]  # from the root down to the agent itself
+Key = TypeVar("Key", Chain, tuple[int, Chain])
 
 
 def chain_of(event: BillableEvent) -> Chain:
@@ -29,9 +31,9 @@ def chain_of(event: BillableEvent) -> Chain:
 
 
 @precise
-def by_chain(amount: Decimal, uses: Iterable[tuple[Chain, Decimal]], currency: Currency) -> dict[Chain, Decimal]:
-    """An amount over chains, by what they used. Where nothing was used, all chains weigh the same."""
-    weights: dict[Chain, Decimal] = {}
+def by_chain(amount: Decimal, uses: Iterable[tuple[Key, Decimal]], currency: Currency) -> dict[Key, Decimal]:
+    """An amount over chains (of the first rule, of the second …), by what they used. Where nothing was used, all chains weigh the same."""
+    weights: dict[Key, Decimal] = {}
     for chain, weight in uses:
         weights[chain] = weights.get(chain, ZERO) + weight
     chains = sorted(weights)
@@ -52,6 +54,13 @@ def borne(
         for (agent, _), part in zip(payers, currency.split(parts[chain], [w for _, w in payers]), strict=True):
             paid[agent] = paid.get(agent, ZERO) + part
     return tuple(Share(agent, paid[agent]) for agent in sorted(paid) if paid[agent])
+
+
+def summed_shares(shares: Iterable[Share]) -> tuple[Share, ...]:
+    sums: dict[AgentId, Decimal] = {}
+    for share in shares:
+        sums[share.agent] = sums.get(share.agent, ZERO) + share.amount
+    return tuple(Share(agent, sums[agent]) for agent in sorted(sums) if sums[agent])
 
 
 def payers_of(chain: Chain, payer: Payer, wallets: Collection[AgentId]) -> list[tuple[AgentId, Decimal]]:

@@ -3,8 +3,8 @@
     lines = bill(Bill(plans=plans, subscription=subscription, period=period), standing(events))
     invoice = draft(heading, lines, terms)
 
-Each part of the period in which one version of a plan held is billed by it: fees by its days, usage by its events. Corrections of
-periods that are over are in `corrections`.
+Each fee and each charge is billed for the stretch of the period in which it held: fees by its days, usage by its events (see `parts`).
+Corrections of periods that are over are in `corrections`.
 
 INVARIANT: the same events give the same lines, in whatever order they came and however often; the shares of a line sum to it.
 """
@@ -17,17 +17,16 @@ from decimal import Decimal
 
 import msgspec
 
-from creto.common.ids import AgentId
+from creto.common.ids import AgentId, EventId
 from creto.contracts import BillableEvent
-from creto.metering.aggregation import BUCKET, Carried, Group, carried_on, selected
-from creto.metering.attribution import borne, by_chain, chain_of
-from creto.metering.charges import Rated, adjustment, commitment_for, for_days, rate, unbounded
+from creto.metering.aggregation import BUCKET, Carried, Group, carried_on, read_by, selected
+from creto.metering.attribution import borne, by_chain, chain_of, summed_shares
+from creto.metering.charges import Days, Rated, adjustment, for_part, rate, unbounded
 from creto.metering.currencies import Currency, iso
 from creto.metering.events import events_root, number_of, standing
 from creto.metering.invoices import in_order
-from creto.metering.parts import Part, counted, parts_of, read
-from creto.metering.periods import Period, day_range, days, overlap, prorated
-from creto.metering.plans import trial_ends_at
+from creto.metering.parts import Part, Stretch, Terms, counted, outline, read
+from creto.metering.periods import Period, days, prorated
 from creto.metering.rounding import ZERO, precise
 from creto.metering.types import (
     Aggregation,
@@ -73,12 +72,12 @@ class Basis(msgspec.Struct, frozen=True, kw_only=True):
 def bill(asked: Bill, events: Sequence[BillableEvent]) -> list[Line]:
     lines: list[Line] = []
     names: list[ChargeId] = []
-    for part, found in counted_parts(asked, events):
-        own = fee_lines(part, asked)
-        for charge, bases in found:
-            own += charge_lines(charge, part, asked, bases)
-        lines += [*own, *plan_lines(part, asked, own)]
-        names += part.plan.charge_ids
+    for terms, found in counted_parts(asked, events):
+        own = [line for fee in terms.fees for line in fee_lines(fee, asked)]
+        for stretch, bases in found:
+            own += charge_lines(stretch, asked, bases)
+        lines += [*own, *plan_lines(terms, asked, own)]
+        names += [s.item.charge_id for s in terms.fees] + [s.item.charge_id for s in terms.charges]
     return in_order(lines, list(dict.fromkeys(names)))
 
 
@@ -91,54 +90,45 @@ def bases(asked: Bill, events: Sequence[BillableEvent]) -> dict[str, Basis]:
 
 def counted_parts(
     asked: Bill, events: Sequence[BillableEvent]
-) -> Iterator[tuple[Part, list[tuple[Charge, list[Basis]]]]]:
-    """The parts of the period, with what each charge rests on. Levels that meters carry go on from part to part."""
+) -> Iterator[tuple[Terms, list[tuple[Stretch[Charge], list[Basis]]]]]:
+    """What held in the period, with what each charge rests on."""
     by_type: dict[str, list[BillableEvent]] = {}
     for event in standing(events):
         by_type.setdefault(event.event_type, []).append(event)
-    carried = dict(asked.carried)
-    for part in parts_of(asked.plans, asked.subscription, asked.period):
-        found = []
-        for charge in part.plan.charges:
-            of_type = by_type.get(charge.meter.event_type, [])
-            level = carried.get(charge.meter.meter_id, {})
-            found.append((charge, charge_bases(charge, part, asked, of_type, level)))
-        for meter in {charge.meter.meter_id: charge.meter for charge in part.plan.charges}.values():
-            of_type = by_type.get(meter.event_type, [])
-            carried[meter.meter_id] = carried_on(meter, of_type, part.period, carried.get(meter.meter_id, {}))
-        yield part, found
+    for terms in outline(asked.plans, asked.subscription, asked.period):
+        yield terms, [(s, charge_bases(s, asked, by_type.get(s.item.meter.event_type, []))) for s in terms.charges]
 
 
-def fee_lines(part: Part, asked: Bill) -> list[Line]:
-    """Fixed fees, for the days after the trial."""
-    paid = paid_part(part, asked)
-    if paid is None:
+def legible(asked: Bill, events: Sequence[BillableEvent]) -> tuple[Sequence[BillableEvent], list[EventId]]:
+    """The events that can be billed, and those that a meter of the plan cannot read: they are left for a person to correct."""
+    terms = outline(asked.plans, asked.subscription, asked.period)
+    return read_by({stretch.item.meter for one in terms for stretch in one.charges}, events)
+
+
+def fee_lines(stretch: Stretch[Fee], asked: Bill) -> list[Line]:
+    """A fixed fee, for the days after the trial."""
+    fee, part = stretch.item, stretch.part
+    if part.paid_from is None:
         return []
-    return [fee_line(part, fee, paid, paid_days(part, paid, asked), asked) for fee in part.plan.fees]
-
-
-def paid_part(part: Part, asked: Bill) -> Period | None:
-    return overlap(part.period, Period(trial_ends_at(part.plan, asked.subscription), part.period.end))
-
-
-def paid_days(part: Part, paid: Period, asked: Bill) -> int:
-    return len(part.days.intersection(day_range(paid, asked.period)))
-
-
-def fee_line(part: Part, fee: Fee, paid: Period, count: int, asked: Bill) -> Line:
     currency = iso(part.plan.currency)
-    exact = prorated(fee.amount, count, days(asked.period)) if fee.prorated else fee.amount
-    return Line(
-        line_id=f"{fee.charge_id}{part.mark}",
-        kind=LineKind.FEE,
-        charge_id=fee.charge_id,
-        description=fee.name or fee.charge_id,
-        period=paid,
-        exact=exact,
-        amount=currency.rounded(exact),
-        quantity=Decimal(1),
-        shares=own_share(asked, currency.rounded(exact)),
-    )
+    exact = prorated(fee.amount, len(part.paid), days(asked.period)) if fee.prorated else fee.amount
+    return [
+        Line(
+            line_id=f"{fee.charge_id}{part.mark}",
+            kind=LineKind.FEE,
+            charge_id=fee.charge_id,
+            description=fee.name or fee.charge_id,
+            period=Period(part.paid_from, part.period.end, part.period.zone),
+            exact=exact,
+            amount=currency.rounded(exact),
+            quantity=Decimal(1),
+            shares=own_share(asked, currency.rounded(exact)),
+        )
+    ]
+
+
+def days_of(part: Part, asked: Bill) -> Days:
+    return Days(len(part.days), len(part.paid), days(asked.period))
 
 
 def own_share(asked: Bill, amount: Decimal) -> tuple[Share, ...]:
@@ -146,15 +136,17 @@ def own_share(asked: Bill, amount: Decimal) -> tuple[Share, ...]:
     return (Share(asked.subscription.agent, amount),) if amount else ()
 
 
-def charge_bases(
-    charge: Charge, part: Part, asked: Bill, events: Sequence[BillableEvent], carried: Mapping[Group, Carried]
-) -> list[Basis]:
+def charge_bases(stretch: Stretch[Charge], asked: Bill, events: Sequence[BillableEvent]) -> list[Basis]:
     """One for each group; the slices of a bucketed meter are priced apart and stand in one."""
+    part, meter = stretch.part, stretch.item.meter
+    charge = for_part(stretch.item, len(part.days), part.of_days)
+    before = Period(asked.period.start, part.period.start, part.period.zone)
+    carried = carried_on(meter, events, before, asked.carried.get(meter.meter_id, {}))
     slices: dict[Group, list[tuple[Decimal, Rated]]] = {}
-    for group, usage in read(charge.meter, events, part, carried, asked.period).items():
+    for group, usage in read(meter, events, part, carried, asked.period).items():
         slices.setdefault(without_bucket(group), []).append((usage.quantity, rate(unbounded(charge), usage)))
     behind: dict[Group, list[BillableEvent]] = {}
-    for group, own in selected(charge.meter, counted(charge.meter, events, part), part.period).items():
+    for group, own in selected(meter, counted(meter, events, part), part.period).items():
         behind.setdefault(without_bucket(group), []).extend(own)
     return [
         Basis(
@@ -170,16 +162,18 @@ def charge_bases(
     ]
 
 
-def charge_lines(charge: Charge, part: Part, asked: Bill, found: Sequence[Basis]) -> list[Line]:
+def charge_lines(stretch: Stretch[Charge], asked: Bill, found: Sequence[Basis]) -> list[Line]:
     """One line for each group. A maximum makes all lines less, each by its share; what a minimum or a commitment asks for
     is a line of its own.
     """
-    bounded = for_days(charge, len(part.days), days(asked.period))
+    charge, part = stretch.item, stretch.part
+    held = days_of(part, asked)
+    most = None if charge.maximum is None else prorated(charge.maximum, held.held, held.whole)
     exact = {basis.group: sum((r.amount for r in basis.rated), ZERO) for basis in found}
-    amounts = capped(exact, bounded.maximum, iso(part.plan.currency))
+    amounts = capped(exact, most, iso(part.plan.currency))
     lines = [usage_line(basis, amounts[basis.group], asked) for basis in found]
     spent = sum((line.amount for line in lines), ZERO)
-    more = adjustment(spent, bounded.minimum, bounded.commitment, final=asked.final)
+    more = adjustment(spent, charge.minimum, charge.commitment, held, final=asked.final)
     name = f"{charge.name or charge.charge_id}: minimum and commitment"
     return [*lines, *true_up_lines(f"{charge.charge_id}:minimum", charge.charge_id, name, more, part, asked)]
 
@@ -200,10 +194,8 @@ def without_bucket(group: Group) -> Group:
 
 
 def usage_line(basis: Basis, amounts: tuple[Decimal, Decimal], asked: Bill) -> Line:
-    charge, plan = basis.charge, basis.part.plan
-    currency = iso(plan.currency)
+    charge = basis.charge
     exact, amount = amounts
-    parts = by_chain(amount, [(chain_of(e), weight(charge.meter, e)) for e in basis.events], currency)
     name = charge.name or charge.charge_id
     return Line(
         line_id=basis.line_id,
@@ -218,7 +210,20 @@ def usage_line(basis: Basis, amounts: tuple[Decimal, Decimal], asked: Bill) -> L
         steps=tuple(step for r in basis.rated for step in r.steps),
         events=len(basis.events),
         events_root=events_root(basis.events) if basis.events else None,
-        shares=borne(parts, plan.payer, asked.wallets, currency) if parts else own_share(asked, amount),
+        shares=shares_of(basis, amount, asked) if basis.events else own_share(asked, amount),
+    )
+
+
+def shares_of(basis: Basis, amount: Decimal, asked: Bill) -> tuple[Share, ...]:
+    """Who bears a line: by what each chain used, and by the rule that held when it did."""
+    part, currency, meter = basis.part, iso(basis.part.plan.currency), basis.charge.meter
+    rules = part.payers
+    uses = [((rules.index(part.payer_at(e.timestamp)), chain_of(e)), weight(meter, e)) for e in basis.events]
+    parts = by_chain(amount, uses, currency)
+    return summed_shares(
+        share
+        for number, rule in enumerate(rules)
+        for share in borne({c: part for (n, c), part in parts.items() if n == number}, rule, asked.wallets, currency)
     )
 
 
@@ -234,13 +239,11 @@ def weight(meter: Meter, event: BillableEvent) -> Decimal:
     return number_of(event, meter.property)
 
 
-def plan_lines(part: Part, asked: Bill, lines: Sequence[Line]) -> list[Line]:
-    """What the plan's commitment and minimum ask for, for the days that it held."""
-    plan, held, whole = part.plan, len(part.days), days(asked.period)
-    minimum = None if plan.minimum is None else prorated(plan.minimum, held, whole)
-    spent = sum((line.amount for line in lines), ZERO)
-    more = adjustment(spent, minimum, commitment_for(plan.commitment, held, whole), final=asked.final)
-    return true_up_lines(MINIMUM, MINIMUM, "Minimum and commitment", more, part, asked)
+def plan_lines(terms: Terms, asked: Bill, lines: Sequence[Line]) -> list[Line]:
+    """What the plan's commitment and minimum ask for, for the days that they held."""
+    plan, spent = terms.part.plan, sum((line.amount for line in lines), ZERO)
+    more = adjustment(spent, plan.minimum, plan.commitment, days_of(terms.part, asked), final=asked.final)
+    return true_up_lines(MINIMUM, MINIMUM, "Minimum and commitment", more, terms.part, asked)
 
 
 def true_up_lines(id: str, charge_id: ChargeId, name: str, exact: Decimal, part: Part, asked: Bill) -> list[Line]:

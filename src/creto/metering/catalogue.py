@@ -13,11 +13,13 @@ from creto.common.errors import AlreadyExists, InvalidInput, NotFound
 from creto.common.ids import AgentId, SubscriptionId, TenantId, checked_name, checked_tenant
 from creto.common.limits import COUPONS_MAX, PAGE_ITEMS_DEFAULT
 from creto.common.timestamps import ConsensusTimestamp
+from creto.common.timestamps import iso as iso_time
 from creto.metering import store_terms as rows
 from creto.metering import tokens
 from creto.metering.core import Core, paged
 from creto.metering.currencies import ExchangeRate, convert, iso
 from creto.metering.parties import Letterhead, Party
+from creto.metering.presets import BillingRules, preset
 from creto.metering.rounding import HUNDRED
 from creto.metering.tokens import PriceTable
 from creto.metering.types import Coupon, CouponId, Subscription, Tax
@@ -33,6 +35,8 @@ class Catalogue(Core):
         now = self._clock.now()
 
         def create(tx: Tx) -> Coupon:
+            if rows.find_coupon(tx, tenant, coupon.coupon_id) is not None:
+                raise AlreadyExists("MT-412", f"there is a coupon {coupon.coupon_id} already", got=coupon.coupon_id)
             rows.add_coupon(tx, tenant, coupon)
             self._tell_term(tx, tenant, "coupon.created", "CouponCreated", f"coupon:{coupon.coupon_id}", by, now)
             return coupon
@@ -73,6 +77,12 @@ class Catalogue(Core):
         now = self._clock.now()
 
         def add(tx: Tx) -> ExchangeRate:
+            known = rows.rates(tx, tenant, rate.base, rate.quote, rate.at, 1)
+            if known and known[0].at == rate.at:
+                raise AlreadyExists(
+                    "MT-412", f"1 {rate.base} is {known[0].rate} {rate.quote} from {iso_time(rate.at)} on already",
+                    got=str(known[0].rate), hint="A rate never changes. Give another instant.",
+                )  # fmt: skip
             rows.add_rate(tx, tenant, rate)
             self._tell_term(
                 tx, tenant, "rate.added", "ExchangeRateAdded", f"rate:{rate.base}/{rate.quote}", by, now,
@@ -100,6 +110,26 @@ class Catalogue(Core):
         """What tokens of language models cost at an instant (or now), by the table in use."""
         table = tokens.in_use()
         return PriceTable(table.version, table.currency, table.as_of(self._clock.now() if at is None else at))
+
+    async def set_rules(self, tenant: TenantId, rules: BillingRules, *, by: AgentId) -> BillingRules:
+        """For all of the tenant's invoices that are not final yet, and for credits that are burnt from now on."""
+        checked_tenant(tenant)
+        preset(rules.preset)
+        now = self._clock.now()
+
+        def put(tx: Tx) -> BillingRules:
+            rows.put_rules(tx, tenant, rules)
+            fields: dict[str, object] = {
+                "preset": rules.preset, "tax_rounding": rules.tax_rounding, "percent_first": rules.percent_first,
+                "burn_order": rules.burn_order,
+            }  # fmt: skip
+            self._tell_term(tx, tenant, "rules.set", "BillingRulesSet", "rules:billing", by, now, fields)
+            return rules
+
+        return await self._store.write(put)
+
+    async def rules(self, tenant: TenantId) -> BillingRules:
+        return await self._store.read(lambda tx: rows.find_rules(tx, checked_tenant(tenant)))
 
     async def set_party(
         self, tenant: TenantId, party: Party, *, by: AgentId, subscription_id: SubscriptionId | None = None

@@ -47,30 +47,41 @@ def rate(charge: Charge, usage: Usage, *, final: bool = True) -> Rated:
     return Rated(billed.quantity, steps, gross, percent_off, discounted - capped, more, capped + more)
 
 
+class Days(msgspec.Struct, frozen=True):
+    """Of the days of a period those in which something held, and of them those after the trial."""
+
+    held: int = 1
+    paid: int = 1
+    whole: int = 1
+
+
+WHOLE = Days()
+
+
 @precise
 def adjustment(
-    spent: Decimal, minimum: Decimal | None, commitment: Commitment | None, *, final: bool = True
+    spent: Decimal, minimum: Decimal | None, commitment: Commitment | None, days: Days = WHOLE, *, final: bool = True
 ) -> Decimal:
-    """What comes on top: up to the commitment or by its factor beyond it, then up to the minimum."""
-    more = ZERO
-    if commitment is not None and (final or spent > commitment.amount):
-        more = with_overage(spent, commitment) - spent
-    return more + (true_up(spent + more, minimum) if final else ZERO)
+    """What comes on top: by its factor beyond the commitment; then up to the commitment, and up to the minimum.
+
+    A trial owes nothing for what was not used: what is due in any case is due for the days after it.
+    """
+    over, least = ZERO, ZERO if minimum is None else prorated(minimum, days.paid, days.whole)
+    if commitment is not None:
+        committed = replace(commitment, amount=prorated(commitment.amount, days.held, days.whole))
+        least = max(least, prorated(commitment.amount, days.paid, days.whole))
+        over = with_overage(spent, committed) - spent if spent > committed.amount else ZERO
+    return over + (true_up(spent + over, least) if final else ZERO)
 
 
 @precise
-def for_days(charge: Charge, part: int, whole: int) -> Charge:
-    """The bounds of a charge for a part of its period; the price itself is of what was used."""
+def for_part(charge: Charge, part: int, whole: int) -> Charge:
+    """A charge that held in a part of the subscription's days has that part of all that comes free."""
+    if part == whole:
+        return charge
     return replace(
-        charge,
-        minimum=None if charge.minimum is None else prorated(charge.minimum, part, whole),
-        maximum=None if charge.maximum is None else prorated(charge.maximum, part, whole),
-        commitment=commitment_for(charge.commitment, part, whole),
+        charge, free_units=prorated(charge.free_units, part, whole), price=charge.price.for_part(part, whole)
     )
-
-
-def commitment_for(commitment: Commitment | None, part: int, whole: int) -> Commitment | None:
-    return None if commitment is None else replace(commitment, amount=prorated(commitment.amount, part, whole))
 
 
 def unbounded(charge: Charge) -> Charge:

@@ -16,6 +16,7 @@ from creto.common.timestamps import Clock, ConsensusTimestamp
 from creto.contracts import BillableEvent
 from creto.metering.periods import Period
 from creto.metering.types import Subscription
+from creto.metering.usage_types import EventHistory
 from creto.store.entries import entry
 from creto.store.types import EntryId, ReadTx, Store, Tx
 
@@ -37,6 +38,10 @@ class EventSource(Protocol):
 
     def find(self, tx: ReadTx, tenant: TenantId, event_id: EventId) -> tuple[SubscriptionId | None, BillableEvent]:
         """An event as it stands, and the subscription that it falls on, if any does. NotFound (MT-404) if there is none."""
+        ...
+
+    def history(self, tx: ReadTx, tenant: TenantId, event_id: EventId) -> EventHistory:
+        """What became of an event that `find` finds."""
         ...
 
 

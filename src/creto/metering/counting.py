@@ -10,23 +10,23 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from creto.common.errors import NotFound
-from creto.common.ids import AgentId, TenantId, new_id
-from creto.common.limits import INVOICES_REBOOKED_MAX
+from creto.common.ids import AgentId, EventId, TenantId, new_id
+from creto.common.limits import INVOICES_REBOOKED_MAX, UNREAD_SHOWN_MAX
 from creto.common.timestamps import iso
 from creto.contracts import BillableEvent
 from creto.metering import corrections, invoices, tokens
 from creto.metering import store as rows
 from creto.metering import subscriptions as steps
-from creto.metering.aggregation import Carried, Group, carried_on
+from creto.metering.aggregation import Carried, Group, carried_on, read_by
 from creto.metering.attribution import chain_of
-from creto.metering.billing import Bill, bill
+from creto.metering.billing import Bill, bill, legible
 from creto.metering.coupons import lasts
 from creto.metering.crediting import Crediting
 from creto.metering.currencies import ExchangeRate
 from creto.metering.invoices import Heading, Terms
 from creto.metering.periods import Period, period_at
 from creto.metering.store_credits import has_wallet, held_by
-from creto.metering.store_terms import coupon_uses, find_tax, rates
+from creto.metering.store_terms import coupon_uses, find_rules, find_tax, rates
 from creto.metering.subscribing import Subscribing
 from creto.metering.types import (
     Invoice,
@@ -49,11 +49,12 @@ class Counting(Subscribing, Crediting):
     ) -> tuple[Invoice, Terms]:
         """The invoice, and the terms that it was drafted with."""
         terms = asked if asked.fixed else self._terms(tx, subscription, heading)
-        counted, own = self._lines(tx, subscription, heading.period, terms, now)
+        counted, own, unread = self._lines(tx, subscription, heading.period, terms, now)
         terms = replace(terms, wallets=counted.wallets)
         lines = [*own, *self._corrections(tx, subscription, heading, now)]
         paid = self._with_credits(tx, subscription, heading.currency, lines, terms, now)
-        return replace(invoices.draft(heading, lines, paid), token_prices=priced_by(counted.plans)), terms
+        made = replace(invoices.draft(heading, lines, paid), token_prices=priced_by(counted.plans))
+        return replace(made, unread=tuple(unread[:UNREAD_SHOWN_MAX]), unread_count=len(unread)), terms
 
     def _terms(self, tx: ReadTx, subscription: Subscription, heading: Heading) -> Terms:
         """Coupons that still hold, taxes as they are, and the rate at which the invoice is shown."""
@@ -62,7 +63,11 @@ class Counting(Subscribing, Crediting):
         taxes = [find_tax(tx, tenant, code) for code in subscription.taxes]
         if subscription.shown_in not in (None, heading.currency):
             shown = self._rate(tx, tenant, heading, str(subscription.shown_in))
+        rules = find_rules(tx, tenant)
         return Terms(
+            percent_first=rules.percent_first,
+            tax_rounding=rules.tax_rounding,
+            burn_order=rules.burn_order,
             coupons=tuple(
                 c for c in coupons if lasts(c, coupon_uses(tx, tenant, subscription.subscription_id, c.coupon_id))
             ),
@@ -95,9 +100,9 @@ class Counting(Subscribing, Crediting):
         terms: Terms,
         now: int,
         known_at: int | None = None,
-    ) -> tuple[Bill, list[Line]]:
-        asked, events = self._asked(tx, subscription, period, terms, now, known_at)
-        return asked, bill(asked, events)
+    ) -> tuple[Bill, list[Line], list[EventId]]:
+        asked, events, unread = self._counted(tx, subscription, period, terms, now, known_at)
+        return asked, bill(asked, events), unread
 
     def _asked(
         self,
@@ -109,6 +114,18 @@ class Counting(Subscribing, Crediting):
         known_at: int | None = None,
     ) -> tuple[Bill, Sequence[BillableEvent]]:
         """What is billed, and by which events; with `known_at` by those that were known then."""
+        return self._counted(tx, subscription, period, terms, now, known_at)[:2]
+
+    def _counted(
+        self,
+        tx: ReadTx,
+        subscription: Subscription,
+        period: Period,
+        terms: Terms,
+        now: int,
+        known_at: int | None = None,
+    ) -> tuple[Bill, Sequence[BillableEvent], list[EventId]]:
+        """Also which events cannot be read."""
         plans = self._plans(tx, subscription)
         events = self._source.events(tx, subscription, period, known_at)
         over = now >= period.end or (subscription.ends_at is not None and now >= subscription.ends_at)
@@ -121,7 +138,7 @@ class Counting(Subscribing, Crediting):
             carried=self._carried(tx, subscription, plans, period, known_at),
             final=over,
         )
-        return asked, events
+        return asked, *legible(asked, events)
 
     def _wallets(
         self, tx: ReadTx, tenant: TenantId, plans: Sequence[Plan], events: Sequence[BillableEvent]
@@ -145,7 +162,7 @@ class Counting(Subscribing, Crediting):
             return {}
         before = Period(subscription.started_at, period.start, period.zone)
         events = self._source.events(tx, subscription, before, known_at)
-        return {meter.meter_id: carried_on(meter, events, before, {}) for meter in meters}
+        return {meter.meter_id: carried_on(meter, read_by([meter], events)[0], before, {}) for meter in meters}
 
     def _corrections(self, tx: ReadTx, subscription: Subscription, heading: Heading, now: int) -> list[Line]:
         """What late events change in the final invoices before this one, beyond what other invoices have booked of it."""
@@ -162,10 +179,11 @@ class Counting(Subscribing, Crediting):
         for invoice, terms in past[-INVOICES_REBOOKED_MAX:]:
             if not self._source.changed(tx, subscription, invoice.period, invoice.finalized_at or 0):
                 continue
-            _, own = self._lines(tx, subscription, invoice.period, terms, now)
+            _, own, _ = self._lines(tx, subscription, invoice.period, terms, now)
             recount = invoices.draft(heading_like(invoice, invoice.invoice_id), own, terms)
             booked = corrections.booked(others, invoice.invoice_id)
-            lines += corrections.rebooked(booked, recount.lines, invoice.invoice_id)
+            notes = corrections.noted(others, invoice.invoice_id)
+            lines += corrections.rebooked(booked, recount.lines, invoice.invoice_id, notes, heading.currency)
         return lines
 
     def _heading(self, tx: ReadTx, subscription: Subscription, at: int) -> Heading:

@@ -22,6 +22,7 @@ from creto.metering.core import Core, paged
 from creto.metering.credits import Account, Posting, top_up_due
 from creto.metering.currencies import iso
 from creto.metering.rounding import ZERO
+from creto.metering.store_terms import find_rules
 from creto.metering.types import CreditUse, GrantId
 from creto.metering.wallets import (
     PURCHASE,
@@ -41,6 +42,7 @@ from creto.metering.wallets import (
     burnt,
     checked_ref,
     opened,
+    reference,
     spent,
     usable,
     wallet,
@@ -101,7 +103,7 @@ class Crediting(Core):
 
         def effect(tx: Tx) -> bytes:
             held = self._opened(tx, tenant, asked.agent, asked.currency, now)
-            after, uses, short = burnt(held, asked, now)
+            after, uses, short = burnt(held, asked, now, find_rules(tx, tenant).burn_order)
             if asked.whole and short:
                 raise QuotaExceeded("MT-402", f"{asked.amount - short} {asked.currency} are left", got=str(asked.amount - short), expected=str(asked.amount))  # fmt: skip
             rows.put_all(tx, tenant, after)
@@ -276,6 +278,26 @@ class Crediting(Core):
             rows.put_held(tx, tenant, after)
             self._tell_credits(tx, tenant, "returned", after, by, now, amount=amount, ref=ref)
         return tuple(CreditUse(id, amount, own.partition("#")[2] or None) for (id, own), amount in back.items())
+
+    def _return(
+        self, tx: Tx, tenant: TenantId, uses: Sequence[CreditUse], ref: str, by: AgentId, now: ConsensusTimestamp, *,
+        undo: bool = False,
+    ) -> None:  # fmt: skip
+        """A part of what was burnt for a reference goes back; what has ended meanwhile ends again. To undo it, it is burnt again."""
+        for agent in sorted({owner(self._found_grant(tx, tenant, use.grant_id)) for use in uses}):
+            rows.lock_wallet(tx, tenant, agent)
+        source, target = (Account.REMAINING, Account.USED) if undo else (Account.USED, Account.REMAINING)
+        for use in uses:
+            held, own = self._found_grant(tx, tenant, use.grant_id).aged(now), reference(ref, use.line_id)
+            if undo and held.balance.remaining < use.amount:
+                raise AlreadyExists(
+                    "MT-412", f"credits that went back to {use.grant_id} are gone", got=str(held.balance.remaining),
+                    expected=str(use.amount),
+                )  # fmt: skip
+            after = held.moved(now, source, target, use.amount, own).aged(now)
+            rows.put_held(tx, tenant, after)
+            act = "taken" if undo else "returned"
+            self._tell_credits(tx, tenant, act, after, by, now, amount=use.amount, ref=own)
 
     def _found_grant(self, tx: ReadTx, tenant: TenantId, grant_id: GrantId) -> Held:
         found = rows.find_held(tx, tenant, grant_id)

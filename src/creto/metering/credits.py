@@ -14,6 +14,7 @@ from decimal import Decimal
 from enum import StrEnum
 
 import msgspec
+from msgspec.structs import replace
 
 from creto.common.errors import InvalidInput
 from creto.common.ids import AgentId
@@ -209,6 +210,24 @@ def cover(
                 unpaid[place] -= part
                 left -= part
     return tuple(CreditUse(grant_id, part, line_id) for (grant_id, line_id), part in uses.items())
+
+
+@precise
+def in_units(uses: Sequence[CreditUse], digits: int) -> tuple[CreditUse, ...]:
+    """Of each line whole units of the last digit are paid, as money is; what a grant has beyond that stays in it.
+
+    Who pays last keeps the rest.
+    """
+    paid: dict[str | None, Decimal] = {}
+    for use in uses:
+        paid[use.line_id] = paid.get(use.line_id, ZERO) + use.amount
+    rest = {line: amount - round_to(amount, digits, Rounding.FLOOR) for line, amount in paid.items()}
+    kept = []
+    for use in reversed(uses):
+        back = min(use.amount, rest[use.line_id])
+        rest[use.line_id] -= back
+        kept.append(replace(use, amount=use.amount - back))
+    return tuple(use for use in reversed(kept) if use.amount)
 
 
 def may_pay(grant: Grant, line: Owed) -> bool:

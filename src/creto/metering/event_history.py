@@ -9,7 +9,7 @@ from typing import LiteralString
 
 from creto.common.ids import TenantId
 from creto.metering.admission import unpacked
-from creto.metering.event_store import CHUNK, COLUMNS, EventRow, event_row
+from creto.metering.event_store import CHUNK, COLUMNS, EventRow, Place, event_row, find_event
 from creto.metering.total_store import waiting_events
 from creto.metering.usage_types import EventState
 from creto.store.types import ReadTx
@@ -36,6 +36,15 @@ def stood(tx: ReadTx, tenant: TenantId, row: EventRow, known_at: int) -> bool:
         return row.state is EventState.COUNTED
     came_at = tx.value("SELECT came_at FROM metering_batch WHERE batch = ?", row.at.batch)
     return came_at <= known_at and last_act(tx, tenant, row, known_at) in COUNTING
+
+
+def versions_of(tx: ReadTx, tenant: TenantId, row: EventRow) -> list[EventRow]:
+    """An event as it stands, and as it was before each correction."""
+    found = tx.all(
+        "SELECT DISTINCT batch, place FROM metering_act WHERE tenant = ? AND event_id = ? AND act = 'corrected'",
+        tenant, unpacked(row.event_id),
+    )  # fmt: skip
+    return [row, *(find_event(tx, tenant, Place(row.at.agent, batch, place)) for batch, place in found)]
 
 
 def last_act(tx: ReadTx, tenant: TenantId, row: EventRow, known_at: int) -> str | None:

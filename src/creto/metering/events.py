@@ -14,7 +14,7 @@ from decimal import Decimal
 import msgspec
 
 from creto.common import wire
-from creto.common.errors import InvalidInput
+from creto.common.errors import EnablementError, InvalidInput
 from creto.common.ids import EventId
 from creto.common.money import parse_amount
 from creto.contracts import BillableEvent, MessageBillableEvent, RuntimeUsageEvent
@@ -71,7 +71,11 @@ def text_of(event: BillableEvent, name: str) -> str | None:
 def number_of(event: BillableEvent, name: str) -> Decimal:
     """A property as a quantity or an amount; what begins with @ is computed of the others."""
     if name == LLM_COST:
-        return llm_cost(event)
+        try:
+            return llm_cost(event)
+        except EnablementError as error:
+            error.with_context(f"event {event.event_id}")
+            raise
     value = event.properties.get(name)
     field = f"properties.{name}"
     if value is None or isinstance(value, bool):

@@ -10,10 +10,12 @@ INVARIANT: the parts of a line's events sum to the line, as far as its amount co
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
+from enum import StrEnum
 
 import msgspec
+from msgspec.structs import replace
 
 from creto.common.ids import AgentId, EventId, SubscriptionId
 from creto.common.timestamps import iso
@@ -24,10 +26,23 @@ from creto.metering.currencies import iso as currency_of
 from creto.metering.reasons import FeeReason, Reason
 from creto.metering.rounding import ZERO, plain, precise
 from creto.metering.types import Charge, CreditUse, InvoiceId, InvoiceStatus, Line, LineKind
+from creto.metering.usage_types import EventAct
+
+
+class EventChange(StrEnum):
+    """What became of an event between what was billed before and a correction."""
+
+    SAME = "same"  # it costs otherwise, as by a tier that others fill
+    NEW = "new"  # it came late, or was moved here
+    CHANGED = "changed"
+    GONE = "gone"  # it was voided, moved away, or is another subscription's
 
 
 class EventPart(msgspec.Struct, frozen=True, kw_only=True):
-    """An event behind a line: what the meter counted of it, and what of the line's amount falls on it."""
+    """An event behind a line: what the meter counted of it, and what of the line's amount falls on it.
+
+    Behind a correction also what it counted for `before`; the part is then what changed.
+    """
 
     event_id: EventId
     agent: AgentId
@@ -35,6 +50,8 @@ class EventPart(msgspec.Struct, frozen=True, kw_only=True):
     timestamp: int
     counted: Decimal
     part: Decimal
+    before: Decimal | None = None
+    change: EventChange | None = None
 
 
 class Priced(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,6 +81,7 @@ class LineExplanation(msgspec.Struct, frozen=True, kw_only=True):
     credits: tuple[CreditUse, ...]
     reason: Reason | None = None
     token_prices: str = ""
+    corrects: str | None = None  # the number of the invoice that it corrects
 
 
 class LinePart(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,14 +97,18 @@ class LinePart(msgspec.Struct, frozen=True, kw_only=True):
     part: Decimal
     amount: Decimal
     currency: str
+    before: Decimal | None = None
+    change: EventChange | None = None
 
 
 class EventExplanation(msgspec.Struct, frozen=True):
-    """Where an event went. Without a subscription nobody pays for it; without lines no charge of the plan counts it."""
+    """Where an event went, and what was done to it. Without a subscription nobody pays for it now; without lines no charge counted it."""
 
     event: BillableEvent
     subscription_id: SubscriptionId | None
     lines: tuple[LinePart, ...]
+    state: str = "counted"
+    history: tuple[EventAct, ...] = ()
 
 
 @precise
@@ -121,6 +143,32 @@ def parts(basis: Basis, amount: Decimal, currency: str) -> list[EventPart]:
     ]  # fmt: skip
 
 
+@precise
+def changes(before: Sequence[EventPart], after: Sequence[EventPart]) -> list[EventPart]:
+    """What a correction changed for each event: those first that became others, in the order of time."""
+    was, now = ({part.event_id: part for part in parts} for parts in (before, after))
+    found = []
+    for event_id in was.keys() | now.keys():
+        old, new = was.get(event_id), now.get(event_id)
+        change = EventChange.SAME
+        if old is None or new is None:
+            change = EventChange.NEW if old is None else EventChange.GONE
+        elif (old.counted, old.timestamp) != (new.counted, new.timestamp):
+            change = EventChange.CHANGED
+        told = new or old
+        assert told is not None
+        found.append(
+            replace(
+                told,
+                counted=ZERO if new is None else new.counted,
+                before=ZERO if old is None else old.counted,
+                part=(ZERO if new is None else new.part) - (ZERO if old is None else old.part),
+                change=change,
+            )
+        )
+    return sorted(found, key=lambda part: (part.change is EventChange.SAME, part.timestamp, part.event_id))
+
+
 def rendered(one: LineExplanation) -> str:
     """For a terminal: what happened, in the order in which it did."""
     rows = [*line_rows(one), *money_rows(one), *event_rows(one)]
@@ -138,7 +186,7 @@ def line_rows(one: LineExplanation) -> Iterator[tuple[str, str]]:
     yield "line", f"{one.line.line_id} ({one.line.kind})"
     yield "plan", one.plan
     if one.line.corrects is not None:
-        yield "corrects", f"{one.line.corrects}: this is what is billed now, less what was billed then"
+        yield "corrects", f"{one.corrects or one.line.corrects}: this is what is billed now, less what was billed then"
     if one.reason is not None:
         yield from reason_rows(one.reason)
     if one.priced is not None:
@@ -160,14 +208,15 @@ def reason_rows(why: Reason) -> Iterator[tuple[str, str]]:
         yield "minimum", f"{number(why.minimum)} for {of}"
     if why.commitment is not None:
         beyond = f"beyond it × {number(why.commitment.overage_factor)}"
-        yield "commitment", f"{number(why.commitment.amount)} for {of}, {beyond}"
+        held = f" of all {why.days_held}" if why.days_held != why.days else ""
+        yield "commitment", f"{number(why.commitment.amount)} for {of}, {beyond}{held}"
 
 
 def read_rows(how: Priced, one: LineExplanation) -> Iterator[tuple[str, str]]:
     charge, meter = how.charge, how.charge.meter
     of = f" of {meter.property}" if meter.property else ""
     yield "meter", f"{meter.meter_id}: {meter.aggregation.replace('_', ' ')}{of} over {meter.event_type} events"
-    yield "read", f"{number(how.read)} from {one.events_total} events"
+    yield "read", f"{number(how.read)} from {one.line.events} events"
     if one.token_prices:
         yield "token prices", f"table {one.token_prices}"
     if charge.conversion is not None:
@@ -201,27 +250,32 @@ def money_rows(one: LineExplanation) -> Iterator[tuple[str, str]]:
 
 
 def event_rows(one: LineExplanation) -> Iterator[tuple[str, str]]:
-    if one.line.events_root is None:
-        return
-    state = "the events below hash to it" if one.root_holds else "THE EVENTS KNOWN NOW DO NOT HASH TO IT"
-    yield "root", f"{one.line.events_root} over {one.line.events} events: {state}"
+    if one.line.events_root is not None:
+        what = "below" if one.line.corrects is None else "that count now"
+        state = f"the events {what} hash to it" if one.root_holds else "THE EVENTS KNOWN NOW DO NOT HASH TO IT"
+        yield "root", f"{one.line.events_root} over {one.line.events} events: {state}"
     for event in one.events:
-        yield (
-            "event",
-            f"{when(event.timestamp)}  {event.event_id}  {path(event.chain)}  {number(event.counted)} → {money(event.part, one)}",
-        )
+        what = f"{when(event.timestamp)}  {event.event_id}  {path(event.chain)}"
+        yield "event", f"{what}  {counted_as(event)} → {money(event.part, one)}"
     if one.events_total > len(one.events):
         yield "", f"and {one.events_total - len(one.events)} more"
+
+
+def counted_as(part: EventPart | LinePart) -> str:
+    if part.change in (None, EventChange.SAME) or part.before is None:
+        return number(part.counted)
+    return f"{part.change}: {number(part.counted)} instead of {number(part.before)}"
 
 
 def rendered_event(one: EventExplanation) -> str:
     event = one.event
     head = f"{event.event_id}: {event.event_type} of {event.agent_nhi} at {when(event.timestamp)}"
     rows = [("subscription", one.subscription_id or "none: nobody pays for it"), ("chain", path(chain_of(event)))]
+    rows += [(act.act, f"{when(act.done_at)} by {short(act.by)}: {act.reason}") for act in one.history]
     rows += [
         (
             "counted in",
-            f"{part.number or part.invoice_id} ({part.status}), line {part.line_id}: {number(part.counted)} → "
+            f"{part.number or part.invoice_id} ({part.status}), line {part.line_id}: {counted_as(part)} → "
             f"{number(part.part)} of {number(part.amount)} {part.currency}",
         )
         for part in one.lines

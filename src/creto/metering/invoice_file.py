@@ -26,7 +26,7 @@ from creto.common.limits import INVOICE_FILE_EVENTS_MAX
 from creto.common.timestamps import iso as instant
 from creto.contracts import BillableEvent
 from creto.metering.currencies import iso
-from creto.metering.invoices import Heading, canonical, invoice_digest, summed, with_tax
+from creto.metering.invoices import Heading, canonical, invoice_digest, left_over, summed, with_tax
 from creto.metering.rounding import HUNDRED, ZERO, precise
 from creto.metering.types import Invoice, InvoiceKind, Line
 from creto.platform.audit.proof import parse_proof
@@ -134,7 +134,9 @@ def check_sums(invoice: Invoice) -> None:
     for field in ("subtotal", "discount", "taxes", "tax", "total"):
         if getattr(again, field) != getattr(invoice, field):
             raise unproved(field, getattr(invoice, field), getattr(again, field))
-    same("due", invoice.due, invoice.total - sum((use.amount for use in invoice.credits), ZERO))
+    same("due", invoice.due, left_over(invoice))
+    if invoice.kind is InvoiceKind.INVOICE:
+        same("carried", invoice.carried, max(-invoice.total, ZERO))
     if invoice.kind is InvoiceKind.INVOICE and any(line.corrects is None and line.discount for line in invoice.lines):
         off = sum((line.discount for line in invoice.lines if line.corrects is None), ZERO)
         same("coupons", sum((use.amount for use in invoice.coupons), ZERO), off)

@@ -11,6 +11,7 @@ INVARIANT: an invoice that is FINAL never changes; only its status may, to VOID.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 
@@ -20,11 +21,11 @@ from msgspec.structs import replace
 from creto.common import wire
 from creto.common.errors import AlreadyExists, InvalidInput
 from creto.common.ids import AgentId, SubscriptionId, TenantId
+from creto.common.limits import SERIES_CHARS_MAX
 from creto.metering.coupons import discounted
-from creto.metering.credits import BURN_ORDER, BurnKey, Grant, Owed, cover
+from creto.metering.credits import BURN_ORDER, BurnKey, Grant, Owed, cover, in_units
 from creto.metering.currencies import Currency, ExchangeRate, iso
 from creto.metering.periods import Period, prorated
-from creto.metering.plans import capped_credit
 from creto.metering.rounding import HUNDRED, ZERO, precise
 from creto.metering.taxes import TaxRounding, by_code, taxed
 from creto.metering.types import (
@@ -41,7 +42,6 @@ from creto.metering.types import (
     LineKind,
     Shown,
     Tax,
-    TaxAmount,
 )
 from creto.platform.crypto import digest
 
@@ -109,8 +109,21 @@ def draft(heading: Heading, lines: Sequence[Line], terms: Terms = NO_TERMS) -> I
     if terms.grants:
         owed = [part for line in ready for part in owed_for(line, currency)]
         at = heading.period.end - 1 if terms.paid_at is None else terms.paid_at
-        made = settled(made, cover(terms.grants, terms.remaining, owed, currency.code, at, terms.burn_order))
+        uses = cover(terms.grants, terms.remaining, owed, currency.code, at, terms.burn_order)
+        made = settled(made, in_units(uses, currency.digits))
+    made = carried(made)
     return made if terms.shown is None else shown_in(made, terms.shown)
+
+
+def carried(invoice: Invoice) -> Invoice:
+    """Nobody is asked for less than nothing: what an invoice gives back goes to the wallet."""
+    return replace(invoice, carried=-invoice.total, due=ZERO) if invoice.total < 0 else invoice
+
+
+def left_over(invoice: Invoice) -> Decimal:
+    """What is due by its foot: an invoice is paid by credits and carries a total below 0, a credit note gives both back."""
+    sign = 1 if invoice.kind is InvoiceKind.INVOICE else -1
+    return invoice.total - sum((use.amount for use in invoice.credits), ZERO) + sign * invoice.carried
 
 
 def owed_for(line: Line, currency: Currency) -> list[Owed]:
@@ -188,6 +201,17 @@ def finalized(invoice: Invoice, series: str, last: int, now: int) -> tuple[Invoi
     return final, last + 1
 
 
+SERIES = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
+
+
+def checked_series(series: str) -> str:
+    """It stands before every number, on paper and in the names of files."""
+    if len(series) > SERIES_CHARS_MAX or not SERIES.fullmatch(series) or ".." in series:
+        expected = f"1 to {SERIES_CHARS_MAX} letters and digits, with . _ or - between them"
+        raise InvalidInput.of("series", got=series, expected=expected, code="MT-400")
+    return series
+
+
 def number(series: str, sequence: int) -> str:
     if sequence < 1:
         raise InvalidInput.of("sequence", got=sequence, expected="1 or above", code="MT-400")
@@ -198,39 +222,85 @@ def voided(invoice: Invoice) -> Invoice:
     return moved(invoice, InvoiceStatus.VOID)
 
 
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """What stands of an invoice's lines, by their ids: with what corrections and credit notes took back, and what credits paid of it still."""
+
+    taxable: dict[str, Decimal]
+    credits: tuple[CreditUse, ...] = ()
+
+
 @precise
 def credit_note(
     heading: Heading,
     invoice: Invoice,
     credits: Sequence[tuple[str, Decimal]],
-    credited: Iterable[Invoice] = (),
+    standing: Standing | None = None,
+    *,
+    as_credits: bool = False,
 ) -> Invoice:
     """Give back parts of a final invoice's lines. Amounts are exact: the line and its tax are each rounded once.
 
-    `credited` are the credit notes before this one; together they never give more than the line was paid with.
+    No more than stands of a line. What credits paid of it goes back to them by its share, the rest is due to the customer, or goes to
+    the wallet `as_credits`.
     """
-    if invoice.status is not InvoiceStatus.FINAL:
-        raise AlreadyExists("MT-412", f"{invoice.invoice_id} is {invoice.status}", got=invoice.status, expected="final")
+    if invoice.status is not InvoiceStatus.FINAL or invoice.kind is InvoiceKind.CREDIT_NOTE:
+        got = invoice.status if invoice.kind is InvoiceKind.INVOICE else invoice.kind
+        raise AlreadyExists("MT-412", f"{invoice.invoice_id} is {got}", got=got, expected="a final invoice")
     currency = iso(invoice.currency)
+    stands = standing or Standing(taxable={x.line_id: x.taxable for x in invoice.lines}, credits=invoice.credits)
     by_id = {line.line_id: line for line in invoice.lines}
-    before: dict[str, Decimal] = {}
-    for note in credited:
-        for line in note.lines:
-            before[line.line_id] = before.get(line.line_id, ZERO) + line.amount
-    lines = []
-    for line_id, wanted in credits:
+    lines, uses = [], []
+    for line_id, wanted in merged(credits):
         if line_id not in by_id:
             raise InvalidInput.of("line_id", got=line_id, expected=f"a line of {invoice.number}", code="MT-400")
-        line = by_id[line_id]
-        exact = capped_credit(wanted, line.taxable, before.get(line_id, ZERO))
-        lines.append(credited_line(line, exact, invoice.invoice_id, currency))
-    note = summed(heading, tuple(lines), InvoiceKind.CREDIT_NOTE)
-    return replace(note, corrects=invoice.invoice_id)
+        line, left = by_id[line_id], stands.taxable.get(line_id, ZERO)
+        check_credited(line_id, wanted, left, currency)
+        back = credited_line(line, wanted, invoice.invoice_id, currency)
+        paid = [use for use in stands.credits if use.line_id == line_id]
+        lines.append(back)
+        uses += returned(paid, wanted, left, with_tax(back), currency)
+    note = replace(summed(heading, tuple(lines), InvoiceKind.CREDIT_NOTE), corrects=invoice.invoice_id)
+    note = replace(note, credits=tuple(uses))
+    due = left_over(note)
+    return replace(note, carried=due, due=ZERO) if as_credits else replace(note, due=due)
+
+
+def merged(credits: Sequence[tuple[str, Decimal]]) -> list[tuple[str, Decimal]]:
+    """Each line once."""
+    sums: dict[str, Decimal] = {}
+    for line_id, amount in credits:
+        sums[line_id] = sums.get(line_id, ZERO) + amount
+    return list(sums.items())
+
+
+def check_credited(line_id: str, wanted: Decimal, left: Decimal, currency: Currency) -> None:
+    if not wanted.is_finite() or currency.rounded(wanted) <= 0:
+        raise InvalidInput.of(f"{line_id}.amount", got=str(wanted), expected="an amount above 0", code="MT-400")
+    if wanted > left:
+        expected = (
+            f"at most {max(left, ZERO)}, which stands of the line" if left > 0 else "a line of which something stands"
+        )
+        raise InvalidInput.of(f"{line_id}.amount", got=str(wanted), expected=expected, code="MT-400")
+
+
+@precise
+def returned(
+    paid: Sequence[CreditUse], part: Decimal, whole: Decimal, at_most: Decimal, currency: Currency
+) -> list[CreditUse]:
+    """What of a line's credits goes back with a part of it: its share, and all of it with all of the line. Who paid last is first."""
+    total = sum((use.amount for use in paid), ZERO)
+    left, found = min(currency.rounded(total * part / whole), at_most), []
+    for use in reversed(paid):
+        amount = min(use.amount, left)
+        if amount:
+            found.append(replace(use, amount=amount))
+            left -= amount
+    return found
 
 
 def credited_line(line: Line, exact: Decimal, corrects: InvoiceId, currency: Currency) -> Line:
     taxes = tuple(
-        TaxAmount(tax.code, tax.percent, exact, currency.rounded(exact * tax.percent / HUNDRED)) for tax in line.taxes
+        replace(tax, taxable=exact, amount=currency.rounded(exact * tax.percent / HUNDRED)) for tax in line.taxes
     )
     return replace(
         line,

@@ -14,21 +14,21 @@ from decimal import Decimal
 from msgspec.structs import replace
 
 from creto.common.errors import AlreadyExists, InvalidInput, NotFound
-from creto.common.ids import AgentId, SubscriptionId, TenantId, checked_name, checked_tenant
+from creto.common.ids import AgentId, SubscriptionId, TenantId, checked_tenant
 from creto.common.limits import PAGE_ITEMS_DEFAULT
 from creto.common.timestamps import ConsensusTimestamp, iso
-from creto.metering import invoices
+from creto.metering import corrections, invoices
 from creto.metering import store as rows
 from creto.metering.core import known, paged
 from creto.metering.counting import Counting, heading_like, new_invoice_id
 from creto.metering.credits import Account
-from creto.metering.invoices import NO_TERMS, Terms
+from creto.metering.invoices import NO_TERMS, Heading, Terms
 from creto.metering.store_credits import postings_for, put_held
 from creto.metering.store_terms import unuse_coupons, use_coupon
+from creto.metering.subscriptions import billable
 from creto.metering.types import (
     Invoice,
     InvoiceId,
-    InvoiceKind,
     InvoiceStatus,
     Subscription,
 )
@@ -80,7 +80,10 @@ class Invoicing(Counting):
 
         def make(tx: Tx) -> Invoice:
             subscription = self._locked(tx, tenant, subscription_id)
-            made, _ = self._drafted(tx, subscription, self._heading(tx, subscription, at), asked, now)
+            heading = self._heading(tx, subscription, at)
+            check_free(tx, heading)
+            made, _ = self._drafted(tx, subscription, heading, asked, now)
+            check_due(subscription, made, now)
             rows.add_invoice(tx, made, asked, now)
             self._tell(tx, made, "drafted", by, now)
             return made
@@ -104,12 +107,13 @@ class Invoicing(Counting):
         self, tenant: TenantId, invoice_id: InvoiceId, *, by: AgentId, series: str = "INV"
     ) -> Invoice:
         """Counted a last time, numbered, and never changed again."""
-        checked_name(series, "series")
+        invoices.checked_series(series)
 
         def step(tx: Tx, invoice: Invoice, now: ConsensusTimestamp) -> Invoice:
             check_over(tx, invoice, now)
             final = self._numbered(tx, invoice, series, by, now)
             self._pay(tx, tenant, final.currency, final.credits, invoice_ref(final.invoice_id), by, now)
+            self._carry(tx, final, by, now)
             for use in final.coupons:
                 use_coupon(tx, tenant, final.subscription_id, use.coupon_id, final.invoice_id)
             return final
@@ -128,6 +132,8 @@ class Invoicing(Counting):
                 raise AlreadyExists("MT-412", f"{held[0].invoice_id} corrects {invoice_id}", hint="Void it first.")
             self._give_back(tx, tenant, invoice_ref(invoice_id), by, now)
             self._take_back(tx, tenant, invoice_id, by, now)
+            if invoice.corrects is not None:
+                self._return(tx, tenant, invoice.credits, invoice_ref(invoice.corrects), by, now, undo=True)
             unuse_coupons(tx, tenant, invoice.subscription_id, invoice_id)
             return invoices.voided(invoice)
 
@@ -143,33 +149,26 @@ class Invoicing(Counting):
         series: str = "CN",
         as_credits: bool = False,
     ) -> Invoice:
-        """A credit note over lines of a final invoice, numbered at once; with `as_credits` it goes to the subscriber's wallet."""
-        checked_name(series, "series")
+        """A credit note over lines of a final invoice, numbered at once. What credits had paid goes back to them, by its share.
+
+        The rest is due to the customer; with `as_credits` it goes to the subscriber's wallet.
+        """
+        invoices.checked_series(series)
         now = self._clock.now()
 
         def make(tx: Tx) -> Invoice:
             invoice, _ = self._found(tx, tenant, invoice_id)
-            subscription = self._locked(tx, tenant, invoice.subscription_id)
+            self._locked(tx, tenant, invoice.subscription_id)
             invoice, _ = self._found(tx, tenant, invoice_id)
-            notes = [
-                other
-                for other, _ in rows.invoices_of(tx, tenant, invoice.subscription_id)
-                if other.kind is InvoiceKind.CREDIT_NOTE
-                and other.corrects == invoice_id
-                and other.status is not InvoiceStatus.VOID
-            ]
+            book = [other for other, _ in rows.invoices_of(tx, tenant, invoice.subscription_id)]
+            stands = corrections.standing(invoice, book)
             heading = heading_like(invoice, new_invoice_id())
-            note = self._numbered(tx, invoices.credit_note(heading, invoice, credits, notes), series, by, now)
+            made = invoices.credit_note(heading, invoice, credits, stands, as_credits=as_credits)
+            note = self._numbered(tx, made, series, by, now)
             rows.add_invoice(tx, note, NO_TERMS, now)
             self._tell(tx, note, "credited", by, now)
-            if as_credits and note.total:
-                wanted = NewGrant(
-                    agent=subscription.agent,
-                    amount=note.total,
-                    currency=note.currency,
-                    reason=invoice_ref(note.invoice_id),
-                )
-                self._grant(tx, tenant, wanted, by, now)
+            self._return(tx, tenant, note.credits, invoice_ref(invoice_id), by, now)
+            self._carry(tx, note, by, now)
             return note
 
         return await self._store.write(make)
@@ -244,8 +243,20 @@ class Invoicing(Counting):
         tx.record(generated.entry(tenant=final.tenant, agent=by, timestamp=now, degraded_clock=self._clock.degraded))
         return final
 
+    def _carry(self, tx: Tx, invoice: Invoice, by: AgentId, now: ConsensusTimestamp) -> None:
+        """What an invoice or a credit note gives to the wallet of the subscriber."""
+        if not invoice.carried:
+            return
+        agent = known(
+            rows.find_subscription(tx, invoice.tenant, invoice.subscription_id), invoice.subscription_id
+        ).agent
+        wanted = NewGrant(
+            agent=agent, amount=invoice.carried, currency=invoice.currency, reason=invoice_ref(invoice.invoice_id)
+        )
+        self._grant(tx, invoice.tenant, wanted, by, now)
+
     def _take_back(self, tx: Tx, tenant: TenantId, note_id: InvoiceId, by: AgentId, now: ConsensusTimestamp) -> None:
-        """Void the credits that a credit note gave; not where they were used."""
+        """Void the credits that a credit note or an invoice below zero gave; not where they were used."""
         given_ids = [p.grant_id for p in postings_for(tx, tenant, invoice_ref(note_id)) if p.source is Account.GRANTED]
         for grant_id in given_ids:
             held = self._found_grant(tx, tenant, grant_id).aged(now)
@@ -292,6 +303,27 @@ def check_open(invoice: Invoice) -> None:
         raise AlreadyExists(
             "MT-412", f"{invoice.invoice_id} is {invoice.status}", got=invoice.status, expected="draft or grace"
         )
+
+
+def check_free(tx: ReadTx, heading: Heading) -> None:
+    """A period has one invoice."""
+    known = rows.find_period(tx, heading.tenant, heading.subscription_id, heading.period.start)
+    if known is not None:
+        raise AlreadyExists(
+            "MT-412", f"{known.number or known.invoice_id} is the invoice of that period", got=known.status,
+            expected="a period without an invoice", hint="Recount it; or void it, and draft the period again.",
+        )  # fmt: skip
+
+
+def check_due(subscription: Subscription, made: Invoice, now: int) -> None:
+    """An invoice is about a period that has begun, in which the subscription held, or about earlier ones that it corrects."""
+    corrected = any(line.corrects is not None for line in made.lines)
+    if made.period.start > now or not (corrected or billable(subscription, made.period)):
+        ends = "on" if subscription.ends_at is None else f"to {iso(subscription.ends_at)}"
+        raise InvalidInput.of(
+            "at", got=f"{iso(made.period.start)} to {iso(made.period.end)}", code="MT-400",
+            expected=f"a period that has begun, and in which it was billed: from {iso(subscription.started_at)} {ends}",
+        )  # fmt: skip
 
 
 def check_over(tx: ReadTx, invoice: Invoice, now: int) -> None:

@@ -36,6 +36,26 @@ class NegativeUsage(StrEnum):
     REFUSE = "refuse"
 
 
+class BillingRules(msgspec.Struct, frozen=True, kw_only=True):
+    """How a tenant's invoices are made where systems differ: where a tax is rounded, whether percentages come off before fixed
+    amounts, and the order in which credits burn. `preset` is the set that they began with.
+
+    What a price does (`flat_at_zero`, tiers, packages) stands in the price.
+    """
+
+    preset: str = "creto"
+    tax_rounding: TaxRounding = TaxRounding.LINE
+    percent_first: bool = True
+    burn_order: tuple[BurnKey, ...] = BURN_ORDER
+
+    def __post_init__(self) -> None:
+        if not self.burn_order or len(set(self.burn_order)) != len(self.burn_order):
+            raise InvalidInput.of(
+                "burn_order", got=[str(key) for key in self.burn_order], code="MT-400",
+                expected=f"some of {', '.join(BurnKey)}, each once",
+            )  # fmt: skip
+
+
 class Preset(msgspec.Struct, frozen=True):
     name: str
     tier_style: TierStyle = TierStyle.UP_TO
@@ -47,6 +67,14 @@ class Preset(msgspec.Struct, frozen=True):
     burn_order: tuple[BurnKey, ...] = BURN_ORDER
     keep_overage: bool = True
     negative_usage: NegativeUsage = NegativeUsage.FLOOR
+
+    def rules(self) -> BillingRules:
+        return BillingRules(
+            preset=self.name,
+            tax_rounding=self.tax_rounding,
+            percent_first=self.percent_first,
+            burn_order=self.burn_order,
+        )
 
     def tiers(self, rows: Sequence[Mapping[str, str | int | None]]) -> tuple[Tier, ...]:
         """A system's own tiers as ours, which end with `up_to` inclusive."""

@@ -14,8 +14,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from decimal import Decimal
 from itertools import pairwise
+from typing import Self
 
 import msgspec
+from msgspec.structs import replace
 
 from creto.common.errors import InvalidInput
 from creto.common.limits import TIERS_MAX
@@ -54,6 +56,17 @@ class Checked(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
                 raise InvalidInput.of(name, got=str(value), expected="a number, 0 or above", code="MT-400")
 
 
+def check_divisor(name: str, value: Decimal | None) -> None:
+    """What a quantity is divided by."""
+    if value is not None and not value:
+        raise InvalidInput.of(name, got="0", expected="a number above 0", code="MT-400")
+
+
+def check_bounds(minimum: Decimal | None, maximum: Decimal | None) -> None:
+    if minimum is not None and maximum is not None and minimum > maximum:
+        raise InvalidInput.of("minimum", got=str(minimum), expected=f"at most the maximum, {maximum}", code="MT-400")
+
+
 class Tier(Checked, frozen=True):
     """Units up to and including `up_to`. With `block` they are charged by the block begun; with `cap` at most that much."""
 
@@ -62,6 +75,10 @@ class Tier(Checked, frozen=True):
     flat: Decimal = ZERO
     cap: Decimal | None = None
     block: Decimal | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_divisor("block", self.block)
 
     def step(self, label: str, units: Decimal) -> Step:
         counted = units if self.block is None else round_to(units / self.block, 0, Rounding.CEIL)
@@ -80,6 +97,10 @@ class Model(Checked, frozen=True, tag_field="model"):
 
     def steps(self, usage: Usage) -> tuple[Step, ...]:
         raise NotImplementedError
+
+    def for_part(self, part: int, whole: int) -> Self:
+        """The price in a part of a period: what it gives free is prorated, tiers and packages are as they are."""
+        return self
 
     @precise
     def amount(self, usage: Usage) -> Decimal:
@@ -159,8 +180,11 @@ class Package(Model, frozen=True, tag="package"):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.size:
-            raise InvalidInput.of("size", got="0", expected="a number above 0", code="MT-400")
+        check_divisor("size", self.size)
+
+    @precise
+    def for_part(self, part: int, whole: int) -> Package:
+        return replace(self, free_units=self.free_units * part / whole)
 
     @precise
     def packages(self, quantity: Decimal) -> Decimal:
@@ -186,6 +210,19 @@ class Percentage(Model, frozen=True, tag="percentage"):
     free_amount: Decimal | None = None
     minimum: Decimal | None = None
     maximum: Decimal | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_bounds(self.minimum, self.maximum)
+
+    @precise
+    def for_part(self, part: int, whole: int) -> Percentage:
+        """Of free transactions only whole ones."""
+        return replace(
+            self,
+            free_events=None if self.free_events is None else self.free_events * part // whole,
+            free_amount=None if self.free_amount is None else self.free_amount * part / whole,
+        )
 
     @precise
     def steps(self, usage: Usage) -> tuple[Step, ...]:

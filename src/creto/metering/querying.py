@@ -21,9 +21,9 @@ from creto.contracts import BillableEvent
 from creto.metering import event_store as rows
 from creto.metering import store as billing_rows
 from creto.metering import total_store
-from creto.metering.aggregation import Carried, Group, Tally, carried_on, counts, group_of, quantity, tally
+from creto.metering.aggregation import Carried, Group, Tally, carried_on, counts, group_of, quantity, read_by, tally
 from creto.metering.attribution import Chain, cost_tree
-from creto.metering.billing import Bill, bill
+from creto.metering.billing import Bill, bill, legible
 from creto.metering.core import Recording, known
 from creto.metering.event_store import Behind, EventRow
 from creto.metering.periods import Period, period_at
@@ -219,7 +219,7 @@ def cost_of(tx: ReadTx, subscription: Subscription, at: int, now: int) -> CostRe
     if levels and subscription.started_at < period.start:
         before = Period(subscription.started_at, period.start, period.zone)
         past = source.events(tx, subscription, before)
-        carried = {meter.meter_id: carried_on(meter, past, before, {}) for meter in levels}
+        carried = {meter.meter_id: carried_on(meter, read_by([meter], past)[0], before, {}) for meter in levels}
     asked = Bill(
         plans=tuple(replace(plan, payer=Payer(rule=PayerRule.LEAF)) for plan in plans),
         subscription=subscription,
@@ -227,7 +227,7 @@ def cost_of(tx: ReadTx, subscription: Subscription, at: int, now: int) -> CostRe
         carried=carried,
         final=now >= period.end,
     )
-    return report(asked, source.events(tx, subscription, period), holding.currency)
+    return report(asked, legible(asked, source.events(tx, subscription, period))[0], holding.currency)
 
 
 @precise

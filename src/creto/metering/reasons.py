@@ -7,11 +7,11 @@ from decimal import Decimal
 
 import msgspec
 
-from creto.metering.billing import MINIMUM, Bill, paid_days, paid_part
-from creto.metering.parts import Part, parts_of
+from creto.metering.billing import MINIMUM, Bill
+from creto.metering.parts import Part, Terms, outline
 from creto.metering.periods import days
 from creto.metering.rounding import ZERO, precise
-from creto.metering.types import Commitment, Line, LineKind
+from creto.metering.types import Charge, ChargeId, Commitment, Line, LineKind, Plan
 
 
 class FeeReason(msgspec.Struct, frozen=True, tag="fee"):
@@ -24,13 +24,17 @@ class FeeReason(msgspec.Struct, frozen=True, tag="fee"):
 
 
 class TrueUpReason(msgspec.Struct, frozen=True, tag="true_up"):
-    """What was spent, and what the charge or the plan asks for, for so many days of the period."""
+    """What was spent, and what the charge or the plan asks for, for so many days of the period: those after the trial.
+
+    The commitment that overage is beyond is for all `days_held`.
+    """
 
     spent: Decimal
     minimum: Decimal | None
     commitment: Commitment | None
     days: int
     of_days: int
+    days_held: int
 
 
 Reason = FeeReason | TrueUpReason
@@ -39,29 +43,36 @@ Reason = FeeReason | TrueUpReason
 @precise
 def reason_of(asked: Bill, line: Line, lines: Sequence[Line]) -> Reason | None:
     """Of a line of this bill; `lines` are all of them."""
-    found = (
-        r for part in parts_of(asked.plans, asked.subscription, asked.period) for r in reasons(part, asked, line, lines)
-    )
-    return next(found, None)
+    own = [other for other in lines if other.corrects is None]
+    terms = outline(asked.plans, asked.subscription, asked.period)
+    return next((reason for one in terms for reason in reasons(one, asked, line, own)), None)
 
 
-def reasons(part: Part, asked: Bill, line: Line, lines: Sequence[Line]) -> Iterator[Reason]:
-    whole, held = days(asked.period), len(part.days)
-    paid = paid_part(part, asked)
-    if line.kind is LineKind.FEE and paid is not None:
-        for fee in part.plan.fees:
-            if line.line_id == f"{fee.charge_id}{part.mark}":
-                yield FeeReason(fee.amount, paid_days(part, paid, asked), whole, fee.prorated)
+def reasons(terms: Terms, asked: Bill, line: Line, lines: Sequence[Line]) -> Iterator[Reason]:
+    whole = days(asked.period)
+    if line.kind is LineKind.FEE:
+        for fee in terms.fees:
+            if line.line_id == f"{fee.item.charge_id}{fee.part.mark}":
+                yield FeeReason(fee.item.amount, len(fee.part.paid), whole, fee.item.prorated)
     if line.kind is not LineKind.TRUE_UP:
         return
-    own = [other for other in lines if other.corrects is None and other.line_id.endswith(part.mark)]
-    for charge in part.plan.charges:
-        if line.line_id == f"{charge.charge_id}:minimum{part.mark}":
-            used = (other for other in own if other.kind is LineKind.USAGE and other.charge_id == charge.charge_id)
-            yield TrueUpReason(spent(used), charge.minimum, charge.commitment, held, whole)
-    if line.line_id == f"{MINIMUM}{part.mark}":
-        rest = (other for other in own if other.line_id != line.line_id)
-        yield TrueUpReason(spent(rest), part.plan.minimum, part.plan.commitment, held, whole)
+    for charge in terms.charges:
+        if line.line_id == f"{charge.item.charge_id}:minimum{charge.part.mark}":
+            used = (o for o in lines if o.kind is LineKind.USAGE and terms_of(o) == terms_of(line))
+            yield asked_for(spent(used), charge.item, charge.part, whole)
+    if line.line_id == f"{MINIMUM}{terms.part.mark}":
+        rest = (other for other in lines if terms.covers(*terms_of(other)))
+        yield asked_for(spent(rest), terms.part.plan, terms.part, whole)
+
+
+def asked_for(spent: Decimal, by: Charge | Plan, part: Part, whole: int) -> TrueUpReason:
+    return TrueUpReason(spent, by.minimum, by.commitment, len(part.paid), whole, len(part.days))
+
+
+def terms_of(line: Line) -> tuple[ChargeId, str]:
+    """The charge that a line is of, and the mark of its stretch; in the id of a line `@` stands before the mark alone."""
+    _, at, mark = line.line_id.partition("@")
+    return line.charge_id, at + mark
 
 
 def spent(lines: Iterator[Line]) -> Decimal:

@@ -46,8 +46,12 @@ def precise(rule: Callable[P, T]) -> Callable[P, T]:
     def run(*args: P.args, **kwargs: P.kwargs) -> T:
         if decimal.getcontext().prec == DECIMAL_DIGITS_MAX:  # within another one
             return rule(*args, **kwargs)
-        with decimal.localcontext(PRECISE):
-            return rule(*args, **kwargs)
+        try:
+            with decimal.localcontext(PRECISE):
+                return rule(*args, **kwargs)
+        except decimal.DecimalException as error:
+            expected = f"numbers that can be counted with, of {DECIMAL_DIGITS_MAX} digits at most"
+            raise InvalidInput.of("amount", got=type(error).__name__, expected=expected, code="MT-400") from error
 
     return run
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import LiteralString
 
 from creto.common import wire
@@ -44,6 +45,47 @@ def put_subscription(tx: Tx, subscription: Subscription, now: int) -> None:
         subscription.tenant, subscription.subscription_id, subscription.agent, subscription.status, now,
         wire.encode(subscription),
     )  # fmt: skip
+    put_version(tx, subscription, wire.encode(subscription), now)
+
+
+def put_version(tx: Tx, subscription: Subscription, body: bytes, now: int) -> None:
+    tx.run(
+        "INSERT INTO metering_subscription_version (tenant, subscription_id, changed_at, agent, body) VALUES (?, ?, ?, ?, ?) "
+        "ON CONFLICT (tenant, subscription_id, changed_at) DO UPDATE SET body = excluded.body",
+        subscription.tenant, subscription.subscription_id, now, subscription.agent, body,
+    )  # fmt: skip
+
+
+def subscription_at(tx: ReadTx, tenant: TenantId, subscription_id: SubscriptionId, at: int) -> Subscription | None:
+    """As it was known at an instant."""
+    body = tx.value(
+        "SELECT body FROM metering_subscription_version WHERE tenant = ? AND subscription_id = ? AND changed_at <= ? "
+        "ORDER BY changed_at DESC LIMIT 1",
+        tenant, subscription_id, at,
+    )  # fmt: skip
+    return wire.decode(body, Subscription, what="subscription") if body else None
+
+
+def subscriptions_at(tx: ReadTx, tenant: TenantId, agent: AgentId, at: int) -> list[Subscription]:
+    """Those of an agent, as they were known at an instant."""
+    rows = tx.all(
+        "SELECT v.body FROM metering_subscription_version v WHERE v.tenant = ? AND v.agent = ? AND v.changed_at = "
+        "(SELECT MAX(w.changed_at) FROM metering_subscription_version w "
+        "WHERE w.tenant = v.tenant AND w.subscription_id = v.subscription_id AND w.changed_at <= ?) ORDER BY v.subscription_id",
+        tenant, agent, at,
+    )  # fmt: skip
+    return [wire.decode(body, Subscription, what="subscription") for (body,) in rows if body]
+
+
+def subscriptions_changed(
+    tx: ReadTx, tenant: TenantId, agents: Sequence[AgentId], but: SubscriptionId, since: int
+) -> bool:
+    """Whether one of these agents' subscriptions came, changed or went after an instant."""
+    sql: LiteralString = (
+        "SELECT 1 FROM metering_subscription_version WHERE tenant = ? AND agent = ? AND changed_at > ? "
+        "AND subscription_id <> ? LIMIT 1"
+    )
+    return any(tx.one(sql, tenant, agent, since, but) is not None for agent in agents)
 
 
 def find_subscription(tx: ReadTx, tenant: TenantId, subscription_id: SubscriptionId) -> Subscription | None:
@@ -75,7 +117,10 @@ def subscriptions_of(tx: ReadTx, tenant: TenantId, agent: AgentId | None, after:
     return [wire.decode(body, Subscription, what="subscription") for (body,) in rows]
 
 
-def forget_subscription(tx: Tx, tenant: TenantId, subscription_id: SubscriptionId) -> None:
+def forget_subscription(tx: Tx, subscription: Subscription, now: int) -> None:
+    """Not that it was known: what others were billed meanwhile rests on it."""
+    tenant, subscription_id = subscription.tenant, subscription.subscription_id
+    put_version(tx, subscription, b"", now)
     tx.run("DELETE FROM metering_invoice WHERE tenant = ? AND subscription_id = ?", tenant, subscription_id)
     tx.run("DELETE FROM metering_subscription WHERE tenant = ? AND subscription_id = ?", tenant, subscription_id)
 
@@ -109,10 +154,19 @@ def invoices_of(tx: ReadTx, tenant: TenantId, subscription_id: SubscriptionId) -
     return [read_invoice(*row) for row in tx.all(sql, tenant, subscription_id)]
 
 
-def last_invoice(tx: ReadTx, tenant: TenantId, subscription_id: SubscriptionId) -> Invoice | None:
-    """Of the latest period, void or not."""
-    sql: LiteralString = INVOICE + " AND subscription_id = ? AND kind = ? ORDER BY period_start DESC LIMIT 1"
-    row = tx.one(sql, tenant, subscription_id, InvoiceKind.INVOICE)
+def invoiced_periods(tx: ReadTx, tenant: TenantId, subscription_id: SubscriptionId) -> frozenset[int]:
+    """Where the periods begin that have an invoice, void or not."""
+    found = tx.all(
+        "SELECT period_start FROM metering_invoice WHERE tenant = ? AND subscription_id = ? AND kind = ?",
+        tenant, subscription_id, InvoiceKind.INVOICE,
+    )  # fmt: skip
+    return frozenset(int(start) for (start,) in found)
+
+
+def find_period(tx: ReadTx, tenant: TenantId, subscription_id: SubscriptionId, start: int) -> Invoice | None:
+    """The invoice of the period that begins there, if it has one that is not void."""
+    sql: LiteralString = INVOICE + " AND subscription_id = ? AND period_start = ? AND kind = ? AND status <> ?"
+    row = tx.one(sql, tenant, subscription_id, start, InvoiceKind.INVOICE, InvoiceStatus.VOID)
     return None if row is None else read_invoice(*row)[0]
 
 

@@ -11,6 +11,7 @@ from creto.common.limits import INTEGER_MAX
 from creto.common.timestamps import ConsensusTimestamp
 from creto.metering.currencies import ExchangeRate
 from creto.metering.parties import Party
+from creto.metering.presets import BillingRules
 from creto.metering.types import Coupon, CouponId, InvoiceId, Tax
 from creto.store.types import ReadTx, Tx
 
@@ -92,6 +93,19 @@ def find_tax(tx: ReadTx, tenant: TenantId, code: str) -> Tax | None:
 def taxes(tx: ReadTx, tenant: TenantId, after: str, limit: int) -> list[Tax]:
     sql: LiteralString = "SELECT body FROM metering_tax WHERE tenant = ? AND code > ? ORDER BY code LIMIT ?"
     return [wire.decode(body, Tax, what="tax") for (body,) in tx.all(sql, tenant, after, limit)]
+
+
+def put_rules(tx: Tx, tenant: TenantId, rules: BillingRules) -> None:
+    tx.run(
+        "INSERT INTO metering_rules (tenant, body) VALUES (?, ?) ON CONFLICT (tenant) DO UPDATE SET body = excluded.body",
+        tenant, wire.encode(rules),
+    )  # fmt: skip
+
+
+def find_rules(tx: ReadTx, tenant: TenantId) -> BillingRules:
+    """The tenant's, or the defaults."""
+    body = tx.value("SELECT body FROM metering_rules WHERE tenant = ?", tenant)
+    return BillingRules() if body is None else wire.decode(body, BillingRules, what="rules")
 
 
 def add_rate(tx: Tx, tenant: TenantId, rate: ExchangeRate) -> None:

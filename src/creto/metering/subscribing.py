@@ -18,7 +18,7 @@ from creto.metering.catalogue import Catalogue
 from creto.metering.core import PLANS_CHANGED, known, paged
 from creto.metering.currencies import iso
 from creto.metering.periods import period_at
-from creto.metering.store_terms import unredeem
+from creto.metering.store_terms import coupon_uses, unredeem
 from creto.metering.types import CouponId, Override, Phase, Plan, PlanId, Subscription
 from creto.store import IdempotencyGuard
 from creto.store.types import ReadTx, Tx
@@ -34,8 +34,15 @@ class Subscribing(Catalogue):
         checked_tenant(tenant)
         checked_name(plan.plan_id, "plan_id")
         first = rules.checked(replace(plan, version=1))
-        await self._store.write(lambda tx: self._add_plan(tx, tenant, first, by))
-        return first
+
+        def create(tx: Tx) -> Plan:
+            if rows.versions(tx, tenant, plan.plan_id):
+                hint = "Revise it, or take another id."
+                raise AlreadyExists("MT-412", f"there is a plan {plan.plan_id} already", got=plan.plan_id, hint=hint)
+            self._add_plan(tx, tenant, first, by)
+            return first
+
+        return await self._store.write(create)
 
     async def revise_plan(self, tenant: TenantId, plan: Plan, *, by: AgentId) -> Plan:
         """The next version. Subscriptions stay on theirs until they are changed."""
@@ -110,7 +117,7 @@ class Subscribing(Catalogue):
             steps.cycle_of(plan, made)
             for coupon_id in dict.fromkeys(coupons):
                 made = self._redeemed(tx, made, coupon_id, plan.currency, now)
-            self._save(tx, made, "created", by, now)
+            self._save(tx, made, "created", by, self._clock.now())
             return wire.encode(made)
 
         done = await self._store.write(
@@ -139,8 +146,9 @@ class Subscribing(Catalogue):
                 )
             for coupon_id in found.coupons:
                 unredeem(tx, tenant, coupon_id)
-            rows.forget_subscription(tx, tenant, subscription_id)
-            self._note(tx, found, "deleted", found.agent, self._clock.now())
+            now = self._clock.now()
+            rows.forget_subscription(tx, found, now)
+            self._note(tx, found, "deleted", found.agent, now)
 
         await self._store.write(delete)
 
@@ -210,9 +218,13 @@ class Subscribing(Catalogue):
     async def remove_coupon(
         self, tenant: TenantId, subscription_id: SubscriptionId, coupon_id: CouponId, *, by: AgentId
     ) -> Subscription:
-        def step(_: Tx, current: Subscription, __: ConsensusTimestamp) -> Subscription:
+        """What it did not come off yet may be given to another."""
+
+        def step(tx: Tx, current: Subscription, _: ConsensusTimestamp) -> Subscription:
             if coupon_id not in current.coupons:
                 raise NotFound("MT-404", f"{subscription_id} has no coupon {coupon_id}")
+            if not coupon_uses(tx, tenant, subscription_id, coupon_id):
+                unredeem(tx, tenant, coupon_id)
             return replace(current, coupons=tuple(c for c in current.coupons if c != coupon_id))
 
         return await self._step(tenant, subscription_id, "undiscounted", by, step)
@@ -277,10 +289,10 @@ class Subscribing(Catalogue):
         by: AgentId,
         step: Callable[[Tx, Subscription, ConsensusTimestamp], Subscription],
     ) -> Subscription:
-        """One locked transaction for each step from one state to the next."""
-        now = self._clock.now()
+        """One locked transaction for each step from one state to the next. Its time is taken within it: what was counted before did not know of it."""
 
         def change(tx: Tx) -> Subscription:
+            now = self._clock.now()
             current = known(rows.locked_subscription(tx, checked_tenant(tenant), subscription_id), subscription_id)
             changed = step(tx, current, now)
             self._save(tx, changed, act, by, now)

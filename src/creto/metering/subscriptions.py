@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from creto.common.errors import AlreadyExists, InvalidInput
 from creto.metering.periods import Cycle, Period, overlap, period_at
-from creto.metering.plans import phase_at
+from creto.metering.plans import override_at, phase_at
 from creto.metering.types import Override, Phase, Plan, PlanId, Subscription, SubscriptionStatus
 
 ACTIVE, PAUSED = SubscriptionStatus.ACTIVE, SubscriptionStatus.PAUSED
@@ -37,12 +37,22 @@ def must_be(subscription: Subscription, *wanted: SubscriptionStatus) -> None:
 def changed(
     subscription: Subscription, plan_id: PlanId, version: int, since: int, override: Override | None = None
 ) -> Subscription:
-    """Another plan, version or override from an instant on, now or later; what was planned for after it is dropped."""
+    """Another plan, version or override from an instant on, now or later; what was planned for after it is dropped.
+
+    Where it is as it was, nothing else begins.
+    """
     must_be(subscription, ACTIVE, PAUSED)
     if since < subscription.started_at:
         raise InvalidInput.of("since", got=since, expected="not before the subscription began", code="MT-400")
     before = tuple(p for p in subscription.phases if p.since < since)
-    return replace(subscription, phases=(*before, Phase(plan_id, version, since, override)))
+    wanted = Phase(plan_id, version, since, override)
+    same = bool(before) and holding(before[-1], subscription) == holding(wanted, subscription)
+    return replace(subscription, phases=before if same else (*before, wanted))
+
+
+def holding(phase: Phase, subscription: Subscription) -> tuple[PlanId, int, Override]:
+    """What a phase comes to, however it is said."""
+    return phase.plan_id, phase.version, override_at(phase, subscription) or Override()
 
 
 def paused(subscription: Subscription, now: int) -> Subscription:

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from enum import StrEnum
 
+from msgspec.structs import replace
+
 from creto.metering.currencies import Currency
 from creto.metering.rounding import HUNDRED, ZERO, precise
 from creto.metering.types import Tax, TaxAmount
@@ -21,7 +23,7 @@ class TaxRounding(StrEnum):
 
 @precise
 def tax_on(taxable: Decimal, tax: Tax, currency: Currency) -> TaxAmount:
-    return TaxAmount(tax.code, tax.percent, taxable, currency.rounded(taxable * tax.percent / HUNDRED))
+    return TaxAmount(tax.code, tax.percent, taxable, currency.rounded(taxable * tax.percent / HUNDRED), tax.name)
 
 
 @precise
@@ -37,7 +39,7 @@ def taxed(
         else:
             amounts = currency.split(whole, taxables)
         for line, taxable, amount in zip(by_line, taxables, amounts, strict=True):
-            line.append(TaxAmount(tax.code, tax.percent, taxable, amount))
+            line.append(TaxAmount(tax.code, tax.percent, taxable, amount, tax.name))
     return [tuple(line) for line in by_line]
 
 
@@ -46,6 +48,6 @@ def by_code(amounts: Iterable[TaxAmount]) -> tuple[TaxAmount, ...]:
     """Summed for the foot of an invoice."""
     found: dict[tuple[str, Decimal], TaxAmount] = {}
     for a in amounts:
-        known = found.get((a.code, a.percent), TaxAmount(a.code, a.percent, ZERO, ZERO))
-        found[a.code, a.percent] = TaxAmount(a.code, a.percent, known.taxable + a.taxable, known.amount + a.amount)
+        known = found.get((a.code, a.percent), replace(a, taxable=ZERO, amount=ZERO))
+        found[a.code, a.percent] = replace(known, taxable=known.taxable + a.taxable, amount=known.amount + a.amount)
     return tuple(found[key] for key in sorted(found))

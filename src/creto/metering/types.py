@@ -26,7 +26,7 @@ from creto.contracts import (
     SandboxAllocated,
 )
 from creto.metering.periods import CycleUnit, Period
-from creto.metering.prices import Checked, Price, Step
+from creto.metering.prices import Checked, Price, Step, check_bounds, check_divisor
 from creto.metering.rounding import ZERO, Rounding
 
 MeterId = NewType("MeterId", str)
@@ -103,6 +103,10 @@ class Conversion(Checked, frozen=True):
     divide_by: Decimal = Decimal(1)
     rounding: UnitRounding | None = None
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_divisor("divide_by", self.divide_by)
+
 
 class Commitment(Checked, frozen=True):
     """An amount that is paid in any case; what goes beyond it costs `overage_factor` times as much."""
@@ -124,6 +128,10 @@ class Charge(Checked, frozen=True):
     minimum: Decimal | None = None
     maximum: Decimal | None = None
     commitment: Commitment | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_bounds(self.minimum, self.maximum)
 
 
 class Fee(Checked, frozen=True):
@@ -303,6 +311,7 @@ class TaxAmount(msgspec.Struct, frozen=True):
     percent: Decimal
     taxable: Decimal
     amount: Decimal
+    name: str = ""
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
@@ -367,7 +376,11 @@ class InvoiceKind(StrEnum):
 
 
 class Invoice(msgspec.Struct, frozen=True, kw_only=True):
-    """A bill. `total` is what the lines sum to after discounts and taxes, `due` what credits leave of it."""
+    """A bill. `total` is what the lines sum to after discounts and taxes, `due` what credits leave of it.
+
+    A total below 0 is not due: it is `carried` to the wallet of the subscriber and pays for what comes. Of a credit note `credits` go back to
+    the grants that paid, `carried` goes to the wallet, and the rest is `due` to the customer.
+    """
 
     invoice_id: InvoiceId
     tenant: TenantId
@@ -392,6 +405,9 @@ class Invoice(msgspec.Struct, frozen=True, kw_only=True):
     corrects: InvoiceId | None = None
     token_prices: str = ""  # the version of the table by which calls of language models were priced
     finalized_at: int | None = None
+    carried: Decimal = ZERO
+    unread: tuple[EventId, ...] = ()  # the first that no meter could read: not billed until they are corrected
+    unread_count: int = 0
 
 
 class Correction(msgspec.Struct, frozen=True):

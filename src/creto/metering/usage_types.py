@@ -89,6 +89,14 @@ class EventAct(msgspec.Struct, frozen=True):
     reason: str
 
 
+class EventHistory(msgspec.Struct, frozen=True):
+    """What became of an event, and when each of its versions said that it happened."""
+
+    state: EventState
+    acts: tuple[EventAct, ...]
+    times: tuple[int, ...]
+
+
 class EventProof(msgspec.Struct, frozen=True):
     """That an event is in a batch. `entry_id` names the batch's entry, whose own proof shows that it is in the log."""
 

@@ -24,8 +24,10 @@ from creto.common.limits import WALLET_NAMES_MAX
 from creto.common.money import to_micros
 from creto.metering.burndown import aged, ages_at
 from creto.metering.credits import (
+    BURN_ORDER,
     Account,
     Balance,
+    BurnKey,
     Grant,
     Owed,
     Posting,
@@ -221,10 +223,12 @@ def opened(grant: Grant, now: int, ref: str = "") -> Held:
 
 
 @precise
-def burnt(held: Sequence[Held], asked: BurnCredits, now: int) -> tuple[list[Held], tuple[CreditUse, ...], Decimal]:
+def burnt(
+    held: Sequence[Held], asked: BurnCredits, now: int, order: Sequence[BurnKey] = BURN_ORDER
+) -> tuple[list[Held], tuple[CreditUse, ...], Decimal]:
     """The grants after it, what each paid, and what nobody paid."""
     owed = [Owed(asked.ref, frozenset(asked.names), asked.amount)]
-    uses = cover(payable(held, asked.agent), remaining(held), owed, asked.currency, now)
+    uses = cover(payable(held, asked.agent), remaining(held), owed, asked.currency, now, order)
     return spent(held, uses, now), uses, asked.amount - sum((use.amount for use in uses), ZERO)
 
 

@@ -338,6 +338,8 @@ class Credits(Part[World]):
     taxes = Method(credits.TAXES)
     add_exchange_rate = Method(credits.ADD_RATE)
     exchange_rates = Method(credits.RATES)
+    set_rules = Method(credits.SET_RULES)
+    rules = Method(credits.RULES)
 
 
 class Stripe(Part[World]):

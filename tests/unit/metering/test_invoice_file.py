@@ -31,7 +31,7 @@ from creto.metering import (
     standing,
 )
 from creto.metering.billing import bases
-from creto.metering.charges import adjustment, commitment_for
+from creto.metering.charges import Days, adjustment
 from creto.metering.explained import parts
 from creto.metering.invoice_file import (
     check_events,
@@ -125,9 +125,8 @@ def test_what_no_event_is_behind_is_told_by_days_and_by_what_was_spent(
         match reason_of(asked, line, lines):
             case FeeReason(amount, held, whole, is_prorated):
                 assert line.exact == (prorated(amount, held, whole) if is_prorated else amount)
-            case TrueUpReason(spent, minimum, commitment, held, whole):
-                due = None if minimum is None else prorated(minimum, held, whole)
-                assert line.exact == adjustment(spent, due, commitment_for(commitment, held, whole))
+            case TrueUpReason(spent, minimum, commitment, paid, whole, held):
+                assert line.exact == adjustment(spent, minimum, commitment, Days(held, paid, whole))
             case None:
                 assert line.kind is LineKind.USAGE
 

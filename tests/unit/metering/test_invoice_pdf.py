@@ -68,7 +68,7 @@ def test_the_page_says_all_that_the_invoice_says() -> None:
     grant = Grant(grant_id=GrantId("g"), amount=D(50), currency="USD")
     made = invoice(
         coupons=(Coupon(coupon_id=CouponId("ten"), percent=D(10)),),
-        taxes=(Tax(code="VAT", percent=D(20)),),
+        taxes=(Tax(code="vat", percent=D(20), name="VAT"),),
         grants=(grant,),
         remaining={grant.grant_id: D(50)},
         shown=ExchangeRate("USD", "JPY", D("155.5"), JANUARY.end - 1),  # type: ignore[arg-type]
@@ -86,7 +86,7 @@ def test_the_page_says_all_that_the_invoice_says() -> None:
         f"VAT 20 % of {money(made.taxes[0].taxable, 'USD')} {money(made.tax, 'USD')}",
         f"Total USD {money(made.total, 'USD')} Paid by credits −50.00 Due USD {money(made.due, 'USD')}",
         f"JPY at 155.5, 2024-01-31 {money(made.shown.due, 'JPY') if made.shown else ''}",
-        "Who bears it child",
+        "Who bears it of the subtotal, before discounts and taxes child",
         "Payable within 14 days.",
         "Each line is rounded half-up to the currency, then summed.",
         f"SHA-256 {invoice_digest(made)}",
@@ -132,10 +132,30 @@ def test_what_is_not_an_invoice_says_so(status: InvoiceStatus) -> None:
 def test_a_credit_note_says_what_it_corrects() -> None:
     first = invoice()
     note = finalized(credit_note(heading(id="n"), first, [("base", D(5))]), "CN", 0, JANUARY.end)[0]
-    (page,) = text_of(to_pdf(note, HEAD))
+    (page,) = text_of(to_pdf(note, HEAD, {first.invoice_id: "INV-000042"}))
     assert "Credit note CN-000001" in page
-    assert "Corrects inv" in page
+    assert page.count("Corrects INV-000042") == 2  # above, and at its line
     assert "Due USD" not in page
+
+
+def test_it_says_what_came_back_how_and_what_is_carried() -> None:
+    grant = Grant(grant_id=GrantId("g"), amount=D(100), currency="USD")
+    first = invoice(grants=(grant,), remaining={grant.grant_id: D(100)})
+    note = finalized(credit_note(heading(id="n"), first, [("base", D(31))]), "CN", 0, JANUARY.end)[0]
+    below = draft(heading(), [replace(first.lines[0], amount=D(-9), exact=D(-9), shares=())])
+    assert "Back to credits −31.00 To be paid back USD 0.00" in text_of(to_pdf(note, HEAD))[0]
+    assert "To your credits 9.00 Due USD 0.00 The total is below zero" in text_of(to_pdf(below, HEAD))[0]
+
+
+def test_letters_of_europe_are_printed_and_a_letter_that_no_font_has_is_named() -> None:
+    european = replace(HEAD, customer=Party(name="Łódź Ελλάς Україна"))
+    assert "Łódź Ελλάς Україна" in text_of(to_pdf(invoice(), european))[0]
+    strange = replace(HEAD, customer=Party(name="A \U000f0042"))
+    for make in (to_pdf, to_png):
+        with pytest.raises(InvalidInput) as refused:
+            make(invoice(), strange)
+        assert (refused.value.code, refused.value.field) == ("MT-400", "letters")
+        assert refused.value.got == r"\xf0042"
 
 
 def test_the_longest_texts_stay_on_the_page() -> None:
@@ -161,13 +181,13 @@ def test_numbers_are_written_as_people_read_them() -> None:
 
 def test_days_are_those_of_the_tenants_calendar() -> None:
     berlin = replace(invoice(), period=replace(JANUARY, start=JANUARY.start - 3_600 * 10**9, zone="Europe/Berlin"))
-    assert dict(facts(berlin))["Period"] == "2024-01-01 – 2024-02-01"
+    assert dict(facts(berlin, {}))["Period"] == "2024-01-01 – 2024-02-01"
 
 
 def test_agents_beyond_a_page_are_summed() -> None:
     many = invoice()
     shares = tuple(replace(many.lines[0].shares[0], agent=f"a{n:03}", amount=D(1)) for n in range(80))
-    paper = on_paper(replace(many, lines=(replace(many.lines[0], shares=shares),)), HEAD)
+    paper = on_paper(replace(many, lines=(replace(many.lines[0], shares=shares),)), HEAD, {})
     assert len(paper["shares"]) == 51
     assert paper["shares"][-1] == ("30 more", "30.00")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import pytest
 from msgspec.structs import replace
 
@@ -33,8 +35,10 @@ from creto.metering import (
     voided,
 )
 from creto.metering.coupons import lasts
-from creto.metering.types import ChargeId, CouponId, GrantId
-from tests.unit.metering.examples import JANUARY, D, charge, event, heading, plan, subscription
+from creto.metering.invoice_file import check_sums
+from creto.metering.invoices import Standing
+from creto.metering.types import ChargeId, CouponId, GrantId, Share
+from tests.unit.metering.examples import AGENT, HUMAN, JANUARY, D, charge, event, heading, plan, subscription
 
 VAT = Tax(code="vat", percent=D(20))
 
@@ -111,6 +115,29 @@ def test_coupons_come_off_before_taxes_and_credits_pay_the_rest() -> None:
     assert invoice.due == D("101.20")
 
 
+@pytest.mark.parametrize(
+    ("currency", "credits", "due", "left"),
+    [
+        ("JPY", ["100.1234"], 920, ["0.1234"]),
+        ("USD", ["0.00342", "10"], 1010, ["0", "0.00342"]),
+        ("KWD", ["0.0005", "0.0005", "2.9999"], D("1017.000"), ["0", "0", "0.0009"]),
+    ],
+)
+def test_credits_pay_whole_units_of_the_currency_and_keep_the_rest(
+    currency: str, credits: list[str], due: object, left: list[str]
+) -> None:
+    grants = [
+        Grant(grant_id=GrantId(f"g{n}"), amount=D(c), currency=currency, priority=n) for n, c in enumerate(credits)
+    ]
+    terms = Terms(grants=tuple(grants), remaining={g.grant_id: g.amount for g in grants})
+
+    made = draft(heading(currency), [line("a", "1000"), line("b", "20")], terms)
+
+    assert made.due == due
+    paid = {g.grant_id: sum((u.amount for u in made.credits if u.grant_id == g.grant_id), D(0)) for g in grants}
+    assert [g.amount - paid[g.grant_id] for g in grants] == [D(rest) for rest in left]
+
+
 def test_a_coupon_of_another_currency_is_refused_and_one_lasts_as_long_as_it_says() -> None:
     euro = Coupon(coupon_id=CouponId("e"), amount=D(5), currency="EUR", periods=3)
     with pytest.raises(InvalidInput):
@@ -127,17 +154,75 @@ def test_taxes_round_by_the_line_or_on_the_sum() -> None:
     assert sum(t.amount for li in on_sum.lines for t in li.taxes) == on_sum.tax
 
 
-def test_credit_notes_never_give_back_more_than_was_paid() -> None:
+def test_credit_notes_never_give_back_more_than_stands() -> None:
     invoice = final(line("a", "100"), taxes=(VAT,))
-    first = credit_note(heading(id="n1"), invoice, [("a", D(70))])
-    second = credit_note(heading(id="n2"), invoice, [("a", D(70))], [first])
+    first = issued(credit_note(heading(id="n1"), invoice, [("a", D(70))]))
+    stands = corrections.standing(invoice, [invoice, first])
+    second = issued(credit_note(heading(id="n2"), invoice, [("a", D(10)), ("a", D(20))], stands))
 
-    assert [(n.subtotal, n.tax, n.total) for n in (first, second)] == [(70, 14, 84), (30, 6, 36)]
+    assert [(n.subtotal, n.tax, n.total, n.due) for n in (first, second)] == [(70, 14, 84, 84), (30, 6, 36, 36)]
     assert (first.kind, first.corrects) == (InvoiceKind.CREDIT_NOTE, invoice.invoice_id)
-    with pytest.raises(InvalidInput):
-        credit_note(heading(id="n3"), invoice, [("b", D(1))])
     with pytest.raises(AlreadyExists):
         credit_note(heading(id="n4"), voided(invoice), [("a", D(1))])
+    with pytest.raises(AlreadyExists):
+        credit_note(heading(id="n5"), first, [("a", D(1))])
+
+
+@pytest.mark.parametrize(
+    ("line_id", "amount", "credited"),
+    [("b", "1", "0"), ("a", "0", "0"), ("a", "-5", "0"), ("a", "0.001", "0"), ("a", "31", "70"), ("a", "1", "100")],
+)
+def test_a_credit_note_that_cannot_be_is_refused_and_not_cut(line_id: str, amount: str, credited: str) -> None:
+    invoice = final(line("a", "100"))
+    stands = Standing(taxable={"a": 100 - D(credited)})
+    with pytest.raises(InvalidInput) as refused:
+        credit_note(heading(id="n"), invoice, [(line_id, D(amount))], stands)
+    assert refused.value.code == "MT-400"
+
+
+def test_what_credits_paid_goes_back_to_them_and_the_rest_to_the_customer() -> None:
+    early, late = (Grant(grant_id=GrantId(n), amount=D(a), currency="USD", priority=p) for n, a, p in (("e", 5, 1), ("l", 10, 2)))  # fmt: skip
+    invoice = final(line("a", "30"), grants=(early, late), remaining={early.grant_id: D(5), late.grant_id: D(10)})
+
+    first = issued(credit_note(heading(id="n1"), invoice, [("a", D(24))]))
+    stands = corrections.standing(invoice, [invoice, first])
+    second = issued(credit_note(heading(id="n2"), invoice, [("a", D(6))], stands, as_credits=True))
+
+    assert (first.total, first.due, back_to(first)) == (24, 12, {"l": 10, "e": 2})
+    assert (second.total, second.due, second.carried, back_to(second)) == (6, 0, 3, {"e": 3})
+    for made in (invoice, first, second):
+        check_sums(made)
+
+
+def test_an_invoice_below_zero_asks_for_nothing_and_carries_it() -> None:
+    made = draft(heading(), [line("a", "30"), line("fix", "-100", kind=LineKind.CORRECTION, corrects="inv0")])
+    assert (made.total, made.due, made.carried) == (-70, 0, 70)
+    check_sums(made)
+
+
+def test_a_credit_note_and_a_correction_of_one_line_give_back_the_larger() -> None:
+    """Of 10, 4 were credited; then the events behind 1, 4, 6 and 10 turn out wrong."""
+    invoice = final(line("a", "10", shares=(Share(HUMAN, D(6)), Share(AGENT, D(4)))), taxes=(VAT,))
+    note = issued(credit_note(heading(id="n"), invoice, [("a", D(4))]))
+    books, notes = (rule([invoice, note], invoice.invoice_id) for rule in (corrections.booked, corrections.noted))
+    for now, wanted in (("9", None), ("6", None), ("4", D(-2)), ("0", D(-6)), ("12", D(2))):
+        recount = draft(heading(), [line("a", now, shares=(Share(HUMAN, D(now)),))], Terms(taxes=(VAT,))).lines
+        fixes = corrections.rebooked(books, recount, invoice.invoice_id, notes)
+        assert [fix.amount for fix in fixes] == ([] if wanted is None else [wanted])
+        check_sums(draft(heading(id="next"), fixes))
+        for fix in fixes:
+            assert (sum(t.amount for t in fix.taxes), sum(s.amount for s in fix.shares)) == (fix.amount / 5, fix.amount)
+
+    fixed = issued(draft(heading(id="next"), corrections.rebooked(books, [], invoice.invoice_id, notes)))
+    assert corrections.standing(invoice, [invoice, note, fixed]).taxable == {"a": 0}
+
+
+def issued(made: Invoice) -> Invoice:
+    return finalized(made, "CN", 1, JANUARY.end)[0]
+
+
+def back_to(note: Invoice) -> dict[str, Decimal]:
+    return {use.grant_id: use.amount for use in note.credits}
 
 
 def test_a_late_event_is_booked_on_its_period_with_a_link_to_the_invoice() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
 
 import pytest
@@ -24,6 +25,7 @@ from creto.metering import (
     UnitRounding,
     Usage,
     Volume,
+    iso,
     rate,
 )
 from tests.unit.metering.examples import D, charge
@@ -148,3 +150,24 @@ def test_a_bounded_last_tier_charges_no_unit_beyond_it() -> None:
 def test_only_full_packages_or_all_that_are_begun() -> None:
     assert Package(size=D(10), package=D(3)).amount(Usage(D(11))) == 6
     assert Package(size=D(10), package=D(3), rounding=Rounding.FLOOR).amount(Usage(D(11))) == 3
+
+
+@pytest.mark.parametrize(
+    "impossible",
+    [
+        lambda: Conversion(divide_by=D(0)),
+        lambda: Tier(unit=D(1), block=D(0)),
+        lambda: Package(size=D(0), package=D(1)),
+        lambda: charge(PerUnit(unit=D(1)), minimum=D(2), maximum=D(1)),
+        lambda: Percentage(percent=D(1), minimum=D(2), maximum=D(1)),
+    ],
+)
+def test_a_plan_that_cannot_be_billed_is_refused(impossible: Callable[[], object]) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        impossible()
+    assert refused.value.code == "MT-400"
+
+
+def test_numbers_beyond_all_digits_are_refused_and_crash_nothing() -> None:
+    with pytest.raises(InvalidInput):
+        iso("USD").rounded(PerUnit(unit=D("1e50")).amount(Usage(D("1e24"))))

@@ -32,6 +32,7 @@ from creto.metering import (
     PayerRule,
     Percentage,
     PerUnit,
+    Phase,
     Price,
     Tax,
     Terms,
@@ -56,7 +57,8 @@ from creto.metering import (
     standing,
     tallies,
 )
-from creto.metering.types import ChargeId, CouponId, GrantId
+from creto.metering.plans import phase_at
+from creto.metering.types import ChargeId, CouponId, GrantId, PlanId
 from tests.fuzz import examples
 from tests.unit.metering.examples import JANUARY, D, charge, event, heading, meter, plan, subscription
 
@@ -112,12 +114,13 @@ def orders(draw: st.DrawFn) -> Bill:
     """A subscription with a few charges of any kind, perhaps paused or changed in mid-period, and who pays."""
     charges: list[Charge] = []
     for number in range(draw(st.integers(1, 3))):
+        least, most = draw(st.tuples(quantities, quantities).map(sorted))
         measured: Meter = draw(st.sampled_from(METERS))
         asked = charge(
             draw(st.sampled_from(PRICES)),
             meter=replace(measured, meter_id=f"m{number}"),
-            minimum=draw(st.none() | quantities),
-            maximum=draw(st.none() | quantities),
+            minimum=draw(st.none() | st.just(least)),
+            maximum=draw(st.none() | st.just(most)),
             commitment=draw(st.none() | st.just(Commitment(amount=D(30), overage_factor=D("1.5")))),
         )
         charges.append(replace(asked, charge_id=ChargeId(f"c{number}")))
@@ -154,6 +157,21 @@ def test_order_of_arrival_never_changes_a_bill(asked: Bill, events: list[Billabl
     random.shuffle(shuffled)  # type: ignore[attr-defined]
 
     assert canonical(invoice(asked, shuffled)) == canonical(invoice(asked, events))
+
+
+@MANY
+@given(orders(), streams(), instants)
+def test_a_change_that_changes_nothing_is_none(asked: Bill, events: list[BillableEvent], at: int) -> None:
+    """Said as another version of the same, so that there is another phase."""
+    same = [replace(plan, version=plan.version + 10) for plan in asked.plans]
+    own = asked.subscription
+    split = sorted(
+        [*own.phases, Phase(PlanId("p"), (phase_at(own.phases, at) or own.phases[0]).version + 10, at)],
+        key=lambda p: p.since,
+    )
+    after = replace(asked, plans=(*asked.plans, *same), subscription=replace(own, phases=tuple(split)))
+
+    assert bill(after, events) == bill(asked, events)
 
 
 @MANY

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from creto.common.errors import AlreadyExists, InvalidInput, NotFound
 from creto.common.timestamps import DAY, HOUR
 from creto.metering import (
     Aggregation,
     Bill,
+    Commitment,
     Graduated,
     LineKind,
     Override,
+    Package,
+    Payer,
+    PayerRule,
+    Percentage,
     PerUnit,
     Phase,
     Plan,
@@ -29,7 +35,7 @@ from creto.metering import (
 )
 from creto.metering.plans import checked, version_of
 from creto.metering.types import ChargeId, PlanId
-from tests.unit.metering.examples import JANUARY, D, charge, event, meter, plan, subscription
+from tests.unit.metering.examples import AGENT, HUMAN, JANUARY, D, charge, event, meter, plan, subscription
 
 START = JANUARY.start
 BASIC = plan(charge(PerUnit(unit=D(1))), fee="31")
@@ -54,6 +60,106 @@ def test_an_upgrade_in_mid_period_bills_each_part_by_its_plan() -> None:
 
     second = START + 15 * DAY + 12 * HOUR
     assert got == {f"base@{START}": 15, f"base@{second}": 32, f"use@{START}": 10, f"use@{second}": 5}
+
+
+FREE = plan(charge(PerUnit(unit=D(1)), free_units=D(31)), fee="31")
+
+
+def test_a_change_to_the_same_begins_nothing_anew() -> None:
+    own = subscription()
+    for day in range(1, 6):
+        own = changed(own, PlanId("p"), 1, START + day * DAY, Override())
+    events = [event(START + day * DAY + HOUR, value=31) for day in range(5)]
+
+    assert len(own.phases) == 1
+    assert amounts(own, FREE, events=tuple(events)) == {"base": 31, "use": 124}
+
+
+def test_a_change_of_another_charge_cuts_none() -> None:
+    """One user, and a peak of 50, whatever became of the fee meanwhile."""
+    users = charge(PerUnit(unit=D(10)), charge_id="users", meter=meter(Aggregation.UNIQUE_COUNT, property="user"))
+    peak = charge(PerUnit(unit=D(1)), charge_id="peak", meter=meter(Aggregation.MAX))
+    first = plan(users, peak, fee="31")
+    dearer = changed(subscription(), PlanId("p"), 1, START + 10 * DAY, Override(fees={ChargeId("base"): D(62)}))
+    events = (event(START, user="x", value=50), event(START + 20 * DAY, user="x", value=40))
+
+    got = amounts(dearer, first, events=events)
+
+    assert got == {f"base@{START}": 10, f"base@{START + 10 * DAY}": 42, "users": 10, "peak": 50}
+
+
+def test_a_new_name_cuts_nothing() -> None:
+    named = replace(FREE, version=2, fees=(replace(FREE.fees[0], name="Platform"),))
+    got = amounts(changed(subscription(), PlanId("p"), 2, START + DAY), FREE, named)
+    assert got == {"base": 31, "use": 0}
+
+
+def test_free_units_of_a_charge_that_changes_are_prorated() -> None:
+    dearer = replace(FREE, version=2, charges=(replace(FREE.charges[0], price=PerUnit(unit=D(2))),))
+    upgraded = changed(subscription(), PlanId("p"), 2, START + 10 * DAY)
+
+    got = amounts(upgraded, FREE, dearer, events=(event(START, value=15), event(START + 20 * DAY, value=31)))
+
+    assert got == {"base": 31, f"use@{START}": 5, f"use@{START + 10 * DAY}": 20}
+
+
+def test_what_a_price_gives_free_is_prorated_with_its_charge() -> None:
+    package = Package(size=D(1), package=D(1), free_units=D(31))
+    percentage = Percentage(percent=D(1), free_events=31, free_amount=D(62))
+    assert package.for_part(10, 31).free_units == 10
+    assert percentage.for_part(10, 31) == Percentage(percent=D(1), free_events=10, free_amount=D(20))
+
+
+def test_to_another_plan_and_back_is_one_stretch_with_a_gap() -> None:
+    dearer = replace(FREE, version=2, charges=(replace(FREE.charges[0], price=PerUnit(unit=D(2))),))
+    away = changed(subscription(), PlanId("p"), 2, START + 10 * DAY)
+    back = changed(away, PlanId("p"), 1, START + 20 * DAY)
+    events = tuple(event(START + day * DAY, value=21) for day in (0, 15, 25))
+
+    got = amounts(back, FREE, dearer, events=events)
+
+    assert got == {"base": 31, f"use@{START}": 21, f"use@{START + 10 * DAY}": 22}
+
+
+def test_a_change_of_the_plans_own_minimum_cuts_all_that_it_is_over() -> None:
+    least = replace(BASIC, version=2, minimum=D(62))
+    got = amounts(changed(subscription(), PlanId("p"), 2, START + 10 * DAY), BASIC, least)
+    second = f"@{START + 10 * DAY}"
+    assert got == {
+        f"base@{START}": 10,
+        f"use@{START}": 0,
+        f"base{second}": 21,
+        f"use{second}": 0,
+        f"minimum{second}": 21,
+    }
+
+
+def test_another_payer_cuts_nothing_and_bears_what_is_used_from_then_on() -> None:
+    leaf = replace(FREE, version=2, payer=Payer(PayerRule.LEAF))
+    own = changed(subscription(), PlanId("p"), 2, START + 10 * DAY)
+    events = [event(START, value=62), event(START + 20 * DAY, value=31)]
+
+    lines = bill(Bill(plans=(FREE, leaf), subscription=own, period=JANUARY), events)
+
+    (used,) = [line for line in lines if line.kind is LineKind.USAGE]
+    assert (used.amount, {share.agent: share.amount for share in used.shares}) == (
+        62,
+        {HUMAN: D("41.33"), AGENT: D("20.67")},
+    )
+
+
+def test_a_trial_owes_nothing_for_what_was_not_used() -> None:
+    trial = plan(charge(PerUnit(unit=D(1)), minimum=D(31)), fee="31", minimum=D(310), trial_days=10)
+    got = amounts(subscription(), trial, events=(event(START + DAY, value=2),))
+    assert got == {"base": 21, "use": 2, "use:minimum": 19, "minimum": 210 - 42}
+
+
+def test_usage_in_a_trial_is_not_beyond_a_commitment_that_it_is_within() -> None:
+    committed = plan(
+        charge(PerUnit(unit=D(1))), commitment=Commitment(amount=D(310), overage_factor=D(2)), trial_days=30
+    )
+    assert amounts(subscription(), committed, events=(event(START, value=300),)) == {"use": 300}
+    assert amounts(subscription(), committed) == {"use": 0, "minimum": 10}
 
 
 def test_a_planned_change_can_be_replaced() -> None:
@@ -189,8 +295,6 @@ def test_a_plan_names_each_charge_once_and_a_currency_that_exists() -> None:
 
 
 def test_a_commitment_is_trued_up_once_the_period_is_over() -> None:
-    from creto.metering import Commitment
-
     committed = plan(charge(PerUnit(unit=D(1))), commitment=Commitment(amount=D(100), overage_factor=D("1.5")))
     few, many = (event(START, value=40),), (event(START, value=140),)
 

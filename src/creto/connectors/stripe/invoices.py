@@ -27,6 +27,7 @@ from creto.metering.wallets import Purchase
 
 ZERO = Decimal()
 CREDITS = "Prepaid credits"
+CARRIED = "Carried to prepaid credits"
 
 
 class Item(msgspec.Struct, frozen=True, kw_only=True):
@@ -137,6 +138,8 @@ def items_of(invoice: Invoice) -> Iterator[Item]:
     paid = sum((use.amount for use in invoice.credits), ZERO)
     if paid:
         yield Item(text=CREDITS, period=invoice.period, amount=-paid)
+    if invoice.carried:
+        yield Item(text=CARRIED, period=invoice.period, amount=invoice.carried)
 
 
 def described(line: Line) -> str:
@@ -198,7 +201,7 @@ def places(request: Params) -> set[str]:
 def credit_params(note: Invoice, there: StripeId, invoice: Params) -> Params:
     """A credit note over what is still unpaid, and for the rest a credit to the customer's balance."""
     given = invoice["pre_payment_credit_notes_amount"] + invoice["post_payment_credit_notes_amount"]
-    amount = min(minor(note.total, note.currency), max(invoice["total"] - given, 0))
+    amount = min(minor(note.due, note.currency), max(invoice["total"] - given, 0))
     paid = amount - min(amount, max(invoice["amount_remaining"], 0))
     params: Params = {
         "invoice": there,

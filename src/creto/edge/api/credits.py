@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Annotated
 
 from msgspec import Meta
-from msgspec.structs import asdict
+from msgspec.structs import asdict, replace
 
 from creto.common.ids import new_id
 from creto.common.limits import PAGE_ITEMS_DEFAULT, WALLET_NAMES_MAX
@@ -18,7 +18,9 @@ from creto.edge.api.metering_fields import Asked, Currency, Names, cursor_of
 from creto.edge.api.parts import Parts
 from creto.edge.api.quotas import Gone
 from creto.metering import (
+    BillingRules,
     BurnCredits,
+    BurnKey,
     Burnt,
     Coupon,
     ExchangeRate,
@@ -28,9 +30,11 @@ from creto.metering import (
     Purchase,
     Rollover,
     Tax,
+    TaxRounding,
     TopUp,
     TopUpRule,
     Wallet,
+    preset,
 )
 from creto.metering.periods import Cycle
 from creto.metering.types import CouponId, GrantId
@@ -160,6 +164,19 @@ class TaxPage(View, frozen=True):
     cursor: str | None = None
 
 
+class PutRules(Asked, frozen=True):
+    """A preset, which is the way of a billing system, and what of it is otherwise. It holds for all invoices that are not final yet."""
+
+    preset: Id = "creto"
+    tax_rounding: TaxRounding | None = None
+    percent_first: bool | None = None
+    burn_order: Annotated[tuple[BurnKey, ...], Meta(min_length=1, max_length=3)] | None = None
+
+
+class GetRules(Asked, frozen=True):
+    """Of the tenant."""
+
+
 class AddExchangeRate(Asked, frozen=True):
     """What one unit of `base` is in `quote`, from an instant on; now, if none is named. A rate never changes."""
 
@@ -203,8 +220,10 @@ PUT_TAX = Endpoint("credits.set_tax", "PUT", "/v1/taxes/{code}", PutTax, Tax, WR
 TAXES = Endpoint("credits.taxes", "GET", "/v1/taxes", ListPage, TaxPage, READ, "The taxes", errors=BAD)
 ADD_RATE = Endpoint("credits.add_exchange_rate", "POST", "/v1/exchange-rates", AddExchangeRate, ExchangeRate, WRITE, "What a currency is in another, from an instant on", status=201, errors=("MT-400", "MT-412"))  # fmt: skip
 RATES = Endpoint("credits.exchange_rates", "GET", "/v1/exchange-rates", ListExchangeRates, ExchangeRates, READ, "The rates of two currencies", errors=BAD)  # fmt: skip
+SET_RULES = Endpoint("credits.set_rules", "PUT", "/v1/billing-rules", PutRules, BillingRules, WRITE, "How invoices are made where billing systems differ", errors=MISSING)  # fmt: skip
+RULES = Endpoint("credits.rules", "GET", "/v1/billing-rules", GetRules, BillingRules, READ, "How invoices are made where billing systems differ", errors=BAD)  # fmt: skip
 
-ENDPOINTS = (GRANT, VOID, WALLET, POSTINGS, BURN, SET_TOP_UP, DROP_TOP_UP, TOP_UPS, PURCHASES, SETTLE, PUT_COUPON, GET_COUPON, COUPONS, PUT_TAX, TAXES, ADD_RATE, RATES)  # fmt: skip
+ENDPOINTS = (GRANT, VOID, WALLET, POSTINGS, BURN, SET_TOP_UP, DROP_TOP_UP, TOP_UPS, PURCHASES, SETTLE, PUT_COUPON, GET_COUPON, COUPONS, PUT_TAX, TAXES, ADD_RATE, RATES, SET_RULES, RULES)  # fmt: skip
 
 
 @handles(GRANT)
@@ -300,6 +319,18 @@ async def add_exchange_rate(parts: Parts, call: Call, ask: AddExchangeRate) -> E
     at = parts.clock.now() if ask.at is None else ConsensusTimestamp(ask.at)
     rate = ExchangeRate(ask.base, ask.quote, ask.rate, at)
     return await parts.billing.add_rate(call.tenant, rate, by=call.known.agent)
+
+
+@handles(SET_RULES)
+async def set_rules(parts: Parts, call: Call, ask: PutRules) -> BillingRules:
+    said = {name: value for name, value in asdict(ask).items() if value is not None}
+    rules = replace(preset(said.pop("preset")).rules(), **said)
+    return await parts.billing.set_rules(call.tenant, rules, by=call.known.agent)
+
+
+@handles(RULES)
+async def rules(parts: Parts, call: Call, ask: GetRules) -> BillingRules:
+    return await parts.billing.rules(call.tenant)
 
 
 @handles(RATES)

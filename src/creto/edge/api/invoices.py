@@ -142,7 +142,7 @@ GET = Endpoint("billing.invoice", "GET", ONE_AT, OfInvoice, Invoice, READ, "One 
 LIST = Endpoint("billing.invoices", "GET", AT, ListInvoices, InvoicePage, READ, "Invoices", errors=MISSING)  # fmt: skip
 CSV = Endpoint("billing.csv", "GET", f"{ONE_AT}/csv", OfInvoice, Blob, READ, "Its lines as CSV", errors=MISSING, about=INVOICE)  # fmt: skip
 PDF = Endpoint("billing.pdf", "POST", f"{ONE_AT}/pdf", PrintInvoice, Blob, READ, "On paper", errors=("MT-400", "MT-404", "PL-501"), about=INVOICE, keyed=False)  # fmt: skip
-FILE = Endpoint("billing.file", "POST", f"{ONE_AT}/file", FileInvoice, Blob, READ, "With the proofs that `creto verify` checks", errors=("MT-400", "MT-404", "PL-404", "PL-609"), about=INVOICE, keyed=False)  # fmt: skip
+FILE = Endpoint("billing.file", "POST", f"{ONE_AT}/file", FileInvoice, Blob, READ, "With the proofs that `creto verify` checks", errors=("MT-400", "MT-404", "MT-412", "PL-404", "PL-609"), about=INVOICE, keyed=False)  # fmt: skip
 EXPLAIN = Endpoint("billing.explain", "GET", f"{ONE_AT}/explanation", ExplainLine, LineExplanation, READ, "Why a line is what it is, down to its events", errors=STEP, about=INVOICE)  # fmt: skip
 REPRODUCE = Endpoint("billing.reproduce", "GET", f"{ONE_AT}/reproduction", OfInvoice, ReproducedView, READ, "Count it again as things stood then: the same bytes", errors=STEP, about=INVOICE)  # fmt: skip
 RUN = Endpoint("billing.run", "POST", "/v1/invoice-runs", RunInvoices, InvoiceRun, MAKE, "Draft, close and finalise what is due", errors=BAD, effect=Effect.RECORDED)  # fmt: skip

@@ -24,6 +24,19 @@ CREATE TABLE metering_subscription (
 ;
 CREATE INDEX metering_subscription_agent ON metering_subscription (tenant, agent, subscription_id);
 
+-- Each subscription as it was known from an instant on, so that an invoice can be counted again. No body: it was deleted.
+CREATE TABLE metering_subscription_version (
+  tenant TEXT NOT NULL,
+  subscription_id TEXT NOT NULL,
+  changed_at BIGINT NOT NULL,
+  agent TEXT NOT NULL,
+  body BYTEA NOT NULL,
+  PRIMARY KEY (tenant, subscription_id, changed_at)
+)
+--sqlite WITHOUT ROWID
+;
+CREATE INDEX metering_subscription_known ON metering_subscription_version (tenant, agent, changed_at);
+
 -- Invoices and credit notes, with the terms by which they were drafted: a recount uses the same.
 CREATE TABLE metering_invoice (
   tenant TEXT NOT NULL,

@@ -28,6 +28,14 @@ CREATE TABLE metering_tax (
 --sqlite WITHOUT ROWID
 ;
 
+-- How a tenant's invoices are made where systems differ.
+CREATE TABLE metering_rules (
+  tenant TEXT PRIMARY KEY,
+  body BYTEA NOT NULL
+)
+--sqlite WITHOUT ROWID
+;
+
 -- What one unit of a currency was in another, from an instant on.
 CREATE TABLE metering_exchange_rate (
   tenant TEXT NOT NULL,
