@@ -9,7 +9,7 @@ import pytest
 
 from creto.app import running
 from creto.common.errors import OversightRequired, QuotaExceeded
-from creto.common.ids import AgentId
+from creto.common.ids import AgentId, PolicyId
 from creto.common.timestamps import HOUR, ConsensusTimestamp
 from creto.gate import Effect
 from creto.metering import Ask, Limit, Quota, Quotas, Rate, Window, WindowUnit
@@ -108,6 +108,6 @@ async def test_beyond_its_quota_an_act_waits_for_a_human(town: Metered) -> None:
         await town.gate.authorized_operation(town.operation())
     assert (asked.value.code, asked.value.policy_id) == ("RT-202", "quota_approval_policy")
 
-    token = await town.approval(town.operation())
+    token = await town.approval(town.operation(), PolicyId("quota_approval_policy"))
     admitted = await town.gate.authorized_operation(town.operation(override_token=token))
     assert admitted.overridden == "quota_approval_policy"

@@ -120,6 +120,9 @@ class Office:
         return f"{self.url}/approvals/{record.ask.request_id}"
 
     def clear(self) -> None:
-        """Nothing waits any more."""
+        """Nothing waits any more, and nothing is granted."""
         for record in self.served.run(self.oversight.list_pending_requests(self.tenant, limit=1_000)):
             self.served.run(self.oversight.cancel(self.tenant, record.ask.request_id, by=self.bot))
+        for grant in self.served.run(self.oversight.grants(self.tenant)):
+            if grant.ended_at is None:
+                self.served.run(self.oversight.end_grant(self.tenant, grant.grant_id, by=self.ids["alice"]))

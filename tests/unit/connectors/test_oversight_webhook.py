@@ -142,12 +142,12 @@ async def test_after_some_failures_another_address_is_tried_too(post: Post, rece
 
 
 async def test_a_destination_that_is_not_allowed_is_undeliverable(post: Post) -> None:
-    endpoint, _ = await post.webhooks.add(TENANT, "https://169.254.169.254/latest/meta-data", by=id_of("eve"))
+    endpoint, _ = await post.webhooks.add(TENANT, "https://2852039166/latest/meta-data", by=id_of("eve"))
     await post.world.contact("alice", endpoint.endpoint_id, Channel.WEBHOOK)
     await post.world.request(await post.policy("alice"))
     await post.webhook().deliver_once()
     (lost,) = (await post.world.oversight.health(TENANT)).undelivered
-    assert (lost.state, lost.error) == (DeliveryState.FAILED, "169.254.169.254 is not a public destination over https")
+    assert (lost.state, lost.error) == (DeliveryState.FAILED, "2852039166 is not a public destination over https")
 
 
 async def test_what_was_decided_before_it_left_is_not_asked_any_more(post: Post, receiver: Receiver) -> None:

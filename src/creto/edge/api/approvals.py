@@ -122,9 +122,7 @@ class AwaitApproval(Ask, frozen=True):
 
     request_id: Id
     wait_s: Annotated[float, Meta(ge=0, le=OVERSIGHT_WAIT_S_MAX)] = 0
-    heard_at: int | None = (
-        None  # when the last question that the agent knows of was asked: a later one is answered at once
-    )
+    heard_at: Nanos | None = None  # of the last question that the agent knows: a later one is answered at once
 
 
 class UseApproval(Ask, frozen=True):
