@@ -157,14 +157,19 @@ async def approve(
     key = await identity(cli, key_id, key_file)
     async with session(cli, key) as creto:
         case = await creto.approvals.get(request_id=request)
-        verdicts = {one.item_id: Verdict.APPROVE if one.item_id in items else Verdict.DENY for one in case.items}
         receipt = await vote(
-            creto, case, key, seen, hold, verdict=Verdict.APPROVE, reason=reason, items=verdicts if items else {},
+            creto, case, key, seen, hold, verdict=Verdict.APPROVE, reason=reason, items=item_verdicts(case, items),
             wish=GrantWish(ttl_s=seconds(ttl), uses=uses) if ttl is not None else None,
             arguments=json_text(arguments) if arguments else None,
             on_behalf_of=AgentId(on_behalf_of) if on_behalf_of else None,
         )  # fmt: skip
     cli.output.say(receipt, said(receipt))
+
+
+def item_verdicts(case: ApprovalDetail, approved: tuple[str, ...]) -> dict[str, Verdict]:
+    """These are approved and the others of the batch denied; one that it does not have is refused."""
+    others = dict.fromkeys((one.item_id for one in case.items), Verdict.DENY)
+    return {**others, **dict.fromkeys(approved, Verdict.APPROVE)} if approved else {}
 
 
 @approvals.command()
