@@ -20,7 +20,7 @@ from creto.common.limits import AUTHZ_TENANTS_MAX, OVERSIGHT_APPROVERS_MAX, OVER
 from creto.common.timestamps import SECOND, ConsensusTimestamp
 from creto.oversight import policies
 from creto.oversight import store as sql
-from creto.oversight.core import Core
+from creto.oversight.core import Core, Mark
 from creto.oversight.eligibility import GROUP, Approver, Directory
 from creto.oversight.types import (
     ApproverGroup,
@@ -179,6 +179,7 @@ class People(Core):
         ends_at: ConsensusTimestamp,
         policies: Iterable[PolicyId] = (),
         by: AgentId,
+        mark: Mark | None = None,
     ) -> Delegation:
         """Out of office: `to` sits in the seats of `of` from `starts_at` until just before `ends_at`. Open requests go with them."""
         tenant = checked_tenant(tenant)
@@ -192,6 +193,8 @@ class People(Core):
             raise InvalidInput.of("to", got=to, expected="somebody else", code="OV-400")
 
         def put(tx: Tx) -> None:
+            if mark is not None:
+                mark(tx)
             sql.put_delegation(tx, tenant, delegation)
             self._changed(
                 tx, tenant, by, "delegation", delegation.delegation_id,
@@ -201,10 +204,14 @@ class People(Core):
         await self._change(put)
         return delegation
 
-    async def end_delegation(self, tenant: TenantId, delegation_id: str, *, by: AgentId) -> bool:
+    async def end_delegation(
+        self, tenant: TenantId, delegation_id: str, *, by: AgentId, mark: Mark | None = None
+    ) -> bool:
         tenant = checked_tenant(tenant)
 
         def drop(tx: Tx) -> bool:
+            if mark is not None:
+                mark(tx)
             found = sql.drop_delegation(tx, tenant, delegation_id)
             self._changed(tx, tenant, by, "delegation", delegation_id, {"ended": found})
             return found

@@ -462,6 +462,70 @@ async def test_out_of_office(post: Post, slack: SlackServer) -> None:
         assert " until " not in await said(post, slack, wrong)
 
 
+def cut_off(post: Post, *, writes: int = 0) -> None:
+    """The store goes away after so many writes of oversight, as if the process had died before the next commit."""
+    write, left = post.world.oversight.write, iter(range(writes))
+
+    async def killed(fn: Any) -> Any:
+        if next(left, None) is None:
+            raise ConnectionFailed("PL-503", "the store is away")
+        return await write(fn)
+
+    post.world.oversight.write = killed  # type: ignore[method-assign]
+
+
+async def test_out_of_office_that_crashed_before_its_commit_is_done_when_it_comes_again(
+    post: Post, slack: SlackServer
+) -> None:
+    await asked(post, slack)
+    await post.world.contact("bob", "U2", Channel.SLACK)
+    other = post.twin()
+    cut_off(post)
+    headers, body = slack.command("ooo 3d <@U2|bob>")
+    assert (await post.slack(slack)[1].commands(headers, body)).status == 503
+    assert other.world.oversight.delegations(TENANT) == ()
+    again = await other.slack(slack)[1].commands(headers, body)
+    assert "bob sits in your seats until" in json.loads(again.body)["text"]
+    assert len(other.world.oversight.delegations(TENANT)) == 1
+
+
+async def test_five_more_minutes_that_crashed_before_their_commit_are_given_when_they_come_again(
+    post: Post, slack: SlackServer
+) -> None:
+    record, _ = await asked(post, slack)
+    post.world.clock.set(record.progress.deadline_at - 60 * SECOND)
+    await post.world.timer.advance_once(post.world.clock.now())
+    courier, _ = post.slack(slack)
+    await courier.deliver_once()
+    other, click = post.twin(), slack.click(slack.cards[-1], EXTEND)
+    cut_off(post, writes=1)  # that the card was seen is written first
+    assert (await post.slack(slack)[1].interactions(*click)).status == 503
+    for _ in range(2):
+        assert (await other.slack(slack)[1].interactions(*click)).status == 200
+    assert (await other.world.now_of(record)).progress.deadline_at == record.progress.deadline_at + 300 * SECOND
+
+
+async def test_a_refused_absence_is_refused_alike_when_it_comes_again(post: Post, slack: SlackServer) -> None:
+    await asked(post, slack)
+    await post.world.contact("bob", "U2", Channel.SLACK)
+    command = slack.command("ooo 999d <@U2|bob>")
+    for _ in range(2):
+        text = json.loads((await post.slack(slack)[1].commands(*command)).body)["text"]
+        assert text.startswith("Not done: ends_at: expected after the start")
+
+
+async def test_a_return_that_comes_again_ends_no_later_absence(post: Post, slack: SlackServer) -> None:
+    await asked(post, slack)
+    await post.world.contact("bob", "U2", Channel.SLACK)
+    assert "bob sits" in await said(post, slack, "ooo 3d <@U2>")
+    command = slack.command("ooo end")
+    first = await post.slack(slack)[1].commands(*command)
+    assert "bob sits" in await said(post, slack, "ooo 4d <@U2>")
+    again = await post.twin().slack(slack)[1].commands(*command)
+    assert [json.loads(one.body)["text"] for one in (first, again)] == ["You are back.", "That is done already."]
+    assert len(post.world.oversight.delegations(TENANT)) == 1
+
+
 async def test_answers_to_commands_ping_nobody(post: Post, slack: SlackServer) -> None:
     await asked(post, slack, arguments={"note": "<!channel>"}, channel=Channel.SLACK, full=True)
     record = (await post.world.oversight.list_pending_requests(TENANT))[0]
