@@ -37,6 +37,7 @@ from creto.common.settings import (
     ServerConfig,
     StorageConfig,
     StoreConfig,
+    link_base_of,
 )
 from creto.common.telemetry import Metrics
 from creto.connectors.channels import open_channels
@@ -251,13 +252,6 @@ def check_offered(config: Config) -> None:
                 f"common.{key} names a service elsewhere, which this release does not ask",
                 hint=f"Leave common.{key} out: authorization and audit run in the layer itself.",
             )
-
-
-def link_base_of(config: Config) -> str:
-    """Where approvers find the layer."""
-    server = config[ServerConfig]
-    scheme = "https" if server.tls_cert else "http"
-    return config[OversightConfig].link_base or f"{scheme}://{server.host}:{server.rest_port}"
 
 
 def open_configured_store(config: Config) -> Store:

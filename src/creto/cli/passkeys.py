@@ -68,7 +68,7 @@ async def remove(cli: Cli, passkey: str, key_id: str | None, key_file: Path | No
 
 def page_of(cli: Cli) -> str:
     """Browsers make passkeys for names, not for addresses: on this machine that name is localhost."""
-    from creto.app import link_base_of
+    from creto.common.settings import link_base_of
 
     parts = urlsplit(cli.url or link_base_of(cli.config()))
     host = parts.netloc.replace("127.0.0.1", "localhost") if parts.hostname == "127.0.0.1" else parts.netloc
