@@ -18,10 +18,10 @@ from creto.common.errors import ConnectionFailed
 from creto.common.ids import PolicyId, TenantId
 from creto.common.timestamps import DAY, SECOND
 from creto.connectors.inbound import Answer
-from creto.connectors.slack_cards import APPROVE, DENY, DETAILS, EXTEND, REPLACED
+from creto.connectors.slack_cards import APPROVE, DENY, DETAILS, ELSEWHERE, EXTEND, OPEN, REPLACED
 from creto.connectors.slack_channel import SlackChannel, SlackIncoming, SlackInstall
 from creto.connectors.slack_inbound import SlackInbound
-from creto.oversight import Channel, NotificationKind, Quorum, Record, RequestState, Verdict
+from creto.oversight import Assurance, Channel, NotificationKind, Quorum, Record, RequestState, Verdict
 from creto.oversight.types import DeliveryState
 from tests.slack_server import APP, SECRET, TEAM, Card, SlackServer, Trouble, refused_blocks
 from tests.unit.connectors.post import INSTALL, Post
@@ -80,6 +80,18 @@ async def test_a_card_says_what_and_why_and_not_the_arguments(post: Post, slack:
 async def test_arguments_are_shown_where_the_policy_says_so(post: Post, slack: SlackServer) -> None:
     _, (card,) = await asked(post, slack, arguments={"iban": "DE89 3704"}, channel=Channel.SLACK, full=True)
     assert 'iban = "DE89 3704"' in card.words
+
+
+@pytest.mark.parametrize("assurance", [Assurance.SESSION, Assurance.OWN_KEY])
+async def test_what_slack_cannot_vouch_for_is_decided_on_the_page(
+    post: Post, slack: SlackServer, assurance: Assurance
+) -> None:
+    post.world.oversight._link_base = "https://creto.corp.example"
+    record, (card,) = await asked(post, slack, assurance=assurance)
+    assert set(card.buttons) == {OPEN}
+    assert card.buttons[OPEN]["url"].endswith(record.ask.request_id)
+    assert ELSEWHERE in card.words
+    assert (await said(post, slack, f"show {record.ask.request_id}")).endswith(ELSEWHERE)
 
 
 @pytest.mark.parametrize(
