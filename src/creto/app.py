@@ -37,10 +37,9 @@ from creto.common.settings import (
     ServerConfig,
     StorageConfig,
     StoreConfig,
-    link_base_of,
 )
 from creto.common.telemetry import Metrics
-from creto.connectors.channels import open_channels
+from creto.connectors.channels import link_base_of, open_channels
 from creto.edge.accounting import accounting
 from creto.edge.api.idempotency import OnceStore
 from creto.edge.api.parts import Parts

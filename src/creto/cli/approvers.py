@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from creto.cli.approvals import approvals, as_key, as_key_file, identity, plain, request_argument
+from creto.cli.approvals import approvals, as_key, as_key_file, identity, request_argument
 from creto.cli.choices import DURATION, MOMENT, confirmed, seconds, yes_option
 from creto.cli.context import Cli, group, pass_cli, read
 from creto.cli.output import Column, counted, when
 from creto.cli.session import session
+from creto.cli.voting import plain
 from creto.common import wire
 from creto.common.errors import InvalidInput
 from creto.common.ids import AgentId

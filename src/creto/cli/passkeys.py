@@ -9,10 +9,11 @@ from urllib.parse import urlsplit, urlunsplit
 
 import click
 
-from creto.cli.approvals import as_key, as_key_file, identity, plain
+from creto.cli.approvals import as_key, as_key_file, identity
 from creto.cli.context import Cli, group, pass_cli
 from creto.cli.output import Column, when
 from creto.cli.session import session
+from creto.cli.voting import plain
 from creto.common.errors import NotFound
 from creto.platform.crypto.jose import b64url_encode
 
@@ -68,7 +69,7 @@ async def remove(cli: Cli, passkey: str, key_id: str | None, key_file: Path | No
 
 def page_of(cli: Cli) -> str:
     """Browsers make passkeys for names, not for addresses: on this machine that name is localhost."""
-    from creto.common.settings import link_base_of
+    from creto.connectors.channels import link_base_of
 
     parts = urlsplit(cli.url or link_base_of(cli.config()))
     host = parts.netloc.replace("127.0.0.1", "localhost") if parts.hostname == "127.0.0.1" else parts.netloc

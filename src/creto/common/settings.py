@@ -18,7 +18,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from creto.common.config import LIVE, Config, Secret, section
+from creto.common.config import LIVE, Secret, section
 from creto.common.errors import InvalidInput
 from creto.common.ids import DEFAULT_TENANT, customer_tenant
 from creto.common.limits import (
@@ -300,13 +300,6 @@ class OversightConfig(msgspec.Struct, frozen=True):
                 expected="starttls or tls",
                 code="PL-921",
             )
-
-
-def link_base_of(config: Config) -> str:
-    """Where approvers find the layer."""
-    server = config[ServerConfig]
-    scheme = "https" if server.tls_cert else "http"
-    return config[OversightConfig].link_base or f"{scheme}://{server.host}:{server.rest_port}"
 
 
 @section("webhooks")

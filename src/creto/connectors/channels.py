@@ -24,7 +24,7 @@ from creto.common.config import Config
 from creto.common.errors import EnablementError
 from creto.common.ids import PLATFORM_TENANT, PolicyId, TenantId
 from creto.common.limits import OVERSIGHT_IDLE_S, OVERSIGHT_REACH_S
-from creto.common.settings import OversightConfig, WebhooksConfig
+from creto.common.settings import OversightConfig, ServerConfig, WebhooksConfig
 from creto.common.telemetry import fields
 from creto.connectors.courier import Courier, Deliverer, durable_of
 from creto.connectors.destinations import Destinations
@@ -43,6 +43,13 @@ if TYPE_CHECKING:
 log = logging.getLogger("creto.connectors")
 LINK_KEY = "oversight-links"
 FIRST_LOOK_S = 5.0
+
+
+def link_base_of(config: Config) -> str:
+    """Where approvers find the layer."""
+    server = config[ServerConfig]
+    scheme = "https" if server.tls_cert else "http"
+    return config[OversightConfig].link_base or f"{scheme}://{server.host}:{server.rest_port}"
 
 
 class Channels:
