@@ -16,8 +16,8 @@ import msgspec
 
 from creto.common.errors import EnablementError, InvalidInput, NotFound, Unauthorized
 from creto.common.ids import AgentId, PolicyId, TenantId, checked_name, checked_tenant, new_id
-from creto.common.limits import AUTHZ_TENANTS_MAX, OVERSIGHT_APPROVERS_MAX, OVERSIGHT_DELEGATION_S_MAX
-from creto.common.timestamps import SECOND, ConsensusTimestamp
+from creto.common.limits import AUTHZ_TENANTS_MAX, INTEGER_MAX, OVERSIGHT_APPROVERS_MAX, OVERSIGHT_DELEGATION_S_MAX
+from creto.common.timestamps import SECOND, ConsensusTimestamp, iso
 from creto.oversight import policies
 from creto.oversight import store as sql
 from creto.oversight.core import Core, Mark
@@ -183,8 +183,10 @@ class People(Core):
     ) -> Delegation:
         """Out of office: `to` sits in the seats of `of` from `starts_at` until just before `ends_at`. Open requests go with them."""
         tenant = checked_tenant(tenant)
-        if not starts_at < ends_at <= starts_at + OVERSIGHT_DELEGATION_S_MAX * SECOND:
-            raise InvalidInput.of("ends_at", got=ends_at, expected=f"after the start, within {OVERSIGHT_DELEGATION_S_MAX} s", code="OV-400")  # fmt: skip
+        last = starts_at + OVERSIGHT_DELEGATION_S_MAX * SECOND
+        if not starts_at < ends_at <= last:
+            expected = f"after the start, {moment(starts_at)}, by {moment(last)} at the latest"
+            raise InvalidInput.of("ends_at", got=moment(ends_at), expected=expected, code="OV-400")
         delegation = Delegation(
             delegation_id=new_id("del-"), of=self.human(tenant, of), to=self.human(tenant, to), starts_at=starts_at,
             ends_at=ends_at, policies=tuple(policies),
@@ -315,6 +317,11 @@ class People(Core):
     def _changed(self, tx: Tx, tenant: TenantId, by: AgentId, what: str, name: str, fields: dict[str, object]) -> None:
         self.note(tx, tenant, f"oversight:{what}", f"oversight:{what}:{name}", "DirectoryChanged", by, fields)
         tx.signal(CHANGED, tenant)
+
+
+def moment(timestamp: int) -> str:
+    """For a person, who reads no nanoseconds."""
+    return f"{iso(timestamp)[:19]}Z" if 0 <= timestamp <= INTEGER_MAX else "no time that there is"
 
 
 def channel_assurance(channel: Channel) -> Assurance:

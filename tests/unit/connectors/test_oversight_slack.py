@@ -523,7 +523,10 @@ async def test_a_refused_absence_is_refused_alike_when_it_comes_again(post: Post
     command = slack.command("ooo 999d <@U2|bob>")
     for _ in range(2):
         text = json.loads((await post.slack(slack)[1].commands(*command)).body)["text"]
-        assert text.startswith("Not done: ends_at: expected after the start")
+        assert text == (
+            "Not done: ends_at: expected after the start, 2026-01-01T00:00:00Z, by 2026-04-01T00:00:00Z at the latest,"
+            " got 2028-09-26T00:00:00Z."
+        )
 
 
 async def test_a_return_that_comes_again_ends_no_later_absence(post: Post, slack: SlackServer) -> None:
