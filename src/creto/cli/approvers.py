@@ -66,6 +66,7 @@ LOST: Sequence[Column[NotificationView]] = (
     Column("REQUEST", lambda n: n.request_id),
     Column("CHANNEL", lambda n: n.channel),
     Column("ADDRESS", lambda n: n.address),
+    Column("KIND", lambda n: n.kind),
     Column("STATE", lambda n: n.state),
     Column("TRIES", lambda n: n.attempts, right=True),
     Column("ERROR", lambda n: n.error),
