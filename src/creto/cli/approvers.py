@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from creto.cli.approvals import approvals, as_key, as_key_file, identity, request_argument
-from creto.cli.choices import DURATION, MOMENT, confirmed, seconds, yes_option
+from creto.cli.choices import AHEAD, DURATION, confirmed, seconds, yes_option
 from creto.cli.context import Cli, group, pass_cli, read
 from creto.cli.output import Column, counted, when
 from creto.cli.session import session
@@ -262,8 +262,10 @@ async def delegate(
 
 @approvals.command()
 @click.option("--to", help="Who sits in your seats meanwhile.")
-@click.option("--from", "starts", type=MOMENT, help="The first moment; now, if not said.")
-@click.option("--until", type=MOMENT, help="The first moment after it.")
+@click.option("--from", "starts", type=AHEAD, help="The first moment, as --until; now, if not said.")
+@click.option(
+    "--until", type=AHEAD, help="The first moment after it: 2026-01-31, 2026-01-31T09:30:00Z, or 8h from now as 8h."
+)
 @click.option("--of", metavar="AGENT", help="Whose seats; yours, if not said.")
 @click.option("--end", metavar="ID", help="Back in the office: end this absence.")
 @policy_option

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from creto.cli.attributes import attributes
-from creto.cli.choices import DURATION, MOMENT, collected
+from creto.cli.choices import AHEAD, DURATION, MOMENT, collected
 from creto.cli.delegate import window
 from creto.cli.init import template
 from creto.common.errors import InvalidInput
@@ -42,6 +42,8 @@ def test_durations_and_moments() -> None:
     assert DURATION.convert("2h", None, None) == 2 * HOUR
     assert MOMENT.convert("2026-01-31", None, None) == MOMENT.convert("2026-01-31T00:00:00Z", None, None)
     assert abs(MOMENT.convert("1h", None, None) - (time.time_ns() - HOUR)) < 60 * SECOND
+    assert abs(AHEAD.convert("1h", None, None) - (time.time_ns() + HOUR)) < 60 * SECOND
+    assert AHEAD.convert("2026-01-31", None, None) == MOMENT.convert("2026-01-31", None, None)
     for wrong in ("soon", "5", "2026-13-01"):
         with pytest.raises(click.BadParameter):
             MOMENT.convert(wrong, None, None)
