@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -20,6 +20,7 @@ from creto.common.errors import InvalidInput
 from creto.common.ids import AgentId
 from creto.oversight.types import (
     ApproverGroup,
+    Assurance,
     Channel,
     Contact,
     Delegation,
@@ -114,11 +115,23 @@ def policy_of(data: bytes) -> PutOversightPolicy:
     from creto.edge.api.approvers import PutOversightPolicy
 
     if data.lstrip().startswith(b"{"):
-        return wire.decode(data, PutOversightPolicy, what="policy")
-    try:
-        return wire.convert(tomllib.loads(data.decode()), PutOversightPolicy, what="policy")
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InvalidInput.of("policy", got=str(error), expected="TOML or JSON") from error
+        written = wire.decode(data, dict[str, Any], what="policy")
+    else:
+        try:
+            written = tomllib.loads(data.decode())
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise InvalidInput.of("policy", got=str(error), expected="TOML or JSON") from error
+    for name in ("assurance", "assurance_by_risk"):
+        if name in written:
+            written[name] = assurance_of(written[name])
+    return wire.convert(written, PutOversightPolicy, what="policy")
+
+
+def assurance_of(written: Any) -> Any:
+    """A3, as people say it, is 3; what is neither is left for the schema to refuse."""
+    if isinstance(written, dict):
+        return {risk: assurance_of(value) for risk, value in written.items()}
+    return {f"A{one}": one.value for one in Assurance}.get(written, written) if isinstance(written, str) else written
 
 
 @groups.command("list")
