@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -326,6 +327,30 @@ def test_a_batch_item_by_item(office: Office, page: Page) -> None:
     page.until("document.querySelector('.outcome-line')")
     assert office.now(record).progress.approved_items == ("a", "c")
     assert "May be done: a, c. Not: b." in page.evaluate("document.querySelector('.outcome-line').innerText")
+
+
+def test_what_is_decided_is_read_page_by_page(office: Office) -> None:
+    """None of it is out of reach; what is voted on and still open stands under what is open."""
+    records = [office.ask({"number": number}) for number in range(52)]
+    for record in records:
+        office.vote(record, "carol", Verdict.DENY)
+    waiting = office.ask({"number": 52}, office.two)
+    office.vote(waiting, "carol")
+    seen: list[str] = []
+    with httpx2.Client(base_url=office.url, cookies={"creto_session": office.session("carol")}) as client:
+        at = "/approvals?decided=1"
+        for count in (50, 2):
+            html = client.get(at).text
+            rows = re.findall(r'id="row-(req-[^"]+)" href="([^"]+)"', html)
+            assert len(rows) == count
+            seen += [row for row, _ in rows]
+            assert "less urgent" not in html
+            assert f'id="row-{seen[-1]}"' in client.get(rows[-1][1].replace("&amp;", "&")).text  # still beside its card
+            older = re.search(r'href="([^"]+)">Older than these 50<', html)
+            at = older[1].replace("&amp;", "&") if older else ""
+        assert at == ""
+        assert client.get("/approvals?decided=1&before=%00").status_code == 400
+    assert seen == [record.ask.request_id for record in reversed(records)]
 
 
 def test_who_only_decides_lands_on_the_approvals(office: Office, page: Page) -> None:
