@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -23,24 +23,19 @@ from creto.cli.context import Cli, group, pass_cli, read, write
 from creto.cli.exits import Exit
 from creto.cli.output import Column, when
 from creto.cli.session import session
+from creto.cli.voting import bounds_of, check_seen, item_verdicts, named, plain, said, vote
 from creto.common.ids import AgentId
 from creto.common.limits import OVERSIGHT_ARGUMENTS_BYTES_MAX, PAGE_ITEMS_MAX
-from creto.contracts import Approved, Denied, TimedOut
+from creto.contracts import Approved, Denied, RiskFactor, RiskLevel, TimedOut
 from creto.oversight.display import proposal
-from creto.oversight.hostile import visible
-from creto.oversight.types import Bound, GrantWish, Verdict
+from creto.oversight.types import GrantWish, Verdict
 
 if TYPE_CHECKING:
     from creto.edge.api.approval_views import ApprovalDetail, ApprovalView, Outcome, VoteView
-    from creto.oversight import Receipt
-    from creto.sdk import AgentKey, AsyncCreto
+    from creto.edge.api.approvals import Item
+    from creto.sdk import AgentKey
 
 approvals = group("approvals", "What waits for a human: see it, decide it, say who decides.")
-
-
-def plain(words: str) -> str:
-    """What somebody else wrote, with nothing hidden in it."""
-    return visible(words, prose=True).text
 
 
 COLUMNS: Sequence[Column[ApprovalView]] = (
@@ -57,7 +52,8 @@ as_key_file = click.option("--key-file", type=click.Path(dir_okay=False, path_ty
 limits_option = click.option("--at-most", "limits", metavar="NAME=NUMBER", multiple=True, help="This argument, that number at most; may be repeated.")  # fmt: skip
 values_option = click.option("--exactly", "values", metavar="NAME=JSON", multiple=True, help="This argument, with exactly that value; may be repeated.")  # fmt: skip
 hold_option = click.option("--hold", type=DURATION, help="Take effect after so long, 60s at most; `undo` takes it back until then.")  # fmt: skip
-round_option = click.option("--round", "seen", type=click.IntRange(1), help="The round you have seen; an edit since then is refused.")  # fmt: skip
+round_option = click.option("--round", "seen", type=click.IntRange(1), help="The round you have seen; nothing is shown, and an edit since then is refused.")  # fmt: skip
+unseen_option = click.option("-y", "--yes", is_flag=True, help="Vote on what stands there now, whatever it is: nothing is shown and nobody is asked.")  # fmt: skip
 
 
 async def identity(cli: Cli, key_id: str | None, key_file: Path | None) -> AgentKey | None:
@@ -136,15 +132,6 @@ def said_by(vote: VoteView) -> str:
     return ", ".join(part for part in (plain(vote.name), vote.assurance, plain(vote.reason), instead) if part)
 
 
-def only_items(known: Sequence[str], wanted: Sequence[str]) -> dict[str, Verdict]:
-    """Yes to these alone; nothing where nobody chose. A mistyped item is no vote at all."""
-    unknown = [one for one in wanted if one not in known]
-    if unknown:
-        there = f"its items are {', '.join(map(plain, known))}" if known else "it has no items"
-        raise click.UsageError(f"There is no item {', '.join(unknown)} in the request: {there}. Nothing was voted.")
-    return {one: Verdict.APPROVE if one in wanted else Verdict.DENY for one in known} if wanted else {}
-
-
 @approvals.command()
 @request_argument
 @click.option("--reason", default="", help="Why; it stands in the decision.")
@@ -154,25 +141,30 @@ def only_items(known: Sequence[str], wanted: Sequence[str]) -> dict[str, Verdict
 @click.option("--item", "items", multiple=True, help="Of a batch: approve these alone; may be repeated.")
 @click.option("--on-behalf-of", metavar="AGENT", help="In whose seat you sit.")
 @round_option
+@unseen_option
 @hold_option
 @as_key
 @as_key_file
 @pass_cli
 async def approve(
     cli: Cli, request: str, reason: str, ttl: int | None, uses: int, arguments: Path | None, items: tuple[str, ...],
-    on_behalf_of: str | None, seen: int | None, hold: int | None, key_id: str | None, key_file: Path | None,
+    on_behalf_of: str | None, seen: int | None, yes: bool, hold: int | None, key_id: str | None, key_file: Path | None,
 ) -> None:  # fmt: skip
-    """Say yes. Without a key you are who the token says; with one the vote is signed by it."""
+    """Say yes. Without a key you are who the token says; with one the vote is signed by it.
+
+    At a terminal you see what you are about to sign and are asked; elsewhere name the round that you have seen.
+    """
     key = await identity(cli, key_id, key_file)
     async with session(cli, key) as creto:
         case = await creto.approvals.get(request_id=request)
-        verdicts = only_items([one.item_id for one in case.items], items)
-        receipt = await vote(
-            creto, case, key, seen, hold, verdict=Verdict.APPROVE, reason=reason, items=verdicts,
-            wish=GrantWish(ttl_s=seconds(ttl), uses=uses) if ttl is not None else None,
-            arguments=json_text(arguments) if arguments else None,
-            on_behalf_of=AgentId(on_behalf_of) if on_behalf_of else None,
-        )  # fmt: skip
+        terms: dict[str, Any] = {
+            "verdict": Verdict.APPROVE, "reason": reason, "items": item_verdicts(case, items),
+            "wish": GrantWish(ttl_s=seconds(ttl), uses=uses) if ttl is not None else None,
+            "arguments": json_text(arguments) if arguments else None,
+            "on_behalf_of": AgentId(on_behalf_of) if on_behalf_of else None,
+        }  # fmt: skip
+        check_seen(case, terms, seen=seen, yes=yes)
+        receipt = await vote(creto, case, key, seen, hold, **terms)
     cli.output.say(receipt, said(receipt))
 
 
@@ -183,59 +175,29 @@ async def approve(
 @values_option
 @click.option("--on-behalf-of", metavar="AGENT", help="In whose seat you sit.")
 @round_option
+@unseen_option
 @hold_option
 @as_key
 @as_key_file
 @pass_cli
 async def deny(
     cli: Cli, request: str, reason: str, limits: tuple[str, ...], values: tuple[str, ...], on_behalf_of: str | None,
-    seen: int | None, hold: int | None, key_id: str | None, key_file: Path | None,
+    seen: int | None, yes: bool, hold: int | None, key_id: str | None, key_file: Path | None,
 ) -> None:  # fmt: skip
-    """Say no. With --at-most or --exactly: not this, but that; what they do not name stays as it was asked."""
+    """Say no. With --at-most or --exactly: not this, but that; what they do not name stays as it was asked.
+
+    At a terminal you see what you are about to sign and are asked; elsewhere name the round that you have seen.
+    """
     key = await identity(cli, key_id, key_file)
     async with session(cli, key) as creto:
         case = await creto.approvals.get(request_id=request)
-        behalf = AgentId(on_behalf_of) if on_behalf_of else None
-        receipt = await vote(
-            creto, case, key, seen, hold, verdict=Verdict.DENY, reason=reason, on_behalf_of=behalf,
-            counter=bounds_of(limits, values),
-        )  # fmt: skip
+        terms: dict[str, Any] = {
+            "verdict": Verdict.DENY, "reason": reason, "counter": bounds_of(limits, values),
+            "on_behalf_of": AgentId(on_behalf_of) if on_behalf_of else None,
+        }  # fmt: skip
+        check_seen(case, terms, seen=seen, yes=yes)
+        receipt = await vote(creto, case, key, seen, hold, **terms)
     cli.output.say(receipt, said(receipt))
-
-
-def bounds_of(limits: tuple[str, ...], values: tuple[str, ...]) -> tuple[Bound, ...]:
-    """A counter-proposal as it is written on a command line."""
-
-    def named(text: str) -> tuple[str, str]:
-        path, equals, value = text.partition("=")
-        if not equals or not path:
-            raise click.UsageError(f"{text!r} is no proposal: NAME=VALUE, as amount=40.")
-        return path, value
-
-    most = tuple(Bound(path=path, at_most=value) for path, value in map(named, limits))
-    return most + tuple(Bound(path=path, equal=value) for path, value in map(named, values))
-
-
-async def vote(
-    creto: AsyncCreto, case: ApprovalDetail, key: AgentKey | None, seen: int | None, hold: int | None, **terms: object
-) -> Receipt:
-    """By the approver's own key, or attested by the service."""
-    request_id, round, hold_s = case.approval.request_id, seen or case.approval.round, seconds(hold) if hold else 0
-    if key is None or (seen is not None and seen != case.approval.round):
-        return await creto.approvals.decide(request_id=request_id, round=round, hold_s=hold_s, **terms)  # type: ignore[arg-type]
-    ballot = await creto.approvals.ballot(request_id=request_id, **terms)  # type: ignore[arg-type]
-    return await creto.approvals.submit(
-        request_id=request_id, ballot=ballot.ballot, key=key.public.to_bytes(),
-        signature=key.sign(ballot.ballot, ballot.context), arguments=terms.get("arguments"), hold_s=hold_s,  # type: ignore[arg-type]
-    )  # fmt: skip
-
-
-def said(receipt: Receipt) -> str:
-    if receipt.settles_at is not None:
-        return f"It takes effect at {when(receipt.settles_at)}; until then: creto approvals undo {receipt.request_id}"
-    if receipt.state.open:
-        return f"Counted: {receipt.approvals} for, {receipt.denials} against, {receipt.missing} missing."
-    return f"{receipt.request_id} is {str(receipt.state).replace('_', ' ')}."
 
 
 def json_text(path: Path) -> str:
@@ -364,17 +326,17 @@ async def revoke(cli: Cli, request: str, reason: str, key_id: str | None, key_fi
 @click.option("--arguments", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path), help="A JSON file with the exact arguments.")  # fmt: skip
 @click.option("--description", default="", help="Why, in your words.")
 @click.option("--agent", help="Ask for this agent; you, if not said.")
-@click.option(
-    "--chain",
-    multiple=True,
-    metavar="AGENT",
-    help="With --agent: whom it acts for, from the root to itself; one each time.",
-)
+@click.option("--chain", multiple=True, metavar="AGENT", help="With --agent: whom it acts for, from the root to itself; one each time.")  # fmt: skip
+@click.option("--item", "items", metavar="ID=JSON", multiple=True, help="One act of a batch, each decided by itself; may be repeated.")  # fmt: skip
+@click.option("--risk", "risks", metavar="NAME=LEVEL", multiple=True, help="What speaks for caution, and how much: low, medium, high, critical; may be repeated.")  # fmt: skip
+@click.option("--idempotency-key", "name", metavar="KEY", help="Your own name for this request: with it, the same again is the same request.")  # fmt: skip
+@click.option("--supersedes", metavar="REQUEST", help="The open request that this one replaces.")
 @as_key
 @as_key_file
 @pass_cli
 async def request(
-    cli: Cli, policy: str, action: str, resource: str, arguments: Path | None, description: str, agent: str | None, chain: tuple[str, ...],
+    cli: Cli, policy: str, action: str, resource: str, arguments: Path | None, description: str, agent: str | None,
+    chain: tuple[str, ...], items: tuple[str, ...], risks: tuple[str, ...], name: str | None, supersedes: str | None,
     key_id: str | None, key_file: Path | None,
 ) -> None:  # fmt: skip
     """Ask humans under POLICY.
@@ -384,11 +346,25 @@ async def request(
     async with session(cli, await identity(cli, key_id, key_file)) as creto:
         made = await creto.approvals.create(
             policy_id=policy, action=action, resource=resource, arguments=json_text(arguments) if arguments else "{}",
-            description=description, agent=AgentId(agent) if agent else None,
-            chain=tuple(map(AgentId, chain)),
+            description=description, agent=AgentId(agent) if agent else None, chain=tuple(map(AgentId, chain)),
+            items=batch_of(items), risk_factors=tuple(map(risk_of, risks)), key=name, supersedes=supersedes,
         )  # fmt: skip
     cli.output.say(made, made.request_id)
     cli.output.note(f"It is {made.state}; {made.effect}")
+
+
+def batch_of(items: tuple[str, ...]) -> tuple[Item, ...]:
+    from creto.edge.api.approvals import Item
+
+    each = (named(one, 'rent={"amount": 40}') for one in items)
+    return tuple(Item(item_id=item_id, arguments=arguments) for item_id, arguments in each)
+
+
+def risk_of(text: str) -> RiskFactor:
+    name, level = named(text, "amount=high")
+    if level not in list(RiskLevel):
+        raise click.UsageError(f"{level!r} is no level: {', '.join(RiskLevel)}.")
+    return RiskFactor(name=name, level=RiskLevel(level))
 
 
 @approvals.command()

@@ -5,20 +5,22 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from creto.cli.approvals import approvals, as_key, as_key_file, identity, plain, request_argument
-from creto.cli.choices import DURATION, MOMENT, confirmed, seconds, yes_option
+from creto.cli.approvals import approvals, as_key, as_key_file, identity, request_argument
+from creto.cli.choices import AHEAD, DURATION, confirmed, seconds, yes_option
 from creto.cli.context import Cli, group, pass_cli, read
 from creto.cli.output import Column, counted, when
 from creto.cli.session import session
+from creto.cli.voting import plain
 from creto.common import wire
 from creto.common.errors import InvalidInput
 from creto.common.ids import AgentId
 from creto.oversight.types import (
     ApproverGroup,
+    Assurance,
     Channel,
     Contact,
     Delegation,
@@ -58,6 +60,7 @@ LOST: Sequence[Column[NotificationView]] = (
     Column("REQUEST", lambda n: n.request_id),
     Column("CHANNEL", lambda n: n.channel),
     Column("ADDRESS", lambda n: n.address),
+    Column("KIND", lambda n: n.kind),
     Column("STATE", lambda n: n.state),
     Column("TRIES", lambda n: n.attempts, right=True),
     Column("ERROR", lambda n: n.error),
@@ -104,11 +107,23 @@ def policy_of(data: bytes) -> PutOversightPolicy:
     from creto.edge.api.approvers import PutOversightPolicy
 
     if data.lstrip().startswith(b"{"):
-        return wire.decode(data, PutOversightPolicy, what="policy")
-    try:
-        return wire.convert(tomllib.loads(data.decode()), PutOversightPolicy, what="policy")
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InvalidInput.of("policy", got=str(error), expected="TOML or JSON") from error
+        written = wire.decode(data, dict[str, Any], what="policy")
+    else:
+        try:
+            written = tomllib.loads(data.decode())
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise InvalidInput.of("policy", got=str(error), expected="TOML or JSON") from error
+    for name in ("assurance", "assurance_by_risk"):
+        if name in written:
+            written[name] = assurance_of(written[name])
+    return wire.convert(written, PutOversightPolicy, what="policy")
+
+
+def assurance_of(written: Any) -> Any:
+    """A3, as people say it, is 3; what is neither is left for the schema to refuse."""
+    if isinstance(written, dict):
+        return {risk: assurance_of(value) for risk, value in written.items()}
+    return {f"A{one}": one.value for one in Assurance}.get(written, written) if isinstance(written, str) else written
 
 
 @groups.command("list")
@@ -199,8 +214,10 @@ def warn_of_circle(cli: Cli, made: Delegation) -> None:
 
 @approvals.command()
 @click.option("--to", help="Who sits in your seats meanwhile.")
-@click.option("--from", "starts", type=MOMENT, help="The first moment; now, if not said.")
-@click.option("--until", type=MOMENT, help="The first moment after it.")
+@click.option("--from", "starts", type=AHEAD, help="The first moment, as --until; now, if not said.")
+@click.option(
+    "--until", type=AHEAD, help="The first moment after it: 2026-01-31, 2026-01-31T09:30:00Z, or 8h from now as 8h."
+)
 @click.option("--of", metavar="AGENT", help="Whose seats; yours, if not said.")
 @click.option("--end", metavar="ID", help="Back in the office: end this absence.")
 @policy_option

@@ -41,9 +41,12 @@ class Duration(click.ParamType[int]):
 
 
 class Moment(click.ParamType[int]):
-    """Nanoseconds since 1970, from RFC 3339 (2026-01-31T09:30:00Z), a day (2026-01-31), or a duration ago (2h)."""
+    """Nanoseconds since 1970, from RFC 3339 (2026-01-31T09:30:00Z), a day (2026-01-31), or a duration: ago (2h), or from now."""
 
     name = "time"
+
+    def __init__(self, *, ahead: bool = False) -> None:
+        self._ahead = ahead
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         if isinstance(value, int):
@@ -52,10 +55,12 @@ class Moment(click.ParamType[int]):
             if value[-1:] in "smhd" and value[:1].isdigit():
                 import time
 
-                return time.time_ns() - duration_ns(value)
+                away_ns = duration_ns(value)
+                return time.time_ns() + (away_ns if self._ahead else -away_ns)
             return from_iso(value if len(value) > 10 else f"{value}T00:00:00Z", "time")
         except EnablementError:
-            self.fail(f"{value!r} is no time: 2026-01-31T09:30:00Z, 2026-01-31, or a while ago as in 2h.", param, ctx)
+            away = "2h from now as in 2h" if self._ahead else "a while ago as in 2h"
+            self.fail(f"{value!r} is no time: 2026-01-31T09:30:00Z, 2026-01-31, or {away}.", param, ctx)
 
 
 class Amount(click.ParamType[Decimal]):
@@ -68,7 +73,7 @@ class Amount(click.ParamType[Decimal]):
             self.fail(f"{value!r} is no amount.", param, ctx)
 
 
-DURATION, MOMENT, AMOUNT = Duration(), Moment(), Amount()
+DURATION, MOMENT, AHEAD, AMOUNT = Duration(), Moment(), Moment(ahead=True), Amount()
 
 
 def seconds(nanoseconds: int) -> int:

@@ -10,19 +10,16 @@ import click
 from creto.cli.approvals import (
     as_key,
     as_key_file,
-    bounds_of,
     hold_option,
     identity,
     limits_option,
-    plain,
-    said,
     values_option,
-    vote,
 )
 from creto.cli.choices import DURATION, limit_option, seconds
 from creto.cli.context import Cli, group, pass_cli
 from creto.cli.output import Column, counted, when
 from creto.cli.session import session
+from creto.cli.voting import bounds_of, plain, said, vote
 from creto.common.ids import AgentId
 from creto.common.limits import PAGE_ITEMS_MAX
 from creto.oversight.types import Grant, Verdict

@@ -9,10 +9,11 @@ from urllib.parse import urlsplit, urlunsplit
 
 import click
 
-from creto.cli.approvals import as_key, as_key_file, identity, plain
+from creto.cli.approvals import as_key, as_key_file, identity
 from creto.cli.context import Cli, group, pass_cli
 from creto.cli.output import Column, when
 from creto.cli.session import session
+from creto.cli.voting import plain
 from creto.common.errors import NotFound
 from creto.common.settings import link_base_of
 from creto.platform.crypto.jose import b64url_encode

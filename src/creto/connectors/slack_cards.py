@@ -14,8 +14,11 @@ from typing import Any
 
 from creto.common.limits import SLACK_CARD_CHARS_MAX, SLACK_TEXT_CHARS_MAX
 from creto.oversight.display import SAYS, Display, summary
+from creto.oversight.eligibility import channel_assurance
 from creto.oversight.letters import Letter
-from creto.oversight.types import NotificationKind, OversightPolicy
+from creto.oversight.policies import assurance_needed
+from creto.oversight.store import Record
+from creto.oversight.types import Channel, NotificationKind, OversightPolicy
 
 APPROVE, DENY, DETAILS, EXTEND, OPEN = (
     "creto_approve",
@@ -26,6 +29,7 @@ APPROVE, DENY, DETAILS, EXTEND, OPEN = (
 )
 REASON = "creto_reason"
 REPLACED = "This card was sent twice: nothing is recorded from it, the other one counts."
+ELSEWHERE = "Its policy asks for more than Slack can vouch for: decide it on the page."
 Block = dict[str, Any]
 
 
@@ -43,7 +47,14 @@ def card(letter: Letter) -> list[Block]:
     """The request, with buttons while it can be decided."""
     head = letter.heading if letter.open else letter.decision.partition(" ")[0]
     blocks = [header(head), prose(letter.shown.effect, bold=True), *fenced(of_letter(letter)), prose(letter.standing)]
+    if letter.open and not decidable(letter.record):
+        return [*blocks, prose(ELSEWHERE), *linked(letter)]
     return [*blocks, *(buttons(letter) if letter.open else linked(letter))]
+
+
+def decidable(record: Record) -> bool:
+    """Whether a vote from Slack can count: a button that is always refused is none."""
+    return assurance_needed(record.ask.policy, record.ask.risk) <= channel_assurance(Channel.SLACK)
 
 
 def unpressable(letter: Letter) -> list[Block]:

@@ -19,7 +19,7 @@ from creto.common.errors import EnablementError, InvalidInput, NotFound
 from creto.common.ids import AgentId
 from creto.common.limits import PAGE_ITEMS_MAX, SLACK_LIST_MAX, SLACK_TEXT_CHARS_MAX
 from creto.common.timestamps import ConsensusTimestamp, duration_ns, iso
-from creto.connectors.slack_cards import bounded, facts
+from creto.connectors.slack_cards import ELSEWHERE, bounded, decidable, facts
 from creto.oversight import Channel, Oversight, Record, Verdict, render
 from creto.oversight.letters import full_on
 
@@ -83,7 +83,7 @@ def shown(record: Record) -> str:
     lines = facts(display, record.args_hash.hex(), full=full_on(record, Channel.SLACK))
     text = bounded("\n".join([display.effect, *lines]), SLACK_TEXT_CHARS_MAX)
     to_approve = f"To approve: /creto approve {record.ask.request_id} {code_of(record)}"
-    return f"{text}\n{to_approve}"
+    return f"{text}\n{to_approve if decidable(record) else ELSEWHERE}"
 
 
 async def decided(
@@ -106,19 +106,37 @@ async def decided(
 async def away(
     inbound: SlackInbound, oversight: Oversight, delivery: Delivery, who: AgentId, rest: Sequence[str]
 ) -> str:
+    """Who sits in one's seats; the same command that comes again changes nothing."""
+    from creto.connectors.slack_inbound import Repeated
+
+    try:
+        if rest == ["end"]:
+            return await back(inbound, oversight, delivery, who)
+        return await left(inbound, oversight, delivery, who, rest)
+    except Repeated:
+        return "That is done already."
+
+
+async def left(
+    inbound: SlackInbound, oversight: Oversight, delivery: Delivery, who: AgentId, rest: Sequence[str]
+) -> str:
     tenant = delivery.tenant
-    if rest == ["end"]:
-        person = oversight.approver(tenant, who).person
-        ended = [one for one in oversight.delegations(tenant) if one.of == person]
-        for one in ended:
-            await oversight.end_delegation(tenant, one.delegation_id, by=who)
-        return "You are back." if ended else "Nobody sits in your seats."
     mention = MENTION.fullmatch(rest[1]) if len(rest) == 2 else None
     if mention is None:
         raise InvalidInput("OV-400", "say for how long and who: /creto ooo 3d @colleague")
     to, starts_at = oversight.who(tenant, Channel.SLACK, mention[1]), oversight.clock.now()
     ends_at = ConsensusTimestamp(starts_at + duration_ns(rest[0]))
-    if not await inbound.first(delivery):
-        return "That is done already."
-    await oversight.delegate(tenant, of=who, to=to, starts_at=starts_at, ends_at=ends_at, by=who)
+    await oversight.delegate(
+        tenant, of=who, to=to, starts_at=starts_at, ends_at=ends_at, by=who, mark=inbound.once(delivery)
+    )
     return f"{oversight.approver(tenant, to).name} sits in your seats until {iso(ends_at)[:16]}Z."
+
+
+async def back(inbound: SlackInbound, oversight: Oversight, delivery: Delivery, who: AgentId) -> str:
+    await inbound.check_new(delivery)
+    tenant, person = delivery.tenant, oversight.approver(delivery.tenant, who).person
+    ended = [one.delegation_id for one in oversight.delegations(tenant) if one.of == person]
+    for one in ended:
+        mark = inbound.once(delivery) if one == ended[-1] else None
+        await oversight.end_delegation(tenant, one, by=who, mark=mark)
+    return "You are back." if ended else "Nobody sits in your seats."

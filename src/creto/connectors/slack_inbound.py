@@ -10,7 +10,7 @@ shows the human an error rather than that we tell them of a decision that may no
 
 INVARIANT: a click counts only from the message that was posted (team, app, conversation, ts), for the round that message shows.
 INVARIANT: the same bytes have one effect, in whichever process they arrive: a vote's delivery is in its ballot's nonce, every other act is
-marked in the store before it. A retry header changes nothing: what crashed before its commit is done when it comes again.
+marked in its own transaction. A retry header changes nothing: what crashed before its commit is done when it comes again.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from creto.common.errors import (
     ProductId,
     SignatureVerificationFailed,
 )
-from creto.common.ids import RequestId, TenantId
+from creto.common.ids import AgentId, RequestId, TenantId
 from creto.common.limits import OVERSIGHT_TAKEN_S, SLACK_ANSWER_S_MAX, SLACK_REPLAY_S
 from creto.common.telemetry import fields
 from creto.common.timestamps import SECOND, ConsensusTimestamp
@@ -41,8 +41,10 @@ from creto.connectors.inbound import Answer, RawHeaders, json_answer
 from creto.connectors.slack_channel import SlackChannel, SlackInstall, reference
 from creto.connectors.slack_signing import verified
 from creto.oversight import Channel, Evidence, Notification, Oversight, Receipt, Verdict
+from creto.oversight.core import Mark
 from creto.platform.crypto import digest
 from creto.store.idempotency import IdempotencyGuard
+from creto.store.types import Tx
 
 log = logging.getLogger("creto.connectors")
 UNREADABLE = Answer(400, b"the callback cannot be read")
@@ -99,6 +101,15 @@ class Delivery(msgspec.Struct, frozen=True):
     @property
     def tenant(self) -> TenantId:
         return self.install.tenant
+
+
+class Repeated(Exception):
+    """These bytes have had their effect."""
+
+
+def marked(delivery: Delivery) -> tuple[TenantId, ProductId, str, str]:
+    """Under what name the store knows that they had."""
+    return delivery.tenant, ProductId.OVERSIGHT, "slack", delivery.id
 
 
 class SlackInbound:
@@ -219,12 +230,18 @@ class SlackInbound:
             await oversight.seen(card)
         if action.action_id == slack_cards.APPROVE:
             return voted(await self.vote(delivery, user, card.request_id, Verdict.APPROVE, where, round=card.round))
-        if action.action_id == slack_cards.EXTEND and await self.first(delivery):
-            await oversight.extend(delivery.tenant, card.request_id, by=who)
-            return "Five more minutes."
+        if action.action_id == slack_cards.EXTEND:
+            return await self._extended(delivery, card, who)
         if action.action_id in (slack_cards.DENY, slack_cards.DETAILS):
             await self._show_modal(delivery, said, action, card, where)
         return ""
+
+    async def _extended(self, delivery: Delivery, card: Notification, who: AgentId) -> str:
+        try:
+            await self._oversight.extend(delivery.tenant, card.request_id, by=who, mark=self.once(delivery))
+        except Repeated:
+            return ""
+        return "Five more minutes."
 
     async def _show_modal(
         self, delivery: Delivery, said: Interaction, action: Action, card: Notification, where: str
@@ -266,23 +283,21 @@ class SlackInbound:
             reason=reason, round=round,
         )  # fmt: skip
 
-    async def first(self, delivery: Delivery) -> bool:
-        """Whether these bytes have not been acted on, in any process; from here on they have."""
-        store, now = self._oversight.store, self._oversight.clock.now()
-        once = await store.write(
-            lambda tx: self._guard.once(
-                tx,
-                delivery.tenant,
-                ProductId.OVERSIGHT,
-                "slack",
-                delivery.id,
-                b"",
-                SLACK_REPLAY_S * SECOND,
-                now,
-                lambda _: b"",
-            )
-        )
-        return once.first
+    def once(self, delivery: Delivery) -> Mark:
+        """For the transaction of an act: these bytes have had it now. `Repeated` if they had it before, in any process."""
+
+        def mark(tx: Tx) -> None:
+            window_ns, now = SLACK_REPLAY_S * SECOND, self._oversight.clock.now()
+            if not self._guard.once(tx, *marked(delivery), b"", window_ns, now, lambda _: b"").first:
+                raise Repeated
+
+        return mark
+
+    async def check_new(self, delivery: Delivery) -> None:
+        """`Repeated` if these bytes had their act: for one of several transactions, of which the last is marked."""
+        now = self._oversight.clock.now()
+        if await self._oversight.store.read(lambda tx: self._guard.recall(tx, *marked(delivery), b"", now)):
+            raise Repeated
 
     async def _card(self, delivery: Delivery, where: str) -> Notification:
         """The card that was posted there, by the app and in the workspace that the callback is from."""

@@ -53,6 +53,7 @@ from creto.store.entries import entry
 from creto.store.types import Isolation, Outcome, Store, Tx
 
 T = TypeVar("T")
+Mark = Callable[[Tx], object]  # runs first in an act's own transaction: of what it raises, the act has not happened
 DECIDED = "oversight.decided"
 MOVED = "oversight.moved"  # something about an open request that an approver sees has changed; the same payload
 SERVICE = "creto"

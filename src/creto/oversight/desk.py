@@ -17,7 +17,7 @@ from creto.common.timestamps import SECOND, ConsensusTimestamp
 from creto.oversight import eligibility, escalation
 from creto.oversight import store as sql
 from creto.oversight.ballots import Counted, Receipt, receipt
-from creto.oversight.core import DECIDED, checked_text, no_such, signal_of
+from creto.oversight.core import DECIDED, Mark, checked_text, no_such, signal_of
 from creto.oversight.decisions import CastVote
 from creto.oversight.eligibility import Approver, ineligible
 from creto.oversight.passkeys import Passkeys
@@ -100,11 +100,13 @@ class Desk(Passkeys):
             lambda one, now: escalation.claimed(one.progress, approver.person, ttl_s, now),
         )
 
-    async def extend(self, tenant: TenantId, request_id: RequestId, *, by: AgentId, by_s: int = 300) -> Record:
+    async def extend(
+        self, tenant: TenantId, request_id: RequestId, *, by: AgentId, by_s: int = 300, mark: Mark | None = None
+    ) -> Record:
         """More time for this tier."""
         approver = self.approver(tenant, by)
         return await self._move(
-            tenant, request_id, approver, "extend", lambda one, now: escalation.extended(one.progress, by_s)
+            tenant, request_id, approver, "extend", lambda one, now: escalation.extended(one.progress, by_s), mark
         )
 
     async def snooze(self, tenant: TenantId, request_id: RequestId, *, by: AgentId, for_s: int) -> None:
@@ -170,12 +172,17 @@ class Desk(Passkeys):
 
         return await self.write(take_back)
 
-    async def _move(self, tenant: TenantId, request_id: RequestId, approver: Approver, what: str, move: Move) -> Record:
+    async def _move(
+        self, tenant: TenantId, request_id: RequestId, approver: Approver, what: str, move: Move,
+        mark: Mark | None = None,
+    ) -> Record:  # fmt: skip
         """A change of the request's time by somebody who could decide it."""
         record = await self.get(tenant, request_id)
         directory = self.directory(tenant, record.ask.policy)
 
         def change(tx: Tx) -> tuple[Record, Record, bool]:
+            if mark is not None:
+                mark(tx)
             before, now = self.locked(tx, tenant, request_id), self.clock.now()
             record = self.overdue(tx, before, directory, now)
             if not record.progress.state.open:

@@ -14,7 +14,7 @@ INVARIANT: decisions on a batch are matched by item id, never by place; an item 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from msgspec.structs import replace
 
@@ -207,8 +207,10 @@ def approved_hash(
     return batch_hash(action, resource, [one for one in items if one.item_id in approved]) if items else whole
 
 
-def check_verdicts(ask: Ask, items: Mapping[str, object]) -> None:
-    known = {item.item_id for item in ask.items}
-    for item_id in items:
-        if item_id not in known:
-            raise InvalidInput.of("items", got=item_id, expected="an item of this request", code="OV-400")
+def check_verdicts(ask: Ask, items: Iterable[str]) -> None:
+    """OV-400 for an item that the request does not have, with those that it has: a slip of the pen decides nothing."""
+    known = [item.item_id for item in ask.items]
+    unknown = next((item_id for item_id in items if item_id not in known), None)
+    if unknown is not None:
+        ids = f"of {', '.join(known)}" if known else "none: it is decided as a whole"
+        raise InvalidInput.of("items", got=unknown, expected=ids, code="OV-400")

@@ -15,6 +15,7 @@ from creto.common.limits import OVERSIGHT_TIMER_BATCH, PAGE_ITEMS_MAX
 from creto.common.timestamps import ConsensusTimestamp
 from creto.oversight import eligibility
 from creto.oversight import store as sql
+from creto.oversight.core import Mark
 from creto.oversight.requests import Requests
 from creto.oversight.store import Record
 from creto.oversight.types import Delegation, NotificationKind
@@ -33,10 +34,11 @@ class Handover(Requests):
         ends_at: ConsensusTimestamp,
         policies: Iterable[PolicyId] = (),
         by: AgentId,
+        mark: Mark | None = None,
     ) -> Delegation:
         """As `People.delegate`; what waits goes with it at once, where it has begun."""
         delegation = await super().delegate(
-            tenant, of=of, to=to, starts_at=starts_at, ends_at=ends_at, policies=policies, by=by
+            tenant, of=of, to=to, starts_at=starts_at, ends_at=ends_at, policies=policies, by=by, mark=mark
         )
         if starts_at <= self.clock.now():
             await self.hand_over(tenant, delegation)

@@ -19,14 +19,15 @@ from creto.common.errors import EnablementError, InvalidInput, NotFound, Unautho
 from creto.common.ids import AgentId, PolicyId, TenantId, checked_name, checked_tenant, new_id
 from creto.common.limits import (
     AUTHZ_TENANTS_MAX,
+    INTEGER_MAX,
     OVERSIGHT_APPROVERS_MAX,
     OVERSIGHT_DELEGATION_S_MAX,
     OVERSIGHT_TIMEOUT_S_MAX,
 )
-from creto.common.timestamps import SECOND, ConsensusTimestamp
+from creto.common.timestamps import SECOND, ConsensusTimestamp, iso
 from creto.oversight import policies
 from creto.oversight import store as sql
-from creto.oversight.core import Core
+from creto.oversight.core import Core, Mark
 from creto.oversight.eligibility import GROUP, Approver, Directory
 from creto.oversight.types import (
     ApproverGroup,
@@ -203,11 +204,14 @@ class People(Core):
         ends_at: ConsensusTimestamp,
         policies: Iterable[PolicyId] = (),
         by: AgentId,
+        mark: Mark | None = None,
     ) -> Delegation:
         """Out of office: `to` sits in the seats of `of` from `starts_at` until just before `ends_at`. Open requests go with them."""
         tenant = checked_tenant(tenant)
-        if not starts_at < ends_at <= starts_at + OVERSIGHT_DELEGATION_S_MAX * SECOND:
-            raise InvalidInput.of("ends_at", got=ends_at, expected=f"after the start, within {OVERSIGHT_DELEGATION_S_MAX} s", code="OV-400")  # fmt: skip
+        last = starts_at + OVERSIGHT_DELEGATION_S_MAX * SECOND
+        if not starts_at < ends_at <= last:
+            expected = f"after the start, {moment(starts_at)}, by {moment(last)} at the latest"
+            raise InvalidInput.of("ends_at", got=moment(ends_at), expected=expected, code="OV-400")
         delegation = Delegation(
             delegation_id=new_id("del-"), of=self.human(tenant, of), to=self.human(tenant, to), starts_at=starts_at,
             ends_at=ends_at, policies=tuple(policies),
@@ -219,6 +223,8 @@ class People(Core):
         delegation = msgspec.structs.replace(delegation, circle=circle)
 
         def put(tx: Tx) -> None:
+            if mark is not None:
+                mark(tx)
             sql.put_delegation(tx, tenant, delegation, begins_at=starts_at)
             self._changed(
                 tx, tenant, by, "delegation", delegation.delegation_id,
@@ -228,10 +234,14 @@ class People(Core):
         await self._change(put)
         return delegation
 
-    async def end_delegation(self, tenant: TenantId, delegation_id: str, *, by: AgentId) -> bool:
+    async def end_delegation(
+        self, tenant: TenantId, delegation_id: str, *, by: AgentId, mark: Mark | None = None
+    ) -> bool:
         tenant = checked_tenant(tenant)
 
         def end(tx: Tx) -> bool:
+            if mark is not None:
+                mark(tx)
             known, now = sql.delegation(tx, tenant, delegation_id), self.clock.now()
             found = known is not None and now < known.ends_at
             if known is not None and found:
@@ -338,3 +348,8 @@ def circle_of(new: Delegation, known: Iterable[Delegation]) -> tuple[PersonId, .
 def meet(one: Delegation, other: Delegation) -> bool:
     shared = not one.policies or not other.policies or set(one.policies) & set(other.policies)
     return bool(shared) and one.starts_at < other.ends_at and other.starts_at < one.ends_at
+
+
+def moment(timestamp: int) -> str:
+    """For a person, who reads no nanoseconds."""
+    return f"{iso(timestamp)[:19]}Z" if 0 <= timestamp <= INTEGER_MAX else "no time that there is"

@@ -107,6 +107,7 @@ class Voting(Granting):
         if arguments is not None:
             record = hashed(edits.edited(record.ask, arguments), record.progress)
         ask = record.ask
+        edits.check_verdicts(ask, items or ())
         return Ballot(
             installation=self.installation, tenant=tenant, request_id=request_id, round=ask.round,
             tier=record.progress.tier, agent=ask.agent, action=ask.action, resource=ask.resource,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -404,8 +405,10 @@ def test_calls_are_approved_in_advance(office: Office, page: Page, shots: Path) 
     page.screenshot(shots / "grants-1280.png", whole=True)
     assert "used 1 of 3" in page.evaluate("document.querySelector('.keys-list').innerText")
     page.scripts(False)
+    ends = "document.querySelectorAll('form[action$=\"/end\"]').length"
+    before = page.evaluate(ends)  # the newest stands first; another test may have left one
     page.click("form[action$='/end'] button")
-    page.until("!document.querySelector('form[action$=\"/end\"]')")
+    page.until(f"{ends} === {before - 1}")
     assert office.state(office.ask({"amount": 39})) is RequestState.PENDING
 
 
@@ -723,3 +726,27 @@ def hidden(html: str) -> dict[str, str]:
         part.split('"')[1]: part.split('value="')[1].split('"')[0]
         for part in (field.split("name=")[1] for field in form.split("<input")[1:])
     }
+
+
+def test_what_is_decided_is_read_page_by_page(office: Office) -> None:
+    """None of it is out of reach; what is voted on and still open stands under what is open."""
+    records = [office.ask({"number": number}) for number in range(52)]
+    for record in records:
+        office.vote(record, "carol", Verdict.DENY)
+    waiting = office.ask({"number": 52}, office.two)
+    office.vote(waiting, "carol")
+    seen: list[str] = []
+    with httpx2.Client(base_url=office.url, cookies={"creto_session": office.session("carol")}) as client:
+        at = "/approvals?decided=1"
+        for count in (50, 2):
+            html = client.get(at).text
+            rows = re.findall(r'id="row-(req-[^"]+)" href="([^"]+)"', html)
+            assert len(rows) == count
+            seen += [row for row, _ in rows]
+            assert "less urgent" not in html
+            assert f'id="row-{seen[-1]}"' in client.get(rows[-1][1].replace("&amp;", "&")).text  # still beside its card
+            older = re.search(r'href="([^"]+)">Older than these 50<', html)
+            at = older[1].replace("&amp;", "&") if older else ""
+        assert at == ""
+        assert client.get("/approvals?decided=1&before=%00").status_code == 400
+    assert seen == [record.ask.request_id for record in reversed(records)]

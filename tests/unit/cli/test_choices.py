@@ -9,12 +9,15 @@ import click
 import msgspec
 import pytest
 
+from creto.cli.approvers import policy_of
 from creto.cli.attributes import attributes
-from creto.cli.choices import DURATION, MOMENT, collected
+from creto.cli.choices import AHEAD, DURATION, MOMENT, collected
 from creto.cli.delegate import window
 from creto.cli.init import template
 from creto.common.errors import InvalidInput
 from creto.common.timestamps import HOUR, SECOND
+from creto.contracts import RiskLevel
+from creto.oversight import Assurance
 
 
 class Numbers(msgspec.Struct):
@@ -42,6 +45,8 @@ def test_durations_and_moments() -> None:
     assert DURATION.convert("2h", None, None) == 2 * HOUR
     assert MOMENT.convert("2026-01-31", None, None) == MOMENT.convert("2026-01-31T00:00:00Z", None, None)
     assert abs(MOMENT.convert("1h", None, None) - (time.time_ns() - HOUR)) < 60 * SECOND
+    assert abs(AHEAD.convert("1h", None, None) - (time.time_ns() + HOUR)) < 60 * SECOND
+    assert AHEAD.convert("2026-01-31", None, None) == MOMENT.convert("2026-01-31", None, None)
     for wrong in ("soon", "5", "2026-13-01"):
         with pytest.raises(click.BadParameter):
             MOMENT.convert(wrong, None, None)
@@ -76,3 +81,19 @@ def test_the_template_is_a_valid_configuration(tmp_path: Any) -> None:
     assert {s.key: s.value for s in load((path,), env={}, defaults=()).settings() if s.key != "crypto.kek"} == {
         s.key: s.value for s in config.settings() if s.key != "crypto.kek"
     }
+
+
+@pytest.mark.parametrize("form", ["toml", "json"])
+@pytest.mark.parametrize(("written", "means"), [('"A3"', Assurance.OWN_KEY), ("3", Assurance.OWN_KEY), ('"A0"', Assurance.BEARER)])  # fmt: skip
+def test_a_policy_file_names_an_assurance_as_people_do(form: str, written: str, means: Assurance) -> None:
+    toml = f'policy_id = "p"\nassurance = {written}\nassurance_by_risk = {{ high = {written} }}\ntiers = [{{ name = "t", approvers = ["ann"] }}]\n'
+    json = f'{{"policy_id": "p", "assurance": {written}, "assurance_by_risk": {{"high": {written}}}, "tiers": [{{"name": "t", "approvers": ["ann"]}}]}}'
+    policy = policy_of((toml if form == "toml" else json).encode())
+    assert (policy.assurance, policy.assurance_by_risk) == (means, {RiskLevel.HIGH: means})
+
+
+@pytest.mark.parametrize("written", ['"A4"', '"a3"', '"3"', "4", "[3]"])
+def test_any_other_assurance_is_refused(written: str) -> None:
+    toml = f'policy_id = "p"\nassurance = {written}\ntiers = [{{ name = "t", approvers = ["ann"] }}]\n'
+    with pytest.raises(InvalidInput, match="assurance"):
+        policy_of(toml.encode())

@@ -18,10 +18,10 @@ from creto.common.errors import ConnectionFailed
 from creto.common.ids import PolicyId, TenantId
 from creto.common.timestamps import DAY, SECOND
 from creto.connectors.inbound import Answer
-from creto.connectors.slack_cards import APPROVE, DENY, DETAILS, EXTEND, REPLACED
+from creto.connectors.slack_cards import APPROVE, DENY, DETAILS, ELSEWHERE, EXTEND, OPEN, REPLACED
 from creto.connectors.slack_channel import SlackChannel, SlackIncoming, SlackInstall
 from creto.connectors.slack_inbound import SlackInbound
-from creto.oversight import Channel, NotificationKind, Quorum, Record, RequestState, Verdict
+from creto.oversight import Assurance, Channel, NotificationKind, Quorum, Record, RequestState, Verdict
 from creto.oversight.types import DeliveryState
 from tests.slack_server import APP, SECRET, TEAM, Card, SlackServer, Trouble, refused_blocks
 from tests.unit.connectors.post import INSTALL, Post
@@ -80,6 +80,18 @@ async def test_a_card_says_what_and_why_and_not_the_arguments(post: Post, slack:
 async def test_arguments_are_shown_where_the_policy_says_so(post: Post, slack: SlackServer) -> None:
     _, (card,) = await asked(post, slack, arguments={"iban": "DE89 3704"}, channel=Channel.SLACK, full=True)
     assert 'iban = "DE89 3704"' in card.words
+
+
+@pytest.mark.parametrize("assurance", [Assurance.SESSION, Assurance.OWN_KEY])
+async def test_what_slack_cannot_vouch_for_is_decided_on_the_page(
+    post: Post, slack: SlackServer, assurance: Assurance
+) -> None:
+    post.world.oversight._link_base = "https://creto.corp.example"
+    record, (card,) = await asked(post, slack, assurance=assurance)
+    assert set(card.buttons) == {OPEN}
+    assert card.buttons[OPEN]["url"].endswith(record.ask.request_id)
+    assert ELSEWHERE in card.words
+    assert (await said(post, slack, f"show {record.ask.request_id}")).endswith(ELSEWHERE)
 
 
 @pytest.mark.parametrize(
@@ -460,6 +472,73 @@ async def test_out_of_office(post: Post, slack: SlackServer) -> None:
     assert post.world.oversight.delegations(TENANT) == ()
     for wrong in ("ooo", "ooo 3d", "ooo soon <@U2>", "ooo 3d bob", "ooo 999d <@U2>", "ooo 3d <@U9>"):
         assert " until " not in await said(post, slack, wrong)
+
+
+def cut_off(post: Post, *, writes: int = 0) -> None:
+    """The store goes away after so many writes of oversight, as if the process had died before the next commit."""
+    write, left = post.world.oversight.write, iter(range(writes))
+
+    async def killed(fn: Any) -> Any:
+        if next(left, None) is None:
+            raise ConnectionFailed("PL-503", "the store is away")
+        return await write(fn)
+
+    post.world.oversight.write = killed  # type: ignore[method-assign]
+
+
+async def test_out_of_office_that_crashed_before_its_commit_is_done_when_it_comes_again(
+    post: Post, slack: SlackServer
+) -> None:
+    await asked(post, slack)
+    await post.world.contact("bob", "U2", Channel.SLACK)
+    other = post.twin()
+    cut_off(post)
+    headers, body = slack.command("ooo 3d <@U2|bob>")
+    assert (await post.slack(slack)[1].commands(headers, body)).status == 503
+    assert other.world.oversight.delegations(TENANT) == ()
+    again = await other.slack(slack)[1].commands(headers, body)
+    assert "bob sits in your seats until" in json.loads(again.body)["text"]
+    assert len(other.world.oversight.delegations(TENANT)) == 1
+
+
+async def test_five_more_minutes_that_crashed_before_their_commit_are_given_when_they_come_again(
+    post: Post, slack: SlackServer
+) -> None:
+    record, _ = await asked(post, slack)
+    post.world.clock.set(record.progress.deadline_at - 60 * SECOND)
+    await post.world.timer.advance_once(post.world.clock.now())
+    courier, _ = post.slack(slack)
+    await courier.deliver_once()
+    other, click = post.twin(), slack.click(slack.cards[-1], EXTEND)
+    cut_off(post, writes=1)  # that the card was seen is written first
+    assert (await post.slack(slack)[1].interactions(*click)).status == 503
+    for _ in range(2):
+        assert (await other.slack(slack)[1].interactions(*click)).status == 200
+    assert (await other.world.now_of(record)).progress.deadline_at == record.progress.deadline_at + 300 * SECOND
+
+
+async def test_a_refused_absence_is_refused_alike_when_it_comes_again(post: Post, slack: SlackServer) -> None:
+    await asked(post, slack)
+    await post.world.contact("bob", "U2", Channel.SLACK)
+    command = slack.command("ooo 999d <@U2|bob>")
+    for _ in range(2):
+        text = json.loads((await post.slack(slack)[1].commands(*command)).body)["text"]
+        assert text == (
+            "Not done: ends_at: expected after the start, 2026-01-01T00:00:00Z, by 2026-04-01T00:00:00Z at the latest,"
+            " got 2028-09-26T00:00:00Z."
+        )
+
+
+async def test_a_return_that_comes_again_ends_no_later_absence(post: Post, slack: SlackServer) -> None:
+    await asked(post, slack)
+    await post.world.contact("bob", "U2", Channel.SLACK)
+    assert "bob sits" in await said(post, slack, "ooo 3d <@U2>")
+    command = slack.command("ooo end")
+    first = await post.slack(slack)[1].commands(*command)
+    assert "bob sits" in await said(post, slack, "ooo 4d <@U2>")
+    again = await post.twin().slack(slack)[1].commands(*command)
+    assert [json.loads(one.body)["text"] for one in (first, again)] == ["You are back.", "That is done already."]
+    assert len(post.world.oversight.delegations(TENANT)) == 1
 
 
 async def test_answers_to_commands_ping_nobody(post: Post, slack: SlackServer) -> None:

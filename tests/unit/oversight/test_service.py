@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from creto.common.breaker import CircuitBreaker, CircuitState
-from creto.common.errors import ConnectionFailed, EnablementError, InvalidInput, Unauthorized
+from creto.common.errors import ConnectionFailed, EnablementError, Unauthorized
 from creto.common.ids import PolicyId, RequestId, SandboxId
 from creto.common.telemetry import Metrics
 from creto.common.timestamps import DAY, SECOND, ConsensusTimestamp
@@ -265,8 +265,15 @@ async def test_a_batch_waits_until_each_item_is_decided(world: World) -> None:
     receipt = await world.approve(record, "bob", items={"i0": Verdict.DENY, "i2": Verdict.DENY})
     assert receipt.state is RequestState.APPROVED
     assert (await world.now_of(record)).progress.approved_items == ("i1",)
-    with pytest.raises(InvalidInput):
-        await world.approve(await world.request(P2, {"n": 9}), "alice", items={"nope": Verdict.DENY})
+
+
+async def test_an_item_that_is_not_there_is_refused_before_there_is_anything_to_sign(world: World) -> None:
+    batch, whole = await world.request(P2, items=approving(2)), await world.request(P2, {"n": 9})
+    for record, ids in ((batch, "of i0, i1"), (whole, "none: ")):
+        error = await refused("OV-400", world.approve(record, "alice", items={"nope": Verdict.DENY}))
+        assert ids in error.message
+    assert await world.entries("ApprovalReceived") == []
+    assert await world.entries("DenialReceived") == []
 
 
 async def test_a_second_process_takes_the_first_ones_token_back(world: World) -> None:

@@ -22,6 +22,7 @@ from creto.edge.api.dispatch import Call, Dispatcher
 from creto.edge.console.forms import Vote
 from creto.edge.console.site import Form, plain
 from creto.oversight import Bound, Case, Grant, Oversight, OversightPolicy, Record
+from creto.oversight.requests import LAST
 from creto.platform.consensus import PersonId
 from creto.platform.crypto.webauthn import Assertion, Passkey
 
@@ -154,10 +155,17 @@ class Acts:
         await self._ask(approvals.INBOX, call, approvals.ListInbox(limit=1))
         return await self._oversight.inbox(call.tenant, call.known.agent, limit=PAGE_ITEMS_MAX)
 
-    async def decided(self, call: Call) -> list[Record]:
+    async def decided(self, call: Call, *, before: str = LAST, count: int = PAGE_ITEMS_MAX) -> list[Record]:
+        """What this human voted on and is over, the newest first, from before that request; so many, or all there are."""
         await self._ask(approvals.INBOX, call, approvals.ListInbox(limit=1))
-        found = await self._oversight.history(call.tenant, approver=call.known.agent, limit=PAGE_ITEMS_MAX)
-        return [one for one in found if not one.progress.state.open]
+        found: list[Record] = []
+        while len(found) < count:
+            page = await self._oversight.history(call.tenant, approver=call.known.agent, before=before, limit=PAGE_ITEMS_MAX)  # fmt: skip
+            found += [one for one in page if not one.progress.state.open]
+            if len(page) < PAGE_ITEMS_MAX:
+                break
+            before = page[-1].ask.request_id
+        return found[:count]
 
     async def proposals(self, call: Call, records: list[Record]) -> dict[RequestId, tuple[Bound, ...]]:
         """Of requests that this human may see."""

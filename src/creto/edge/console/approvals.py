@@ -1,6 +1,6 @@
 """The approval pages: the inbox, one request, and what a human says about it.
 
-GET  /approvals                          what I can decide; ?decided=1: what I decided
+GET  /approvals                          what I can decide; ?decided=1: what I decided, &before=REQUEST: before that one
 GET  /approvals/live                     which request moved, as it happens
 GET  /approvals/together                 several requests of one policy, shown whole before they are decided; POST decides
 GET  /approvals/{request}                the card
@@ -24,7 +24,7 @@ from starlette.routing import BaseRoute, Route
 
 from creto.common.codes import row as code_row
 from creto.common.errors import EnablementError, InvalidInput, NotFound
-from creto.common.ids import RequestId
+from creto.common.ids import RequestId, checked_name
 from creto.common.limits import CONSOLE_BULK_MAX, OVERSIGHT_ARGUMENTS_BYTES_MAX
 from creto.edge.api.dispatch import Call
 from creto.edge.console import cards
@@ -36,12 +36,13 @@ from creto.edge.console.live import Live
 from creto.edge.console.site import HEADERS, Form, Site
 from creto.oversight import Case, Record, Verdict
 from creto.oversight.ballots import changed
+from creto.oversight.requests import LAST
 from creto.platform.consensus import PersonId
 from creto.platform.crypto import random_bytes
 from creto.platform.crypto.jose import b64url_encode
 
 FORM_BYTES_MAX = 4 * OVERSIGHT_ARGUMENTS_BYTES_MAX  # edited arguments, each byte as three in a form
-ROWS_MAX = 50  # of the list: the most urgent; the others come up as these are decided
+ROWS_MAX = 50  # of the list: the most urgent, of which others come up as these are decided; of what is decided, a page
 Answer = Callable[[Request, Call], Awaitable[Response]]
 
 
@@ -89,8 +90,10 @@ class ApprovalPages:
         form: Form | None = None,
     ) -> Response:  # fmt: skip
         """The list, and the card of one; with what went wrong, and what had been written."""
-        past = request.query_params.get("decided") == "1"
-        listed = await (self._acts.decided(call) if past else self._acts.inbox(call))
+        past, before = request.query_params.get("decided") == "1", page_begin(request)
+        listed = await (
+            self._acts.decided(call, before=before or LAST, count=ROWS_MAX + 1) if past else self._acts.inbox(call)
+        )
         now, names = (
             self._acts.now(),
             self._acts.names(call.tenant, [*people_in(listed), *(people_of(case) if case else ())]),
@@ -104,6 +107,8 @@ class ApprovalPages:
             "rows": rows,
             "more": more,
             "past": past,
+            "before": before,
+            "older": listed[-1].ask.request_id if past and more else "",
             "now": now,
             "card": None,
             "error": error,
@@ -254,6 +259,12 @@ class ApprovalPages:
 
 
 CARRIED = ("seen", "delivery", "reason", "arguments", "minutes", "uses", "item")
+
+
+def page_begin(request: Request) -> str:
+    """Before which request the page of what is decided begins; nothing for the first."""
+    before = request.query_params.get("before", "")
+    return checked_name(before, "before") if before else ""
 
 
 def named(request: Request) -> RequestId:

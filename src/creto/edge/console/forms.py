@@ -15,7 +15,7 @@ from creto.edge.console.editing import restored
 from creto.edge.console.site import Form
 from creto.oversight.ballots import changed
 from creto.oversight.display import is_secret_place
-from creto.oversight.edits import counter
+from creto.oversight.edits import check_verdicts, counter
 from creto.oversight.store import Record
 from creto.oversight.types import Ask, Bound, GrantWish, Verdict
 from creto.platform.crypto.jose import b64url_decode
@@ -82,9 +82,10 @@ def proposal_of(form: Form, ask: Ask) -> tuple[Bound, ...]:
 
 def vote_on_items(form: Form, ask: Ask, reason: str) -> Vote:
     """The ticked items are approved and the others denied; nothing ticked is a denial of all."""
-    ticked = set(form.all("item"))
+    ticked = form.all("item")
+    check_verdicts(ask, ticked)
     items = {item.item_id: Verdict.APPROVE if item.item_id in ticked else Verdict.DENY for item in ask.items}
-    verdict = Verdict.APPROVE if ticked & set(items) else Verdict.DENY
+    verdict = Verdict.APPROVE if ticked else Verdict.DENY
     return Vote(verdict=verdict, reason=reason, items=items)
 
 

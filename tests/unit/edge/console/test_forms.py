@@ -30,9 +30,17 @@ def test_what_a_form_says(act: Act, fields: dict[str, list[str]], vote: Vote) ->
 
 def test_of_a_batch_what_is_not_ticked_is_denied() -> None:
     ask = an_ask({}, items=tuple(BatchItem(item_id=one, arguments=b"{}") for one in "abc"))
-    vote = vote_of(Act.ITEMS, Form({"item": ["a", "c", "unknown"]}), ask)
+    vote = vote_of(Act.ITEMS, Form({"item": ["a", "c"]}), ask)
     assert vote == Vote(verdict=APPROVE, items={"a": APPROVE, "b": DENY, "c": APPROVE})
     assert vote_of(Act.ITEMS, Form({}), ask).verdict is DENY
+
+
+def test_an_item_that_the_batch_does_not_have_decides_nothing() -> None:
+    ask = an_ask({}, items=tuple(BatchItem(item_id=one, arguments=b"{}") for one in "abc"))
+    with pytest.raises(InvalidInput, match="of a, b, c"):
+        vote_of(Act.ITEMS, Form({"item": ["a", "unknown"]}), ask)
+    with pytest.raises(InvalidInput, match="none: "):
+        vote_of(Act.ITEMS, Form({"item": ["a"]}), an_ask({}))
 
 
 @pytest.mark.parametrize("minutes", ["", "x", "-1", "1.5", "1e3", "٣", "9999999999"])
