@@ -76,16 +76,14 @@ STORE_READERS_MAX: Final = 4  # threads that answer `Store.read`: a core's worth
 STORE_BUSY_S_MAX: Final = 10.0  # waiting for another process that writes to the same SQLite file
 STORE_SIGNAL_BYTES_MAX: Final = 4096  # a signal names what changed; NOTIFY carries 8,000 bytes
 STORE_SIGNAL_POLL_S: Final = 0.01  # SQLite has no push: five looks within the 50 ms a signal may take, at 1 % of a core
-STORE_SIGNAL_POLL_ALONE_S: Final = (
-    0.025  # while nobody else has joined: that somebody has is seen within half of the 50 ms
-)
 STORE_SIGNAL_KEPT_S: Final = 60.0  # a node that slept longer is told that it lost signals
 STORE_HEARTBEAT_S: Final = 2.0  # one small write; a dead node is noticed after three
 STORE_NODE_STALE_S: Final = 4.0  # without a heartbeat this long a node distrusts its own caches …
 STORE_NODE_DEAD_S: Final = 6.0  # … before the others stop waiting for it
-STORE_WAL_PAGES: Final = 16_000  # 64 MiB of write-ahead log: then it is copied into the file, and starts anew
-STORE_WAL_RETRY_PAGES: Final = 4_000  # by which it grows on when a reader or another process kept it from that
-STORE_WAL_STEP_BYTES: Final = 1024 * 1024  # by which the log's file is lengthened at a time: the writer waits half a ms
+STORE_WAL_PAGES: Final = (
+    400  # 1.6 MiB of write-ahead log: then a checkpoint beside the writer; its sync delays commits by 2 ms
+)
+STORE_WAL_PAGES_MAX: Final = 16_000  # 64 MiB: then the writer lets one checkpoint come to its end
 IDEMPOTENCY_LOCK_S: Final = 300  # the spec's lock on an operation whose owner may have died
 IDEMPOTENCY_SWEEP: Final = 10_000  # keys looked at in one pruning step
 BUS_DELIVERIES_MAX: Final = 5  # then the message is a dead letter

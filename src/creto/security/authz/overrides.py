@@ -186,10 +186,11 @@ class Overrides(Core):
         self, token_id: str, agent: str, action: str, resource: str, args_digest: bytes, policy_id: str, *, tenant: str
     ) -> None:
         """Use an admitted token: returns once for each token, raises for every other try."""
-        held = self._admitted.get(token_id)
+        admitted = self._admitted
+        held = admitted.get(token_id)
         if held is None or held[0] != (tenant, agent, action, resource, args_digest, policy_id):
             raise self._refusal(tenant, token_id)
-        if self._admitted.pop(token_id, None) is not held:  # another thread was faster
+        if admitted.pop(token_id, None) is not held:  # another thread was faster
             raise self._refusal(tenant, token_id)
         if self._ticks() >= held[1]:
             raise Unauthorized("PL-705")

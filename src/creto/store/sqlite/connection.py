@@ -40,7 +40,7 @@ def connect(path: str, *, readonly: bool = False) -> apsw.Connection:
         db.execute(
             "PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON; PRAGMA temp_store=MEMORY; PRAGMA cache_size=-16000"
         )
-        db.execute("PRAGMA wal_autocheckpoint=0; PRAGMA journal_size_limit=134217728").fetchall()
+        db.execute("PRAGMA wal_autocheckpoint=0; PRAGMA journal_size_limit=67108864").fetchall()
         if readonly:
             db.execute("PRAGMA query_only=ON")
     except apsw.Error as error:

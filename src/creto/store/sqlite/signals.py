@@ -1,7 +1,7 @@
 """Signals over SQLite: rows of `store_signal`, noticed by looking.
 
 `PRAGMA data_version` changes when another connection has committed; it costs a few microseconds, so every process looks
-at it every few milliseconds, less often while it is alone, and reads the rows only when it moved.
+at it every few milliseconds and reads the rows only when it moved.
 
 INVARIANT: signals are numbered without gaps, so a process that slept until some were pruned notices.
 """
@@ -20,7 +20,6 @@ from creto.common.limits import (
     STORE_HEARTBEAT_S,
     STORE_NODE_STALE_S,
     STORE_SIGNAL_KEPT_S,
-    STORE_SIGNAL_POLL_ALONE_S,
     STORE_SIGNAL_POLL_S,
 )
 from creto.store.signals import Signals
@@ -29,7 +28,6 @@ from creto.store.types import Tx
 log = logging.getLogger("creto.store")
 
 LAST = "SELECT COALESCE((SELECT seq FROM sqlite_sequence WHERE name = 'store_signal'), 0)"
-NODES = "SELECT COUNT(*) FROM store_node"
 NEW = "SELECT seq, instance, channel, payload FROM store_signal WHERE seq > ? ORDER BY seq"
 
 
@@ -45,7 +43,6 @@ class SqliteWatcher:
         self._beat = beat
         self._stop = threading.Event()
         self._version = -1
-        self._pause_s = STORE_SIGNAL_POLL_S
         self._changed: tuple[Callable[[], None], ...] = ()
         self._seen = self._one(LAST)
         self._beat_sent = self._beat_done = time.monotonic()
@@ -58,7 +55,7 @@ class SqliteWatcher:
         self._changed = (*self._changed, fn)
 
     def _run(self) -> None:
-        while not self._stop.wait(self._pause_s):
+        while not self._stop.wait(STORE_SIGNAL_POLL_S):
             try:
                 self._look()
                 self._live()
@@ -74,7 +71,6 @@ class SqliteWatcher:
             return
         rows: list[Any] = self._db.execute(NEW, (self._seen,)).fetchall()
         self._version = version
-        self._pause_s = STORE_SIGNAL_POLL_S if self._one(NODES) > 1 else STORE_SIGNAL_POLL_ALONE_S
         if rows and rows[0][0] != self._seen + 1:
             self._signals.tell_lost()
         for seq, instance, channel, payload in rows:
