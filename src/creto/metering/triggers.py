@@ -128,6 +128,11 @@ def window_of(period: BillingPeriod, zone: str) -> Window:
     return Window(UNIT_OF[period], zone=zone)
 
 
+def tells(threshold: Threshold) -> bool:
+    """Whether it only wants to be told."""
+    return isinstance(threshold.threshold.action, NotifyOnly)
+
+
 class Rule:
     """A threshold as it is asked at every event: what can be known beforehand is."""
 
@@ -138,7 +143,7 @@ class Rule:
         self.agent = threshold.agent
         self.currency = threshold.threshold.currency
         self.everything = STAR in threshold.counts
-        self.tells = isinstance(threshold.threshold.action, NotifyOnly)
+        self.tells = tells(threshold)
         self.limit_micros = micros_of(threshold.threshold.limit)
         self.period = PERIOD_OF.get(threshold.threshold.threshold_type)  # None: of a single transaction
 

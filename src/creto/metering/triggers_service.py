@@ -43,7 +43,6 @@ from creto.contracts import (
     CostThresholdType,
     DecisionApproved,
     DecisionDenied,
-    NotifyOnly,
     OversightDecision,
     OversightTrigger,
 )
@@ -139,17 +138,8 @@ class CostTriggers(Thresholds):
     ) -> list[OversightTrigger | None]:
         """As if they came one after the other; what crosses a threshold that asks or blocks is not spent yet, so it adds nothing to the next."""
         checked_count(events, "events")
-        return [
-            worst.trigger if worst is not None else self._anomaly(tenant, event, self.costs.readable(event))
-            for event, (worst, _) in zip(events, self._one_by_one(tenant, events, period), strict=True)
-        ]
-
-    def _one_by_one(
-        self, tenant: TenantId, events: Sequence[BillableEvent], period: BillingPeriod | None
-    ) -> list[tuple[Exceeded | None, list[Exceeded]]]:
-        """For each event the strictest that it crosses, and all; each adds to what the next one finds spent, unless it stays out."""
         spent: dict[tuple[AgentId, BillingPeriod | None, str], dict[str, int]] = {}
-        answers = []
+        answers: list[OversightTrigger | None] = []
         known = self._rules(tenant)
         for event in events:
             cost = self.cost(tenant, event, known)
@@ -159,10 +149,9 @@ class CostTriggers(Thresholds):
                 more = spent.get((whose, rule.period, rule.currency))
                 return memory(rule, whose) if more is None else together(memory(rule, whose), more)
 
-            found = rules.crossed(event, cost, known, before, period)
-            worst = rules.strictest(found)
-            answers.append((worst, found))
-            if cost is not None and known and (worst is None or tells(worst)):
+            worst = rules.strictest(rules.crossed(event, cost, known, before, period))
+            answers.append(worst.trigger if worst is not None else self._anomaly(tenant, event, cost))
+            if cost is not None and known and (worst is None or rules.tells(worst.threshold)):
                 for agent in rules.payers(event):
                     for of in PERIOD_OF.values():
                         mine = spent.setdefault((agent, of, cost.currency), {})
@@ -182,7 +171,7 @@ class CostTriggers(Thresholds):
         self, tx: Tx, tenant: TenantId, event: BillableEvent, found: Sequence[Exceeded]
     ) -> OversightTrigger | None:
         """In the transaction that takes the event: whether it waits, and whoever is to know hears of it."""
-        crossed = rules.strictest(one for one in found if not tells(one))
+        crossed = rules.strictest(one for one in found if not rules.tells(one.threshold))
         if crossed is None:
             for one in found:
                 self._tell_once(tx, tenant, event, one)
@@ -392,11 +381,6 @@ class CostTriggers(Thresholds):
 
 def together(one: Mapping[str, int], other: Mapping[str, int]) -> Mapping[str, int]:
     return {event_type: one.get(event_type, 0) + other.get(event_type, 0) for event_type in {**one, **other}}
-
-
-def tells(crossed: Exceeded) -> bool:
-    """Whether it only wants to be told."""
-    return isinstance(crossed.threshold.threshold.action, NotifyOnly)
 
 
 def fingerprint(event: BillableEvent) -> int:
