@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from tests import engines, fuzz
+from tests import engines, fuzz, templates
 from tests.contract.stores import make_store, store, store_url  # noqa: F401 - fixtures for every suite
 
 settings.register_profile("creto", deadline=None)  # machines are shared: no test is timed
@@ -31,6 +31,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in items:
             if "deep" in getattr(item, "fixturenames", ()):
                 item.add_marker(pytest.mark.timeout(DEEP_TEST_S))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def copied_databases() -> Iterator[None]:
+    with templates.used():
+        yield
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    templates.on = item.get_closest_marker("migrates") is None
 
 
 @pytest.fixture(scope="session")
@@ -56,8 +66,11 @@ def postgres_server() -> Iterator[str]:
 
 @pytest.fixture
 def postgres_url(postgres_server: str) -> Iterator[str]:
-    """A fresh, empty database on the session's server."""
-    with engines.database(postgres_server) as url:
+    """The address of a fresh database on the session's server: for stores of this process, the first of which makes it.
+
+    A test that is marked `migrates` finds it made and empty.
+    """
+    with (templates.promised if templates.on else engines.database)(postgres_server) as url:
         yield url
 
 
