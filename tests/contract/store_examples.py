@@ -24,7 +24,7 @@ def entry(agent: str = "agent:a", action: str = "act", event_id: str | None = No
     )
 
 
-def eventually(condition: Callable[[], object], timeout_s: float = 5.0) -> None:
+def eventually(condition: Callable[[], object], timeout_s: float = 30.0) -> None:
     """What another process or thread does in its own time."""
     deadline = time.monotonic() + timeout_s
     while not condition():

@@ -147,7 +147,7 @@ async def test_another_node_refuses_once_it_has_settled(make_town: MakeTown, act
     two.nhi.on_revoked(lambda tenant, agent: heard.append(agent))
     assert two.accepts(chain)
     await act(one, people, chain)
-    assert await one.store.settled(5)
+    assert await one.store.settled(30)
     with pytest.raises(EnablementError, match=r"PL-12[46]"):
         two.accepts(chain)
     assert people[2].nhi in heard

@@ -136,7 +136,7 @@ async def test_what_a_node_gives_back_another_spends(nodes: Nodes) -> None:
     assert passes(one, 1)  # and it holds six more
 
     assert sum(passes(other, 1) for _ in range(200)) == 100 - 7
-    await nodes.stores[1].settled(5)
+    await nodes.stores[1].settled(30)
     await asyncio.to_thread(one.upkeep.once, nodes.clock.now())  # it was asked for the rest
     nodes.clock.advance(SECOND)
     assert sum(passes(other, 1) for _ in range(200)) == 6
@@ -162,7 +162,7 @@ async def test_a_raised_limit_holds_everywhere_at_once(nodes: Nodes) -> None:
     assert [passes(other, 1) for _ in range(3)] == [True, True, False]
 
     await one.set_limit(TENANT, "q", window, 3, by=HUMAN)
-    await nodes.stores[0].settled(5)
+    await nodes.stores[0].settled(30)
 
     assert [passes(other, 1) for _ in range(2)] == [True, False]
     (usage,) = await one.usage(TENANT, [AGENT])

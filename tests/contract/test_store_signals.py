@@ -60,7 +60,7 @@ async def test_every_process_is_told_of_a_change_where_the_engine_can(make_store
     told = two.on_change(changed.set)
     assert told is (one.engine is EngineName.SQLITE)
     await one.write(lambda tx: tx.record(entry()))
-    assert not told or changed.wait(5)
+    assert not told or changed.wait(30)
 
 
 async def test_equal_signals_are_all_heard_everywhere(make_store: MakeStore) -> None:
@@ -74,7 +74,7 @@ async def test_equal_signals_are_all_heard_everywhere(make_store: MakeStore) -> 
             tx.signal("other", "y")
 
     await one.write(change)
-    assert await one.settled(2.0)
+    assert await one.settled(30)
     assert heard == ["x", "x", "x"]
 
 
@@ -87,13 +87,13 @@ async def test_settled_means_that_every_node_has_handled_it(make_store: MakeStor
         heard.clear()
         writer = nodes[round_ % 3]
         await writer.write(lambda tx, r=round_: tx.signal("thing", str(r)))
-        assert await writer.settled(2.0)
+        assert await writer.settled(30)
         assert sorted(heard) == [(i, str(round_)) for i in range(3)]
 
 
 async def test_settled_alone_is_settled(store: Store) -> None:
     await store.write(lambda tx: tx.signal("thing", "x"))
-    assert await store.settled(1.0)
+    assert await store.settled(30)
 
 
 async def test_settled_says_when_a_node_does_not_answer(make_store: MakeStore) -> None:
@@ -103,7 +103,7 @@ async def test_settled_says_when_a_node_does_not_answer(make_store: MakeStore) -
     await one.write(lambda tx: tx.signal("thing", "x"))
     assert not await one.settled(0.05)
     gate.set()
-    assert await one.settled(2.0)
+    assert await one.settled(30)
 
 
 async def test_another_process_hears_it_within_50_ms(store_url: str, make_store: MakeStore) -> None:
@@ -120,7 +120,7 @@ async def test_another_process_hears_it_within_50_ms(store_url: str, make_store:
             assert (word, payload) == ("heard", f"x{i}")
             delays.append((int(at) - sent) / 1e6)
         assert sorted(delays)[len(delays) // 2] < 50, f"milliseconds until it was heard: {delays}"
-        assert await store.settled(2.0)
+        assert await store.settled(30)
         say(other, "hello")
         eventually(lambda: heard[-1] == "hello")
 
@@ -137,7 +137,7 @@ async def test_a_stopped_process_holds_settled_up_and_a_dead_one_does_not(
         other.wait()
     late = int((STORE_NODE_DEAD_S + 1) * 1000)
     await store.write(lambda tx: tx.run("UPDATE store_node SET heartbeat_ms = heartbeat_ms - ?", late))
-    assert await store.settled(0.2)
+    assert await store.settled(2)
 
 
 async def test_a_failing_callback_counts_as_lost_and_stops_nobody(store: Store) -> None:

@@ -394,7 +394,7 @@ async def test_what_waits_for_stripe_ends_with_the_process(
     clock.set(JANUARY.end + HOUR)
     await business.final(subscription)
     await eventually(lambda: there.requests)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(10):
         await business.stripe.stop()
     assert await business.bus.dead_letters(TENANT) == []
     await business.bus.close()

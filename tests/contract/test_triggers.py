@@ -162,7 +162,7 @@ async def test_what_another_node_adds_is_seen(desk: Desk, make_store: MakeStore)
     await desk.threshold("10")
     assert other.check("10") is None
     await desk.spend("0.000001")
-    await desk.store.settled(5)
+    await desk.store.settled(30)
     assert other.check("10").current_cost == D("10.000001")
     assert desk.check("10").current_cost == D("10.000001")
 
@@ -350,7 +350,7 @@ async def test_what_is_blocked_does_not_come_in(desk: Desk) -> None:
 async def test_events_at_once_never_pass_a_limit_together(desk: Desk, make_store: MakeStore) -> None:
     other = Desk(make_store(parts=PARTS), desk.clock)
     await desk.threshold("1")
-    await desk.store.settled(5)
+    await desk.store.settled(30)
     found = await asyncio.gather(*(who.ingest(who.event("0.30", id=f"e{n}")) for n in range(20) for who in (desk, other) if n % 2 == (who is desk)))  # fmt: skip
     assert found.count(EventState.COUNTED) == 3
     assert desk.triggers.get_accumulated_cost(TENANT, AGENT, MONTH).total_cost == D("0.90")

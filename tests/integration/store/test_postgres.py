@@ -37,7 +37,7 @@ def test_a_conflict_is_run_again(postgres_url: str) -> None:
     """Two transactions read what the other writes; serializable lets one through and the store repeats the other."""
     store = open_store(postgres_url)
     try:
-        meet, runs = threading.Barrier(2, timeout=5), [0, 0]
+        meet, runs = threading.Barrier(2, timeout=30), [0, 0]
 
         def skewed(me: int, tx: Tx) -> None:
             runs[me] += 1
@@ -60,7 +60,7 @@ def test_a_conflict_is_run_again(postgres_url: str) -> None:
 def test_a_deadlock_is_run_again(postgres_url: str) -> None:
     store = open_store(postgres_url)
     try:
-        meet, runs = threading.Barrier(2, timeout=5), [0, 0]
+        meet, runs = threading.Barrier(2, timeout=30), [0, 0]
 
         def crossed(me: int, tx: Tx) -> None:
             runs[me] += 1

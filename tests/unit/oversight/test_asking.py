@@ -126,7 +126,7 @@ async def test_the_signature_of_a_result_is_that_of_who_decided(world: World) ->
 
 async def settled(world: World, request_id: Any) -> Any:
     await world.timer.advance_once(world.clock.now())
-    return await asyncio.wait_for(world.oversight.get(TENANT, request_id), 1)
+    return await asyncio.wait_for(world.oversight.get(TENANT, request_id), 10)
 
 
 # What became of it
