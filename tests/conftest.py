@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,8 +34,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--deep", action="store_true", help="fuzz, crash and soak suites at full counts")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     fuzz.is_deep = bool(config.getoption("--deep"))
+    folder = engines.quick_folder()
+    if folder is not None and config.option.basetemp is None:  # who wants to see what tests leave gives --basetemp
+        config.option.basetemp = tempfile.mkdtemp(prefix="creto-test-", dir=folder)
+        config.add_cleanup(lambda: shutil.rmtree(config.option.basetemp, ignore_errors=True))
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -36,7 +36,7 @@ def used() -> Iterator[None]:
     """What opens a store in this process copies a template where it would have made a new database."""
     from creto.store import postgres
 
-    folder = Path(tempfile.mkdtemp(prefix="creto-templates-"))
+    folder = Path(tempfile.mkdtemp(prefix="creto-templates-", dir=engines.quick_folder()))
     on_sqlite, on_postgres = sqlite.migrate, postgres.migrate
 
     def migrate_sqlite(path: str, wanted: Sequence[schema.Migration], parts: Sequence[str]) -> None:
