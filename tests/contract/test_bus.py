@@ -264,7 +264,7 @@ async def outstanding(bus: object) -> bool:
 
 
 async def test_a_slow_consumer_keeps_what_it_works_on(world: World) -> None:
-    bus = world.bus(lease_s=0.3)
+    bus = world.bus(lease_s=1.0)
     gate = asyncio.Event()
 
     async def slowly(message: Message) -> None:
@@ -272,13 +272,13 @@ async def test_a_slow_consumer_keeps_what_it_works_on(world: World) -> None:
 
     inbox = Inbox(lambda m: slowly(m))
     await bus.subscribe("test.>", "d", inbox)
-    other = world.bus(lease_s=0.3)
+    other = world.bus(lease_s=1.0)
     rival = Inbox()
     await other.subscribe("test.>", "d", rival)
     await send(bus, "1")
     rival.fails = inbox.fails
     await eventually(lambda: inbox.attempts or rival.attempts)
-    await asyncio.sleep(1.0)  # three leases long, in real time: that is what is tested
+    await asyncio.sleep(2.5)  # longer than two leases, in real time: that is what is tested
     gate.set()
     await eventually(lambda: inbox.messages or rival.messages)
     assert len(inbox.attempts) + len(rival.attempts) == 1
