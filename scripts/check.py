@@ -81,7 +81,7 @@ def tests(deep: list[str]) -> list[str]:
     """All suites in one go, so that a core that is done with one takes from the next; tests/conftest.py says in which order."""
     workers = max(2, min(WORKERS_MAX, len(os.sched_getaffinity(0))))
     folders = [f"tests/{name}" for name in SUITES]
-    return [str(BIN / "pytest"), *folders, "-q", "-n", str(workers), "--dist", "loadgroup", *deep]
+    return [str(BIN / "pytest"), *folders, "-q", "-n", str(workers), "--dist", "loadscope", *deep]
 
 
 def timed(command: list[str]) -> tuple[float, subprocess.CompletedProcess[str]]:

@@ -8,12 +8,14 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling
 
 from tests import engines, fuzz, templates
-from tests.contract.stores import make_store, store, store_url  # noqa: F401 - fixtures for every suite
+from tests.contract.stores import ENGINES, make_store, store, store_url  # noqa: F401 - fixtures for every suite
 
 settings.register_profile("creto", deadline=None)  # machines are shared: no test is timed
 settings.load_profile("creto")
@@ -27,6 +29,17 @@ SUITES = (
     "unit",
     "",
 )  # those of long tests first: no core waits for them
+# Modules whose tests look at one thing that takes long to make: they stay together, those on each engine apart.
+TOGETHER = {
+    f"tests/{module}.py"
+    for module in (
+        "contract/test_sdk_acting", "contract/test_sdk_approvals", "docs/test_pages", "integration/edge/test_approval_page",
+        "integration/edge/test_bus", "integration/edge/test_callbacks", "integration/edge/test_console",
+        "integration/edge/test_fuzz", "integration/edge/test_grpc", "integration/edge/test_operations",
+        "integration/edge/test_oversight_links", "integration/edge/test_pages", "integration/edge/test_rest",
+        "integration/test_bench", "unit/security/memory/test_vectors", "unit/test_tidy",
+    )
+}  # fmt: skip
 DEEP_TEST_S = 1800  # four times what the longest takes alone on four cores
 
 
@@ -46,10 +59,6 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: SUITES.index(suite(item.nodeid)))
-    for item in items:
-        if "served" in getattr(item, "fixturenames", ()) and isinstance(item, pytest.Function):
-            engine = item.callspec.params.get("served", "") if hasattr(item, "callspec") else ""
-            item.add_marker(pytest.mark.xdist_group(f"{item.path.stem}-{engine}"))  # a module's layer is started once
     if config.getoption("--deep"):
         for item in items:
             if "deep" in getattr(item, "fixturenames", ()):
@@ -60,6 +69,20 @@ def suite(nodeid: str) -> str:
     """The folder of tests/ in which a test lies."""
     folder = nodeid.split("/")[1] if nodeid.startswith("tests/") else ""
     return folder if folder in SUITES else ""
+
+
+class Together(LoadScopeScheduling):
+    """To whoever is free, one test after another: the many that stay together first, then in the order of the suites."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        module, _, parameters = nodeid.replace("::", "[", 1).partition("[")
+        if module not in TOGETHER:
+            return nodeid
+        return f"{module} {next((engine for engine in ENGINES if engine in parameters), '')}"
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Together:
+    return Together(config, log)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

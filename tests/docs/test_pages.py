@@ -14,8 +14,6 @@ from tests.docs.pages import PAGES, ROOT, anchors, blocks, links, prose
 DOCS = ROOT / "docs"
 REFERENCE = {name: (DOCS / "reference" / name).read_text() for name in reference.PAGES}
 
-pytestmark = pytest.mark.xdist_group("pages")  # each is read once, and the reference made once
-
 
 @pytest.fixture(scope="module")
 def made() -> dict[str, str]:

@@ -25,8 +25,6 @@ FOR_PRODUCTS = {"creto.common.envelope", "creto.common.genai"}
 
 MONEY = ("common/money.py", "metering/", "contracts.py")
 
-pytestmark = pytest.mark.xdist_group("tidy")  # each module is parsed once
-
 
 @cache
 def tree(module: Path) -> ast.Module:

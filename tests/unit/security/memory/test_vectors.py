@@ -51,7 +51,6 @@ def answers(dimensions: int, metric: Metric) -> list[list[float]]:
     return [expected(vectors, query, 10, metric) for query in queries]
 
 
-@pytest.mark.xdist_group("vectors")  # their examples are made once
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("metric", list(Metric))
 @pytest.mark.parametrize("dimensions", [1, 2, 3, 17, 384, 1536, 4096])
