@@ -1,4 +1,4 @@
-"""What ./test does: each check in turn, a line each, and the whole output of what failed.
+"""What ./test does: style and types beside the tests of all suites, a line each, and the whole output of what failed.
 
 A skipped test is counted and named at the end; it never counts as passed. With CRETO_TEST_REQUIRE=1 a skip fails the run.
 """
@@ -11,11 +11,14 @@ import re
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
 SUITES = ("unit", "contract", "integration", "crash", "e2e", "docs")
+SUITE = re.compile(r"^suite (\w+): (.*)$", re.MULTILINE)  # as tests/conftest.py tells them
+WORKERS_MAX = 4
 SKIPPED = re.compile(r"^SKIPPED \[(\d+)\] (.*)$", re.MULTILINE)
 COUNT = re.compile(r"\d+ (?:passed|failed|error|skipped).* in \d")
 
@@ -33,21 +36,30 @@ def main() -> int:
 
     failed: list[str] = []
     skipped: list[str] = []
-    for name, command in checks(deep):
-        started = time.monotonic()
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-        output = done.stdout + done.stderr
-        skips = SKIPPED.findall(output)
-        skipped += [f"{count} × {reason}" for count, reason in skips]
-        bad = done.returncode not in (0, 5)
-        bad = bad or (done.returncode == 5 and name in SUITES)
-        print(
-            f"{'FAILED' if bad else 'ok    '} {name:<12} {time.monotonic() - started:6.1f} s  {summary(output)}",
-            flush=True,
-        )
+    with ThreadPoolExecutor(1) as beside:  # types take one core for long, and the tests wait for a disk now and then
+        looked = [(name, beside.submit(timed, command)) for name, command in style()]
+        ran = timed(tests(deep))
+        for name, look in looked:
+            look_s, done = look.result()
+            bad = done.returncode != 0
+            tell(name, look_s, bad, last_line(done.stdout + done.stderr))
+            if bad:
+                failed.append(name)
+                print(done.stdout + done.stderr, flush=True)
+    tests_s, done = ran
+    output = done.stdout + done.stderr
+    told = dict(SUITE.findall(output))
+    for name in SUITES:
+        counts = told.get(name, "no test ran")
+        bad = "passed" not in counts or "failed" in counts or "error" in counts
+        tell(name, None, bad, counts)
         if bad:
             failed.append(name)
-            print(output, flush=True)
+    if done.returncode != 0:
+        failed.append("tests")
+        print(output, flush=True)
+    tell("tests", tests_s, done.returncode != 0, count(output))
+    skipped = [f"{count} × {reason}" for count, reason in SKIPPED.findall(output)]
     if skipped:
         print("\nSKIPPED, and therefore not shown to work:\n  " + "\n  ".join(skipped))
     if skipped and os.environ.get("CRETO_TEST_REQUIRE") == "1":
@@ -56,27 +68,43 @@ def main() -> int:
     return 1 if failed else 0
 
 
-def checks(deep: list[str]) -> list[tuple[str, list[str]]]:
-    workers = str(max(2, min(4, os.cpu_count() or 2)))
-    style = [
+def style() -> list[tuple[str, list[str]]]:
+    return [
+        ("mypy", [str(BIN / "mypy")]),
         ("ruff", [str(BIN / "ruff"), "check", "."]),
         ("format", [str(BIN / "ruff"), "format", "--check", "."]),
-        ("mypy", [str(BIN / "mypy")]),
         ("floors", [str(BIN / "lint-imports")]),
     ]
-    suites = [
-        (name, [str(BIN / "pytest"), f"tests/{name}", "-q", "-n", workers, "--dist", "loadgroup", *deep])
-        for name in SUITES
-        if (ROOT / "tests" / name).is_dir()
-    ]
-    return style + suites
 
 
-def summary(output: str) -> str:
-    """Pytest's count, whatever a library said after it; else the last line with words in it: mypy's and ruff's verdict."""
+def tests(deep: list[str]) -> list[str]:
+    """All suites in one go, so that a core that is done with one takes from the next; tests/conftest.py says in which order."""
+    workers = max(2, min(WORKERS_MAX, len(os.sched_getaffinity(0))))
+    folders = [f"tests/{name}" for name in SUITES]
+    return [str(BIN / "pytest"), *folders, "-q", "-n", str(workers), "--dist", "loadgroup", *deep]
+
+
+def timed(command: list[str]) -> tuple[float, subprocess.CompletedProcess[str]]:
+    started = time.monotonic()
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return time.monotonic() - started, done
+
+
+def tell(name: str, took_s: float | None, bad: bool, told: str) -> None:
+    took = "" if took_s is None else f"{took_s:.1f} s"
+    print(f"{'FAILED' if bad else 'ok    '} {name:<12} {took:>8}  {told}", flush=True)
+
+
+def last_line(output: str) -> str:
+    """The last line with words in it: mypy's and ruff's verdict."""
     lines = [line.strip("= ") for line in output.splitlines() if line.strip("= ")]
-    counts = [line for line in lines if COUNT.search(line)]
-    return (counts or lines or [""])[-1]
+    return (lines or [""])[-1]
+
+
+def count(output: str) -> str:
+    """Pytest's count, whatever a library said after it."""
+    lines = [line.strip("= ") for line in output.splitlines() if COUNT.search(line)]
+    return (lines or [last_line(output)])[-1]
 
 
 if __name__ == "__main__":

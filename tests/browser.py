@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import shutil
 import subprocess
 import tempfile
@@ -101,13 +102,18 @@ class Page:
     def scripts(self, on: bool) -> None:
         self.call("Emulation.setScriptExecutionDisabled", value=not on)
 
-    def screenshot(self, path: Path, *, whole: bool = False) -> None:
+    def screenshot(self, name: str, *, whole: bool = False) -> None:
+        """For people to look at, in the folder that CRETO_SHOTS names."""
+        folder = os.environ.get("CRETO_SHOTS")
+        if not folder:
+            return
         more: dict[str, Any] = {}
         if whole:
             size = self.call("Page.getLayoutMetrics")["cssContentSize"]
             more["clip"] = {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}
         data = self.call("Page.captureScreenshot", captureBeyondViewport=True, **more)["data"]
-        path.write_bytes(base64.b64decode(data))
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        (Path(folder) / name).write_bytes(base64.b64decode(data))
 
     def _received(self) -> dict[str, Any]:
         message: dict[str, Any] = json.loads(self._socket.recv(timeout=30))

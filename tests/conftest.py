@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
-from tests import engines, fuzz
+from tests import engines, fuzz, templates
 from tests.contract.stores import make_store, store, store_url  # noqa: F401 - fixtures for every suite
 
 settings.register_profile("creto", deadline=None)  # machines are shared: no test is timed
 settings.load_profile("creto")
 
+SUITES = (
+    "e2e",
+    "docs",
+    "crash",
+    "integration",
+    "contract",
+    "unit",
+    "",
+)  # those of long tests first: no core waits for them
 DEEP_TEST_S = 1800  # four times what the longest takes alone on four cores
 
 
@@ -26,11 +36,44 @@ def pytest_configure(config: pytest.Config) -> None:
     fuzz.is_deep = bool(config.getoption("--deep"))
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: SUITES.index(suite(item.nodeid)))
+    for item in items:
+        if "served" in getattr(item, "fixturenames", ()) and isinstance(item, pytest.Function):
+            engine = item.callspec.params.get("served", "") if hasattr(item, "callspec") else ""
+            item.add_marker(pytest.mark.xdist_group(f"{item.path.stem}-{engine}"))  # a module's layer is started once
     if config.getoption("--deep"):
         for item in items:
             if "deep" in getattr(item, "fixturenames", ()):
                 item.add_marker(pytest.mark.timeout(DEEP_TEST_S))
+
+
+def suite(nodeid: str) -> str:
+    """The folder of tests/ in which a test lies."""
+    folder = nodeid.split("/")[1] if nodeid.startswith("tests/") else ""
+    return folder if folder in SUITES else ""
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What came of each suite: scripts/check.py reads it."""
+    outcomes: dict[str, Counter[str]] = {}
+    for outcome in ("passed", "failed", "error", "skipped", "xfailed", "xpassed"):
+        for report in terminalreporter.getreports(outcome):
+            outcomes.setdefault(suite(report.nodeid), Counter())[outcome] += 1
+    for name, found in outcomes.items():
+        counts = ", ".join(f"{many} {outcome}" for outcome, many in found.items())
+        terminalreporter.write_line(f"suite {name or 'other'}: {counts}")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def copied_databases() -> Iterator[None]:
+    with templates.used():
+        yield
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    templates.on = item.get_closest_marker("migrates") is None
 
 
 @pytest.fixture(scope="session")
@@ -56,8 +99,11 @@ def postgres_server() -> Iterator[str]:
 
 @pytest.fixture
 def postgres_url(postgres_server: str) -> Iterator[str]:
-    """A fresh, empty database on the session's server."""
-    with engines.database(postgres_server) as url:
+    """The address of a fresh database on the session's server: for stores of this process, the first of which makes it.
+
+    A test that is marked `migrates` finds it made and empty.
+    """
+    with (templates.promised if templates.on else engines.database)(postgres_server) as url:
         yield url
 
 

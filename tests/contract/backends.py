@@ -8,6 +8,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,8 @@ from tests import engines
 
 BACKENDS = ("file", "memory", "s3")
 CREDENTIALS = {"access_key_id": "test", "secret_access_key": "test"}
+
+_owners: dict[str, Any] = {}  # who makes the buckets of an endpoint: to begin one takes as long as ten tests
 
 
 @pytest.fixture(scope="session")
@@ -27,21 +30,22 @@ def s3_endpoint() -> Iterator[str]:
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
+    address = f"http://{host}:{port}"
+    import boto3
+
+    _owners[address] = boto3.client(
+        "s3", endpoint_url=address, region_name="us-east-1", aws_access_key_id="t", aws_secret_access_key="t"
+    )
+    yield address
+    _owners.pop(address).close()
     server.stop()
 
 
 @pytest.fixture
 def s3_url(s3_endpoint: str) -> str:
     """A fresh bucket."""
-    import boto3
-
     bucket = f"t{uuid.uuid4().hex}"
-    client = boto3.client(
-        "s3", endpoint_url=s3_endpoint, region_name="us-east-1", aws_access_key_id="t", aws_secret_access_key="t"
-    )
-    client.create_bucket(Bucket=bucket)
-    client.close()
+    _owners[s3_endpoint].create_bucket(Bucket=bucket)
     return f"s3://{bucket}/some/prefix?endpoint={s3_endpoint}"
 
 

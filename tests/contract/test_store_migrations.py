@@ -29,6 +29,8 @@ SECOND = "ALTER TABLE part_thing ADD COLUMN size BIGINT;\n"
 
 Part = tuple[str, Path]
 
+pytestmark = pytest.mark.migrates
+
 
 @pytest.fixture
 def part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Part:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -42,6 +43,7 @@ def links(page: Path) -> Iterator[str]:
     yield from LINK.findall(FENCE.sub("", page.read_text()))
 
 
+@cache
 def anchors(page: Path) -> set[str]:
     """As a forge makes them: lower case, punctuation dropped, spaces to hyphens."""
     text = FENCE.sub("", page.read_text())

@@ -14,6 +14,13 @@ from tests.docs.pages import PAGES, ROOT, anchors, blocks, links, prose
 DOCS = ROOT / "docs"
 REFERENCE = {name: (DOCS / "reference" / name).read_text() for name in reference.PAGES}
 
+pytestmark = pytest.mark.xdist_group("pages")  # each is read once, and the reference made once
+
+
+@pytest.fixture(scope="module")
+def made() -> dict[str, str]:
+    return dict(reference.pages())
+
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_links_and_anchors_resolve(page: Path) -> None:
@@ -56,10 +63,9 @@ def test_what_llms_txt_names_is_there() -> None:
 
 
 @pytest.mark.parametrize("name", reference.PAGES)
-def test_the_reference_is_that_of_the_code(name: str) -> None:
+def test_the_reference_is_that_of_the_code(name: str, made: dict[str, str]) -> None:
     """`python -m scripts.reference` makes it again."""
-    made = dict(reference.pages())[name]
-    assert REFERENCE[name] == made
+    assert REFERENCE[name] == made[name]
 
 
 def test_every_code_is_in_the_reference() -> None:

@@ -33,6 +33,9 @@ DESIGN = {
 }
 
 
+pytestmark = pytest.mark.xdist_group("bench-foundation")  # it is run once
+
+
 @pytest.fixture(scope="module")
 def rows() -> dict[str, Row]:
     patch = pytest.MonkeyPatch()

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,15 @@ SERVER_LIBRARIES = {"grpc", "starlette", "uvicorn", "structlog", "rich", "psycop
 ALGORITHM_LIBRARIES = {"hashlib", "hmac", "cryptography"}
 # What the products build on, tested here and used by nobody yet.
 FOR_PRODUCTS = {"creto.common.envelope", "creto.common.genai"}
+
 MONEY = ("common/money.py", "metering/", "contracts.py")
+
+pytestmark = pytest.mark.xdist_group("tidy")  # each module is parsed once
+
+
+@cache
+def tree(module: Path) -> ast.Module:
+    return ast.parse(module.read_text())
 
 
 def name_of(module: Path) -> str:
@@ -30,7 +39,7 @@ def name_of(module: Path) -> str:
 
 
 def imports(module: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(module.read_text())):
+    for node in ast.walk(tree(module)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
@@ -45,7 +54,7 @@ def test_sizes() -> None:
         text = module.read_text()
         if text.count("\n") > MODULE_LINES_MAX:
             long.append(f"{module.relative_to(ROOT)}: {text.count(chr(10))} lines")
-        for node in ast.walk(ast.parse(text)):
+        for node in ast.walk(tree(module)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 lines = (node.end_lineno or 0) - node.lineno + 1
                 if lines > FUNCTION_LINES_MAX:
@@ -61,7 +70,7 @@ def test_money_modules_hold_no_float() -> None:
     for module in MODULES:
         if not str(module.relative_to(SRC)).startswith(MONEY):
             continue
-        for node in ast.walk(ast.parse(module.read_text())):
+        for node in ast.walk(tree(module)):
             literal = isinstance(node, ast.Constant) and isinstance(node.value, float)
             name = isinstance(node, ast.Name) and node.id == "float"
             if literal or name:
@@ -97,7 +106,7 @@ def test_every_setting_is_read() -> None:
         node.attr
         for module in MODULES
         if module != SRC / "common" / "settings.py"
-        for node in ast.walk(ast.parse(module.read_text()))
+        for node in ast.walk(tree(module))
         if isinstance(node, ast.Attribute)
     }
     offered = "\n".join(imports(SRC / "app.py"))

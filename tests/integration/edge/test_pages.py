@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -22,17 +20,9 @@ def page() -> Iterator[Page]:
         yield found
 
 
-@pytest.fixture(scope="module")
-def shots(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the pictures go: CRETO_SHOTS keeps them for people to look at."""
-    folder = Path(os.environ.get("CRETO_SHOTS") or tmp_path_factory.mktemp("shots"))
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [320, 1280])
-def test_pages_are_quiet_and_fit(served: Layer, page: Page, shots: Path, width: int, scheme: str) -> None:
+def test_pages_are_quiet_and_fit(served: Layer, page: Page, width: int, scheme: str) -> None:
     app = served.app
     if width == 320 and scheme == "light":
         with Creto.connect(served.rest, token=served.token) as creto:
@@ -45,7 +35,7 @@ def test_pages_are_quiet_and_fit(served: Layer, page: Page, shots: Path, width: 
     for name, path in (("login", "/login"), ("link", f"/login?link={secret}")):
         page.open(served.rest + path, width=width, scheme=scheme)
         fits(page, width)
-        page.screenshot(shots / f"{name}-{width}-{scheme}.png")
+        page.screenshot(f"{name}-{width}-{scheme}.png")
     page.evaluate("document.querySelector('form button').focus()")
     assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
     issued = served.run(app.parts.nhi.exchange_login(secret))
@@ -55,7 +45,7 @@ def test_pages_are_quiet_and_fit(served: Layer, page: Page, shots: Path, width: 
     fits(page, width)
     dark = page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(18, 21, 28)"
     assert dark == (scheme == "dark")
-    page.screenshot(shots / f"home-{width}-{scheme}.png")
+    page.screenshot(f"home-{width}-{scheme}.png")
     assert page.said == []
     assert all(url.startswith(served.rest) for url in page.requested)
 

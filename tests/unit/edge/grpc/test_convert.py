@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from functools import cache
 from typing import Any, get_args, get_origin, get_type_hints
 
 import hypothesis.strategies as st
@@ -51,7 +52,7 @@ def values(hint: Any) -> st.SearchStrategy[Any]:
 def of(type_: Any, limits: list[msgspec.Meta]) -> st.SearchStrategy[Any]:
     least = max((m.min_length for m in limits if m.min_length is not None), default=0)
     if is_struct(type_):
-        return st.deferred(lambda: struct_of(type_))  # some hold others of their kind
+        return later(type_)
     if is_union(type_):
         return st.one_of(*(tagged(bare(v)) for v in get_args(type_)))
     item = item_type(type_)
@@ -83,6 +84,13 @@ def of(type_: Any, limits: list[msgspec.Meta]) -> st.SearchStrategy[Any]:
     return JSON
 
 
+@cache
+def later(struct: Any) -> st.SearchStrategy[dict[str, Any]]:
+    """Some hold others of their kind."""
+    return st.deferred(lambda: struct_of(struct))
+
+
+@cache
 def struct_of(struct: Any) -> st.SearchStrategy[dict[str, Any]]:
     fields = {f.name: f for f in msgspec.structs.fields(struct)}
     hints = get_type_hints(struct, include_extras=True)
@@ -92,6 +100,7 @@ def struct_of(struct: Any) -> st.SearchStrategy[dict[str, Any]]:
     )
 
 
+@cache
 def tagged(struct: Any) -> st.SearchStrategy[dict[str, Any]]:
     config = struct.__struct_config__
     return struct_of(struct).map(lambda found: {config.tag_field: config.tag, **found})

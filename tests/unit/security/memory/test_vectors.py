@@ -6,6 +6,7 @@ import importlib.util
 import math
 import random
 from array import array
+from functools import cache
 
 import pytest
 from hypothesis import given, settings
@@ -32,21 +33,35 @@ def filled(index: VectorIndex, vectors: list[array[float]]) -> VectorIndex:
     return index
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("metric", list(Metric))
-@pytest.mark.parametrize("dimensions", [1, 2, 3, 17, 384, 1536, 4096])
-def test_the_best_are_the_best(kind: type[ColumnIndex], metric: Metric, dimensions: int) -> None:
+@cache
+def example(dimensions: int) -> tuple[list[array[float]], list[array[float]]]:
+    """Vectors and queries."""
     rng = random.Random(dimensions)
     count = 2 * TAIL_MAX + 100
     vectors = [
         checked_vector([rng.gauss(0, 1) * 10 ** rng.uniform(-3, 3) for _ in range(dimensions)]) for _ in range(count)
     ]
+    return vectors, [checked_vector([rng.gauss(0, 1) for _ in range(dimensions)]) for _ in range(3)]
+
+
+@cache
+def answers(dimensions: int, metric: Metric) -> list[list[float]]:
+    """The same for both implementations, and slow."""
+    vectors, queries = example(dimensions)
+    return [expected(vectors, query, 10, metric) for query in queries]
+
+
+@pytest.mark.xdist_group("vectors")  # their examples are made once
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("metric", list(Metric))
+@pytest.mark.parametrize("dimensions", [1, 2, 3, 17, 384, 1536, 4096])
+def test_the_best_are_the_best(kind: type[ColumnIndex], metric: Metric, dimensions: int) -> None:
+    vectors, queries = example(dimensions)
     index = filled(kind(dimensions), vectors)
-    for _ in range(3):
-        query = checked_vector([rng.gauss(0, 1) for _ in range(dimensions)])
+    for query, scores in zip(queries, answers(dimensions, metric), strict=True):
         found = index.search(query, 10, metric, now=1)
 
-        assert [score for _, score in found] == pytest.approx(expected(vectors, query, 10, metric), rel=1e-5, abs=1e-7)
+        assert [score for _, score in found] == pytest.approx(scores, rel=1e-5, abs=1e-7)
 
 
 @pytest.mark.parametrize("kind", KINDS)

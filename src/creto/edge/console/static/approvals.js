@@ -26,7 +26,7 @@
     const list = byId("inbox");
     if (list) ahead = Number(list.dataset.now) - Date.now();
     refreshAt = card() && card().dataset.settles ? Number(card().dataset.settles) + 400 : 0;
-    byId("help-open").hidden = false;
+    if (byId("help-open")) byId("help-open").hidden = false;
     document.querySelectorAll(".presets").forEach((one) => { one.hidden = false; });
     holds();
     tick();
