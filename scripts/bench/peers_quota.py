@@ -6,6 +6,7 @@ import asyncio
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
 from typing import Any
 
 CALLS = 500
@@ -34,7 +35,8 @@ def limits_memory(seconds: float) -> dict[str, float]:
         taken.append((time.perf_counter_ns() - started) / 1000)
     with ThreadPoolExecutor(100) as pool:
         passed = sum(pool.map(lambda _: limiter.hit(cap, "capped", cost=CENTS), range(CALLS)))
-    return {"limits, in memory": p99(taken), "limits, in memory, 500 threads, overspend": passed * CENTS / CAP}
+    name = f"limits {version('limits')}, in memory"
+    return {name: p99(taken), f"{name}, {CALLS} calls on threads, overspend": passed * CENTS / CAP}
 
 
 def litellm_session(seconds: float) -> dict[str, float]:
@@ -83,7 +85,5 @@ def litellm_session(seconds: float) -> dict[str, float]:
         return taken, sum(await asyncio.gather(*(spend() for _ in range(CALLS))))
 
     taken, passed = asyncio.run(measured())
-    return {
-        "LiteLLM's session budget, in memory": p99(taken),
-        "LiteLLM's session budget, in memory, 500 tasks, overspend": passed * CENTS / CAP,
-    }
+    name = f"LiteLLM {version('litellm')}'s session budget, in memory"
+    return {name: p99(taken), f"{name}, {CALLS} tasks, overspend": passed * CENTS / CAP}

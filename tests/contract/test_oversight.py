@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -12,12 +15,14 @@ from creto.common.errors import EnablementError, IdempotencyConflict, SignatureV
 from creto.common.ids import PolicyId
 from creto.common.timestamps import SECOND, ConsensusTimestamp
 from creto.contracts import Approved, Denied, TimedOut, TimeoutAction
-from creto.oversight import Approvals, Channel, Evidence, Record, RequestState, Verdict, sign
+from creto.oversight import Approvals, Channel, Counted, Evidence, Receipt, Record, RequestState, Verdict, sign
 from creto.oversight.timer import LEASE
 from creto.platform.consensus import Leases
 from creto.platform.crypto.webauthn import registered
 from creto.store.types import EngineName
+from tests.contract.processes import line, python_module, say
 from tests.contract.stores import MakeStore
+from tests.contract.token_node import ACT
 from tests.unit.oversight.world import (
     P1,
     P2,
@@ -109,48 +114,84 @@ async def test_ov_019_approve_and_deny_at_once(world: World, make_store: MakeSto
     assert len(said) == 2 * (1_000 if deep else 50)  # both are on record, who lost too
 
 
-async def test_ov_020_approve_against_the_deadline(world: World, make_store: MakeStore) -> None:
+async def test_ov_020_approve_against_the_deadline(world: World, make_store: MakeStore, deep: bool) -> None:
+    """Both come to the row at once: the timer of the other node, whose time is past the deadline, and the vote, whose time is not."""
     there = world.twin(make_store(parts=PARTS))
-    records = await requests(world, TOGETHER, ANY)
-    end = records[-1].progress.deadline_at
-    world.clock.set(ConsensusTimestamp(end - 1))
-    results = await outcomes(
-        *(world.click(one, "alice") for one in records),
-        *(there.timer.advance_once(ConsensusTimestamp(end + SECOND)) for _ in range(3)),
-    )
-    for record, vote in zip(records, results[:TOGETHER], strict=True):
-        progress = (await world.now_of(record)).progress
-        if isinstance(vote, BaseException):
-            assert progress.state is RequestState.TIMED_OUT
-            assert "already timed out" in str(vote)
-        else:
-            assert progress.state is RequestState.APPROVED
-            assert progress.decided_at is not None
-            assert progress.decided_at < record.progress.deadline_at
-
-
-async def test_ov_024_deny_against_the_last_approval(world: World, make_store: MakeStore) -> None:
-    there = world.twin(make_store(parts=PARTS))
-    records = await requests(world, TOGETHER, P2)
-    for one in records:
-        await world.click(one, "alice")
-    votes = [vote for one in records for vote in (world.click(one, "bob"), there.click(one, "carol", Verdict.DENY))]
-    assert len(lost(await outcomes(*votes))) == TOGETHER
-    assert await states(world, records) <= {RequestState.APPROVED, RequestState.DENIED}
-
-
-async def test_approve_against_cancel(world: World, make_store: MakeStore) -> None:
-    there = world.twin(make_store(parts=PARTS))
-    records = await requests(world, TOGETHER, ANY)
-    work = [
-        one
-        for record in records
-        for one in (
-            world.click(record, "alice"),
-            there.oversight.cancel(TENANT, record.ask.request_id, by=id_of("bot-7")),
+    ends = Counter[RequestState]()
+    for start in range(0, 1_500 if deep else 100, TOGETHER):
+        records = [await world.request(ANY, {"n": start + n}) for n in range(TOGETHER)]
+        first, last = records[0].progress.deadline_at, records[-1].progress.deadline_at
+        reads = (1, 60, 120, 400)[start // TOGETHER % 4]  # of the clock, each a nanosecond, until the first is over
+        world.clock.set(ConsensusTimestamp(first - reads))
+        results = await outcomes(
+            *(world.click(one, "alice") for one in records),
+            *(there.timer.advance_once(ConsensusTimestamp(last + SECOND), limit=TOGETHER // 5) for _ in range(10)),
         )
-    ]
-    assert len(lost(await outcomes(*work))) == TOGETHER
+        for record, vote in zip(records, results[:TOGETHER], strict=True):
+            progress = (await world.now_of(record)).progress
+            ends[progress.state] += 1
+            if isinstance(vote, BaseException):
+                assert isinstance(vote, IdempotencyConflict)
+                assert progress.state is RequestState.TIMED_OUT
+                assert "already timed out" in str(vote)
+            else:
+                assert vote.state is progress.state is RequestState.APPROVED
+                assert progress.decided_at is not None
+                assert progress.decided_at < record.progress.deadline_at
+        await there.timer.advance_once(ConsensusTimestamp(last + SECOND))
+    assert set(ends) == {RequestState.APPROVED, RequestState.TIMED_OUT}
+
+
+async def one_winner(world: World, records: list[Record], results: list[Any]) -> None:
+    """Of each pair one decided; the other is told by what, and it stays."""
+    assert len(lost(results)) == len(records)
+    for record, pair in zip(records, zip(results[::2], results[1::2], strict=True), strict=True):
+        state = (await world.now_of(record)).progress.state
+        ((won, late),) = [(a, b) for a, b in (pair, pair[::-1]) if isinstance(b, BaseException)]
+        assert (won.state if isinstance(won, Receipt) else won.progress.state) is state
+        assert f"already {state}" in str(late)
+
+
+async def test_ov_024_deny_against_the_last_approval(world: World, make_store: MakeStore, deep: bool) -> None:
+    there = world.twin(make_store(parts=PARTS))
+    for start in range(0, 1_000 if deep else 50, TOGETHER):
+        records = [await world.request(P2, {"n": start + n}) for n in range(TOGETHER)]
+        for one in records:
+            await world.click(one, "alice")
+        votes = [vote for one in records for vote in (world.click(one, "bob"), there.click(one, "carol", Verdict.DENY))]
+        await one_winner(world, records, await outcomes(*votes))
+        assert await states(world, records) <= {RequestState.APPROVED, RequestState.DENIED}
+
+
+async def test_approve_against_cancel(world: World, make_store: MakeStore, deep: bool) -> None:
+    there = world.twin(make_store(parts=PARTS))
+    for start in range(0, 1_000 if deep else 50, TOGETHER):
+        records = [await world.request(ANY, {"n": start + n}) for n in range(TOGETHER)]
+        cancels = (there.oversight.cancel(TENANT, one.ask.request_id, by=id_of("bot-7")) for one in records)
+        work = [one for pair in zip((world.click(r, "alice") for r in records), cancels, strict=True) for one in pair]
+        await one_winner(world, records, await outcomes(*work))
+        assert await states(world, records) <= {RequestState.APPROVED, RequestState.CANCELLED}
+
+
+@pytest.mark.parametrize("same", [True, False], ids=["replayed", "pressed twice"])
+async def test_ov_025_and_026_one_human_at_once_everywhere_is_one_vote(
+    world: World, make_store: MakeStore, deep: bool, same: bool
+) -> None:
+    """The same bytes again, or another press, on two channels, in two nodes: one vote, one answer to all."""
+    there = world.twin(make_store(parts=PARTS))
+    for start in range(0, 500 if deep else 25, TOGETHER):
+        records = [await world.request(P2, {"n": start + n}) for n in range(TOGETHER)]
+        clicks = [
+            node.click(one, "alice", channel=channel, delivery="bytes" if same else f"{node is world} {channel}")
+            for one in records
+            for channel in ((Channel.SLACK,) if same else (Channel.SLACK, Channel.WEB))
+            for node in (world, there)
+        ]
+        results = await outcomes(*clicks)
+        assert [one for one in results if isinstance(one, BaseException)] == []
+        assert {(one.approvals, one.state) for one in results} == {(1, RequestState.PENDING)}
+        assert Counter(one.counted for one in results)[Counted.VOTE] == TOGETHER
+    assert len(await world.entries("ApprovalReceived")) == (500 if deep else 25)
 
 
 async def test_the_same_request_asked_everywhere_at_once_is_one(world: World, make_store: MakeStore) -> None:
@@ -181,6 +222,28 @@ async def test_one_token_at_most_is_worth_something(world: World, make_store: Ma
     tokens = {one.override_token for one in results}
     used = await outcomes(*(consume(world, record, token) for token in tokens))
     assert sum(not isinstance(one, BaseException) for one in used) == 1
+
+
+@pytest.mark.timeout(600)
+async def test_ov_030_a_token_is_used_once_by_threads_of_many_processes(
+    world: World, store_url: str, tmp_path: Path, deep: bool
+) -> None:
+    """Four processes of four threads each, all at the same tokens in the same order: each token has one user."""
+    count = 2_000 if deep else 40
+    issued = [await world.authz.issue_override(**ACT, ttl_s=3_600, actor=id_of("eve")) for _ in range(count)]
+    (tmp_path / "tokens").write_text("\n".join(issued))
+    with ExitStack() as stack:
+        nodes = [
+            stack.enter_context(python_module("tests.contract.token_node", store_url, str(tmp_path / "tokens")))
+            for _ in range(4)
+        ]
+        for node in nodes:
+            assert await asyncio.to_thread(line, node) == "ready"
+        for node in nodes:
+            say(node, "go")
+        used = [(await asyncio.to_thread(line, node)).split() for node in nodes]
+    assert sorted(int(number) for numbers in used for number in numbers) == list(range(count))
+    assert not deep or sum(bool(numbers) for numbers in used) > 1  # they were at it together
 
 
 async def test_who_gives_up_leaves_the_request_pending(world: World) -> None:

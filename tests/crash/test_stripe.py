@@ -41,6 +41,7 @@ class Recorded:
         self.clock = ManualClock(JANUARY_OVER)
         self.store = open_store(store_url, parts=PARTS)
         self.rounds = itertools.count()
+        self.killed = 0
 
     async def run(self, *fatal: int) -> int:
         """Give work, let processes die of it at these steps, let one finish; how many steps that one took."""
@@ -48,7 +49,9 @@ class Recorded:
             there.books.create_meter({"event_name": "tokens"})
             credited = await self.give(there)
             for step in fatal:
-                assert await self.process(there, str(step)) in (KILLED, 0)
+                ended = await self.process(there, str(step))
+                assert ended in (KILLED, 0)  # a second one may have fewer steps left
+                self.killed += ended == KILLED
             taken = await self.process(there, "-")
             await self.judge(there.books, credited)
             assert there.misused == []
@@ -128,5 +131,5 @@ def chosen(steps: int, deep: bool) -> Iterator[tuple[int, ...]]:
 
 async def test_one_object_of_each_kind_whenever_it_is_killed(recorded: Recorded, deep: bool) -> None:
     steps = await recorded.run()
-    for fatal in chosen(steps, deep):
-        await recorded.run(*fatal)
+    runs = [(fatal, await recorded.run(*fatal)) for fatal in chosen(steps, deep)]
+    assert recorded.killed >= len(runs) * 9 // 10  # the number of steps varies by a few: the last ones may not come

@@ -58,9 +58,9 @@ def killed_at(url: str, count: int, first: int, acknowledged: int) -> int:
         assert line(process) == "ready"
         for _ in range(acknowledged):
             said = line(process)
-            if said == "done":
-                break
+            assert said != "done", "nothing was left to be killed at"
             done.add(int(said))
+        assert process.poll() is None
         process.kill()
     return next(number for number in range(first, first + len(done) + 1) if number not in done)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from scripts.bench import beside
-from scripts.bench.measure import TINY, Row, line
+from scripts.bench.measure import TINY, Peer, Row, line
 from scripts.bench.metering import archive, invoices, papers, questions, quotas, usage
 
 
@@ -32,7 +32,9 @@ def test_ingestion_is_measured_on_both_engines_with_its_limits() -> None:
 
 def test_questions_are_measured_beside_duckdb() -> None:
     rows = list(questions.rows(TINY))
-    assert [peer.name for peer in rows[0].peers] == ["duckdb, in memory"]
+    (peer,) = rows[0].peers
+    assert peer.name.startswith("duckdb ")
+    assert peer.value > 0
     for row in rows:
         check(row)
 
@@ -50,7 +52,9 @@ def test_what_is_handed_out_of_an_invoice_is_measured() -> None:
 
 
 def test_quotas_are_measured_with_their_limits_and_nothing_is_overspent(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(beside, "figures", lambda _: {})
+    """Four peers at the same decision, and two at the same overspend, on every engine and in every way that calls can come at once."""
+    peers = {key: (Peer(key, 1.0),) for key in ("litellm", "limits", "litellm overspend", "limits overspend")}
+    monkeypatch.setattr(beside, "figures", lambda _: peers)
     found = {row.name: row for row in quotas.rows(TINY)}
     limits = {name.partition(",")[0]: (row.must, row.aim) for name, row in found.items() if row.must}
     assert limits == {
@@ -59,7 +63,14 @@ def test_quotas_are_measured_with_their_limits_and_nothing_is_overspent(monkeypa
         "message quota": (10, 3),
         "overspend": (1, 1),
     }
-    spent = [row for name, row in found.items() if name.startswith("overspend")]
-    assert [row.met for row in spent] == [True] * len(spent)
+    for row in found.values():
+        if row.name.startswith("quota check and reserve"):
+            names = [peer.name for peer in row.peers]
+            assert names == ["litellm", "limits", "Redis, a Lua script", "PostgreSQL, a conditional update"]
+    spent = {name.split(", ", 2)[2]: row for name, row in found.items() if name.startswith("overspend")}
+    ways = [f"{how}, {engine}" for engine in ("SQLite", "PostgreSQL", "Redis") for how in ("threads", "tasks", "4 processes")]  # fmt: skip
+    assert list(spent) == ways
+    assert [row.met for row in spent.values()] == [True] * len(ways)
+    assert {tuple(peer.name for peer in row.peers) for row in spent.values()} == {("litellm overspend", "limits overspend")}  # fmt: skip
     for row in found.values():
         check(row)

@@ -34,6 +34,7 @@ from creto.metering.admission import agent_print, chain_print, coded
 from creto.metering.totals import Cell, CellKey, Grain, Kept, Value, by_day
 from creto.platform.consensus.testing import ManualClock
 from creto.store import Store, Tx, open_store
+from scripts.bench.beside import complain
 from scripts.bench.measure import Peer, Row, Scale, each_async, latency, settle
 
 EVENTS = 10_000_000
@@ -138,6 +139,7 @@ def duckdb(each: int) -> tuple[Peer, ...]:
     try:
         import duckdb as engine
     except ModuleNotFoundError:
+        complain("no duckdb: the aggregate stands alone")
         return ()
     with engine.connect() as db:
         made = f"SELECT i // {each} AS agent, (i % {each}) * 7919 % 1000 AS value FROM range({each * AGENTS}) t(i)"
@@ -147,4 +149,4 @@ def duckdb(each: int) -> tuple[Peer, ...]:
             started = time.perf_counter()
             db.execute("SELECT agent, SUM(value) s FROM events GROUP BY agent ORDER BY s DESC LIMIT 10").fetchall()
             samples.append((time.perf_counter() - started) * 1e6)
-    return (Peer("duckdb, in memory", sorted(samples)[-1]),)
+    return (Peer(f"duckdb {engine.__version__}, in memory", sorted(samples)[-1]),)

@@ -19,6 +19,7 @@ from decimal import Decimal
 from functools import cache, partial
 from itertools import pairwise
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 from msgspec.structs import replace
@@ -28,6 +29,7 @@ from tests.limits import LocalLimits
 from tests.unit.metering.examples import HUMAN, JANUARY, event
 
 from creto.common import wire
+from creto.common.errors import QuotaExceeded
 from creto.common.ids import AgentId, TenantId
 from creto.common.timestamps import ConsensusTimestamp
 from creto.contracts import BillingPeriod, CostThreshold, CostThresholdType, RequireApproval
@@ -39,6 +41,7 @@ from creto.metering import (
     Quota,
     QuotaBook,
     Quotas,
+    RedisLimits,
     Threshold,
     Watch,
     Window,
@@ -284,7 +287,8 @@ def of_costs(scale: Scale, folder: Path) -> Iterator[Row]:
 
 
 def of_overspend(scale: Scale) -> Iterator[Row]:
-    """How many times the cap is spent by 500 calls at once."""
+    """How many times the cap is spent by 500 calls at once: on threads, as tasks of one loop, and from four processes."""
+    calls = scale.count(CALLS, 20)
     with ExitStack() as servers:
         redis = servers.enter_context(engines.redis()) if engines.find("redis-server") else None
         postgres = servers.enter_context(engines.postgres()) if engines.postgres_bin() else None
@@ -298,20 +302,59 @@ def of_overspend(scale: Scale) -> Iterator[Row]:
                 continue
             with tempfile.TemporaryDirectory() as folder:
                 url = server or f"sqlite:///{folder}/spend.db"
-                spent = in_processes(url, shared, Path(folder), scale.count(CALLS, 20))
-            row = Row(
-                name=f"overspend, {scale.count(CALLS, 20)} calls at once, {THREADS} processes, {name}",
-                unit="×", p50=spent, value=spent, must=1, aim=1,
-            )  # fmt: skip
-            yield beside(row, scale, "litellm overspend", "limits overspend")
+                for how, spent in overspent(url, shared, Path(folder), calls):
+                    title = f"overspend, {calls} calls at once, {how}, {name}"
+                    row = Row(name=title, unit="×", p50=spent, peak=spent, value=spent, must=1, aim=1)
+                    yield beside(row, scale, "litellm overspend", "limits overspend")
 
 
-def in_processes(url: str, redis: str, folder: Path, calls: int) -> float:
-    store = open_store(url, parts=PARTS)
-    clock = EmbeddedClock(store)
-    quotas = Quotas(store, clock)
-    cap = Quota(quota_id="spend", limits=(Limit(DOLLAR, Window(WindowUnit.LIFETIME)),))
-    asyncio.run(quotas.put_quota(TENANT, cap, by=HUMAN))
+def overspent(url: str, redis: str, folder: Path, calls: int) -> Iterator[tuple[str, float]]:
+    """Each way has an agent of its own, and so a cap of its own."""
+    with ExitStack() as stack:
+        store = open_store(url, parts=PARTS)
+        stack.callback(store.close)
+        clock = EmbeddedClock(store)
+        stack.callback(clock.close)
+        limits = None if redis == "-" else RedisLimits(redis)
+        if limits is not None:
+            stack.callback(limits.close)
+        quotas = Quotas(store, clock, limits=limits)
+        stack.callback(quotas.close)
+        cap = Quota(quota_id="spend", limits=(Limit(DOLLAR, Window(WindowUnit.LIFETIME)),))
+        asyncio.run(quotas.put_quota(TENANT, cap, by=HUMAN))
+        yield "threads", by_threads(quotas, calls) * CALL / DOLLAR
+        yield "tasks", asyncio.run(by_tasks(quotas, calls)) * CALL / DOLLAR
+        yield f"{THREADS} processes", by_processes(url, redis, folder, calls) * CALL / DOLLAR
+
+
+def by_threads(quotas: Quotas, calls: int) -> int:
+    together = Barrier(calls)
+
+    def call(_: int) -> bool:
+        together.wait()
+        held = quotas.book.reserve(TENANT, AgentId("threads"), None, "inference.call", "model", CALL)
+        if isinstance(held, Taken):
+            quotas.book.settle(held)
+        return isinstance(held, Taken)
+
+    with ThreadPoolExecutor(calls) as pool:
+        return sum(pool.map(call, range(calls)))
+
+
+async def by_tasks(quotas: Quotas, calls: int) -> int:
+    async def call() -> bool:
+        try:
+            hold = await quotas.reserve(TENANT, AgentId("tasks"), "inference.call", CALL)
+        except QuotaExceeded:
+            return False
+        await asyncio.sleep(0.02)  # the call itself, as in the peers'
+        await quotas.settle(TENANT, hold.reservation_id)
+        return True
+
+    return sum(await asyncio.gather(*(call() for _ in range(calls))))
+
+
+def by_processes(url: str, redis: str, folder: Path, calls: int) -> int:
     arguments = (url, redis, str(folder / "journals"), str(calls // THREADS), str(CALL))
     with ExitStack() as children:
         nodes = [children.enter_context(python_module("tests.contract.quota_node", *arguments)) for _ in range(THREADS)]
@@ -323,7 +366,4 @@ def in_processes(url: str, redis: str, folder: Path, calls: int) -> float:
         for node in nodes:
             say(node, "end")
             node.wait(30)
-    quotas.close()
-    clock.close()
-    store.close()
-    return passed * CALL / DOLLAR
+    return passed

@@ -364,6 +364,7 @@ SLACK_CALL_S_MAX: Final = 10  # one call of its API
 SLACK_CALLS_MAX: Final = 8  # at a time: each has a thread; it takes about one message a second
 SLACK_TEXT_CHARS_MAX: Final = 2_900  # of one text in a block: it takes 3,000
 SLACK_CARD_CHARS_MAX: Final = 9_000  # of one card: what is longer is read on the page
+SLACK_MODAL_CHARS_MAX: Final = 40_000  # of one modal: Slack takes 250 kB, and a character may be six bytes of JSON
 SLACK_LIST_MAX: Final = 20  # open requests in one answer to a command
 SLACK_INSTALLS_MAX: Final = 100  # workspaces of one installation; each callback is tried on all their secrets
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from creto.common.limits import SLACK_CARD_CHARS_MAX, SLACK_TEXT_CHARS_MAX
+from creto.common.limits import SLACK_CARD_CHARS_MAX, SLACK_MODAL_CHARS_MAX, SLACK_TEXT_CHARS_MAX
 from creto.oversight.display import SAYS, Display, summary
 from creto.oversight.eligibility import channel_assurance
 from creto.oversight.letters import Letter
@@ -30,6 +30,8 @@ APPROVE, DENY, DETAILS, EXTEND, OPEN = (
 REASON = "creto_reason"
 REPLACED = "This card was sent twice: nothing is recorded from it, the other one counts."
 ELSEWHERE = "Its policy asks for more than Slack can vouch for: decide it on the page."
+TOO_LONG = "Not all of it fits here: decide it on the page."
+CONTINUED = "⟦continued⟧ "  # these brackets stand in no text of others
 Block = dict[str, Any]
 
 
@@ -45,16 +47,19 @@ def notice(letter: Letter) -> str:
 
 def card(letter: Letter) -> list[Block]:
     """The request, with buttons while it can be decided."""
-    head = letter.heading if letter.open else letter.decision.partition(" ")[0]
-    blocks = [header(head), prose(letter.shown.effect, bold=True), *fenced(of_letter(letter)), prose(letter.standing)]
-    if letter.open and not decidable(letter.record):
-        return [*blocks, prose(ELSEWHERE), *linked(letter)]
+    head, lines = letter.heading if letter.open else letter.decision.partition(" ")[0], of_letter(letter)
+    blocks = [header(head), prose(letter.shown.effect, bold=True), *fenced(lines), prose(letter.standing)]
+    elsewhere = undecidable(letter.record, lines, SLACK_CARD_CHARS_MAX) if letter.open else ""
+    if elsewhere:
+        return [*blocks, prose(elsewhere), *linked(letter)]
     return [*blocks, *(buttons(letter) if letter.open else linked(letter))]
 
 
-def decidable(record: Record) -> bool:
-    """Whether a vote from Slack can count: a button that is always refused is none."""
-    return assurance_needed(record.ask.policy, record.ask.risk) <= channel_assurance(Channel.SLACK)
+def undecidable(record: Record, lines: Sequence[str], chars_max: int) -> str:
+    """Why it is not decided here: a button that is always refused is none, and neither is one beside half of what it approves."""
+    if assurance_needed(record.ask.policy, record.ask.risk) > channel_assurance(Channel.SLACK):
+        return ELSEWHERE
+    return TOO_LONG if len("\n".join(lines)) > chars_max else ""
 
 
 def unpressable(letter: Letter) -> list[Block]:
@@ -143,7 +148,12 @@ def details_modal(letter: Letter) -> Block:
 
 
 def text_modal(title: str, lines: Sequence[str]) -> Block:
-    return {"type": "modal", "title": plain(title), "close": plain("Close"), "blocks": fenced(lines)}
+    return {
+        "type": "modal",
+        "title": plain(title),
+        "close": plain("Close"),
+        "blocks": fenced(lines, SLACK_MODAL_CHARS_MAX),
+    }
 
 
 # Pieces
@@ -165,14 +175,26 @@ def prose(text: str, *, bold: bool = False) -> Block:
     return {"type": "rich_text", "elements": [{"type": "rich_text_section", "elements": [element]}]}
 
 
-def fenced(lines: Iterable[str]) -> list[Block]:
+def fenced(lines: Iterable[str], chars_max: int = SLACK_CARD_CHARS_MAX) -> list[Block]:
     """Lines in a fence that no text can leave; in as many blocks as they need."""
-    text = bounded("\n".join(lines), SLACK_CARD_CHARS_MAX)
-    parts = [text[at : at + SLACK_TEXT_CHARS_MAX] for at in range(0, len(text), SLACK_TEXT_CHARS_MAX)]
     return [
         {"type": "rich_text", "elements": [{"type": "rich_text_preformatted", "elements": [{"type": "text", "text": part}]}]}
-        for part in parts
+        for part in parted(bounded("\n".join(lines), chars_max), SLACK_TEXT_CHARS_MAX)
     ]  # fmt: skip
+
+
+def parted(text: str, chars_max: int) -> list[str]:
+    """Between lines. One that is longer goes on behind a mark: where a block begins it must not look like a line of its own."""
+    parts = [""]
+    for line in text.split("\n"):
+        while len(line) > chars_max:
+            parts.append(line[:chars_max])
+            line = CONTINUED + line[chars_max:]
+        if parts[-1] and len(parts[-1]) + 1 + len(line) > chars_max:
+            parts.append(line)
+        else:
+            parts[-1] = f"{parts[-1]}\n{line}" if parts[-1] else line
+    return [part for part in parts if part]
 
 
 def bounded(text: str, most: int) -> str:

@@ -19,7 +19,7 @@ from creto.common.errors import EnablementError, InvalidInput, NotFound
 from creto.common.ids import AgentId
 from creto.common.limits import PAGE_ITEMS_MAX, SLACK_LIST_MAX, SLACK_TEXT_CHARS_MAX
 from creto.common.timestamps import ConsensusTimestamp, duration_ns, iso
-from creto.connectors.slack_cards import ELSEWHERE, bounded, decidable, facts
+from creto.connectors.slack_cards import bounded, facts, undecidable
 from creto.oversight import Channel, Oversight, Record, Verdict, render
 from creto.oversight.letters import full_on
 
@@ -80,10 +80,9 @@ def pending(records: Sequence[Record]) -> str:
 
 def shown(record: Record) -> str:
     display = render(record.ask)
-    lines = facts(display, record.args_hash.hex(), full=full_on(record, Channel.SLACK))
-    text = bounded("\n".join([display.effect, *lines]), SLACK_TEXT_CHARS_MAX)
-    to_approve = f"To approve: /creto approve {record.ask.request_id} {code_of(record)}"
-    return f"{text}\n{to_approve if decidable(record) else ELSEWHERE}"
+    lines = [display.effect, *facts(display, record.args_hash.hex(), full=full_on(record, Channel.SLACK))]
+    text, elsewhere = bounded("\n".join(lines), SLACK_TEXT_CHARS_MAX), undecidable(record, lines, SLACK_TEXT_CHARS_MAX)
+    return f"{text}\n{elsewhere or f'To approve: /creto approve {record.ask.request_id} {code_of(record)}'}"
 
 
 async def decided(

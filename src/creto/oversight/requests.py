@@ -235,7 +235,7 @@ class Requests(Seats):
 
     async def cancel(self, tenant: TenantId, request_id: RequestId, *, by: AgentId, reason: str = "") -> Record:
         """Nobody needs to decide any more. Cancelling twice is once; OV-409 if it was decided, or time has."""
-        said = checked_text(reason, "reason") or "cancelled by the requester"
+        said = checked_text(reason, "reason") or states.BY_REQUESTER
         directory = self.directory(tenant, (await self.get(tenant, request_id)).ask.policy)
 
         def end(tx: Tx) -> tuple[Record, Record]:

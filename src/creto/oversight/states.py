@@ -29,6 +29,7 @@ class Event(StrEnum):
     CANCEL = "cancel"
 
 
+BY_REQUESTER = "cancelled by the requester"  # where nobody said more
 NEXT: dict[Event, RequestState] = {
     Event.APPROVE: RequestState.APPROVED,
     Event.DENY: RequestState.DENIED,
@@ -65,7 +66,8 @@ def already(progress: Progress) -> IdempotencyConflict:
     what = str(progress.state).replace("_", " ")
     if progress.permit.revoked_at is not None:
         what += " and revoked"
-    by = f" by {progress.decided_by}" if progress.decided_by else ""
+    who = "the requester" if progress.reason == BY_REQUESTER else progress.decided_by
+    by = f" by {who}" if who else ""
     at = f" at {iso(progress.decided_at)}" if progress.decided_at is not None else ""
     instead = f"; superseded by {progress.superseded_by}" if progress.superseded_by else ""
     return IdempotencyConflict(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import re
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from creto.common import wire
 from creto.common.errors import (
     EnablementError,
     IdempotencyConflict,
@@ -116,7 +118,7 @@ async def test_ov_004_cancelled_before_a_decision(world: World) -> None:
     record = await world.request()
     await world.oversight.cancel(TENANT, record.ask.request_id, by=id_of("bot-7"))
     error = await refused("OV-409", world.approve(record, "alice"))
-    assert "already cancelled" in error.message
+    assert "already cancelled by the requester at" in error.message
     assert (await world.now_of(record)).progress.state is RequestState.CANCELLED
     assert (await world.now_of(record)).progress.reason == "cancelled by the requester"
 
@@ -124,8 +126,18 @@ async def test_ov_004_cancelled_before_a_decision(world: World) -> None:
 @pytest.mark.parametrize("state", [one for one in RequestState if not one.open])
 async def test_ov_005_what_is_decided_stays(world: World, state: RequestState) -> None:
     record = await decided(world, state)
-    tries: list[Any] = [world.approve(record, "bob"), world.deny(record, "carol")]
-    tries.append(world.oversight.claim(TENANT, record.ask.request_id, by=id_of("alice"), ttl_s=60))
+    oversight, of = world.oversight, (TENANT, record.ask.request_id)
+    await world.permit_all()
+    tries: list[Any] = [
+        world.approve(record, "bob"),
+        world.deny(record, "carol"),
+        world.click(record, "bob", hold_s=5),
+        world.approve(record, "alice", arguments=b'{"amount": 1}'),
+        oversight.claim(*of, by=id_of("alice"), ttl_s=60),
+        oversight.extend(*of, by=id_of("alice"), by_s=60),
+        world.request(P1, {"other": 1}, supersedes=record.ask.request_id),
+    ]
+    before = await world.entries("StateTransition")
     if state is not RequestState.CANCELLED:
         tries.append(world.oversight.cancel(TENANT, record.ask.request_id, by=id_of("bot-7")))
     for attempt in tries:
@@ -136,6 +148,7 @@ async def test_ov_005_what_is_decided_stays(world: World, state: RequestState) -
             assert f"by {person('alice')}" in error.message
     await world.pass_s(10_000)
     assert (await world.now_of(record)).progress == record.progress
+    assert await world.entries("StateTransition") == before
 
 
 async def test_ov_008_taken_back_before_it_is_used(world: World) -> None:
@@ -579,12 +592,20 @@ async def test_ov_134_history_stays(world: World) -> None:
 # Tokens and grants
 
 
-async def test_ov_141_no_token_is_stored(world: World, tmp_path: Path) -> None:
+async def test_ov_141_no_token_is_stored(world: World, tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> None:  # fmt: skip
+    """Neither in the database nor in what is logged, at any level, where it is used, used again and refused."""
+    caplog.set_level(logging.DEBUG)
     record = await world.request()
     await world.approve(record, "alice")
     token = await token_of(world, record)
+    await consume(world, record, token)
+    await refused("PL-704", consume(world, record, token))
+    await refused("PL-703", consume(world, record, token[:-4] + "AAAA"))
+    await refused("OV-410", world.oversight.await_decision(TENANT, record.ask.request_id))
+    entries = wire.encode(await world.entries())
     world.store.close()
-    dump = files_of(tmp_path)
+    said = capfd.readouterr()
+    dump = b"".join((files_of(tmp_path), entries, caplog.text.encode(), said.out.encode(), said.err.encode()))
     assert record.ask.request_id.encode() in dump
     assert token.encode() not in dump
     assert token.split(".")[1].encode() not in dump

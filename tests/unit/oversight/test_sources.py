@@ -19,9 +19,14 @@ from creto.contracts import (
     CostThresholdExceededEvent,
     CostThresholdType,
     ExternalApiCall,
+    FilesystemWrite,
     NotifyOnly,
+    PrivilegedOperation,
     RequireApproval,
+    ResourceLimits,
     SandboxAction,
+    SandboxActionType,
+    SpawnChild,
     ThresholdAction,
 )
 from creto.gate import Operation
@@ -86,6 +91,26 @@ async def test_a_sandbox_action(world: World, parameters: bytes) -> None:
     assert record.ask.sandbox_id == "sb-1"
     assert 'act.method = "POST"' in [str(line) for line in shown.arguments]
     assert shown.says == ("needs the list",)
+
+
+@pytest.mark.parametrize(
+    ("act", "name", "resource", "line"),
+    [
+        (SpawnChild(image="python:3.12", resources=ResourceLimits()), "sandbox.spawn", "runtime:sandbox:sb-1", 'act.image = "python:3.12"'),
+        (ExternalApiCall(destination="api.example.com:443", method="POST"), "network.egress", "network:api.example.com:443", 'act.method = "POST"'),
+        (FilesystemWrite(path="/etc/passwd"), "sandbox.write", "runtime:sandbox:sb-1", 'act.path = "/etc/passwd"'),
+        (PrivilegedOperation(operation="mount"), "sandbox.exec", "runtime:sandbox:sb-1", 'act.operation = "mount"'),
+    ],
+)  # fmt: skip
+async def test_every_sandbox_action_is_asked_shown_and_approved(
+    world: World, act: SandboxActionType, name: str, resource: str, line: str
+) -> None:
+    action = SandboxAction(action_type=act, agent_nhi=BOT, delegation_chain=(), context=ActionContext())
+    record = await world.oversight.create(of_sandbox_action(TENANT, SandboxId("sb-1"), action, P1.policy_id))
+    assert (record.ask.action, record.ask.resource) == (name, resource)
+    assert line in [str(one) for one in render(record.ask).arguments]
+    await world.approve(record, "alice")
+    await consume(world, record, await token_of(world, record))
 
 
 async def test_what_the_gate_refused_is_what_the_token_is_for(world: World) -> None:

@@ -120,8 +120,8 @@ class World:
         self.timer = Timer(self.oversight, Leases(store, self.clock))
 
     @staticmethod
-    async def open(store: Store, **options: Any) -> World:
-        world = World(store, **options)
+    async def open(store: Store, clock: ManualClock | None = None, **options: Any) -> World:
+        world = World(store, clock, **options)
         for name in HUMANS:
             await world._settle(PrincipalKind.HUMAN, name)
         await world._settle(PrincipalKind.AGENT, "bot-7", owner=id_of(OWNERS["bot-7"]))
