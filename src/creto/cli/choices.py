@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar
 
 import click
 
-from creto.common.errors import EnablementError
+from creto.common.errors import EnablementError, InvalidInput
 from creto.common.limits import PAGE_ITEMS_MAX
 from creto.common.timestamps import SECOND, duration_ns, from_iso
 
@@ -68,12 +68,40 @@ class Amount(click.ParamType[Decimal]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Decimal:
         try:
-            return Decimal(value)
+            amount = Decimal(value)
         except InvalidOperation:
-            self.fail(f"{value!r} is no amount.", param, ctx)
+            amount = Decimal("NaN")
+        if not amount.is_finite():
+            self.fail(f"{value!r} is no amount, as 12.50.", param, ctx)
+        return amount
 
 
-DURATION, MOMENT, AHEAD, AMOUNT = Duration(), Moment(), Moment(ahead=True), Amount()
+class CurrencyCode(click.ParamType[str]):
+    """An ISO 4217 code; typed in small letters it is the same."""
+
+    name = "currency"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from creto.metering.currencies import ISO_4217
+
+        code = str(value).upper()
+        if code not in ISO_4217:
+            self.fail(f"{value!r} is no currency of ISO 4217, as EUR.", param, ctx)
+        return code
+
+
+DURATION, MOMENT, AHEAD, AMOUNT, CURRENCY = Duration(), Moment(), Moment(ahead=True), Amount(), CurrencyCode()
+
+
+def money(amount: Decimal, currency: str, field: str) -> Decimal:
+    """An amount as its currency has it: a typed 0.005 EUR is a slip of the finger, more often than not."""
+    from creto.common.money import minor_digits
+
+    digits = minor_digits(currency)
+    if amount != round(amount, digits):
+        form = f"at most {digits} decimals" if digits else "a whole number"
+        raise InvalidInput.of(field, got=f"{amount} {currency}", expected=f"{form}: {currency} has no smaller unit")
+    return amount
 
 
 def seconds(nanoseconds: int) -> int:

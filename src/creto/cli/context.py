@@ -110,13 +110,20 @@ def write(path: Path | None, data: bytes, *, mode: int = 0o644) -> None:
 
 
 class Command(click.Command):
-    """A command that may be a coroutine, and takes --json at its end as well as before it."""
+    """A command that may be a coroutine, and takes --json at its end as well as before it. `example` is a line as one types it."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, example: str = "", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.example = example
         self.params.append(
             click.Option(["--json"], is_flag=True, expose_value=False, callback=as_json, help="Print JSON.")
         )
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        super().format_help_text(ctx, formatter)
+        if self.example:
+            formatter.write_paragraph()
+            formatter.write("".join(f"  $ {line}\n" for line in self.example.splitlines()))
 
     def invoke(self, ctx: click.Context) -> Any:
         done = super().invoke(ctx)

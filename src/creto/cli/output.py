@@ -29,12 +29,13 @@ CELL_CHARS_MAX = 80  # a longer value is cut in a table; --json has all of it
 
 @dataclass(frozen=True)
 class Column(Generic[T]):
-    """`shrinks`: its cells lose their middle where a terminal is too narrow for the table."""
+    """`shrinks`: its cells lose their middle where a terminal is too narrow for the table; `drops`: there the column is left out."""
 
     title: str
     value: Callable[[T], object]
     right: bool = False
     shrinks: bool = False
+    drops: bool = False
 
 
 @dataclass
@@ -48,7 +49,9 @@ class Output:
             return sum(self._line(item) for item in items)
         rows = [[cell(column.value(item)) for column in columns] for item in items]
         if rows:
-            shrink([column.title for column in columns], rows, [column.shrinks for column in columns], terminal_chars())
+            chars = terminal_chars()
+            columns = dropped(columns, rows, chars)
+            shrink([column.title for column in columns], rows, [column.shrinks for column in columns], chars)
             for line in table([column.title for column in columns], rows, [column.right for column in columns]):
                 click.echo(line)
         elif nothing:
@@ -98,7 +101,7 @@ def styled(text: str, **style: Any) -> str:
 
 def table(titles: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[bool]) -> Iterable[str]:
     """Columns as wide as their widest cell; no trailing spaces, so that output can be compared."""
-    widths = [max(len(title), *(len(row[i]) for row in rows)) for i, title in enumerate(titles)]
+    widths = widths_of(titles, rows)
     yield styled(aligned(titles, widths, right), bold=True)
     for row in rows:
         yield aligned(row, widths, right)
@@ -109,9 +112,25 @@ def terminal_chars() -> int | None:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
+def dropped(columns: Sequence[Column[T]], rows: Sequence[list[str]], chars: int | None) -> Sequence[Column[T]]:
+    """The columns without those that may be left out, if the table is too wide; the last of them first."""
+    kept = list(columns)
+    for i in reversed([i for i, column in enumerate(columns) if column.drops]):
+        if chars is None or sum(widths_of([c.title for c in kept], rows)) + len(GAP) * (len(kept) - 1) <= chars:
+            break
+        del kept[i]
+        for row in rows:
+            del row[i]
+    return kept
+
+
+def widths_of(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
+    return [max(len(title), *(len(row[i]) for row in rows)) for i, title in enumerate(titles)]
+
+
 def shrink(titles: Sequence[str], rows: Sequence[list[str]], shrinks: Sequence[bool], chars: int | None) -> None:
     """Cut the middle out of the cells that allow it, as far as the table needs."""
-    widths = [max(len(title), *(len(row[i]) for row in rows)) for i, title in enumerate(titles)]
+    widths = widths_of(titles, rows)
     over = 0 if chars is None else sum(widths) + len(GAP) * (len(widths) - 1) - chars
     for i, width in enumerate(widths):
         if shrinks[i] and over > 0:
@@ -163,6 +182,11 @@ def counted(count: int, noun: str) -> str:
 def when(timestamp: int | None) -> str:
     """Seconds are enough for a person; --json has the nanoseconds."""
     return "-" if timestamp is None else iso(timestamp)[:19] + "Z"
+
+
+def day(timestamp: int | None) -> str:
+    """A day, where it begins (in UTC) at that instant; else to the second."""
+    return "-" if timestamp is None else when(timestamp).removesuffix("T00:00:00Z")
 
 
 def size(count: int) -> str:
