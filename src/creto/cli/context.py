@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import os
 from dataclasses import dataclass, field, replace
@@ -127,7 +126,11 @@ class Command(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         done = super().invoke(ctx)
-        return asyncio.run(done) if inspect.iscoroutine(done) else done
+        if not inspect.iscoroutine(done):
+            return done
+        import asyncio
+
+        return asyncio.run(done)
 
 
 def as_json(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
