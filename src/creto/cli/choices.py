@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from decimal import Decimal, InvalidOperation
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -26,6 +27,11 @@ limit_option = click.option(
 out_option = click.option("-o", "--out", type=file_path, help="Write here (a new file) instead of standard output.")
 yes_option = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 reason_option = click.option("--reason", help="Why; it stands in the audit log.")
+
+
+def one_of(kind: type[StrEnum]) -> click.Choice[str]:
+    """Its values; click would take an enum by the names of its members."""
+    return click.Choice([one.value for one in kind])
 
 
 class Duration(click.ParamType[int]):

@@ -10,10 +10,10 @@ import click
 
 from creto.cli.asking import AGENT, asks, lists
 from creto.cli.charts import bar
-from creto.cli.choices import AHEAD, AMOUNT, CURRENCY, money
+from creto.cli.choices import AHEAD, AMOUNT, CURRENCY, money, one_of
 from creto.cli.context import Cli, group, pass_cli
 from creto.cli.naming import id_of, named
-from creto.cli.output import Column, day, when
+from creto.cli.output import Column, when
 from creto.cli.session import session
 from creto.common.ids import AgentId
 from creto.metering import CycleUnit, PurchaseState, Rollover, TopUp
@@ -29,7 +29,7 @@ GRANT: Sequence[Column[GrantBook]] = (
     Column("PRIORITY", lambda b: b.grant.priority, right=True),
     Column("GRANTED", lambda b: b.balance.granted, right=True),
     Column("LEFT", lambda b: b.balance.remaining, right=True),
-    Column("EXPIRES", lambda b: day(b.grant.expires_at)),
+    Column("EXPIRES", lambda b: when(b.grant.expires_at)[:10]),
     Column("", lambda b: bar(b.balance.remaining, b.balance.granted), drops=True),
 )
 POSTING: Sequence[Column[Posting]] = (
@@ -49,7 +49,7 @@ RULE: Sequence[Column[TopUpRule]] = (
 )
 PURCHASE: Sequence[Column[Purchase]] = (
     Column("PURCHASE", lambda p: p.purchase_id),
-    Column("RULE", lambda p: p.rule_id),
+    Column("RULE", lambda p: p.rule_id, drops=True),
     Column("AGENT", lambda p: p.agent, shrinks=True),
     Column("AMOUNT", lambda p: f"{p.amount} {p.currency}", right=True),
     Column("ASKED", lambda p: when(p.asked_at), drops=True),
@@ -67,7 +67,7 @@ RULE_ID = click.argument("rule_id", metavar="RULE")
 AMOUNT_ARGUMENT = click.argument("amount", type=AMOUNT)
 CURRENCY_ARGUMENT = click.argument("currency", type=CURRENCY)
 PRIORITY = click.option("--priority", type=click.IntRange(0, 1_000), default=50, show_default=True, help="Lower is used first.")  # fmt: skip
-EACH = click.Choice([unit.value for unit in CycleUnit])
+EACH = one_of(CycleUnit)
 now_anchored = "Renewed each such time, counted from the start."
 
 
@@ -125,7 +125,7 @@ async def wallet(cli: Cli, agent: str, currency: str) -> None:
     if total.granted:
         rest = f"{total.remaining} left + {total.used} used + {total.expired} expired + {total.voided} voided"
         click.echo(f"Of {total.granted} granted: {rest}.")
-    cli.output.items(found.grants, GRANT, nothing=f"No grants. Give some: creto credits grant {agent} 50 {currency}")
+    cli.output.items(found.grants, GRANT, nothing=f"No grants. Give some:\n  creto credits grant {agent} 50 {currency}")
 
 
 @credits.command(example="creto credits postings cr-01a1f0c4-…  # or: --for INV-000001")
@@ -229,7 +229,7 @@ async def set_top_up(
 
 lists(
     top_ups, "list", lambda c: c.credits.top_ups, RULE,
-    nothing="No top-ups. Make one: creto credits top-ups set refill AGENT 100 EUR --below 20",
+    nothing="No top-ups. Make one:\n  creto credits top-ups set refill AGENT 100 EUR --below 20",
     help="When more is bought for whom.", example="creto credits top-ups list",
 )  # fmt: skip
 asks(

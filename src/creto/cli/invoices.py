@@ -11,7 +11,7 @@ import click
 
 from creto.cli.asking import INVOICE as NAMED
 from creto.cli.asking import SUBSCRIPTION, Parameter, Question, add, answer, asks, lists
-from creto.cli.choices import AMOUNT, DURATION, MOMENT, limit_option, money, out_option, seconds
+from creto.cli.choices import AMOUNT, DURATION, MOMENT, limit_option, money, one_of, out_option, seconds
 from creto.cli.context import Cli, group, pass_cli, write
 from creto.cli.naming import named
 from creto.cli.output import Column, when
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from creto.metering import Invoice, Line
 
 INVOICE: Sequence[Column[Invoice]] = (
-    Column("INVOICE", lambda i: i.invoice_id, shrinks=True),
+    Column("INVOICE", lambda i: None if i.status is InvoiceStatus.PREVIEW else i.invoice_id, shrinks=True),
     Column("NUMBER", lambda i: i.number),
     Column("STATUS", lambda i: i.status if i.kind is InvoiceKind.INVOICE else f"{i.status} note"),
     Column("PERIOD", lambda i: period_of(i.period)),
@@ -66,8 +66,8 @@ def period_of(period: Period) -> str:
 lists(
     invoices, "list", lambda c: c.billing.invoices, INVOICE,
     click.option("--subscription", "subscription_id", metavar="SUBSCRIPTION", help="Of this one."),
-    click.option("--status", type=click.Choice(list(InvoiceStatus))),
-    nothing="No invoices. See what the next will be: creto invoices preview SUBSCRIPTION",
+    click.option("--status", type=one_of(InvoiceStatus)),
+    nothing="No invoices. See what the next will be:\n  creto invoices preview SUBSCRIPTION",
     help="Invoices and credit notes.", example="creto invoices list --status final",
 )  # fmt: skip
 
@@ -111,7 +111,7 @@ def sums_of(found: Invoice) -> Iterator[tuple[str, str]]:
         yield "paid by credits", f"-{paid}"
     if found.carried:
         yield "carried to credits", str(found.carried)
-    yield "due", str(found.due)
+    yield "due" if found.kind is InvoiceKind.INVOICE else "given back", str(found.due)
     if found.shown:
         yield f"due in {found.shown.currency}, at {found.shown.rate}", str(found.shown.due)
 

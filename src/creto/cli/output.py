@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
+from unicodedata import combining, east_asian_width
 
 import click
 import msgspec
@@ -125,30 +126,47 @@ def dropped(columns: Sequence[Column[T]], rows: Sequence[list[str]], chars: int 
 
 
 def widths_of(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
-    return [max(len(title), *(len(row[i]) for row in rows)) for i, title in enumerate(titles)]
+    return [max(places(title), *(places(row[i]) for row in rows)) for i, title in enumerate(titles)]
+
+
+def places(text: str) -> int:
+    """How many places of a terminal it takes: Unicode's UAX 11 gives wide characters two, and marks on others none."""
+    if text.isascii():
+        return len(text)
+    return sum(0 if combining(c) else 2 if east_asian_width(c) in "WF" else 1 for c in text)
 
 
 def shrink(titles: Sequence[str], rows: Sequence[list[str]], shrinks: Sequence[bool], chars: int | None) -> None:
-    """Cut the middle out of the cells that allow it, as far as the table needs."""
+    """Cut the middle out of the cells that allow it, as far as the table needs: of the widest first, of equals alike."""
     widths = widths_of(titles, rows)
-    over = 0 if chars is None else sum(widths) + len(GAP) * (len(widths) - 1) - chars
-    for i, width in enumerate(widths):
-        if shrinks[i] and over > 0:
-            kept = max(SHRUNK_CHARS_MIN, width - over)
-            over -= width - min(width, kept)
-            for row in rows:
-                row[i] = without_middle(row[i], kept)
+    if chars is None or not any(shrinks):
+        return
+    free = chars - len(GAP) * (len(widths) - 1) - sum(w for w, may in zip(widths, shrinks, strict=True) if not may)
+    kept = max(w for w, may in zip(widths, shrinks, strict=True) if may)
+    while kept > SHRUNK_CHARS_MIN and sum(min(w, kept) for w, may in zip(widths, shrinks, strict=True) if may) > free:
+        kept -= 1
+    for i in (i for i, may in enumerate(shrinks) if may):
+        for row in rows:
+            row[i] = without_middle(row[i], kept)
 
 
-def without_middle(text: str, chars: int) -> str:
-    if len(text) <= chars:
+def without_middle(text: str, most: int) -> str:
+    """Whole, or its beginning and its end in so many places."""
+    if places(text) <= most:
         return text
-    tail = (chars - 1) // 2
-    return f"{text[: chars - 1 - tail]}…{text[len(text) - tail :]}"
+    tail = begin(text[::-1], (most - 1) // 2)[::-1]
+    return f"{begin(text, most - 1 - places(tail))}…{tail}"
+
+
+def begin(text: str, most: int) -> str:
+    while places(text) > most:
+        text = text[:-1]
+    return text
 
 
 def aligned(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> str:
-    placed = (c.rjust(w) if r else c.ljust(w) for c, w, r in zip(cells, widths, right, strict=True))
+    blanks = [" " * (width - places(cell)) for cell, width in zip(cells, widths, strict=True)]
+    placed = (blank + cell if r else cell + blank for cell, blank, r in zip(cells, blanks, right, strict=True))
     return GAP.join(placed).rstrip()
 
 

@@ -18,7 +18,7 @@ from creto.cli.session import session
 if TYPE_CHECKING:
     from creto.metering import Charge, Plan
 
-NO_PLANS = "No plans. Begin with a sample: creto plans sample > plan.toml; creto plans create plan.toml"
+NO_PLANS = "No plans. Begin with a sample:\n  creto plans sample > plan.toml\n  creto plans create plan.toml"
 SAMPLE = """\
 plan_id = "team"
 name = "Team"

@@ -98,7 +98,7 @@ asks(
 @rates.command("set", example="creto quotas rates set tool.call 0.05 USD")
 @EVENT_TYPE
 @click.argument("amount", type=AMOUNT)
-@click.argument("currency", type=CURRENCY, default="USD")
+@click.argument("currency", type=CURRENCY)
 @pass_cli
 async def set_rate(cli: Cli, event_type: str, amount: Decimal, currency: str) -> None:
     """What one unit of an act costs, to a millionth."""
@@ -109,7 +109,7 @@ async def set_rate(cli: Cli, event_type: str, amount: Decimal, currency: str) ->
 
 lists(
     rates, "list", lambda c: c.quotas.rates, RATE, pages=False,
-    nothing="Acts cost nothing. Say what one costs: creto quotas rates set tool.call 0.05 USD",
+    nothing="Acts cost nothing. Say what one costs:\n  creto quotas rates set tool.call 0.05 USD",
     help="What acts cost.", example="creto quotas rates list",
 )  # fmt: skip
 asks(

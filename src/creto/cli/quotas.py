@@ -46,7 +46,7 @@ WAITS: Sequence[Column[Waiting]] = (
 )
 THRESHOLD: Sequence[Column[Threshold]] = (
     Column("THRESHOLD", lambda t: t.threshold.threshold_id),
-    Column("OF", lambda t: t.threshold.threshold_type),
+    Column("OF", lambda t: t.threshold.threshold_type.replace("_", " ")),
     Column("LIMIT", lambda t: f"{t.threshold.limit} {t.threshold.currency}", right=True),
     Column("FOR", lambda t: t.agent or "each agent", shrinks=True),
     Column("POLICY", lambda t: t.policy_id),
@@ -65,7 +65,7 @@ async def list_(cli: Cli) -> None:
     async with session(cli) as creto:
         found = await creto.quotas.list()
     cli.output.items(
-        found.items, QUOTA, nothing="No quotas. Set one: creto quotas set calls 100 --per day --counts tool.call"
+        found.items, QUOTA, nothing="No quotas. Set one:\n  creto quotas set calls 100 --per day --counts tool.call"
     )
 
 
@@ -160,7 +160,7 @@ async def list_thresholds(cli: Cli) -> None:
     cli.output.items(
         found.items,
         THRESHOLD,
-        nothing="No limits on cost. Set one: creto quotas thresholds set big 100 EUR --ask finance",
+        nothing="No limits on cost. Set one:\n  creto quotas thresholds set big 100 EUR --ask finance",
     )
 
 

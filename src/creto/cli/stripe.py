@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from creto.cli.asking import AGENT, asks, lists, shows
+from creto.cli.choices import one_of
 from creto.cli.context import Cli, group, pass_cli
 from creto.cli.naming import id_of
 from creto.cli.output import Column, when
@@ -108,7 +109,7 @@ shows(
 )  # fmt: skip
 lists(
     stripe, "payments", lambda c: c.stripe.payments, PAYMENT,
-    click.option("--status", type=click.Choice(list(PaymentStatus)), help="Those alone."),
+    click.option("--status", type=one_of(PaymentStatus), help="Those alone."),
     nothing="Stripe has said nothing.", help="What Stripe said of payments.", example="creto stripe payments --status failed",
 )  # fmt: skip
 

@@ -43,7 +43,7 @@ at_end_option = click.option("--at-period-end", is_flag=True, help="When the per
 
 lists(
     subscriptions, "list", lambda c: c.billing.subscriptions, COLUMNS, click.option("--agent", help="Of this agent."),
-    nothing="No subscriptions. Bill an agent by a plan: creto subscriptions create AGENT PLAN",
+    nothing="No subscriptions. Bill an agent by a plan:\n  creto subscriptions create AGENT PLAN",
     help="Who is billed by what.", example="creto subscriptions list --agent planner",
 )  # fmt: skip
 

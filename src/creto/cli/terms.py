@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from creto.cli.asking import asks, lists, shows
-from creto.cli.choices import AHEAD, AMOUNT, CURRENCY, MOMENT, money
+from creto.cli.choices import AHEAD, AMOUNT, CURRENCY, MOMENT, money, one_of
 from creto.cli.context import Cli, group, pass_cli
 from creto.cli.output import Column, counted, day, when
 from creto.cli.session import session
@@ -93,12 +93,12 @@ async def create_coupon(
             redemptions_max=redemptions_max, **fixed,
         )  # fmt: skip
     said = f"{coupon_id}: {off(made)} off for {lasting(made)}."
-    cli.output.say(made, f"{said} Give it: creto subscriptions add-coupon SUBSCRIPTION {coupon_id}")
+    cli.output.say(made, f"{said} Give it:\n  creto subscriptions add-coupon SUBSCRIPTION {coupon_id}")
 
 
 lists(
     coupons, "list", lambda c: c.credits.coupons, COUPON,
-    nothing="No coupons. Make one: creto coupons create launch --percent 20",
+    nothing="No coupons. Make one:\n  creto coupons create launch --percent 20",
     help="The coupons.", example="creto coupons list",
 )  # fmt: skip
 shows(
@@ -127,7 +127,7 @@ asks(
 )  # fmt: skip
 lists(
     taxes, "list", lambda c: c.credits.taxes, TAX,
-    nothing="No taxes. Make one: creto taxes set vat 20 --name VAT", help="The taxes.", example="creto taxes list",
+    nothing="No taxes. Make one:\n  creto taxes set vat 20 --name VAT", help="The taxes.", example="creto taxes list",
 )  # fmt: skip
 asks(
     taxes, "remove", lambda c: c.credits.drop_tax, lambda gone: f"{gone.name} is gone.", TAX_CODE,
@@ -148,7 +148,7 @@ asks(
 lists(
     exchange_rates, "list", lambda c: c.credits.exchange_rates, RATE, BASE, QUOTE,
     click.option("--until", type=MOMENT, help="Those that held then or before."), pages=False,
-    nothing="No rates of these two. Add one: creto exchange-rates add EUR USD 1.08",
+    nothing="No rates of these two. Add one:\n  creto exchange-rates add EUR USD 1.08",
     help="The rates of two currencies, the newest first.", example="creto exchange-rates list EUR USD",
 )  # fmt: skip
 
@@ -182,13 +182,12 @@ def presets(cli: Cli) -> None:
 @click.option(
     "--preset", type=click.Choice(list(PRESETS)), help="The way of this billing system; `presets` lists them."
 )
-@click.option("--tax-rounding", type=click.Choice(list(TaxRounding)), help="Each line's tax, or the invoice's.")
+@click.option("--tax-rounding", type=one_of(TaxRounding), help="Each line's tax, or the invoice's.")
 @click.option("--percent-first/--fixed-first", default=None, help="Which coupons come off first.")
-@click.option("--burn-by", "burn_order", type=click.Choice(list(BurnKey)), multiple=True, help="Which credits are used first; the first said counts most.")  # fmt: skip
+@click.option("--burn-by", "burn_order", type=one_of(BurnKey), multiple=True, help="Which credits are used first; the first said counts most.")  # fmt: skip
 @pass_cli
 async def set_billing(
-    cli: Cli, preset: str | None, tax_rounding: TaxRounding | None, percent_first: bool | None,
-    burn_order: tuple[BurnKey, ...],
+    cli: Cli, preset: str | None, tax_rounding: str | None, percent_first: bool | None, burn_order: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Change how invoices are made: all that are not final yet.
 
@@ -196,13 +195,15 @@ async def set_billing(
     """
     if preset is None and tax_rounding is None and percent_first is None and not burn_order:
         raise click.UsageError("Say what shall be otherwise; `creto billing show` says how it is.")
+    rounding = TaxRounding(tax_rounding) if tax_rounding else None
+    order = tuple(map(BurnKey, burn_order))
     async with session(cli) as creto:
         if preset is None:
             now = await creto.credits.rules()
-            preset, tax_rounding = now.preset, tax_rounding or now.tax_rounding
+            preset, rounding = now.preset, rounding or now.tax_rounding
             percent_first = now.percent_first if percent_first is None else percent_first
-            burn_order = burn_order or now.burn_order
+            order = order or now.burn_order
         made = await creto.credits.set_rules(
-            preset=preset, tax_rounding=tax_rounding, percent_first=percent_first, burn_order=burn_order or None
+            preset=preset, tax_rounding=rounding, percent_first=percent_first, burn_order=order or None
         )
     cli.output.thing(made, rule_lines(made))

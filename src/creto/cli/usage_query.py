@@ -11,10 +11,10 @@ import click
 from creto.cli.asking import AGENT, answer
 from creto.cli.attributes import pairs
 from creto.cli.charts import bar, spark
-from creto.cli.choices import CURRENCY, MOMENT, limit_option
+from creto.cli.choices import CURRENCY, MOMENT, limit_option, one_of
 from creto.cli.context import Cli, Command, pass_cli
 from creto.cli.naming import named
-from creto.cli.output import Column, when
+from creto.cli.output import Column, day
 from creto.cli.session import session
 from creto.common.errors import InvalidInput
 from creto.common.limits import PAGE_ITEMS_MAX
@@ -70,8 +70,8 @@ def filters(texts: Sequence[str], option: str, *, except_for: bool = False) -> I
 @click.option("--until", "--to", "end", type=MOMENT, default="0s", help="The first moment after it.  [default: now]")
 @click.option("--zone", default="UTC", show_default=True, help="On whose wall clock days begin, as Europe/Berlin.")
 @click.option("--agent", help="Of this agent, with all who act for it.")
-@click.option("--each", "bucket", type=click.Choice([b.value for b in BucketSize]), help="A series, in such slices.")
-@click.option("--by", type=click.Choice([b.value for b in UsageBy]), default=UsageBy.ALL.value, show_default=True)
+@click.option("--each", "bucket", type=one_of(BucketSize), help="A series, in such slices.")
+@click.option("--by", type=one_of(UsageBy), default=UsageBy.ALL.value, show_default=True)
 @click.option("--group-by", "groups", multiple=True, metavar="PROPERTY", help="Grouped; may be repeated.")
 @click.option("--spark", "as_spark", is_flag=True, help="The series in one line each; with --each.")
 @click.option("--top", type=click.IntRange(1, PAGE_ITEMS_MAX), help="The largest so many alone.")
@@ -103,7 +103,7 @@ async def query(
         cli.output.items(lines_of(found), LINES, nothing=NOTHING)
         return
     largest = max((row.quantity for row in found), default=Decimal())
-    columns: list[Column[UsageRow]] = [Column("FROM", lambda r: when(r.start))]
+    columns: list[Column[UsageRow]] = [Column("FROM", lambda r: day(r.start))]
     if by != UsageBy.ALL.value:
         columns.append(Column("AGENT", lambda r: r.agent, shrinks=True))
     if groups:
@@ -162,12 +162,12 @@ SPENT: Sequence[Column[tuple[str, Decimal]]] = (
 
 @click.command(cls=Command, example="creto usage spent planner EUR --in current_day")
 @AGENT
-@click.argument("currency", type=CURRENCY, default="USD")
-@click.option("--in", "period", type=click.Choice(list(BillingPeriod)), default=BillingPeriod.CURRENT_MONTH, show_default=True, help="In this time.")  # fmt: skip
+@click.argument("currency", type=CURRENCY)
+@click.option("--in", "period", type=one_of(BillingPeriod), default=BillingPeriod.CURRENT_MONTH.value, show_default=True, help="In this time.")  # fmt: skip
 @pass_cli
-async def spent(cli: Cli, agent: str, currency: str, period: BillingPeriod) -> None:
+async def spent(cli: Cli, agent: str, currency: str, period: str) -> None:
     """What an agent and all below it have spent, as limits on cost count it."""
-    asked = {"agent": agent, "currency": currency, "period": period}
+    asked = {"agent": agent, "currency": currency, "period": BillingPeriod(period)}
     found = await answer(cli, lambda c: c.metering.accumulated_cost, asked)
     if cli.output.json:
         cli.output.say(found, "")
