@@ -108,6 +108,13 @@ def write(path: Path | None, data: bytes, *, mode: int = 0o644) -> None:
         file.write(data)
 
 
+def written(cli: Cli, path: Path | None, data: bytes) -> None:
+    """As `write`, and said."""
+    write(path, data)
+    if path is not None and str(path) != "-":
+        cli.output.note(f"Wrote {path}.")
+
+
 class Command(click.Command):
     """A command that may be a coroutine, and takes --json at its end as well as before it. `example` is a line as one types it."""
 

@@ -12,7 +12,7 @@ import click
 from creto.cli.asking import INVOICE as NAMED
 from creto.cli.asking import SUBSCRIPTION, Parameter, Question, add, answer, asks, lists
 from creto.cli.choices import AMOUNT, DURATION, MOMENT, limit_option, money, one_of, out_option, seconds
-from creto.cli.context import Cli, group, pass_cli, write
+from creto.cli.context import Cli, group, pass_cli, written
 from creto.cli.naming import named
 from creto.cli.output import Column, when
 from creto.cli.session import session
@@ -208,27 +208,23 @@ asks(
 )  # fmt: skip
 
 
-def written(name: str, question: Question[Blob], *params: Parameter, help: str, example: str) -> None:
+def files(name: str, question: Question[Blob], *params: Parameter, help: str, example: str) -> None:
     """What is a file."""
 
     async def write_out(cli: Cli, out: Path | None, **fields: Any) -> None:
         made = await answer(cli, question, fields)
-        write(out, made.data)
-        if out is not None:
-            cli.output.note(f"Wrote {out}.")
+        written(cli, out, made.data)
 
     add(invoices, name, write_out, (NAMED, *params, out_option), help, example)
 
 
-written(
+files(
     "pdf", lambda c: c.billing.pdf,
     click.option("--note", "notes", multiple=True, help="How and until when to pay; may be repeated."),
     help="On paper.", example='creto invoices pdf INV-000001 --note "Payable within 30 days." -o invoice.pdf',
 )  # fmt: skip
-written(
-    "csv", lambda c: c.billing.csv, help="Its lines as CSV.", example="creto invoices csv INV-000001 -o invoice.csv"
-)
-written(
+files("csv", lambda c: c.billing.csv, help="Its lines as CSV.", example="creto invoices csv INV-000001 -o invoice.csv")
+files(
     "file", lambda c: c.billing.file,
     click.option("--event", "events", multiple=True, help="With the proof of this event; of all, if none is named."),
     help="With the proofs that `creto verify` checks.", example="creto invoices file INV-000001 -o invoice.json",

@@ -12,7 +12,7 @@ import click
 from creto.cli.asking import SUBSCRIPTION, answer, asks
 from creto.cli.charts import bar
 from creto.cli.choices import MOMENT, out_option
-from creto.cli.context import Cli, group, pass_cli, write
+from creto.cli.context import Cli, group, pass_cli, written
 from creto.cli.documents import document, events_in
 from creto.cli.exits import Exit
 from creto.cli.output import Column, day, when
@@ -100,7 +100,7 @@ async def prove(cli: Cli, event_id: str, out: Path | None) -> None:
     async with session(cli) as creto:
         event = await creto.metering.prove(event_id=event_id)
         entry = await creto.audit.prove(event_id=event.entry_id, fresh=True)
-    write(out, event.within(parse_proof(entry.file)).to_json() + b"\n")
+    written(cli, out, event.within(parse_proof(entry.file)).to_json() + b"\n")
 
 
 @usage.command(example="creto usage cost $SUB")
