@@ -414,6 +414,8 @@ def command_texts(parent: click.Command, name: str, above: click.Context, depth:
     usage = f"{context.command_path} {' '.join(command.collect_usage_pieces(context))}"
     help_ = (command.help or "").replace("\b\n", "").replace("\b", "").split("\f")[0].strip()
     text = f"{'#' * min(depth, 4)} {context.command_path}\n\n```text\n{usage}\n```\n\n{dedented(help_)}"
+    example = getattr(command, "example", "")
+    text += f"\n\n```sh\n{example}\n```" if example else ""
     table_ = options_table(command, context)
     yield text + (f"\n\n{table_}" if table_ else "")
     if isinstance(command, click.Group):

@@ -138,6 +138,67 @@ async def test_coupons_and_taxes_are_kept_and_listed(desk: Desk) -> None:
         await desk.billing.set_tax(TENANT, Tax(code="vat", percent=D(101)), by=HUMAN)
 
 
+async def test_a_coupon_that_is_dropped_stays_with_whoever_has_it(desk: Desk) -> None:
+    never = Coupon(coupon_id=CouponId("never"), percent=D(5))
+    for coupon in (HALF, never):
+        await desk.billing.create_coupon(TENANT, coupon, by=HUMAN)
+    made = await desk.subscribed(plan(fee="31"), coupons=("half",))
+
+    assert (await desk.billing.drop_coupon(TENANT, HALF.coupon_id, by=HUMAN)).until is not None
+    await desk.billing.drop_coupon(TENANT, never.coupon_id, by=HUMAN)
+
+    assert (await invoiced(desk, made.subscription_id, START)).discount == D("15.50")
+    other = await desk.billing.subscribe(TENANT, AGENT, PlanId("p"), key="other", by=HUMAN)
+    with pytest.raises(AlreadyExists) as ended:
+        await desk.billing.apply_coupon(TENANT, other.subscription_id, HALF.coupon_id, by=HUMAN)
+    assert (ended.value.code, ended.value.got) == ("MT-412", "ended")
+    for gone in (never.coupon_id, CouponId("unknown")):
+        with pytest.raises(NotFound):
+            await desk.billing.drop_coupon(TENANT, gone, by=HUMAN)
+    await desk.billing.create_coupon(TENANT, never, by=HUMAN)  # its name is free again
+
+
+async def test_a_tax_that_somebody_bears_is_not_dropped(desk: Desk) -> None:
+    await desk.billing.set_tax(TENANT, Tax(code="vat", percent=D(20)), by=HUMAN)
+    made = await desk.subscribed(plan(fee="31"), taxes=("vat",))
+
+    with pytest.raises(AlreadyExists) as borne:
+        await desk.billing.drop_tax(TENANT, "vat", by=HUMAN)
+    assert (borne.value.code, borne.value.message) == ("MT-412", f"{made.subscription_id} bears the tax vat")
+
+    await desk.billing.set_taxes(TENANT, made.subscription_id, (), by=HUMAN)
+    await desk.billing.drop_tax(TENANT, "vat", by=HUMAN)
+    assert await desk.billing.taxes(TENANT) == []
+    with pytest.raises(NotFound):
+        await desk.billing.drop_tax(TENANT, "vat", by=HUMAN)
+
+
+async def test_an_invoice_is_found_by_its_number_and_a_plan_with_all_its_versions(desk: Desk) -> None:
+    made = await desk.subscribed(plan(fee="31"))
+    final = await invoiced(desk, made.subscription_id, START)
+
+    assert await desk.billing.invoice_numbered(TENANT, str(final.number)) == final
+    assert await desk.billing.invoice_numbered(TENANT, "INV-999999") is None
+    assert await desk.billing.invoice_numbered(TenantId("other"), str(final.number)) is None
+
+    await desk.billing.revise_plan(TENANT, plan(fee="32"), by=HUMAN)
+    assert [p.version for p in await desk.billing.plan_versions(TENANT, PlanId("p"))] == [1, 2]
+    with pytest.raises(NotFound):
+        await desk.billing.plan_versions(TENANT, PlanId("none"))
+
+
+async def test_who_gets_an_agents_invoices_is_whom_its_newest_subscription_names(desk: Desk) -> None:
+    first = await desk.subscribed(plan(fee="31"))
+    second = await desk.billing.subscribe(TENANT, AGENT, PlanId("p"), key="second", by=HUMAN)
+    await desk.billing.set_party(TENANT, Party(name="Us"), by=HUMAN)
+    assert await desk.billing.customer_of(TENANT, AGENT) is None
+
+    for subscription, name in ((first, "Ada"), (second, "Bob")):
+        party = Party(name=name)
+        await desk.billing.set_party(TENANT, party, by=HUMAN, subscription_id=subscription.subscription_id)
+        assert await desk.billing.customer_of(TENANT, AGENT) == party
+
+
 async def test_a_tax_that_changes_holds_for_invoices_that_are_not_final(desk: Desk) -> None:
     await desk.billing.set_tax(TENANT, Tax(code="vat", percent=D(10)), by=HUMAN)
     made = await desk.subscribed(plan(fee="31"))

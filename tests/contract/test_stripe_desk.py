@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from msgspec.structs import replace
 
 from creto.bus import EmbeddedBus
 from creto.common.errors import AlreadyExists, EnablementError, InternalError, NotFound
@@ -14,7 +15,7 @@ from creto.common.timestamps import HOUR
 from creto.connectors.stripe import Kind, Payer, PaymentStatus, State, Stripe, StripeId
 from creto.connectors.stripe.errors import StripeRefused
 from creto.connectors.stripe.sdk import http_transport
-from creto.metering import InvoiceStatus, TopUp
+from creto.metering import InvoiceStatus, Party, TopUp
 from creto.metering.types import InvoiceId
 from creto.metering.wallets import PURCHASE_ID, RuleId, TopUpRule
 from creto.platform.consensus.testing import ManualClock
@@ -201,3 +202,34 @@ async def test_who_never_started_it_lets_go_of_its_connections_all_the_same(busi
     for _ in range(2):
         await asked.stop()
     assert transport._client.is_closed
+
+
+async def test_whoever_gets_the_invoices_pays_unless_somebody_was_named(business: Business) -> None:
+    subscription = await business.subscribed()
+    subscription_id = subscription.subscription_id
+    await business.stripe.set_payer(TENANT, AGENT, Payer(), by=HUMAN)
+    ada = Party(name="Ada Ltd", email="ap@ada.example")
+    await business.billing.set_party(TENANT, ada, by=HUMAN, subscription_id=subscription_id)
+    assert (await business.stripe.payer(TENANT, AGENT)).payer == Payer(name="Ada Ltd", email="ap@ada.example")
+    business.at(JANUARY.end + HOUR)
+    await business.stripe.collect(TENANT, (await business.final(subscription)).invoice_id)
+    (customer,) = business.there.books.customers.values()
+    assert (customer["name"], customer["email"]) == ("Ada Ltd", "ap@ada.example")
+
+    await business.messages()
+    moved = replace(ada, name="Ada AG", email="no address")
+    await business.billing.set_party(TENANT, moved, by=HUMAN, subscription_id=subscription_id)
+    await business.billing.set_party(TENANT, Party(name="Us"), by=HUMAN)  # who sends them is no customer
+    await business.stripe.set_payer(TENANT, AGENT, Payer(email="pay@ada.example"), by=HUMAN)
+    await business.work()
+    (customer,) = business.there.books.customers.values()
+    assert (customer["name"], customer["email"]) == ("Ada AG", "pay@ada.example")
+
+
+async def test_a_customer_that_stripe_has_keeps_its_name(business: Business) -> None:
+    subscription = await business.subscribed()
+    party = Party(name="Ada Ltd")
+    await business.billing.set_party(TENANT, party, by=HUMAN, subscription_id=subscription.subscription_id)
+    named = Payer(stripe_id=StripeId("cus_1"))
+    await business.stripe.set_payer(TENANT, AGENT, named, by=HUMAN)
+    assert (await business.stripe.payer(TENANT, AGENT)).payer == named

@@ -52,9 +52,9 @@ PROOF_BYTES_MAX = 16 * 1024
 agents = group("agents", "Identities: humans, services and the agents that act for them.")
 
 COLUMNS: Sequence[Column[Identity]] = (
-    Column("AGENT", lambda i: i.nhi),
+    Column("AGENT", lambda i: i.nhi, shrinks=True),
     Column("KIND", lambda i: i.kind),
-    Column("NAME", lambda i: i.name),
+    Column("NAME", lambda i: i.name, shrinks=True),
     Column("STATE", lambda i: i.state),
     Column("REGISTERED", lambda i: when(i.registered_at)),
 )

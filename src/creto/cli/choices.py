@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from decimal import Decimal, InvalidOperation
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import click
 
-from creto.common.errors import EnablementError
+from creto.common.errors import EnablementError, InvalidInput
 from creto.common.limits import PAGE_ITEMS_MAX
 from creto.common.timestamps import SECOND, duration_ns, from_iso
 
@@ -26,6 +27,11 @@ limit_option = click.option(
 out_option = click.option("-o", "--out", type=file_path, help="Write here (a new file) instead of standard output.")
 yes_option = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 reason_option = click.option("--reason", help="Why; it stands in the audit log.")
+
+
+def one_of(kind: type[StrEnum]) -> click.Choice[str]:
+    """Its values; click would take an enum by the names of its members."""
+    return click.Choice([one.value for one in kind])
 
 
 class Duration(click.ParamType[int]):
@@ -68,12 +74,40 @@ class Amount(click.ParamType[Decimal]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Decimal:
         try:
-            return Decimal(value)
+            amount = Decimal(value)
         except InvalidOperation:
-            self.fail(f"{value!r} is no amount.", param, ctx)
+            amount = Decimal("NaN")
+        if not amount.is_finite():
+            self.fail(f"{value!r} is no amount, as 12.50.", param, ctx)
+        return amount
 
 
-DURATION, MOMENT, AHEAD, AMOUNT = Duration(), Moment(), Moment(ahead=True), Amount()
+class CurrencyCode(click.ParamType[str]):
+    """An ISO 4217 code; typed in small letters it is the same."""
+
+    name = "currency"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from creto.metering.currencies import ISO_4217
+
+        code = str(value).upper()
+        if code not in ISO_4217:
+            self.fail(f"{value!r} is no currency of ISO 4217, as EUR.", param, ctx)
+        return code
+
+
+DURATION, MOMENT, AHEAD, AMOUNT, CURRENCY = Duration(), Moment(), Moment(ahead=True), Amount(), CurrencyCode()
+
+
+def money(amount: Decimal, currency: str, field: str) -> Decimal:
+    """An amount as its currency has it: a typed 0.005 EUR is a slip of the finger, more often than not."""
+    from creto.common.money import minor_digits
+
+    digits = minor_digits(currency)
+    if amount != round(amount, digits):
+        form = f"at most {digits} decimals" if digits else "a whole number"
+        raise InvalidInput.of(field, got=f"{amount} {currency}", expected=f"{form}: {currency} has no smaller unit")
+    return amount
 
 
 def seconds(nanoseconds: int) -> int:

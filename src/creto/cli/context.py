@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import os
 from dataclasses import dataclass, field, replace
@@ -109,18 +108,36 @@ def write(path: Path | None, data: bytes, *, mode: int = 0o644) -> None:
         file.write(data)
 
 
-class Command(click.Command):
-    """A command that may be a coroutine, and takes --json at its end as well as before it."""
+def written(cli: Cli, path: Path | None, data: bytes) -> None:
+    """As `write`, and said."""
+    write(path, data)
+    if path is not None and str(path) != "-":
+        cli.output.note(f"Wrote {path}.")
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+
+class Command(click.Command):
+    """A command that may be a coroutine, and takes --json at its end as well as before it. `example` is a line as one types it."""
+
+    def __init__(self, *args: Any, example: str = "", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.example = example
         self.params.append(
             click.Option(["--json"], is_flag=True, expose_value=False, callback=as_json, help="Print JSON.")
         )
 
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        super().format_help_text(ctx, formatter)
+        if self.example:
+            formatter.write_paragraph()
+            formatter.write("".join(f"  $ {line}\n" for line in self.example.splitlines()))
+
     def invoke(self, ctx: click.Context) -> Any:
         done = super().invoke(ctx)
-        return asyncio.run(done) if inspect.iscoroutine(done) else done
+        if not inspect.iscoroutine(done):
+            return done
+        import asyncio
+
+        return asyncio.run(done)
 
 
 def as_json(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:

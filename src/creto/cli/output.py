@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
+from unicodedata import combining, east_asian_width
 
 import click
 import msgspec
@@ -29,12 +30,13 @@ CELL_CHARS_MAX = 80  # a longer value is cut in a table; --json has all of it
 
 @dataclass(frozen=True)
 class Column(Generic[T]):
-    """`shrinks`: its cells lose their middle where a terminal is too narrow for the table."""
+    """`shrinks`: its cells lose their middle where a terminal is too narrow for the table; `drops`: there the column is left out."""
 
     title: str
     value: Callable[[T], object]
     right: bool = False
     shrinks: bool = False
+    drops: bool = False
 
 
 @dataclass
@@ -48,7 +50,9 @@ class Output:
             return sum(self._line(item) for item in items)
         rows = [[cell(column.value(item)) for column in columns] for item in items]
         if rows:
-            shrink([column.title for column in columns], rows, [column.shrinks for column in columns], terminal_chars())
+            chars = terminal_chars()
+            columns = dropped(columns, rows, chars)
+            shrink([column.title for column in columns], rows, [column.shrinks for column in columns], chars)
             for line in table([column.title for column in columns], rows, [column.right for column in columns]):
                 click.echo(line)
         elif nothing:
@@ -98,7 +102,7 @@ def styled(text: str, **style: Any) -> str:
 
 def table(titles: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[bool]) -> Iterable[str]:
     """Columns as wide as their widest cell; no trailing spaces, so that output can be compared."""
-    widths = [max(len(title), *(len(row[i]) for row in rows)) for i, title in enumerate(titles)]
+    widths = widths_of(titles, rows)
     yield styled(aligned(titles, widths, right), bold=True)
     for row in rows:
         yield aligned(row, widths, right)
@@ -109,27 +113,60 @@ def terminal_chars() -> int | None:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
+def dropped(columns: Sequence[Column[T]], rows: Sequence[list[str]], chars: int | None) -> Sequence[Column[T]]:
+    """The columns without those that may be left out, if the table is too wide; the last of them first."""
+    kept = list(columns)
+    for i in reversed([i for i, column in enumerate(columns) if column.drops]):
+        if chars is None or sum(widths_of([c.title for c in kept], rows)) + len(GAP) * (len(kept) - 1) <= chars:
+            break
+        del kept[i]
+        for row in rows:
+            del row[i]
+    return kept
+
+
+def widths_of(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
+    return [max(places(title), *(places(row[i]) for row in rows)) for i, title in enumerate(titles)]
+
+
+def places(text: str) -> int:
+    """How many places of a terminal it takes: Unicode's UAX 11 gives wide characters two, and marks on others none."""
+    if text.isascii():
+        return len(text)
+    return sum(0 if combining(c) else 2 if east_asian_width(c) in "WF" else 1 for c in text)
+
+
 def shrink(titles: Sequence[str], rows: Sequence[list[str]], shrinks: Sequence[bool], chars: int | None) -> None:
-    """Cut the middle out of the cells that allow it, as far as the table needs."""
-    widths = [max(len(title), *(len(row[i]) for row in rows)) for i, title in enumerate(titles)]
-    over = 0 if chars is None else sum(widths) + len(GAP) * (len(widths) - 1) - chars
-    for i, width in enumerate(widths):
-        if shrinks[i] and over > 0:
-            kept = max(SHRUNK_CHARS_MIN, width - over)
-            over -= width - min(width, kept)
-            for row in rows:
-                row[i] = without_middle(row[i], kept)
+    """Cut the middle out of the cells that allow it, as far as the table needs: of the widest first, of equals alike."""
+    widths = widths_of(titles, rows)
+    if chars is None or not any(shrinks):
+        return
+    free = chars - len(GAP) * (len(widths) - 1) - sum(w for w, may in zip(widths, shrinks, strict=True) if not may)
+    kept = max(w for w, may in zip(widths, shrinks, strict=True) if may)
+    while kept > SHRUNK_CHARS_MIN and sum(min(w, kept) for w, may in zip(widths, shrinks, strict=True) if may) > free:
+        kept -= 1
+    for i in (i for i, may in enumerate(shrinks) if may):
+        for row in rows:
+            row[i] = without_middle(row[i], kept)
 
 
-def without_middle(text: str, chars: int) -> str:
-    if len(text) <= chars:
+def without_middle(text: str, most: int) -> str:
+    """Whole, or its beginning and its end in so many places."""
+    if places(text) <= most:
         return text
-    tail = (chars - 1) // 2
-    return f"{text[: chars - 1 - tail]}…{text[len(text) - tail :]}"
+    tail = begin(text[::-1], (most - 1) // 2)[::-1]
+    return f"{begin(text, most - 1 - places(tail))}…{tail}"
+
+
+def begin(text: str, most: int) -> str:
+    while places(text) > most:
+        text = text[:-1]
+    return text
 
 
 def aligned(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> str:
-    placed = (c.rjust(w) if r else c.ljust(w) for c, w, r in zip(cells, widths, right, strict=True))
+    blanks = [" " * (width - places(cell)) for cell, width in zip(cells, widths, strict=True)]
+    placed = (blank + cell if r else cell + blank for cell, blank, r in zip(cells, blanks, right, strict=True))
     return GAP.join(placed).rstrip()
 
 
@@ -163,6 +200,11 @@ def counted(count: int, noun: str) -> str:
 def when(timestamp: int | None) -> str:
     """Seconds are enough for a person; --json has the nanoseconds."""
     return "-" if timestamp is None else iso(timestamp)[:19] + "Z"
+
+
+def day(timestamp: int | None) -> str:
+    """A day, where it begins (in UTC) at that instant; else to the second."""
+    return "-" if timestamp is None else when(timestamp).removesuffix("T00:00:00Z")
 
 
 def size(count: int) -> str:

@@ -13,6 +13,7 @@ from creto.cli.charts import bar
 from creto.cli.choices import limit_option
 from creto.cli.context import Cli, group, pass_cli
 from creto.cli.documents import document, fields_of
+from creto.cli.naming import id_of
 from creto.cli.output import Column, when
 from creto.cli.session import session
 from creto.common.ids import AgentId
@@ -25,7 +26,7 @@ QUOTA: Sequence[Column[Quota]] = (
     Column("QUOTA", lambda q: q.quota_id),
     Column("COUNTS", lambda q: q.counts),
     Column("LIMITS", lambda q: tuple(f"{limit.amount} a {limit.window.name}" for limit in q.limits)),
-    Column("FOR", lambda q: q.agent or ("all together" if q.shared else "each agent")),
+    Column("FOR", lambda q: q.agent or ("all together" if q.shared else "each agent"), shrinks=True),
     Column("BEYOND", lambda q: type(q.overflow).__struct_config__.tag),
 )
 USED: Sequence[Column[QuotaUsage]] = (
@@ -34,20 +35,20 @@ USED: Sequence[Column[QuotaUsage]] = (
     Column("USED", lambda u: u.used, right=True),
     Column("LIMIT", lambda u: u.limit, right=True),
     Column("RESETS", lambda u: when(u.resets_at)),
-    Column("", lambda u: bar(Decimal(u.used), Decimal(u.limit))),
+    Column("", lambda u: bar(Decimal(u.used), Decimal(u.limit)), drops=True),
 )
 WAITS: Sequence[Column[Waiting]] = (
-    Column("EVENT", lambda w: w.event_id),
+    Column("EVENT", lambda w: w.event_id, shrinks=True),
     Column("THRESHOLD", lambda w: w.threshold_id),
     Column("COST", lambda w: f"{w.exceeded.current_cost} {w.exceeded.threshold.currency}", right=True),
-    Column("REQUEST", lambda w: w.request_id),
-    Column("SINCE", lambda w: when(w.waits_since)),
+    Column("REQUEST", lambda w: w.request_id, shrinks=True),
+    Column("SINCE", lambda w: when(w.waits_since), drops=True),
 )
 THRESHOLD: Sequence[Column[Threshold]] = (
     Column("THRESHOLD", lambda t: t.threshold.threshold_id),
-    Column("OF", lambda t: t.threshold.threshold_type),
+    Column("OF", lambda t: t.threshold.threshold_type.replace("_", " ")),
     Column("LIMIT", lambda t: f"{t.threshold.limit} {t.threshold.currency}", right=True),
-    Column("FOR", lambda t: t.agent or "each agent"),
+    Column("FOR", lambda t: t.agent or "each agent", shrinks=True),
     Column("POLICY", lambda t: t.policy_id),
 )
 
@@ -57,16 +58,18 @@ quotas.add_command(thresholds)
 file_argument = click.argument("file", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path))
 
 
-@quotas.command("list")
+@quotas.command("list", example="creto quotas list")
 @pass_cli
 async def list_(cli: Cli) -> None:
     """The quotas that hold."""
     async with session(cli) as creto:
         found = await creto.quotas.list()
-    cli.output.items(found.items, QUOTA, nothing="No quotas.")
+    cli.output.items(
+        found.items, QUOTA, nothing="No quotas. Set one:\n  creto quotas set calls 100 --per day --counts tool.call"
+    )
 
 
-@quotas.command("set")
+@quotas.command("set", example="creto quotas set calls 100 --per day --counts tool.call --agent planner")
 @click.argument("quota")
 @click.argument("amount", type=click.IntRange(min=0))
 @click.option("--per", type=click.Choice([u.value for u in WindowUnit]), default="day", show_default=True)
@@ -83,12 +86,16 @@ async def set_(
     limits = (Limit(amount, Window(WindowUnit(per))),)
     async with session(cli) as creto:
         made = await creto.quotas.put(
-            quota_id=quota, limits=limits, counts=counts, agent=AgentId(agent) if agent else None, shared=shared
+            quota_id=quota,
+            limits=limits,
+            counts=counts,
+            shared=shared,
+            agent=AgentId(await id_of(creto, "agent", agent)) if agent else None,
         )
     cli.output.say(made, f"{quota}: {amount} a {per}.")
 
 
-@quotas.command()
+@quotas.command(example="creto quotas put quota.toml")
 @file_argument
 @pass_cli
 async def put(cli: Cli, file: Path) -> None:
@@ -101,7 +108,7 @@ async def put(cli: Cli, file: Path) -> None:
     cli.output.say(made, f"{made.quota_id} holds.")
 
 
-@quotas.command()
+@quotas.command(example="creto quotas delete calls")
 @click.argument("quota")
 @pass_cli
 async def delete(cli: Cli, quota: str) -> None:
@@ -111,29 +118,30 @@ async def delete(cli: Cli, quota: str) -> None:
     cli.output.say(done, f"{quota} holds no more.")
 
 
-@quotas.command()
+@quotas.command(example="creto quotas check planner tool.call")
 @click.argument("agent")
-@click.argument("event_type")
+@click.argument("event_type", metavar="ACT")
 @click.option("--amount", type=click.IntRange(min=1), default=1, show_default=True)
 @pass_cli
 async def check(cli: Cli, agent: str, event_type: str, amount: int) -> None:
     """Whether an act would be let through now; nothing is taken."""
     async with session(cli) as creto:
-        found = await creto.quotas.check(agent=AgentId(agent), event_type=event_type, amount=amount)
+        whose = AgentId(await id_of(creto, "agent", agent))
+        found = await creto.quotas.check(agent=whose, event_type=event_type, amount=amount)
     cli.output.say(found, f"{found.outcome}: {found.remaining} of {found.limit} left.")
 
 
-@quotas.command()
+@quotas.command(example="creto quotas usage planner")
 @click.argument("agent")
 @pass_cli
 async def usage(cli: Cli, agent: str) -> None:
     """What the counters of an agent stand at."""
     async with session(cli) as creto:
-        found = await creto.quotas.usage(agent=AgentId(agent))
+        found = await creto.quotas.usage(agent=AgentId(await id_of(creto, "agent", agent)))
     cli.output.items(found.items, USED, nothing="No quota counts what it does.")
 
 
-@quotas.command()
+@quotas.command(example="creto quotas waiting")
 @limit_option
 @pass_cli
 async def waiting(cli: Cli, limit: int) -> None:
@@ -143,16 +151,20 @@ async def waiting(cli: Cli, limit: int) -> None:
     cli.output.items(found.items, WAITS, nothing="Nothing waits.")
 
 
-@thresholds.command("list")
+@thresholds.command("list", example="creto quotas thresholds list")
 @pass_cli
 async def list_thresholds(cli: Cli) -> None:
     """The limits on cost."""
     async with session(cli) as creto:
         found = await creto.quotas.thresholds()
-    cli.output.items(found.items, THRESHOLD, nothing="No limits on cost.")
+    cli.output.items(
+        found.items,
+        THRESHOLD,
+        nothing="No limits on cost. Set one:\n  creto quotas thresholds set big 100 EUR --ask finance",
+    )
 
 
-@thresholds.command("put")
+@thresholds.command("put", example="creto quotas thresholds put threshold.toml")
 @file_argument
 @pass_cli
 async def put_threshold(cli: Cli, file: Path) -> None:

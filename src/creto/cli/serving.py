@@ -6,6 +6,7 @@ INVARIANT: on SIGTERM or Ctrl-C nothing new is accepted, what was accepted is an
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import threading
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("creto.serving")
 
+AS_USUAL = (700, 10, 10)  # a server is long: it looks for garbage as often as Python does, unlike a command
 HTTP, GRPC, WORKER = ROLES = ("http", "grpc", "worker")
 
 
@@ -43,6 +45,7 @@ async def served(
     cli: Cli, config: Config, roles: Collection[str], *, shared: bool = False
 ) -> AsyncIterator[tuple[App, Addresses]]:
     """These roles in this process: `http` and `grpc` answer, `worker` keeps the log. `shared` lets others take the same ports."""
+    gc.set_threshold(*AS_USUAL)
     with server_libraries():
         from creto.app import running
         from creto.edge.live import following

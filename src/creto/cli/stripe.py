@@ -7,45 +7,49 @@ from typing import TYPE_CHECKING
 
 import click
 
-from creto.cli.choices import collected, limit_option
+from creto.cli.asking import AGENT, asks, lists, shows
+from creto.cli.choices import one_of
 from creto.cli.context import Cli, group, pass_cli
+from creto.cli.naming import id_of
 from creto.cli.output import Column, when
 from creto.cli.session import session
 from creto.common.ids import AgentId
-from creto.connectors.stripe import READS, Payment, PaymentStatus
+from creto.connectors.stripe import Payment, PaymentStatus
+from creto.metering.wallets import PURCHASE_ID
 
 if TYPE_CHECKING:
     from creto.edge.api.bus import DeadLetterView
     from creto.edge.api.stripe import PayerView, PaymentView, RequestView
+    from creto.sdk import AsyncCreto
 
 PAYER: Sequence[Column[PayerView]] = (
-    Column("AGENT", lambda p: p.agent),
+    Column("AGENT", lambda p: p.agent, shrinks=True),
     Column("CUSTOMER", lambda p: p.customer),
     Column("NAME", lambda p: p.name),
     Column("EMAIL", lambda p: p.email),
 )
 PAYMENT: Sequence[Column[Payment]] = (
-    Column("OF", lambda p: p.our_id),
+    Column("OF", lambda p: p.our_id, shrinks=True),
     Column("STATUS", lambda p: p.status),
     Column("PAID", lambda p: f"{p.paid} {p.currency}", right=True),
     Column("SAID", lambda p: when(p.said_at)),
-    Column("AT STRIPE", lambda p: p.stripe_id),
+    Column("AT STRIPE", lambda p: p.stripe_id, drops=True),
 )
 REQUEST: Sequence[Column[RequestView]] = (
     Column("WHAT", lambda r: r.kind),
-    Column("OF", lambda r: r.our_id),
+    Column("OF", lambda r: r.our_id, shrinks=True),
     Column("STATE", lambda r: r.state),
     Column("TRIES", lambda r: r.attempt, right=True),
     Column("ASKED", lambda r: when(r.asked_at)),
-    Column("AT STRIPE", lambda r: r.stripe_id),
+    Column("AT STRIPE", lambda r: r.stripe_id, drops=True),
 )
 FAILED: Sequence[Column[DeadLetterView]] = (
-    Column("LETTER", lambda d: d.id),
-    Column("EVENT", lambda d: d.subject),
-    Column("OF", lambda d: d.agent),
-    Column("DIED", lambda d: when(d.died_at)),
+    Column("LETTER", lambda d: d.id, shrinks=True),
+    Column("EVENT", lambda d: d.subject, drops=True),
+    Column("OF", lambda d: d.agent, shrinks=True),
+    Column("DIED", lambda d: when(d.died_at), drops=True),
     Column("CODE", lambda d: d.code),
-    Column("REASON", lambda d: d.reason),
+    Column("REASON", lambda d: d.reason, shrinks=True),
 )
 
 stripe = group("stripe", "Invoices that are collected at Stripe: who pays, what waits, what is paid.")
@@ -53,7 +57,7 @@ payers = group("payers", "Who pays for which agent.")
 stripe.add_command(payers)
 
 
-@stripe.command()
+@stripe.command(example="creto stripe status")
 @pass_cli
 async def status(cli: Cli) -> None:
     """How it is configured, and what waits."""
@@ -75,17 +79,14 @@ def counted(counts: dict[str, int]) -> str:
     return ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
 
 
-@payers.command("list")
-@limit_option
-@pass_cli
-async def list_payers(cli: Cli, limit: int) -> None:
-    """Whoever was said to pay for an agent."""
-    async with session(cli) as creto:
-        found = await collected(creto.stripe.payers, limit, cli.output.note)
-    cli.output.items(found, PAYER, nothing="Nobody was named; agents pay for themselves.")
+lists(
+    payers, "list", lambda c: c.stripe.payers, PAYER,
+    nothing="Nobody was named: whoever gets an agent's invoices pays, as `creto subscriptions customer` says.",
+    help="Whoever was said to pay for an agent.", example="creto stripe payers list",
+)  # fmt: skip
 
 
-@payers.command("set")
+@payers.command("set", example='creto stripe payers set planner --name "Ada Ltd" --email ap@ada.example')
 @click.argument("agent")
 @click.option("--name")
 @click.option("--email")
@@ -94,53 +95,51 @@ async def list_payers(cli: Cli, limit: int) -> None:
 )
 @pass_cli
 async def set_payer(cli: Cli, agent: str, name: str | None, email: str | None, customer: str | None) -> None:
-    """Say who pays for an agent, and for all that it delegates to."""
+    """Say who pays for an agent, and for all that it delegates to; else whoever gets its invoices does."""
     async with session(cli) as creto:
-        made = await creto.stripe.set_payer(agent=AgentId(agent), name=name, email=email, customer=customer)
+        whose = AgentId(await id_of(creto, "agent", agent))
+        made = await creto.stripe.set_payer(agent=whose, name=name, email=email, customer=customer)
     cli.output.say(made, f"{made.customer or made.name or made.email or agent} pays for {agent}.")
 
 
-@payers.command("show")
-@click.argument("agent")
-@pass_cli
-async def show_payer(cli: Cli, agent: str) -> None:
-    """Who pays for an agent, and as which customer."""
-    async with session(cli) as creto:
-        found = await creto.stripe.payer(agent=AgentId(agent))
-    cli.output.items([found], PAYER)
+shows(
+    payers, "show", lambda c: c.stripe.payer,
+    lambda p: [("agent", p.agent), ("name", p.name), ("email", p.email), ("customer", p.customer or "none yet")], AGENT,
+    help="Who pays for an agent, and as which customer.", example="creto stripe payers show planner",
+)  # fmt: skip
+lists(
+    stripe, "payments", lambda c: c.stripe.payments, PAYMENT,
+    click.option("--status", type=one_of(PaymentStatus), help="Those alone."),
+    nothing="Stripe has said nothing.", help="What Stripe said of payments.", example="creto stripe payments --status failed",
+)  # fmt: skip
 
 
-@stripe.command()
-@click.option("--status", type=click.Choice([s.value for s in PaymentStatus]), help="Those alone.")
-@limit_option
-@pass_cli
-async def payments(cli: Cli, status: str | None, limit: int) -> None:
-    """What Stripe said of payments."""
-    async with session(cli) as creto:
-        wanted = PaymentStatus(status) if status else None
-        found = await collected(creto.stripe.payments, limit, cli.output.note, status=wanted)
-    cli.output.items(found, PAYMENT, nothing="Stripe has said nothing.")
+async def ours(creto: AsyncCreto, invoice: str) -> str:
+    """An invoice by its number, or what has an id: a purchase, too."""
+    return invoice if invoice.startswith(PURCHASE_ID) else await id_of(creto, "invoice_id", invoice)
 
 
-@stripe.command()
+@stripe.command(example="creto stripe payment INV-000001")
 @click.argument("invoice")
 @pass_cli
 async def payment(cli: Cli, invoice: str) -> None:
     """Where the payment of an invoice, or of a purchase of credits, stands."""
     async with session(cli) as creto:
-        shown(cli, await creto.stripe.payment(our_id=invoice))
+        found = await creto.stripe.payment(our_id=await ours(creto, invoice))
+    cli.output.thing(found, payment_lines(found))
 
 
-@stripe.command()
+@stripe.command(example="creto stripe collect INV-000001")
 @click.argument("invoice")
 @pass_cli
 async def collect(cli: Cli, invoice: str) -> None:
     """Bring an invoice there now: one that was final before, or that was refused."""
     async with session(cli) as creto:
-        shown(cli, await creto.stripe.collect(our_id=invoice))
+        found = await creto.stripe.collect(our_id=await ours(creto, invoice))
+    cli.output.thing(found, payment_lines(found))
 
 
-def shown(cli: Cli, found: PaymentView) -> None:
+def payment_lines(found: PaymentView) -> list[tuple[str, object]]:
     said = found.payment
     lines: list[tuple[str, object]] = [("of", found.our_id)]
     if said is None:
@@ -153,41 +152,21 @@ def shown(cli: Cli, found: PaymentView) -> None:
     lines += [
         (one.kind, one.state if one.our_id == found.our_id else f"{one.our_id} {one.state}") for one in found.requests
     ]
-    cli.output.thing(found, lines)
+    return lines
 
 
-@stripe.command()
-@limit_option
-@pass_cli
-async def unfinished(cli: Cli, limit: int) -> None:
-    """What was asked for and is not known to be there."""
-    async with session(cli) as creto:
-        found = await collected(creto.stripe.unfinished, limit, cli.output.note)
-    cli.output.items(found, REQUEST, nothing="Nothing waits.")
-
-
-@stripe.command()
-@limit_option
-@pass_cli
-async def failed(cli: Cli, limit: int) -> None:
-    """What Stripe refused, in its words: dead letters of the bus."""
-    found: list[DeadLetterView] = []
-    async with session(cli) as creto:
-        for durable in READS:
-            found += await collected(creto.bus.dead_letters, limit, cli.output.note, durable=durable)
-    cli.output.items(found, FAILED, nothing="Nothing failed.")
-
-
-@stripe.command()
-@limit_option
-@pass_cli
-async def retry(cli: Cli, limit: int) -> None:
-    """Do again whatever failed, after it was put right."""
-    taken: list[str] = []
-    async with session(cli) as creto:
-        for durable in READS:
-            letters = await collected(creto.bus.dead_letters, min(limit, 1_000), cli.output.note, durable=durable)
-            if letters:
-                done = await creto.bus.replay_dead(durable=durable, ids=tuple(one.id for one in letters))
-                taken += done.ids
-    cli.output.say({"ids": taken}, f"{len(taken)} are done again." if taken else "Nothing failed.")
+lists(
+    stripe, "unfinished", lambda c: c.stripe.unfinished, REQUEST, nothing="Nothing waits.",
+    help="What was asked for and is not known to be there.", example="creto stripe unfinished",
+)  # fmt: skip
+lists(
+    stripe, "failed", lambda c: c.stripe.failed, FAILED, nothing="Nothing failed.",
+    help="What Stripe refused, in its words. Put it right; then `creto stripe retry`.", example="creto stripe failed",
+)  # fmt: skip
+asks(
+    stripe, "retry", lambda c: c.stripe.retry,
+    lambda done: f"{len(done.ids)} are done again." if done.ids else "Nothing failed.",
+    click.argument("ids", metavar="[LETTER]...", nargs=-1),
+    help="Do again what was refused, after it was put right: these letters of `failed`, or all.",
+    example="creto stripe retry",
+)  # fmt: skip

@@ -5,28 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import click
 
-from creto.cli.charts import bar, spark
-from creto.cli.choices import MOMENT, limit_option
-from creto.cli.context import Cli, group, pass_cli
+from creto.cli.asking import SUBSCRIPTION, answer, asks
+from creto.cli.charts import bar
+from creto.cli.choices import MOMENT, out_option
+from creto.cli.context import Cli, group, pass_cli, written
 from creto.cli.documents import document, events_in
 from creto.cli.exits import Exit
-from creto.cli.output import Column, when
+from creto.cli.output import Column, day, when
 from creto.cli.session import session
 from creto.cli.usage_archive import archive, export, sql
 from creto.cli.usage_letters import anomalies, dead_letters, forgive, prices
+from creto.cli.usage_query import query, spent
 from creto.common import wire
-from creto.common.errors import InvalidInput
-from creto.common.ids import AgentId
 from creto.common.limits import BATCH_ITEMS_MAX
-from creto.metering import Aggregation, BillableEvent, BucketSize, IngestStatus, Meter, UsageBy, rendered_event
-from creto.metering.types import MeterId
+from creto.metering import BillableEvent, IngestStatus, rendered_event
 
 if TYPE_CHECKING:
-    from creto.metering import CostNode, Ingested, UsageRow
+    from creto.metering import CostNode, Ingested
 
 INGESTED: Sequence[Column[Ingested]] = (
     Column("EVENT", lambda i: i.event_id),
@@ -35,11 +34,11 @@ INGESTED: Sequence[Column[Ingested]] = (
 )
 
 usage = group("usage", "What agents used: report it, look at it, put it right.")
-for command in (export, sql, archive, dead_letters, anomalies, forgive, prices):
+for command in (query, spent, export, sql, archive, dead_letters, anomalies, forgive, prices):
     usage.add_command(command)
 
 
-@usage.command()
+@usage.command(example="creto usage submit events.jsonl")
 @click.argument("file", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path))
 @pass_cli
 async def submit(cli: Cli, file: Path) -> None:
@@ -62,7 +61,7 @@ async def submit(cli: Cli, file: Path) -> None:
         click.get_current_context().exit(Exit.FAILURE)
 
 
-@usage.command()
+@usage.command(example="creto usage show e1")
 @click.argument("event")
 @pass_cli
 async def show(cli: Cli, event: str) -> None:
@@ -83,103 +82,43 @@ async def show(cli: Cli, event: str) -> None:
     )
 
 
-@usage.command()
-@click.argument("event")
+EVENT = click.argument("event_id", metavar="EVENT")
+asks(
+    usage, "explain", lambda c: c.metering.explain, rendered_event, EVENT,
+    help="Which lines of which invoices an event went into.", example="creto usage explain e1",
+)  # fmt: skip
+
+
+@usage.command(example="creto usage prove e1 -o e1.json; creto verify --keys keys e1.json")
+@EVENT
+@out_option
 @pass_cli
-async def explain(cli: Cli, event: str) -> None:
-    """Which lines of which invoices an event went into."""
+async def prove(cli: Cli, event_id: str, out: Path | None) -> None:
+    """That an event is in the audit log, as a file that `creto verify` checks."""
+    from creto.platform.audit import parse_proof
+
     async with session(cli) as creto:
-        found = await creto.metering.explain(event_id=event)
-    cli.output.say(found, rendered_event(found))
+        event = await creto.metering.prove(event_id=event_id)
+        entry = await creto.audit.prove(event_id=event.entry_id, fresh=True)
+    written(cli, out, event.within(parse_proof(entry.file)).to_json() + b"\n")
 
 
-@usage.command()
-@click.argument("event_type")
-@click.option("--sum", "property_", metavar="PROPERTY", help="Sum up this property; without it events are counted.")
-@click.option("--from", "start", type=MOMENT, required=True, help="The first moment.")
-@click.option("--until", "--to", "end", type=MOMENT, required=True, help="The first moment after it.")
-@click.option("--agent", help="Of this agent, with all who act for it.")
-@click.option("--each", "bucket", type=click.Choice([b.value for b in BucketSize]), help="A series, in such slices.")
-@click.option("--by", type=click.Choice([b.value for b in UsageBy]), default=UsageBy.ALL.value, show_default=True)
-@click.option("--group-by", "groups", multiple=True, metavar="PROPERTY", help="Grouped; may be repeated.")
-@click.option("--spark", "as_spark", is_flag=True, help="The series in one line each; with --each.")
-@limit_option
-@pass_cli
-async def query(
-    cli: Cli, event_type: str, property_: str | None, start: int, end: int, agent: str | None, bucket: str | None, by: str,
-    groups: tuple[str, ...], as_spark: bool, limit: int,
-) -> None:  # fmt: skip
-    """How much was used, as a sum or a series with a small chart."""
-    if as_spark and bucket is None:
-        raise InvalidInput.of("--spark", got="no series", expected="--each, which makes one")
-    meter = Meter(
-        meter_id=MeterId("asked"), event_type=event_type, property=property_, group_by=groups,
-        aggregation=Aggregation.COUNT if property_ is None else Aggregation.SUM,
-    )  # fmt: skip
-    async with session(cli) as creto:
-        found = await creto.metering.query_usage(
-            meter=meter, start=start, end=end, agent=AgentId(agent) if agent else None, delegates=agent is not None,
-            by=UsageBy(by), bucket=BucketSize(bucket) if bucket else None, limit=min(limit, 1_000),
-        )  # fmt: skip
-    if as_spark and not cli.output.json:
-        cli.output.items(lines_of(found.rows), LINES, nothing="Nothing was used.")
-        return
-    largest = max((row.quantity for row in found.rows), default=Decimal())
-    columns: list[Column[UsageRow]] = [Column("FROM", lambda r: when(r.start))]
-    if by != UsageBy.ALL.value:
-        columns.append(Column("AGENT", lambda r: r.agent, shrinks=True))
-    if groups:
-        columns.append(Column("GROUP", lambda r: tuple(r.group.values()), shrinks=True))
-    columns += [
-        Column("QUANTITY", lambda r: f"{r.quantity:f}", right=True),
-        Column("EVENTS", lambda r: r.events, right=True),
-        Column("", lambda r: bar(r.quantity, largest)),
-    ]
-    cli.output.items(found.rows, columns, nothing="Nothing was used.")
-
-
-class UsageLine(NamedTuple):
-    """A series of one agent and group."""
-
-    who: str
-    quantities: list[Decimal]
-
-
-LINES: Sequence[Column[UsageLine]] = (
-    Column("WHO", lambda u: u.who, shrinks=True),
-    Column("TOTAL", lambda u: f"{sum(u.quantities):f}", right=True),
-    Column("MOST", lambda u: f"{max(u.quantities):f}", right=True),
-    Column("", lambda u: spark(u.quantities)),
-)
-
-
-def lines_of(rows: Sequence[UsageRow]) -> list[UsageLine]:
-    """Each over the same slices of time, also those in which it used nothing."""
-    places = {start: n for n, start in enumerate(sorted({row.start for row in rows}))}
-    found: dict[str, list[Decimal]] = {}
-    for row in rows:
-        who = ", ".join([*([row.agent] if row.agent else []), *row.group.values()]) or "all"
-        found.setdefault(who, [Decimal()] * len(places))[places[row.start]] += row.quantity
-    return [UsageLine(who, quantities) for who, quantities in found.items()]
-
-
-@usage.command()
-@click.argument("subscription")
+@usage.command(example="creto usage cost $SUB")
+@SUBSCRIPTION
 @click.option("--at", type=MOMENT, help="Of the period that holds this moment; of the one that runs, if not said.")
 @pass_cli
-async def cost(cli: Cli, subscription: str, at: int | None) -> None:
+async def cost(cli: Cli, subscription_id: str, at: int | None) -> None:
     """What a subscription's period costs so far."""
-    async with session(cli) as creto:
-        found = await creto.metering.query_cost(subscription_id=subscription, at=at)
+    found = await answer(cli, lambda c: c.metering.query_cost, {"subscription_id": subscription_id, "at": at})
     if cli.output.json:
         cli.output.say(found, "")
         return
-    click.echo(f"{found.total} {found.currency}, {when(found.period.start)} to {when(found.period.end)}\n")
+    click.echo(f"{found.total} {found.currency}, {day(found.period.start)} to {day(found.period.end)}\n")
     largest = max(found.by_charge.values(), default=Decimal())
     charges: list[Column[tuple[str, Decimal]]] = [
         Column("CHARGE", lambda c: c[0], shrinks=True),
         Column("COST", lambda c: c[1], right=True),
-        Column("", lambda c: bar(c[1], largest)),
+        Column("", lambda c: bar(c[1], largest), drops=True),
     ]
     cli.output.items(found.by_charge.items(), charges)
     click.echo()
@@ -199,7 +138,7 @@ TREE: Sequence[Column[tuple[str, Decimal]]] = (
 )
 
 
-@usage.command()
+@usage.command(example='creto usage correct e1.json --reason "Counted in bytes."')
 @click.argument("file", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path))
 @click.option("--reason", required=True, help="Why; it stands in the ledger.")
 @pass_cli
@@ -214,17 +153,17 @@ async def correct(cli: Cli, file: Path, reason: str) -> None:
     cli.output.say(done, f"{event.event_id} is corrected.")
 
 
-def ending(name: str, sentence: str, help_: str) -> None:
-    @usage.command(name, help=help_)
-    @click.argument("event")
-    @click.option("--reason", required=True, help="Why; it stands in the ledger.")
-    @pass_cli
-    async def end(cli: Cli, event: str, reason: str) -> None:
-        async with session(cli) as creto:
-            done = await getattr(creto.metering, name)(event_id=event, reason=reason)
-        cli.output.say(done, f"{event} {sentence}.")
-
-
-ending("void", "does not count", "As if the event had never been.")
-ending("finalize", "counts", "Count an event that waits.")
-ending("release", "will never count", "Never count an event that waits.")
+REASON = click.option("--reason", required=True, help="Why; it stands in the ledger.")
+asks(
+    usage, "void", lambda c: c.metering.void, lambda e: f"{e.event.event_id} does not count.", EVENT, REASON,
+    help="As if the event had never been: the next invoice corrects what was billed.",
+    example="creto usage void e1 --reason twice",
+)  # fmt: skip
+asks(
+    usage, "finalize", lambda c: c.metering.finalize, lambda e: f"{e.event.event_id} counts.", EVENT, REASON,
+    help="Count an event that waits.", example="creto usage finalize e1 --reason agreed",
+)  # fmt: skip
+asks(
+    usage, "release", lambda c: c.metering.release, lambda e: f"{e.event.event_id} will never count.", EVENT, REASON,
+    help="Never count an event that waits.", example="creto usage release e1 --reason refused",
+)  # fmt: skip

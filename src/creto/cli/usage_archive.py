@@ -46,7 +46,7 @@ PARTS: Sequence[Column[ArchivePart]] = (
 archive = group("archive", "Closed days of events, as Parquet in the layer's storage.")
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, example="creto usage export --from 2026-01-01 --to 2026-02-01 -o january.parquet")
 @from_option
 @to_option
 @click.option("--agent", help="Of this agent, with all who act for it.")
@@ -81,7 +81,10 @@ async def export(
     cli.output.note(f"{count} events{'' if out is None else f' in {out}'}.")
 
 
-@click.command(cls=Command)
+@click.command(
+    cls=Command,
+    example="creto usage sql \"SELECT agent, sum(numbers['tokens']) FROM counted GROUP BY agent\" january.parquet",
+)
 @click.argument("query")
 @click.argument("files", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @from_option
@@ -93,9 +96,6 @@ async def sql(cli: Cli, query: str, files: tuple[Path, ...], start: int, end: in
 
     Of Parquet FILES, or without them of the archived days from --from to --to. `events` holds every event in its last state, `counted` those that count. Beside the event's fields stand `time`, `texts['name']`
     and `numbers['name']`: properties as texts, and as exact decimals. The question is answered here, with no access to anything else.
-
-    \b
-    SELECT agent, sum(numbers['tokens']) FROM counted GROUP BY agent
     """
     from creto.metering.analytics import answer, engine
 
@@ -159,7 +159,7 @@ async def download(cli: Cli, creto: AsyncCreto, part: ArchivePart, path: Path) -
         raise CryptoError("PL-220", f"part {part.part} of {part.day} is not what was archived")
 
 
-@archive.command("list")
+@archive.command("list", example="creto usage archive list --from 2026-01-01")
 @from_option
 @to_option
 @limit_option
@@ -171,7 +171,7 @@ async def list_(cli: Cli, start: int, end: int, limit: int) -> None:
     cli.output.items(found, PARTS, nothing="Nothing is archived.")
 
 
-@archive.command("run")
+@archive.command("run", example="creto usage archive run --grace 0s")
 @click.option(
     "--grace", type=DURATION, help="How long ago a day must have ended; 0s for all.  [default: as configured]"
 )
@@ -183,7 +183,7 @@ async def run_(cli: Cli, grace: int | None) -> None:
     cli.output.items(done.items, PARTS, nothing="Nothing is due.")
 
 
-@archive.command()
+@archive.command(example="creto usage archive get 2026-01-31 1 january-31.parquet")
 @click.argument("day")
 @click.argument("part", type=click.IntRange(min=1))
 @click.argument("file", type=file_path)

@@ -10,6 +10,7 @@ import click
 
 from creto.cli.choices import MOMENT, collected, confirmed, limit_option, yes_option
 from creto.cli.context import Cli, Command, group, pass_cli
+from creto.cli.naming import id_of
 from creto.cli.output import Column, readable, size, when
 from creto.cli.session import session
 from creto.common.errors import EnablementError, InvalidInput
@@ -32,13 +33,13 @@ class Priced(NamedTuple):
 
 DEAD: Sequence[Column[DeadUsage]] = (
     Column("LETTER", lambda d: d.letter_id),
-    Column("DIED", lambda d: when(d.died_at)),
-    Column("REASON", lambda d: f"{d.reason.code} {d.reason.message}"),
+    Column("DIED", lambda d: when(d.died_at), drops=True),
+    Column("REASON", lambda d: f"{d.reason.code} {d.reason.message}", shrinks=True),
 )
 FLAGGED: Sequence[Column[Flagged]] = (
     Column("SINCE", lambda f: when(f.told_at)),
-    Column("WHY", lambda f: why(f)),
-    Column("AGENT", lambda f: f.agent),
+    Column("WHY", lambda f: why(f), shrinks=True),
+    Column("AGENT", lambda f: f.agent, shrinks=True),
 )
 PRICES: Sequence[Column[Priced]] = (
     Column("MODEL", lambda p: p.name, shrinks=True),
@@ -63,7 +64,7 @@ def why(flagged: Flagged) -> str:
     return f"{reason.actual_rate} acts in the hour, usually {reason.expected_rate:.1f}"
 
 
-@dead_letters.command("list")
+@dead_letters.command("list", example="creto usage dead-letters list")
 @limit_option
 @pass_cli
 async def list_(cli: Cli, limit: int) -> None:
@@ -73,7 +74,7 @@ async def list_(cli: Cli, limit: int) -> None:
     cli.output.items(found, DEAD, nothing="No dead letters.")
 
 
-@dead_letters.command()
+@dead_letters.command(example="creto usage dead-letters show $LETTER")
 @click.argument("letter")
 @pass_cli
 async def show(cli: Cli, letter: str) -> None:
@@ -97,7 +98,7 @@ async def show(cli: Cli, letter: str) -> None:
     )
 
 
-@dead_letters.command()
+@dead_letters.command(example="creto usage dead-letters retry --all")
 @letters_argument
 @all_option
 @pass_cli
@@ -120,7 +121,7 @@ async def retry(cli: Cli, letters: tuple[str, ...], every: bool) -> None:
         raise click.exceptions.Exit(1)
 
 
-@dead_letters.command()
+@dead_letters.command(example="creto usage dead-letters discard $LETTER --reason 'A test.' --yes")
 @letters_argument
 @all_option
 @click.option("--reason", required=True, help="Why; it stands in the ledger.")
@@ -145,7 +146,7 @@ async def wanted(creto: AsyncCreto, letters: Sequence[str], every: bool) -> list
     return [one.letter_id for one in await collected(creto.metering.dead_letters, INTEGER_MAX, lambda _: None)]
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, example="creto usage anomalies --past")
 @click.option("--past", is_flag=True, help="Also those whose alarm is over and whom nobody has cleared.")
 @limit_option
 @pass_cli
@@ -159,7 +160,7 @@ async def anomalies(cli: Cli, past: bool, limit: int) -> None:
     cli.output.items(found, FLAGGED, nothing="Nobody runs away.")
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, example="creto usage forgive planner")
 @click.argument("agent")
 @pass_cli
 async def forgive(cli: Cli, agent: str) -> None:
@@ -168,11 +169,11 @@ async def forgive(cli: Cli, agent: str) -> None:
     You have looked, and AGENT may go on: this is its habit from now on. The ledger says who did.
     """
     async with session(cli) as creto:
-        done = await creto.quotas.forgive(agent=AgentId(agent))
+        done = await creto.quotas.forgive(agent=AgentId(await id_of(creto, "agent", agent)))
     cli.output.say(done, f"{agent} is cleared.")
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, example="creto usage prices opus --at 2026-01-01")
 @click.argument("model", default="")
 @click.option("--at", type=MOMENT, help="As they were at this moment; now, if not said.")
 @pass_cli

@@ -12,7 +12,7 @@ import creto.oversight.proof  # noqa: F401 - they make their kinds of file known
 from creto.cli.choices import file_path
 from creto.cli.context import Cli, Command, pass_cli, read
 from creto.cli.exits import Exit
-from creto.cli.output import styled
+from creto.cli.output import styled, text
 from creto.cli.progress import progress
 from creto.common import wire
 from creto.common.errors import EnablementError, ErrorBody
@@ -90,7 +90,7 @@ def shown(cli: Cli, path: Path, verdict: Verdict) -> None:
         return
     click.echo(f"{styled('ok', fg='green')} {path}: {verdict.kind}")
     for line in verdict.shows:
-        click.echo(f"   {line}")
+        click.echo(f"   {text(line)}")
 
 
 def refused(cli: Cli, path: Path, error: EnablementError) -> None:
@@ -99,7 +99,7 @@ def refused(cli: Cli, path: Path, error: EnablementError) -> None:
         return
     click.echo(f"{styled('FAILED', fg='red')} {path}")
     for line in error.rendered().split("\n"):
-        click.echo(f"   {line}")
+        click.echo(f"   {text(line)}")
 
 
 def read_agents(path: Path) -> dict[AgentId, Principal]:

@@ -316,6 +316,7 @@ PAPER_STEPS_MAX: Final = 12  # of a price under one line on paper; the file has 
 PAPER_AGENTS_MAX: Final = 50  # who bear an invoice, on paper: a page; the file has all of them
 CREDITS_KEY_S: Final = 7 * 86_400  # a grant or a burn asked again within the week is the same one, as ingestion is
 WALLETS_TENDED_MAX: Final = 1_000  # wallets whose grants end or renew in one round: a second of work
+NAMES_SEARCHED_MAX: Final = 10_000  # things that the command line looks through for a name; ids need no search
 WALLET_NAMES_MAX: Final = 50  # kinds of usage that one grant may pay for; beyond it a grant for all is meant
 COUPONS_MAX: Final = 20  # of one subscription: all are looked at for every invoice
 PLAN_CHARGES_MAX: Final = 200  # fees and charges of one plan; each is a line of every invoice

@@ -185,6 +185,7 @@ async def serving(
         stack.enter_context(traces_as_configured(parts.config))
         found: dict[str, str] = {}
         if grpc:
+            await parts.nhi.authority_certificate()  # so that the first caller does not wait for it
             grpc_server = GrpcThread(parts, tenant, shared=shared)
             await grpc_server.start()
             stack.push_async_callback(grpc_server.stop)

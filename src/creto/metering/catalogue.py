@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from creto.common.errors import AlreadyExists, InvalidInput, NotFound
 from creto.common.ids import AgentId, SubscriptionId, TenantId, checked_name, checked_tenant
-from creto.common.limits import COUPONS_MAX, PAGE_ITEMS_DEFAULT
+from creto.common.limits import COUPONS_MAX, INTEGER_MAX, PAGE_ITEMS_DEFAULT
 from creto.common.timestamps import ConsensusTimestamp
 from creto.common.timestamps import iso as iso_time
 from creto.metering import store_terms as rows
@@ -21,6 +21,7 @@ from creto.metering.currencies import ExchangeRate, convert, iso
 from creto.metering.parties import Letterhead, Party
 from creto.metering.presets import BillingRules, preset
 from creto.metering.rounding import HUNDRED
+from creto.metering.store import subscriptions_of
 from creto.metering.tokens import PriceTable
 from creto.metering.types import Coupon, CouponId, Subscription, Tax
 from creto.store.types import ReadTx, Tx
@@ -49,6 +50,20 @@ class Catalogue(Core):
     async def coupons(self, tenant: TenantId, *, after: str = "", limit: int = PAGE_ITEMS_DEFAULT) -> list[Coupon]:
         return await self._store.read(lambda tx: rows.coupons(tx, checked_tenant(tenant), after, paged(limit)))
 
+    async def drop_coupon(self, tenant: TenantId, coupon_id: CouponId, *, by: AgentId) -> Coupon:
+        """It is given out no more; whoever has it keeps it. One that nobody ever had is gone."""
+        now = self._clock.now()
+
+        def drop(tx: Tx) -> Coupon:
+            found = self._coupon(tx, checked_tenant(tenant), coupon_id)
+            ended = replace(found, until=now if found.until is None else min(found.until, now))
+            if not rows.forget_coupon(tx, tenant, coupon_id):
+                rows.put_coupon(tx, tenant, ended)
+            self._tell_term(tx, tenant, "coupon.dropped", "CouponDropped", f"coupon:{coupon_id}", by, now)
+            return ended
+
+        return await self._store.write(drop)
+
     async def set_tax(self, tenant: TenantId, tax: Tax, *, by: AgentId) -> Tax:
         """A new tax, or another rate for the one with its code: invoices that are not final yet take it."""
         checked_tenant(tenant)
@@ -68,6 +83,24 @@ class Catalogue(Core):
 
     async def taxes(self, tenant: TenantId, *, after: str = "", limit: int = PAGE_ITEMS_DEFAULT) -> list[Tax]:
         return await self._store.read(lambda tx: rows.taxes(tx, checked_tenant(tenant), after, paged(limit)))
+
+    async def drop_tax(self, tenant: TenantId, code: str, *, by: AgentId) -> None:
+        """INVARIANT: no subscription bears a tax that is not there: it would silently be charged without."""
+        now = self._clock.now()
+
+        def drop(tx: Tx) -> None:
+            all_of_them = subscriptions_of(tx, checked_tenant(tenant), None, "", INTEGER_MAX)
+            bearing = next((one for one in all_of_them if code in one.taxes), None)
+            if bearing is not None:
+                raise AlreadyExists(
+                    "MT-412", f"{bearing.subscription_id} bears the tax {code}", got=code,
+                    hint="Set the subscription's taxes first; or give the tax another rate.",
+                )  # fmt: skip
+            if not rows.forget_tax(tx, tenant, code):
+                raise NotFound("MT-404", f"tax {code} does not exist")
+            self._tell_term(tx, tenant, "tax.dropped", "TaxDropped", f"tax:{code}", by, now)
+
+        await self._store.write(drop)
 
     async def add_rate(self, tenant: TenantId, rate: ExchangeRate, *, by: AgentId) -> ExchangeRate:
         """A rate never changes: a new one holds from its own instant on."""
@@ -155,12 +188,22 @@ class Catalogue(Core):
         )
         return Letterhead(issuer=sender or Party(name=tenant), customer=customer or Party(name=subscription_id))
 
+    async def customer_of(self, tenant: TenantId, agent: AgentId) -> Party | None:
+        """Who gets an agent's invoices: as its newest subscription that names somebody says."""
+
+        def look(tx: ReadTx) -> Party | None:
+            newest_first = reversed(subscriptions_of(tx, checked_tenant(tenant), agent, "", INTEGER_MAX))
+            parties = (rows.find_party(tx, tenant, one.subscription_id) for one in newest_first)
+            return next((party for party in parties if party is not None), None)
+
+        return await self._store.read(look)
+
     # Within a transaction
 
     def _coupon(self, tx: ReadTx, tenant: TenantId, coupon_id: CouponId) -> Coupon:
         found = rows.find_coupon(tx, tenant, coupon_id)
         if found is None:
-            raise NotFound("MT-404", f"coupon {coupon_id} does not exist")
+            raise NotFound("MT-404", f"coupon {coupon_id} does not exist", hint="`creto coupons list` has them.")
         return found
 
     def _redeemed(
@@ -187,7 +230,7 @@ class Catalogue(Core):
     def _known_taxes(self, tx: ReadTx, tenant: TenantId, codes: tuple[str, ...]) -> tuple[str, ...]:
         unknown = [code for code in codes if rows.find_tax(tx, tenant, code) is None]
         if unknown:
-            raise NotFound("MT-404", f"tax {unknown[0]} does not exist")
+            raise NotFound("MT-404", f"tax {unknown[0]} does not exist", hint="`creto taxes list` has them.")
         return tuple(dict.fromkeys(codes))
 
     def _tell_term(

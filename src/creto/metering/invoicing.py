@@ -195,6 +195,10 @@ class Invoicing(Counting):
             lambda tx: rows.invoices_by_id(tx, checked_tenant(tenant), status, after, paged(limit))
         )
 
+    async def invoice_numbered(self, tenant: TenantId, number: str) -> Invoice | None:
+        """The one that bears a number: no two of a tenant have the same."""
+        return await self._store.read(lambda tx: rows.invoice_numbered(tx, checked_tenant(tenant), number))
+
     # Rows and records
 
     def _locked(self, tx: Tx, tenant: TenantId, subscription_id: SubscriptionId) -> Subscription:

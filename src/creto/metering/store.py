@@ -188,6 +188,11 @@ def invoices_by_id(tx: ReadTx, tenant: TenantId, status: InvoiceStatus | None, a
     return [read_invoice(*row)[0] for row in found]
 
 
+def invoice_numbered(tx: ReadTx, tenant: TenantId, number: str) -> Invoice | None:
+    row = tx.one(INVOICE + " AND number = ?", tenant, number)
+    return None if row is None else read_invoice(*row)[0]
+
+
 def put_entry(tx: Tx, tenant: TenantId, invoice_id: InvoiceId, entry_id: EntryId) -> None:
     tx.run(
         "INSERT INTO metering_invoice_entry (tenant, invoice_id, entry_id) VALUES (?, ?, ?)",

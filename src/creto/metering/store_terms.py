@@ -24,6 +24,20 @@ def add_coupon(tx: Tx, tenant: TenantId, coupon: Coupon) -> None:
     )  # fmt: skip
 
 
+def put_coupon(tx: Tx, tenant: TenantId, coupon: Coupon) -> None:
+    tx.run(
+        "UPDATE metering_coupon SET body = ? WHERE tenant = ? AND coupon_id = ?",
+        wire.encode(coupon), tenant, coupon.coupon_id,
+    )  # fmt: skip
+
+
+def forget_coupon(tx: Tx, tenant: TenantId, coupon_id: CouponId) -> bool:
+    """Only one that nobody has: invoices are counted with those that were given."""
+    return bool(
+        tx.run("DELETE FROM metering_coupon WHERE tenant = ? AND coupon_id = ? AND redeemed = 0", tenant, coupon_id)
+    )
+
+
 def find_coupon(tx: ReadTx, tenant: TenantId, coupon_id: CouponId) -> Coupon | None:
     body = tx.value("SELECT body FROM metering_coupon WHERE tenant = ? AND coupon_id = ?", tenant, coupon_id)
     return None if body is None else wire.decode(body, Coupon, what="coupon")
@@ -83,6 +97,10 @@ def put_tax(tx: Tx, tenant: TenantId, tax: Tax) -> None:
         "ON CONFLICT (tenant, code) DO UPDATE SET body = excluded.body",
         tenant, tax.code, wire.encode(tax),
     )  # fmt: skip
+
+
+def forget_tax(tx: Tx, tenant: TenantId, code: str) -> bool:
+    return bool(tx.run("DELETE FROM metering_tax WHERE tenant = ? AND code = ?", tenant, code))
 
 
 def find_tax(tx: ReadTx, tenant: TenantId, code: str) -> Tax | None:

@@ -69,6 +69,12 @@ class Subscribing(Catalogue):
         found = await self._store.read(lambda tx: rows.versions(tx, checked_tenant(tenant), plan_id))
         return rules.version_of(found, plan_id, version)
 
+    async def plan_versions(self, tenant: TenantId, plan_id: PlanId) -> list[Plan]:
+        """The oldest first."""
+        found = await self._store.read(lambda tx: rows.versions(tx, checked_tenant(tenant), plan_id))
+        rules.version_of(found, plan_id, None)
+        return found
+
     async def plans(self, tenant: TenantId, *, after: str = "", limit: int = PAGE_ITEMS_DEFAULT) -> list[Plan]:
         """The newest version of each plan, by id."""
         return await self._store.read(lambda tx: rows.newest_plans(tx, checked_tenant(tenant), after, paged(limit)))

@@ -284,6 +284,7 @@ class Billing(Part[World]):
     revise_plan = Method(planning.REVISE)
     plan = Method(planning.GET)
     plans = Method(planning.LIST)
+    plan_versions = Method(planning.VERSIONS)
     subscribe = Method(subscribing.SUBSCRIBE)
     subscription = Method(subscribing.GET)
     subscriptions = Method(subscribing.LIST)
@@ -325,6 +326,7 @@ class Credits(Part[World]):
     void = Method(credits.VOID)
     wallet = Method(credits.WALLET)
     postings = Method(credits.POSTINGS)
+    postings_for = Method(credits.POSTINGS_FOR)
     burn = Method(credits.BURN)
     set_top_up = Method(credits.SET_TOP_UP)
     drop_top_up = Method(credits.DROP_TOP_UP)
@@ -334,8 +336,10 @@ class Credits(Part[World]):
     create_coupon = Method(credits.PUT_COUPON)
     coupon = Method(credits.GET_COUPON)
     coupons = Method(credits.COUPONS)
+    drop_coupon = Method(credits.DROP_COUPON)
     set_tax = Method(credits.PUT_TAX)
     taxes = Method(credits.TAXES)
+    drop_tax = Method(credits.DROP_TAX)
     add_exchange_rate = Method(credits.ADD_RATE)
     exchange_rates = Method(credits.RATES)
     set_rules = Method(credits.SET_RULES)
@@ -353,6 +357,8 @@ class Stripe(Part[World]):
     payment = Method(stripe.PAYMENT)
     collect = Method(stripe.COLLECT)
     unfinished = Method(stripe.UNFINISHED)
+    failed = Method(stripe.FAILED)
+    retry = Method(stripe.RETRY)
 
 
 class Bus(Part[World]):

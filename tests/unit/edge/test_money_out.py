@@ -50,6 +50,8 @@ ENDPOINT = {"endpoint_id": "whe-1"}
         (stripe.PAYMENT, {"our_id": ""}, "$.our_id", "str of length 0", "str of length >= 1"),
         (stripe.COLLECT, {"our_id": None}, "$.our_id", "null", "str"),
         (stripe.UNFINISHED, {"limit": "all"}, "$.limit", "str", "int"),
+        (stripe.RETRY, {"ids": ["a", ""]}, "$.ids[1]", "str of length 0", "str of length >= 1"),
+        (stripe.FAILED, {"durable": "other"}, "$.durable", "it", "no such field"),
         (stripe.STANDING, {"agent": AGENT}, "$.agent", "it", "no such field"),
     ],
 )
@@ -76,3 +78,8 @@ def test_secrets_are_not_kept_under_an_idempotency_key() -> None:
     assert not webhooks.ADD.takes_key
     assert not webhooks.ROTATE.takes_key
     assert stripe.COLLECT.takes_key
+
+
+def test_what_stripe_refused_is_a_matter_of_money_not_of_the_bus() -> None:
+    assert (stripe.FAILED.action, stripe.RETRY.action) == (stripe.UNFINISHED.action, stripe.COLLECT.action)
+    assert not any(str(e.action).startswith("bus:") for e in stripe.ENDPOINTS)

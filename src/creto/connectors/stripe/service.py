@@ -10,17 +10,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec.structs import replace
 
 from creto.bus import Bus, Message, Start, Subscription
 from creto.common import wire
 from creto.common.breaker import CircuitBreaker
 from creto.common.codes import ExponentialBackoff
 from creto.common.errors import AlreadyExists, InternalError, NotFound
-from creto.common.ids import AgentId, TenantId, checked_tenant
+from creto.common.ids import AgentId, SubscriptionId, TenantId, checked_tenant
 from creto.common.limits import PAGE_ITEMS_DEFAULT, STRIPE_WAIT_S_MAX
 from creto.common.logs import fields
 from creto.common.paging import checked_limit
@@ -31,7 +33,7 @@ from creto.connectors.stripe import store as rows
 from creto.connectors.stripe.errors import StripeAway, is_away
 from creto.connectors.stripe.records import tell
 from creto.connectors.stripe.types import INVOICE, PURCHASE, KnownPayer, Payer, Payment, PaymentStatus, Standing, Thing
-from creto.metering import Billing, Invoice, InvoiceKind, InvoiceStatus
+from creto.metering import Billing, Invoice, InvoiceKind, InvoiceStatus, Party
 from creto.metering.types import InvoiceId
 from creto.metering.wallets import Purchase, PurchaseId, PurchaseState, RuleId
 from creto.store.types import ReadTx, Store, Tx
@@ -46,11 +48,14 @@ DURABLE = "stripe"
 READS = {
     DURABLE: "metering.invoice.*",
     "stripe-payers": "metering.payer.*",
+    "stripe-parties": "metering.party.*",  # who gets invoices pays them, unless somebody else was named
     "stripe-purchases": "metering.credits.purchase_asked",
     "stripe-settlements": "metering.payment.*",  # what the webhooks said
 }
+PARTY, ISSUER = "metering:party:", "issuer"
 SETTLED = {PaymentStatus.PAID: True, PaymentStatus.VOID: False, PaymentStatus.UNCOLLECTIBLE: False}
 COLLECTED = (InvoiceStatus.FINAL, InvoiceStatus.VOID)
+EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
 PATIENT = ExponentialBackoff(0.5, STRIPE_WAIT_S_MAX, 1_000_000_000)  # held until Stripe is back
 
 
@@ -143,7 +148,14 @@ class Stripe:
         await self._store.write(put)
 
     async def payer(self, tenant: TenantId, agent: AgentId) -> KnownPayer:
-        return await self._store.read(lambda tx: rows.known_payer(tx, checked_tenant(tenant), agent))
+        """Who pays, as a customer is made: what was not said is taken from whom the agent's invoices go to."""
+        known = await self._store.read(lambda tx: rows.known_payer(tx, checked_tenant(tenant), agent))
+        return replace(known, payer=await self._paying(tenant, agent))
+
+    async def _paying(self, tenant: TenantId, agent: AgentId) -> Payer:
+        said = await self._store.read(lambda tx: rows.payer(tx, tenant, agent))
+        party = None if said.stripe_id is not None else await self._billing.customer_of(tenant, agent)
+        return said if party is None else addressed(said, party)
 
     async def payers(
         self, tenant: TenantId, *, after: str = "", limit: int = PAGE_ITEMS_DEFAULT
@@ -215,7 +227,7 @@ class Stripe:
             except ImportError as error:
                 raise InternalError("PL-501", "the SDK of Stripe is missing", hint="Install creto[stripe].") from error
             api = StripeApi(self._config, self.breaker, self._transport)
-            self._steps = Steps(self._store, self._clock, api, self._config)
+            self._steps = Steps(self._store, self._clock, api, self._config, self._paying)
         return self._steps
 
     async def _handle(self, message: Message) -> None:
@@ -225,12 +237,21 @@ class Stripe:
         match message.subject.split(".")[1]:
             case "payer":
                 await steps.update_customer(message.tenant, AgentId(told.subject), account)
+            case "party":
+                await self._readdress(steps, message.tenant, told, account)
             case "credits":
                 await self._buy(steps, message.tenant, told, account)
             case "payment":
                 await self._settle(message.tenant, told)
             case _:
                 await self._invoice(steps, message, told, account)
+
+    async def _readdress(self, steps: Steps, tenant: TenantId, told: Told, account: str | None) -> None:
+        """Of a subscription; who sends the invoices is no matter of Stripe's."""
+        subscription_id = SubscriptionId(told.subject.removeprefix(PARTY))
+        if subscription_id != ISSUER:
+            agent = (await self._billing.subscription(tenant, subscription_id)).agent
+            await steps.update_customer(tenant, agent, account)
 
     async def _buy(self, steps: Steps, tenant: TenantId, told: Told, account: str | None) -> None:
         """Credits that a top-up asks for are invoiced there, and granted once they are paid."""
@@ -292,6 +313,12 @@ class Stripe:
         except TimeoutError:
             return
         raise asyncio.CancelledError
+
+
+def addressed(said: Payer, party: Party) -> Payer:
+    """What of an email is none, Stripe would refuse with all the rest."""
+    email = party.email if EMAIL.fullmatch(party.email) else None
+    return replace(said, name=said.name or party.name, email=said.email or email)
 
 
 def check_step(our_id: str, state: str, fits: bool, expected: str) -> None:

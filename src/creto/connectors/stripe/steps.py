@@ -6,6 +6,7 @@ Whoever repeats a step finds what the one before it left: the rows of `objects` 
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 from creto.common.ids import AgentId, TenantId
@@ -29,12 +30,16 @@ MINUTE_S = 60  # what its summaries of usage begin and end at
 GONE, DOUBLE = "resource_missing", "duplicate_meter_event"
 
 
+Paying = Callable[[TenantId, AgentId], Awaitable[Payer]]  # who pays for an agent
+
+
 class Steps:
-    def __init__(self, store: Store, clock: Clock, api: StripeApi, config: StripeConfig) -> None:
+    def __init__(self, store: Store, clock: Clock, api: StripeApi, config: StripeConfig, paying: Paying) -> None:
         self._store = store
         self._clock = clock
         self._api = api
         self._config = config
+        self._paying = paying
         self._objects = Objects(store, clock)
 
     async def close(self) -> None:
@@ -43,7 +48,7 @@ class Steps:
     # Customers
 
     async def customer(self, tenant: TenantId, agent: AgentId, account: str | None) -> StripeId:
-        payer = await self._payer(tenant, agent)
+        payer = await self._paying(tenant, agent)
         if payer.stripe_id is not None:
             return payer.stripe_id
         params = invoices.customer_params(tenant, agent, payer)
@@ -54,14 +59,11 @@ class Steps:
 
     async def update_customer(self, tenant: TenantId, agent: AgentId, account: str | None) -> None:
         """As its payer is now; a customer that was not made yet will be made so."""
-        payer = await self._payer(tenant, agent)
+        payer = await self._paying(tenant, agent)
         there = payer.stripe_id or await self._objects.id_of(tenant, Kind.CUSTOMER, agent)
         if there is not None:
             params = invoices.customer_params(tenant, agent, payer)
             await self._api.update_customer(there, params, account=account)
-
-    async def _payer(self, tenant: TenantId, agent: AgentId) -> Payer:
-        return await self._store.read(lambda tx: rows.payer(tx, tenant, agent))
 
     async def _find_customer(self, account: str | None, one: Thing) -> StripeId | None:
         async for there in self._api.customers(since_s(one), account=account):

@@ -77,6 +77,12 @@ class PostingsOf(Asked, frozen=True):
     limit: Limit = PAGE_ITEMS_DEFAULT
 
 
+class PostingsFor(Asked, frozen=True):
+    """Which grants paid for something, and what came back: an invoice, one of its lines, a purchase, or what somebody named."""
+
+    ref: Id
+
+
 class Postings(View, frozen=True):
     items: tuple[Posting, ...]
 
@@ -159,6 +165,10 @@ class PutTax(Asked, frozen=True):
     name: Annotated[str, Meta(max_length=200)] = ""
 
 
+class OfTax(Asked, frozen=True):
+    code: Id
+
+
 class TaxPage(View, frozen=True):
     items: tuple[Tax, ...]
     cursor: str | None = None
@@ -207,6 +217,7 @@ GRANT = Endpoint("credits.grant", "POST", "/v1/credits/grants", GrantCredits, Gr
 VOID = Endpoint("credits.void", "POST", "/v1/credits/grants/{grant_id}/void", OfGrant, GrantBook, GRANT_IT, "Nobody can use what is left of a grant", errors=STEP, about=OF_GRANT)  # fmt: skip
 WALLET = Endpoint("credits.wallet", "GET", "/v1/credits/wallets/{agent}/{currency}", OfWallet, Wallet, READ, "All that an agent has in a currency", errors=BAD, about="{agent}")  # fmt: skip
 POSTINGS = Endpoint("credits.postings", "GET", "/v1/credits/grants/{grant_id}/postings", PostingsOf, Postings, READ, "Where every micro of a grant went", errors=MISSING, about=OF_GRANT)  # fmt: skip
+POSTINGS_FOR = Endpoint("credits.postings_for", "GET", "/v1/credits/postings", PostingsFor, Postings, READ, "Which grants paid for something, and what came back", errors=BAD)  # fmt: skip
 BURN = Endpoint("credits.burn", "POST", "/v1/credits/burns", Burn, Burnt, GRANT_IT, "Use credits for something of one's own", errors=(*ONCE, "MT-402"), about="{agent}")  # fmt: skip
 SET_TOP_UP = Endpoint("credits.set_top_up", "PUT", "/v1/credits/top-ups/{rule_id}", PutTopUp, TopUpRule, GRANT_IT, "When to buy more for an agent", errors=STEP, about=OF_RULE)  # fmt: skip
 DROP_TOP_UP = Endpoint("credits.drop_top_up", "DELETE", "/v1/credits/top-ups/{rule_id}", OfRule, Gone, GRANT_IT, "Buy no more", errors=MISSING, about=OF_RULE)  # fmt: skip
@@ -216,14 +227,16 @@ SETTLE = Endpoint("credits.settle_purchase", "POST", "/v1/credits/purchases/{pur
 PUT_COUPON = Endpoint("credits.create_coupon", "POST", "/v1/coupons", PutCoupon, Coupon, WRITE, "A new coupon", status=201, errors=("MT-400", "MT-412"))  # fmt: skip
 GET_COUPON = Endpoint("credits.coupon", "GET", "/v1/coupons/{coupon_id}", OfCoupon, Coupon, READ, "One coupon", errors=MISSING, about="metering:coupon:{coupon_id}")  # fmt: skip
 COUPONS = Endpoint("credits.coupons", "GET", "/v1/coupons", ListPage, CouponPage, READ, "The coupons", errors=BAD)
+DROP_COUPON = Endpoint("credits.drop_coupon", "DELETE", "/v1/coupons/{coupon_id}", OfCoupon, Coupon, WRITE, "Give a coupon out no more; whoever has it keeps it", errors=MISSING, about="metering:coupon:{coupon_id}")  # fmt: skip
 PUT_TAX = Endpoint("credits.set_tax", "PUT", "/v1/taxes/{code}", PutTax, Tax, WRITE, "A tax, or another rate for it", errors=BAD, about="metering:tax:{code}")  # fmt: skip
 TAXES = Endpoint("credits.taxes", "GET", "/v1/taxes", ListPage, TaxPage, READ, "The taxes", errors=BAD)
+DROP_TAX = Endpoint("credits.drop_tax", "DELETE", "/v1/taxes/{code}", OfTax, Gone, WRITE, "Take away a tax that no subscription bears", errors=STEP, about="metering:tax:{code}")  # fmt: skip
 ADD_RATE = Endpoint("credits.add_exchange_rate", "POST", "/v1/exchange-rates", AddExchangeRate, ExchangeRate, WRITE, "What a currency is in another, from an instant on", status=201, errors=("MT-400", "MT-412"))  # fmt: skip
 RATES = Endpoint("credits.exchange_rates", "GET", "/v1/exchange-rates", ListExchangeRates, ExchangeRates, READ, "The rates of two currencies", errors=BAD)  # fmt: skip
 SET_RULES = Endpoint("credits.set_rules", "PUT", "/v1/billing-rules", PutRules, BillingRules, WRITE, "How invoices are made where billing systems differ", errors=MISSING)  # fmt: skip
 RULES = Endpoint("credits.rules", "GET", "/v1/billing-rules", GetRules, BillingRules, READ, "How invoices are made where billing systems differ", errors=BAD)  # fmt: skip
 
-ENDPOINTS = (GRANT, VOID, WALLET, POSTINGS, BURN, SET_TOP_UP, DROP_TOP_UP, TOP_UPS, PURCHASES, SETTLE, PUT_COUPON, GET_COUPON, COUPONS, PUT_TAX, TAXES, ADD_RATE, RATES, SET_RULES, RULES)  # fmt: skip
+ENDPOINTS = (GRANT, VOID, WALLET, POSTINGS, POSTINGS_FOR, BURN, SET_TOP_UP, DROP_TOP_UP, TOP_UPS, PURCHASES, SETTLE, PUT_COUPON, GET_COUPON, COUPONS, DROP_COUPON, PUT_TAX, TAXES, DROP_TAX, ADD_RATE, RATES, SET_RULES, RULES)  # fmt: skip
 
 
 @handles(GRANT)
@@ -247,6 +260,11 @@ async def wallet(parts: Parts, call: Call, ask: OfWallet) -> Wallet:
 async def postings(parts: Parts, call: Call, ask: PostingsOf) -> Postings:
     found = await parts.billing.grant_postings(call.tenant, GrantId(ask.grant_id), after=ask.after, limit=ask.limit)
     return Postings(items=tuple(found))
+
+
+@handles(POSTINGS_FOR)
+async def postings_for(parts: Parts, call: Call, ask: PostingsFor) -> Postings:
+    return Postings(items=tuple(await parts.billing.postings_for(call.tenant, ask.ref)))
 
 
 @handles(BURN)
@@ -303,6 +321,11 @@ async def coupons(parts: Parts, call: Call, ask: ListPage) -> CouponPage:
     return CouponPage(items=tuple(found), cursor=cursor_of(found, ask.limit, "coupon_id"))
 
 
+@handles(DROP_COUPON)
+async def drop_coupon(parts: Parts, call: Call, ask: OfCoupon) -> Coupon:
+    return await parts.billing.drop_coupon(call.tenant, CouponId(ask.coupon_id), by=call.known.agent)
+
+
 @handles(PUT_TAX)
 async def set_tax(parts: Parts, call: Call, ask: PutTax) -> Tax:
     return await parts.billing.set_tax(call.tenant, Tax(**asdict(ask)), by=call.known.agent)
@@ -312,6 +335,12 @@ async def set_tax(parts: Parts, call: Call, ask: PutTax) -> Tax:
 async def taxes(parts: Parts, call: Call, ask: ListPage) -> TaxPage:
     found = await parts.billing.taxes(call.tenant, after=ask.cursor or "", limit=ask.limit)
     return TaxPage(items=tuple(found), cursor=cursor_of(found, ask.limit, "code"))
+
+
+@handles(DROP_TAX)
+async def drop_tax(parts: Parts, call: Call, ask: OfTax) -> Gone:
+    await parts.billing.drop_tax(call.tenant, ask.code, by=call.known.agent)
+    return Gone(name=ask.code)
 
 
 @handles(ADD_RATE)

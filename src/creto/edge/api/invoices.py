@@ -36,12 +36,13 @@ class OfInvoice(Asked, frozen=True):
 
 
 class ListInvoices(Asked, frozen=True):
-    """All of the tenant's by id, or those of a subscription as they came."""
+    """All of the tenant's by id, those of a subscription as they came, or the one that bears a number."""
 
     status: InvoiceStatus | None = None
     subscription_id: Id | None = None
     limit: Limit = PAGE_ITEMS_DEFAULT
     cursor: Cursor | None = None
+    number: Id | None = None
 
 
 class InvoicePage(View, frozen=True):
@@ -205,6 +206,10 @@ async def invoice(parts: Parts, call: Call, ask: OfInvoice) -> Invoice:
 
 @handles(LIST)
 async def invoices(parts: Parts, call: Call, ask: ListInvoices) -> InvoicePage:
+    if ask.number is not None:
+        numbered = await parts.billing.invoice_numbered(call.tenant, ask.number)
+        of_one = [numbered] if numbered and ask.subscription_id in (None, numbered.subscription_id) else []
+        return InvoicePage(items=tuple(i for i in of_one if ask.status in (None, i.status)))
     if ask.subscription_id is not None:
         of_one = await parts.billing.invoices(call.tenant, SubscriptionId(ask.subscription_id))
         return InvoicePage(items=tuple(i for i in of_one if ask.status in (None, i.status)))

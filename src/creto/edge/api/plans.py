@@ -51,6 +51,14 @@ class PlanPage(View, frozen=True):
     cursor: str | None = None
 
 
+class VersionsOf(Asked, frozen=True):
+    plan_id: Id
+
+
+class PlanVersions(View, frozen=True):
+    items: tuple[Plan, ...]
+
+
 READ, MAKE, PLAN = "metering:read", "create_plan", "metering:plan:{plan_id}"
 AT = "/v1/plans"
 ONE_AT = f"{AT}/{{plan_id}}"
@@ -60,9 +68,10 @@ CREATE = Endpoint("billing.create_plan", "POST", AT, PutPlan, Plan, MAKE, "The f
 REVISE = Endpoint("billing.revise_plan", "PUT", ONE_AT, PutPlan, Plan, MAKE, "The next version of a plan; subscriptions stay on theirs", errors=STEP, about=PLAN)  # fmt: skip
 GET = Endpoint("billing.plan", "GET", ONE_AT, OfPlan, Plan, READ, "A version of a plan", errors=MISSING, about=PLAN)  # fmt: skip
 LIST = Endpoint("billing.plans", "GET", AT, ListPlans, PlanPage, READ, "The newest version of each plan", errors=BAD)  # fmt: skip
+VERSIONS = Endpoint("billing.plan_versions", "GET", f"{ONE_AT}/versions", VersionsOf, PlanVersions, READ, "All versions of a plan, the oldest first", errors=MISSING, about=PLAN)  # fmt: skip
 
 ENDPOINTS = (
-    CREATE, REVISE, GET, LIST,
+    CREATE, REVISE, GET, LIST, VERSIONS,
 )  # fmt: skip
 
 
@@ -89,3 +98,8 @@ async def plan(parts: Parts, call: Call, ask: OfPlan) -> Plan:
 async def plans(parts: Parts, call: Call, ask: ListPlans) -> PlanPage:
     found = await parts.billing.plans(call.tenant, after=ask.cursor or "", limit=ask.limit)
     return PlanPage(items=tuple(found), cursor=cursor_of(found, ask.limit, "plan_id"))
+
+
+@handles(VERSIONS)
+async def plan_versions(parts: Parts, call: Call, ask: VersionsOf) -> PlanVersions:
+    return PlanVersions(items=tuple(await parts.billing.plan_versions(call.tenant, PlanId(ask.plan_id))))

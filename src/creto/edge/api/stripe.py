@@ -5,16 +5,19 @@ Final invoices go there by themselves. What it refused stands among the dead let
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from msgspec import Meta
 
+from creto.bus import DeadLetter
 from creto.common.breaker import CircuitState
-from creto.common.limits import PAGE_ITEMS_DEFAULT
+from creto.common.limits import PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX
 from creto.common.paging import cursor_of, place_of
 from creto.common.timestamps import ConsensusTimestamp
-from creto.connectors.stripe import KnownPayer, Payer, Payment, PaymentStatus, StripeId, Thing
+from creto.connectors.stripe import READS, KnownPayer, Payer, Payment, PaymentStatus, StripeId, Thing
 from creto.connectors.stripe.types import PURCHASE
+from creto.edge.api.bus import DeadLetterPage, DeadLettersReplayed, DeadLettersTaken, record, view
 from creto.edge.api.dispatch import Call, concerns, handles
 from creto.edge.api.endpoint import Ask, Endpoint, View
 from creto.edge.api.fields import Agent, Cursor, Id, Limit
@@ -22,6 +25,7 @@ from creto.edge.api.parts import Parts
 from creto.gate import Effect
 from creto.metering.types import InvoiceId
 from creto.metering.wallets import PURCHASE_ID
+from creto.store.types import Tx
 
 Name = Annotated[str, Meta(min_length=1, max_length=256)]
 Email = Annotated[str, Meta(min_length=3, max_length=512, pattern=r"^[^@\s]+@[^@\s]+$")]
@@ -65,6 +69,12 @@ class ListPayments(Ask, frozen=True):
 class ListRequests(Ask, frozen=True):
     limit: Limit = PAGE_ITEMS_DEFAULT
     cursor: Cursor | None = None
+
+
+class RetryFailed(Ask, frozen=True):
+    """These letters, or the first that are there; an id that is none is passed over."""
+
+    ids: Annotated[tuple[Id, ...], Meta(max_length=PAGE_ITEMS_MAX)] = ()
 
 
 class StripeStanding(View, frozen=True):
@@ -134,8 +144,10 @@ PAYMENTS = Endpoint("stripe.payments", "GET", PAYMENTS_AT, ListPayments, Payment
 PAYMENT = Endpoint("stripe.payment", "GET", f"{PAYMENTS_AT}/{{our_id}}", OfPayment, PaymentView, READ, "Where the payment of an invoice or a purchase stands", errors=("MT-404",), about=OF_INVOICE)  # fmt: skip
 COLLECT = Endpoint("stripe.collect", "POST", f"{PAYMENTS_AT}/{{our_id}}/collect", OfPayment, PaymentView, COLLECT_IT, "Bring an invoice there now: one that was final before, or that was refused", errors=("MT-404", "MT-412", "MT-424", "MT-503", "PL-501"), about=OF_INVOICE, effect=Effect.OUTSIDE)  # fmt: skip
 UNFINISHED = Endpoint("stripe.unfinished", "GET", f"{AT}/unfinished", ListRequests, RequestPage, READ, "What was asked for and is not known to be there, the oldest first")  # fmt: skip
+FAILED = Endpoint("stripe.failed", "GET", f"{AT}/failed", ListRequests, DeadLetterPage, READ, "What it refused, in its words")  # fmt: skip
+RETRY = Endpoint("stripe.retry", "POST", f"{AT}/retry", RetryFailed, DeadLettersTaken, COLLECT_IT, "Do again what it refused, after that was put right", effect=Effect.RECORDED)  # fmt: skip
 
-ENDPOINTS = (STANDING, SET_PAYER, PAYER, PAYERS, PAYMENTS, PAYMENT, COLLECT, UNFINISHED)
+ENDPOINTS = (STANDING, SET_PAYER, PAYER, PAYERS, PAYMENTS, PAYMENT, COLLECT, UNFINISHED, FAILED, RETRY)
 
 
 def payer_view(known: KnownPayer) -> PayerView:
@@ -213,6 +225,34 @@ async def unfinished(parts: Parts, call: Call, ask: ListRequests) -> RequestPage
     last = found[-1] if len(found) == ask.limit else None
     cursor = cursor_of((last.asked_at, last.kind, last.our_id)) if last else None
     return RequestPage(items=tuple(map(request_view, found)), cursor=cursor)
+
+
+@handles(FAILED)
+async def failed(parts: Parts, call: Call, ask: ListRequests) -> DeadLetterPage:
+    """One consumer's after the other's, each the oldest first."""
+    last, seen = place_of(ask.cursor, tuple[str, str], ("", ""))
+    found: list[DeadLetter] = []
+    for durable in sorted(name for name in READS if name >= last):
+        after = (seen, durable) if durable == last else ("", "")
+        found += await parts.bus.dead_letters(call.tenant, durable=durable, after=after, limit=ask.limit - len(found))
+        if len(found) == ask.limit:
+            break
+    cursor = cursor_of((found[-1].durable, found[-1].id)) if len(found) == ask.limit else None
+    return DeadLetterPage(items=tuple(map(view, found)), cursor=cursor)
+
+
+@handles(RETRY)
+async def retry(parts: Parts, call: Call, ask: RetryFailed) -> DeadLettersTaken:
+    done: list[str] = []
+    for durable in READS:
+        letters = await parts.bus.dead_letters(call.tenant, durable=durable, limit=PAGE_ITEMS_MAX)
+        ids = [letter.id for letter in letters if letter.id in ask.ids or not ask.ids]
+
+        def also(tx: Tx, taken: Sequence[str], durable: str = durable) -> None:
+            record(parts, call, tx, "stripe.retry", DeadLettersReplayed(durable, tuple(taken)))
+
+        done += await parts.bus.replay_dead(call.tenant, durable, ids, also=also) if ids else ()
+    return DeadLettersTaken(ids=tuple(done))
 
 
 @concerns(PAYMENT, COLLECT)

@@ -8,7 +8,6 @@ from creto.edge.api.dispatch import Call, handles
 from creto.edge.api.endpoint import Ask, Endpoint, View
 from creto.edge.api.parts import Parts
 from creto.edge.api.readiness import Readiness, readiness
-from creto.version import VERSION
 
 
 class GetSystem(Ask, frozen=True):
@@ -50,6 +49,8 @@ ENDPOINTS = (SYSTEM, SUITES)
 
 @handles(SYSTEM)
 async def system(parts: Parts, call: Call, ask: GetSystem) -> SystemView:
+    from creto.version import VERSION  # reads the package's metadata: some milliseconds of every command
+
     return SystemView(
         version=VERSION,
         node=parts.store.node,

@@ -17,6 +17,7 @@ from creto.common.errors import EnablementError, InvalidInput, Unauthorized
 from creto.common.ids import AgentId
 from creto.common.limits import BODY_BYTES_MAX
 from creto.common.timestamps import iso
+from creto.platform.audit.batch import BatchProof
 from creto.platform.audit.checkpoint import Checkpoint
 from creto.platform.audit.proof import is_proof, parse_proof
 from creto.platform.audit.trust import Trust
@@ -99,6 +100,9 @@ def register(kind: str, recognises: Recognises, verifies: Verifies) -> None:
     KINDS[kind] = (recognises, verifies)
 
 
+LEAF_BYTES_SHOWN = 1_000  # the file has all of it
+
+
 def verify_file(data: bytes, keys: Keys) -> Verdict:
     if len(data) > BODY_BYTES_MAX:
         raise InvalidInput("PL-413", "the file is too large", got=len(data), expected=f"at most {BODY_BYTES_MAX} bytes")
@@ -119,11 +123,20 @@ def verify_proof(data: bytes, keys: Keys) -> Verdict:
         "proof",
         (
             f"{entry.agent_nhi} did {entry.action} on {entry.resource}: {entry.outcome}, at {iso(entry.timestamp)}",
+            *batched(proof.batch),
             f"entry {proof.index} of {proof.checkpoint.origin}, under the checkpoint of size {proof.checkpoint.size}",
             f"seen by {', '.join(sorted(witnesses)) or 'no witness'}",
         ),
         {"event_id": entry.event_id, "index": proof.index, "size": proof.checkpoint.size},
     )
+
+
+def batched(batch: BatchProof | None) -> tuple[str, ...]:
+    """What of the batch that an entry records the file proves."""
+    if batch is None:
+        return ()
+    leaf = batch.leaf[:LEAF_BYTES_SHOWN].decode(errors="replace")
+    return (f"number {batch.index + 1} of the {batch.count} that it records: {leaf}",)
 
 
 def is_checkpoint(data: bytes) -> bool:

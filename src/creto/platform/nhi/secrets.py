@@ -34,7 +34,7 @@ class Secrets:
         version = (await self._keystore.record(PLATFORM_TENANT, TOKEN_ROOT)).version
         for older in range(max(1, version - TOKEN_ROOTS_KEPT + 1), version + 1):
             self._keep(await self._keystore.secret_key(PLATFORM_TENANT, TOKEN_ROOT, older))
-        await self.authority()
+        await self._kept_authority()
 
     async def token_root(self) -> tuple[str, bytes]:
         """The newest root and its id."""
@@ -49,10 +49,13 @@ class Secrets:
                 return None
         return self._token_roots.get(root_id)
 
-    async def authority(self) -> Authority:
+    async def _kept_authority(self) -> None:
         await self._keystore.ensure(
             PLATFORM_TENANT, AUTHORITY, SigningKey, lambda: SigningKey.generate(SignatureSuite.ED25519)
         )
+
+    async def authority(self) -> Authority:
+        await self._kept_authority()
         return await asyncio.to_thread(lambda: self.authority_now)  # loads X.509
 
     @cached_property

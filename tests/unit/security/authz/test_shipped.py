@@ -73,6 +73,14 @@ async def test_roles_reach_whole_groups_of_acts(office: Office, role: str, group
     assert reached == groups
 
 
+async def test_finance_reads_names_and_repeats_what_stripe_refused_but_not_the_bus(office: Office) -> None:
+    ada = await office.hire("Ada", "finance")
+    may = ("agents:read", "audit:read", "metering:read", "metering:write", "finalize_invoice", "grant_credits")
+    assert [type(office.check(ada, act)) for act in may] == [Allow] * len(may)
+    may_not = ("agents:write", "bus:read", "bus:write", "keys:write")
+    assert [type(office.check(ada, act)) for act in may_not] == [Deny] * len(may_not)
+
+
 async def test_a_tenant_adds_an_act_to_a_group_and_the_roles_reach_it(office: Office) -> None:
     ada = await office.hire("Ada", "developer")
     assert isinstance(office.check(ada, "sandbox.warm"), Deny)
