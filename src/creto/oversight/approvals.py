@@ -21,16 +21,13 @@ from creto.contracts import (
     ApprovalResult,
     NotRequired,
     OversightRequest,
-    OversightRequirement,
     Prohibited,
     Required,
-    RiskLevel,
     RuntimeOversightRequest,
     SandboxAction,
 )
 from creto.gate import Operation
 from creto.oversight.escalation import estimated_wait_s
-from creto.oversight.risks import cedar_risk
 from creto.oversight.service import Oversight
 from creto.oversight.sources import of_operation, policy_names
 from creto.security.authz import Allow, Deny, QuotaDenied, RequiresOversight
@@ -80,13 +77,11 @@ class Approvals:
 
         What no human can be asked about (its arguments are too large, no policy says who decides) stays refused, and says why.
         """
-        said = refused.requirement
-        requirement = said if isinstance(said, OversightRequirement) else None
+        said = refused.decision
+        needed = said if isinstance(said, RequiresOversight) else RequiresOversight(refused.policy_id)
         request = of_operation(operation, PolicyId(refused.policy_id))
-        assessed = cedar_risk(refused.risk) if isinstance(refused.risk, RiskLevel) else ()
-        request = replace(request, requirement=requirement, assessed=assessed)
         try:
-            record = await self._oversight.create(request, by_gate=True)
+            record = await self._oversight.create(request, needed=needed)
         except EnablementError as error:
             return {"not_asked": f"{error.code} {error.message}"}
         request_id = record.ask.request_id

@@ -112,7 +112,7 @@ class People(Core):
     async def put_policy(self, tenant: TenantId, policy: OversightPolicy, *, by: AgentId) -> OversightPolicy:
         """The next version of a policy; requests that are open keep theirs."""
         tenant, now = checked_tenant(tenant), self.clock.now()
-        policies.checked(policy)
+        policies.checked_single(policy)
 
         def put(tx: Tx) -> OversightPolicy:
             tx.lock(f"oversight.policy/{tenant}/{policy.policy_id}")

@@ -31,7 +31,7 @@ from creto.common.limits import (
 )
 from creto.common.telemetry import Attribute, span, trace_id
 from creto.common.timestamps import SECOND, ConsensusTimestamp, iso
-from creto.contracts import OversightRequest, RiskFactor, RuntimeOversightRequest, TimeoutAction
+from creto.contracts import OversightRequest, OversightRequirement, RuntimeOversightRequest, TimeoutAction
 from creto.oversight import edits, eligibility, escalation, grants, schemas, states
 from creto.oversight import store as sql
 from creto.oversight.arguments import parsed
@@ -39,9 +39,10 @@ from creto.oversight.core import checked_text
 from creto.oversight.display import proposal, render
 from creto.oversight.eligibility import Directory
 from creto.oversight.hostile import visible
+from creto.oversight.joint import joined
 from creto.oversight.policies import between, of_requirement, refusal
 from creto.oversight.risks import cedar_risk, judged
-from creto.oversight.seats import Seats, lost
+from creto.oversight.seats import Seats, ended_with
 from creto.oversight.states import Event
 from creto.oversight.store import Record
 from creto.oversight.types import (
@@ -59,6 +60,7 @@ from creto.platform.audit.events import RequestCreated
 from creto.platform.consensus import PersonId
 from creto.platform.crypto import digest
 from creto.platform.nhi import PrincipalKind
+from creto.security.authz import Demand, RequiresOversight
 from creto.security.memory import Memory
 from creto.store.idempotency import APPROVAL_WINDOW_NS
 from creto.store.types import Row, Tx
@@ -92,16 +94,16 @@ class Requests(Seats):
         takes_up: RequestId | None = None,
         items: Sequence[BatchItem] = (),
         by: AgentId | None = None,
-        by_gate: bool = False,
+        needed: RequiresOversight | None = None,
     ) -> Record:
         """Ask. The same request gives the same record; a live grant approves at once; OV-424 if nobody could ever approve.
 
-        Where the policies say which oversight policy the act needs, it is that one or none; `by_gate`: they have said so just now.
+        Where the policies say which oversight policies the act needs, it is all of those or none; `needed`: what they have said just now.
         `takes_up` is a denied request whose counter-proposal this is: the approvers see that it is. `by` is who asks for another's sake:
         they cannot approve it either.
         """
         facts = (await self._counter_of(request, takes_up),) if takes_up is not None else ()
-        draft = await self._draft(request, idempotency_key, tuple(items), facts, by, by_gate)
+        draft = await self._draft(request, idempotency_key, tuple(items), facts, by, needed)
         tenant = draft.record.ask.tenant
 
         def ask(tx: Tx) -> tuple[Record, bool]:
@@ -123,18 +125,6 @@ class Requests(Seats):
         if first:
             self.counted(None, record)
         return record
-
-    def _judged(self, ask: Ask, assessed: tuple[RiskFactor, ...], by_gate: bool) -> Ask:
-        """INVARIANT: nobody who asks picks a weaker policy than the one that the act needs, nor makes less of its risk."""
-        schemas.check(ask)
-        needed = self.asking(ask, ask.arguments)
-        if needed.policy_id != ask.policy.policy_id and not by_gate:
-            raise Unauthorized(
-                "OV-403", f"POLICY: the policies ask about this act under {needed.policy_id}", field="policy_id",
-                got=ask.policy.policy_id, expected=needed.policy_id,
-            )  # fmt: skip
-        more = assessed if by_gate else (*assessed, *cedar_risk(needed.risk))
-        return judged(ask, more)
 
     def _check_room(self, tx: Tx, ask: Ask) -> None:
         """A flooding agent buries nobody else's request."""
@@ -225,8 +215,11 @@ class Requests(Seats):
             raise refusal("supersedes", old_id, "another request: this is the one that is asked for")
         if old.progress.superseded_by == new.request_id:
             return
-        old = self.overdue(tx, old, self.directory(tenant, old.ask.policy), now)
+        directory = self.directory(tenant, old.ask.policy)
+        old = self.overdue(tx, old, directory, now)
         progress = states.ended(old.progress, Event.CANCEL, now=now, by=None, reason="superseded by the agent")
+        cast = sql.votes(tx, tenant, old_id)
+        progress = ended_with(progress, cast, self.counting(old, cast, directory, now))
         self.save(tx, old, replace(progress, superseded_by=new.request_id), now=now, by=new.agent)
 
     @abstractmethod
@@ -245,7 +238,7 @@ class Requests(Seats):
                 return before, record  # time was first: that stands
             progress = states.ended(record.progress, Event.CANCEL, now=now, by=None, reason=said)
             cast = sql.votes(tx, tenant, request_id)
-            progress = replace(progress, lost=lost(cast, self.counting(record, cast, directory, now)))
+            progress = ended_with(progress, cast, self.counting(record, cast, directory, now))
             return before, self.save(tx, record, progress, now=now, by=by)
 
         before, after = await self.write(end)
@@ -335,7 +328,7 @@ class Requests(Seats):
         items: tuple[BatchItem, ...],
         facts: tuple[str, ...],
         by: AgentId | None,
-        by_gate: bool,
+        needed: RequiresOversight | None,
     ) -> Draft:
         tenant, now = checked_tenant(request.tenant), self.clock.now()
         edits.check_items(items)
@@ -344,7 +337,11 @@ class Requests(Seats):
         if request.action.name in (REVIEW, ADVANCE):
             raise refusal("action", request.action.name, "an act of the agent's: this is the layer's own")
         checked_text(request.action_description, "action_description")
-        policy = self.policy_for(tenant, request)
+        if needed is None:
+            context = edits.as_context(arguments) or None
+            said = self.policy_says(tenant, request.agent_nhi, request.action.name, resource_of(request), context)
+            needed = said if isinstance(said, RequiresOversight) else RequiresOversight(request.policy_id)
+        policy = self.policy_for(tenant, request, needed)
         chain = tuple(request.delegation_chain) or (request.agent_nhi,)
         by = by if by != request.agent_nhi else None
         if by is not None:
@@ -360,7 +357,8 @@ class Requests(Seats):
             sandbox_id=request.sandbox_id if isinstance(request, RuntimeOversightRequest) else None,
             asked_by=by,
         )  # fmt: skip
-        return self.drafted(self._judged(ask, request.assessed, by_gate), key)
+        schemas.check(ask)
+        return self.drafted(judged(ask, (*request.assessed, *cedar_risk(needed.risk))), key)
 
     def drafted(self, ask: Ask, key: str | None) -> Draft:
         """The request at the first tier in which anybody can decide; OV-424 if all of them together could not."""
@@ -388,14 +386,31 @@ class Requests(Seats):
             key is not None,
         )
 
-    def policy_for(self, tenant: TenantId, request: OversightRequest) -> OversightPolicy:
-        """The stored policy; where there is none, what the product that asks requires."""
-        stored = self._books.of(tenant).policies.get(request.policy_id)
+    def policy_for(self, tenant: TenantId, request: OversightRequest, needed: RequiresOversight) -> OversightPolicy:
+        """What the act needs: each policy that asks, together.
+
+        INVARIANT: nobody who asks picks a weaker policy than the act needs, nor leaves one of several out.
+        """
+        names = [one.policy_id for one in needed.demands]
+        if request.policy_id not in (needed.under, *names):
+            raise Unauthorized(
+                "OV-403", f"POLICY: the policies ask about this act under {needed.under}", field="policy_id",
+                got=request.policy_id, expected=needed.under,
+            )  # fmt: skip
+        each = [self.policy_of(tenant, one, request.requirement) for one in needed.demands]
+        return joined(needed.under, sorted(each, key=lambda one: one.policy_id))
+
+    def policy_of(
+        self, tenant: TenantId, demand: Demand, requirement: OversightRequirement | None = None
+    ) -> OversightPolicy:
+        """The stored policy; where there is none, what the Cedar policy says, or else the product that asks."""
+        stored = self._books.of(tenant).policies.get(PolicyId(demand.policy_id))
         if stored is not None:
             return stored
-        if request.requirement is None:
-            raise refusal("policy_id", request.policy_id, "a stored oversight policy, or a requirement")
-        return of_requirement(PolicyId(checked_name(request.policy_id, "policy_id")), request.requirement)
+        said = demand.requirement or requirement
+        if said is None:
+            raise refusal("policy_id", demand.policy_id, "a stored oversight policy, or a requirement")
+        return of_requirement(PolicyId(checked_name(demand.policy_id, "policy_id")), said)
 
     def _check_known(self, tenant: TenantId, agent: AgentId, chain: tuple[AgentId, ...]) -> None:
         """Who asks for an agent says on whose behalf that acts: else one of those could approve it."""

@@ -354,7 +354,7 @@ async def use(parts: Parts, call: Call, ask: UseApproval) -> UsedApproval:
     arguments, acted = approved_arguments(record), record.ask
     await parts.authz.consume_durable(
         ask.override_token, tenant=call.tenant, agent=acted.agent, action=acted.action, resource=acted.resource,
-        args_digest=digest(arguments), policy_id=PolicyId(parts.oversight.asking(acted, arguments).policy_id),
+        args_digest=digest(arguments), policy_id=PolicyId(parts.oversight.asking(acted, arguments).under),
     )  # fmt: skip
     return UsedApproval(
         request_id=acted.request_id, arguments=arguments.decode(), approved_items=record.progress.approved_items
