@@ -119,6 +119,7 @@ def standing(found: ApprovalDetail) -> list[tuple[str, object]]:
         ("reason", plain(one.reason)),
         ("votes", f"{votes.approvals} for, {votes.denials} against, {votes.missing} missing"),
         ("lacking", votes.missing_groups),
+        ("not met", votes.missing_policies),
         ("waiting for", tuple(f"{plain(person.name)} ({person.person})" for person in found.waiting_for)),
         ("claimed by", one.claimed_by),
         *((f"{vote.verdict} by", said_by(vote)) for vote in found.votes),

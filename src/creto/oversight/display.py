@@ -28,7 +28,7 @@ from creto.common.redact import MASK, is_secret_name, redacted_text
 from creto.contracts import RiskFactor
 from creto.oversight.arguments import Number, Value, keys, leaves, number, parsed, text
 from creto.oversight.hostile import Trick, visible
-from creto.oversight.types import Advance, Ask, Assurance, BatchItem, Bound, highest
+from creto.oversight.types import Advance, Ask, Assurance, BatchItem, Bound, OversightPolicy, highest
 from creto.platform.crypto import tagged_digest
 
 PLAIN_ID = re.compile(r"[A-Za-z0-9._-]+")  # of a batch's act; another is quoted, so that it ends where its quotes do
@@ -188,7 +188,10 @@ def risk_line(factor: RiskFactor, found: set[Trick]) -> str:
 
 
 def policy_name(ask: Ask, found: set[Trick]) -> str:
-    policy = ask.policy
+    return "; and ".join(named_policy(one, found) for one in ask.policy.joint or (ask.policy,))
+
+
+def named_policy(policy: OversightPolicy, found: set[Trick]) -> str:
     if not policy.title:
         return f"{shown(policy.policy_id, found)}, version {policy.version}"
     return f"{shown(policy.title, found)} ({policy.policy_id}, version {policy.version})"

@@ -223,7 +223,9 @@ def hopes(file: DecisionFile, ask: Ask) -> Callable[[Sequence[Vote]], Sequence[V
     """Who might have approved beside those who voted. Where votes decided, nobody: that is the service's word. Else enough for any quorum."""
     quorum = ask.policy.quorum
     groups = tuple(need.group for need in quorum.groups)
-    shares = {one.policy_id: tuple(need.group for need in one.quorum.groups) for one in quorum.each}
+    shares: dict[str, tuple[str, ...]] = {
+        one.policy_id: tuple(need.group for need in one.quorum.groups) for one in quorum.each
+    }
     names = [PersonId(f"somebody {number}") for number in range(needed(quorum))]
     votes = [
         Vote(person=name, seat=name, groups=groups, shares=shares, verdict=Verdict.APPROVE, round=ask.round)

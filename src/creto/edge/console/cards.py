@@ -36,6 +36,7 @@ from creto.oversight.types import (
     GrantTerms,
     Note,
     Progress,
+    Quorum,
     RequestState,
     Verdict,
 )
@@ -128,6 +129,7 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     needed: int
     missing: tuple[str, ...]  # who was asked and has not voted
     missing_groups: tuple[str, ...]
+    missing_policies: tuple[str, ...]
     notes: tuple[Note, ...]
     items: tuple[BatchItem, ...]
     tier: str
@@ -227,6 +229,7 @@ def card(case: Case, viewer: Viewer, *, now: ConsensusTimestamp) -> Card:
         needed=ask.policy.quorum.approvals,
         missing=tuple(viewer.name(person) for person in case.waiting_for),
         missing_groups=case.standing.missing_groups,
+        missing_policies=case.standing.missing_policies,
         notes=case.notes,
         items=ask.items,
         tier=ask.policy.tiers[progress.tier].name,
@@ -267,10 +270,19 @@ def revocable(ask: Ask, progress: Progress) -> bool:
 
 
 def why_asked(ask: Ask, shown: Display) -> str:
-    quorum = ask.policy.quorum
+    """By the policy; of several each has to be met, by those whom it names."""
+    if not ask.policy.joint:
+        return f"The policy {shown.policy} asks for {people_asked(ask.policy.quorum)}."
+    each = "; ".join(
+        f"{one.policy_id} for {people_asked(one.quorum)} of those whom it names" for one in ask.policy.joint
+    )
+    return f"{len(ask.policy.joint)} policies ask, and each has to be met: {each}."
+
+
+def people_asked(quorum: Quorum) -> str:
     people = f"{quorum.approvals} approval{'s' if quorum.approvals > 1 else ''}"
     groups = ", ".join(f"{need.approvals} of {need.group}" for need in quorum.groups)
-    return f"The policy {shown.policy} asks for {people}{f', among them {groups}' if groups else ''}."
+    return f"{people}, among them {groups}" if groups else people
 
 
 def change(line: str) -> Change:
