@@ -30,6 +30,11 @@ from creto.platform.consensus import PersonId
 from creto.platform.nhi import IdentityState, Standing
 from creto.store.types import ReadTx
 
+LOST = {
+    "NOT_ELIGIBLE": "they have lost their seat",
+    "NOT_IN_FORCE": "their identity is not in force any more",
+    "SELF_APPROVAL": "they stand behind the agent now",
+}
 WORKING = (Standing.IN_FORCE, Standing.RETIRED)  # what a key signed before it was rotated stays good
 
 
@@ -86,6 +91,15 @@ class Seats(People):
                 vote = left(vote, seat)
             kept.append(vote)
         return kept
+
+    def why_lost(self, record: Record, vote: CastVote, directory: Directory, now: ConsensusTimestamp) -> str:
+        """In words, why a vote does not count: by the directory as it is, which may have changed again since it was decided."""
+        try:
+            voter = self.with_grace(record.ask, vote.signed, self._voter(vote), now)
+            self._seat_of(record.ask, record.progress.tier, vote, voter, directory)
+        except EnablementError as error:
+            return LOST.get(str(error.got), error.message)
+        return "they could not decide it when it was decided"
 
     def forbidden(
         self, tx: ReadTx, record: Record, directory: Directory, now: ConsensusTimestamp

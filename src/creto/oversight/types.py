@@ -47,6 +47,16 @@ class Assurance(IntEnum):
     SESSION = 2  # A2: a session after login
     OWN_KEY = 3  # A3: a signature by the human's own key
 
+    @property
+    def label(self) -> str:
+        return f"A{self.value}"
+
+    @staticmethod
+    def of(said: Assurance | int | str) -> Assurance:
+        """`A3`, as people say it, or 3."""
+        number = said.removeprefix("A") if isinstance(said, str) else said
+        return Assurance(int(number))
+
 
 class Channel(StrEnum):
     SLACK = "slack"
@@ -418,3 +428,10 @@ class Notification(Strict, frozen=True, kw_only=True):
     sent_at: ConsensusTimestamp | None = None
     seen_at: ConsensusTimestamp | None = None
     error: str | None = None
+
+
+class Notice(Strict, frozen=True, kw_only=True):
+    """What an answer is given in spite of: the code of a fault that holds nothing up."""
+
+    code: str
+    message: str

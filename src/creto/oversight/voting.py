@@ -44,10 +44,10 @@ from creto.oversight.ballots import (
 )
 from creto.oversight.core import DECIDED, checked_text, signal_of
 from creto.oversight.decisions import Ballot, CastVote, Evidence, SignedBallot, attest
+from creto.oversight.drafts import hashed
 from creto.oversight.eligibility import Approver, Directory, channel_assurance
 from creto.oversight.granting import Granting
 from creto.oversight.policies import between, policy_hash, refusal
-from creto.oversight.requests import hashed
 from creto.oversight.risks import recast
 from creto.oversight.seats import ended_with
 from creto.oversight.states import Event

@@ -162,6 +162,7 @@ class Approvals(Part[World]):
     """Asking humans, and deciding as one."""
 
     create = Method(approvals.CREATE)
+    check_approval_required = Method(approvals.CHECK)
     list = Method(approvals.LIST)
     inbox = Method(approvals.INBOX)
     history = Method(approvals.HISTORY)
