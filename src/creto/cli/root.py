@@ -95,11 +95,11 @@ def policies() -> click.Command:
 
 
 def approvals() -> click.Command:
-    from creto.cli import approvers, grants, passkeys
+    from creto.cli import approvers, asking, grants, passkeys
 
     for part in (grants.grants, passkeys.passkeys):
         approvers.approvals.add_command(part)
-    return approvers.approvals
+    return asking.approvals
 
 
 def audit() -> click.Command:

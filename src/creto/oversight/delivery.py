@@ -132,10 +132,15 @@ class Delivery(Reach):
                 sql.notifications(tx, one.tenant, one.request_id),
             )
         )
-        cast = self.counting(record, cast, self.directory(one.tenant, record.ask.policy), self.clock.now())
+        directory, now, every = self.directory(one.tenant, record.ask.policy), self.clock.now(), cast
+        cast = self.counting(record, every, directory, now)
+        counts = {vote.signed.ballot.nonce for vote in cast}
         cards = tuple(other for other in told if addressed(other, one))
-        votes = [vote for vote in cast if vote.signed.ballot.round == record.ask.round]
-        lines = tuple(vote_line(self._name(one.tenant, vote.signed.ballot.approver), vote) for vote in votes)
+        lines = tuple(
+            vote_line(self._name(one.tenant, vote.signed.ballot.approver), vote, "" if vote.signed.ballot.nonce in counts else self.why_lost(record, vote, directory, now))
+            for vote in every
+            if vote.signed.ballot.round == record.ask.round
+        )  # fmt: skip
         by = record.progress.decided_by
         return Letter.of(
             one, record, link=self.link_to(one.request_id), cards=cards, votes=lines, cast=cast,

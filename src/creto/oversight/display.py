@@ -90,10 +90,13 @@ class Display(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...]
     says: tuple[str, ...]
     says_note: str = ""
+    edited: tuple[str, ...] = ()  # how the arguments differ from those that the agent asked for
 
     @property
     def hash(self) -> bytes:
-        return tagged_digest(wire.encode(self))
+        """What was never edited has the hash that it had before there were edits to show."""
+        said = msgspec.structs.asdict(self)
+        return tagged_digest(wire.encode(said if self.edited else {k: v for k, v in said.items() if k != "edited"}))
 
     @property
     def who(self) -> tuple[str, ...]:
@@ -110,6 +113,7 @@ class Display(msgspec.Struct, frozen=True, kw_only=True):
             ),
             (f"Risk: {self.risk}", [*self.risks, f"Asked by the policy: {self.policy}"]),
             ("Arguments:", [str(line) for line in self.arguments] or ["none"]),
+            ("Since the agent asked, by an approver's edit:", [*self.edited]),
             ("Since the last similar approved call:", [*self.changes]),
             ("Reach:", [*self.reach]),
             ("Known:", [*self.facts]),
@@ -150,6 +154,7 @@ def render(ask: Ask) -> Display:
         warnings=tuple(f"The text holds {trick}." for trick in Trick if trick in found) + masked_note(masked),
         says=says,
         says_note=note,
+        edited=changes(ask.asked, value, found) if ask.asked is not None else (),
     )
 
 

@@ -143,8 +143,9 @@ class Directory(msgspec.Struct, frozen=True):
     def absence(
         self, person: PersonId, policy: OversightPolicy, now: ConsensusTimestamp, barred: Container[PersonId] = ()
     ) -> Delegation | None:
+        asking = {each.policy_id for each in policy.joint or (policy,)}
         for one in self.delegations:
-            covers = not one.policies or policy.policy_id in one.policies
+            covers = not one.policies or asking <= {*one.policies}
             if one.of == person and covers and one.to not in barred and one.starts_at <= now < one.ends_at:
                 return one
         return None

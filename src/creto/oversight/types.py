@@ -251,6 +251,7 @@ class Ask(Strict, frozen=True, kw_only=True):
     sandbox_id: SandboxId | None = None
     round: int = 1
     before: bytes | None = None  # the arguments of the last similar approved call
+    asked: bytes | None = None  # after an edit: the arguments as the agent asked
     facts: tuple[str, ...] = ()  # what else we know and an approver should
     break_glass: bool = False
     advance: Advance | None = None

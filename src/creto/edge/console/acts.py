@@ -251,7 +251,7 @@ class Acts:
     async def _delegate(self, call: Call, record: Record, form: Form) -> object:
         ask = approvers.DelegateSeats(
             to=AgentId(form.text("to")), ends_at=self.now() + form.whole("hours") * 3_600 * SECOND,
-            policies=(record.ask.policy.policy_id,),
+            policies=tuple(one.policy_id for one in record.ask.policy.joint or (record.ask.policy,)),
         )  # fmt: skip
         return await self._ask(approvers.DELEGATE, call, ask)
 

@@ -84,7 +84,7 @@ class Said(msgspec.Struct, frozen=True):
     reason: str
     instead: str  # what was proposed in its place
     for_name: str  # on whose behalf; empty for oneself
-    stale: bool  # of an earlier round
+    why_not: str  # it counts no more
     mine: bool
 
 
@@ -123,6 +123,7 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     display_hash: str
     round: int
     why: str
+    edited: tuple[Change, ...]  # what an approver has made of what was asked
     changes: tuple[Change, ...]
     votes: tuple[Said, ...]
     approvals: int
@@ -212,7 +213,7 @@ def card(case: Case, viewer: Viewer, *, now: ConsensusTimestamp) -> Card:
     record = case.record
     ask, progress = record.ask, record.progress
     shown = render(ask)
-    mine = last_of(case.votes, viewer.person, ask.round)
+    mine = last_of([vote for vote in case.votes if not case.why_not(vote)], viewer.person, ask.round)
     approve_by, deny_by = care(ask, viewer.passkeys)
     undecided = progress.state.open
     open_to_me = undecided and viewer.seated
@@ -223,8 +224,9 @@ def card(case: Case, viewer: Viewer, *, now: ConsensusTimestamp) -> Card:
         display_hash=record.display_hash.hex(),
         round=ask.round,
         why=why_asked(ask, shown),
+        edited=tuple(change(line) for line in shown.edited),
         changes=tuple(change(line) for line in shown.changes),
-        votes=tuple(said(vote, ask.round, viewer) for vote in case.votes),
+        votes=tuple(said(vote, case.why_not(vote), viewer) for vote in case.votes),
         approvals=case.standing.approvals,
         needed=ask.policy.quorum.approvals,
         missing=tuple(viewer.name(person) for person in case.waiting_for),
@@ -302,7 +304,7 @@ def last_of(votes: Sequence[CastVote], person: PersonId, round: int) -> CastVote
     return mine[-1] if mine else None
 
 
-def said(vote: CastVote, round: int, viewer: Viewer) -> Said:
+def said(vote: CastVote, why_not: str, viewer: Viewer) -> Said:
     ballot = vote.signed.ballot
     return Said(
         name=viewer.name(ballot.person),
@@ -311,7 +313,7 @@ def said(vote: CastVote, round: int, viewer: Viewer) -> Said:
         reason=ballot.reason,
         instead=proposal(ballot.counter),
         for_name=viewer.name(vote.seat) if vote.seat != ballot.person else "",
-        stale=ballot.round != round,
+        why_not=why_not,
         mine=ballot.person == viewer.person,
     )
 
