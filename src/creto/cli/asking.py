@@ -17,7 +17,8 @@ from creto.common.ids import AgentId
 from creto.contracts import RiskFactor, RiskLevel
 
 if TYPE_CHECKING:
-    from creto.edge.api.approvals import ApprovalCheck, DemandView, Item
+    from creto.edge.api.approvals import Item
+    from creto.edge.api.needs import ApprovalCheck, DemandView
 
 __all__ = ["approvals"]  # with what is added here
 

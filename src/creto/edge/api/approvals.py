@@ -7,8 +7,7 @@ whoever has a seat in a request may look at it: to the gate that is an act on th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import StrEnum
-from typing import Annotated, assert_never
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta
@@ -25,12 +24,9 @@ from creto.common.limits import (
 )
 from creto.contracts import (
     Action,
-    NotRequired,
     OversightRequest,
     OversightRequirement,
-    Prohibited,
     RiskFactor,
-    RiskLevel,
 )
 from creto.contracts import Resource as Target
 from creto.edge.api.approval_views import (
@@ -40,7 +36,6 @@ from creto.edge.api.approval_views import (
     Json,
     NotificationView,
     Outcome,
-    Person,
     Text,
     detail,
     line,
@@ -52,16 +47,13 @@ from creto.edge.api.endpoint import Ask, Endpoint, View
 from creto.edge.api.fields import Agent, Cursor, Id, Limit, Nanos, Reason, Resource
 from creto.edge.api.parts import Parts
 from creto.gate import Operation
-from creto.oversight import BatchItem, GroupNeed, Record
+from creto.oversight import BatchItem, Record
 from creto.oversight.approvals import as_runtime
-from creto.oversight.drafts import Needed
-from creto.oversight.escalation import estimated_wait_s
 from creto.oversight.outcome import approved_arguments
-from creto.oversight.policies import assurance_needed
 from creto.oversight.requests import LAST
 from creto.oversight.types import Note
 from creto.platform.crypto import digest
-from creto.platform.nhi import Nhi, PrincipalKind
+from creto.platform.nhi import PrincipalKind
 
 RISKS_MAX = 20
 
@@ -100,54 +92,6 @@ class CreateApproval(Ask, frozen=True):
     sandbox_id: Id | None = None  # from which it acts
 
     GRPC = (("agent", "agent_nhi"), ("chain", "delegation_chain"), ("description", "action_description"))
-
-
-class CheckApproval(Ask, frozen=True):
-    """Would this need a human's yes? Nothing is asked. `arguments` are those that would be asked about."""
-
-    action: Name
-    resource: Resource
-    arguments: Json = "{}"
-    agent: Agent | None = None
-    items: Annotated[tuple[Item, ...], Meta(max_length=OVERSIGHT_ITEMS_MAX)] = ()
-    chain: Annotated[tuple[Agent, ...], Meta(max_length=CHAIN_LINKS_MAX)] = ()
-
-
-class ApprovalNeed(StrEnum):
-    NOT_REQUIRED = "not_required"
-    REQUIRED = "required"
-    PROHIBITED = "prohibited"
-
-
-class DemandView(View, frozen=True):
-    """What one of the policies that ask needs: so many, and so many of each group."""
-
-    policy_id: PolicyId
-    version: int
-    approvals: int
-    groups: tuple[GroupNeed, ...] = ()
-
-
-class TierView(View, frozen=True):
-    """Who could decide once this tier is asked, and for how long it is before the next one is."""
-
-    name: str
-    timeout_s: int
-    approvers: tuple[Person, ...]
-
-
-class ApprovalCheck(View, frozen=True):
-    """`policy_id` is what to ask under, of all that ask; `grant_id` what would approve it at once. `reason`: why no human can allow it."""
-
-    need: ApprovalNeed
-    reason: str = ""
-    policy_id: PolicyId | None = None
-    demands: tuple[DemandView, ...] = ()
-    risk: RiskLevel | None = None
-    assurance: str | None = None  # the least that an approval needs, A0 to A3
-    tiers: tuple[TierView, ...] = ()
-    estimated_wait_s: int | None = None
-    grant_id: str | None = None
 
 
 class ListApprovals(Ask, frozen=True):
@@ -239,7 +183,6 @@ class Notifications(View, frozen=True):
 REQUEST = "oversight:request:{request_id}"
 KNOWN = ("OV-404",)
 CREATE = Endpoint("approvals.create", "POST", "/v1/approvals", CreateApproval, ApprovalView, "create_request", "Ask humans to approve an act, or find what was asked", rpc="CreateRequest", status=201, errors=("OV-400", "OV-403", "OV-424", "OV-429", "OV-409", "PL-410", "PL-102"))  # fmt: skip
-CHECK = Endpoint("approvals.check_approval_required", "POST", "/v1/approvals/required", CheckApproval, ApprovalCheck, "create_request", "Whether an act would need a human's yes, by which policy, whose, and how sure; nothing is asked", errors=("OV-400", "OV-403", "OV-424"), keyed=False)  # fmt: skip
 LIST = Endpoint("approvals.list", "GET", "/v1/approvals", ListApprovals, ApprovalPage, "list_requests", "Open requests, the oldest first")  # fmt: skip
 INBOX = Endpoint("approvals.inbox", "GET", "/v1/approvals/inbox", ListInbox, ApprovalPage, "list_requests", "What the caller can decide now", errors=("OV-400", "OV-403"))  # fmt: skip
 HISTORY = Endpoint("approvals.history", "GET", "/v1/approvals/history", ListHistory, ApprovalPage, "list_requests", "Requests, decided ones too, the newest first", errors=("OV-400", "OV-403"))  # fmt: skip
@@ -252,7 +195,7 @@ ANSWER = Endpoint("approvals.answer", "POST", "/v1/approvals/{request_id}/answer
 DECISION = Endpoint("approvals.decision_file", "GET", "/v1/approvals/{request_id}/decision", GetApproval, DecisionView, "get_request", "The decision as a file that proves itself", errors=KNOWN, about=REQUEST)  # fmt: skip
 NOTIFICATIONS = Endpoint("approvals.notifications", "GET", "/v1/approvals/{request_id}/notifications", GetApproval, Notifications, "oversight:read", "Whom the request was sent to, and how far that got", errors=KNOWN, about=REQUEST)  # fmt: skip
 
-ENDPOINTS = (CREATE, CHECK, LIST, INBOX, HISTORY, GET, CANCEL, WAIT, USE, REPORT, ANSWER, DECISION, NOTIFICATIONS)
+ENDPOINTS = (CREATE, LIST, INBOX, HISTORY, GET, CANCEL, WAIT, USE, REPORT, ANSWER, DECISION, NOTIFICATIONS)
 
 
 # Who may: what is one's own is an act on oneself
@@ -269,8 +212,8 @@ def asked_by(record: Record, call: Call) -> bool:
     return record.ask.agent == call.known.agent
 
 
-@concerns(CREATE, CHECK)
-async def who_asks(parts: Parts, call: Call, ask: CreateApproval | CheckApproval) -> str | None:
+@concerns(CREATE)
+async def who_asks(parts: Parts, call: Call, ask: CreateApproval) -> str | None:
     return ask.agent or call.known.agent
 
 
@@ -321,7 +264,7 @@ async def may_read(parts: Parts, call: Call, request_id: str) -> None:
 async def create(parts: Parts, call: Call, ask: CreateApproval) -> ApprovalView:
     caller = call.known
     request = OversightRequest(
-        tenant=call.tenant, agent_nhi=ask.agent or caller.agent, delegation_chain=chain_of(call, ask),
+        tenant=call.tenant, agent_nhi=ask.agent or caller.agent, delegation_chain=chain_of(call, ask.agent, ask.chain),
         action=Action(name=ask.action, parameters=msgspec.Raw(ask.arguments.encode())),
         resource=Target(resource_type="", resource_id=ask.resource), policy_id=PolicyId(ask.policy_id),
         action_description=ask.description, risk_factors=ask.risk_factors, blocking=ask.blocking,
@@ -338,56 +281,15 @@ async def create(parts: Parts, call: Call, ask: CreateApproval) -> ApprovalView:
     return line(record, await parts.oversight.notices(record))
 
 
-def chain_of(call: Call, ask: CreateApproval | CheckApproval) -> tuple[AgentId, ...]:
+def chain_of(call: Call, agent: AgentId | None, chain: Sequence[AgentId]) -> tuple[AgentId, ...]:
     """Under which the agent acts: its own where it asks itself."""
-    if ask.agent not in (None, call.known.agent):
-        return tuple(AgentId(one) for one in ask.chain)
+    if agent not in (None, call.known.agent):
+        return tuple(chain)
     return call.chain.agents if call.chain is not None else ()
 
 
 def batch(items: Sequence[Item]) -> list[BatchItem]:
     return [BatchItem(item_id=one.item_id, arguments=one.arguments.encode(), after=one.after) for one in items]
-
-
-@handles(CHECK)
-async def check(parts: Parts, call: Call, ask: CheckApproval) -> ApprovalCheck:
-    request = OversightRequest(
-        tenant=call.tenant, agent_nhi=ask.agent or call.known.agent, delegation_chain=chain_of(call, ask),
-        action=Action(name=ask.action, parameters=msgspec.Raw(ask.arguments.encode())),
-        resource=Target(resource_type="", resource_id=ask.resource), policy_id=PolicyId(""), action_description="",
-    )  # fmt: skip
-    found = await parts.oversight.requirement(request, items=batch(ask.items))
-    match found:
-        case NotRequired():
-            return ApprovalCheck(need=ApprovalNeed.NOT_REQUIRED)
-        case Prohibited(reason=reason):
-            return ApprovalCheck(need=ApprovalNeed.PROHIBITED, reason=reason)
-        case Needed():
-            return needed_view(found, parts.nhi)
-        case _:
-            assert_never(found)
-
-
-def needed_view(found: Needed, nhi: Nhi) -> ApprovalCheck:
-    asked, policy = found.ask, found.ask.policy
-    each = policy.joint or (policy,)
-    tiers = [
-        TierView(
-            name=tier.name, timeout_s=tier.timeout_s,
-            approvers=tuple(Person(person=AgentId(one), name=nhi.get_now(asked.tenant, AgentId(one)).name) for one in people),
-        )
-        for tier, people in zip(policy.tiers[found.tier :], found.people, strict=True)
-    ]  # fmt: skip
-    return ApprovalCheck(
-        need=ApprovalNeed.REQUIRED, policy_id=policy.policy_id, risk=asked.risk,
-        demands=tuple(
-            DemandView(policy_id=one.policy_id, version=one.version, approvals=one.quorum.approvals, groups=one.quorum.groups)
-            for one in each
-        ),
-        assurance=assurance_needed(policy, asked.risk).label, tiers=tuple(tiers),
-        estimated_wait_s=0 if found.grant is not None else estimated_wait_s(policy),
-        grant_id=found.grant.grant_id if found.grant is not None else None,
-    )  # fmt: skip
 
 
 @handles(LIST)

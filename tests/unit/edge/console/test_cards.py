@@ -82,7 +82,7 @@ def test_a_stale_vote_is_shown_as_one() -> None:
     from tests.unit.edge.console.cases import a_vote
 
     case = replace(case, votes=(a_vote(case.record, "bob", round=1),))
-    assert card(case, viewer(), now=LATER).votes[0].stale
+    assert card(case, viewer(), now=LATER).votes[0].why_not == "the arguments were edited since"
 
 
 @pytest.mark.parametrize(
