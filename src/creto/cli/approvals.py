@@ -289,10 +289,12 @@ async def snooze(cli: Cli, request: str, ttl: int, key_id: str | None, key_file:
 @approvals.command()
 @request_argument
 @click.argument("text")
+@as_key
+@as_key_file
 @pass_cli
-async def answer(cli: Cli, request: str, text: str) -> None:
+async def answer(cli: Cli, request: str, text: str, key_id: str | None, key_file: Path | None) -> None:
     """Answer what the approvers asked: as the agent that made the request."""
-    async with session(cli) as creto:
+    async with session(cli, await identity(cli, key_id, key_file)) as creto:
         done = await creto.approvals.answer(request_id=request, text=text)
     cli.output.say(done, f"{request}: answered.")
 
