@@ -106,7 +106,7 @@ class Voting(Granting):
         """Everything a vote is bound to, for the approver to sign. With `arguments`: edit and approve, as the next round."""
         record = await self.get(tenant, request_id)
         if arguments is not None:
-            record = self._as_edited(record, arguments)
+            record = self.as_edited(record, arguments)
         ask = record.ask
         edits.check_verdicts(ask, items or ())
         return Ballot(
@@ -204,7 +204,7 @@ class Voting(Granting):
         """The request as the edit makes it, if schema and policy take the new arguments."""
         if record.ask.round + 1 > OVERSIGHT_ROUNDS_MAX:
             raise refusal("arguments", f"edit {record.ask.round}", f"{OVERSIGHT_ROUNDS_MAX} rounds at most")
-        edited = self._as_edited(record, arguments)
+        edited = self.as_edited(record, arguments)
         if ballot.verdict is not Verdict.APPROVE:
             raise refusal("verdict", str(ballot.verdict), "approve: an edit is an approval of something else")
         self._revalidate(record.ask, edited.ask)
@@ -365,7 +365,7 @@ class Voting(Granting):
             return replace(progress, final_action=TimeoutAction.AUTO_DENY, reason=DENIED_IN_PART)
         return replace(progress, approved_items=approved)
 
-    def _as_edited(self, record: Record, arguments: bytes) -> Record:
+    def as_edited(self, record: Record, arguments: bytes) -> Record:
         """The next round: other arguments, as risky as these are by the policy's rules and by Cedar."""
         ask, edited = record.ask, edits.edited(record.ask, arguments)
         before, after = (said.risk if isinstance(said := self._decision(one), RequiresOversight) else None for one in (ask, edited))  # fmt: skip

@@ -142,6 +142,7 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     why_not: str
     approve_by: Care
     deny_by: Care
+    edit_by: Care
     own_key: bool  # no vote counts but by the human's own key
     passkey_missing: bool
     grant: GrantTerms | None
@@ -243,6 +244,7 @@ def card(case: Case, viewer: Viewer, *, now: ConsensusTimestamp) -> Card:
         why_not=why_not(ask, progress, viewer, mine),
         approve_by=approve_by,
         deny_by=deny_by,
+        edit_by=approve_by,
         own_key=own_key,
         passkey_missing=own_key and not viewer.passkeys,
         grant=ask.policy.grants if grants.offered(ask) else None,
