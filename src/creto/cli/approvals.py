@@ -31,7 +31,7 @@ from creto.oversight.display import proposal
 from creto.oversight.types import GrantWish, Verdict
 
 if TYPE_CHECKING:
-    from creto.edge.api.approval_views import ApprovalDetail, ApprovalView, NoticeView, Outcome, VoteView
+    from creto.edge.api.approval_views import ApprovalDetail, ApprovalView, ItemView, NoticeView, Outcome, VoteView
     from creto.sdk import AgentKey
 
 approvals = group("approvals", "What waits for a human: see it, decide it, say who decides.")
@@ -124,8 +124,13 @@ def standing(found: ApprovalDetail) -> list[tuple[str, object]]:
         *((f"{vote.verdict} by", said_by(vote)) for vote in found.votes),
         *(("notice", f"{one.code} {one.message}") for one in one.notices),
         *((str(note.kind), f"{note.author[-12:]}: {plain(note.text)}") for note in found.notes),
-        *((f"item {item.item_id}", item.arguments) for item in found.items),
+        *((f"item {plain(item.item_id)}", after_text(item)) for item in found.items),
     ]  # fmt: skip
+
+
+def after_text(item: ItemView) -> str:
+    names = f", after {', '.join(map(plain, item.after))}" if item.after else ""
+    return f"{plain(item.arguments)}{names}"
 
 
 def said_by(vote: VoteView) -> str:
