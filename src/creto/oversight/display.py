@@ -95,8 +95,8 @@ class Display(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def hash(self) -> bytes:
         """What was never edited has the hash that it had before there were edits to show."""
-        said = msgspec.structs.asdict(self)
-        return tagged_digest(wire.encode(said if self.edited else {k: v for k, v in said.items() if k != "edited"}))
+        said = wire.encode(self)
+        return tagged_digest(said if self.edited else said.removesuffix(b',"edited":[]}') + b"}")
 
     @property
     def who(self) -> tuple[str, ...]:
