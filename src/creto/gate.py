@@ -433,10 +433,9 @@ def refusal(operation: Operation, decision: Deny | RequiresOversight | QuotaDeni
     if isinstance(decision, RequiresOversight):
         return OversightRequired(
             f"{prefix}-202",
-            f"{what} needs approval under policy {decision.policy_id}",
-            policy_id=decision.policy_id,
-            requirement=decision.requirement,
-            risk=decision.risk,
+            f"{what} needs approval under policy {decision.under}",
+            policy_id=decision.under,
+            decision=decision,
             details={  # what an approval has to name
                 "action": operation.action,
                 "resource": operation.resource,

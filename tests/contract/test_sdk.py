@@ -27,6 +27,7 @@ from creto.contracts import Approved, RiskLevel
 from creto.edge.api import ENDPOINTS
 from creto.edge.api.approvers import TierTerms
 from creto.edge.api.entities import Group
+from creto.edge.api.needs import ApprovalNeed
 from creto.edge.api.policies import CheckAccess
 from creto.edge.api.uploads import SentPart
 from creto.oversight import (
@@ -483,6 +484,10 @@ async def approvals(creto: Any, world: str) -> None:
     assert (other.state, other.agent, (await done(creto.approvals.create(**asked))).request_id) == (
         RequestState.PENDING, bot.nhi, other.request_id,
     )  # fmt: skip
+    need = await done(
+        creto.approvals.check_approval_required(**{k: asked[k] for k in ("agent", "action", "resource", "arguments")})
+    )
+    assert (need.need, need.reason, need.tiers) == (ApprovalNeed.PROHIBITED, "no policy permits it", ())
     mine = {"request_id": other.request_id, "verdict": Verdict.APPROVE}
     await refused(Unauthorized, "OV-403", lambda: creto.approvals.decide(**mine, round=1))  # who asked does not decide
     offer = {**terms, "resource": "bank:acme", "ttl_s": 60, "uses": 3}
@@ -577,6 +582,7 @@ async def people(creto: Any, world: str, me: AgentId, ann: AgentKey) -> None:
         )
     )  # fmt: skip
     assert (stored.version, stored.tiers[0].timeout_s) == (1, 3_600)
+    assert (stored.assurance, stored.assurance_by_risk) == ("A1", {RiskLevel.CRITICAL: "A3"})
     assert (await done(creto.approvals.policy(policy_id=name))) == stored
     assert stored in (await done(creto.approvals.policies())).items
     error = await refused(

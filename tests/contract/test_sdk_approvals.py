@@ -15,9 +15,10 @@ import pytest
 
 from creto.common.errors import ApprovalDenied, InvalidInput, OversightRequired, Timeout, Unauthorized
 from creto.common.timestamps import HOUR
-from creto.contracts import Approved
+from creto.contracts import Approved, RiskLevel
 from creto.edge.api.approval_views import ApprovalView
 from creto.edge.api.approvers import TierTerms
+from creto.edge.api.needs import ApprovalNeed
 from creto.oversight import Bound, RequestState, Verdict
 from creto.platform.nhi import DelegationChain, PrincipalKind
 from creto.sdk import AgentKey, AsyncCreto, AsyncHumanLayer, Creto, HumanLayer, approval, require_approval
@@ -112,6 +113,51 @@ def test_a_call_that_needs_an_approval_waits_for_it_and_goes_through_once(office
     assert again.value.details["request_id"] != asked.request_id
     facts = office.operator.approvals.get(request_id=str(again.value.details["request_id"])).shown.facts
     assert "its approval was used" in facts[0]
+
+
+def test_whether_a_call_needs_an_approval_is_said_beforehand(office: Office) -> None:
+    """given a policy that asks about one object / when the agent asks before it acts / then it learns who decides and how sure, and nobody is asked."""
+    office.operator.policies.assign_role(agent=office.key.nhi, role="operator")
+    office.operator.policies.upload(text=KEPT % office.policy, activate=True)
+    check = office.bot.approvals.check_approval_required
+    me = office.operator.auth.whoami()
+    found = check(action="objects:write", resource="object:kept")
+    assert (found.need, found.policy_id, found.assurance, found.risk) == (
+        ApprovalNeed.REQUIRED,
+        office.policy,
+        "A1",
+        RiskLevel.LOW,
+    )
+    assert [one.approvals for one in found.demands] == [1]
+    assert [[who.person for who in tier.approvers] for tier in found.tiers] == [[me.agent]]
+    assert found.estimated_wait_s == 3_600
+    assert check(action="objects:write", resource="object:other").need is ApprovalNeed.NOT_REQUIRED
+    with pytest.raises(Unauthorized):
+        office.bot.approvals.check_approval_required(action="objects:write", resource="object:kept", agent=me.agent)
+    assert office.open() == []
+
+
+def test_two_policies_that_ask_about_one_call_are_both_met(office: Office) -> None:
+    """given a second policy, of another human's / when the first one's says yes / then the call does not go through."""
+    office.operator.policies.assign_role(agent=office.key.nhi, role="operator")
+    bea = office.operator.register("bea", kind=PrincipalKind.HUMAN)
+    strong = f"{office.policy}-strong"
+    tier = TierTerms(name="all", approvers=(bea.nhi,))
+    office.operator.approvals.put_policy(policy_id=strong, tiers=(tier,))
+    second = (KEPT % strong).replace('"ask"', '"ask-too"')
+    office.operator.policies.upload(text=f"{KEPT % office.policy}\n{second}", activate=True)
+    office.operator.objects.put(key="kept", content=b"x")
+    with pytest.raises(OversightRequired) as caught:
+        office.bot.objects.delete(key="kept")
+    assert caught.value.policy_id == f"{office.policy} + {strong}"
+    request_id = office.decide()
+    case = office.operator.approvals.get(request_id=request_id)
+    assert case.approval.state is RequestState.PENDING
+    assert case.standing.missing_policies == (strong,)
+    assert [one.policy_id for one in case.policy.joint] == [office.policy, strong]
+    with pytest.raises(OversightRequired):
+        office.bot.awaiting_approval(timeout_s=0.01).objects.delete(key="kept")
+    assert office.operator.objects.get(key="kept").data == b"x"
 
 
 def test_what_no_human_can_be_asked_about_stays_refused_and_says_why(office: Office) -> None:

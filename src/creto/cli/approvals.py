@@ -23,16 +23,15 @@ from creto.cli.context import Cli, group, pass_cli, read, write
 from creto.cli.exits import Exit
 from creto.cli.output import Column, when
 from creto.cli.session import session
-from creto.cli.voting import bounds_of, check_seen, item_verdicts, named, plain, said, vote
+from creto.cli.voting import bounds_of, check_seen, item_verdicts, plain, said, vote
 from creto.common.ids import AgentId
 from creto.common.limits import OVERSIGHT_ARGUMENTS_BYTES_MAX, PAGE_ITEMS_MAX
-from creto.contracts import Approved, Denied, RiskFactor, RiskLevel, TimedOut
+from creto.contracts import Approved, Denied, TimedOut
 from creto.oversight.display import proposal
 from creto.oversight.types import GrantWish, Verdict
 
 if TYPE_CHECKING:
-    from creto.edge.api.approval_views import ApprovalDetail, ApprovalView, Outcome, VoteView
-    from creto.edge.api.approvals import Item
+    from creto.edge.api.approval_views import ApprovalDetail, ApprovalView, ItemView, NoticeView, Outcome, VoteView
     from creto.sdk import AgentKey
 
 approvals = group("approvals", "What waits for a human: see it, decide it, say who decides.")
@@ -119,17 +118,25 @@ def standing(found: ApprovalDetail) -> list[tuple[str, object]]:
         ("reason", plain(one.reason)),
         ("votes", f"{votes.approvals} for, {votes.denials} against, {votes.missing} missing"),
         ("lacking", votes.missing_groups),
+        ("not met", votes.missing_policies),
         ("waiting for", tuple(f"{plain(person.name)} ({person.person})" for person in found.waiting_for)),
         ("claimed by", one.claimed_by),
         *((f"{vote.verdict} by", said_by(vote)) for vote in found.votes),
+        *(("notice", f"{one.code} {one.message}") for one in one.notices),
         *((str(note.kind), f"{note.author[-12:]}: {plain(note.text)}") for note in found.notes),
-        *((f"item {item.item_id}", item.arguments) for item in found.items),
+        *((f"item {plain(item.item_id)}", after_text(item)) for item in found.items),
     ]  # fmt: skip
+
+
+def after_text(item: ItemView) -> str:
+    names = f", after {', '.join(map(plain, item.after))}" if item.after else ""
+    return f"{plain(item.arguments)}{names}"
 
 
 def said_by(vote: VoteView) -> str:
     instead = f"instead: {proposal(vote.counter)}" if vote.counter else ""
-    return ", ".join(part for part in (plain(vote.name), vote.assurance, plain(vote.reason), instead) if part)
+    lost = f"counts no more: {vote.why_not}" if vote.why_not else ""
+    return ", ".join(part for part in (plain(vote.name), vote.assurance, plain(vote.reason), instead, lost) if part)
 
 
 @approvals.command()
@@ -287,10 +294,12 @@ async def snooze(cli: Cli, request: str, ttl: int, key_id: str | None, key_file:
 @approvals.command()
 @request_argument
 @click.argument("text")
+@as_key
+@as_key_file
 @pass_cli
-async def answer(cli: Cli, request: str, text: str) -> None:
+async def answer(cli: Cli, request: str, text: str, key_id: str | None, key_file: Path | None) -> None:
     """Answer what the approvers asked: as the agent that made the request."""
-    async with session(cli) as creto:
+    async with session(cli, await identity(cli, key_id, key_file)) as creto:
         done = await creto.approvals.answer(request_id=request, text=text)
     cli.output.say(done, f"{request}: answered.")
 
@@ -320,54 +329,6 @@ async def revoke(cli: Cli, request: str, reason: str, key_id: str | None, key_fi
 
 
 @approvals.command()
-@click.argument("policy")
-@click.argument("action")
-@click.argument("resource")
-@click.option("--arguments", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path), help="A JSON file with the exact arguments.")  # fmt: skip
-@click.option("--description", default="", help="Why, in your words.")
-@click.option("--agent", help="Ask for this agent; you, if not said.")
-@click.option("--chain", multiple=True, metavar="AGENT", help="With --agent: whom it acts for, from the root to itself; one each time.")  # fmt: skip
-@click.option("--item", "items", metavar="ID=JSON", multiple=True, help="One act of a batch, each decided by itself; may be repeated.")  # fmt: skip
-@click.option("--risk", "risks", metavar="NAME=LEVEL", multiple=True, help="What speaks for caution, and how much: low, medium, high, critical; may be repeated.")  # fmt: skip
-@click.option("--idempotency-key", "name", metavar="KEY", help="Your own name for this request: with it, the same again is the same request.")  # fmt: skip
-@click.option("--supersedes", metavar="REQUEST", help="The open request that this one replaces.")
-@as_key
-@as_key_file
-@pass_cli
-async def request(
-    cli: Cli, policy: str, action: str, resource: str, arguments: Path | None, description: str, agent: str | None,
-    chain: tuple[str, ...], items: tuple[str, ...], risks: tuple[str, ...], name: str | None, supersedes: str | None,
-    key_id: str | None, key_file: Path | None,
-) -> None:  # fmt: skip
-    """Ask humans under POLICY.
-
-    Asked again, it is the same request.
-    """
-    async with session(cli, await identity(cli, key_id, key_file)) as creto:
-        made = await creto.approvals.create(
-            policy_id=policy, action=action, resource=resource, arguments=json_text(arguments) if arguments else "{}",
-            description=description, agent=AgentId(agent) if agent else None, chain=tuple(map(AgentId, chain)),
-            items=batch_of(items), risk_factors=tuple(map(risk_of, risks)), key=name, supersedes=supersedes,
-        )  # fmt: skip
-    cli.output.say(made, made.request_id)
-    cli.output.note(f"It is {made.state}; {made.effect}")
-
-
-def batch_of(items: tuple[str, ...]) -> tuple[Item, ...]:
-    from creto.edge.api.approvals import Item
-
-    each = (named(one, 'rent={"amount": 40}') for one in items)
-    return tuple(Item(item_id=item_id, arguments=arguments) for item_id, arguments in each)
-
-
-def risk_of(text: str) -> RiskFactor:
-    name, level = named(text, "amount=high")
-    if level not in list(RiskLevel):
-        raise click.UsageError(f"{level!r} is no level: {', '.join(RiskLevel)}.")
-    return RiskFactor(name=name, level=RiskLevel(level))
-
-
-@approvals.command()
 @request_argument
 @click.option("--timeout", type=DURATION, help="Give up after so long, as 10m; the request stays open.")
 @click.option("--token-out", type=click.Path(dir_okay=False, path_type=Path), help="Write the override token here (a new file), for --override.")  # fmt: skip
@@ -384,7 +345,14 @@ async def wait(
     if token_out is not None and token is not None:
         write(token_out, token.encode(), mode=0o600)
     cli.output.say(outcome, became(outcome))
+    note_all(cli, outcome.notices)
     raise click.exceptions.Exit(exit_of_outcome(outcome))
+
+
+def note_all(cli: Cli, notices: Sequence[NoticeView]) -> None:
+    """What it is asked in spite of."""
+    for one in notices:
+        cli.output.note(f"{one.code}: {one.message}")
 
 
 def became(outcome: Outcome) -> str:

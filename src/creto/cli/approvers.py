@@ -20,22 +20,20 @@ from creto.common.errors import InvalidInput
 from creto.common.ids import AgentId
 from creto.oversight.types import (
     ApproverGroup,
-    Assurance,
     Channel,
     Contact,
     Delegation,
-    OversightPolicy,
 )
 
 __all__ = ["approvals"]  # with what is added here
 
 if TYPE_CHECKING:
-    from creto.edge.api.approval_views import NotificationView
+    from creto.edge.api.approval_views import NotificationView, OversightPolicyView
     from creto.edge.api.approvers import PutOversightPolicy
 
 POLICY_BYTES_MAX = 256 * 1024
 
-POLICY: Sequence[Column[OversightPolicy]] = (
+POLICY: Sequence[Column[OversightPolicyView]] = (
     Column("POLICY", lambda p: p.policy_id),
     Column("VERSION", lambda p: p.version, right=True),
     Column("APPROVALS", lambda p: p.quorum.approvals, right=True),
@@ -113,17 +111,7 @@ def policy_of(data: bytes) -> PutOversightPolicy:
             written = tomllib.loads(data.decode())
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise InvalidInput.of("policy", got=str(error), expected="TOML or JSON") from error
-    for name in ("assurance", "assurance_by_risk"):
-        if name in written:
-            written[name] = assurance_of(written[name])
     return wire.convert(written, PutOversightPolicy, what="policy")
-
-
-def assurance_of(written: Any) -> Any:
-    """A3, as people say it, is 3; what is neither is left for the schema to refuse."""
-    if isinstance(written, dict):
-        return {risk: assurance_of(value) for risk, value in written.items()}
-    return {f"A{one}": one.value for one in Assurance}.get(written, written) if isinstance(written, str) else written
 
 
 @groups.command("list")

@@ -96,11 +96,11 @@ def policies() -> click.Command:
 
 
 def approvals() -> click.Command:
-    from creto.cli import approvers, grants, passkeys
+    from creto.cli import approvers, grants, passkeys, requesting
 
     for part in (grants.grants, passkeys.passkeys):
         approvers.approvals.add_command(part)
-    return approvers.approvals
+    return requesting.approvals
 
 
 def audit() -> click.Command:

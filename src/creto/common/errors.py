@@ -251,8 +251,8 @@ class IdempotencyConflict(EnablementError):
 
 
 class OversightRequired(EnablementError):
-    """The act waits for a human. `policy_id` names the policy that asks; `requirement` and `risk` are authz's, if the policy says whom
-    to ask, and how serious it is."""
+    """The act waits for a human. `policy_id` names the policy that asks, or all that do; `decision` is authz's, which says how serious it
+    is, and of each whom to ask."""
 
     default_code = "PL-202"
     carries = ("policy_id",)
@@ -263,11 +263,10 @@ class OversightRequired(EnablementError):
         code: str | None = None,
         message: str | None = None,
         *,
-        requirement: object = None,
-        risk: object = None,
+        decision: object = None,
         **rest: Any,
     ) -> None:
-        self.requirement, self.risk = requirement, risk
+        self.decision = decision
         super().__init__(code, message, **rest)
 
 

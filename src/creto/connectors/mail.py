@@ -80,6 +80,7 @@ def parts(letter: Letter) -> list[Block]:
     digest = f"Digest of the exact arguments: {letter.digest}"
     if letter.full:
         found.append(("Arguments", [*([str(line) for line in shown.arguments] or ["none"]), digest]))
+        found.append(("Since the agent asked, by an approver's edit", list(shown.edited)))
         found.append(("Since the last similar approved call", list(shown.changes)))
     else:
         found.append(("Arguments", ["They are shown on the page.", digest]))

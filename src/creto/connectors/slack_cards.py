@@ -83,6 +83,8 @@ def facts(shown: Display, digest: str, *, full: bool) -> list[str]:
     lines = [*shown.who, f"Risk: {shown.risk}", *shown.risks, f"Asked by the policy: {shown.policy}"]
     if full:
         lines += ["Arguments:", *(f"  {line}" for line in shown.brief() or ("none",))]
+        if shown.edited:
+            lines += ["Since the agent asked, by an approver's edit:", *(f"  {line}" for line in shown.edited)]
         lines += ["Since the last similar approved call:", *(f"  {line}" for line in shown.changes)]
     lines.append(f"Digest of the exact arguments: {digest[:16]}")
     lines += [*shown.reach, *shown.facts, *shown.warnings]

@@ -353,7 +353,8 @@ def reason_of(view: View) -> str:
 def voted(receipt: Receipt) -> str:
     if not receipt.state.open:
         return f"Recorded: the request is {str(receipt.state).replace('_', ' ')}."
-    groups = f" (of {', '.join(receipt.missing_groups)})" if receipt.missing_groups else ""
+    lacking = (*receipt.missing_groups, *(f"the policy {one}" for one in receipt.missing_policies))
+    groups = f" (of {', '.join(lacking)})" if lacking else ""
     return f"Recorded: {receipt.approvals} approved, {receipt.missing} more needed{groups}."
 
 

@@ -10,6 +10,7 @@ INVARIANT: a caller that gives up, or dies, leaves the request pending; who asks
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import assert_never
 
 from msgspec.structs import asdict, replace
@@ -21,18 +22,16 @@ from creto.contracts import (
     ApprovalResult,
     NotRequired,
     OversightRequest,
-    OversightRequirement,
     Prohibited,
     Required,
-    RiskLevel,
     RuntimeOversightRequest,
     SandboxAction,
 )
 from creto.gate import Operation
 from creto.oversight.escalation import estimated_wait_s
-from creto.oversight.risks import cedar_risk
 from creto.oversight.service import Oversight
 from creto.oversight.sources import of_operation, policy_names
+from creto.oversight.types import Notice
 from creto.security.authz import Allow, Deny, QuotaDenied, RequiresOversight
 
 
@@ -66,10 +65,9 @@ class Approvals:
         match decision:
             case Allow():
                 return NotRequired()
-            case RequiresOversight(policy_id=policy_id):
-                return Required(
-                    policy_id=PolicyId(policy_id), estimated_wait_s=self._wait_s(tenant, PolicyId(policy_id))
-                )
+            case RequiresOversight(demands=demands) as said:
+                waits = [self._wait_s(tenant, PolicyId(one.policy_id)) for one in demands]
+                return Required(policy_id=PolicyId(said.under), estimated_wait_s=max(waits))
             case Deny(reason=reason) | QuotaDenied(reason=reason):
                 return Prohibited(reason=reason)
             case _:
@@ -80,20 +78,22 @@ class Approvals:
 
         What no human can be asked about (its arguments are too large, no policy says who decides) stays refused, and says why.
         """
-        said = refused.requirement
-        requirement = said if isinstance(said, OversightRequirement) else None
+        said = refused.decision
+        needed = said if isinstance(said, RequiresOversight) else RequiresOversight(refused.policy_id)
         request = of_operation(operation, PolicyId(refused.policy_id))
-        assessed = cedar_risk(refused.risk) if isinstance(refused.risk, RiskLevel) else ()
-        request = replace(request, requirement=requirement, assessed=assessed)
         try:
-            record = await self._oversight.create(request, by_gate=True)
+            record = await self._oversight.create(request, needed=needed)
         except EnablementError as error:
             return {"not_asked": f"{error.code} {error.message}"}
         request_id = record.ask.request_id
+        notices: tuple[Notice, ...] = ()
+        with suppress(EnablementError):  # it is asked, whatever can be said of it
+            notices = await self._oversight.notices(record)
         return {
             "request_id": request_id,
             "state": str(record.progress.state),
             "approval_link": self._oversight.link_to(request_id),
+            **({"notice": "; ".join(f"{one.code} {one.message}" for one in notices)} if notices else {}),
         }
 
     async def cancel_approval(self, tenant: TenantId, request_id: RequestId) -> None:

@@ -45,6 +45,7 @@ class Receipt(msgspec.Struct, frozen=True):
     missing_groups: tuple[str, ...] = ()
     counted: Counted = Counted.VOTE
     settles_at: ConsensusTimestamp | None = None  # decided, with effect from then: until then it can be undone
+    missing_policies: tuple[str, ...] = ()  # where several ask: those that are not met
 
 
 def repeated(cast: Sequence[CastVote], ballot: Ballot) -> bool:
@@ -193,7 +194,7 @@ def receipt(record: Record, cast: Sequence[CastVote], what: Counted) -> Receipt:
     now: Tally = tally(ask.policy.quorum, [vote.vote() for vote in cast], round=ask.round)
     return Receipt(
         ask.request_id, record.progress.state, ask.round, len(now.approvals), len(now.denials), now.missing,
-        now.missing_groups, what, record.progress.settles_at,
+        now.missing_groups, what, record.progress.settles_at, now.missing_policies,
     )  # fmt: skip
 
 

@@ -112,7 +112,7 @@ class Core:
         return decision
 
     def asking(self, ask: Ask, arguments: bytes) -> RequiresOversight:
-        """Under which oversight policy this act needs a yes now: as the policies say, or where they say nothing, as it was asked."""
+        """Under which oversight policies this act needs a yes now: as the policies say, or where they say nothing, as it was asked."""
         said = self.policy_says(ask.tenant, ask.agent, ask.action, ask.resource, as_context(arguments) or None)
         return said if isinstance(said, RequiresOversight) else RequiresOversight(ask.policy.policy_id)
 

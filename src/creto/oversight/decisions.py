@@ -30,6 +30,7 @@ from creto.oversight.quorum import Vote
 from creto.oversight.types import (
     Advance,
     Assurance,
+    Backing,
     Bound,
     Channel,
     Grant,
@@ -217,19 +218,28 @@ def check_passkey(ballot: Ballot, enrolled: EnrolledPasskey, assertion: Assertio
 
 
 class CastVote(Strict, frozen=True, kw_only=True):
-    """A vote that was counted: when, in which seat, and what of the directory gave that seat then."""
+    """A vote that was counted: when, in which seat, and what of the directory gave that seat then.
+
+    `lessened`: for what it still counted in the end, where its human had left some of it.
+    """
 
     seat: PersonId
     groups: tuple[str, ...]
     signed: SignedBallot
     at: ConsensusTimestamp = ConsensusTimestamp(0)
     seating: Seating = Seating()
+    shares: dict[str, tuple[str, ...]] = {}
+    lessened: Backing | None = None
+
+    @property
+    def backing(self) -> Backing:
+        return self.lessened or Backing(groups=self.groups, shares=self.shares)
 
     def vote(self) -> Vote:
-        ballot = self.signed.ballot
+        ballot, backing = self.signed.ballot, self.backing
         return Vote(
-            person=ballot.person, seat=self.seat, groups=self.groups, verdict=ballot.verdict, round=ballot.round,
-            items=ballot.items,
+            person=ballot.person, seat=self.seat, groups=backing.groups, verdict=ballot.verdict, round=ballot.round,
+            items=ballot.items, shares=backing.shares,
         )  # fmt: skip
 
 

@@ -15,6 +15,8 @@ INVARIANT: a card that left while its request was being decided is closed after 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import msgspec
 from msgspec.structs import replace
 
@@ -36,11 +38,13 @@ from creto.oversight.core import checked_text
 from creto.oversight.letters import Letter, addressed, vote_line
 from creto.oversight.policies import refusal
 from creto.oversight.reach import Reach
-from creto.oversight.types import Channel, DeliveryState, Notification, NotificationKind
+from creto.oversight.store import Record
+from creto.oversight.types import Channel, DeliveryState, Notice, Notification, NotificationKind
 from creto.platform.audit.events import NotificationSent
 from creto.platform.consensus import PersonId
 from creto.store.types import Tx
 
+ASKING = (NotificationKind.ASKED, NotificationKind.ESCALATED, NotificationKind.EDITED, NotificationKind.WARNED)
 LOOKED_AT = (
     Channel.SLACK,
     Channel.EMAIL,
@@ -77,6 +81,27 @@ class Standing(msgspec.Struct, frozen=True):
     late_s: float
 
 
+def untold(told: Sequence[Notification], stuck: Callable[[Notification], bool]) -> tuple[Notice, ...]:
+    """OV-202 where humans who are asked have no message that arrived, and one that something holds up."""
+    asks = [one for one in told if one.kind in ASKING]
+    arrived = {one.person for one in asks if one.state is DeliveryState.SENT}
+    held = [
+        one
+        for one in asks
+        if one.person not in arrived
+        and (one.state is DeliveryState.FAILED or (one.state is DeliveryState.QUEUED and (one.attempts or stuck(one))))
+    ]
+    if not held:
+        return ()
+    count, everybody = len({one.person for one in held}), len({one.person for one in asks})
+    channels = ", ".join(sorted({str(one.channel) for one in held}))
+    waits = any(one.state is DeliveryState.QUEUED for one in held)
+    then = "the notification is queued, and sent when that works again" if waits else "no address of theirs takes it"
+    return (
+        Notice(code="OV-202", message=f"{count} of {everybody} who are told could not be yet ({channels}): {then}"),
+    )
+
+
 class Delivery(Reach):
     async def due_notifications(self, channel: Channel, limit: int = OVERSIGHT_TIMER_BATCH) -> list[Notification]:
         now = self.clock.now()
@@ -107,10 +132,15 @@ class Delivery(Reach):
                 sql.notifications(tx, one.tenant, one.request_id),
             )
         )
-        cast = self.counting(record, cast, self.directory(one.tenant, record.ask.policy), self.clock.now())
+        directory, now, every = self.directory(one.tenant, record.ask.policy), self.clock.now(), cast
+        cast = self.counting(record, every, directory, now)
+        counts = {vote.signed.ballot.nonce for vote in cast}
         cards = tuple(other for other in told if addressed(other, one))
-        votes = [vote for vote in cast if vote.signed.ballot.round == record.ask.round]
-        lines = tuple(vote_line(self._name(one.tenant, vote.signed.ballot.approver), vote) for vote in votes)
+        lines = tuple(
+            vote_line(self._name(one.tenant, vote.signed.ballot.approver), vote, "" if vote.signed.ballot.nonce in counts else self.why_lost(record, vote, directory, now))
+            for vote in every
+            if vote.signed.ballot.round == record.ask.round
+        )  # fmt: skip
         by = record.progress.decided_by
         return Letter.of(
             one, record, link=self.link_to(one.request_id), cards=cards, votes=lines, cast=cast,
@@ -250,6 +280,22 @@ class Delivery(Reach):
 
     async def notifications(self, tenant: TenantId, request_id: RequestId) -> list[Notification]:
         return await self.store.read(lambda tx: sql.notifications(tx, tenant, request_id))
+
+    async def notices(self, record: Record) -> tuple[Notice, ...]:
+        """What an open request waits in spite of: OV-202 while somebody who is asked could not be told, OV-503 without the agent's reasons."""
+        ask = record.ask
+        if not record.progress.state.open:
+            return ()
+        told, stuck = await self.store.read(
+            lambda tx: (
+                sql.notifications(tx, ask.tenant, ask.request_id),
+                sql.unsettled(tx, ask.tenant, PAGE_ITEMS_MAX),
+            )
+        )
+        down = {one.channel for one in stuck if one.error is not None and one.state is DeliveryState.QUEUED}
+        found = untold(told, lambda one: one.channel in down or not self.delivers(one.channel, ask.tenant))
+        missing = (Notice(code="OV-503", message="asked without the agent's reasons: they could not be fetched"),)
+        return (*found, *(missing if ask.reasoning_code is not None else ()))
 
     async def health(self, tenant: TenantId) -> Health:
         pending, undelivered, ended, queued = await self.store.read(

@@ -28,6 +28,7 @@ from creto.oversight.types import Bound, Note, NoteKind, NotificationKind, Permi
 from creto.platform.consensus import PersonId
 from creto.store.types import Tx
 
+EDITED = "the arguments were edited since"
 Move = Callable[[Record, ConsensusTimestamp], Progress]
 
 
@@ -39,7 +40,13 @@ class Case(msgspec.Struct, frozen=True):
     notes: tuple[Note, ...]
     standing: Receipt
     waiting_for: tuple[PersonId, ...]  # who could decide it now and has not, in this round
-    lost: tuple[str, ...] = ()  # the nonces of votes that do not count: who cast them could not decide any more
+    lost: dict[str, str] = {}  # by nonce, the votes that do not count, and why their human could not decide any more
+
+    def why_not(self, vote: CastVote) -> str:
+        """Why a vote does not count; nothing for one that does."""
+        if vote.signed.ballot.round != self.record.ask.round:
+            return EDITED
+        return self.lost.get(vote.signed.ballot.nonce, "")
 
 
 class Desk(Passkeys):
@@ -54,13 +61,14 @@ class Desk(Passkeys):
         if record is None:
             raise no_such(request_id)
         ask, progress = record.ask, record.progress
-        counts = self.counting(record, votes, self.directory(tenant, ask.policy), self.clock.now())
+        directory, now = self.directory(tenant, ask.policy), self.clock.now()
+        counts = self.counting(record, votes, directory, now)
         kept = {vote.signed.ballot.nonce for vote in counts}
         said = {vote.signed.ballot.person for vote in counts if vote.signed.ballot.round == ask.round}
         asked = self._told(record, progress.tier + 1) if progress.state.open else set()
         return Case(
             record, tuple(votes), tuple(notes), receipt(record, counts, Counted.VOTE), tuple(sorted(asked - said)),
-            tuple(vote.signed.ballot.nonce for vote in votes if vote.signed.ballot.nonce not in kept),
+            {vote.signed.ballot.nonce: self.why_lost(record, vote, directory, now) for vote in votes if vote.signed.ballot.nonce not in kept},
         )  # fmt: skip
 
     async def proposals(self, tenant: TenantId, records: Sequence[Record]) -> dict[RequestId, tuple[Bound, ...]]:

@@ -28,7 +28,7 @@ from creto.common.redact import MASK, is_secret_name, redacted_text
 from creto.contracts import RiskFactor
 from creto.oversight.arguments import Number, Value, keys, leaves, number, parsed, text
 from creto.oversight.hostile import Trick, visible
-from creto.oversight.types import Advance, Ask, Assurance, BatchItem, Bound, highest
+from creto.oversight.types import Advance, Ask, Assurance, BatchItem, Bound, OversightPolicy, highest
 from creto.platform.crypto import tagged_digest
 
 PLAIN_ID = re.compile(r"[A-Za-z0-9._-]+")  # of a batch's act; another is quoted, so that it ends where its quotes do
@@ -90,10 +90,13 @@ class Display(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...]
     says: tuple[str, ...]
     says_note: str = ""
+    edited: tuple[str, ...] = ()  # how the arguments differ from those that the agent asked for
 
     @property
     def hash(self) -> bytes:
-        return tagged_digest(wire.encode(self))
+        """What was never edited has the hash that it had before there were edits to show."""
+        said = wire.encode(self)
+        return tagged_digest(said if self.edited else said.removesuffix(b',"edited":[]}') + b"}")
 
     @property
     def who(self) -> tuple[str, ...]:
@@ -110,6 +113,7 @@ class Display(msgspec.Struct, frozen=True, kw_only=True):
             ),
             (f"Risk: {self.risk}", [*self.risks, f"Asked by the policy: {self.policy}"]),
             ("Arguments:", [str(line) for line in self.arguments] or ["none"]),
+            ("Since the agent asked, by an approver's edit:", [*self.edited]),
             ("Since the last similar approved call:", [*self.changes]),
             ("Reach:", [*self.reach]),
             ("Known:", [*self.facts]),
@@ -150,6 +154,7 @@ def render(ask: Ask) -> Display:
         warnings=tuple(f"The text holds {trick}." for trick in Trick if trick in found) + masked_note(masked),
         says=says,
         says_note=note,
+        edited=changes(ask.asked, value, found) if ask.asked is not None else (),
     )
 
 
@@ -188,7 +193,10 @@ def risk_line(factor: RiskFactor, found: set[Trick]) -> str:
 
 
 def policy_name(ask: Ask, found: set[Trick]) -> str:
-    policy = ask.policy
+    return "; and ".join(named_policy(one, found) for one in ask.policy.joint or (ask.policy,))
+
+
+def named_policy(policy: OversightPolicy, found: set[Trick]) -> str:
     if not policy.title:
         return f"{shown(policy.policy_id, found)}, version {policy.version}"
     return f"{shown(policy.title, found)} ({policy.policy_id}, version {policy.version})"

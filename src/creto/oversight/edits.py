@@ -37,7 +37,8 @@ def edited(ask: Ask, arguments: bytes) -> Ask:
         )
     if spelled(parsed(arguments)) == spelled(parsed(ask.arguments)):
         raise InvalidInput.of("arguments", got="the same arguments", expected="changed ones", code="OV-400")
-    return rejudged(replace(ask, arguments=arguments, round=ask.round + 1))
+    asked = ask.arguments if ask.asked is None else ask.asked
+    return rejudged(replace(ask, arguments=arguments, asked=asked, round=ask.round + 1))
 
 
 def within(bounds: Sequence[Bound], arguments: bytes) -> bool:

@@ -41,10 +41,11 @@ class Approver(msgspec.Struct, frozen=True):
 
 
 class Seat(msgspec.Struct, frozen=True):
-    """Whose place, and the groups that it counts for."""
+    """Whose place, and the groups that it counts for; where several policies ask, those that name it, with its groups in each."""
 
     holder: PersonId
     groups: tuple[str, ...]
+    shares: dict[str, tuple[str, ...]] = {}
 
 
 class Seating(Strict, frozen=True, kw_only=True):
@@ -113,7 +114,7 @@ class Directory(msgspec.Struct, frozen=True):
         """What `seat_of` needs to say the same of this human alone."""
         named = {name: one for name, one in self.people.items() if one in (seat.holder, person)}
         groups = self._leading(named)
-        reachable = closure(reached(ask.policy, tier), groups)
+        reachable = closure(reached(ask.policy, len(ask.policy.tiers) if ask.policy.joint else tier), groups)
         return Seating(
             groups={name: members for name, members in groups.items() if GROUP + name in reachable},
             people={name: one for name, one in named.items() if name in reachable},
@@ -142,8 +143,9 @@ class Directory(msgspec.Struct, frozen=True):
     def absence(
         self, person: PersonId, policy: OversightPolicy, now: ConsensusTimestamp, barred: Container[PersonId] = ()
     ) -> Delegation | None:
+        asking = {each.policy_id for each in policy.joint or (policy,)}
         for one in self.delegations:
-            covers = not one.policies or policy.policy_id in one.policies
+            covers = not one.policies or asking <= {*one.policies}
             if one.of == person and covers and one.to not in barred and one.starts_at <= now < one.ends_at:
                 return one
         return None
@@ -157,6 +159,15 @@ def closure(names: Iterable[str], groups: Mapping[str, tuple[str, ...]]) -> set[
         if name not in found:
             found.add(name)
             pending += groups.get(name.removeprefix(GROUP), ()) if name.startswith(GROUP) else ()
+    return found
+
+
+def shares(policy: OversightPolicy, tier: int, directory: Directory) -> dict[PersonId, dict[str, tuple[str, ...]]]:
+    """Of several policies that ask together: by which of them, and by which of its groups, each seat is named up to this tier."""
+    found: dict[PersonId, dict[str, tuple[str, ...]]] = {}
+    for one in policy.joint:
+        for holder, groups in directory.seats(reached(one, tier)).items():
+            found.setdefault(holder, {})[one.policy_id] = tuple(sorted(groups))
     return found
 
 
@@ -187,6 +198,8 @@ def seat_of(
     least = assurance_needed(ask.policy, ask.risk)
     if assurance < least:
         raise ineligible("ASSURANCE", f"the policy asks for assurance A{least}, this is A{assurance}")
+    if ask.policy.joint:
+        return Seat(holder, (), shares(ask.policy, tier, directory).get(holder, {}))
     return Seat(holder, tuple(sorted(seats[holder])))
 
 
@@ -235,15 +248,21 @@ def why_nobody(ask: Ask, tier: int, directory: Directory, now: ConsensusTimestam
 def able(ask: Ask, directory: Directory, now: ConsensusTimestamp, said: Sequence[Vote] = ()) -> list[Vote]:
     """The approvals that may still come, at whatever tier: of everybody who sits in a seat and has said nothing."""
     taken, spoken = {vote.seat for vote in said}, {vote.person for vote in said}
-    found: dict[PersonId, frozenset[str]] = {}
-    for holder, groups in directory.seats(reached(ask.policy, len(ask.policy.tiers))).items():
+    last, found = len(ask.policy.tiers), dict[PersonId, frozenset[str]]()
+    shared, named = shares(ask.policy, last, directory), dict[PersonId, dict[str, tuple[str, ...]]]()
+    for holder, groups in directory.seats(reached(ask.policy, last)).items():
         sits = directory.substitute(holder, ask, now)
         if sits is not None and sits not in spoken and (holder not in taken or holder == sits):
             found[sits] = found.get(sits, frozenset()) | groups
+            named[sits] = max(
+                named.get(sits, {}), shared.get(holder, {}), key=len
+            )  # one of their seats is the one they vote from
     return [
-        Vote(person=one, seat=one, groups=tuple(sorted(groups)), verdict=Verdict.APPROVE, round=ask.round)
+        Vote(
+            person=one, seat=one, groups=tuple(sorted(groups)), shares=named[one], verdict=Verdict.APPROVE, round=ask.round
+        )
         for one, groups in sorted(found.items())
-    ]
+    ]  # fmt: skip
 
 
 def anybodys(policy: OversightPolicy, tenant: TenantId, now: ConsensusTimestamp) -> Ask:

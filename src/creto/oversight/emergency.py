@@ -21,9 +21,10 @@ from creto.oversight import edits, grants
 from creto.oversight import store as sql
 from creto.oversight.core import checked_text
 from creto.oversight.display import terms_of
+from creto.oversight.drafts import ADVANCE, RESOURCE_CHARS_MAX, REVIEW
 from creto.oversight.eligibility import Approver, anybodys, ineligible
 from creto.oversight.granting import REVIEWED
-from creto.oversight.requests import ADVANCE, RESOURCE_CHARS_MAX, REVIEW, paged
+from creto.oversight.requests import paged
 from creto.oversight.risks import judged
 from creto.oversight.store import Record
 from creto.oversight.types import Advance, Ask, Bound, Grant, GrantKind, GrantWish, OversightPolicy

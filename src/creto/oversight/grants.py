@@ -88,7 +88,7 @@ def countered(
 def taken_up(ask: Ask) -> bool:
     """Whether one human's counter-proposal approves a call: not where one alone cannot approve, or it is always asked."""
     quorum = ask.policy.quorum
-    return not (ask.always_ask or ask.fixed or quorum.groups) and quorum.approvals == 1
+    return not (ask.always_ask or ask.fixed or quorum.groups or quorum.each) and quorum.approvals == 1
 
 
 def advance_terms(policy: OversightPolicy, wish: GrantWish) -> None:

@@ -101,7 +101,8 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
         if not self.open:
             return self.decision
         missing = f"{self.tally.missing} more needed" if self.tally.missing else "waiting"
-        names = ", ".join(shown_text(name) for name in self.tally.missing_groups)
+        policies = [f"the policy {name}" for name in self.tally.missing_policies]
+        names = ", ".join(shown_text(name) for name in (*self.tally.missing_groups, *policies))
         return "; ".join([*self.votes, f"{missing}{f' (of {names})' if names else ''}; open until {self.ends_at}"])
 
 
@@ -119,11 +120,13 @@ def full_on(record: Record, channel: Channel) -> bool:
     return any(one.channel is channel and one.full_arguments for tier in tiers for one in tier.channels)
 
 
-def vote_line(name: str, vote: CastVote) -> str:
+def vote_line(name: str, vote: CastVote, why_not: str = "") -> str:
+    """`why_not`: it counts no more."""
     ballot = vote.signed.ballot
     said = "approved" if ballot.verdict is Verdict.APPROVE else "denied"
     reason = f": {shown_text(ballot.reason)}" if ballot.reason else ""
-    return f"{shown_text(name)} {said} ({vote.signed.label}){reason}{instead_of(vote)}"
+    lost = f" [counts no more: {why_not}]" if why_not else ""
+    return f"{shown_text(name)} {said} ({vote.signed.label}){reason}{instead_of(vote)}{lost}"
 
 
 def instead_of(vote: CastVote) -> str:

@@ -25,6 +25,7 @@ from creto.oversight.decisions import CastVote, DecisionFile
 from creto.oversight.desk import Desk, spent
 from creto.oversight.eligibility import Directory
 from creto.oversight.requests import permitting
+from creto.oversight.seats import counted_then
 from creto.oversight.states import already
 from creto.oversight.store import Record
 from creto.oversight.types import Grant, GrantKind, Permit, RequestState, Verdict
@@ -75,7 +76,7 @@ class Outcomes(Desk):
             return TimedOut(
                 timeout_action=action, override_token=token, arguments=changed, approved_items=progress.approved_items
             )
-        cast = [vote for vote in votes if vote.signed.ballot.nonce not in progress.lost]
+        cast = counted_then(progress, votes)
         verdict = Verdict.DENY if progress.state is RequestState.DENIED else Verdict.APPROVE
         last = decisive(record.ask, cast, verdict).signed if cast else None
         human = self._who(record)
@@ -188,7 +189,7 @@ class Outcomes(Desk):
             raise no_such(request_id)
         if record.progress.state.open:
             raise NotFound("OV-404", "the request is not decided yet", field="state", got=str(record.progress.state))
-        votes = [vote for vote in votes if vote.signed.ballot.nonce not in record.progress.lost]
+        votes = counted_then(record.progress, votes)
         data = (await self._file(record, votes)).sealed(self._signer).encode()
         return await self.write(lambda tx: sql.put_decision(tx, tenant, request_id, data))
 

@@ -112,7 +112,7 @@ class People(Core):
     async def put_policy(self, tenant: TenantId, policy: OversightPolicy, *, by: AgentId) -> OversightPolicy:
         """The next version of a policy; requests that are open keep theirs."""
         tenant, now = checked_tenant(tenant), self.clock.now()
-        policies.checked(policy)
+        policies.checked_single(policy)
 
         def put(tx: Tx) -> OversightPolicy:
             tx.lock(f"oversight.policy/{tenant}/{policy.policy_id}")
@@ -208,10 +208,7 @@ class People(Core):
     ) -> Delegation:
         """Out of office: `to` sits in the seats of `of` from `starts_at` until just before `ends_at`. Open requests go with them."""
         tenant = checked_tenant(tenant)
-        last = starts_at + OVERSIGHT_DELEGATION_S_MAX * SECOND
-        if not starts_at < ends_at <= last:
-            expected = f"after the start, {moment(starts_at)}, by {moment(last)} at the latest"
-            raise InvalidInput.of("ends_at", got=moment(ends_at), expected=expected, code="OV-400")
+        check_absence(starts_at, ends_at, self.clock.now())
         delegation = Delegation(
             delegation_id=new_id("del-"), of=self.human(tenant, of), to=self.human(tenant, to), starts_at=starts_at,
             ends_at=ends_at, policies=tuple(policies),
@@ -330,6 +327,16 @@ class People(Core):
     def _changed(self, tx: Tx, tenant: TenantId, by: AgentId, what: str, name: str, fields: dict[str, object]) -> None:
         self.note(tx, tenant, f"oversight:{what}", f"oversight:{what}:{name}", "DirectoryChanged", by, fields)
         tx.signal(CHANGED, tenant)
+
+
+def check_absence(starts_at: ConsensusTimestamp, ends_at: ConsensusTimestamp, now: ConsensusTimestamp) -> None:
+    """OV-400 for one that ends before it begins, or is over, or lasts longer than an absence does, whenever it begins."""
+    last = starts_at + OVERSIGHT_DELEGATION_S_MAX * SECOND
+    if max(starts_at, now) < ends_at <= last:
+        return
+    days = OVERSIGHT_DELEGATION_S_MAX // 86_400
+    expected = f"after {moment(max(starts_at, now))}, by {moment(last)} at the latest: {days} days from its start"
+    raise InvalidInput.of("ends_at", got=moment(ends_at), expected=expected, code="OV-400")
 
 
 def circle_of(new: Delegation, known: Iterable[Delegation]) -> tuple[PersonId, ...]:

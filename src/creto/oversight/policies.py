@@ -29,9 +29,11 @@ from creto.common.limits import (
 from creto.contracts import OversightRequirement, RiskLevel, TimeoutAction
 from creto.oversight import schemas
 from creto.oversight.arguments import Number, number, parsed
+from creto.oversight.joint import joined
 from creto.oversight.quorum import needed
 from creto.oversight.types import Assurance, EscalationTier, OversightPolicy, Quorum
 from creto.platform.crypto import tagged_digest
+from creto.security.authz import JOINT
 
 POLICY_LABEL = b"creto/oversight/policy/v1\n"
 
@@ -42,6 +44,11 @@ def policy_hash(policy: OversightPolicy) -> bytes:
 
 
 def checked(policy: OversightPolicy) -> OversightPolicy:
+    """Of several together: each of them, and that they are joined as they have to be."""
+    if policy.joint:
+        if joined(policy.policy_id, tuple(map(checked, policy.joint))) != policy:
+            raise refusal("joint", policy.policy_id, "what its policies demand together")
+        return policy
     checked_name(policy.policy_id, "policy_id")
     between("tiers", len(policy.tiers), 1, OVERSIGHT_TIERS_MAX)
     for place, tier in enumerate(policy.tiers):
@@ -70,9 +77,18 @@ def checked(policy: OversightPolicy) -> OversightPolicy:
     return policy
 
 
+def checked_single(policy: OversightPolicy) -> OversightPolicy:
+    """One to be stored: it stands for itself alone, and is not named as several together are."""
+    if policy.joint or JOINT in policy.policy_id:
+        raise refusal("policy_id", policy.policy_id, f"a policy of its own, and no {JOINT!r} in its name")
+    return checked(policy)
+
+
 def check_quorum(policy: OversightPolicy) -> None:
     """An approval that needs nobody would be none: zero is refused, not read as one."""
     quorum = policy.quorum
+    if quorum.each:
+        raise refusal("quorum.each", len(quorum.each), "nothing: several policies meet where several ask")
     between("quorum.approvals", quorum.approvals, 1, OVERSIGHT_APPROVERS_MAX)
     between("quorum.denials", quorum.denials, 1, OVERSIGHT_APPROVERS_MAX)
     for need in quorum.groups:

@@ -36,10 +36,10 @@ from creto.oversight.decisions import (
     is_decision_file,
 )
 from creto.oversight.display import terms_of
-from creto.oversight.eligibility import Approver, Seat, channel_assurance, seat_of
+from creto.oversight.eligibility import Approver, Seat, channel_assurance, seat_of, shares
 from creto.oversight.policies import checked, policy_hash
 from creto.oversight.quorum import Vote, needed, tally
-from creto.oversight.types import Ask, BatchItem, GrantKind, RequestState, Verdict
+from creto.oversight.types import Ask, Backing, BatchItem, GrantKind, RequestState, Verdict
 from creto.platform.audit.types import Verdict as FileVerdict
 from creto.platform.audit.verify_file import Keys, key_of, register
 from creto.platform.consensus import PersonId
@@ -180,9 +180,20 @@ def check_seat(file: DecisionFile, ask: Ask, place: int, keys: Keys) -> None:
         ask, tier=file.tier, directory=vote.seating.directory(), assurance=vote.signed.assurance, now=vote.at,
         approver=Approver(ballot.approver, ballot.person, "", human=True), on_behalf_of=ballot.on_behalf_of,
     )  # fmt: skip
-    if seat != Seat(vote.seat, vote.groups):
+    if (seat.holder, seat.groups) != (vote.seat, vote.groups):
         raise unproved("vote.seat", vote.seat, seat.holder)
+    named = shares(file.policy, len(file.policy.tiers), vote.seating.directory()).get(seat.holder, {})
+    if vote.shares != named or not within(vote.backing, Seat(vote.seat, vote.groups, seat.shares)):
+        raise unproved("vote.shares", sorted(vote.backing.shares), sorted(seat.shares))
     check_content(msgspec.structs.replace(ask, round=ballot.round), ballot, file.votes[:place])
+
+
+def within(backing: Backing, seat: Seat) -> bool:
+    """Whether a vote counted for no more than its seat gives it, by the tiers that were reached."""
+    shares = all(
+        policy in seat.shares and {*groups} <= {*seat.shares[policy]} for policy, groups in backing.shares.items()
+    )
+    return {*backing.groups} <= {*seat.groups} and shares
 
 
 def check_outcome(file: DecisionFile, ask: Ask, keys: Keys) -> None:
@@ -210,10 +221,14 @@ def check_outcome(file: DecisionFile, ask: Ask, keys: Keys) -> None:
 
 def hopes(file: DecisionFile, ask: Ask) -> Callable[[Sequence[Vote]], Sequence[Vote]]:
     """Who might have approved beside those who voted. Where votes decided, nobody: that is the service's word. Else enough for any quorum."""
-    groups = tuple(need.group for need in ask.policy.quorum.groups)
-    names = [PersonId(f"somebody {number}") for number in range(needed(ask.policy.quorum))]
+    quorum = ask.policy.quorum
+    groups = tuple(need.group for need in quorum.groups)
+    shares: dict[str, tuple[str, ...]] = {
+        one.policy_id: tuple(need.group for need in one.quorum.groups) for one in quorum.each
+    }
+    names = [PersonId(f"somebody {number}") for number in range(needed(quorum))]
     votes = [
-        Vote(person=name, seat=name, groups=groups, verdict=Verdict.APPROVE, round=ask.round)
+        Vote(person=name, seat=name, groups=groups, shares=shares, verdict=Verdict.APPROVE, round=ask.round)
         for name in names
         if file.state in (RequestState.TIMED_OUT, RequestState.CANCELLED)
     ]
@@ -304,13 +319,25 @@ def words_of_vote(vote: CastVote, keys: Keys) -> Iterator[str]:
         yield f"that {ballot.person} did: {proof.evidence.channel} says it was the account {proof.evidence.account}"
     if isinstance(proof, Witnessed):
         yield f"that the passkey {proof.enrolled.name or proof.enrolled.passkey.credential_id.hex()} is of {ballot.person}"
-    for group in vote.groups:
+    for group in dict.fromkeys((*vote.groups, *(group for named in vote.shares.values() for group in named))):
         yield f"that {vote.seat} was in the group {group}"
+    if vote.lessened is not None:
+        yield from words_of_lessened(vote, vote.lessened)
     for name, person in vote.seating.people.items():
         if AgentId(name) not in keys.agents:
             yield f"that {name} was {person}"
     for one in vote.seating.delegations:
         yield f"that {one.to} stood in for {one.of}"
+
+
+def words_of_lessened(vote: CastVote, kept: Backing) -> Iterator[str]:
+    """What a vote did not stand for any more, where more tiers alone would not have given it that."""
+    for group in vote.groups:
+        if group not in kept.groups:
+            yield f"that {vote.seat} had left the group {group}"
+    for policy, groups in vote.shares.items():
+        if kept.shares.get(policy) != groups:
+            yield f"that {vote.seat} counted less under {policy} when it was decided"
 
 
 def words_of_grant(file: DecisionFile, keys: Keys) -> Iterator[str]:

@@ -17,7 +17,7 @@ from creto.common.limits import OVERSIGHT_RECOLLECT_S
 from creto.common.timestamps import SECOND
 from creto.oversight import store as sql
 from creto.oversight.delivery import Delivery
-from creto.oversight.requests import hashed
+from creto.oversight.drafts import hashed
 from creto.oversight.store import Record
 from creto.oversight.types import NotificationKind
 from creto.store.types import Tx

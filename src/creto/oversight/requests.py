@@ -9,39 +9,29 @@ creation; with another payload it is a conflict. An approval that was used is no
 
 from __future__ import annotations
 
-import asyncio
 from abc import abstractmethod
 from collections.abc import Sequence
 
-import msgspec
 from msgspec.structs import replace
 
-from creto.common import wire
-from creto.common.breaker import CircuitBreaker
-from creto.common.errors import EnablementError, IdempotencyConflict, QuotaExceeded, Unauthorized
-from creto.common.ids import AgentId, PolicyId, RequestId, TenantId, checked_name, checked_tenant, new_id
+from creto.common.errors import IdempotencyConflict, QuotaExceeded, Unauthorized
+from creto.common.ids import AgentId, RequestId, TenantId, checked_tenant
 from creto.common.limits import (
     OVERSIGHT_OPEN_MAX,
-    OVERSIGHT_REASONING_CHARS_MAX,
-    OVERSIGHT_REASONING_ITEMS,
-    OVERSIGHT_REASONING_S_MAX,
     OVERSIGHT_RECOLLECT_S,
     PAGE_ITEMS_DEFAULT,
     PAGE_ITEMS_MAX,
 )
-from creto.common.telemetry import Attribute, span, trace_id
+from creto.common.telemetry import Attribute, span
 from creto.common.timestamps import SECOND, ConsensusTimestamp, iso
-from creto.contracts import OversightRequest, RiskFactor, RuntimeOversightRequest, TimeoutAction
-from creto.oversight import edits, eligibility, escalation, grants, schemas, states
+from creto.contracts import OversightRequest, TimeoutAction
+from creto.oversight import eligibility, escalation, states
 from creto.oversight import store as sql
-from creto.oversight.arguments import parsed
 from creto.oversight.core import checked_text
-from creto.oversight.display import proposal, render
+from creto.oversight.drafts import Draft, Drafting, hashed
 from creto.oversight.eligibility import Directory
-from creto.oversight.hostile import visible
-from creto.oversight.policies import between, of_requirement, refusal
-from creto.oversight.risks import cedar_risk, judged
-from creto.oversight.seats import Seats, lost
+from creto.oversight.policies import between, refusal
+from creto.oversight.seats import ended_with
 from creto.oversight.states import Event
 from creto.oversight.store import Record
 from creto.oversight.types import (
@@ -57,32 +47,14 @@ from creto.oversight.types import (
 )
 from creto.platform.audit.events import RequestCreated
 from creto.platform.consensus import PersonId
-from creto.platform.crypto import digest
-from creto.platform.nhi import PrincipalKind
-from creto.security.memory import Memory
+from creto.security.authz import RequiresOversight
 from creto.store.idempotency import APPROVAL_WINDOW_NS
 from creto.store.types import Row, Tx
 
-RESOURCE_CHARS_MAX = 1_024
-REVIEW, ADVANCE = "break_glass_review", "grant_in_advance"  # the layer's own questions: nobody else asks so
 LAST = "\x7f"  # after every request id
 
 
-class Draft(msgspec.Struct, frozen=True):
-    """A request before it is written, with what its transaction needs."""
-
-    record: Record
-    ask_key: str
-    payload: bytes
-    directory: Directory
-    skipped: tuple[str, ...] = ()
-    named: bool = False  # by a key of its own
-
-
-class Requests(Seats):
-    _memory: Memory | None
-    _breaker: CircuitBreaker
-
+class Requests(Drafting):
     async def create(
         self,
         request: OversightRequest,
@@ -92,17 +64,18 @@ class Requests(Seats):
         takes_up: RequestId | None = None,
         items: Sequence[BatchItem] = (),
         by: AgentId | None = None,
-        by_gate: bool = False,
+        needed: RequiresOversight | None = None,
     ) -> Record:
         """Ask. The same request gives the same record; a live grant approves at once; OV-424 if nobody could ever approve.
 
-        Where the policies say which oversight policy the act needs, it is that one or none; `by_gate`: they have said so just now.
+        Where the policies say which oversight policies the act needs, it is all of those or none; `needed`: what they have said just now.
         `takes_up` is a denied request whose counter-proposal this is: the approvers see that it is. `by` is who asks for another's sake:
         they cannot approve it either.
         """
         facts = (await self._counter_of(request, takes_up),) if takes_up is not None else ()
-        draft = await self._draft(request, idempotency_key, tuple(items), facts, by, by_gate)
-        tenant = draft.record.ask.tenant
+        tenant = checked_tenant(request.tenant)
+        reasoning = await self._reasoning(tenant, request.agent_nhi, request.action.name)
+        draft = self._draft(request, idempotency_key, tuple(items), facts, by, needed, reasoning)
 
         def ask(tx: Tx) -> tuple[Record, bool]:
             known = sql.latest_of_key(tx, tenant, draft.ask_key)
@@ -123,18 +96,6 @@ class Requests(Seats):
         if first:
             self.counted(None, record)
         return record
-
-    def _judged(self, ask: Ask, assessed: tuple[RiskFactor, ...], by_gate: bool) -> Ask:
-        """INVARIANT: nobody who asks picks a weaker policy than the one that the act needs, nor makes less of its risk."""
-        schemas.check(ask)
-        needed = self.asking(ask, ask.arguments)
-        if needed.policy_id != ask.policy.policy_id and not by_gate:
-            raise Unauthorized(
-                "OV-403", f"POLICY: the policies ask about this act under {needed.policy_id}", field="policy_id",
-                got=ask.policy.policy_id, expected=needed.policy_id,
-            )  # fmt: skip
-        more = assessed if by_gate else (*assessed, *cedar_risk(needed.risk))
-        return judged(ask, more)
 
     def _check_room(self, tx: Tx, ask: Ask) -> None:
         """A flooding agent buries nobody else's request."""
@@ -177,21 +138,11 @@ class Requests(Seats):
         )  # fmt: skip
         for reason in draft.skipped:
             self.note_skip(tx, record, reason)
-        grant = next((one for one in sql.grants_for(tx, ask) if self._covers(one, ask, draft.directory, now)), None)
+        grant = next((one for one in sql.grants_for(tx, ask) if self.covers(one, ask, draft.directory, now)), None)
         if grant is not None:
             return self._approved_by(tx, record, grant, now)
         self.tell(tx, record, self._reachable(record, draft.directory, now), NotificationKind.ASKED, now)
         return record
-
-    def _covers(self, grant: Grant, ask: Ask, directory: Directory, now: ConsensusTimestamp) -> bool:
-        """Whether this call was approved in advance by humans who still could."""
-        if not grants.covers(grant, ask, now):
-            return False
-        try:
-            self.check_givers(grant, ask, directory)
-        except EnablementError:
-            return False
-        return True
 
     def _approved_by(self, tx: Tx, record: Record, grant: Grant, now: ConsensusTimestamp) -> Record:
         """A human said yes in advance: this use is counted, and it is recorded that it was theirs."""
@@ -225,8 +176,11 @@ class Requests(Seats):
             raise refusal("supersedes", old_id, "another request: this is the one that is asked for")
         if old.progress.superseded_by == new.request_id:
             return
-        old = self.overdue(tx, old, self.directory(tenant, old.ask.policy), now)
+        directory = self.directory(tenant, old.ask.policy)
+        old = self.overdue(tx, old, directory, now)
         progress = states.ended(old.progress, Event.CANCEL, now=now, by=None, reason="superseded by the agent")
+        cast = sql.votes(tx, tenant, old_id)
+        progress = ended_with(progress, cast, self.counting(old, cast, directory, now))
         self.save(tx, old, replace(progress, superseded_by=new.request_id), now=now, by=new.agent)
 
     @abstractmethod
@@ -245,7 +199,7 @@ class Requests(Seats):
                 return before, record  # time was first: that stands
             progress = states.ended(record.progress, Event.CANCEL, now=now, by=None, reason=said)
             cast = sql.votes(tx, tenant, request_id)
-            progress = replace(progress, lost=lost(cast, self.counting(record, cast, directory, now)))
+            progress = ended_with(progress, cast, self.counting(record, cast, directory, now))
             return before, self.save(tx, record, progress, now=now, by=by)
 
         before, after = await self.write(end)
@@ -312,136 +266,6 @@ class Requests(Seats):
             return await self.store.read(lambda tx: sql.of_approver(tx, tenant, person, before, count))
         return await self.store.read(lambda tx: sql.created_between(tx, tenant, start, end, before, count))
 
-    # Drafting: everything that needs no lock
-
-    async def _counter_of(self, request: OversightRequest, denied: RequestId) -> str:
-        """What a human proposed in that request's place; OV-400 unless this is it."""
-        tenant = checked_tenant(request.tenant)
-        record, votes = await self.get(tenant, denied), await self.store.read(lambda tx: sql.votes(tx, tenant, denied))
-        ask, last = record.ask, votes[-1].signed.ballot if votes else None
-        same = (ask.agent, ask.action, ask.resource) == (request.agent_nhi, request.action.name, resource_of(request))
-        bounds = last.counter if last is not None else ()
-        if not same or not bounds or last is None or record.progress.state is not RequestState.DENIED:
-            raise refusal("takes_up", denied, "a request of this agent that was denied with a counter-proposal")
-        if not edits.within(bounds, bytes(request.action.parameters)):
-            raise refusal("arguments", "a call beyond the counter-proposal", proposal(bounds))
-        name = visible(self.approver(tenant, last.approver).name, prose=True).text
-        return f"{name} denied {denied} and proposed this in its place: {proposal(bounds)}."
-
-    async def _draft(
-        self,
-        request: OversightRequest,
-        key: str | None,
-        items: tuple[BatchItem, ...],
-        facts: tuple[str, ...],
-        by: AgentId | None,
-        by_gate: bool,
-    ) -> Draft:
-        tenant, now = checked_tenant(request.tenant), self.clock.now()
-        edits.check_items(items)
-        arguments = edits.batch_arguments(items) if items else bytes(request.action.parameters)
-        parsed(arguments)
-        if request.action.name in (REVIEW, ADVANCE):
-            raise refusal("action", request.action.name, "an act of the agent's: this is the layer's own")
-        checked_text(request.action_description, "action_description")
-        policy = self.policy_for(tenant, request)
-        chain = tuple(request.delegation_chain) or (request.agent_nhi,)
-        by = by if by != request.agent_nhi else None
-        if by is not None:
-            self._check_known(tenant, request.agent_nhi, chain)
-            facts = (*facts, f"It was asked for by {visible(self.nhi.get_now(tenant, by).name).text} ({by}).")
-        reasoning, code = await self._reasoning(tenant, request.agent_nhi, request.action.name)
-        ask = Ask(
-            request_id=RequestId(new_id("req-")), tenant=tenant, agent=request.agent_nhi, agent_name=self.nhi.get_now(tenant, request.agent_nhi).name, chain=chain,
-            excluded=self.lineage(tenant, (*chain, request.agent_nhi, *((by,) if by else ()))), action=checked_name(request.action.name, "action"), resource=resource_of(request),
-            arguments=arguments, policy=policy, created_at=now, description=request.action_description,
-            risk_factors=request.risk_factors, reasoning=reasoning, reasoning_code=code, items=items,
-            blocking=request.blocking, form=request.form, facts=facts, trace_id=trace_id(),
-            sandbox_id=request.sandbox_id if isinstance(request, RuntimeOversightRequest) else None,
-            asked_by=by,
-        )  # fmt: skip
-        return self.drafted(self._judged(ask, request.assessed, by_gate), key)
-
-    def drafted(self, ask: Ask, key: str | None) -> Draft:
-        """The request at the first tier in which anybody can decide; OV-424 if all of them together could not."""
-        now = self.clock.now()
-        directory = self.directory(ask.tenant, ask.policy)
-        if not eligibility.attainable(ask, directory, now):
-            raise Unauthorized("OV-424", f"the policy {ask.policy.policy_id} could never be met for this agent", field="policy_id", got=ask.policy.policy_id)  # fmt: skip
-        tier, skipped = 0, []
-        while not eligibility.told(ask, tier, directory, now):
-            skipped.append(f"tier {ask.policy.tiers[tier].name}: {eligibility.why_nobody(ask, tier, directory, now)}")
-            tier += 1
-        hash, policy_id = edits.bound_hash(ask), ask.policy.policy_id
-        own = (
-            wire.encode(["key", ask.agent, key])
-            if key is not None
-            else wire.encode([ask.agent, ask.action, ask.resource, hash, policy_id])
-        )
-        payload = digest(wire.encode([ask.agent, ask.resource, hash, policy_id]))
-        return Draft(
-            hashed(ask, escalation.begun(ask, tier, now)),
-            digest(own).hex(),
-            payload,
-            directory,
-            tuple(skipped),
-            key is not None,
-        )
-
-    def policy_for(self, tenant: TenantId, request: OversightRequest) -> OversightPolicy:
-        """The stored policy; where there is none, what the product that asks requires."""
-        stored = self._books.of(tenant).policies.get(request.policy_id)
-        if stored is not None:
-            return stored
-        if request.requirement is None:
-            raise refusal("policy_id", request.policy_id, "a stored oversight policy, or a requirement")
-        return of_requirement(PolicyId(checked_name(request.policy_id, "policy_id")), request.requirement)
-
-    def _check_known(self, tenant: TenantId, agent: AgentId, chain: tuple[AgentId, ...]) -> None:
-        """Who asks for an agent says on whose behalf that acts: else one of those could approve it."""
-        if chain[-1] != agent:
-            raise refusal("chain", chain[-1], f"a chain that ends with {agent}")
-        identity = self.nhi.get_now(tenant, agent)
-        if identity.kind is PrincipalKind.AGENT and identity.owner is None and len(chain) == 1:
-            raise refusal("chain", "nothing", "the chain from the root to this agent: it has no owner")
-
-    def lineage(self, tenant: TenantId, chain: Sequence[AgentId]) -> tuple[PersonId, ...]:
-        """Everybody who stands behind the agents of a chain, and they themselves: none of them can approve."""
-        found: set[PersonId] = set()
-        for nhi in chain:
-            at: AgentId | None = nhi
-            while at is not None:
-                identity = self.nhi.get_now(tenant, at)
-                if PersonId(identity.origin) in found:
-                    break
-                found.add(PersonId(identity.origin))
-                at = identity.owner
-        return tuple(sorted(found))
-
-    async def _reasoning(self, tenant: TenantId, agent: AgentId, action: str) -> tuple[tuple[str, ...], str | None]:
-        """What the agent thought about it. Without memory the request goes on, and says that this is missing."""
-        memory = self._memory
-        if memory is None:
-            return (), None
-        try:
-            async with asyncio.timeout(OVERSIGHT_REASONING_S_MAX):
-                found = await self._breaker.call(
-                    lambda: memory.fetch_reasoning_context(tenant, agent, action, OVERSIGHT_REASONING_ITEMS)
-                )
-        except (EnablementError, TimeoutError, OSError):
-            return (), "OV-503"
-        texts, room = [], OVERSIGHT_REASONING_CHARS_MAX
-        for one in found:
-            texts.append(one.text[: room + 1])
-            room -= len(one.text)
-            if room < 0:
-                break
-        return tuple(texts), None
-
-
-def hashed(ask: Ask, progress: Progress) -> Record:
-    return Record(ask, progress, edits.bound_hash(ask), render(ask).hash)
-
 
 def reusable(record: Record, now: ConsensusTimestamp, *, named: bool) -> bool:
     """Whether the request is not over for who asks: open, or decided within the time that its key holds.
@@ -482,14 +306,6 @@ def repeated(before: Record) -> str:
     if succeeded is not None:
         said = f"the agent says that it {'succeeded' if succeeded else 'failed'}"
     return f"The same call was approved at {at} and its approval was used; {said}."
-
-
-def resource_of(request: OversightRequest) -> str:
-    """`<type>:<id>`, or the id alone where it names its type itself."""
-    kind, id = request.resource.resource_type, request.resource.resource_id
-    return checked_name(
-        id if not kind or id.startswith(f"{kind}:") else f"{kind}:{id}", "resource", chars_max=RESOURCE_CHARS_MAX
-    )
 
 
 def paged(limit: int) -> int:

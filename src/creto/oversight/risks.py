@@ -16,8 +16,9 @@ from msgspec.structs import replace
 
 from creto.contracts import RiskFactor, RiskLevel
 from creto.oversight.arguments import Number, Value, leaves, number, parsed, spelled
-from creto.oversight.types import Ask, RiskRule
+from creto.oversight.types import RISKS, Ask, RiskRule
 
+ACT = "act"  # the name of what Cedar policies say
 PLACE = re.compile(r"\[\d+\]")
 
 
@@ -38,7 +39,22 @@ def rejudged(ask: Ask) -> Ask:
 
 
 def cedar_risk(level: RiskLevel | None) -> tuple[RiskFactor, ...]:
-    return (RiskFactor(name="act", level=level, description="the Cedar policy that asks says so"),) if level else ()
+    return (RiskFactor(name=ACT, level=level, description="the Cedar policy that asks says so"),) if level else ()
+
+
+def recast(
+    assessed: tuple[RiskFactor, ...], before: RiskLevel | None, after: RiskLevel | None
+) -> tuple[RiskFactor, ...]:
+    """The same for other arguments, of which the Cedar policies say `after` where they said `before`.
+
+    What was said at first is replaced only where they would say it again: else they looked at more than arguments, and the higher stays.
+    """
+    first = tuple(one for one in assessed if one.name == ACT)
+    rest = tuple(one for one in assessed if one.name != ACT)
+    said = cedar_risk(after)
+    if first != cedar_risk(before):
+        said = tuple(sorted((*first, *said), key=lambda one: RISKS.index(one.level))[-1:])
+    return (*rest, *said)
 
 
 def by_rules(ask: Ask) -> Iterator[RiskFactor]:

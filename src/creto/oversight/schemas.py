@@ -27,11 +27,12 @@ Schema = dict[str, Value]
 
 def check(ask: Ask) -> None:
     """Whether the arguments are as the policy says; of a batch those of each act."""
-    text = ask.policy.arguments_schemas.get(ask.action, ask.policy.arguments_schemas.get(ANY))
-    if text is None:
-        return
-    for raw, place in [(item.arguments, item.item_id) for item in ask.items] or [(ask.arguments, "")]:
-        fit(read(text), parsed(raw), place)
+    acts = [(item.arguments, item.item_id) for item in ask.items] or [(ask.arguments, "")]
+    for policy in ask.policy.joint or (ask.policy,):
+        text = policy.arguments_schemas.get(ask.action, policy.arguments_schemas.get(ANY))
+        if text is not None:
+            for raw, place in acts:
+                fit(read(text), parsed(raw), place)
 
 
 @lru_cache(maxsize=256)

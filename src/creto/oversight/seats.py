@@ -25,11 +25,16 @@ from creto.oversight.decisions import CastVote, SignedBallot
 from creto.oversight.eligibility import Approver, Directory, Seat, ineligible
 from creto.oversight.people import People
 from creto.oversight.store import Record
-from creto.oversight.types import Ask, Grant, GrantKind, RequestState, Verdict
+from creto.oversight.types import Ask, Backing, Grant, GrantKind, Progress, RequestState, Verdict
 from creto.platform.consensus import PersonId
 from creto.platform.nhi import IdentityState, Standing
 from creto.store.types import ReadTx
 
+LOST = {
+    "NOT_ELIGIBLE": "they have lost their seat",
+    "NOT_IN_FORCE": "their identity is not in force any more",
+    "SELF_APPROVAL": "they stand behind the agent now",
+}
 WORKING = (Standing.IN_FORCE, Standing.RETIRED)  # what a key signed before it was rotated stays good
 
 
@@ -39,6 +44,34 @@ def lost(cast: Sequence[CastVote], counts: Sequence[CastVote]) -> tuple[str, ...
     return tuple(vote.signed.ballot.nonce for vote in cast if vote.signed.ballot.nonce not in kept)
 
 
+def ended_with(progress: Progress, cast: Sequence[CastVote], counts: Sequence[CastVote]) -> Progress:
+    """What of the votes counted when it was decided: kept, so that the same votes say the same ever after."""
+    lessened = {vote.signed.ballot.nonce: vote.lessened for vote in counts if vote.lessened is not None}
+    return replace(progress, lost=lost(cast, counts), lessened=lessened)
+
+
+def counted_then(progress: Progress, cast: Sequence[CastVote]) -> list[CastVote]:
+    """The votes that decided, each for what it stood for then."""
+    then = progress.lessened
+    return [
+        replace(vote, lessened=then[vote.signed.ballot.nonce]) if vote.signed.ballot.nonce in then else vote
+        for vote in cast
+        if vote.signed.ballot.nonce not in progress.lost
+    ]
+
+
+def left(vote: CastVote, seat: Seat) -> CastVote:
+    """A vote for what its human stands for now: they may have left a group since, and tiers that name them may not be reached yet."""
+    groups = tuple(group for group in vote.groups if group in seat.groups)
+    shares = {
+        policy: tuple(group for group in named if group in seat.shares[policy])
+        for policy, named in vote.shares.items()
+        if policy in seat.shares
+    }
+    same = (groups, shares) == (vote.groups, vote.shares)
+    return vote if same else replace(vote, lessened=Backing(groups=groups, shares=shares))
+
+
 class Seats(People):
     def counting(
         self, record: Record, cast: Sequence[CastVote], directory: Directory, now: ConsensusTimestamp
@@ -46,7 +79,7 @@ class Seats(People):
         """The votes that count: of who could still decide; once it is decided, those that counted then."""
         progress = record.progress
         if not progress.state.open:
-            return [vote for vote in cast if vote.signed.ballot.nonce not in progress.lost]
+            return counted_then(progress, cast)
         kept = []
         for vote in cast:
             if vote.signed.ballot.round == record.ask.round:
@@ -55,10 +88,18 @@ class Seats(People):
                     seat = self._seat_of(record.ask, progress.tier, vote, voter, directory)
                 except EnablementError:
                     continue
-                groups = tuple(group for group in vote.groups if group in seat.groups)
-                vote = replace(vote, groups=groups)
+                vote = left(vote, seat)
             kept.append(vote)
         return kept
+
+    def why_lost(self, record: Record, vote: CastVote, directory: Directory, now: ConsensusTimestamp) -> str:
+        """In words, why a vote does not count: by the directory as it is, which may have changed again since it was decided."""
+        try:
+            voter = self.with_grace(record.ask, vote.signed, self._voter(vote), now)
+            self._seat_of(record.ask, record.progress.tier, vote, voter, directory)
+        except EnablementError as error:
+            return LOST.get(str(error.got), error.message)
+        return "they could not decide it when it was decided"
 
     def forbidden(
         self, tx: ReadTx, record: Record, directory: Directory, now: ConsensusTimestamp

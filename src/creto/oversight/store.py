@@ -65,6 +65,10 @@ TAKEN_BACK: LiteralString = (
 NOTIFICATIONS: LiteralString = (
     "SELECT body FROM oversight_notification WHERE tenant = ? AND request_id = ? ORDER BY notification_id"
 )
+GRANTS_FOR: LiteralString = (
+    "SELECT body FROM oversight_grant WHERE tenant = ? AND agent = ? AND action = ? AND resource = ?"
+    " AND expires_at IS NOT NULL ORDER BY grant_id LIMIT 100"
+)
 _decoders: dict[type[Any], msgspec.json.Decoder[Any]] = {}
 _vote = msgspec.msgpack.Decoder(CastVote)
 
@@ -462,12 +466,13 @@ def put_grant(tx: Tx, grant: Grant) -> None:
 
 def grants_for(tx: Tx, ask: Ask) -> list[Grant]:
     """The live grants of this agent for this act, held until the transaction ends: a use is counted once."""
-    sql: LiteralString = (
-        "SELECT body FROM oversight_grant WHERE tenant = ? AND agent = ? AND action = ? AND resource = ?"
-        " AND expires_at IS NOT NULL ORDER BY grant_id LIMIT 100"
-    )
-    rows = tx.all(sql + tx.for_update, ask.tenant, ask.agent, ask.action, ask.resource)
+    rows = tx.all(GRANTS_FOR + tx.for_update, ask.tenant, ask.agent, ask.action, ask.resource)
     return [decoded(row[0], Grant) for row in rows]
+
+
+def live_grants(tx: ReadTx, ask: Ask) -> list[Grant]:
+    """The same, to look at."""
+    return [decoded(row[0], Grant) for row in tx.all(GRANTS_FOR, ask.tenant, ask.agent, ask.action, ask.resource)]
 
 
 def grant(tx: ReadTx, tenant: TenantId, grant_id: str) -> Grant | None:

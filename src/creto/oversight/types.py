@@ -47,6 +47,16 @@ class Assurance(IntEnum):
     SESSION = 2  # A2: a session after login
     OWN_KEY = 3  # A3: a signature by the human's own key
 
+    @property
+    def label(self) -> str:
+        return f"A{self.value}"
+
+    @staticmethod
+    def of(said: Assurance | int | str) -> Assurance:
+        """`A3`, as people say it, or 3."""
+        number = said.removeprefix("A") if isinstance(said, str) else said
+        return Assurance(int(number))
+
 
 class Channel(StrEnum):
     SLACK = "slack"
@@ -68,11 +78,19 @@ class GroupNeed(Strict, frozen=True, kw_only=True):
 
 
 class Quorum(Strict, frozen=True, kw_only=True):
-    """How many distinct humans: in all, and of each group; and how many denials deny."""
+    """How many distinct humans: in all, and of each group; and how many denials deny. Of several policies: what each of them needs."""
 
     approvals: int = 1
     groups: tuple[GroupNeed, ...] = ()
     denials: int = 1
+    each: tuple[Share, ...] = ()
+
+
+class Share(Strict, frozen=True, kw_only=True):
+    """What one of several policies needs, of those whom it names."""
+
+    policy_id: PolicyId
+    quorum: Quorum
 
 
 class NotificationChannel(Strict, frozen=True, kw_only=True):
@@ -145,6 +163,7 @@ class OversightPolicy(Strict, frozen=True, kw_only=True):
     risk: RiskLevel = RiskLevel.LOW  # of what it is about, at least
     risk_rules: tuple[RiskRule, ...] = ()
     arguments_schemas: dict[str, str] = {}  # what the arguments of an action look like, `*`: of any other
+    joint: tuple[OversightPolicy, ...] = ()  # of what several policies ask about together: these
 
 
 class ApproverGroup(Strict, frozen=True, kw_only=True):
@@ -232,6 +251,7 @@ class Ask(Strict, frozen=True, kw_only=True):
     sandbox_id: SandboxId | None = None
     round: int = 1
     before: bytes | None = None  # the arguments of the last similar approved call
+    asked: bytes | None = None  # after an edit: the arguments as the agent asked
     facts: tuple[str, ...] = ()  # what else we know and an approver should
     break_glass: bool = False
     advance: Advance | None = None
@@ -286,6 +306,13 @@ class Permit(Strict, frozen=True, kw_only=True):
     succeeded: bool | None = None  # what the agent says became of the act; None: nothing
 
 
+class Backing(Strict, frozen=True, kw_only=True):
+    """What a vote stands for: groups, and, where several policies ask, of each that names its seat the groups by which it does."""
+
+    groups: tuple[str, ...] = ()
+    shares: dict[str, tuple[str, ...]] = {}
+
+
 class Progress(Strict, frozen=True, kw_only=True):
     """Where a request stands: what transitions change."""
 
@@ -307,6 +334,9 @@ class Progress(Strict, frozen=True, kw_only=True):
     final_action: TimeoutAction | None = None
     approved_items: tuple[str, ...] = ()
     lost: tuple[str, ...] = ()  # the nonces of votes that did not count any more when it was decided
+    lessened: dict[
+        str, Backing
+    ] = {}  # by nonce: of votes that did, what they still stood for, where that was less than when they were given
     superseded_by: RequestId | None = None
     grant_id: str | None = None  # the grant that approved it
     permit: Permit = Permit()
@@ -399,3 +429,10 @@ class Notification(Strict, frozen=True, kw_only=True):
     sent_at: ConsensusTimestamp | None = None
     seen_at: ConsensusTimestamp | None = None
     error: str | None = None
+
+
+class Notice(Strict, frozen=True, kw_only=True):
+    """What an answer is given in spite of: the code of a fault that holds nothing up."""
+
+    code: str
+    message: str

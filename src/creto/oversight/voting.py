@@ -44,11 +44,12 @@ from creto.oversight.ballots import (
 )
 from creto.oversight.core import DECIDED, checked_text, signal_of
 from creto.oversight.decisions import Ballot, CastVote, Evidence, SignedBallot, attest
+from creto.oversight.drafts import hashed
 from creto.oversight.eligibility import Approver, Directory, channel_assurance
 from creto.oversight.granting import Granting
 from creto.oversight.policies import between, policy_hash, refusal
-from creto.oversight.requests import hashed
-from creto.oversight.seats import lost
+from creto.oversight.risks import recast
+from creto.oversight.seats import ended_with
 from creto.oversight.states import Event
 from creto.oversight.store import Held, Record
 from creto.oversight.types import (
@@ -64,7 +65,7 @@ from creto.oversight.types import (
 from creto.platform.audit.events import Escalated
 from creto.platform.consensus import PersonId
 from creto.platform.crypto import random_bytes
-from creto.security.authz import Decision, Deny
+from creto.security.authz import Decision, Deny, RequiresOversight
 from creto.store.types import Outcome, Tx
 
 CheckEdit = Callable[
@@ -105,7 +106,7 @@ class Voting(Granting):
         """Everything a vote is bound to, for the approver to sign. With `arguments`: edit and approve, as the next round."""
         record = await self.get(tenant, request_id)
         if arguments is not None:
-            record = hashed(edits.edited(record.ask, arguments), record.progress)
+            record = self.as_edited(record, arguments)
         ask = record.ask
         edits.check_verdicts(ask, items or ())
         return Ballot(
@@ -203,7 +204,7 @@ class Voting(Granting):
         """The request as the edit makes it, if schema and policy take the new arguments."""
         if record.ask.round + 1 > OVERSIGHT_ROUNDS_MAX:
             raise refusal("arguments", f"edit {record.ask.round}", f"{OVERSIGHT_ROUNDS_MAX} rounds at most")
-        edited = hashed(edits.edited(record.ask, arguments), record.progress)
+        edited = self.as_edited(record, arguments)
         if ballot.verdict is not Verdict.APPROVE:
             raise refusal("verdict", str(ballot.verdict), "approve: an edit is an approval of something else")
         self._revalidate(record.ask, edited.ask)
@@ -259,7 +260,10 @@ class Voting(Granting):
         if held.taken_back:
             raise withdrawn()
         seating = directory.seating(target.ask, record.progress.tier, seat, approver.person, now)
-        vote = CastVote(seat=seat.holder, groups=seat.groups, signed=signed, at=now, seating=seating)
+        named = eligibility.shares(target.ask.policy, len(target.ask.policy.tiers), directory)
+        vote = CastVote(
+            seat=seat.holder, groups=seat.groups, shares=named.get(seat.holder, {}), signed=signed, at=now, seating=seating
+        )  # fmt: skip
         sql.add_vote(tx, vote, held.place, now)
         if edited is not None:
             sql.save_round(tx, target)
@@ -289,7 +293,7 @@ class Voting(Granting):
         approver = self.approver(ask.tenant, last.ballot.approver)
         event = Event.APPROVE if verdict is Verdict.APPROVE else Event.DENY
         progress = states.ended(record.progress, event, now=now, by=approver.person, reason=last.ballot.reason)
-        progress = replace(progress, approved_items=approved, lost=lost(cast, counts))
+        progress = ended_with(replace(progress, approved_items=approved), cast, counts)
         if not ask.break_glass:
             self.grant_voted(tx, record, counts, verdict, approver, now)
         elif verdict is Verdict.DENY:
@@ -327,6 +331,8 @@ class Voting(Granting):
         if isinstance(step, escalation.Expire):
             progress = self._expired(tx, record, progress, directory, now)
         after = self.save(tx, record, progress, now=now)
+        if isinstance(step, escalation.Escalate) and ask.policy.joint:  # who has voted may be named by the new tier too
+            after = self._decide(tx, after, sql.votes(tx, ask.tenant, ask.request_id), directory, now)
         if isinstance(step, escalation.Expire) and ask.break_glass:
             self.review_missed(tx, after, directory, now)
         if isinstance(step, escalation.Escalate):
@@ -339,7 +345,8 @@ class Voting(Granting):
                 )
             event = Escalated(request_id=ask.request_id, from_tier=record.progress.tier, to_tier=step.to, reason=reason)
             self.record(tx, after, event, by=self.service_id, now=now)
-            self.tell(tx, after, self._reachable(after, directory, now), NotificationKind.ESCALATED, now)
+            if after.progress.state.open:
+                self.tell(tx, after, self._reachable(after, directory, now), NotificationKind.ESCALATED, now)
         if isinstance(step, escalation.Warn):
             self.tell(tx, after, self._reachable(after, directory, now), NotificationKind.WARNED, now)
         return after
@@ -350,7 +357,7 @@ class Voting(Granting):
         """Silence approves the round as it stands, but nothing that somebody has denied."""
         cast = sql.votes(tx, record.ask.tenant, record.ask.request_id)
         counts = self.counting(record, cast, directory, now)
-        progress = replace(progress, lost=lost(cast, counts))
+        progress = ended_with(progress, cast, counts)
         if progress.final_action is not TimeoutAction.AUTO_APPROVE:
             return progress
         approved = undenied(record.ask, counts)
@@ -358,20 +365,35 @@ class Voting(Granting):
             return replace(progress, final_action=TimeoutAction.AUTO_DENY, reason=DENIED_IN_PART)
         return replace(progress, approved_items=approved)
 
+    def as_edited(self, record: Record, arguments: bytes) -> Record:
+        """The next round: other arguments, as risky as these are by the policy's rules and by Cedar."""
+        ask, edited = record.ask, edits.edited(record.ask, arguments)
+        before, after = (said.risk if isinstance(said := self._decision(one), RequiresOversight) else None for one in (ask, edited))  # fmt: skip
+        return hashed(replace(edited, assessed=recast(edited.assessed, before, after)), record.progress)
+
     def _revalidate(self, asked: Ask, edited: Ask) -> None:
-        """Edited arguments can still be called, and fit the policy's schema. No policy may forbid them, nor cease to permit the act because of them."""
+        """Edited arguments can still be called, and fit the policy's schema. No policy may forbid them, nor cease to permit the act because of
+        them, nor ask about them under others than have been asked."""
         schemas.check(edited)
         if self._check_edit is not None and edited.form:
             self._check_edit(edited.form, edited.arguments, asked.arguments)
-        decision = self._decision(edited)
-        if isinstance(decision, Deny) and (decision.policies or not isinstance(self._decision(asked), Deny)):
+        before, now = self._decision(asked), self._decision(edited)
+        if isinstance(now, Deny) and (now.policies or not isinstance(before, Deny)):
+            raise Unauthorized("OV-403", f"POLICY: the edited act is not permitted: {now.reason}", field="arguments")
+        if isinstance(now, RequiresOversight) and now.under not in (asked.policy.policy_id, under(before)):
             raise Unauthorized(
-                "OV-403", f"POLICY: the edited act is not permitted: {decision.reason}", field="arguments"
-            )
+                "OV-403", f"POLICY: the policies ask about the edited act under {now.under}", field="arguments",
+                got=now.under, expected=asked.policy.policy_id,
+                hint="Deny it, and say what the agent should ask for instead.",
+            )  # fmt: skip
 
     def _decision(self, ask: Ask) -> Decision:
         context = edits.as_context(ask.arguments) or None
         return self.policy_says(ask.tenant, ask.agent, ask.action, ask.resource, context)
+
+
+def under(said: Decision) -> str | None:
+    return said.under if isinstance(said, RequiresOversight) else None
 
 
 def settling(

@@ -16,6 +16,7 @@ from creto.edge.api import (
     entities,
     keys,
     memory,
+    needs,
     objects,
     overrides,
     passkeys,
@@ -162,6 +163,7 @@ class Approvals(Part[World]):
     """Asking humans, and deciding as one."""
 
     create = Method(approvals.CREATE)
+    check_approval_required = Method(needs.CHECK)
     list = Method(approvals.LIST)
     inbox = Method(approvals.INBOX)
     history = Method(approvals.HISTORY)

@@ -17,11 +17,22 @@ from creto.common.limits import OVERSIGHT_TEXT_CHARS_MAX
 from creto.common.timestamps import SECOND, ConsensusTimestamp
 from creto.contracts import RiskLevel
 from creto.edge.console.site import HERE
-from creto.oversight import BatchItem, Bound, DecisionFile, Quorum, RequestState, Verdict, render
+from creto.oversight import (
+    BatchItem,
+    Bound,
+    Channel,
+    Contact,
+    DecisionFile,
+    Quorum,
+    RequestState,
+    Verdict,
+    render,
+)
 from creto.oversight.types import NoteKind
 from creto.platform.audit import Keys, Principal, verify_file
 from creto.platform.consensus import PersonId
 from creto.platform.nhi import PrincipalKind
+from creto.sdk import Creto
 from tests import engines, fuzz
 from tests.browser import Page, browser
 from tests.integration.edge.office import Office
@@ -33,6 +44,9 @@ pytestmark = pytest.mark.parametrize("served", ["sqlite"], indirect=True, scope=
 
 WEB = Path(__file__).parents[2] / "web"
 PAGE_BYTES_MAX = 100_000
+RISKY = """@id("some") @oversight("%s") forbid (principal, action == Action::"code.deploy", resource);
+@id("much") @oversight("%s") @risk("high")
+forbid (principal, action == Action::"code.deploy", resource) when { context has amount && context.amount > 1000 };"""
 ARGUMENTS = {"to": "DE89 3704 0044 0532 0130 00", "amount": 25_000, "currency": "EUR", "password": "hunter2hunter2", "memo": "Invoice\u202e17", "cc": ["a", "b"]}  # fmt: skip
 
 
@@ -490,6 +504,7 @@ def test_what_was_on_the_screen_is_what_is_approved(office: Office, page: Page) 
             "minutes": "x",
             "uses": "-1",
             "hours": "1e9",
+            "until": "tomorrow",
             "to": "nobody",
             "arguments": "{",
             "text": "x" * 5_000,
@@ -499,6 +514,7 @@ def test_what_was_on_the_screen_is_what_is_approved(office: Office, page: Page) 
             "minutes": "1",
             "uses": "1",
             "hours": "1",
+            "until": "9999-12-31",
             "to": "agent:nhi:ed25519:x",
             "arguments": '{"a":1,"a":2}',
             "delivery": "\x00\ud7ff\n",
@@ -799,3 +815,43 @@ def test_what_is_decided_is_read_page_by_page(office: Office) -> None:
         assert at == ""
         assert client.get("/approvals?decided=1&before=%00").status_code == 400
     assert seen == [record.ask.request_id for record in reversed(records)]
+
+
+def test_an_edit_into_something_riskier_is_as_deliberate_as_that(office: Office) -> None:
+    """given an edit that Cedar calls high risk / when it is sent with a click / then it is asked once more, and nothing has happened."""
+    with Creto.connect(office.served.rest, token=office.served.token) as creto:
+        creto.policies.upload(text=RISKY % ((office.one.policy_id,) * 2), activate=True)
+        try:
+            record = office.ask({"amount": 5}, action="code.deploy")
+            with httpx2.Client(base_url=office.url, cookies={"creto_session": office.session("alice")}) as client:
+                at = f"/approvals/{record.ask.request_id}"
+                html = client.get(at).text
+                fields = {name: re.search(f'name="{name}" value="([^"]*)"', html) for name in ("token", "seen")}
+                form = {name: found[1] for name, found in fields.items() if found}
+                headers = {"Origin": office.url}
+                again = client.post(f"{at}/edit", data={**form, "arguments": '{"amount":5000}'}, headers=headers)
+                assert again.status_code == 200
+                assert 'name="confirmed"' in again.text
+                assert office.now(record).ask.round == 1
+                less = client.post(f"{at}/edit", data={**form, "arguments": '{"amount":4}'}, headers=headers)
+                assert less.status_code == 303, less.text
+                assert office.now(record).ask.round == 2
+        finally:
+            creto.policies.activate(version=0)
+
+
+def test_the_page_tells_what_counts_no_more_and_whom_nobody_told(office: Office) -> None:
+    """given a first vote and an edit, and a channel that is not configured / when another approver looks / then both are said."""
+    contact = Contact(channel=Channel.MESSAGING, address=f"m-{office.suffix}", person=office.ids["carol"])
+    office.served.run(office.oversight.link(office.tenant, contact, by=office.served.app.operator))
+    record = office.ask({"amount": 400}, office.two)
+    office.vote(record, "carol")
+    office.vote(record, "bob", arguments=b'{"amount":40}')
+    with httpx2.Client(base_url=office.url, cookies={"creto_session": office.session("alice")}) as client:
+        html = client.get(f"/approvals/{record.ask.request_id}").text
+    office.served.run(
+        office.oversight.unlink(office.tenant, contact.channel, contact.address, by=office.served.app.operator)
+    )
+    assert re.search(r"<s><b>carol</b>\s+approved</s>.*counts no more: the arguments were edited since", html)
+    assert "changed amount: 400 → 40" in html
+    assert "could not be yet (messaging)" in html

@@ -89,7 +89,7 @@ def test_a_policy_file_names_an_assurance_as_people_do(form: str, written: str, 
     toml = f'policy_id = "p"\nassurance = {written}\nassurance_by_risk = {{ high = {written} }}\ntiers = [{{ name = "t", approvers = ["ann"] }}]\n'
     json = f'{{"policy_id": "p", "assurance": {written}, "assurance_by_risk": {{"high": {written}}}, "tiers": [{{"name": "t", "approvers": ["ann"]}}]}}'
     policy = policy_of((toml if form == "toml" else json).encode())
-    assert (policy.assurance, policy.assurance_by_risk) == (means, {RiskLevel.HIGH: means})
+    assert (policy.assurance, policy.assurance_by_risk) == (means.label, {RiskLevel.HIGH: means.label})
 
 
 @pytest.mark.parametrize("written", ['"A4"', '"a3"', '"3"', "4", "[3]"])

@@ -524,7 +524,7 @@ async def test_a_refused_absence_is_refused_alike_when_it_comes_again(post: Post
     for _ in range(2):
         text = json.loads((await post.slack(slack)[1].commands(*command)).body)["text"]
         assert text == (
-            "Not done: ends_at: expected after the start, 2026-01-01T00:00:00Z, by 2026-04-01T00:00:00Z at the latest,"
+            "Not done: ends_at: expected after 2026-01-01T00:00:00Z, by 2026-04-01T00:00:00Z at the latest: 90 days from its start,"
             " got 2028-09-26T00:00:00Z."
         )
 

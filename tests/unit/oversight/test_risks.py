@@ -10,8 +10,9 @@ from msgspec.structs import replace
 from creto.common.errors import InvalidInput, Unauthorized
 from creto.common.ids import PolicyId
 from creto.contracts import RiskFactor, RiskLevel
-from creto.oversight import Assurance, BatchItem, RiskRule, render
+from creto.oversight import Assurance, BatchItem, Quorum, RiskRule, render
 from creto.platform.crypto import digest
+from creto.security.authz import RequiresOversight
 from tests.unit.oversight.world import P1, P2, TENANT, World, consume, tier, token_of
 
 ASKS = '@id("big") @oversight("P2") forbid (principal, action == Action::"funds.transfer", resource) when { context has amount && context.amount > 100 };'
@@ -93,6 +94,43 @@ async def test_the_agent_makes_it_worse_and_never_better(world: World) -> None:
     worse = await world.request(policy, {"amount": 2}, risk_factors=(replace(calm, level=RiskLevel.CRITICAL),))
     assert worse.ask.risk is RiskLevel.CRITICAL
     assert render(worse.ask).risks[-1] == "Critical risk by the agent's own word."
+
+
+RISKY = """@id("%s") @oversight("ruled") %s
+forbid (principal, action == Action::"funds.transfer", resource) when { context has amount && context.amount > %d };"""
+
+
+async def test_an_edit_is_as_risky_as_cedar_says_of_its_arguments(world: World) -> None:
+    """given a vote on little / when another human edits it into much / then that needs more assurance, and the first vote is stale."""
+    await world.permit_all(RISKY % ("some", "", 0), RISKY % ("much", '@risk("high")', 1_000))
+    policy = await world.policy(
+        P1, policy_id=PolicyId("ruled"), assurance_by_risk={RiskLevel.HIGH: Assurance.OWN_KEY}, tiers=(tier("alice", "bob"),),
+        quorum=Quorum(approvals=2),
+    )  # fmt: skip
+    record = await world.request(policy, {"amount": 1})
+    assert record.ask.risk is RiskLevel.LOW
+    await world.click(record, "alice")
+    with pytest.raises(Unauthorized, match="ASSURANCE"):
+        await world.click(record, "bob", arguments=b'{"amount":9000}')
+    receipt = await world.approve(record, "bob", arguments=b'{"amount":9000}')
+    assert (receipt.approvals, receipt.missing) == (1, 1)
+    edited = await world.now_of(record)
+    assert edited.ask.risk is RiskLevel.HIGH
+    assert "High risk (act): the Cedar policy that asks says so" in render(edited.ask).risks
+    with pytest.raises(Unauthorized, match="ASSURANCE"):
+        await world.click(edited, "alice")
+    await world.approve(edited, "alice", arguments=b'{"amount":2}')
+    assert (await world.now_of(record)).ask.risk is RiskLevel.LOW
+
+
+async def test_what_the_gate_alone_could_see_stays(world: World) -> None:
+    """The gate's policies look at more than arguments: what they said of the call is not forgotten by an edit."""
+    await world.permit_all()
+    policy = await world.policy(P1, policy_id=PolicyId("ruled"))
+    needed = RequiresOversight("ruled", risk=RiskLevel.CRITICAL)
+    record = await world.request(policy, {"amount": 1}, needed=needed)
+    await world.approve(record, "alice", arguments=b'{"amount":2}')
+    assert (await world.now_of(record)).ask.risk is RiskLevel.CRITICAL
 
 
 async def test_an_edit_is_judged_by_its_own_arguments(world: World) -> None:

@@ -40,7 +40,7 @@ async def test_a_vote_counts_as_long_as_its_seat_is_there(world: World) -> None:
     assert (receipt.state, receipt.approvals, receipt.missing) == (RequestState.PENDING, 1, 1)
     case = await world.oversight.case(TENANT, record.ask.request_id)
     assert (case.standing.approvals, case.waiting_for) == (1, (person("carol"),))
-    assert case.lost == (case.votes[0].signed.ballot.nonce,)
+    assert case.lost == {case.votes[0].signed.ballot.nonce: "they have lost their seat"}
     assert (await world.approve(record, "carol")).state is RequestState.APPROVED
     await consume(world, record, await token_of(world, record))
     file = DecisionFile.decode(await world.oversight.decision_file(TENANT, record.ask.request_id))

@@ -486,6 +486,25 @@ async def test_delegations_have_bounds(world: World) -> None:
             by=id_of("alice"),
         )
         await refused("OV-400", work)
+    whole, to_come = 90 * DAY, ConsensusTimestamp(now + 30 * DAY)
+    for starts_at, ends_at in (
+        (now, now + whole),
+        (to_come, to_come + whole),
+    ):  # counted from its start, whenever that is
+        planned = await world.oversight.delegate(
+            TENANT, of=id_of("carol"), to=id_of("trudy"), starts_at=starts_at, ends_at=ConsensusTimestamp(ends_at),
+            by=id_of("carol"),
+        )  # fmt: skip
+        await world.oversight.end_delegation(TENANT, planned.delegation_id, by=id_of("carol"))
+    for starts_at, ends_at in ((to_come, to_come + whole + 1), (now - 2 * DAY, now - DAY)):
+        error = await refused(
+            "OV-400",
+            world.oversight.delegate(
+                TENANT, of=id_of("carol"), to=id_of("trudy"), starts_at=ConsensusTimestamp(starts_at),
+                ends_at=ConsensusTimestamp(ends_at), by=id_of("carol"),
+            ),
+        )  # fmt: skip
+        assert "90 days from its start" in error.message
     given = await world.oversight.delegate(
         TENANT, of=id_of("alice"), to=id_of("trudy"), starts_at=now, ends_at=ConsensusTimestamp(now + DAY),
         policies=(P2.policy_id,), by=id_of("alice"),

@@ -6,9 +6,11 @@ INVARIANT: exact arguments in which something is masked as a secret go to nobody
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from msgspec import Meta
+from msgspec.structs import asdict
 
 from creto.common.ids import AgentId, PolicyId, RequestId, SandboxId
 from creto.common.limits import OVERSIGHT_ARGUMENTS_BYTES_MAX, OVERSIGHT_TEXT_CHARS_MAX
@@ -17,16 +19,21 @@ from creto.common.timestamps import ConsensusTimestamp
 from creto.contracts import ApprovalResult, RiskFactor, RiskLevel, TimeoutAction
 from creto.edge.api.endpoint import View
 from creto.oversight import (
-    Assurance,
     Bound,
+    BreakGlassTerms,
     Case,
     Channel,
     Display,
+    EscalationTier,
+    GrantTerms,
+    Notice,
     NotificationKind,
     OversightPolicy,
+    Quorum,
     Receipt,
     Record,
     RequestState,
+    RiskRule,
     Verdict,
     render,
 )
@@ -41,6 +48,43 @@ from creto.platform.nhi import Nhi
 
 Text = Annotated[str, Meta(max_length=OVERSIGHT_TEXT_CHARS_MAX)]
 Json = Annotated[str, Meta(max_length=OVERSIGHT_ARGUMENTS_BYTES_MAX)]
+
+
+AssuranceName = Annotated[str, Meta(pattern="^A[0-3]$", max_length=2)]
+
+
+class NoticeView(View, frozen=True):
+    """What the answer is given in spite of: `OV-202` nobody could be told yet, `OV-503` without the agent's reasons."""
+
+    code: str
+    message: str
+
+
+class OversightPolicyView(View, frozen=True):
+    """A policy as it is stored. `joint`: of what several policies ask about together, these; each has to be met."""
+
+    policy_id: PolicyId
+    tiers: tuple[EscalationTier, ...]
+    version: int
+    title: str
+    quorum: Quorum
+    assurance: str
+    assurance_by_risk: dict[RiskLevel, str]
+    final_action: TimeoutAction
+    vote_change: bool
+    reason_required: bool
+    revocable: bool
+    revalidate: bool
+    key_grace_s: int
+    warn_percent: int
+    execution_s: int
+    grants: GrantTerms | None
+    break_glass: BreakGlassTerms | None
+    always_ask: bool
+    risk: RiskLevel
+    risk_rules: tuple[RiskRule, ...]
+    arguments_schemas: dict[str, str]
+    joint: tuple[OversightPolicyView, ...] = ()
 
 
 class ApprovalView(View, frozen=True):
@@ -66,6 +110,7 @@ class ApprovalView(View, frozen=True):
     decided_at: ConsensusTimestamp | None = None
     decided_by: AgentId | None = None
     reason: str = ""
+    notices: tuple[NoticeView, ...] = ()
 
 
 class ApprovalPage(View, frozen=True):
@@ -91,6 +136,8 @@ class VoteView(View, frozen=True):
     seat: AgentId | None = None  # another human's, in whose seat they sat
     groups: tuple[str, ...] = ()
     counter: tuple[Bound, ...] = ()  # not this, but a call within these bounds
+    counts: bool = True
+    why_not: str = ""  # it does not count
 
 
 class ItemView(View, frozen=True):
@@ -106,8 +153,8 @@ class ApprovalDetail(View, frozen=True):
     shown: Display
     display_hash: bytes
     args_hash: bytes
-    policy: OversightPolicy
-    assurance: Assurance  # the least that this needs
+    policy: OversightPolicyView
+    assurance: str  # the least that this needs, A0 to A3
     grantable: bool  # whether "approve for …" is offered
     chain: tuple[AgentId, ...]
     risk_factors: tuple[RiskFactor, ...]
@@ -133,6 +180,7 @@ class Outcome(View, frozen=True):
     state: RequestState
     result: ApprovalResult | None = None
     questions: tuple[Note, ...] = ()
+    notices: tuple[NoticeView, ...] = ()  # while it is open
 
 
 class NotificationView(View, frozen=True):
@@ -151,7 +199,20 @@ class NotificationView(View, frozen=True):
     error: str | None = None
 
 
-def line(record: Record) -> ApprovalView:
+def policy_view(policy: OversightPolicy) -> OversightPolicyView:
+    told = {
+        "assurance": policy.assurance.label,
+        "assurance_by_risk": {risk: one.label for risk, one in policy.assurance_by_risk.items()},
+        "joint": tuple(map(policy_view, policy.joint)),
+    }
+    return OversightPolicyView(**(asdict(policy) | told))
+
+
+def noticed(notices: Sequence[Notice]) -> tuple[NoticeView, ...]:
+    return tuple(NoticeView(code=one.code, message=one.message) for one in notices)
+
+
+def line(record: Record, notices: Sequence[Notice] = ()) -> ApprovalView:
     ask, progress = record.ask, record.progress
     claim = progress.claim if progress.state.open else None
     return ApprovalView(
@@ -161,10 +222,11 @@ def line(record: Record) -> ApprovalView:
         break_glass=ask.break_glass, claimed_by=AgentId(claim.person) if claim else None,
         claimed_until=claim.until if claim else None, decided_at=progress.decided_at,
         decided_by=AgentId(progress.decided_by) if progress.decided_by else None, reason=progress.reason,
+        notices=noticed(notices),
     )  # fmt: skip
 
 
-def detail(case: Case, nhi: Nhi, *, own: bool) -> ApprovalDetail:
+def detail(case: Case, nhi: Nhi, *, own: bool, notices: Sequence[Notice] = ()) -> ApprovalDetail:
     """`own`: for who asked."""
     ask, progress = case.record.ask, case.record.progress
     shows = own or not any(is_masked(path, leaf) for path, leaf in leaves(parsed(ask.arguments)))
@@ -173,10 +235,10 @@ def detail(case: Case, nhi: Nhi, *, own: bool) -> ApprovalDetail:
         return nhi.get_now(ask.tenant, AgentId(person)).name
 
     return ApprovalDetail(
-        approval=line(case.record), shown=render(ask), display_hash=case.record.display_hash, args_hash=case.record.args_hash,
-        policy=ask.policy, assurance=assurance_needed(ask.policy, ask.risk), grantable=offered(ask), chain=ask.chain,
+        approval=line(case.record, notices), shown=render(ask), display_hash=case.record.display_hash, args_hash=case.record.args_hash,
+        policy=policy_view(ask.policy), assurance=assurance_needed(ask.policy, ask.risk).label, grantable=offered(ask), chain=ask.chain,
         risk_factors=ask.risk_factors, assessed=(*ask.assessed, *ask.by_arguments), standing=case.standing,
-        votes=tuple(cast(vote, named(vote.signed.ballot.person)) for vote in case.votes),
+        votes=tuple(cast(vote, named(vote.signed.ballot.person), case.why_not(vote)) for vote in case.votes),
         waiting_for=tuple(Person(person=AgentId(one), name=named(one)) for one in case.waiting_for), notes=case.notes,
         items=tuple(
             ItemView(item_id=item.item_id, arguments=item.arguments.decode(), after=item.after) for item in ask.items if shows
@@ -187,12 +249,12 @@ def detail(case: Case, nhi: Nhi, *, own: bool) -> ApprovalDetail:
     )  # fmt: skip
 
 
-def cast(vote: CastVote, name: str) -> VoteView:
+def cast(vote: CastVote, name: str, why_not: str) -> VoteView:
     ballot = vote.signed.ballot
     return VoteView(
         person=AgentId(ballot.person), name=name, verdict=ballot.verdict, round=ballot.round, assurance=vote.signed.label,
         signed_at=ballot.signed_at, reason=ballot.reason, seat=AgentId(vote.seat) if vote.seat != ballot.person else None,
-        groups=vote.groups, counter=ballot.counter,
+        groups=vote.groups, counter=ballot.counter, counts=not why_not, why_not=why_not,
     )  # fmt: skip
 
 

@@ -11,9 +11,10 @@ from typing import Annotated
 
 import msgspec
 from msgspec import Meta
+from msgspec.structs import replace
 
 from creto.common.errors import InvalidInput, NotFound, ProductId, Timeout, Unauthorized
-from creto.common.ids import AgentId, Name, PolicyId, RequestId
+from creto.common.ids import AgentId, Name, PolicyId, RequestId, SandboxId
 from creto.common.limits import (
     CHAIN_LINKS_MAX,
     INTEGER_MAX,
@@ -21,7 +22,12 @@ from creto.common.limits import (
     OVERSIGHT_WAIT_S_MAX,
     PAGE_ITEMS_DEFAULT,
 )
-from creto.contracts import Action, OversightRequest, OversightRequirement, RiskFactor
+from creto.contracts import (
+    Action,
+    OversightRequest,
+    OversightRequirement,
+    RiskFactor,
+)
 from creto.contracts import Resource as Target
 from creto.edge.api.approval_views import (
     ApprovalDetail,
@@ -33,6 +39,7 @@ from creto.edge.api.approval_views import (
     Text,
     detail,
     line,
+    noticed,
     told,
 )
 from creto.edge.api.dispatch import Call, concerns, handles
@@ -41,6 +48,7 @@ from creto.edge.api.fields import Agent, Cursor, Id, Limit, Nanos, Reason, Resou
 from creto.edge.api.parts import Parts
 from creto.gate import Operation
 from creto.oversight import BatchItem, Record
+from creto.oversight.approvals import as_runtime
 from creto.oversight.outcome import approved_arguments
 from creto.oversight.requests import LAST
 from creto.oversight.types import Note
@@ -81,6 +89,9 @@ class CreateApproval(Ask, frozen=True):
     )
     takes_up: Id | None = None  # a denied request whose counter-proposal this is
     chain: Annotated[tuple[Agent, ...], Meta(max_length=CHAIN_LINKS_MAX)] = ()
+    sandbox_id: Id | None = None  # from which it acts
+
+    GRPC = (("agent", "agent_nhi"), ("chain", "delegation_chain"), ("description", "action_description"))
 
 
 class ListApprovals(Ask, frozen=True):
@@ -171,13 +182,13 @@ class Notifications(View, frozen=True):
 
 REQUEST = "oversight:request:{request_id}"
 KNOWN = ("OV-404",)
-CREATE = Endpoint("approvals.create", "POST", "/v1/approvals", CreateApproval, ApprovalView, "create_request", "Ask humans to approve an act, or find what was asked", status=201, errors=("OV-400", "OV-403", "OV-424", "OV-429", "OV-409", "PL-410", "PL-102"))  # fmt: skip
+CREATE = Endpoint("approvals.create", "POST", "/v1/approvals", CreateApproval, ApprovalView, "create_request", "Ask humans to approve an act, or find what was asked", rpc="CreateRequest", status=201, errors=("OV-400", "OV-403", "OV-424", "OV-429", "OV-409", "PL-410", "PL-102"))  # fmt: skip
 LIST = Endpoint("approvals.list", "GET", "/v1/approvals", ListApprovals, ApprovalPage, "list_requests", "Open requests, the oldest first")  # fmt: skip
 INBOX = Endpoint("approvals.inbox", "GET", "/v1/approvals/inbox", ListInbox, ApprovalPage, "list_requests", "What the caller can decide now", errors=("OV-400", "OV-403"))  # fmt: skip
 HISTORY = Endpoint("approvals.history", "GET", "/v1/approvals/history", ListHistory, ApprovalPage, "list_requests", "Requests, decided ones too, the newest first", errors=("OV-400", "OV-403"))  # fmt: skip
-GET = Endpoint("approvals.get", "GET", "/v1/approvals/{request_id}", GetApproval, ApprovalDetail, "get_request", "One request with all that its approvers look at", errors=KNOWN, about=REQUEST)  # fmt: skip
+GET = Endpoint("approvals.get", "GET", "/v1/approvals/{request_id}", GetApproval, ApprovalDetail, "get_request", "One request with all that its approvers look at", rpc="GetRequest", errors=KNOWN, about=REQUEST)  # fmt: skip
 CANCEL = Endpoint("approvals.cancel", "POST", "/v1/approvals/{request_id}/cancel", CancelApproval, ApprovalView, "cancel_request", "Nobody needs to decide any more", errors=(*KNOWN, "OV-400", "OV-409"), about=REQUEST)  # fmt: skip
-WAIT = Endpoint("approvals.wait", "POST", "/v1/approvals/{request_id}/wait", AwaitApproval, Outcome, None, "What became of a request; who asked gets the token", errors=(*KNOWN, "OV-409", "OV-410", "OV-451"), about=REQUEST)  # fmt: skip
+WAIT = Endpoint("approvals.wait", "POST", "/v1/approvals/{request_id}/wait", AwaitApproval, Outcome, None, "What became of a request; who asked gets the token", rpc="AwaitApproval", errors=(*KNOWN, "OV-409", "OV-410", "OV-451"), about=REQUEST)  # fmt: skip
 USE = Endpoint("approvals.use", "POST", "/v1/approvals/{request_id}/use", UseApproval, UsedApproval, None, "Use an approval up: the act begins", errors=(*KNOWN, "OV-403", "PL-703", "PL-704", "PL-705", "PL-706"), about=REQUEST)  # fmt: skip
 REPORT = Endpoint("approvals.report", "POST", "/v1/approvals/{request_id}/outcome", ReportOutcome, ReportedOutcome, None, "Say what became of the act", errors=(*KNOWN, "OV-400", "OV-403", "OV-409"), about=REQUEST)  # fmt: skip
 ANSWER = Endpoint("approvals.answer", "POST", "/v1/approvals/{request_id}/answers", AnswerQuestion, Note, "create_request", "The agent answers a question", status=201, errors=(*KNOWN, "OV-400", "OV-403"), about=REQUEST)  # fmt: skip
@@ -252,24 +263,33 @@ async def may_read(parts: Parts, call: Call, request_id: str) -> None:
 @handles(CREATE)
 async def create(parts: Parts, call: Call, ask: CreateApproval) -> ApprovalView:
     caller = call.known
-    for_itself = ask.agent in (None, caller.agent)
-    own_chain = call.chain.agents if call.chain is not None else ()
     request = OversightRequest(
-        tenant=call.tenant, agent_nhi=ask.agent or caller.agent,
-        delegation_chain=own_chain if for_itself else tuple(AgentId(one) for one in ask.chain),
+        tenant=call.tenant, agent_nhi=ask.agent or caller.agent, delegation_chain=chain_of(call, ask.agent, ask.chain),
         action=Action(name=ask.action, parameters=msgspec.Raw(ask.arguments.encode())),
         resource=Target(resource_type="", resource_id=ask.resource), policy_id=PolicyId(ask.policy_id),
         action_description=ask.description, risk_factors=ask.risk_factors, blocking=ask.blocking,
         requirement=None if caller.kind is PrincipalKind.AGENT else ask.requirement,
     )  # fmt: skip
-    items = [BatchItem(item_id=one.item_id, arguments=one.arguments.encode(), after=one.after) for one in ask.items]
+    if ask.sandbox_id is not None:
+        request = replace(as_runtime(request), sandbox_id=SandboxId(ask.sandbox_id))
+    items = batch(ask.items)
     supersedes = RequestId(ask.supersedes) if ask.supersedes is not None else None
     takes_up = RequestId(ask.takes_up) if ask.takes_up is not None else None
-    return line(
-        await parts.oversight.create(
-            request, idempotency_key=ask.key, supersedes=supersedes, takes_up=takes_up, items=items, by=caller.agent
-        )
+    record = await parts.oversight.create(
+        request, idempotency_key=ask.key, supersedes=supersedes, takes_up=takes_up, items=items, by=caller.agent
     )
+    return line(record, await parts.oversight.notices(record))
+
+
+def chain_of(call: Call, agent: AgentId | None, chain: Sequence[AgentId]) -> tuple[AgentId, ...]:
+    """Under which the agent acts: its own where it asks itself."""
+    if agent not in (None, call.known.agent):
+        return tuple(chain)
+    return call.chain.agents if call.chain is not None else ()
+
+
+def batch(items: Sequence[Item]) -> list[BatchItem]:
+    return [BatchItem(item_id=one.item_id, arguments=one.arguments.encode(), after=one.after) for one in items]
 
 
 @handles(LIST)
@@ -310,7 +330,8 @@ def place(cursor: str | None) -> str:
 @handles(GET)
 async def get(parts: Parts, call: Call, ask: GetApproval) -> ApprovalDetail:
     case = await parts.oversight.case(call.tenant, RequestId(ask.request_id))
-    return detail(case, parts.nhi, own=asked_by(case.record, call))
+    notices = await parts.oversight.notices(case.record)
+    return detail(case, parts.nhi, own=asked_by(case.record, call), notices=notices)
 
 
 @handles(CANCEL)
@@ -339,7 +360,10 @@ async def wait(parts: Parts, call: Call, ask: AwaitApproval) -> Outcome:
             record = await parts.oversight.get(call.tenant, request_id)
     if record.progress.state.open:
         questions = await parts.oversight.unanswered(call.tenant, request_id)
-        return Outcome(request_id=request_id, state=record.progress.state, questions=questions if mine else ())
+        notices = noticed(await parts.oversight.notices(record))
+        return Outcome(
+            request_id=request_id, state=record.progress.state, questions=questions if mine else (), notices=notices
+        )
     chain = call.chain.agents if call.chain is not None else ()
     result = await parts.oversight.result(record, permit=mine, chain=chain)
     return Outcome(request_id=request_id, state=record.progress.state, result=result)
@@ -354,7 +378,7 @@ async def use(parts: Parts, call: Call, ask: UseApproval) -> UsedApproval:
     arguments, acted = approved_arguments(record), record.ask
     await parts.authz.consume_durable(
         ask.override_token, tenant=call.tenant, agent=acted.agent, action=acted.action, resource=acted.resource,
-        args_digest=digest(arguments), policy_id=PolicyId(parts.oversight.asking(acted, arguments).policy_id),
+        args_digest=digest(arguments), policy_id=PolicyId(parts.oversight.asking(acted, arguments).under),
     )  # fmt: skip
     return UsedApproval(
         request_id=acted.request_id, arguments=arguments.decode(), approved_items=record.progress.approved_items

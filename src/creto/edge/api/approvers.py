@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from msgspec import Meta
-from msgspec.structs import asdict
+from msgspec.structs import asdict, force_setattr
 
 from creto.common.ids import AgentId, Name, PolicyId, RequestId
 from creto.common.limits import (
@@ -24,7 +24,16 @@ from creto.common.limits import (
 )
 from creto.common.timestamps import ConsensusTimestamp
 from creto.contracts import RiskLevel, TimeoutAction
-from creto.edge.api.approval_views import ApprovalView, NotificationView, Text, line, told
+from creto.edge.api.approval_views import (
+    ApprovalView,
+    AssuranceName,
+    NotificationView,
+    OversightPolicyView,
+    Text,
+    line,
+    policy_view,
+    told,
+)
 from creto.edge.api.dispatch import Call, concerns, handles
 from creto.edge.api.endpoint import Ask, Endpoint, View
 from creto.edge.api.fields import Agent, Cursor, Id, Limit, Nanos, Resource
@@ -66,8 +75,8 @@ class PutOversightPolicy(Ask, frozen=True):
     tiers: Annotated[tuple[TierTerms, ...], Meta(min_length=1, max_length=OVERSIGHT_TIERS_MAX)]
     title: Annotated[str, Meta(max_length=200)] = ""
     quorum: Quorum = Quorum()
-    assurance: Assurance = Assurance.RELAYED
-    assurance_by_risk: Annotated[dict[RiskLevel, Assurance], Meta(max_length=len(RiskLevel))] = {}
+    assurance: Assurance | AssuranceName = "A1"  # A0 to A3, or the number alone
+    assurance_by_risk: Annotated[dict[RiskLevel, Assurance | AssuranceName], Meta(max_length=len(RiskLevel))] = {}
     final_action: TimeoutAction = TimeoutAction.AUTO_DENY
     vote_change: bool = True
     reason_required: bool = False
@@ -83,6 +92,13 @@ class PutOversightPolicy(Ask, frozen=True):
     risk_rules: Annotated[tuple[RiskRule, ...], Meta(max_length=OVERSIGHT_RISK_RULES_MAX)] = ()
     arguments_schemas: Annotated[dict[Id, str], Meta(max_length=OVERSIGHT_SCHEMAS_MAX)] = {}
 
+    def __post_init__(self) -> None:
+        """One spelling, whichever was written."""
+        super().__post_init__()
+        force_setattr(self, "assurance", Assurance.of(self.assurance).label)
+        by_risk = {risk: Assurance.of(said).label for risk, said in self.assurance_by_risk.items()}
+        force_setattr(self, "assurance_by_risk", by_risk)
+
 
 class GetOversightPolicy(Ask, frozen=True):
     policy_id: Id
@@ -93,7 +109,7 @@ class ListAll(Ask, frozen=True):
 
 
 class OversightPolicies(View, frozen=True):
-    items: tuple[OversightPolicy, ...]
+    items: tuple[OversightPolicyView, ...]
 
 
 class PutGroup(Ask, frozen=True):
@@ -258,8 +274,8 @@ class OversightHealth(View, frozen=True):
 
 
 READ, WRITE, POLICY, GROUP, PERSON = "oversight:read", "oversight:write", "oversight:policy:{policy_id}", "oversight:group:{name}", "oversight:contact:{channel}:{address}"  # fmt: skip
-PUT_POLICY = Endpoint("approvals.put_policy", "PUT", "/v1/oversight/policies/{policy_id}", PutOversightPolicy, OversightPolicy, "update_policy", "Store the next version of an oversight policy; open requests keep theirs", errors=("OV-400",), about=POLICY)  # fmt: skip
-GET_POLICY = Endpoint("approvals.policy", "GET", "/v1/oversight/policies/{policy_id}", GetOversightPolicy, OversightPolicy, READ, "One oversight policy", errors=("OV-404",), about=POLICY)  # fmt: skip
+PUT_POLICY = Endpoint("approvals.put_policy", "PUT", "/v1/oversight/policies/{policy_id}", PutOversightPolicy, OversightPolicyView, "update_policy", "Store the next version of an oversight policy; open requests keep theirs", errors=("OV-400",), about=POLICY)  # fmt: skip
+GET_POLICY = Endpoint("approvals.policy", "GET", "/v1/oversight/policies/{policy_id}", GetOversightPolicy, OversightPolicyView, READ, "One oversight policy", errors=("OV-404",), about=POLICY)  # fmt: skip
 POLICIES = Endpoint("approvals.policies", "GET", "/v1/oversight/policies", ListAll, OversightPolicies, READ, "The oversight policies that hold")  # fmt: skip
 PUT_GROUP = Endpoint("approvals.put_group", "PUT", "/v1/oversight/groups/{name}", PutGroup, ApproverGroup, WRITE, "Name the members of a group", errors=("OV-400",), about=GROUP)  # fmt: skip
 GROUPS = Endpoint("approvals.groups", "GET", "/v1/oversight/groups", ListAll, Groups, READ, "The groups of approvers")  # fmt: skip
@@ -317,7 +333,7 @@ async def who_ends_a_grant(parts: Parts, call: Call, ask: EndGrant) -> str | Non
 
 
 @handles(PUT_POLICY)
-async def put_policy(parts: Parts, call: Call, ask: PutOversightPolicy) -> OversightPolicy:
+async def put_policy(parts: Parts, call: Call, ask: PutOversightPolicy) -> OversightPolicyView:
     default_s = parts.oversight.default_timeout_s
     tiers = tuple(
         EscalationTier(
@@ -326,18 +342,20 @@ async def put_policy(parts: Parts, call: Call, ask: PutOversightPolicy) -> Overs
         )
         for one in ask.tiers
     )  # fmt: skip
-    policy = OversightPolicy(**(asdict(ask) | {"tiers": tiers}))
-    return await parts.oversight.put_policy(call.tenant, policy, by=call.known.agent)
+    by_risk = {risk: Assurance.of(said) for risk, said in ask.assurance_by_risk.items()}
+    said = {"tiers": tiers, "assurance": Assurance.of(ask.assurance), "assurance_by_risk": by_risk}
+    policy = OversightPolicy(**(asdict(ask) | said))
+    return policy_view(await parts.oversight.put_policy(call.tenant, policy, by=call.known.agent))
 
 
 @handles(GET_POLICY)
-async def policy(parts: Parts, call: Call, ask: GetOversightPolicy) -> OversightPolicy:
-    return parts.oversight.policy(call.tenant, PolicyId(ask.policy_id))
+async def policy(parts: Parts, call: Call, ask: GetOversightPolicy) -> OversightPolicyView:
+    return policy_view(parts.oversight.policy(call.tenant, PolicyId(ask.policy_id)))
 
 
 @handles(POLICIES)
 async def policies(parts: Parts, call: Call, ask: ListAll) -> OversightPolicies:
-    return OversightPolicies(items=parts.oversight.policies(call.tenant))
+    return OversightPolicies(items=tuple(map(policy_view, parts.oversight.policies(call.tenant))))
 
 
 @handles(PUT_GROUP)

@@ -117,7 +117,7 @@ class RevokeApproval(Ask, frozen=True):
 DECIDES = "submit_decision"
 REFUSED = ("OV-400", "OV-401", "OV-403", "OV-404", "OV-409")
 BALLOT = Endpoint("approvals.ballot", "POST", "/v1/approvals/{request_id}/ballot", GetBallot, BallotView, DECIDES, "A vote to be signed by the approver's own key", errors=REFUSED, keyed=False, about=REQUEST)  # fmt: skip
-SUBMIT = Endpoint("approvals.submit", "POST", "/v1/approvals/{request_id}/ballots", SubmitBallot, Receipt, DECIDES, "Count a vote that its human signed", errors=REFUSED, about=REQUEST)  # fmt: skip
+SUBMIT = Endpoint("approvals.submit", "POST", "/v1/approvals/{request_id}/ballots", SubmitBallot, Receipt, DECIDES, "Count a vote that its human signed", rpc="SubmitResponse", errors=REFUSED, about=REQUEST)  # fmt: skip
 DECIDE = Endpoint("approvals.decide", "POST", "/v1/approvals/{request_id}/decide", Decide, Receipt, DECIDES, "Vote, attested by the service", errors=REFUSED, about=REQUEST)  # fmt: skip
 COMMENT = Endpoint("approvals.comment", "POST", "/v1/approvals/{request_id}/comments", WriteNote, Note, DECIDES, "Say something to the other approvers", status=201, errors=REFUSED, about=REQUEST)  # fmt: skip
 ASK = Endpoint("approvals.ask", "POST", "/v1/approvals/{request_id}/questions", WriteNote, Note, DECIDES, "Ask the agent something; the time goes on", status=201, errors=REFUSED, about=REQUEST)  # fmt: skip

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
+from datetime import UTC, date, datetime, time, timedelta
 
 import msgspec
 
-from creto.common.errors import EnablementError, NotFound
+from creto.common.errors import EnablementError, InvalidInput, NotFound
 from creto.common.ids import AgentId, PolicyId, RequestId, TenantId, checked_name
 from creto.common.limits import OVERSIGHT_HOLD_S, PAGE_ITEMS_MAX
 from creto.common.timestamps import SECOND, ConsensusTimestamp
@@ -21,7 +22,7 @@ from creto.edge.api.approval_views import ApprovalView
 from creto.edge.api.dispatch import Call, Dispatcher
 from creto.edge.console.forms import Vote
 from creto.edge.console.site import Form, plain
-from creto.oversight import Bound, Case, Grant, Oversight, OversightPolicy, Record
+from creto.oversight import Ask, Bound, Case, Grant, Notice, Oversight, OversightPolicy, Record
 from creto.oversight.requests import LAST
 from creto.platform.consensus import PersonId
 from creto.platform.crypto.webauthn import Assertion, Passkey
@@ -167,6 +168,10 @@ class Acts:
             before = page[-1].ask.request_id
         return found[:count]
 
+    def voted_on(self, record: Record, vote: Vote) -> Ask:
+        """The request as this vote makes it: an edit may be riskier than what was asked."""
+        return record.ask if vote.arguments is None else self._oversight.as_edited(record, vote.arguments).ask
+
     async def proposals(self, call: Call, records: list[Record]) -> dict[RequestId, tuple[Bound, ...]]:
         """Of requests that this human may see."""
         return await self._oversight.proposals(call.tenant, records)
@@ -174,6 +179,10 @@ class Acts:
     async def case(self, call: Call, request_id: RequestId) -> Case:
         await self._ask(approvals.GET, call, approvals.GetApproval(request_id=request_id))
         return await self._oversight.case(call.tenant, request_id)
+
+    async def notices(self, case: Case) -> tuple[Notice, ...]:
+        """Whom nobody could tell yet; that the agent's reasons are missing is said where they would stand."""
+        return tuple(one for one in await self._oversight.notices(case.record) if one.code == "OV-202")
 
     async def looked(self, call: Call, case: Case) -> None:
         """The operator sees that somebody has: it is not lost in a mailbox."""
@@ -250,10 +259,22 @@ class Acts:
 
     async def _delegate(self, call: Call, record: Record, form: Form) -> object:
         ask = approvers.DelegateSeats(
-            to=AgentId(form.text("to")), ends_at=self.now() + form.whole("hours") * 3_600 * SECOND,
-            policies=(record.ask.policy.policy_id,),
+            to=AgentId(form.text("to")), ends_at=away_until(form, self.now()),
+            policies=tuple(one.policy_id for one in record.ask.policy.joint or (record.ask.policy,)),
         )  # fmt: skip
         return await self._ask(approvers.DELEGATE, call, ask)
+
+
+def away_until(form: Form, now: ConsensusTimestamp) -> int:
+    """The end of a day, or so many hours from now."""
+    until = form.text("until")
+    if not until:
+        return now + form.whole("hours") * 3_600 * SECOND
+    try:
+        day = datetime.combine(date.fromisoformat(until), time(), UTC) + timedelta(days=1)
+    except (ValueError, OverflowError) as error:
+        raise InvalidInput.of("until", got=until, expected="a day, as 2026-12-24", code="OV-400") from error
+    return int(day.timestamp()) * SECOND
 
 
 def text(vote: Vote) -> str | None:

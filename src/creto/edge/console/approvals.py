@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from msgspec import structs
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
@@ -121,6 +122,8 @@ class ApprovalPages:
                 person=self._acts.person(call), seated=self._acts.seated(call, case), passkeys=len(keys), names=names
             )
             shown = cards.card(case, viewer, now=now)
+            if error is not None and form is not None and values["act"] == Act.EDIT:
+                shown = self._as_edited(shown, case, form, len(keys))
             values |= {
                 "card": shown,
                 "arguments": form.text("arguments")
@@ -130,9 +133,18 @@ class ApprovalPages:
                 "delivery": b64url_encode(random_bytes(16)),
                 "colleagues": self._acts.colleagues(call) if shown.may_vote else (),
                 "names": names,
+                "notices": await self._acts.notices(case),
             }
         me = self._acts.name(call)
         return self._site.page(request, "approvals.html", code_row(error.code).http if error else 200, me=me, **values)
+
+    def _as_edited(self, shown: cards.Card, case: Case, form: Form, passkeys: int) -> cards.Card:
+        """How deliberate the edit has to be that was just refused: what it approves may be riskier than what was asked."""
+        try:
+            ask = self._acts.voted_on(case.record, vote_of(Act.EDIT, form, case.record.ask))
+        except EnablementError:
+            return shown
+        return structs.replace(shown, edit_by=cards.care(ask, passkeys)[0])
 
     async def live(self, request: Request) -> Response:
         """204 tells a browser to stop asking: nobody is signed in, or who may not see the list, who hears of no change either."""
@@ -173,7 +185,7 @@ class ApprovalPages:
         ask = case.record.ask
         check_seen(form, case.record)
         vote, assertion = vote_of(act, form, ask), assertion_of(form)
-        approve_by, _ = cards.care(ask, 0)
+        approve_by, _ = cards.care(self._acts.voted_on(case.record, vote), 0)
         deliberate = assertion is not None or form.text("confirmed") == "yes" or approve_by is not Care.HOLD
         if vote.permits and not deliberate:
             return self._again(request, call, case, act, vote, form)

@@ -36,6 +36,7 @@ from creto.oversight.types import (
     GrantTerms,
     Note,
     Progress,
+    Quorum,
     RequestState,
     Verdict,
 )
@@ -83,7 +84,7 @@ class Said(msgspec.Struct, frozen=True):
     reason: str
     instead: str  # what was proposed in its place
     for_name: str  # on whose behalf; empty for oneself
-    stale: bool  # of an earlier round
+    why_not: str  # it counts no more
     mine: bool
 
 
@@ -122,12 +123,14 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     display_hash: str
     round: int
     why: str
+    edited: tuple[Change, ...]  # what an approver has made of what was asked
     changes: tuple[Change, ...]
     votes: tuple[Said, ...]
     approvals: int
     needed: int
     missing: tuple[str, ...]  # who was asked and has not voted
     missing_groups: tuple[str, ...]
+    missing_policies: tuple[str, ...]
     notes: tuple[Note, ...]
     items: tuple[BatchItem, ...]
     tier: str
@@ -139,6 +142,7 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     why_not: str
     approve_by: Care
     deny_by: Care
+    edit_by: Care
     own_key: bool  # no vote counts but by the human's own key
     passkey_missing: bool
     grant: GrantTerms | None
@@ -210,7 +214,7 @@ def card(case: Case, viewer: Viewer, *, now: ConsensusTimestamp) -> Card:
     record = case.record
     ask, progress = record.ask, record.progress
     shown = render(ask)
-    mine = last_of(case.votes, viewer.person, ask.round)
+    mine = last_of([vote for vote in case.votes if not case.why_not(vote)], viewer.person, ask.round)
     approve_by, deny_by = care(ask, viewer.passkeys)
     undecided = progress.state.open
     open_to_me = undecided and viewer.seated
@@ -221,12 +225,14 @@ def card(case: Case, viewer: Viewer, *, now: ConsensusTimestamp) -> Card:
         display_hash=record.display_hash.hex(),
         round=ask.round,
         why=why_asked(ask, shown),
+        edited=tuple(change(line) for line in shown.edited),
         changes=tuple(change(line) for line in shown.changes),
-        votes=tuple(said(vote, ask.round, viewer) for vote in case.votes),
+        votes=tuple(said(vote, case.why_not(vote), viewer) for vote in case.votes),
         approvals=case.standing.approvals,
         needed=ask.policy.quorum.approvals,
         missing=tuple(viewer.name(person) for person in case.waiting_for),
         missing_groups=case.standing.missing_groups,
+        missing_policies=case.standing.missing_policies,
         notes=case.notes,
         items=ask.items,
         tier=ask.policy.tiers[progress.tier].name,
@@ -238,6 +244,7 @@ def card(case: Case, viewer: Viewer, *, now: ConsensusTimestamp) -> Card:
         why_not=why_not(ask, progress, viewer, mine),
         approve_by=approve_by,
         deny_by=deny_by,
+        edit_by=approve_by,
         own_key=own_key,
         passkey_missing=own_key and not viewer.passkeys,
         grant=ask.policy.grants if grants.offered(ask) else None,
@@ -267,10 +274,19 @@ def revocable(ask: Ask, progress: Progress) -> bool:
 
 
 def why_asked(ask: Ask, shown: Display) -> str:
-    quorum = ask.policy.quorum
+    """By the policy; of several each has to be met, by those whom it names."""
+    if not ask.policy.joint:
+        return f"The policy {shown.policy} asks for {people_asked(ask.policy.quorum)}."
+    each = "; ".join(
+        f"{one.policy_id} for {people_asked(one.quorum)} of those whom it names" for one in ask.policy.joint
+    )
+    return f"{len(ask.policy.joint)} policies ask, and each has to be met: {each}."
+
+
+def people_asked(quorum: Quorum) -> str:
     people = f"{quorum.approvals} approval{'s' if quorum.approvals > 1 else ''}"
     groups = ", ".join(f"{need.approvals} of {need.group}" for need in quorum.groups)
-    return f"The policy {shown.policy} asks for {people}{f', among them {groups}' if groups else ''}."
+    return f"{people}, among them {groups}" if groups else people
 
 
 def change(line: str) -> Change:
@@ -290,7 +306,7 @@ def last_of(votes: Sequence[CastVote], person: PersonId, round: int) -> CastVote
     return mine[-1] if mine else None
 
 
-def said(vote: CastVote, round: int, viewer: Viewer) -> Said:
+def said(vote: CastVote, why_not: str, viewer: Viewer) -> Said:
     ballot = vote.signed.ballot
     return Said(
         name=viewer.name(ballot.person),
@@ -299,7 +315,7 @@ def said(vote: CastVote, round: int, viewer: Viewer) -> Said:
         reason=ballot.reason,
         instead=proposal(ballot.counter),
         for_name=viewer.name(vote.seat) if vote.seat != ballot.person else "",
-        stale=ballot.round != round,
+        why_not=why_not,
         mine=ballot.person == viewer.person,
     )
 

@@ -11,13 +11,14 @@ import msgspec
 from google.protobuf.message import Message
 
 from creto.common import wire
-from creto.edge.grpc.schema import Schema, bare, is_struct, is_union, item_type, lies_apart, present, snake
+from creto.edge.grpc.schema import Schema, bare, is_struct, is_union, item_type, lies_apart, present, snake, spoken
 
 
 class Field(NamedTuple):
-    """A field of a struct: its type without None, whether it may be absent, and whether it lies in a message of its own."""
+    """A field of a struct: its name in messages, its type without None, whether it may be absent, and whether it lies in a message of its own."""
 
     name: str
+    spoken: str
     type_: Any
     absent: bool
     apart: bool
@@ -28,7 +29,11 @@ def fields_of(struct: Any) -> tuple[Field, ...]:
     """Kept by struct: equal unions may differ in their order."""
     hints = get_type_hints(struct, include_extras=True)
     defaults = {f.name: f.default for f in msgspec.structs.fields(struct)}
-    return tuple(Field(name, *present(hint), lies_apart(hint, defaults[name])) for name, hint in hints.items())
+    return tuple(
+        Field(name, spoken(struct, name), *present(hint), lies_apart(hint, defaults[name]))
+        for name, hint in hints.items()
+        if name in defaults
+    )
 
 
 def to_struct(message: Message, struct: Any) -> Any:
@@ -38,13 +43,13 @@ def to_struct(message: Message, struct: Any) -> Any:
 
 def plain(message: Message, struct: Any) -> dict[str, Any]:
     values: dict[str, Any] = {}
-    for name, type_, absent, apart in fields_of(struct):
-        field = message.DESCRIPTOR.fields_by_name[name]
-        if field.has_presence and not message.HasField(name):
+    for name, said, type_, absent, apart in fields_of(struct):
+        field = message.DESCRIPTOR.fields_by_name[said]
+        if field.has_presence and not message.HasField(said):
             if absent and required(struct, name):
                 values[name] = None
             continue
-        value = getattr(message, name)
+        value = getattr(message, said)
         if not field.has_presence and not value and not required(struct, name):
             continue
         if apart:
@@ -100,25 +105,25 @@ def to_message(value: Any, schema: Schema) -> Message:
 
 def fill(message: Message, value: Any) -> None:
     struct: Any = type(value)
-    for name, type_, _, apart in fields_of(struct):
+    for name, said, type_, _, apart in fields_of(struct):
         found = getattr(value, name)
         item = item_type(type_)
         if apart and (found is not None or item is None):
-            fill_apart(getattr(message, name), found, type_)
+            fill_apart(getattr(message, said), found, type_)
         elif found is None:
             continue
         elif item is not None:
-            write_all(getattr(message, name), found, *present(item))
+            write_all(getattr(message, said), found, *present(item))
         elif get_origin(type_) is dict:
-            write_map(getattr(message, name), found, present(get_args(type_)[1])[0])
+            write_map(getattr(message, said), found, present(get_args(type_)[1])[0])
         elif is_struct(type_):
-            part = getattr(message, name)
+            part = getattr(message, said)
             part.SetInParent()
             fill(part, found)
         elif is_union(type_):
-            fill_union(getattr(message, name), found)
+            fill_union(getattr(message, said), found)
         else:
-            setattr(message, name, scalar(found, type_))
+            setattr(message, said, scalar(found, type_))
 
 
 def fill_apart(message: Message, value: Any, type_: Any) -> None:

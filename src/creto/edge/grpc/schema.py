@@ -50,7 +50,9 @@ def present(type_: Any) -> tuple[Any, bool]:
     if get_origin(type_) not in (Union, types.UnionType):
         return type_, False
     variants = [bare(v) for v in get_args(type_) if v is not type(None)]
-    absent = len(variants) < len(get_args(type_))
+    if str in variants:  # a number by its name: the name can say either
+        variants = [v for v in variants if not (isinstance(v, type) and issubclass(v, enum.IntEnum))]
+    absent = type(None) in get_args(type_)
     return (variants[0] if len(variants) == 1 else Union[tuple(variants)]), absent  # noqa: UP007 - built at run time
 
 
@@ -134,7 +136,7 @@ class Schema:
         hints = get_type_hints(struct, include_extras=True)
         defaults = {f.name: f.default for f in msgspec.structs.fields(struct)}
         for number, field in enumerate(struct.__struct_fields__, 1):
-            self._field(message, field, number, hints[field], defaults[field])
+            self._field(message, spoken(struct, field), number, hints[field], defaults[field])
         # The compiler puts the hidden oneofs of optional fields behind the others; these are all there are.
         return name
 
@@ -239,12 +241,23 @@ def named(field: descriptor_pb2.FieldDescriptorProto) -> str:
     return text[0].upper() + text[1:]
 
 
+SERVICES = {
+    "approvals": "Oversight"
+}  # the client's name: Oversight.CreateRequest, GetRequest, AwaitApproval, SubmitResponse
+
+
 def service_name(endpoint: Endpoint[..., Any]) -> str:
-    return endpoint.part.capitalize()
+    return SERVICES.get(endpoint.part, endpoint.part.capitalize())
 
 
 def method_name(endpoint: Endpoint[..., Any]) -> str:
-    return "".join(word.capitalize() for word in endpoint.verb.split("_"))
+    return endpoint.rpc or "".join(word.capitalize() for word in endpoint.verb.split("_"))
+
+
+def spoken(struct: Any, field: str) -> str:
+    """What a message calls a field of its struct: the client's word, where that is another."""
+    name: str = dict(getattr(struct, "GRPC", ())).get(field, field)
+    return name
 
 
 def snake(name: str) -> str:

@@ -18,11 +18,13 @@ from creto.security.authz.checks import TenantAuthz
 from creto.security.authz.core import OPERATOR_ROLE, operators
 from creto.security.authz.service import Authz, AuthzClient
 from creto.security.authz.types import (
+    JOINT,
     Allow,
     AuthzDecision,
     AuthzRequest,
     CheckRequest,
     Decision,
+    Demand,
     Deny,
     DryRun,
     EntityName,
@@ -51,6 +53,7 @@ from creto.security.authz.types import (
 )
 
 __all__ = [
+    "JOINT",
     "OPERATOR_ROLE",
     "Allow",
     "Authz",
@@ -59,6 +62,7 @@ __all__ = [
     "AuthzRequest",
     "CheckRequest",
     "Decision",
+    "Demand",
     "Deny",
     "DryRun",
     "EntityName",

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from creto.security.authz.cedar.policies import Answer
 from creto.security.authz.requirement import requirement_of, risk_of
-from creto.security.authz.types import Allow, Decision, Deny, RequiresOversight, RiskLevel
+from creto.security.authz.types import Allow, Decision, Demand, Deny, OversightRequirement, RequiresOversight, RiskLevel
 
 OVERSIGHT = "oversight"
 NOTHING_PERMITS = "no policy permits it"
@@ -37,8 +37,12 @@ def decided(answer: Answer) -> Decision:
         return Deny(FORBIDDEN if certain else UNCLEAR, tuple(n for n, ask in zip(names, asked, strict=True) if not ask))
     if not answer.permitting:
         return Deny(NOTHING_PERMITS, names)
-    first, *rest = dict.fromkeys(policy_id for policy_id in asked if policy_id)
-    said = (requirement_of(policy.annotations) for policy in forbidding if policy.annotations[OVERSIGHT] == first)
+    said: dict[str, OversightRequirement | None] = {}
+    for policy in forbidding:
+        policy_id = policy.annotations[OVERSIGHT]
+        said[policy_id] = said.get(policy_id) or requirement_of(policy.annotations)
+    first, *rest = said
     risks = filter(None, (risk_of(policy.annotations) for policy in forbidding))
     risk = max(risks, key=[*RiskLevel].index, default=None)
-    return RequiresOversight(first, names, tuple(rest), next(filter(None, said), None), risk)
+    each = tuple(Demand(policy_id, requirement) for policy_id, requirement in said.items()) if rest else ()
+    return RequiresOversight(first, names, tuple(rest), said[first], risk, each)

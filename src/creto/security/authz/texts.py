@@ -19,7 +19,7 @@ from creto.security.authz.cedar.policies import Policies, compile_policies
 from creto.security.authz.cedar.values import Entity, Uid
 from creto.security.authz.faults import Fault, refusal, schema_faults, statements, syntax_faults
 from creto.security.authz.requirement import requirement_of, risk_of
-from creto.security.authz.types import OversightRequirement
+from creto.security.authz.types import JOINT, OversightRequirement
 
 PART = "creto.security.authz"
 
@@ -78,6 +78,10 @@ def note_faults(text: str, with_defaults: bool) -> list[Fault]:
         taken.add(policy.name)
         if "oversight" in policy.annotations and not (policy.forbids and policy.annotations["oversight"]):
             found.append(statement.fault('`@oversight("policy-id")` belongs on a forbid and names a policy'))
+        elif JOINT in policy.annotations.get("oversight", ""):
+            found.append(
+                statement.fault(f"`{JOINT}` is in no name of an oversight policy: it is how several are named")
+            )
         elif "oversight" in policy.annotations:
             try:
                 said = requirement_of(policy.annotations)

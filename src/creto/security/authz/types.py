@@ -49,10 +49,18 @@ class OversightRequirement(msgspec.Struct, frozen=True, kw_only=True):
     timeout_action: TimeoutAction = TimeoutAction.AUTO_DENY
 
 
-class RequiresOversight(msgspec.Struct, frozen=True, tag="requires_oversight", omit_defaults=True):
-    """A human has to agree. `policy_id` is the oversight policy that asks; `also` are further ones that ask too.
+class Demand(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One oversight policy that asks, and what the Cedar policy that names it says of the asking, if it does."""
 
-    `requirement` is what the Cedar policy itself says of the asking, if it does; `risk` the highest that any of them says.
+    policy_id: str
+    requirement: OversightRequirement | None = None
+
+
+class RequiresOversight(msgspec.Struct, frozen=True, tag="requires_oversight", omit_defaults=True):
+    """A human has to agree. `policy_id` is the oversight policy that asks; `also` are further ones that ask too: each has to be met.
+
+    `requirement` is what the Cedar policy itself says of the asking, if it does; `risk` the highest that any of them says. Where several ask,
+    `each` are their demands.
     """
 
     policy_id: str
@@ -60,6 +68,16 @@ class RequiresOversight(msgspec.Struct, frozen=True, tag="requires_oversight", o
     also: tuple[str, ...] = ()
     requirement: OversightRequirement | None = None
     risk: RiskLevel | None = None
+    each: tuple[Demand, ...] = ()
+
+    @property
+    def demands(self) -> tuple[Demand, ...]:
+        return self.each or (Demand(self.policy_id, self.requirement),)
+
+    @property
+    def under(self) -> str:
+        """The name of all that ask together, whatever their order: what an approval has to be under."""
+        return JOINT.join(sorted({self.policy_id, *self.also}))
 
 
 class QuotaDenied(msgspec.Struct, frozen=True, tag="quota_denied", omit_defaults=True):
@@ -71,6 +89,7 @@ class QuotaDenied(msgspec.Struct, frozen=True, tag="quota_denied", omit_defaults
     used: int | None = None
 
 
+JOINT = " + "  # in no name of one policy
 Decision = Allow | Deny | RequiresOversight | QuotaDenied
 AuthzDecision = Decision  # the client's name
 

@@ -15,9 +15,9 @@ from creto.edge.console.cards import Viewer
 from creto.oversight import Case, Channel, Evidence, Record, Verdict, attest
 from creto.oversight.ballots import Counted, receipt
 from creto.oversight.decisions import Ballot, CastVote
+from creto.oversight.drafts import hashed
 from creto.oversight.escalation import begun
 from creto.oversight.policies import policy_hash
-from creto.oversight.requests import hashed
 from creto.oversight.types import Assurance, Note, Progress
 from creto.platform.consensus import PersonId
 from tests.unit.oversight.test_rules import NOW, an_ask

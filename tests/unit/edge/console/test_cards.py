@@ -9,11 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from creto.common.ids import PolicyId
 from creto.common.timestamps import SECOND, ConsensusTimestamp
 from creto.contracts import RiskFactor, RiskLevel
 from creto.edge.console.cards import Care, Piece, card, care, in_bulk, left, pieces, row, urgency
 from creto.oversight import Assurance, BatchItem, GroupNeed, Quorum, RequestState, Verdict
 from creto.oversight.hostile import visible
+from creto.oversight.joint import joined
 from creto.oversight.types import Claim, GrantTerms, Permit
 from tests.unit.edge.console.cases import LATER, NAMES, a_case, a_record, viewer
 from tests.unit.oversight.test_rules import NOW, an_ask
@@ -82,7 +84,7 @@ def test_a_stale_vote_is_shown_as_one() -> None:
     from tests.unit.edge.console.cases import a_vote
 
     case = replace(case, votes=(a_vote(case.record, "bob", round=1),))
-    assert card(case, viewer(), now=LATER).votes[0].stale
+    assert card(case, viewer(), now=LATER).votes[0].why_not == "the arguments were edited since"
 
 
 @pytest.mark.parametrize(
@@ -160,3 +162,26 @@ def test_together_goes_only_what_is_neither_serious_nor_signed() -> None:
         a_record({}, progress={"state": RequestState.DENIED}),
     ):
         assert not in_bulk(record.ask, record.progress)
+
+
+def test_what_an_edit_changed_stands_beside_what_was_asked() -> None:
+    shown = card(a_case({"amount": 40}, asked=b'{"amount":400}', round=2), viewer(), now=LATER)
+    assert [(one.kind, one.text) for one in shown.edited] == [("changed", "changed amount: 400 → 40")]
+    assert card(a_case({"amount": 40}), viewer(), now=LATER).edited == ()
+
+
+def test_a_vote_whose_human_lost_the_seat_is_told_and_is_not_mine() -> None:
+    case = a_case({"a": 1}, policy=P2, votes=(("alice", Verdict.APPROVE), ("bob", Verdict.APPROVE)))
+    lost = {vote.signed.ballot.nonce: "they have lost their seat" for vote in case.votes[:1]}
+    shown = card(replace(case, lost=lost), viewer("alice"), now=LATER)
+    assert [one.why_not for one in shown.votes] == ["they have lost their seat", ""]
+    assert (shown.my_vote, shown.may_vote, shown.may_undo) == (None, True, False)
+
+
+def test_a_card_of_several_policies_says_what_each_wants() -> None:
+    strong = replace(P2, policy_id=PolicyId("strong"))
+    policy = joined("P1 + strong", (P1, strong))
+    shown = card(a_case({"a": 1}, policy=policy), viewer(), now=LATER)
+    assert "P1 for 1 approval of those whom it names; strong for 2 approvals of those whom it names" in shown.why
+    assert shown.missing_policies == ("P1", "strong")
+    assert shown.shown.policy == "P1, version 1; and strong, version 1"
