@@ -13,9 +13,10 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,7 +24,15 @@ from creto.bus import Bus, EmbeddedBus
 from creto.common.breaker import CircuitBreaker
 from creto.common.codes import ExponentialBackoff
 from creto.common.config import Config
-from creto.common.errors import ConnectionFailed, CryptoError, EnablementError, InternalError, InvalidInput
+from creto.common.errors import (
+    ConnectionFailed,
+    CryptoError,
+    Detail,
+    EnablementError,
+    InternalError,
+    InvalidInput,
+    OversightRequired,
+)
 from creto.common.ids import PLATFORM_TENANT, AgentId, KeyId, TenantId, customer_tenant
 from creto.common.retry import retry
 from creto.common.settings import (
@@ -38,14 +47,15 @@ from creto.common.settings import (
     StoreConfig,
 )
 from creto.common.telemetry import Metrics
-from creto.edge.api.idempotency import OnceStore
+from creto.edge.api.idempotency import OnceStore, unclaimed
 from creto.edge.api.parts import Parts
 from creto.edge.api.rate import CallerRate
 from creto.edge.api.readiness import STARTUP_TIMEOUT_S
 from creto.edge.api.requests import Requests
-from creto.gate import Gate
+from creto.gate import Gate, Operation
 from creto.metered import open_metering, open_money_out
 from creto.overseen import open_oversight
+from creto.oversight import Approvals
 from creto.platform.audit import NoteKey, WitnessClient, open_log
 from creto.platform.consensus import ConsensusClient, EmbeddedClock, Leases, QuorumClock
 from creto.platform.crypto import (
@@ -136,8 +146,10 @@ async def running(config: Config, *, work: bool = True) -> AsyncIterator[App]:
         )
         stack.callback(asking.channels.close)
         gate, leases = Gate(nhi, authz, store, clock, metrics), Leases(store, clock)
-        gate.use_asker(asking.approvals.asked)
-        desk = await stack.enter_async_context(open_metering(config, store, clock, nhi, authz, storage, metrics))
+        gate.use_asker(partial(asked_aside, asking.approvals))
+        desk = await stack.enter_async_context(
+            open_metering(config, store, clock, nhi, authz, storage, metrics, aside=opened)
+        )
         authz.use_quota(desk.quotas.book)
         money = open_money_out(config, store, clock, bus, desk, metrics, breakers, asking, tenant=tenant)
         stack.push_async_callback(money.stripe.stop)
@@ -157,6 +169,13 @@ async def running(config: Config, *, work: bool = True) -> AsyncIterator[App]:
         if work:
             await stack.enter_async_context(working(parts, operator))
         yield App(parts, tenant, operator, tenants)
+
+
+async def asked_aside(
+    approvals: Approvals, operation: Operation, refused: OversightRequired
+) -> Mapping[str, Detail]:
+    with unclaimed():
+        return await approvals.asked(operation, refused)
 
 
 async def counted_refusals(parts: Parts) -> None:

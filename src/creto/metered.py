@@ -73,9 +73,10 @@ class MoneyOut:
 
 @asynccontextmanager
 async def open_metering(
-    config: Config, store: Store, clock: ConsensusClient, nhi: Nhi, authz: Authz, storage: Storage, metrics: Metrics
-) -> AsyncIterator[MeteringDesk]:
-    """Quotas give back what they hold when the block ends."""
+    config: Config, store: Store, clock: ConsensusClient, nhi: Nhi, authz: Authz, storage: Storage, metrics: Metrics, *,
+    aside: Store,
+) -> AsyncIterator[MeteringDesk]:  # fmt: skip
+    """Quotas give back what they hold when the block ends. What they write `aside` is no effect of the request that they are asked in."""
     wanted, redis = config[MeteringConfig], config[RedisConfig].url
     terms = MeteringTerms.of(wanted)
     tokens.use(tokens.configured(wanted.llm_prices_file), wanted.llm_prices_file or "")
@@ -91,7 +92,9 @@ async def open_metering(
     metering = Metering(store, clock, NhiTrust(nhi, allowed), judge=triggers, metrics=metrics)
     triggers.use(metering)
     limits = None if redis is None else RedisLimits(redis.reveal())
-    quotas = Quotas(store, clock, limits=limits, folder=quota_folder(config), lease_s=lambda: terms.lease_s)
+    quotas = Quotas(
+        store, clock, limits=limits, folder=quota_folder(config), lease_s=lambda: terms.lease_s, aside=aside
+    )
     quotas.start()
     try:
         messages = MessageCosts(quotas.book, metering)

@@ -462,6 +462,9 @@ def decision(counter: Counter, left: int, outcome: QuotaOutcome, retry_ns: int |
         decided_by=counter.owner,
         window=counter.name,
         retry_after_s=None if retry_ns is None else Decimal(max(retry_ns, 0)) / SECOND,
+        policy_id=counter.overflow.policy_id
+        if outcome is QuotaOutcome.REQUIRE_APPROVAL and isinstance(counter.overflow, Ask)
+        else None,
     )
 
 

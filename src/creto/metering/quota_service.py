@@ -69,10 +69,13 @@ class Quotas:
         lease_s: Callable[[], int] = lambda: 60,
         now: Callable[[], int] | None = None,
         metrics: Metrics | None = None,
+        aside: Store | None = None,
     ) -> None:
+        """`aside` is where what quotas do beside an act is written, if its own transactions are of one request each."""
         self._store = store
+        self._aside = aside or store
         self._clock = clock
-        self._limits = limits or StoreLimits(store)
+        self._limits = limits or StoreLimits(self._aside)
         self._folder = folder
         node = new_id(f"{store.node}-".replace("/", "-"))
         if folder is not None and folder.is_dir():
@@ -246,7 +249,7 @@ class Quotas:
     def _expire_holds(self, now: int) -> None:
         """On the thread of the upkeep."""
         for tenant, name in self._store.read_now(lambda tx: rows.expired_holds(tx, now, QUOTA_BATCH)):
-            body = self._store.submit(partial(rows.take_hold, tenant=tenant, reservation_id=name)).result()
+            body = self._aside.submit(partial(rows.take_hold, tenant=tenant, reservation_id=name)).result()
             if body is not None:
                 self._book_hold(tenant, body, 0)
 
@@ -312,7 +315,7 @@ class Quotas:
                 tx.signal(WANTED, payload)
 
         with suppress(EnablementError):  # a full queue: the next refusal asks again
-            self._store.submit(ask)
+            self._aside.submit(ask)
 
     # What is told
 
@@ -331,7 +334,7 @@ class Quotas:
                 mark.counter.told = 0  # the next draw tries again
 
         try:
-            self._store.submit(tell).add_done_callback(told)
+            self._aside.submit(tell).add_done_callback(told)
         except EnablementError:
             for mark in marks:
                 mark.counter.told = 0
@@ -371,7 +374,8 @@ def refused(answer: object, event_type: str) -> EnablementError:
     """A reservation's no, as an error."""
     if isinstance(answer, RequiresOversight):
         return OversightRequired(
-            "MT-202", f"{event_type} beyond its quota needs approval under policy {answer.policy_id}", policy_id=answer.policy_id
+            "MT-202", f"{event_type} beyond its quota needs approval under policy {answer.policy_id}",
+            policy_id=answer.policy_id, details={"event_type": event_type},
         )  # fmt: skip
     assert isinstance(answer, QuotaDenied)
     return QuotaExceeded(

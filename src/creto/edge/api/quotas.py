@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from functools import partial
 from typing import Annotated
 
 from msgspec import Meta
 from msgspec.structs import asdict
 
+from creto.common.errors import OversightRequired
 from creto.common.ids import AgentId, PolicyId
 from creto.common.limits import (
     PAGE_ITEMS_DEFAULT,
@@ -247,7 +249,17 @@ async def check(parts: Parts, call: Call, ask: CheckQuota) -> QuotaDecision:
 @handles(RESERVE)
 async def reserve(parts: Parts, call: Call, ask: ReserveQuota) -> Hold:
     chain = chain_above(parts, call, ask.agent)
-    return await parts.quotas.reserve(call.tenant, ask.agent, ask.event_type, ask.amount, chain=chain, ttl_s=ask.ttl_s)
+    hold = partial(
+        parts.quotas.reserve, call.tenant, ask.agent, ask.event_type, ask.amount, chain=chain, ttl_s=ask.ttl_s
+    )
+
+    async def give_back(held: Hold) -> None:
+        await parts.quotas.release(call.tenant, held.reservation_id)
+
+    try:
+        return await hold()
+    except OversightRequired as asked:
+        return await parts.gate.agreed(asked, partial(hold, approved=True), give_back)
 
 
 @handles(SETTLE)
