@@ -171,9 +171,7 @@ async def running(config: Config, *, work: bool = True) -> AsyncIterator[App]:
         yield App(parts, tenant, operator, tenants)
 
 
-async def asked_aside(
-    approvals: Approvals, operation: Operation, refused: OversightRequired
-) -> Mapping[str, Detail]:
+async def asked_aside(approvals: Approvals, operation: Operation, refused: OversightRequired) -> Mapping[str, Detail]:
     with unclaimed():
         return await approvals.asked(operation, refused)
 

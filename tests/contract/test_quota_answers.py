@@ -5,16 +5,19 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from creto.common.errors import ApprovalDenied, OversightRequired
+from creto.common.ids import EventId
 from creto.common.timestamps import HOUR
+from creto.contracts import BillableEvent, CostThresholdType, RequireApproval
 from creto.edge.api.approval_views import ApprovalView
 from creto.edge.api.approvers import TierTerms
-from creto.metering import Ask, Limit, Window, WindowUnit
+from creto.metering import Ask, EventState, Limit, Window, WindowUnit
 from creto.oversight import Verdict
 from creto.platform.nhi import DelegationChain, PrincipalKind
 from creto.sdk import AgentKey, Creto
@@ -112,7 +115,9 @@ def test_a_reservation_beyond_a_quota_that_asks_waits_and_is_let_through_once(of
     arguments = str(office.operator.approvals.get(request_id=asked.request_id).arguments)
     assert f'"agent":"{me}","event_type":"{act}","amount":3' in arguments
 
-    with working(lambda: office.bot.awaiting_approval(WAIT_S).quotas.reserve(agent=me, event_type=act, amount=3)) as done:
+    with working(
+        lambda: office.bot.awaiting_approval(WAIT_S).quotas.reserve(agent=me, event_type=act, amount=3)
+    ) as done:
         assert office.decide() == asked.request_id
     assert done[0].amount == 3
     with pytest.raises(OversightRequired) as again:
@@ -139,3 +144,63 @@ def test_who_is_denied_reserves_nothing(office: Office) -> None:
         office.decide(Verdict.DENY, reason="no more today")
     assert isinstance(done[0], ApprovalDenied)
     assert "no more today" in str(done[0])
+
+
+def limit_that_asks(office: Office) -> tuple[str, str]:
+    """A limit on cost of one event beyond which a human decides; what it counts, and an event id."""
+    act = f"{office.name}.pay"
+    threshold = RequireApproval(approvers=(office.operator.auth.whoami().agent,))
+    office.operator.quotas.put_threshold(
+        threshold_id=office.name, threshold_type=CostThresholdType.PER_TRANSACTION, limit=Decimal(10), action=threshold,
+        counts=(act,), agent=office.key.nhi,
+    )  # fmt: skip
+    return act, f"pay-{office.name}"
+
+
+def payment(office: Office, act: str, event_id: str) -> BillableEvent:
+    return BillableEvent(
+        event_id=EventId(event_id), tenant=office.operator.tenant, agent_nhi=office.key.nhi, idempotency_key=event_id,
+        delegation_chain=tuple(office.chain.agents), event_type=act, properties={"amount": "50"},
+        timestamp=office.operator.time.get_timestamp().timestamps[0],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("verdict", [Verdict.APPROVE, Verdict.DENY])
+def test_an_event_that_waits_is_waited_for(office: Office, verdict: Verdict) -> None:
+    """given a cost that asks / when the agent waits with its event / then it hears what became of it, as soon as it is decided."""
+    act, event_id = limit_that_asks(office)
+    used = payment(office, act, event_id)
+    with pytest.raises(OversightRequired) as caught:
+        office.bot.metering.submit_event(event=used)
+    assert (caught.value.code, caught.value.details["event_id"]) == ("MT-202", event_id)
+    assert office.bot.metering.wait_event(event_id=event_id, timeout_s=0).state is EventState.HELD
+    with pytest.raises(OversightRequired):
+        office.bot.awaiting_approval(0.01).metering.submit_event(event=used)
+
+    with working(lambda: office.bot.awaiting_approval(WAIT_S).metering.submit_event(event=used)) as done:
+        office.decide(verdict, reason="too dear")
+    if verdict is Verdict.APPROVE:
+        assert done[0].event_id == event_id
+        assert office.bot.metering.wait_event(event_id=event_id).state is EventState.COUNTED
+    else:
+        assert isinstance(done[0], ApprovalDenied)
+        assert "too dear" in done[0].reason
+        assert office.bot.metering.wait_event(event_id=event_id).state is EventState.RELEASED
+
+
+@pytest.mark.parametrize("act", ["void", "finalize", "release"])
+def test_an_event_that_is_decided_by_hand_takes_its_request_back(office: Office, act: str) -> None:
+    counts, event_id = limit_that_asks(office)
+    with pytest.raises(OversightRequired):
+        office.bot.metering.submit_event(event=payment(office, counts, event_id))
+    while not office.open():
+        threading.Event().wait(0.01)
+    (asked,) = office.open()
+    getattr(office.operator.metering, act)(event_id=event_id, reason="by hand")
+    for _ in range(WAIT_S * 100):
+        found = office.operator.approvals.get(request_id=asked.request_id)
+        if found.approval.state != "pending":
+            break
+        threading.Event().wait(0.01)
+    assert found.approval.state == "cancelled"
+    assert f"the event {event_id}" in found.approval.reason

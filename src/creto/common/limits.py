@@ -271,6 +271,9 @@ OVERSIGHT_WAIT_S_MAX: Final = (
     25  # of one question for a decision: below the time that a call has, so that it is answered
 )
 OVERSIGHT_WAITERS_MAX: Final = 100_000  # coroutines that wait in one process, about 2 KiB each
+EVENT_WAITERS_MAX: Final = (
+    100_000  # coroutines of one process that wait for what becomes of a usage event, about 2 KiB each
+)
 OVERSIGHT_UNSEEN_S: Final = 300.0  # a card that nobody has looked at for five minutes is shown to the operator
 OVERSIGHT_FALLBACK_ATTEMPTS: Final = 3  # failed attempts after which a human's other addresses are tried too
 OVERSIGHT_TAKEN_S: Final = (

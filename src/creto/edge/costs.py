@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from creto.bus import Bus, Message
 from creto.common import wire
 from creto.common.envelope import EventEnvelope
-from creto.common.errors import NotFound
-from creto.common.ids import AgentId, PolicyId, TenantId
+from creto.common.errors import AlreadyExists, NotFound
+from creto.common.ids import AgentId, PolicyId, RequestId, TenantId
 from creto.common.logs import fields
 from creto.contracts import (
     SUBJECT_DECISION,
@@ -27,7 +27,7 @@ from creto.contracts import (
     CostThresholdExceededEventV2,
     OversightDecisionEvent,
 )
-from creto.metering import SUBJECT_NOTICE, CostTriggers, QuotaNotice
+from creto.metering import SUBJECT_NOTICE, SUBJECT_WAITING_ENDED, CostTriggers, QuotaNotice, WaitingEnded
 from creto.metering.triggers import POLICY
 from creto.oversight import Oversight
 from creto.oversight.core import announced
@@ -50,6 +50,7 @@ class CostApprovals:
         consumers = {
             "metering-thresholds": (SUBJECT_THRESHOLD_EXCEEDED, self.exceeded),
             "metering-decisions": (SUBJECT_DECISION, self.decided),
+            "metering-waiting-ended": (SUBJECT_WAITING_ENDED, self.ended),
             "metering-notices": (SUBJECT_NOTICE, self.noticed),
         }
         subscriptions = [await self._bus.subscribe(pattern, name, take) for name, (pattern, take) in consumers.items()]
@@ -65,15 +66,20 @@ class CostApprovals:
         request = of_cost_threshold(event, await self._policy_of(tenant, event.threshold.threshold_id))
         if request is None:
             return
-        if not request.blocking and not self._asks_about(tenant, request.policy_id):
+        event_id = event.triggering_event.event_id
+        if request.blocking:
+            if not await self._triggers.waits(tenant, event_id):  # it was finalised or voided by hand meanwhile
+                return
+        elif not self._asks_about(tenant, request.policy_id):
             return
         record = await self._oversight.create(request, idempotency_key=event.event_id)
         if not request.blocking:
             return
         request_id = record.ask.request_id
         try:
-            await self._triggers.awaits(tenant, event.triggering_event.event_id, request_id)
-        except NotFound:  # it was finalised or voided by hand meanwhile
+            await self._triggers.awaits(tenant, event_id, request_id)
+        except NotFound:  # or just now
+            await self._withdraw(tenant, request_id, f"the event {event_id} waits no more")
             return
         now = await self._oversight.get(tenant, request_id)
         if not now.progress.state.open:
@@ -84,6 +90,18 @@ class CostApprovals:
         event = wire.decode(message.payload, OversightDecisionEvent, what="decision")
         by = AgentId(event.approver.nhi)
         await self._triggers.on_decision(message.tenant, event.request_id, event.decision, by=by)
+
+    async def ended(self, message: Message) -> None:
+        """The event was finalised, released or voided: if nobody has decided, nobody needs to."""
+        event = wire.decode(message.payload, WaitingEnded, what="ended waiting")
+        why = f"the event {event.event_id} was {event.act} by {event.by}"
+        await self._withdraw(message.tenant, event.request_id, why)
+
+    async def _withdraw(self, tenant: TenantId, request_id: RequestId, why: str) -> None:
+        record = await self._oversight.get(tenant, request_id)
+        if record.progress.state.open:
+            with suppress(AlreadyExists):  # somebody has decided, just now
+                await self._oversight.cancel(tenant, request_id, by=self._oversight.service_id, reason=why)
 
     async def noticed(self, message: Message) -> None:
         """Where a quota lets acts go on beyond its limit, humans look at it after; if they have said who."""

@@ -116,7 +116,7 @@ from creto.metering.taxes import TaxRounding, tax_on
 from creto.metering.tokens import LLM_COST, PriceTable
 from creto.metering.triggers import Cost, Threshold, cost_of
 from creto.metering.triggers_costs import Costs
-from creto.metering.triggers_service import CostTriggers, Held, Waiting
+from creto.metering.triggers_service import SUBJECT_WAITING_ENDED, CostTriggers, Held, Waiting, WaitingEnded
 from creto.metering.trust import Allowed, EventTrust, NhiTrust, UnsafeTrustEverybody, sign_event
 from creto.metering.types import (
     Aggregation,
@@ -180,6 +180,7 @@ __all__ = [
     "LLM_COST",
     "SUBJECT_ANOMALY",
     "SUBJECT_NOTICE",
+    "SUBJECT_WAITING_ENDED",
     "Account",
     "Aggregation",
     "AllowWithNotification",
@@ -326,6 +327,7 @@ __all__ = [
     "UsageRow",
     "Volume",
     "Waiting",
+    "WaitingEnded",
     "Wallet",
     "Watch",
     "Window",

@@ -26,6 +26,7 @@ from creto.metering.usage_types import EventState, StoredEvent
 from creto.store.types import EntryId, Isolation, Tx
 
 REASON_CHARS_MAX = 1_000
+EVENT_ENDED = "metering.event.ended"  # the signal that an event waits no more
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -107,6 +108,7 @@ class Restating(Ingesting):
         self._lock(tx, tenant)
         row = find(tx, tenant, event_id)
         now = self._clock.now()
+        event_id = EventId(unpacked(row.event_id))  # it may have been asked for by its key
         known = stored_event(tx, tenant, event_id)
         if row.state is step.state and any(done.act == step.act for done in known.history):
             return known, False
@@ -114,8 +116,10 @@ class Restating(Ingesting):
         self._put_state(tx, tenant, row, step.state, now)
         rows.move_names(tx, names_of(tenant, row), row.at, step.state)
         event = replace(known.event, signature=None)
-        if row.state is EventState.HELD and self._judge is not None:
-            self._judge.ended(tx, tenant, event_id)
+        if row.state is EventState.HELD:
+            tx.signal(EVENT_ENDED, ended_key(tenant, event_id))
+            if self._judge is not None:
+                self._judge.ended(tx, tenant, event_id, step.act, by)
         self._cost(tx, tenant, event, counting(step.state) - counting(row.state))
         meters = by_type(newest(tx, tenant))
         self._note(tx, tenant, row, step, by, reason, now, entry_id=EntryId(new_id()), event=event, meters=meters)
@@ -158,6 +162,10 @@ class Restating(Ingesting):
             tx, tenant, f"event.{act}", f"Event{act.capitalize()}", by=by, subject=f"metering:event:{event_id}",
             now=now, fields=fields,
         )  # fmt: skip
+
+
+def ended_key(tenant: TenantId, event_id: EventId) -> str:
+    return f"{tenant}/{event_id}"
 
 
 def names_of(tenant: TenantId, row: EventRow) -> tuple[bytes, ...]:

@@ -35,7 +35,7 @@ from creto.edge.api import subscriptions as subscribing
 from creto.sdk.asking import await_approval, granted
 from creto.sdk.line import Composed, Method, Part, Steps, World
 from creto.sdk.uploading import put
-from creto.sdk.waiting import wait
+from creto.sdk.waiting import wait, wait_event
 
 
 class Agents(Part[World]):
@@ -232,6 +232,7 @@ class Metering(Part[World]):
     submit_event = Method(usage.SUBMIT)
     submit_events = Method(usage.SUBMIT_MANY)
     event = Method(usage.EVENT_OF)
+    wait_event = Composed(usage.WAIT, wait_event)
     prove = Method(usage.PROVE)
     explain = Method(usage.EXPLAIN)
     void = Method(usage.VOID)
