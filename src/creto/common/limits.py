@@ -271,6 +271,8 @@ OVERSIGHT_WAIT_S_MAX: Final = (
     25  # of one question for a decision: below the time that a call has, so that it is answered
 )
 OVERSIGHT_WAITERS_MAX: Final = 100_000  # coroutines that wait in one process, about 2 KiB each
+NOTICES_KEPT_NS: Final = 90 * 86_400 * 10**9  # what quotas told, for who asks: three months, as long as most windows
+NOTICES_FORGOTTEN_AT_ONCE: Final = 1_000  # in one transaction
 EVENT_WAITERS_MAX: Final = (
     100_000  # coroutines of one process that wait for what becomes of a usage event, about 2 KiB each
 )

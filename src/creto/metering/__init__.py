@@ -88,7 +88,9 @@ from creto.metering.prices import (
     Volume,
 )
 from creto.metering.quota import QuotaBook
-from creto.metering.quota_service import SUBJECT_NOTICE, Quotas
+from creto.metering.quota_answers import QuotaAnswer
+from creto.metering.quota_notices import SUBJECT_NOTICE, ToldPage
+from creto.metering.quota_service import Quotas
 from creto.metering.quota_types import (
     AllowWithNotification,
     Ask,

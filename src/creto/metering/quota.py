@@ -50,6 +50,7 @@ from creto.security.authz.types import (
 
 KEPT_NS = QUOTA_RESERVATION_S * SECOND
 FULL_NS = QUOTA_FULL_MS * MILLISECOND
+EXCEEDED = 0  # the mark of an act that finds no room: below all that are amounts
 
 
 class Taken(Reservation, frozen=True, kw_only=True):
@@ -281,6 +282,8 @@ class QuotaBook:
                 refused = None
                 for index in self._still_short(short, chosen, plan, amount, now, drew):
                     turned = self._beyond(chosen[index], now, approved=approved)
+                    if take:
+                        self._tell_exceeded(chosen[index], turned, plan)
                     if isinstance(turned, Short):
                         if refused is None or overflow.stricter(refused.outcome, turned.outcome) is turned.outcome:
                             refused = turned
@@ -350,6 +353,15 @@ class QuotaBook:
         if not terms.allowed or found is None:
             return Short(counter, terms, counter.resets_at)
         return self.counters.get(counter.tenant, found), terms
+
+    def _tell_exceeded(self, counter: Counter, turned: tuple[Counter, QuotaOutcome] | Short, plan: Plan) -> None:
+        """Once for a counter in its window: an act is refused, asked about, or goes beyond."""
+        full = turned.counter if isinstance(turned, Short) else counter
+        if full.exceeded or full.beyond:
+            return
+        full.exceeded = True
+        outcome = turned.outcome if isinstance(turned, Short) else turned[1]
+        self._crossed([Crossed(full, EXCEEDED, full.taken, outcome, plan.event_type, plan.chain)])
 
     def _check_slowly(self, plan: Plan, amount: int, now: int) -> QuotaDecision:
         found = self._room(plan, amount, now, approved=False, take=False)

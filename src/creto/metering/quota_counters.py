@@ -31,7 +31,7 @@ class Counter:
     """What this process knows of one limit of one subject in one window. Its room is in the cell of its slot."""
 
     __slots__ = (
-        "beyond", "counted", "full_need", "full_until", "idle_room", "key", "limit", "marks", "name", "overflow", "owner", "quota_id",
+        "beyond", "counted", "exceeded", "full_need", "full_until", "idle_room", "key", "limit", "marks", "name", "overflow", "owner", "quota_id",
         "resets_at", "slot", "starts_at", "taken", "tenant", "told",
     )  # fmt: skip
 
@@ -55,7 +55,13 @@ class Counter:
         self.full_need = 0
         self.idle_room = 0  # what the last look found unspent
         self.told = 0  # the greatest mark that this process has told of
+        self.exceeded = False  # that an act found no room in it was told
         self.refresh(counted)
+
+    @property
+    def action(self) -> str:
+        """What its quota does beyond the limit, by the name that quotas are written with."""
+        return str(type(self.overflow).__struct_config__.tag)
 
     def refresh(self, counted: Counted) -> None:
         """The quota was changed."""

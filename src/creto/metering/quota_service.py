@@ -16,7 +16,6 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -24,8 +23,8 @@ from pathlib import Path
 import msgspec
 
 from creto.common import wire
-from creto.common.errors import EnablementError, InvalidInput, NotFound, OversightRequired, ProductId, QuotaExceeded
-from creto.common.ids import AgentId, ResourceId, TenantId, checked_name, checked_tenant, new_id
+from creto.common.errors import EnablementError, InvalidInput, NotFound, OversightRequired, QuotaExceeded
+from creto.common.ids import AgentId, RequestId, TenantId, checked_name, checked_tenant, new_id
 from creto.common.limits import INTEGER_MAX, QUOTA_BATCH, QUOTA_RESERVATION_S, QUOTAS_MAX
 from creto.common.telemetry import Metrics
 from creto.common.timestamps import SECOND, Clock, ConsensusTimestamp
@@ -34,20 +33,20 @@ from creto.metering import quota_store as rows
 from creto.metering.leases import SharedLimits
 from creto.metering.leases_journal import AnonymousCells, Journal, reclaim
 from creto.metering.leases_store import StoreLimits
-from creto.metering.quota import Crossed, QuotaBook, Taken
+from creto.metering.quota import QuotaBook, Taken
+from creto.metering.quota_answers import Answered, QuotaAnswer, changed, limit_of, sentence
 from creto.metering.quota_counters import Counter, Counters
+from creto.metering.quota_notices import Notices, answered, keep, note, said_to
 from creto.metering.quota_pace import Pace
 from creto.metering.quota_rules import Definitions
-from creto.metering.quota_types import Hold, Limit, Quota, QuotaNotice, QuotaUsage, Rate, Window
+from creto.metering.quota_types import Hold, Quota, QuotaUsage, Rate, Window
 from creto.metering.quota_upkeep import Upkeep
 from creto.platform.nhi import ValidatedChain
 from creto.security.authz.types import QuotaDecision, QuotaDenied, QuotaOutcome, RequiresOversight
-from creto.store.entries import entry
 from creto.store.types import Store, Tx
 
 CHANGED = "metering.quota.changed"
 WANTED = "metering.quota.wanted"  # a node lacks what others may hold unspent
-SUBJECT_NOTICE = "metering.quotas.notices"
 NO_DEFINITIONS = Definitions()
 
 
@@ -81,6 +80,7 @@ class Quotas:
         if folder is not None and folder.is_dir():
             reclaim(folder, self._limits)
         memory = AnonymousCells() if folder is None else Journal(folder, node)
+        self.notices = Notices(store, self._aside, clock)
         self._known: dict[TenantId, Definitions] = {}
         self._reading = threading.Lock()
         self.book = QuotaBook(
@@ -89,7 +89,7 @@ class Quotas:
             self._limits,
             Counters(memory),
             self._definitions,
-            crossed=self._tell,
+            crossed=self.notices.tell,
             lacking=self._ask_others,
             metrics=metrics,
         )
@@ -128,25 +128,49 @@ class Quotas:
                     "quota_id", got=quota.quota_id, expected=f"at most {QUOTAS_MAX} quotas", code="MT-400"
                 )
             rows.put_quota(tx, tenant, quota, self._clock.now())
-            self._note(tx, tenant, "quota.set", "QuotaSet", by, quota.quota_id, quota)
+            note(tx, self._clock, tenant, "quota.set", "QuotaSet", by, quota.quota_id, quota)
             tx.signal(CHANGED, tenant)
 
         await self._store.write(put)
         return quota
 
     async def set_limit(self, tenant: TenantId, quota_id: str, window: Window, amount: int, *, by: AgentId) -> Quota:
-        """One limit of a quota, as an approver raises it."""
-        found = await self.quota(tenant, quota_id)
-        limits = tuple(Limit(amount, window) if limit.window == window else limit for limit in found.limits)
-        if window not in {limit.window for limit in limits}:
-            raise NotFound("MT-404", f"quota {quota_id} has no limit for a {window.name}")
-        return await self.put_quota(tenant, msgspec.structs.replace(found, limits=limits), by=by)
+        """One limit of a quota."""
+        return await self.answer(tenant, quota_id, window.name, QuotaAnswer.INCREASE, amount, by=by)
+
+    async def answer(
+        self, tenant: TenantId, quota_id: str, window: str, answer: QuotaAnswer, new_limit: int, *, by: AgentId,
+        request_id: RequestId | None = None,
+    ) -> Quota:  # fmt: skip
+        """What a human says of a quota that is used up; with `request_id` as the decision of what was asked: once, however often it comes."""
+
+        def change(tx: Tx) -> Quota:
+            quota = rows.find_quota(tx, checked_tenant(tenant), quota_id)
+            if quota is None:
+                raise NotFound("MT-404", f"quota {quota_id} does not exist")
+            now = self._clock.now()
+            told = None if request_id is None else answered(tx, tenant, request_id, now)
+            if request_id is not None and told is None:
+                return quota
+            after = changed(quota, window, answer, new_limit)
+            rows.put_quota(tx, tenant, after, now)
+            done = Answered(
+                quota_id=quota_id, window=window, answer=answer, before=limit_of(quota, window), after=limit_of(after, window),
+                request_id=request_id,
+            )  # fmt: skip
+            note(tx, self._clock, tenant, "quota.answered", "QuotaAnswered", by, quota_id, done)
+            if told is not None and told.notice.delegation_chain:
+                keep(tx, said_to(told.notice.delegation_chain[-1], told.notice, sentence(done), now))
+            tx.signal(CHANGED, tenant)
+            return after
+
+        return await self._store.write(change)
 
     async def delete_quota(self, tenant: TenantId, quota_id: str, *, by: AgentId) -> None:
         def delete(tx: Tx) -> None:
             if not rows.delete_quota(tx, checked_tenant(tenant), quota_id):
                 raise NotFound("MT-404", f"quota {quota_id} does not exist")
-            self._note(tx, tenant, "quota.deleted", "QuotaDeleted", by, quota_id, None)
+            note(tx, self._clock, tenant, "quota.deleted", "QuotaDeleted", by, quota_id, None)
             tx.signal(CHANGED, tenant)
 
         await self._store.write(delete)
@@ -163,7 +187,7 @@ class Quotas:
     async def put_rate(self, tenant: TenantId, rate: Rate, *, by: AgentId) -> Rate:
         def put(tx: Tx) -> None:
             rows.put_rate(tx, checked_tenant(tenant), rate)
-            self._note(tx, tenant, "rate.set", "QuotaRateSet", by, rate.counts, rate)
+            note(tx, self._clock, tenant, "rate.set", "QuotaRateSet", by, rate.counts, rate)
             tx.signal(CHANGED, tenant)
 
         await self._store.write(put)
@@ -173,7 +197,7 @@ class Quotas:
         def delete(tx: Tx) -> None:
             if not rows.delete_rate(tx, checked_tenant(tenant), counts):
                 raise NotFound("MT-404", f"there is no rate for {counts}")
-            self._note(tx, tenant, "rate.deleted", "QuotaRateDeleted", by, counts, None)
+            note(tx, self._clock, tenant, "rate.deleted", "QuotaRateDeleted", by, counts, None)
             tx.signal(CHANGED, tenant)
 
         await self._store.write(delete)
@@ -316,53 +340,6 @@ class Quotas:
 
         with suppress(EnablementError):  # a full queue: the next refusal asks again
             self._aside.submit(ask)
-
-    # What is told
-
-    def _tell(self, marks: list[Crossed]) -> None:
-        """Not on the path of the check: the store does it when it comes to it, once for each mark."""
-        now = self._clock.now()
-
-        def tell(tx: Tx) -> None:
-            for mark in marks:
-                if rows.notice_first(tx, mark.counter.tenant, mark.counter.key, mark.mark, now, mark.counter.resets_at):
-                    self._publish(tx, mark, now)
-
-        def told(done: Future[None]) -> None:
-            rows.unattended(done, "a notice of a quota")
-            for mark in marks if done.exception() else ():
-                mark.counter.told = 0  # the next draw tries again
-
-        try:
-            self._aside.submit(tell).add_done_callback(told)
-        except EnablementError:
-            for mark in marks:
-                mark.counter.told = 0
-
-    def _publish(self, tx: Tx, mark: Crossed, now: ConsensusTimestamp) -> None:
-        counter = mark.counter
-        percent = 100 if counter.beyond or not counter.limit else mark.mark * 100 // counter.limit
-        notice = QuotaNotice(
-            tenant=counter.tenant, quota_id=counter.quota_id, agent=counter.owner, event_type=mark.event_type,
-            outcome=mark.outcome if counter.beyond or percent >= 100 or mark.outcome is QuotaOutcome.ALLOW_WITH_NOTIFICATION
-            else QuotaOutcome.ALLOW,
-            percent=percent, used=mark.used, limit=counter.limit, window=counter.name,
-            resets_at=ConsensusTimestamp(counter.resets_at), at=now, delegation_chain=mark.chain,
-        )  # fmt: skip
-        event = "QuotaExceeded" if percent >= 100 else "QuotaNearlyUsed"
-        self._note(tx, counter.tenant, "quota.mark", event, mark.chain[-1], counter.quota_id, notice)
-        tx.publish(SUBJECT_NOTICE, wire.encode(notice), tenant=counter.tenant, agent=mark.chain[-1])
-
-    def _note(
-        self, tx: Tx, tenant: TenantId, act: str, event: str, by: AgentId, name: str, what: msgspec.Struct | None
-    ) -> None:
-        tx.record(
-            entry(
-                tenant=tenant, product=ProductId.METERING, agent=by, action=f"metering.{act}", event=event,
-                resource=ResourceId("metering", "quota", name).to_uri(), timestamp=self._clock.now(),
-                metadata=msgspec.Raw(b"{}" if what is None else wire.encode(what)), degraded_clock=self._clock.degraded,
-            )
-        )  # fmt: skip
 
 
 def checked_act(tenant: TenantId, event_type: str) -> None:

@@ -16,7 +16,7 @@ from functools import lru_cache
 import msgspec
 
 from creto.common.errors import InvalidInput
-from creto.common.ids import AgentId, PolicyId, TenantId, checked_name
+from creto.common.ids import AgentId, PolicyId, RequestId, TenantId, checked_name
 from creto.common.limits import INTEGER_MAX, QUOTA_LIMITS_MAX, QUOTA_MARKS_MAX, QUOTA_PATTERNS_MAX
 from creto.common.money import minor_digits
 from creto.common.timestamps import MINUTE, SECOND, ConsensusTimestamp
@@ -228,7 +228,10 @@ class QuotaUsage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class QuotaNotice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """`metering.quotas.notices`: a limit is nearly or wholly used up, has been topped up, or is charged beyond. Once for each mark."""
+    """`metering.quotas.notices`: a limit is nearly or wholly used up, has been topped up, or is charged beyond. Once for each mark.
+
+    `overflow_action` is what the quota does beyond its limit; `beyond`: it counts what has gone there. The last of the chain is told `text`.
+    """
 
     tenant: TenantId
     quota_id: str
@@ -242,6 +245,18 @@ class QuotaNotice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     resets_at: ConsensusTimestamp
     at: ConsensusTimestamp
     delegation_chain: tuple[AgentId, ...] = ()
+    notice_id: str = ""
+    overflow_action: str = ""
+    beyond: bool = False
+    text: str = ""
+
+
+class Told(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A notice as it is kept. `request_id` names what humans were asked about it; none where nobody is to be asked."""
+
+    notice: QuotaNotice
+    request_id: RequestId | None = None
+    answered_at: ConsensusTimestamp | None = None
 
 
 class Hold(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
