@@ -92,6 +92,7 @@ async def open_metering(
     triggers.use(metering)
     limits = None if redis is None else RedisLimits(redis.reveal())
     quotas = Quotas(store, clock, limits=limits, folder=quota_folder(config), lease_s=lambda: terms.lease_s)
+    metering.use_quotas(quotas.events)
     quotas.start()
     try:
         messages = MessageCosts(quotas.book, metering)
