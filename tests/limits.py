@@ -6,13 +6,14 @@ import threading
 from collections.abc import Callable, Sequence
 
 from creto.common.ids import TenantId
-from creto.metering.leases import Drawn, GivenBack, SharedLimits, Wish, granted
+from creto.metering.leases import Counted, Drawn, Due, GivenBack, SharedLimits, Wish, granted
 
 
 class LocalLimits(SharedLimits):
     def __init__(self) -> None:
         self.counters: dict[tuple[TenantId, str], int] = {}
         self.held: dict[str, dict[tuple[TenantId, str], list[int]]] = {}  # slot and drawn, by node
+        self.booked: set[tuple[TenantId, str]] = set()
         self._lock = threading.Lock()
 
     def draw(self, node: str, wishes: Sequence[Wish]) -> list[Drawn]:
@@ -56,6 +57,21 @@ class LocalLimits(SharedLimits):
         with self._lock:
             if (tenant, counter) in self.counters:
                 self.counters[tenant, counter] += by
+
+    def book(self, dues: Sequence[Due]) -> Counted:
+        found: Counted = {}
+        with self._lock:
+            for due in dues:
+                for part in due.parts:
+                    key = (due.tenant, part.counter)
+                    if due[:2] not in self.booked:
+                        self.counters[key] = self.counters.get(key, 0) + part.amount
+                    found[key] = self.counters[key]
+                self.booked.add((due.tenant, due.name))
+        return found
+
+    def forget(self, dues: Sequence[Due]) -> None:
+        self.booked.difference_update(due[:2] for due in dues)
 
     def taken(self, tenant: TenantId, counters: Sequence[str]) -> list[int]:
         return [self.counters.get((tenant, counter), 0) for counter in counters]

@@ -95,6 +95,7 @@ async def open_metering(
     quotas = Quotas(
         store, clock, limits=limits, folder=quota_folder(config), lease_s=lambda: terms.lease_s, aside=aside
     )
+    metering.use_quotas(quotas.events)
     quotas.start()
     try:
         messages = MessageCosts(quotas.book, metering)

@@ -420,6 +420,10 @@ AMOUNT_DIGITS_MAX: Final = (
 )
 COSTS_KEPT_NS: Final = 40 * 86_400 * 1_000_000_000  # hours and days of costs: a month and what comes late
 QUOTA_BATCH: Final = 500  # counters in one transaction
+QUOTA_AMOUNT_MAX: Final = 10**12  # of one reservation, or what it was settled with: millions of them fit into a counter
+QUOTA_EVENT_MAX: Final = 10**12  # that one event counts: as much as one act
+QUOTA_DUE_S: Final = 2  # whoever ingests books at once; what is older was left by a process that died, or by an outage
+QUOTA_TOLD_MAX: Final = 100_000  # counters of which a process remembers what it told; beyond it asks the rows again
 
 # Cost thresholds and anomalies
 THRESHOLDS_MAX: Final = 1_000  # of a tenant, looked through at every costly event

@@ -48,6 +48,25 @@ class GivenBack(NamedTuple):
     last: bool = False
 
 
+class Part(NamedTuple):
+    """What has happened, on one counter: below nothing where it was taken back."""
+
+    counter: str
+    amount: int
+    ends_at: int
+
+
+class Due(NamedTuple):
+    """What is to be booked together, once under its name."""
+
+    tenant: TenantId
+    name: str
+    parts: Sequence[Part]
+
+
+Counted = dict[tuple[TenantId, str], int]  # what is taken of counters
+
+
 class SharedLimits(Protocol):
     """Where limits are shared. All calls wait for the engine, and are atomic for each counter."""
 
@@ -61,6 +80,15 @@ class SharedLimits(Protocol):
 
     def adjust(self, tenant: TenantId, counter: str, by: int) -> None:
         """Book what a reservation took beside what was drawn for it. A counter whose window is over is left alone."""
+        ...
+
+    def book(self, dues: Sequence[Due]) -> Counted:
+        """Add what has happened, past any limit; each due once, however often it is asked for and whoever dies over it, until
+        it is forgotten. What is taken of their counters then."""
+        ...
+
+    def forget(self, dues: Sequence[Due]) -> None:
+        """Nobody asks for these again: their rows are gone."""
         ...
 
     def taken(self, tenant: TenantId, counters: Sequence[str]) -> list[int]: ...

@@ -21,6 +21,8 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, NamedTuple
 
+from msgspec import structs
+
 from creto.common.errors import InvalidInput
 from creto.common.ids import AgentId, TenantId
 from creto.common.limits import (
@@ -59,6 +61,7 @@ class Taken(Reservation, frozen=True, kw_only=True):
     counters: Any = ()
     weights: tuple[int, ...] = ()
     expires_at: int = 0
+    plan: Any = None
 
 
 class Crossed(NamedTuple):
@@ -101,6 +104,7 @@ class QuotaBook:
         *,
         crossed: Callable[[list[Crossed]], None] = lambda _: None,
         lacking: Callable[[list[Counter]], None] = lambda _: None,
+        hurry: Callable[[], None] = lambda: None,
         metrics: Metrics | None = None,
     ) -> None:
         self.node = node
@@ -108,14 +112,15 @@ class QuotaBook:
         self.counters = counters
         self._now = now
         self._definitions = definitions
-        self._crossed = crossed
+        self.tell = crossed
         self._lacking = lacking
+        self._hurry = hurry  # the upkeep
         self._plans: dict[TenantId, dict[str, dict[object, Plan]]] = {}
         self._open: dict[str, Taken] = {}
         self._expired: dict[str, Taken] = {}
         self._changes = 0
         self._stripes = tuple(threading.Lock() for _ in range(QUOTA_STRIPES))
-        self.overdrawn: set[Counter] = set()  # spent more than they had: the next upkeep draws it
+        self.overdrawn: dict[Counter, Plan] = {}  # spent more than they had, by an act of which kind: upkeep draws it
         self.surplus: set[Counter] = set()  # drawn for an act that was refused, or asked back by another node
         self.leased: set[Counter] = set()  # have drawn since upkeep last looked
         self.late: deque[tuple[Counter, int]] = deque()  # to be booked on counters that are retired
@@ -123,6 +128,7 @@ class QuotaBook:
         self.allowed, self.refused = checks.labels("allowed"), checks.labels("denied")
         self.draws = 0  # read by a scrape
         self.overruns = 0  # settled above what was reserved
+        self.overrun_units = 0
 
     # The hook
 
@@ -167,25 +173,34 @@ class QuotaBook:
             return self._reserve_slowly(tenant, agent, chain, plan, amount, approved=approved)
         name = f"q{number}"
         held = Taken(
-            reservation_id=name, amount=amount, counters=plan.counters, weights=plan.weights, expires_at=now + KEPT_NS
-        )
+            reservation_id=name, amount=amount, counters=plan.counters, weights=plan.weights, expires_at=now + KEPT_NS,
+            plan=plan,
+        )  # fmt: skip
         self._open[name] = held
         return held
 
     def settle(self, reservation: Reservation, amount: int | None = None) -> None:
         held = self._closed(reservation, settling=True)
-        if held is None or amount is None or amount == held.amount:
+        if held is None:
+            return
+        if held.plan.returns:
+            held = self._returned(held)
+        if amount is None or amount == held.amount:
             return
         back = held.amount - max(amount, 0)
-        if back < 0:
-            self.overruns += 1
-            self.overdrawn.update(held.counters)
         self.late.extend(self.counters.book(held.counters, held.weights, back))
+        if back < 0:
+            self._overran(held, -back)
 
     def release(self, reservation: Reservation) -> None:
         held = self._closed(reservation, settling=False)
         if held is not None:
-            self.late.extend(self.counters.book(held.counters, held.weights, held.amount))
+            self._free(held)
+
+    def _free(self, held: Taken) -> None:
+        if held.plan.returns:
+            held = self._returned(held)
+        self.late.extend(self.counters.book(held.counters, held.weights, held.amount))
 
     def check_quota(self, tenant: TenantId, agent: AgentId, event_type: str) -> QuotaDecision:
         return self.check(tenant, agent, event_type)
@@ -263,7 +278,7 @@ class QuotaBook:
             self.allowed.value = number = self.allowed.value + 1
         held = Taken(
             reservation_id=f"q{number}", amount=amount, outcome=found.outcome, counters=found.counters,
-            weights=found.weights, expires_at=now + KEPT_NS,
+            weights=found.weights, expires_at=now + KEPT_NS, plan=plan,
         )  # fmt: skip
         self._open[held.reservation_id] = held
         return held
@@ -338,9 +353,10 @@ class QuotaBook:
         for counter, answer in zip(counters, drawn, strict=True):
             if answer.granted:
                 self.leased.add(counter)
-            marks += marks_reached(counter, answer.after, plan)
+            if not counter.counted.returns:  # what runs has used nothing yet
+                marks += marks_reached(counter, answer.after, plan.event_type, plan.chain)
         if marks:
-            self._crossed(marks)
+            self.tell(marks)
         return drawn
 
     def _beyond(self, counter: Counter, now: int, *, approved: bool) -> tuple[Counter, QuotaOutcome] | Short:
@@ -361,7 +377,7 @@ class QuotaBook:
             return
         full.exceeded = True
         outcome = turned.outcome if isinstance(turned, Short) else turned[1]
-        self._crossed([Crossed(full, EXCEEDED, full.taken, outcome, plan.event_type, plan.chain)])
+        self.tell([Crossed(full, EXCEEDED, full.taken, outcome, plan.event_type, plan.chain)])
 
     def _check_slowly(self, plan: Plan, amount: int, now: int) -> QuotaDecision:
         found = self._room(plan, amount, now, approved=False, take=False)
@@ -384,9 +400,34 @@ class QuotaBook:
         late = self._expired.pop(reservation.reservation_id, None)
         if late is not None and settling:
             self.late.extend(self.counters.book(late.counters, late.weights, -late.amount))
-            self.overdrawn.update(late.counters)
+            self.overdrawn.update(dict.fromkeys(late.counters, late.plan))
             return late
         return None
+
+    def _returned(self, held: Taken) -> Taken:
+        """Give back what it held while it ran of counters that events move; the rest of it. Where events have filled one meanwhile
+        nobody here takes it again: it goes to the shared limit."""
+        pairs = list(zip(held.counters, held.weights, strict=True))
+        for counter, weight in pairs:
+            if counter.counted.returns and counter.taken >= counter.limit:
+                self.late.append((counter, held.amount * weight))
+            elif counter.counted.returns:
+                self.late.extend(self.counters.book([counter], [weight], held.amount))
+        if self.late:
+            self._hurry()
+        rest = [(counter, weight) for counter, weight in pairs if not counter.counted.returns]
+        return structs.replace(held, counters=tuple(c for c, _ in rest), weights=tuple(w for _, w in rest))
+
+    def _overran(self, held: Taken, more: int) -> None:
+        """An act took more than was reserved for it. It counts in full, and at once: what others may take is that much less."""
+        self.overruns += 1
+        self.overrun_units += more
+        self.overdrawn.update(dict.fromkeys(held.counters, held.plan))
+        self._hurry()
+
+    def handed_over(self, held: Taken) -> None:
+        """It is kept elsewhere from here on, with all that was taken for it."""
+        self._open.pop(held.reservation_id, None)
 
     def expire(self, now: int) -> int:
         """Release what nobody settled in time; how many. They all have the same time, so the first opened is the first to end."""
@@ -396,7 +437,7 @@ class QuotaBook:
                 break
             if self._open.pop(name, None) is None:
                 continue
-            self.late.extend(self.counters.book(held.counters, held.weights, held.amount))
+            self._free(held)
             self._expired[name] = held
             count += 1
         for name in list(itertools.islice(self._expired, max(0, len(self._expired) - QUOTA_EXPIRED_KEPT_MAX))):
@@ -444,14 +485,14 @@ def wish(counter: Counter, need: int, cells: memoryview) -> Wish:
     )  # fmt: skip
 
 
-def marks_reached(counter: Counter, used: int, plan: Plan) -> list[Crossed]:
+def marks_reached(counter: Counter, used: int, event_type: str, chain: tuple[AgentId, ...]) -> list[Crossed]:
     """Those that this process has not told of yet, the greatest last."""
     found = [mark for mark in counter.marks if counter.told < mark <= used]
     if found:
         counter.told = found[-1]
     terms = overflow.beyond(counter.overflow, approved=True)
     outcome = terms if terms.allowed else QuotaOutcome.ALLOW
-    return [Crossed(counter, mark, used, outcome, plan.event_type, plan.chain) for mark in found]
+    return [Crossed(counter, mark, used, outcome, event_type, chain) for mark in found]
 
 
 def left_of(counter: Counter, cells: memoryview) -> int:

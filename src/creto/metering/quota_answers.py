@@ -1,7 +1,7 @@
 """What humans answer when a quota is nearly or wholly used up: a higher limit, no more beyond it, or nothing.
 
-    changed(quota, "month", QuotaAnswer.INCREASE, 200_000)      # the quota with that limit
-    changed(quota, "month", QuotaAnswer.BLOCK, 0)               # the same limits, and nothing goes beyond them
+changed(quota, "month", QuotaAnswer.INCREASE, 200_000)      # the quota with that limit
+changed(quota, "month", QuotaAnswer.BLOCK, 0)               # the same limits, and nothing goes beyond them
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ class Counter:
 class Plan:
     """All counters that one kind of act of one chain touches, flat."""
 
-    __slots__ = ("chain", "costs", "counters", "epoch", "event_type", "rate", "slots", "until", "weights")
+    __slots__ = ("chain", "costs", "counters", "epoch", "event_type", "rate", "returns", "slots", "until", "weights")
 
     def __init__(
         self, pairs: list[tuple[Counted, Counter]], chain: tuple[AgentId, ...], event_type: str, epoch: int, until: int
@@ -84,6 +84,7 @@ class Plan:
         self.slots = tuple(c.slot for c, w in zip(self.counters, self.weights, strict=True) if w == 1)
         self.costs = tuple(c.slot for c, w in zip(self.counters, self.weights, strict=True) if w != 1)
         self.rate = max(self.weights, default=1)
+        self.returns = any(counted.returns for counted, _ in pairs)
         self.chain, self.event_type = chain, event_type
         self.epoch = epoch
         self.until = until

@@ -60,7 +60,7 @@ class Notices:
         def tell(tx: Tx) -> None:
             for mark in marks:
                 if rows.notice_first(tx, mark.counter.tenant, mark.counter.key, mark.mark, now, mark.counter.resets_at):
-                    self._publish(tx, mark, now)
+                    self.publish(tx, mark, now)
 
         def told(done: Future[None]) -> None:
             rows.unattended(done, "a notice of a quota")
@@ -72,7 +72,7 @@ class Notices:
         except EnablementError:
             forget(marks)
 
-    def _publish(self, tx: Tx, mark: Crossed, now: ConsensusTimestamp) -> None:
+    def publish(self, tx: Tx, mark: Crossed, now: ConsensusTimestamp) -> None:
         counter, agent = mark.counter, mark.chain[-1]
         if mark.mark == EXCEEDED:
             exceeded = QuotaExceeded(

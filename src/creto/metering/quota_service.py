@@ -19,30 +19,32 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import Self
 
 import msgspec
 
 from creto.common import wire
 from creto.common.errors import EnablementError, InvalidInput, NotFound, OversightRequired, QuotaExceeded
 from creto.common.ids import AgentId, RequestId, TenantId, checked_name, checked_tenant, new_id
-from creto.common.limits import INTEGER_MAX, QUOTA_BATCH, QUOTA_RESERVATION_S, QUOTAS_MAX
+from creto.common.limits import QUOTA_AMOUNT_MAX, QUOTA_BATCH, QUOTA_RESERVATION_S, QUOTAS_MAX
 from creto.common.telemetry import Metrics
 from creto.common.timestamps import SECOND, Clock, ConsensusTimestamp
 from creto.metering import quota_rules
 from creto.metering import quota_store as rows
+from creto.metering.event_quotas import EventQuotas, Teller
 from creto.metering.leases import SharedLimits
 from creto.metering.leases_journal import AnonymousCells, Journal, reclaim
 from creto.metering.leases_store import StoreLimits
-from creto.metering.quota import QuotaBook, Taken
+from creto.metering.quota import Crossed, QuotaBook, Taken, marks_reached
 from creto.metering.quota_answers import Answered, QuotaAnswer, changed, limit_of, sentence
-from creto.metering.quota_counters import Counter, Counters
+from creto.metering.quota_counters import RETIRED, Counter, Counters
 from creto.metering.quota_notices import Notices, answered, keep, note, said_to
 from creto.metering.quota_pace import Pace
 from creto.metering.quota_rules import Definitions
-from creto.metering.quota_types import Hold, Quota, QuotaUsage, Rate, Window
+from creto.metering.quota_types import Hold, Quota, QuotaUsage, Rate, Settled, Window
 from creto.metering.quota_upkeep import Upkeep
 from creto.platform.nhi import ValidatedChain
-from creto.security.authz.types import QuotaDecision, QuotaDenied, QuotaOutcome, RequiresOversight
+from creto.security.authz.types import QuotaDecision, QuotaDenied, RequiresOversight
 from creto.store.types import Store, Tx
 
 CHANGED = "metering.quota.changed"
@@ -55,6 +57,15 @@ class HoldRow(msgspec.Struct, frozen=True):
 
     amount: int
     counters: tuple[tuple[str, int], ...]  # with the weight of each
+    returning: tuple[str, ...] = ()  # those that events move: all of it comes back
+    event_type: str = ""
+    chain: tuple[AgentId, ...] = ()
+
+    @classmethod
+    def of(cls, held: Taken) -> Self:
+        pairs = tuple((counter.key, weight) for counter, weight in zip(held.counters, held.weights, strict=True))
+        returning = tuple(counter.key for counter in held.counters if counter.counted.returns)
+        return cls(held.amount, pairs, returning, held.plan.event_type, held.plan.chain)
 
 
 class Quotas:
@@ -91,14 +102,22 @@ class Quotas:
             self._definitions,
             crossed=self.notices.tell,
             lacking=self._ask_others,
+            hurry=lambda: self.upkeep.wake(),
             metrics=metrics,
         )
         if metrics is not None:
             book = self.book
+            metrics.read(
+                "metering_quota_overrun_units_total", "Units above what was reserved", lambda: book.overrun_units
+            )
             metrics.read("metering_quota_draws_total", "Draws from the shared limit", lambda: book.draws)
             metrics.read("metering_quota_overruns_total", "Acts that took more than reserved", lambda: book.overruns)
             metrics.read("metering_quota_open_count", "Reservations not settled yet", lambda: book.open_reservations)
-        self.upkeep = Upkeep(self.book, clock, lease_s, folder, self._expire_holds)
+        self.upkeep = Upkeep(self.book, clock, lease_s, folder, self._further)
+        self.events = EventQuotas(
+            store, clock, self._limits, self.book, lambda tenant: self._definitions(tenant)[0],
+            Teller(self.notices.publish, self._want_back), self.upkeep.give_back,
+        )  # fmt: skip
         store.on_signal(CHANGED, self._on_changed)
         store.on_signal(WANTED, self._on_wanted)
         store.on_signal_lost(self._on_lost)
@@ -234,7 +253,7 @@ class Quotas:
         )
         if not isinstance(held, Taken):
             raise refused(held, event_type)
-        row = HoldRow(held.amount, tuple((c.key, w) for c, w in zip(held.counters, held.weights, strict=True)))
+        row = HoldRow.of(held)
         expires_at = ConsensusTimestamp(self._clock.now() + ttl_s * SECOND)
         name = new_id("hold-")
         try:
@@ -242,40 +261,70 @@ class Quotas:
         except BaseException:
             self.book.release(held)
             raise
-        self.book.settle(held)  # from here on the row stands for it
+        self.book.handed_over(held)  # from here on the row stands for it
         return Hold(reservation_id=name, amount=amount, outcome=held.outcome, expires_at=expires_at)
 
-    async def settle(self, tenant: TenantId, reservation_id: str, amount: int | None = None) -> None:
-        """It took what was reserved, or this much. A second time, or too late, it is not there any more (MT-404)."""
-        if amount is not None and not 0 <= amount <= INTEGER_MAX:
-            raise InvalidInput.of("amount", got=amount, expected=f"0 to {INTEGER_MAX}", code="MT-400")
-        await self._close_hold(tenant, reservation_id, amount)
+    async def settle(self, tenant: TenantId, reservation_id: str, amount: int | None = None) -> Settled:
+        """It took what was reserved, or this much, also if that is more: what was used was used. The answer says by how much, and how far
+        beyond a limit that is; who is to be told is told. A second time, or too late, it is not there any more (MT-404)."""
+        if amount is not None and not 0 <= amount <= QUOTA_AMOUNT_MAX:
+            raise InvalidInput.of("amount", got=amount, expected=f"0 to {QUOTA_AMOUNT_MAX}", code="MT-400")
+        return await self._close_hold(tenant, reservation_id, amount)
 
     async def release(self, tenant: TenantId, reservation_id: str) -> None:
         await self._close_hold(tenant, reservation_id, 0)
 
-    async def _close_hold(self, tenant: TenantId, reservation_id: str, amount: int | None) -> None:
+    async def _close_hold(self, tenant: TenantId, reservation_id: str, amount: int | None) -> Settled:
         body = await self._store.write(lambda tx: rows.take_hold(tx, checked_tenant(tenant), reservation_id))
         if body is None:
             raise NotFound("MT-404", f"reservation {reservation_id} is closed, has expired or never was")
-        await asyncio.to_thread(self._book_hold, tenant, body, amount)
+        return await asyncio.to_thread(self._book_hold, tenant, reservation_id, body, amount)
 
-    def _book_hold(self, tenant: TenantId, body: bytes, amount: int | None) -> None:
+    def _book_hold(self, tenant: TenantId, reservation_id: str, body: bytes, amount: int | None) -> Settled:
         row = wire.decode(body, HoldRow, what="reservation")
-        more = 0 if amount is None else amount - row.amount
-        for counter, weight in row.counters if more else ():
+        took = row.amount if amount is None else amount
+        for counter, weight in row.counters:
+            more = -row.amount if counter in row.returning else took - row.amount
+            if not more:
+                continue
             self._limits.adjust(tenant, counter, more * weight)
             known = self.book.counters.find(tenant, counter)
             if known is not None:
                 known.taken += more * weight
                 known.full_until = 0
+        excess, over = max(0, took - row.amount), 0
+        if excess:
+            self.book.overruns += 1
+            self.book.overrun_units += excess
+            over = self._tell_excess(tenant, row)
+        return Settled(reservation_id=reservation_id, reserved=row.amount, amount=took, excess=excess, over=over)
+
+    def _tell_excess(self, tenant: TenantId, row: HoldRow) -> int:
+        """Of marks that were reached by more than was reserved; how far beyond its limit the fullest counter is."""
+        keys = [key for key, _ in row.counters if key not in row.returning]
+        quotas = {quota.quota_id: quota for quota in self._definitions(tenant)[0].quotas}
+        over, marks = 0, list[Crossed]()
+        for key, used in zip(keys, self._limits.taken(tenant, keys), strict=True):
+            counted = quota_rules.named(quotas, key)
+            if counted is not None:
+                over = max(over, used - counted.limit)
+                counter = self.book.counters.find(tenant, key) or Counter(tenant, RETIRED, counted)
+                marks += marks_reached(counter, used, row.event_type, row.chain)
+        if marks and row.chain:
+            self.notices.tell(marks)
+        return over
+
+    def _further(self, now: int) -> None:
+        """On the thread of the upkeep."""
+        self._expire_holds(now)
+        self.events.book_left(now)
 
     def _expire_holds(self, now: int) -> None:
         """On the thread of the upkeep."""
         for tenant, name in self._store.read_now(lambda tx: rows.expired_holds(tx, now, QUOTA_BATCH)):
             body = self._aside.submit(partial(rows.take_hold, tenant=tenant, reservation_id=name)).result()
             if body is not None:
-                self._book_hold(tenant, body, 0)
+                self._book_hold(tenant, name, body, 0)
 
     async def usage(self, tenant: TenantId, agents: Sequence[AgentId]) -> list[QuotaUsage]:
         """What the counters of these agents stand at, over all nodes; of quotas for all together too. The last one is who acts."""
@@ -327,19 +376,19 @@ class Quotas:
         node, tenant, counter = wire.decode(payload, tuple[str, TenantId, str], what="signal")
         found = None if node == self.book.node else self.book.counters.find(tenant, counter)
         if found is not None:
+            if found.counted.returns:  # events have filled it: what still runs here goes back when it is settled
+                found.taken = max(found.taken, found.limit)
             self.book.surplus.add(found)
             self.upkeep.wake()
 
     def _ask_others(self, lacking: list[Counter]) -> None:
         """Whoever holds some of it unspent gives it back; the next try finds it."""
-        wanted = [wire.encode((self.book.node, c.tenant, c.key)).decode() for c in lacking]
-
-        def ask(tx: Tx) -> None:
-            for payload in wanted:
-                tx.signal(WANTED, payload)
-
         with suppress(EnablementError):  # a full queue: the next refusal asks again
-            self._aside.submit(ask)
+            self._aside.submit(lambda tx: self._want_back(tx, lacking))
+
+    def _want_back(self, tx: Tx, counters: Sequence[Counter]) -> None:
+        for counter in counters:
+            tx.signal(WANTED, wire.encode((self.book.node, counter.tenant, counter.key)).decode())
 
 
 def checked_act(tenant: TenantId, event_type: str) -> None:

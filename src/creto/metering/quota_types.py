@@ -162,11 +162,19 @@ class ChargeBeyond(Action, frozen=True, tag="charge"):
 OverflowAction = Block | AllowWithNotification | Throttle | Ask | TopUpLimit | ChargeBeyond
 
 
+class Measure(StrEnum):
+    """What moves the counters of a quota."""
+
+    ACTS = "acts"  # what the gate takes, and what reservations are settled with
+    EVENTS = "events"  # usage that is reported: acts hold room only while they run
+
+
 class Quota(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """How much of what in which windows. Each window of `limits` counts for itself, and all must have room.
 
     For `agent` alone, or with `shared` for the whole tenant together, else for every agent by its own count. An agent's count holds
     what those below it in a delegation chain do too, unless `own_acts` is set. `notify_at` are percents of a limit.
+    One that `measures` events counts one for each, or what its `property` says, or in money what it cost.
     """
 
     quota_id: str
@@ -178,6 +186,8 @@ class Quota(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbi
     currency: str | None = None
     overflow: OverflowAction = Block()
     notify_at: tuple[int, ...] = (95, 100)
+    measures: Measure = Measure.ACTS
+    property: str | None = None
 
     def __post_init__(self) -> None:
         checked_name(self.quota_id, "quota_id")
@@ -194,6 +204,8 @@ class Quota(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbi
             expected = "either one agent or all together"
         elif len(self.notify_at) > QUOTA_MARKS_MAX or any(not 1 <= p <= 100 for p in self.notify_at):
             expected = f"at most {QUOTA_MARKS_MAX} percents of 1 to 100"
+        elif self.property is not None and (self.measures is not Measure.EVENTS or self.currency is not None):
+            expected = "a property where it measures events, and not money"
         if expected is not None:
             raise InvalidInput.of("quota", got=self.quota_id, expected=expected, code="MT-400")
         if self.currency is not None:
@@ -266,3 +278,14 @@ class Hold(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     amount: int
     outcome: QuotaOutcome
     expires_at: ConsensusTimestamp
+
+
+class Settled(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What became of a reservation. `excess` is what it took above what was reserved, `over` how far beyond its limit the fullest of
+    its counters is because of that, those of money in micro-units."""
+
+    reservation_id: str
+    reserved: int
+    amount: int
+    excess: int = 0
+    over: int = 0

@@ -261,6 +261,8 @@ class Quotas(Part[World]):
     list = Method(quotas.LIST)
     get = Method(quotas.GET)
     delete = Method(quotas.DELETE)
+    answer = Method(quotas.ANSWER)
+    notices = Method(quotas.NOTICES)
     check = Method(quotas.CHECK)
     reserve = Method(quotas.RESERVE)
     settle = Method(quotas.SETTLE)

@@ -24,13 +24,15 @@ from creto.edge.api.endpoint import Endpoint, View
 from creto.edge.api.fields import Agent, Count, Cursor, Id, Limit
 from creto.edge.api.metering_fields import Asked, Currency
 from creto.edge.api.parts import Parts
-from creto.metering import Flagged, Hold, OverflowAction, Quota, QuotaUsage, Rate, Threshold, Waiting
+from creto.metering import Flagged, Hold, OverflowAction, Quota, QuotaAnswer, QuotaUsage, Rate, Threshold, Told, Waiting
 from creto.metering import Limit as QuotaLimit
 from creto.metering.quota_types import STAR, Block
 from creto.metering.triggers import POLICY
+from creto.oversight.sources import QUOTA_POLICY
 from creto.platform.nhi import ValidatedChain
 from creto.security.authz.types import QuotaDecision
 
+NOBODY_ASKED = f"Nobody is asked about quotas that let acts go on: say who decides, with `creto approvers put` and the policy {QUOTA_POLICY}."
 Patterns = Annotated[tuple[Id, ...], Meta(min_length=1, max_length=QUOTA_PATTERNS_MAX)]
 Amount = Annotated[int, Meta(ge=1, le=1_000_000_000_000)]
 
@@ -50,6 +52,37 @@ class PutQuota(Asked, frozen=True):
     currency: Currency | None = None
     overflow: OverflowAction = Block()
     notify_at: Annotated[tuple[Annotated[int, Meta(ge=1, le=100)], ...], Meta(max_length=QUOTA_MARKS_MAX)] = (95, 100)
+
+
+class AnswerQuota(Asked, frozen=True):
+    """What becomes of a quota that is nearly or wholly used up: `new_limit` for the window, no more acts beyond the limit, or nothing.
+
+    The rest is what was known when humans were asked.
+    """
+
+    quota_id: Id
+    window: Id
+    answer: QuotaAnswer = QuotaAnswer.INCREASE
+    new_limit: Count = 0
+    event_type: str = ""
+    current_usage: Count = 0
+    limit: Count = 0
+
+
+class ListNotices(Asked, frozen=True):
+    """What quotas have told, the newest first; of the acts of one agent."""
+
+    agent: Agent | None = None
+    limit: Limit = PAGE_ITEMS_DEFAULT
+    cursor: Cursor | None = None
+
+
+class Notices(View, frozen=True):
+    """`nobody_asked`: what to do about it, where no human is asked about quotas that let acts go on."""
+
+    items: tuple[Told, ...]
+    cursor: str | None = None
+    nobody_asked: str | None = None
 
 
 class OfQuota(Asked, frozen=True):
@@ -187,6 +220,8 @@ PUT = Endpoint("quotas.put", "PUT", "/v1/quotas/{quota_id}", PutQuota, Quota, SE
 LIST = Endpoint("quotas.list", "GET", "/v1/quotas", ListQuotas, QuotaPage, READ, "The quotas that hold")
 GET = Endpoint("quotas.get", "GET", "/v1/quotas/{quota_id}", OfQuota, Quota, READ, "One quota", errors=("MT-404",), about=QUOTA)  # fmt: skip
 DELETE = Endpoint("quotas.delete", "DELETE", "/v1/quotas/{quota_id}", OfQuota, Gone, SET, "Take a quota away", errors=("MT-404",), about=QUOTA)  # fmt: skip
+ANSWER = Endpoint("quotas.answer", "POST", "/v1/quotas/{quota_id}/answer", AnswerQuota, Quota, SET, "Raise one limit of a quota, or let nothing go beyond it any more", errors=MISSING, about=QUOTA)  # fmt: skip
+NOTICES = Endpoint("quotas.notices", "GET", "/v1/quota-notices", ListNotices, Notices, "check_quota", "What quotas have told: who nears a limit, goes beyond it, and what humans have answered", errors=BAD)  # fmt: skip
 CHECK = Endpoint("quotas.check", "POST", "/v1/quota-checks", CheckQuota, QuotaDecision, "check_quota", "Whether an act would be let through now, and which ancestor and window decide", errors=BAD, about="{agent}", keyed=False)  # fmt: skip
 RESERVE = Endpoint("quotas.reserve", "POST", "/v1/reservations", ReserveQuota, Hold, "reserve_quota", "Hold quota until it is settled or released, on whatever node", status=201, errors=("MT-400", "MT-429", "MT-202"), about="{agent}")  # fmt: skip
 SETTLE = Endpoint("quotas.settle", "POST", "/v1/reservations/{reservation_id}/settle", SettleQuota, Closed, "settle_quota", "It took what was reserved, or another amount", errors=MISSING, about=HOLD)  # fmt: skip
@@ -203,7 +238,7 @@ ANOMALY = Endpoint("quotas.anomaly", "GET", "/v1/anomalies/{agent}", OfAgent, An
 ANOMALIES = Endpoint("quotas.anomalies", "GET", "/v1/anomalies", ListFlagged, FlaggedAgents, READ, "Agents that run away: who, why and since when, the newest first", errors=BAD)  # fmt: skip
 FORGIVE = Endpoint("quotas.forgive", "POST", "/v1/anomalies/{agent}/forgive", OfAgent, AnomalyView, SET, "A human has looked: this is the agent's habit from now on", about="{agent}")  # fmt: skip
 
-ENDPOINTS = (PUT, LIST, GET, DELETE, CHECK, RESERVE, SETTLE, RELEASE, USAGE, PUT_RATE, RATES, DELETE_RATE, PUT_THRESHOLD, THRESHOLDS, DELETE_THRESHOLD, WAITING, ANOMALY, ANOMALIES, FORGIVE)  # fmt: skip
+ENDPOINTS = (PUT, LIST, GET, DELETE, ANSWER, NOTICES, CHECK, RESERVE, SETTLE, RELEASE, USAGE, PUT_RATE, RATES, DELETE_RATE, PUT_THRESHOLD, THRESHOLDS, DELETE_THRESHOLD, WAITING, ANOMALY, ANOMALIES, FORGIVE)  # fmt: skip
 
 
 @concerns(SETTLE, RELEASE)
@@ -238,6 +273,24 @@ async def get(parts: Parts, call: Call, ask: OfQuota) -> Quota:
 async def delete(parts: Parts, call: Call, ask: OfQuota) -> Gone:
     await parts.quotas.delete_quota(call.tenant, ask.quota_id, by=call.known.agent)
     return Gone(name=ask.quota_id)
+
+
+@handles(ANSWER)
+async def answer(parts: Parts, call: Call, ask: AnswerQuota) -> Quota:
+    by = call.known.agent
+    return await parts.quotas.answer(call.tenant, ask.quota_id, ask.window, ask.answer, ask.new_limit, by=by)
+
+
+@concerns(NOTICES)
+async def whose_notices(parts: Parts, call: Call, ask: ListNotices) -> str | None:
+    return ask.agent
+
+
+@handles(NOTICES)
+async def notices(parts: Parts, call: Call, ask: ListNotices) -> Notices:
+    page = await parts.quotas.notices.notices(call.tenant, ask.agent, cursor=ask.cursor, limit=ask.limit)
+    asked = any(policy.policy_id == QUOTA_POLICY for policy in parts.oversight.policies(call.tenant))
+    return Notices(items=page.items, cursor=page.cursor, nobody_asked=None if asked else NOBODY_ASKED)
 
 
 @handles(CHECK)
