@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,8 @@ from creto.common.timestamps import HOUR
 from creto.contracts import BillableEvent, CostThresholdType, RequireApproval
 from creto.edge.api.approval_views import ApprovalView
 from creto.edge.api.approvers import TierTerms
-from creto.metering import Ask, EventState, Limit, Window, WindowUnit
-from creto.oversight import Verdict
+from creto.metering import AllowWithNotification, Ask, Block, EventState, Limit, Told, Window, WindowUnit
+from creto.oversight import Bound, Verdict
 from creto.platform.nhi import DelegationChain, PrincipalKind
 from creto.sdk import AgentKey, Creto
 from tests.layers import Layer, layer
@@ -204,3 +206,104 @@ def test_an_event_that_is_decided_by_hand_takes_its_request_back(office: Office,
         threading.Event().wait(0.01)
     assert found.approval.state == "cancelled"
     assert f"the event {event_id}" in found.approval.reason
+
+
+def in_the_log(office: Office, event: str) -> list[Any]:
+    """Entries of such an event about the quota, once there are any."""
+    for _ in range(WAIT_S * 100):
+        page = office.operator.audit.query(event=event, resource=f"metering:quota:{office.name}")
+        if page.items:
+            return list(page.items)
+        threading.Event().wait(0.01)
+    raise AssertionError(f"no {event}")
+
+
+def telling(office: Office, policy: bool = True) -> tuple[str, list[Any]]:
+    """A quota of 20 beyond which acts go on and somebody is told; the acts that it counts. Finance is `quota_notification_policy`."""
+    act = f"{office.name}.think"
+    office.operator.quotas.put(
+        quota_id=office.name, counts=(act,), agent=office.key.nhi, limits=(Limit(20, DAY),), overflow=AllowWithNotification(),
+    )  # fmt: skip
+    if policy:
+        tier = TierTerms(name="finance", approvers=(office.operator.auth.whoami().agent,))
+        office.operator.approvals.put_policy(policy_id="quota_notification_policy", tiers=(tier,))
+    return act, []
+
+
+def notices(office: Office, count: int) -> list[Told]:
+    """What the bot was told, once it is as much."""
+    for _ in range(WAIT_S * 100):
+        found = office.bot.quotas.notices(agent=office.key.nhi).items
+        if len(found) >= count:
+            return list(found)
+        threading.Event().wait(0.01)
+    raise AssertionError(f"only {found}")
+
+
+@pytest.mark.parametrize("world", ["approved", "edited", "denied", "blocked"])
+def test_what_humans_answer_to_a_quota_that_is_used_up_is_done(office: Office, world: str) -> None:
+    """given a quota at 95 % / when finance answers / then the quota is what they said, the ledger says who, and the agent is told."""
+    act, _ = telling(office)
+    me = office.key.nhi
+    office.bot.quotas.reserve(agent=me, event_type=act, amount=19)
+    (first,) = notices(office, 1)
+    assert first.notice.text == f"You've used 95% of quota {office.name}: 19 of 20 for this day"
+    assert first.notice.overflow_action == "allow_with_notification"
+    asked = (office.open() or [None])[0]
+    for _ in range(WAIT_S * 100):
+        if asked is not None:
+            break
+        threading.Event().wait(0.01)
+        asked = (office.open() or [None])[0]
+    assert asked is not None
+    decide = partial(office.operator.approvals.decide, request_id=asked.request_id, round=asked.round)
+    whole = json.loads(str(office.operator.approvals.get(request_id=asked.request_id).arguments))
+    assert (whole["answer"], whole["new_limit"], whole["current_usage"], whole["limit"]) == ("increase", 40, 19, 20)
+    match world:
+        case "approved":
+            decide(verdict=Verdict.APPROVE)
+        case "edited":
+            decide(verdict=Verdict.APPROVE, arguments=json.dumps(whole | {"new_limit": 200}, separators=(",", ":")))
+        case "denied":
+            decide(verdict=Verdict.DENY, reason="not now")
+        case "blocked":
+            decide(verdict=Verdict.DENY, reason="stop", counter=(Bound(path="answer", equal='"block"'),))
+
+    last = notices(office, 2)[0]
+    quota = office.operator.quotas.get(quota_id=office.name)
+    text, limit, overflow = {
+        "approved": (f"Quota {office.name} is 40 for this day now; it was 20", 40, AllowWithNotification()),
+        "edited": (f"Quota {office.name} is 200 for this day now; it was 20", 200, AllowWithNotification()),
+        "denied": (f"Quota {office.name} stays as it is: 20 for this day", 20, AllowWithNotification()),
+        "blocked": (f"Quota {office.name} blocks beyond 20 for this day from now on", 20, Block()),
+    }[world]
+    assert (last.notice.text, quota.limits[0].amount, quota.overflow) == (text, limit, overflow)
+    (entry,) = in_the_log(office, "QuotaAnswered")
+    assert entry.agent_nhi == office.operator.auth.whoami().agent
+
+
+def test_without_a_policy_nobody_is_asked_and_the_list_says_so(tmp_path: Path) -> None:
+    with Creto.local(tmp_path / "creto.db") as creto:
+        me = creto.auth.whoami().agent
+        creto.quotas.put(quota_id="q", limits=(Limit(10, DAY),), counts=("call",), overflow=AllowWithNotification())
+        creto.quotas.reserve(agent=me, event_type="call", amount=10)
+        for _ in range(WAIT_S * 100):
+            page = creto.quotas.notices()
+            if page.items:
+                break
+            threading.Event().wait(0.01)
+        assert page.items[0].request_id is None
+        assert "quota_notification_policy" in str(page.nobody_asked)
+
+
+def test_no_request_of_an_agent_changes_a_quota(office: Office) -> None:
+    """given a request that looks like a quota's, made by the agent / when it is approved / then the quota stays."""
+    telling(office, policy=False)
+    arguments = {"quota_id": office.name, "window": "day", "answer": "increase", "new_limit": 1_000_000}
+    made = office.bot.approvals.create(
+        policy_id=office.name, action="quota_breach", resource=f"metering:quota:{office.name}", arguments=json.dumps(arguments)
+    )  # fmt: skip
+    office.operator.approvals.decide(request_id=made.request_id, verdict=Verdict.APPROVE, round=made.round)
+    office.bot.approvals.wait(request_id=made.request_id, timeout_s=WAIT_S)
+    office.operator.quotas.put_rate(counts=f"{office.name}.other", micros=1)  # behind what would have been written
+    assert office.operator.quotas.get(quota_id=office.name).limits[0].amount == 20

@@ -7,21 +7,36 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from creto.common import wire
 from creto.common.errors import NotFound, OversightRequired, QuotaExceeded
 from creto.common.ids import AgentId, TenantId
 from creto.common.telemetry import Metrics
 from creto.common.timestamps import DAY, HOUR, SECOND
-from creto.metering import Ask, Limit, Quota, Quotas, Rate, RedisLimits, StoreLimits, Window, WindowUnit
+from creto.metering import (
+    AllowWithNotification,
+    Ask,
+    Block,
+    Limit,
+    Quota,
+    Quotas,
+    Rate,
+    RedisLimits,
+    StoreLimits,
+    Throttle,
+    Window,
+    WindowUnit,
+)
 from creto.metering.leases import GivenBack, SharedLimits, Wish
 from creto.metering.quota import Taken
 from creto.platform.consensus.testing import ManualClock
 from creto.store import Store
-from creto.store.types import Position
+from creto.store.types import Entry, Outcome, Position
 from tests.contract.buses import eventually
 from tests.contract.processes import line, python_module, say
 from tests.contract.stores import MakeStore
@@ -327,3 +342,35 @@ def test_counters_of_old_windows_are_forgotten(make_store: MakeStore) -> None:
     limits.draw("one", [Wish(TENANT, "old", 0, 5, 10, HOUR), Wish(TENANT, "new", 1, 5, 10, 100 * DAY)])
     assert limits.prune(3 * DAY) == 1
     assert limits.taken(TENANT, ["old", "new"]) == [0, 5]
+
+
+@pytest.mark.parametrize(
+    ("overflow", "action", "outcome"),
+    [
+        (Block(), "block", Outcome.DENIED),
+        (Ask(), "ask", Outcome.PENDING),
+        (AllowWithNotification(), "allow_with_notification", Outcome.SUCCESS),
+        (Throttle(limit=Limit(1, Window(WindowUnit.MINUTE))), "throttle", Outcome.SUCCESS),
+    ],
+)
+async def test_that_a_quota_is_exceeded_is_recorded_once_in_a_window(
+    nodes: Nodes, overflow: Any, action: str, outcome: Outcome
+) -> None:
+    """given a full quota / when act after act finds no room, on two nodes / then the ledger has the client's event, once, with what is done beyond."""
+    one, other = nodes.node(), nodes.node()
+    quota = Quota(quota_id="q", limits=(Limit(2, Window(WindowUnit.DAY)),), overflow=overflow)
+    await one.put_quota(TENANT, quota, by=HUMAN)
+    for _ in range(4):
+        await asyncio.to_thread(passes, one, 1)
+        await asyncio.to_thread(passes, other, 1)
+    for quotas in (one, other):
+        await quotas.put_rate(TENANT, Rate(counts="x", micros=1), by=HUMAN)  # behind all that was told
+
+    async def told() -> list[Entry]:
+        rows = await nodes.stores[0].read(lambda tx: tx.ledger_tail(Position(), 1_000))
+        return [one for row in rows if (one := wire.decode(row.body, Entry)).event == "QuotaExceeded"]
+
+    (entry,) = await eventually(told)
+    said = wire.decode(bytes(entry.metadata), dict[str, Any])
+    assert (entry.outcome, said["overflow_action"], said["event_type"]) == (outcome, action, "inference.call")
+    assert (said["agent_nhi"], Decimal(said["limit"])) == (AGENT, 2)
