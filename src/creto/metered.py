@@ -96,6 +96,7 @@ async def open_metering(
         store, clock, limits=limits, folder=quota_folder(config), lease_s=lambda: terms.lease_s, aside=aside
     )
     metering.use_quotas(quotas.events)
+    quotas.charges.bill_by(metering.enter)
     quotas.start()
     try:
         messages = MessageCosts(quotas.book, metering)

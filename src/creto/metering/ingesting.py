@@ -29,6 +29,7 @@ from creto.metering import event_store as rows
 from creto.metering import judging
 from creto.metering.admission import Arrival, admitted, name_prefix
 from creto.metering.attribution import Chain
+from creto.metering.beyond import check_reported
 from creto.metering.event_quotas import EventQuotas, Owed
 from creto.metering.event_store import Behind, Place
 from creto.metering.events import id_of
@@ -173,6 +174,13 @@ class Ingesting(Folding):
 
         return await self._store.read(prove)
 
+    def enter(self, tx: Tx, event: BillableEvent) -> None:
+        """An event of the layer's own, in the transaction of what it is about; once more it does nothing. No plan meters it as it is, and
+        no human is asked: they were."""
+        tenant, now = event.tenant, self._clock.now()
+        arrival = admitted(event, EventForm.BILLABLE, tenant, name_prefix(tenant), {}, now)
+        self._put(tx, tenant, [Asked(arrival)], event.agent_nhi, EntryId(new_id()), {}, (), asks=False)
+
     # Before the transaction
 
     def _looker(self, tenant: TenantId, check: Check) -> Look:
@@ -182,7 +190,9 @@ class Ingesting(Folding):
         def look(event: UsageEvent, form: EventForm) -> Asked:
             try:
                 check(event)
-                return Asked(admitted(event, form, tenant, prefix, meters, now))
+                arrival = admitted(event, form, tenant, prefix, meters, now)
+                check_reported(arrival.event.event_type)
+                return Asked(arrival)
             except EnablementError as error:
                 return Asked(error=error, event_id=id_of(event))
 

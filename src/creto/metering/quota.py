@@ -36,10 +36,12 @@ from creto.common.limits import (
 from creto.common.telemetry import Metrics
 from creto.common.timestamps import MILLISECOND, SECOND, ConsensusTimestamp
 from creto.metering import overflow, quota_rules
+from creto.metering.beyond import Beyond
 from creto.metering.leases import Drawn, SharedLimits, Wish
+from creto.metering.quota_charges import Charges
 from creto.metering.quota_counters import RETIRED, Counter, Counters, Plan
 from creto.metering.quota_rules import Counted, Definitions, Mismatch
-from creto.metering.quota_types import Ask
+from creto.metering.quota_types import Ask, ChargeBeyond
 from creto.platform.nhi import ValidatedChain
 from creto.security.authz.types import (
     UNLIMITED,
@@ -62,6 +64,7 @@ class Taken(Reservation, frozen=True, kw_only=True):
     weights: tuple[int, ...] = ()
     expires_at: int = 0
     plan: Any = None
+    beyond: Beyond | None = None  # what it will be billed for beyond a quota
 
 
 class Crossed(NamedTuple):
@@ -105,9 +108,11 @@ class QuotaBook:
         crossed: Callable[[list[Crossed]], None] = lambda _: None,
         lacking: Callable[[list[Counter]], None] = lambda _: None,
         hurry: Callable[[], None] = lambda: None,
+        charges: Charges | None = None,
         metrics: Metrics | None = None,
     ) -> None:
         self.node = node
+        self._charges = charges
         self.limits = limits
         self.counters = counters
         self._now = now
@@ -183,6 +188,7 @@ class QuotaBook:
         held = self._closed(reservation, settling=True)
         if held is None:
             return
+        self._bill(held, held.amount if amount is None else max(amount, 0))
         if held.plan.returns:
             held = self._returned(held)
         if amount is None or amount == held.amount:
@@ -198,6 +204,7 @@ class QuotaBook:
             self._free(held)
 
     def _free(self, held: Taken) -> None:
+        self._bill(held, 0)
         if held.plan.returns:
             held = self._returned(held)
         self.late.extend(self.counters.book(held.counters, held.weights, held.amount))
@@ -279,6 +286,7 @@ class QuotaBook:
         held = Taken(
             reservation_id=f"q{number}", amount=amount, outcome=found.outcome, counters=found.counters,
             weights=found.weights, expires_at=now + KEPT_NS, plan=plan,
+            beyond=self._charged(tenant, f"beyond-{self.node}-q{number}", found, plan, amount, now),
         )  # fmt: skip
         self._open[held.reservation_id] = held
         return held
@@ -369,6 +377,28 @@ class QuotaBook:
         if not terms.allowed or found is None:
             return Short(counter, terms, counter.resets_at)
         return self.counters.get(counter.tenant, found), terms
+
+    def _charged(self, tenant: TenantId, name: str, found: Found, plan: Plan, amount: int, now: int) -> Beyond | None:
+        """Of the quotas that it went beyond at a price the dearest: on disk before it goes on."""
+        lanes = [(c.overflow, c) for c in found.counters if c.beyond]
+        dear = [(terms, counter) for terms, counter in lanes if isinstance(terms, ChargeBeyond)]
+        if self._charges is None or not dear or not amount:
+            return None
+        terms, counter = max(dear, key=lambda pair: pair[0].factor)
+        beyond = Beyond(
+            tenant=tenant, booking_id=name, chain=plan.chain, event_type=plan.event_type, quota_id=counter.quota_id,
+            factor=terms.factor, charge=terms.charge, amount=amount, at=ConsensusTimestamp(now),
+        )  # fmt: skip
+        try:
+            self._charges.begin(beyond)
+        except BaseException:
+            self.late.extend(self.counters.book(found.counters, found.weights, amount))
+            raise
+        return beyond
+
+    def _bill(self, held: Taken, units: int) -> None:
+        if held.beyond is not None and self._charges is not None:
+            self._charges.end(held.beyond, units)
 
     def _tell_exceeded(self, counter: Counter, turned: tuple[Counter, QuotaOutcome] | Short, plan: Plan) -> None:
         """Once for a counter in its window: an act is refused, asked about, or goes beyond."""

@@ -31,12 +31,14 @@ from creto.common.telemetry import Metrics
 from creto.common.timestamps import SECOND, Clock, ConsensusTimestamp
 from creto.metering import quota_rules
 from creto.metering import quota_store as rows
+from creto.metering.beyond import Beyond
 from creto.metering.event_quotas import EventQuotas, Teller
 from creto.metering.leases import SharedLimits
 from creto.metering.leases_journal import AnonymousCells, Journal, reclaim
 from creto.metering.leases_store import StoreLimits
 from creto.metering.quota import Crossed, QuotaBook, Taken, marks_reached
 from creto.metering.quota_answers import Answered, QuotaAnswer, changed, limit_of, sentence
+from creto.metering.quota_charges import Charges
 from creto.metering.quota_counters import RETIRED, Counter, Counters
 from creto.metering.quota_notices import Notices, answered, keep, note, said_to
 from creto.metering.quota_pace import Pace
@@ -45,7 +47,7 @@ from creto.metering.quota_types import Hold, Quota, QuotaUsage, Rate, Settled, W
 from creto.metering.quota_upkeep import Upkeep
 from creto.platform.nhi import ValidatedChain
 from creto.security.authz.types import QuotaDecision, QuotaDenied, RequiresOversight
-from creto.store.types import Store, Tx
+from creto.store.types import Isolation, Store, Tx
 
 CHANGED = "metering.quota.changed"
 WANTED = "metering.quota.wanted"  # a node lacks what others may hold unspent
@@ -60,12 +62,13 @@ class HoldRow(msgspec.Struct, frozen=True):
     returning: tuple[str, ...] = ()  # those that events move: all of it comes back
     event_type: str = ""
     chain: tuple[AgentId, ...] = ()
+    beyond: Beyond | None = None
 
     @classmethod
     def of(cls, held: Taken) -> Self:
         pairs = tuple((counter.key, weight) for counter, weight in zip(held.counters, held.weights, strict=True))
         returning = tuple(counter.key for counter in held.counters if counter.counted.returns)
-        return cls(held.amount, pairs, returning, held.plan.event_type, held.plan.chain)
+        return cls(held.amount, pairs, returning, held.plan.event_type, held.plan.chain, held.beyond)
 
 
 class Quotas:
@@ -92,6 +95,7 @@ class Quotas:
             reclaim(folder, self._limits)
         memory = AnonymousCells() if folder is None else Journal(folder, node)
         self.notices = Notices(store, self._aside, clock)
+        self.charges = Charges(self._aside)
         self._known: dict[TenantId, Definitions] = {}
         self._reading = threading.Lock()
         self.book = QuotaBook(
@@ -103,6 +107,7 @@ class Quotas:
             crossed=self.notices.tell,
             lacking=self._ask_others,
             hurry=lambda: self.upkeep.wake(),
+            charges=self.charges,
             metrics=metrics,
         )
         if metrics is not None:
@@ -275,13 +280,25 @@ class Quotas:
         await self._close_hold(tenant, reservation_id, 0)
 
     async def _close_hold(self, tenant: TenantId, reservation_id: str, amount: int | None) -> Settled:
-        body = await self._store.write(lambda tx: rows.take_hold(tx, checked_tenant(tenant), reservation_id))
-        if body is None:
+        row = await self._store.write(
+            lambda tx: self._take_hold(tx, checked_tenant(tenant), reservation_id, amount),
+            isolation=Isolation.READ_COMMITTED,
+        )
+        if row is None:
             raise NotFound("MT-404", f"reservation {reservation_id} is closed, has expired or never was")
-        return await asyncio.to_thread(self._book_hold, tenant, reservation_id, body, amount)
+        return await asyncio.to_thread(self._book_hold, tenant, reservation_id, row, amount)
 
-    def _book_hold(self, tenant: TenantId, reservation_id: str, body: bytes, amount: int | None) -> Settled:
+    def _take_hold(self, tx: Tx, tenant: TenantId, reservation_id: str, amount: int | None) -> HoldRow | None:
+        """Whoever gets it closes it; what it took beyond a quota at a price is billed with that."""
+        body = rows.take_hold(tx, tenant, reservation_id)
+        if body is None:
+            return None
         row = wire.decode(body, HoldRow, what="reservation")
+        if row.beyond is not None:
+            self.charges.ended(tx, row.beyond, row.amount if amount is None else amount)
+        return row
+
+    def _book_hold(self, tenant: TenantId, reservation_id: str, row: HoldRow, amount: int | None) -> Settled:
         took = row.amount if amount is None else amount
         for counter, weight in row.counters:
             more = -row.amount if counter in row.returning else took - row.amount
@@ -318,13 +335,15 @@ class Quotas:
         """On the thread of the upkeep."""
         self._expire_holds(now)
         self.events.book_left(now)
+        self.charges.book_left(now)
 
     def _expire_holds(self, now: int) -> None:
         """On the thread of the upkeep."""
         for tenant, name in self._store.read_now(lambda tx: rows.expired_holds(tx, now, QUOTA_BATCH)):
-            body = self._aside.submit(partial(rows.take_hold, tenant=tenant, reservation_id=name)).result()
-            if body is not None:
-                self._book_hold(tenant, name, body, 0)
+            take = partial(self._take_hold, tenant=tenant, reservation_id=name, amount=0)
+            row = self._aside.submit(take, isolation=Isolation.READ_COMMITTED).result()
+            if row is not None:
+                self._book_hold(tenant, name, row, 0)
 
     async def usage(self, tenant: TenantId, agents: Sequence[AgentId]) -> list[QuotaUsage]:
         """What the counters of these agents stand at, over all nodes; of quotas for all together too. The last one is who acts."""

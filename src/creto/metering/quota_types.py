@@ -149,10 +149,14 @@ class TopUpLimit(Action, frozen=True, tag="top_up"):
 
 
 class ChargeBeyond(Action, frozen=True, tag="charge"):
-    """Beyond the limit each unit costs `factor` times its price; up to `up_to` units, where that is said."""
+    """Beyond the limit each unit costs `factor` times its price; up to `up_to` units, where that is said.
+
+    The price is that of the subscription's charge for such events; of several the quota names one (`charge`).
+    """
 
     factor: Decimal
     up_to: int | None = None
+    charge: str = ""
 
     def __post_init__(self) -> None:
         if not (self.factor.is_finite() and self.factor >= 0) or (self.up_to is not None and self.up_to < 1):

@@ -20,6 +20,7 @@ from creto.contracts import BillableEvent
 from creto.metering import archive_store, judging, total_store
 from creto.metering import event_store as rows
 from creto.metering.admission import admitted, leaf_of, name_prefix, unpacked
+from creto.metering.beyond import check_reported
 from creto.metering.event_quotas import Owed
 from creto.metering.event_store import EventRow, Place
 from creto.metering.ingesting import Ingesting
@@ -92,6 +93,8 @@ class Restating(Ingesting):
         if arrival.leaf == leaf_of(before):
             return stored_event(tx, tenant, replacement.event_id), []
         check_same(arrival.event, before)
+        if arrival.event.event_type != before.event_type:
+            check_reported(arrival.event.event_type)
         must_be(row, CORRECTED)
         batch = rows.add_batch(tx, tenant, entry_id, 1, now)
         rows.add_events(tx, tenant, batch, [(0, arrival, EventState.COUNTED)], now)
