@@ -41,7 +41,8 @@ from creto.metering.leases import Drawn, SharedLimits, Wish
 from creto.metering.quota_charges import Charges
 from creto.metering.quota_counters import RETIRED, Counter, Counters, Plan
 from creto.metering.quota_rules import Counted, Definitions, Mismatch
-from creto.metering.quota_types import Ask, ChargeBeyond
+from creto.metering.quota_steps import Step, Steps
+from creto.metering.quota_types import Ask, ChargeBeyond, TopUpLimit
 from creto.platform.nhi import ValidatedChain
 from creto.security.authz.types import (
     UNLIMITED,
@@ -84,6 +85,7 @@ class Short(NamedTuple):
     counter: Counter
     outcome: QuotaOutcome
     resets_at: int
+    why: str = ""
 
 
 class Found(NamedTuple):
@@ -109,10 +111,12 @@ class QuotaBook:
         lacking: Callable[[list[Counter]], None] = lambda _: None,
         hurry: Callable[[], None] = lambda: None,
         charges: Charges | None = None,
+        steps: Steps | None = None,
         metrics: Metrics | None = None,
     ) -> None:
         self.node = node
         self._charges = charges
+        self._steps = steps
         self.limits = limits
         self.counters = counters
         self._now = now
@@ -304,6 +308,11 @@ class QuotaBook:
                     return Found(tuple(chosen), plan.weights, outcome)
                 refused = None
                 for index in self._still_short(short, chosen, plan, amount, now, drew):
+                    if chosen[index].paid < chosen[index].limit:
+                        if not take:
+                            return Found(tuple(chosen), plan.weights, QuotaOutcome.TOP_UP)
+                        if self._bought(chosen[index], plan, now):
+                            continue
                     turned = self._beyond(chosen[index], now, approved=approved)
                     if take:
                         self._tell_exceeded(chosen[index], turned, plan)
@@ -371,12 +380,35 @@ class QuotaBook:
         """The lane of a counter that is full, and on which terms; or why there is none."""
         if counter.beyond:
             full = self.counters.find(counter.tenant, quota_rules.within(counter.key)) or counter
-            return Short(full, overflow.exhausted(counter.overflow), counter.resets_at)
+            why = ", and nobody can pay for more" if counter.paid < counter.limit else ""
+            return Short(full, overflow.exhausted(counter.overflow), counter.resets_at, why)
         terms = overflow.beyond(counter.overflow, approved=approved)
         found = quota_rules.lane(counter.counted, now)
         if not terms.allowed or found is None:
             return Short(counter, terms, counter.resets_at)
         return self.counters.get(counter.tenant, found), terms
+
+    def _bought(self, counter: Counter, plan: Plan, now: int) -> bool:
+        """Whether the next step of a limit that is topped up at a price is paid: it may be drawn from here on."""
+        terms = counter.overflow
+        if (
+            self._steps is None
+            or not isinstance(terms, TopUpLimit)
+            or terms.price is None
+            or counter.unpaid_until > now
+        ):
+            return False
+        number = counter.paid // terms.amount + 1
+        step = Step(
+            tenant=counter.tenant, counter=counter.key, number=number, quota_id=counter.quota_id, owner=counter.owner,
+            wallet=terms.wallet or counter.owner or plan.chain[0], price=terms.price, currency=terms.currency,
+            starts_at=counter.starts_at, ends_at=counter.resets_at, by=plan.chain[-1],
+        )  # fmt: skip
+        if not self._steps.buy(step):
+            counter.unpaid_until = now + FULL_NS
+            return False
+        counter.paid, counter.full_until = min(counter.limit, number * terms.amount), 0
+        return True
 
     def _charged(self, tenant: TenantId, name: str, found: Found, plan: Plan, amount: int, now: int) -> Beyond | None:
         """Of the quotas that it went beyond at a price the dearest: on disk before it goes on."""
@@ -511,7 +543,8 @@ def take_costs(cells: memoryview, plan: Plan, amount: int) -> bool:
 
 def wish(counter: Counter, need: int, cells: memoryview) -> Wish:
     return Wish(
-        counter.tenant, counter.key, counter.slot, need - cells[counter.slot], counter.limit, counter.resets_at, counter.marks
+        counter.tenant, counter.key, counter.slot, need - cells[counter.slot], min(counter.limit, counter.paid),
+        counter.resets_at, counter.marks,
     )  # fmt: skip
 
 
@@ -557,7 +590,7 @@ def refusal(short: Short, now: int) -> QuotaDenied | RequiresOversight:
         return RequiresOversight(counter.overflow.policy_id)
     whose = f" of {counter.owner}" if counter.owner else ""
     return QuotaDenied(
-        f"quota {counter.quota_id}{whose} for this {counter.name} is used up"
+        f"quota {counter.quota_id}{whose} for this {counter.name} is used up{short.why}"
         if short.outcome is QuotaOutcome.DENY
         else f"quota {counter.quota_id}{whose} is throttled",
         None if short.resets_at >= INTEGER_MAX else max(0, short.resets_at - now) / SECOND,

@@ -15,7 +15,7 @@ from creto.common.errors import ConnectionFailed
 from creto.common.ids import AgentId, TenantId
 from creto.common.limits import INTEGER_MAX
 from creto.metering.quota_rules import Counted
-from creto.metering.quota_types import OverflowAction
+from creto.metering.quota_types import OverflowAction, TopUpLimit
 
 RETIRED = -1
 
@@ -31,8 +31,8 @@ class Counter:
     """What this process knows of one limit of one subject in one window. Its room is in the cell of its slot."""
 
     __slots__ = (
-        "beyond", "counted", "exceeded", "full_need", "full_until", "idle_room", "key", "limit", "marks", "name", "overflow", "owner", "quota_id",
-        "resets_at", "slot", "starts_at", "taken", "tenant", "told",
+        "beyond", "counted", "exceeded", "full_need", "full_until", "idle_room", "key", "limit", "marks", "name", "overflow", "owner", "paid", "quota_id",
+        "resets_at", "slot", "starts_at", "taken", "tenant", "told", "unpaid_until",
     )  # fmt: skip
 
     counted: Counted
@@ -67,6 +67,10 @@ class Counter:
         """The quota was changed."""
         self.counted = counted
         self.limit, self.marks, self.overflow = counted.limit, counted.marks, counted.overflow
+        terms = counted.overflow
+        bought = counted.beyond and isinstance(terms, TopUpLimit) and terms.price is not None
+        self.paid = 0 if bought else counted.limit  # how far it may be drawn, as this process knows
+        self.unpaid_until = 0  # the wallet could not pay for more: it is not asked before
         self.full_until = 0
 
 

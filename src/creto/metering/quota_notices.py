@@ -17,7 +17,7 @@ import msgspec
 from msgspec.structs import replace
 
 from creto.common import wire
-from creto.common.errors import EnablementError, NotFound, ProductId
+from creto.common.errors import EnablementError, NotFound
 from creto.common.ids import AgentId, RequestId, ResourceId, TenantId, checked_tenant, new_id
 from creto.common.limits import NOTICES_FORGOTTEN_AT_ONCE, NOTICES_KEPT_NS, PAGE_ITEMS_DEFAULT
 from creto.common.money import from_micros
@@ -29,7 +29,6 @@ from creto.metering.quota import EXCEEDED, Crossed
 from creto.metering.quota_types import QuotaNotice, Told
 from creto.platform.audit.events import QuotaExceeded
 from creto.security.authz.types import QuotaOutcome
-from creto.store.entries import entry
 from creto.store.types import Outcome, ReadTx, Row, Store, Tx
 
 SUBJECT_NOTICE = "metering.quotas.notices"
@@ -89,7 +88,7 @@ class Notices:
             return
         notice = notice_of(mark, now)
         event = "QuotaUsedUp" if notice.percent >= 100 else "QuotaNearlyUsed"
-        note(tx, self._clock, counter.tenant, "quota.mark", event, agent, counter.quota_id, notice)
+        rows.note(tx, self._clock, counter.tenant, "quota.mark", event, agent, counter.quota_id, notice)
         tx.publish(SUBJECT_NOTICE, wire.encode(notice), tenant=counter.tenant, agent=agent)
         keep(tx, notice)
 
@@ -122,13 +121,19 @@ class Notices:
         await self._store.write(lambda tx: tx.run(sql, request_id, checked_tenant(tenant), notice_id))
 
     async def forget_old(self) -> int:
-        """Those that are old; how many."""
+        """Those that are old, with steps that were bought in windows as old; how many."""
         before = self._clock.now() - NOTICES_KEPT_NS
         sql: LiteralString = (
             "DELETE FROM metering_notice WHERE (tenant, notice_id) IN "
             "(SELECT tenant, notice_id FROM metering_notice WHERE told_at < ? LIMIT ?)"
         )
-        return await self._store.write(lambda tx: tx.run(sql, before, NOTICES_FORGOTTEN_AT_ONCE))
+        steps: LiteralString = "DELETE FROM metering_quota_step WHERE ends_at < ?"
+
+        def forget(tx: Tx) -> int:
+            tx.run(steps, before)
+            return tx.run(sql, before, NOTICES_FORGOTTEN_AT_ONCE)
+
+        return await self._store.write(forget)
 
 
 def forget(marks: Sequence[Crossed]) -> None:
@@ -182,19 +187,6 @@ def told_row(row: Row) -> Told:
     request_id, answered_at, body = row
     notice = wire.decode(bytes(body), QuotaNotice, what="notice")
     return Told(notice=notice, request_id=request_id, answered_at=answered_at)
-
-
-def note(
-    tx: Tx, clock: Clock, tenant: TenantId, act: str, event: str, by: AgentId, name: str, what: msgspec.Struct | None
-) -> None:
-    """One entry in the ledger about a quota."""
-    tx.record(
-        entry(
-            tenant=tenant, product=ProductId.METERING, agent=by, action=f"metering.{act}", event=event,
-            resource=ResourceId("metering", "quota", name).to_uri(), timestamp=clock.now(),
-            metadata=msgspec.Raw(b"{}" if what is None else wire.encode(what)), degraded_clock=clock.degraded,
-        )
-    )  # fmt: skip
 
 
 def said_to(agent: AgentId, notice: QuotaNotice, text: str, at: ConsensusTimestamp) -> QuotaNotice:

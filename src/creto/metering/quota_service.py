@@ -40,9 +40,11 @@ from creto.metering.quota import Crossed, QuotaBook, Taken, marks_reached
 from creto.metering.quota_answers import Answered, QuotaAnswer, changed, limit_of, sentence
 from creto.metering.quota_charges import Charges
 from creto.metering.quota_counters import RETIRED, Counter, Counters
-from creto.metering.quota_notices import Notices, answered, keep, note, said_to
+from creto.metering.quota_notices import Notices, answered, keep, said_to
 from creto.metering.quota_pace import Pace
 from creto.metering.quota_rules import Definitions
+from creto.metering.quota_steps import Steps
+from creto.metering.quota_store import note
 from creto.metering.quota_types import Hold, Quota, QuotaUsage, Rate, Settled, Window
 from creto.metering.quota_upkeep import Upkeep
 from creto.platform.nhi import ValidatedChain
@@ -96,6 +98,7 @@ class Quotas:
         memory = AnonymousCells() if folder is None else Journal(folder, node)
         self.notices = Notices(store, self._aside, clock)
         self.charges = Charges(self._aside)
+        self.steps = Steps(self._aside, clock)
         self._known: dict[TenantId, Definitions] = {}
         self._reading = threading.Lock()
         self.book = QuotaBook(
@@ -108,6 +111,7 @@ class Quotas:
             lacking=self._ask_others,
             hurry=lambda: self.upkeep.wake(),
             charges=self.charges,
+            steps=self.steps,
             metrics=metrics,
         )
         if metrics is not None:

@@ -136,12 +136,22 @@ class Ask(Action, frozen=True, tag="ask"):
 
 
 class TopUpLimit(Action, frozen=True, tag="top_up"):
-    """The limit grows by `amount` whenever it is used up, `times` times in a window at most."""
+    """The limit grows by `amount` whenever it is used up, `times` times in a window at most.
+
+    With a `price` each such step is paid for with credits first, from the wallet that is named, else that of whom the quota counts, else
+    that of the first of the chain; where it cannot pay, the limit stays.
+    """
 
     amount: int
     times: int = 1
+    price: Decimal | None = None
+    currency: str = "USD"
+    wallet: AgentId | None = None
 
     def __post_init__(self) -> None:
+        minor_digits(self.currency)
+        if self.price is not None and not (self.price.is_finite() and self.price > 0):
+            raise InvalidInput.of("top_up.price", got=str(self.price), expected="above 0, or none", code="MT-400")
         if self.amount < 1 or not 1 <= self.times <= 1_000:
             raise InvalidInput.of(
                 "top_up", got=f"{self.times} × {self.amount}", expected="1 to 1000 times at least 1", code="MT-400"
