@@ -31,7 +31,7 @@ class Counter:
     """What this process knows of one limit of one subject in one window. Its room is in the cell of its slot."""
 
     __slots__ = (
-        "beyond", "counted", "full_need", "full_until", "idle_room", "key", "limit", "marks", "name", "overflow", "owner", "quota_id",
+        "beyond", "counted", "filled", "full_need", "full_until", "idle_room", "key", "limit", "marks", "name", "overflow", "owner", "quota_id",
         "resets_at", "slot", "starts_at", "taken", "tenant", "told",
     )  # fmt: skip
 
@@ -54,6 +54,7 @@ class Counter:
         )
         self.full_need = 0
         self.idle_room = 0  # what the last look found unspent
+        self.filled = False  # events have: nobody here takes what comes back
         self.told = 0  # the greatest mark that this process has told of
         self.refresh(counted)
 

@@ -25,9 +25,7 @@ def print_of(quotas: Sequence[Quota]) -> bytes:
     return fingerprint(wire.encode(quotas))[1 : PRINT_BYTES + 1] if quotas else NOTHING
 
 
-def put_counted(
-    tx: Tx, tenant: TenantId, batch: int, place: int, known: bytes, quotas: Sequence[Quota]
-) -> None:
+def put_counted(tx: Tx, tenant: TenantId, batch: int, place: int, known: bytes, quotas: Sequence[Quota]) -> None:
     """By which quotas a batch, or one event of it, was counted."""
     if quotas:
         tx.push(

@@ -40,6 +40,7 @@ from creto.metering.quota import Crossed, QuotaBook, Taken, marks_reached
 from creto.metering.quota_counters import RETIRED, Counter, Counters
 from creto.metering.quota_pace import Pace
 from creto.metering.quota_rules import Definitions
+from creto.metering.quota_standing import Standing, over, standing
 from creto.metering.quota_types import Hold, Limit, Quota, QuotaNotice, QuotaUsage, Rate, Settled, Window
 from creto.metering.quota_upkeep import Upkeep
 from creto.platform.nhi import ValidatedChain
@@ -311,15 +312,18 @@ class Quotas:
         ]
         lanes = [quota_rules.lane(counted, now) for counted in found]
         keys = [counted.key for counted in found] + [lane.key for lane in lanes if lane is not None]
-        taken = dict(zip(keys, await asyncio.to_thread(self._limits.taken, tenant, keys), strict=True))
+        stands = await asyncio.to_thread(self._standing, tenant, keys)
         return [
             QuotaUsage(
                 quota_id=counted.quota_id, agent=counted.owner, window=counted.window.name, limit=counted.limit,
-                used=taken[counted.key], over=0 if lane is None else taken[lane.key],
+                used=stands[counted.key].used, held=stands[counted.key].held, over=over(counted, lane, stands),
                 starts_at=ConsensusTimestamp(counted.period.start), resets_at=ConsensusTimestamp(counted.period.end),
             )
             for counted, lane in zip(found, lanes, strict=True)
         ]  # fmt: skip
+
+    def _standing(self, tenant: TenantId, keys: Sequence[str]) -> dict[str, Standing]:
+        return standing(tenant, keys, self._limits, self.book, self._folder)
 
     # Between nodes
 
@@ -350,7 +354,7 @@ class Quotas:
         found = None if node == self.book.node else self.book.counters.find(tenant, counter)
         if found is not None:
             if found.counted.returns:  # events have filled it: what still runs here goes back when it is settled
-                found.taken = max(found.taken, found.limit)
+                found.filled = True
             self.book.surplus.add(found)
             self.upkeep.wake()
 

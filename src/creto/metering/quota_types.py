@@ -227,7 +227,8 @@ class Rate(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_field
 
 
 class QuotaUsage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One counter as the shared limit has it: `used` with what nodes hold and have not spent yet, `over` beyond the limit."""
+    """One counter over all nodes: `used` by acts that ran or run, or by events; `held` by nodes, which have not spent it; `over` is what
+    was used beyond the limit."""
 
     quota_id: str
     agent: AgentId | None
@@ -235,6 +236,7 @@ class QuotaUsage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     used: int
     limit: int
     over: int
+    held: int = 0
     starts_at: ConsensusTimestamp
     resets_at: ConsensusTimestamp
 
