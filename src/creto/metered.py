@@ -32,6 +32,7 @@ from creto.metering import (
     RedisLimits,
     StoredEvents,
     Watch,
+    Zones,
     tokens,
 )
 from creto.metering.terms import MeteringTerms
@@ -79,7 +80,8 @@ async def open_metering(
     wanted, redis = config[MeteringConfig], config[RedisConfig].url
     terms = MeteringTerms.of(wanted)
     tokens.use(tokens.configured(wanted.llm_prices_file), wanted.llm_prices_file or "")
-    triggers = CostTriggers(store, clock, Costs(store, clock), Watch())
+    zones = Zones(store, clock)
+    triggers = CostTriggers(store, clock, Costs(store, clock, zone=zones.of), Watch())
 
     def allowed(tenant: TenantId, by: AgentId) -> Allowed:
         said, here = authz.tenant(tenant).said, f"tenant:{tenant}"
@@ -91,7 +93,9 @@ async def open_metering(
     metering = Metering(store, clock, NhiTrust(nhi, allowed), judge=triggers, metrics=metrics)
     triggers.use(metering)
     limits = None if redis is None else RedisLimits(redis.reveal())
-    quotas = Quotas(store, clock, limits=limits, folder=quota_folder(config), lease_s=lambda: terms.lease_s)
+    quotas = Quotas(
+        store, clock, limits=limits, folder=quota_folder(config), lease_s=lambda: terms.lease_s, metrics=metrics, zones=zones
+    )  # fmt: skip
     metering.use_quotas(quotas.events)
     quotas.start()
     try:

@@ -239,7 +239,7 @@ async def test_what_a_node_holds_is_not_told_as_used(nodes: Nodes, tmp_path: Pat
     for _ in range(3):
         assert passes(one, 400)
     (mine,) = await one.usage(TENANT, [AGENT])
-    assert (mine.used + mine.over, mine.limit) == (1_203, 1_000)
+    assert (mine.used, mine.over, mine.limit) == (1_203, 400, 1_000)
     decided = await one.check_quota(TENANT, AGENT, "inference.call", amount=900)
     assert (decided.outcome, decided.remaining, decided.limit) == ("allow_with_notification", 0, 1_000)
 

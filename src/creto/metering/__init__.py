@@ -177,6 +177,7 @@ from creto.metering.usage_types import (
     UsageRow,
 )
 from creto.metering.wallets import BurnCredits, Burnt, GrantBook, NewGrant, Purchase, PurchaseState, TopUpRule, Wallet
+from creto.metering.zones import MeteringSettings, Zones
 
 __all__ = [
     "LLM_COST",
@@ -262,6 +263,7 @@ __all__ = [
     "MessageCosts",
     "Meter",
     "Metering",
+    "MeteringSettings",
     "NewGrant",
     "NhiTrust",
     "OverflowAction",
@@ -334,6 +336,7 @@ __all__ = [
     "Watch",
     "Window",
     "WindowUnit",
+    "Zones",
     "allocate",
     "balance",
     "bill",

@@ -40,9 +40,10 @@ from creto.metering.quota import Crossed, QuotaBook, Taken, marks_reached
 from creto.metering.quota_counters import RETIRED, Counter, Counters
 from creto.metering.quota_pace import Pace
 from creto.metering.quota_rules import Definitions
-from creto.metering.quota_standing import Standing, over, standing
-from creto.metering.quota_types import Hold, Limit, Quota, QuotaNotice, QuotaUsage, Rate, Settled, Window
+from creto.metering.quota_standing import Standing, standing, usage_of
+from creto.metering.quota_types import Hold, Limit, Quota, QuotaNotice, QuotaUsage, Rate, Settled, Window, in_zone
 from creto.metering.quota_upkeep import Upkeep
+from creto.metering.zones import Zones, settings
 from creto.platform.nhi import ValidatedChain
 from creto.security.authz.types import QuotaDecision, QuotaDenied, QuotaOutcome, RequiresOversight
 from creto.store.entries import entry
@@ -81,7 +82,9 @@ class Quotas:
         lease_s: Callable[[], int] = lambda: 60,
         now: Callable[[], int] | None = None,
         metrics: Metrics | None = None,
+        zones: Zones | None = None,
     ) -> None:
+        self.zones = zones or Zones(store, clock)
         self._store = store
         self._clock = clock
         self._limits = limits or StoreLimits(store)
@@ -135,11 +138,13 @@ class Quotas:
 
     # Definitions
 
-    async def put_quota(self, tenant: TenantId, quota: Quota, *, by: AgentId) -> Quota:
-        """New, or in the place of the one with its name: what was used counts on. It holds here at once, elsewhere within 50 ms."""
+    async def put_quota(self, tenant: TenantId, asked: Quota, *, by: AgentId) -> Quota:
+        """New, or in the place of the one with its name: what was used counts on. It holds here at once, elsewhere within 50 ms.
+        Windows without a zone get the tenant's."""
 
-        def put(tx: Tx) -> None:
-            known = rows.quotas(tx, checked_tenant(tenant))
+        def put(tx: Tx) -> Quota:
+            quota = in_zone(asked, settings(tx, checked_tenant(tenant)).zone)
+            known = rows.quotas(tx, tenant)
             if len(known) >= QUOTAS_MAX and quota.quota_id not in {q.quota_id for q in known}:
                 raise InvalidInput.of(
                     "quota_id", got=quota.quota_id, expected=f"at most {QUOTAS_MAX} quotas", code="MT-400"
@@ -147,15 +152,16 @@ class Quotas:
             rows.put_quota(tx, tenant, quota, self._clock.now())
             self._note(tx, tenant, "quota.set", "QuotaSet", by, quota.quota_id, quota)
             tx.signal(CHANGED, tenant)
+            return quota
 
-        await self._store.write(put)
-        return quota
+        return await self._store.write(put)
 
     async def set_limit(self, tenant: TenantId, quota_id: str, window: Window, amount: int, *, by: AgentId) -> Quota:
         """One limit of a quota, as an approver raises it."""
         found = await self.quota(tenant, quota_id)
-        limits = tuple(Limit(amount, window) if limit.window == window else limit for limit in found.limits)
-        if window not in {limit.window for limit in limits}:
+        meant = {limit.window for limit in found.limits if window.means(limit.window)}
+        limits = tuple(Limit(amount, limit.window) if limit.window in meant else limit for limit in found.limits)
+        if not meant:
             raise NotFound("MT-404", f"quota {quota_id} has no limit for a {window.name}")
         return await self.put_quota(tenant, msgspec.structs.replace(found, limits=limits), by=by)
 
@@ -245,8 +251,8 @@ class Quotas:
             raise InvalidInput.of("amount", got=amount, expected=f"0 to {QUOTA_AMOUNT_MAX}", code="MT-400")
         return await self._close_hold(tenant, reservation_id, amount)
 
-    async def release(self, tenant: TenantId, reservation_id: str) -> None:
-        await self._close_hold(tenant, reservation_id, 0)
+    async def release(self, tenant: TenantId, reservation_id: str) -> Settled:
+        return await self._close_hold(tenant, reservation_id, 0)
 
     async def _close_hold(self, tenant: TenantId, reservation_id: str, amount: int | None) -> Settled:
         body = await self._store.write(lambda tx: rows.take_hold(tx, checked_tenant(tenant), reservation_id))
@@ -313,14 +319,7 @@ class Quotas:
         lanes = [quota_rules.lane(counted, now) for counted in found]
         keys = [counted.key for counted in found] + [lane.key for lane in lanes if lane is not None]
         stands = await asyncio.to_thread(self._standing, tenant, keys)
-        return [
-            QuotaUsage(
-                quota_id=counted.quota_id, agent=counted.owner, window=counted.window.name, limit=counted.limit,
-                used=stands[counted.key].used, held=stands[counted.key].held, over=over(counted, lane, stands),
-                starts_at=ConsensusTimestamp(counted.period.start), resets_at=ConsensusTimestamp(counted.period.end),
-            )
-            for counted, lane in zip(found, lanes, strict=True)
-        ]  # fmt: skip
+        return [usage_of(counted, lane, stands) for counted, lane in zip(found, lanes, strict=True)]
 
     def _standing(self, tenant: TenantId, keys: Sequence[str]) -> dict[str, Standing]:
         return standing(tenant, keys, self._limits, self.book, self._folder)

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from creto.common.ids import TenantId
+from creto.common.timestamps import ConsensusTimestamp
 from creto.metering.leases import Lease, SharedLimits
 from creto.metering.leases_journal import unspent_beside
 from creto.metering.quota import QuotaBook
 from creto.metering.quota_counters import RETIRED
 from creto.metering.quota_rules import Counted
+from creto.metering.quota_types import QuotaUsage
 
 
 class Standing(NamedTuple):
@@ -45,7 +47,21 @@ def room_of(tenant: TenantId, lease: Lease, book: QuotaBook, folder: Path | None
     return lease.unspent if beside is None else beside
 
 
-def over(counted: Counted, lane: Counted | None, stands: Mapping[str, Standing]) -> int:
-    """What lies beyond the limit: of events on their counter, of acts in a lane of their own, but for what none had room for."""
-    beyond = max(0, stands[counted.key].used - counted.limit)
-    return beyond if lane is None or counted.by_events else beyond + stands[lane.key].used
+def used_and_over(counted: Counted, lane: Counted | None, stands: Mapping[str, Standing]) -> tuple[int, int]:
+    """All that was used, and what of it lies beyond the limit: an act in a lane of its own, an event where all are counted. A lane with
+    a window of its own, as a throttle's, tells what went beyond in that."""
+    used = stands[counted.key].used
+    beyond = max(0, used - counted.limit)
+    if lane is None or counted.by_events:
+        return used, beyond
+    aside = stands[lane.key].used
+    return used + (aside if lane.period == counted.period else 0), beyond + aside
+
+
+def usage_of(counted: Counted, lane: Counted | None, stands: Mapping[str, Standing]) -> QuotaUsage:
+    used, over = used_and_over(counted, lane, stands)
+    return QuotaUsage(
+        quota_id=counted.quota_id, agent=counted.owner, window=counted.window.name, limit=counted.limit, used=used,
+        over=over, held=stands[counted.key].held, starts_at=ConsensusTimestamp(counted.period.start),
+        resets_at=ConsensusTimestamp(counted.period.end),
+    )  # fmt: skip
