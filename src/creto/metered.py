@@ -32,6 +32,7 @@ from creto.metering import (
     RedisLimits,
     StoredEvents,
     Watch,
+    Zones,
     tokens,
 )
 from creto.metering.terms import MeteringTerms
@@ -80,7 +81,8 @@ async def open_metering(
     wanted, redis = config[MeteringConfig], config[RedisConfig].url
     terms = MeteringTerms.of(wanted)
     tokens.use(tokens.configured(wanted.llm_prices_file), wanted.llm_prices_file or "")
-    triggers = CostTriggers(store, clock, Costs(store, clock), Watch())
+    zones = Zones(store, clock)
+    triggers = CostTriggers(store, clock, Costs(store, clock, zone=zones.of), Watch())
 
     def allowed(tenant: TenantId, by: AgentId) -> Allowed:
         said, here = authz.tenant(tenant).said, f"tenant:{tenant}"
@@ -93,8 +95,9 @@ async def open_metering(
     triggers.use(metering)
     limits = None if redis is None else RedisLimits(redis.reveal())
     quotas = Quotas(
-        store, clock, limits=limits, folder=quota_folder(config), lease_s=lambda: terms.lease_s, aside=aside
-    )
+        store, clock, limits=limits, folder=quota_folder(config), lease_s=lambda: terms.lease_s, metrics=metrics, zones=zones,
+        aside=aside,
+    )  # fmt: skip
     metering.use_quotas(quotas.events)
     quotas.charges.bill_by(metering.enter)
     quotas.start()

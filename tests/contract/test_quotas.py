@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from creto.common import wire
-from creto.common.errors import NotFound, OversightRequired, QuotaExceeded
+from creto.common.errors import InvalidInput, NotFound, OversightRequired, QuotaExceeded
 from creto.common.ids import AgentId, TenantId
 from creto.common.telemetry import Metrics
 from creto.common.timestamps import DAY, HOUR, SECOND
@@ -198,6 +198,54 @@ async def test_any_node_settles_what_another_reserved(nodes: Nodes) -> None:
         await one.settle(TENANT, hold.reservation_id, 100_000)
     nodes.clock.advance(SECOND)
     assert [passes(other), passes(one), passes(other), passes(one)] == [True, True, True, False]
+
+
+async def test_what_was_used_above_a_reservation_counts_and_is_said(nodes: Nodes) -> None:
+    metrics = Metrics()
+    one, other = nodes.node(metrics=metrics), nodes.node()
+    await one.put_quota(TENANT, Quota(quota_id="q", limits=(Limit(10, Window(WindowUnit.DAY)),)), by=HUMAN)
+    hold = await one.reserve(TENANT, AGENT, "inference.call", 5)
+
+    said = await other.settle(TENANT, hold.reservation_id, 50)
+
+    assert (said.reserved, said.amount, said.excess, said.over) == (5, 50, 45, 40)
+    (usage,) = await one.usage(TENANT, [AGENT])
+    assert (usage.used, usage.over, usage.limit) == (50, 40, 10)
+    assert [passes(other, 1), passes(one, 1)] == [False, False]
+    with pytest.raises(QuotaExceeded):
+        await one.reserve(TENANT, AGENT, "inference.call", 1)
+
+    async def both_told() -> bool:
+        rows = await nodes.stores[0].read(lambda tx: tx.outbox_tail(Position(), 1_000))
+        return sum(row.subject == "metering.quotas.notices" for row in rows) == 1
+
+    await eventually(both_told, "the mark")
+    within = await one.reserve(TENANT, AgentId("other"), "inference.call", 5)
+    assert (await one.settle(TENANT, within.reservation_id, 6)).over == 0
+    assert "metering_quota_overrun_units_total 1" in metrics.render()
+    with pytest.raises(InvalidInput):
+        await one.settle(TENANT, within.reservation_id, 10**12 + 1)
+
+
+@pytest.mark.parametrize("kept", [True, False])
+async def test_what_a_node_holds_is_not_told_as_used(nodes: Nodes, tmp_path: Path, kept: bool) -> None:
+    """Exactly where it is asked, and for the processes beside it; of nodes elsewhere as they stood when they last drew."""
+    folder = tmp_path / "q" if kept else None
+    one, other = nodes.node(folder), nodes.node(folder)
+    limits = (Limit(1_000, Window(WindowUnit.DAY)),)
+    await one.put_quota(TENANT, Quota(quota_id="q", limits=limits, overflow=AllowWithNotification()), by=HUMAN)
+    for _ in range(3):
+        assert passes(one, 1)
+    (mine,), (theirs,) = await one.usage(TENANT, [AGENT]), await other.usage(TENANT, [AGENT])
+    assert (mine.used, mine.held, mine.over) == (3, 60, 0)
+    assert (theirs.used, theirs.held) == ((3, 60) if kept else (1, 62))
+
+    for _ in range(3):
+        assert passes(one, 400)
+    (mine,) = await one.usage(TENANT, [AGENT])
+    assert (mine.used, mine.over, mine.limit) == (1_203, 400, 1_000)
+    decided = await one.check_quota(TENANT, AGENT, "inference.call", amount=900)
+    assert (decided.outcome, decided.remaining, decided.limit) == ("allow_with_notification", 0, 1_000)
 
 
 async def test_what_nobody_settles_expires(nodes: Nodes) -> None:

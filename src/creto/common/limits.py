@@ -408,6 +408,7 @@ QUOTAS_MAX: Final = 1_000  # of a tenant: all are looked through when an agent f
 QUOTA_COUNTERS_MAX: Final = 1 << 23  # limits × subjects × windows in one process: 64 MiB of cells, as they are touched
 QUOTA_DRAW_S_MAX: Final = 2.0  # a check that has to ask the shared limit; then it is refused
 QUOTA_TRIES_MAX: Final = 16  # of one reservation, while other threads spend what it drew
+QUOTA_LEASE_ACTS_MAX: Final = 100_000  # of one kind, for which a node draws at once: rarer draws gain nothing
 QUOTA_STRIPES: Final = 64  # agents whose leases are drawn at the same time
 QUOTA_FULL_MS: Final = 100  # a shared limit that had nothing is not asked again before: others may give back
 QUOTA_RESERVATION_S: Final = 3_600  # the longest act; what nobody settles by then is released

@@ -98,11 +98,13 @@ from creto.metering.quota_types import (
     ChargeBeyond,
     Hold,
     Limit,
+    Measure,
     OverflowAction,
     Quota,
     QuotaNotice,
     QuotaUsage,
     Rate,
+    Settled,
     Throttle,
     Told,
     TopUpLimit,
@@ -178,6 +180,7 @@ from creto.metering.usage_types import (
     UsageRow,
 )
 from creto.metering.wallets import BurnCredits, Burnt, GrantBook, NewGrant, Purchase, PurchaseState, TopUpRule, Wallet
+from creto.metering.zones import MeteringSettings, Zones
 
 __all__ = [
     "LLM_COST",
@@ -259,10 +262,12 @@ __all__ = [
     "LineExplanation",
     "LineKind",
     "Loop",
+    "Measure",
     "MessageBillableEvent",
     "MessageCosts",
     "Meter",
     "Metering",
+    "MeteringSettings",
     "NewGrant",
     "NhiTrust",
     "OverflowAction",
@@ -301,6 +306,7 @@ __all__ = [
     "Runaway",
     "RuntimeEventProperties",
     "RuntimeUsageEvent",
+    "Settled",
     "Share",
     "SharedLimits",
     "Shown",
@@ -338,6 +344,7 @@ __all__ = [
     "Watch",
     "Window",
     "WindowUnit",
+    "Zones",
     "allocate",
     "balance",
     "bill",

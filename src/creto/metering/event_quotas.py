@@ -172,7 +172,7 @@ class EventQuotas:
             used = taken[tenant, key]
             here = self._book.counters.find(tenant, key)
             if here is not None:
-                here.taken, here.full_until = used, 0
+                here.taken, here.full_until, here.filled = used, 0, False
             counted = quota_rules.named(known[tenant], key)
             if counted is None:
                 continue
@@ -181,7 +181,9 @@ class EventQuotas:
             crossed += marks_reached(counter, used, last.event_type, last.chain)
             self._told[tenant, key] = counter.told
             if used >= counter.limit:
-                mine += [] if here is None else [here]
+                if here is not None:
+                    here.filled = True
+                    mine.append(here)
                 full += [counter] if used - amount < counter.limit else []
         if mine:
             self._give_back(mine)

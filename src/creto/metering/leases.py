@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from creto.common.ids import TenantId
+from creto.common.limits import QUOTA_LEASE_ACTS_MAX
 
 SHARE = (
     16  # of what is left a node draws a sixteenth beyond its need, so that little lies idle when a limit nears its end
@@ -46,6 +47,15 @@ class GivenBack(NamedTuple):
     counter: str
     amount: int
     last: bool = False
+
+
+class Lease(NamedTuple):
+    """What a node had unspent of a counter after it last drew, and where it keeps that."""
+
+    counter: str
+    node: str
+    slot: int
+    unspent: int
 
 
 class Part(NamedTuple):
@@ -91,6 +101,10 @@ class SharedLimits(Protocol):
         """Nobody asks for these again: their rows are gone."""
         ...
 
+    def leases(self, tenant: TenantId, counters: Sequence[str]) -> list[Lease]:
+        """Who holds some of these."""
+        ...
+
     def taken(self, tenant: TenantId, counters: Sequence[str]) -> list[int]: ...
 
     def prune(self, now: int) -> int:
@@ -110,4 +124,4 @@ def granted(wish: Wish, taken: int) -> int:
     for mark in wish.marks:
         if mark > reached:
             spare = min(spare, mark - 1 - reached)
-    return wish.need * (1 + spare // wish.need)
+    return wish.need * (1 + min(spare // wish.need, QUOTA_LEASE_ACTS_MAX))

@@ -15,7 +15,7 @@ from creto.common.errors import ConnectionFailed, InternalError
 from creto.common.ids import TenantId
 from creto.common.limits import INTEGER_MAX, QUOTA_DRAW_S_MAX
 from creto.common.timestamps import MILLISECOND
-from creto.metering.leases import Counted, Drawn, Due, GivenBack, Wish, granted
+from creto.metering.leases import Counted, Drawn, Due, GivenBack, Lease, Wish, granted
 from creto.metering.leases_store import KEPT_NS
 
 # Numbers beyond 2^53 are no whole numbers in Lua, so amounts are decided here and only applied there if nothing changed meanwhile.
@@ -26,6 +26,10 @@ redis.call('HINCRBY', KEYS[2], ARGV[3], ARGV[2])
 redis.call('HSET', KEYS[3], ARGV[3], ARGV[4])
 if ARGV[5] ~= '' then
   redis.call('PEXPIREAT', KEYS[1], ARGV[5])
+end
+redis.call('HSET', KEYS[4], ARGV[6], ARGV[7])
+if ARGV[5] ~= '' then
+  redis.call('PEXPIREAT', KEYS[4], ARGV[5])
 end
 return 1
 """
@@ -38,8 +42,12 @@ if ARGV[2] ~= '0' then
     return 0
   end
   if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('INCRBY', KEYS[1], ARGV[2]) end
+  if redis.call('HEXISTS', KEYS[4], ARGV[5]) == 1 and redis.call('HINCRBY', KEYS[4], ARGV[5], ARGV[2]) < 0 then
+    redis.call('HDEL', KEYS[4], ARGV[5])
+  end
 end
 if ARGV[4] == '1' then
+  redis.call('HDEL', KEYS[4], ARGV[5])
   redis.call('HDEL', KEYS[2], ARGV[1])
   redis.call('HDEL', KEYS[3], ARGV[1])
 end
@@ -92,10 +100,9 @@ class RedisLimits:
             amount = granted(wish, before)
             if not amount:
                 return Drawn(0, before, before)
-            keys = [key, self._drawn(node), self._slots(node)]
-            if self._apply(
-                keys=keys, args=[text, amount, field(wish.tenant, wish.counter), wish.slot, expiry(wish.ends_at)]
-            ):
+            keys = [key, self._drawn(node), self._slots(node), self._leases(wish.tenant, wish.counter)]
+            name, unspent = field(wish.tenant, wish.counter), amount - wish.need
+            if self._apply(keys=keys, args=[text, amount, name, wish.slot, expiry(wish.ends_at), node, unspent]):
                 return Drawn(amount, before, before + amount)
         raise ConnectionFailed("MT-503", "too many nodes draw from one limit at once", retry_after_s=1)
 
@@ -104,8 +111,9 @@ class RedisLimits:
             self._answered(partial(self._give_back, node, part))
 
     def _give_back(self, node: str, part: GivenBack) -> None:
-        keys = [self._counter(part.tenant, part.counter), self._drawn(node), self._slots(node)]
-        self._back(keys=keys, args=[field(part.tenant, part.counter), -part.amount, part.amount, int(part.last)])
+        leases = self._leases(part.tenant, part.counter)
+        keys = [self._counter(part.tenant, part.counter), self._drawn(node), self._slots(node), leases]
+        self._back(keys=keys, args=[field(part.tenant, part.counter), -part.amount, part.amount, int(part.last), node])
 
     def reclaim(self, node: str, unspent: Callable[[int], int]) -> int:
         def reclaimed() -> int:
@@ -143,6 +151,18 @@ class RedisLimits:
         for due in dues:
             self._answered(partial(self._redis.expire, self._mark(due), FORGET_S))
 
+    def leases(self, tenant: TenantId, counters: Sequence[str]) -> list[Lease]:
+        def found() -> list[Lease]:
+            return [
+                Lease(
+                    counter, node, int(self._redis.hget(self._slots(node), field(tenant, counter)) or 0), int(unspent)
+                )
+                for counter in counters
+                for node, unspent in self._redis.hgetall(self._leases(tenant, counter)).items()
+            ]
+
+        return list(self._answered(found))
+
     def taken(self, tenant: TenantId, counters: Sequence[str]) -> list[int]:
         if not counters:
             return []
@@ -164,6 +184,9 @@ class RedisLimits:
 
     def _counter(self, tenant: TenantId, counter: str) -> str:
         return f"{self._prefix}:{tenant}:{counter}"
+
+    def _leases(self, tenant: TenantId, counter: str) -> str:
+        return f"{self._prefix}-leases:{tenant}:{counter}"
 
     def _mark(self, due: Due) -> str:
         return f"{self._prefix}-booked:{due.tenant}:{due.name}"

@@ -12,7 +12,7 @@ from creto.common.errors import ConnectionFailed
 from creto.common.ids import TenantId
 from creto.common.limits import INTEGER_MAX, QUOTA_DRAW_S_MAX, QUOTA_PRUNED_MAX
 from creto.common.timestamps import DAY
-from creto.metering.leases import Counted, Drawn, Due, GivenBack, Wish, granted
+from creto.metering.leases import Counted, Drawn, Due, GivenBack, Lease, Wish, granted
 from creto.metering.quota_due import take_due
 from creto.store.types import Isolation, Store, Tx
 
@@ -67,6 +67,12 @@ class StoreLimits:
     def forget(self, dues: Sequence[Due]) -> None:
         """That they were booked stands in their rows."""
 
+    def leases(self, tenant: TenantId, counters: Sequence[str]) -> list[Lease]:
+        sql: LiteralString = (
+            "SELECT counter, node, slot, unspent FROM metering_quota_held WHERE tenant = ? AND counter = ?"
+        )
+        return self._store.read_now(lambda tx: [Lease(*row) for name in counters for row in tx.all(sql, tenant, name)])
+
     def taken(self, tenant: TenantId, counters: Sequence[str]) -> list[int]:
         return self._store.read_now(
             lambda tx: [
@@ -107,10 +113,10 @@ def draw_one(tx: Tx, node: str, wish: Wish) -> Drawn:
     if amount:
         adjust_one(tx, wish.tenant, wish.counter, amount)
         tx.run(
-            "INSERT INTO metering_quota_held (node, tenant, counter, slot, drawn, ends_at) VALUES (?, ?, ?, ?, ?, ?) "
+            "INSERT INTO metering_quota_held (node, tenant, counter, slot, drawn, ends_at, unspent) VALUES (?, ?, ?, ?, ?, ?, ?) "
             "ON CONFLICT (node, tenant, counter) DO UPDATE SET drawn = metering_quota_held.drawn + excluded.drawn, "
-            "slot = excluded.slot",
-            node, wish.tenant, wish.counter, wish.slot, amount, wish.ends_at,
+            "slot = excluded.slot, unspent = excluded.unspent",
+            node, wish.tenant, wish.counter, wish.slot, amount, wish.ends_at, amount - wish.need,
         )  # fmt: skip
     return Drawn(amount, before, before + amount)
 
@@ -119,8 +125,8 @@ def give_back_one(tx: Tx, node: str, part: GivenBack) -> None:
     """Once at most: what is given back is subtracted from what the node has drawn. Below nothing: it spent more than it had drawn."""
     whose = (node, part.tenant, part.counter)
     if part.amount and tx.run(
-        "UPDATE metering_quota_held SET drawn = drawn - ? WHERE node = ? AND tenant = ? AND counter = ? AND drawn >= ?",
-        part.amount, *whose, part.amount,
+        "UPDATE metering_quota_held SET drawn = drawn - ?, unspent = CASE WHEN unspent > ? THEN unspent - ? ELSE 0 END WHERE node = ? AND tenant = ? AND counter = ? AND drawn >= ?",
+        part.amount, part.amount, part.amount, *whose, part.amount,
     ):  # fmt: skip
         adjust_one(tx, part.tenant, part.counter, -part.amount)
     if part.last:

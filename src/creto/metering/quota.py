@@ -365,6 +365,7 @@ class QuotaBook:
                 counter.taken = answer.after
                 if answer.granted and counter.slot != RETIRED:
                     self.counters.cells[counter.slot] += answer.granted
+                    counter.filled = False
                 elif not answer.granted:
                     counter.full_until, counter.full_need = now + FULL_NS, asked.need
         for counter, answer in zip(counters, drawn, strict=True):
@@ -448,6 +449,10 @@ class QuotaBook:
             counter = found.counter
             retry = found.resets_at - now if found.resets_at < INTEGER_MAX else None
             return decision(counter, left_of(counter, cells), found.outcome, retry)
+        lane = next((counter for counter in found.counters if counter.beyond), None)
+        if lane is not None:  # beyond a limit: what is left is what may go beyond, where that has an end
+            full = self.counters.find(lane.tenant, quota_rules.within(lane.key)) or lane
+            return decision(full, 0 if lane.limit == INTEGER_MAX else left_of(lane, cells), found.outcome)
         counter = min(found.counters, key=lambda c: left_of(c, cells))
         near = outcome_near(counter, left_of(counter, cells))
         return decision(counter, left_of(counter, cells), overflow.stricter(found.outcome, near))
@@ -471,7 +476,7 @@ class QuotaBook:
         nobody here takes it again: it goes to the shared limit."""
         pairs = list(zip(held.counters, held.weights, strict=True))
         for counter, weight in pairs:
-            if counter.counted.returns and counter.taken >= counter.limit:
+            if counter.counted.returns and counter.filled:
                 self.late.append((counter, held.amount * weight))
             elif counter.counted.returns:
                 self.late.extend(self.counters.book([counter], [weight], held.amount))

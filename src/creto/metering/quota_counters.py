@@ -31,8 +31,8 @@ class Counter:
     """What this process knows of one limit of one subject in one window. Its room is in the cell of its slot."""
 
     __slots__ = (
-        "beyond", "counted", "exceeded", "full_need", "full_until", "idle_room", "key", "limit", "marks", "name", "overflow", "owner", "paid", "quota_id",
-        "resets_at", "slot", "starts_at", "taken", "tenant", "told", "unpaid_until",
+        "beyond", "counted", "exceeded", "filled", "full_need", "full_until", "idle_room", "key", "limit", "marks", "name",
+        "overflow", "owner", "paid", "quota_id", "resets_at", "slot", "starts_at", "taken", "tenant", "told", "unpaid_until",
     )  # fmt: skip
 
     counted: Counted
@@ -54,6 +54,7 @@ class Counter:
         )
         self.full_need = 0
         self.idle_room = 0  # what the last look found unspent
+        self.filled = False  # events have: nobody here takes what comes back
         self.told = 0  # the greatest mark that this process has told of
         self.exceeded = False  # that an act found no room in it was told
         self.refresh(counted)

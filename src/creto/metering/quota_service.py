@@ -43,10 +43,12 @@ from creto.metering.quota_counters import RETIRED, Counter, Counters
 from creto.metering.quota_notices import Notices, answered, keep, said_to
 from creto.metering.quota_pace import Pace
 from creto.metering.quota_rules import Definitions
+from creto.metering.quota_standing import Standing, standing, usage_of
 from creto.metering.quota_steps import Steps
 from creto.metering.quota_store import note
-from creto.metering.quota_types import Hold, Quota, QuotaUsage, Rate, Settled, Window
+from creto.metering.quota_types import Hold, Quota, QuotaUsage, Rate, Settled, Window, in_zone
 from creto.metering.quota_upkeep import Upkeep
+from creto.metering.zones import Zones, settings
 from creto.platform.nhi import ValidatedChain
 from creto.security.authz.types import QuotaDecision, QuotaDenied, RequiresOversight
 from creto.store.types import Isolation, Store, Tx
@@ -85,8 +87,10 @@ class Quotas:
         now: Callable[[], int] | None = None,
         metrics: Metrics | None = None,
         aside: Store | None = None,
+        zones: Zones | None = None,
     ) -> None:
         """`aside` is where what quotas do beside an act is written, if its own transactions are of one request each."""
+        self.zones = zones or Zones(store, clock)
         self._store = store
         self._aside = aside or store
         self._clock = clock
@@ -146,11 +150,13 @@ class Quotas:
 
     # Definitions
 
-    async def put_quota(self, tenant: TenantId, quota: Quota, *, by: AgentId) -> Quota:
-        """New, or in the place of the one with its name: what was used counts on. It holds here at once, elsewhere within 50 ms."""
+    async def put_quota(self, tenant: TenantId, asked: Quota, *, by: AgentId) -> Quota:
+        """New, or in the place of the one with its name: what was used counts on. It holds here at once, elsewhere within 50 ms.
+        Windows without a zone get the tenant's."""
 
-        def put(tx: Tx) -> None:
-            known = rows.quotas(tx, checked_tenant(tenant))
+        def put(tx: Tx) -> Quota:
+            quota = in_zone(asked, settings(tx, checked_tenant(tenant)).zone)
+            known = rows.quotas(tx, tenant)
             if len(known) >= QUOTAS_MAX and quota.quota_id not in {q.quota_id for q in known}:
                 raise InvalidInput.of(
                     "quota_id", got=quota.quota_id, expected=f"at most {QUOTAS_MAX} quotas", code="MT-400"
@@ -158,9 +164,9 @@ class Quotas:
             rows.put_quota(tx, tenant, quota, self._clock.now())
             note(tx, self._clock, tenant, "quota.set", "QuotaSet", by, quota.quota_id, quota)
             tx.signal(CHANGED, tenant)
+            return quota
 
-        await self._store.write(put)
-        return quota
+        return await self._store.write(put)
 
     async def set_limit(self, tenant: TenantId, quota_id: str, window: Window, amount: int, *, by: AgentId) -> Quota:
         """One limit of a quota."""
@@ -280,8 +286,8 @@ class Quotas:
             raise InvalidInput.of("amount", got=amount, expected=f"0 to {QUOTA_AMOUNT_MAX}", code="MT-400")
         return await self._close_hold(tenant, reservation_id, amount)
 
-    async def release(self, tenant: TenantId, reservation_id: str) -> None:
-        await self._close_hold(tenant, reservation_id, 0)
+    async def release(self, tenant: TenantId, reservation_id: str) -> Settled:
+        return await self._close_hold(tenant, reservation_id, 0)
 
     async def _close_hold(self, tenant: TenantId, reservation_id: str, amount: int | None) -> Settled:
         row = await self._store.write(
@@ -361,15 +367,11 @@ class Quotas:
         ]
         lanes = [quota_rules.lane(counted, now) for counted in found]
         keys = [counted.key for counted in found] + [lane.key for lane in lanes if lane is not None]
-        taken = dict(zip(keys, await asyncio.to_thread(self._limits.taken, tenant, keys), strict=True))
-        return [
-            QuotaUsage(
-                quota_id=counted.quota_id, agent=counted.owner, window=counted.window.name, limit=counted.limit,
-                used=taken[counted.key], over=0 if lane is None else taken[lane.key],
-                starts_at=ConsensusTimestamp(counted.period.start), resets_at=ConsensusTimestamp(counted.period.end),
-            )
-            for counted, lane in zip(found, lanes, strict=True)
-        ]  # fmt: skip
+        stands = await asyncio.to_thread(self._standing, tenant, keys)
+        return [usage_of(counted, lane, stands) for counted, lane in zip(found, lanes, strict=True)]
+
+    def _standing(self, tenant: TenantId, keys: Sequence[str]) -> dict[str, Standing]:
+        return standing(tenant, keys, self._limits, self.book, self._folder)
 
     # Between nodes
 
@@ -400,7 +402,7 @@ class Quotas:
         found = None if node == self.book.node else self.book.counters.find(tenant, counter)
         if found is not None:
             if found.counted.returns:  # events have filled it: what still runs here goes back when it is settled
-                found.taken = max(found.taken, found.limit)
+                found.filled = True
             self.book.surplus.add(found)
             self.upkeep.wake()
 

@@ -14,18 +14,20 @@ from enum import StrEnum
 from functools import lru_cache
 
 import msgspec
+from msgspec import structs
 
 from creto.common.errors import InvalidInput
 from creto.common.ids import AgentId, PolicyId, RequestId, TenantId, checked_name
 from creto.common.limits import INTEGER_MAX, QUOTA_LIMITS_MAX, QUOTA_MARKS_MAX, QUOTA_PATTERNS_MAX
 from creto.common.money import minor_digits
-from creto.common.timestamps import MINUTE, SECOND, ConsensusTimestamp
-from creto.metering.periods import Cycle, CycleUnit, Period, instant, period_at, zone_of
+from creto.common.timestamps import HOUR, MINUTE, SECOND, ConsensusTimestamp
+from creto.metering.periods import Cycle, CycleUnit, Period, instant, period_at, wall_period, zone_of
 from creto.security.authz.types import QuotaOutcome
 
 FIRST_WALL = datetime(2001, 1, 1)  # noqa: DTZ001 - a wall clock: a Monday on which a month, quarter and year begin
 ALWAYS = Period(0, INTEGER_MAX)
 STAR = "*"
+UTC = "UTC"
 WINDOWS_KEPT = 1_024  # kinds of windows; people use a dozen
 
 
@@ -41,21 +43,33 @@ class WindowUnit(StrEnum):
     LIFETIME = "lifetime"
 
 
-FIXED_NS = {WindowUnit.SECOND: SECOND, WindowUnit.MINUTE: MINUTE}
+FIXED_NS = {WindowUnit.SECOND: SECOND, WindowUnit.MINUTE: MINUTE, WindowUnit.HOUR: HOUR}
 
 
 class Window(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """`count` units after `count` units. Without an anchor days begin at midnight of the zone, weeks on Monday, months on the first."""
+    """`count` units after `count` units. Without an anchor days begin at midnight of the zone, weeks on Monday, months on the first, and
+    hours are counted from midnight: four times six hours begin at 0, 6, 12 and 18, also on days of 23 and 25.
+
+    Without a zone it is the tenant's when the quota is set, and UTC if that has none.
+    """
 
     unit: WindowUnit
     count: int = 1
     anchor: int | None = None
-    zone: str = "UTC"
+    zone: str | None = None
 
     def __post_init__(self) -> None:
-        zone_of(self.zone)
+        zone_of(self.where)
         if not 1 <= self.count <= 1_000:
             raise InvalidInput.of("count", got=self.count, expected="1 to 1000", code="MT-400")
+
+    @property
+    def where(self) -> str:
+        return UTC if self.zone is None else self.zone
+
+    def means(self, other: Window) -> bool:
+        """Whether it is that one, in whatever zone if it names none."""
+        return other in (self, structs.replace(self, zone=other.zone) if self.zone is None else self)
 
     @property
     def name(self) -> str:
@@ -64,7 +78,7 @@ class Window(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fie
     @property
     def key(self) -> str:
         """What sets its counters apart from those of other windows."""
-        return f"{self.count}{self.unit.value}@{'' if self.anchor is None else self.anchor}@{self.zone}"
+        return f"{self.count}{self.unit.value}@{'' if self.anchor is None else self.anchor}@{self.where}"
 
     def period(self, at: int) -> Period:
         """The window that holds an instant."""
@@ -79,13 +93,15 @@ class Window(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fie
     def _period(self, at: int) -> Period:
         if self.unit is WindowUnit.LIFETIME:
             return ALWAYS
-        anchor = first_instant(self.zone) if self.anchor is None else self.anchor
+        anchor = first_instant(self.where) if self.anchor is None else self.anchor
         fixed = FIXED_NS.get(self.unit)
         if fixed is None:
-            return period_at(Cycle(CycleUnit(self.unit.value), anchor, self.zone, self.count), at)
+            return period_at(Cycle(CycleUnit(self.unit.value), anchor, self.where, self.count), at)
         length = fixed * self.count
+        if length > HOUR:
+            return wall_period(length // SECOND, anchor, self.where, at)
         start = at - (at - anchor) % length
-        return Period(start, start + length, self.zone)
+        return Period(start, start + length, self.where)
 
 
 _latest: dict[Window, Period] = {}  # of each kind the one that was asked for last: all agents ask for the same
@@ -226,6 +242,23 @@ class Quota(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbi
             minor_digits(self.currency)
 
 
+def in_zone(quota: Quota, zone: str) -> Quota:
+    """The quota with its windows in this zone, but for those that name their own."""
+    if zone == UTC:
+        return quota
+    limits = tuple(limit_in_zone(limit, zone) for limit in quota.limits)
+    overflow = quota.overflow
+    if isinstance(overflow, Throttle):
+        overflow = structs.replace(overflow, limit=limit_in_zone(overflow.limit, zone))
+    return structs.replace(quota, limits=limits, overflow=overflow)
+
+
+def limit_in_zone(limit: Limit, zone: str) -> Limit:
+    if limit.window.zone is not None:
+        return limit
+    return structs.replace(limit, window=structs.replace(limit.window, zone=zone))
+
+
 class Rate(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """What one unit of an act costs, for quotas in money and for the budgets of delegation links."""
 
@@ -241,7 +274,8 @@ class Rate(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_field
 
 
 class QuotaUsage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One counter as the shared limit has it: `used` with what nodes hold and have not spent yet, `over` beyond the limit."""
+    """One counter over all nodes: `used` by acts that ran or run, or by events; of that `over` the limit; `held` by nodes, which have not
+    spent it."""
 
     quota_id: str
     agent: AgentId | None
@@ -251,6 +285,7 @@ class QuotaUsage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     over: int
     starts_at: ConsensusTimestamp
     resets_at: ConsensusTimestamp
+    held: int = 0
 
 
 class QuotaNotice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

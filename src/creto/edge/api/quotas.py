@@ -13,6 +13,7 @@ from creto.common.errors import OversightRequired
 from creto.common.ids import AgentId, PolicyId
 from creto.common.limits import (
     PAGE_ITEMS_DEFAULT,
+    QUOTA_AMOUNT_MAX,
     QUOTA_LIMITS_MAX,
     QUOTA_MARKS_MAX,
     QUOTA_PATTERNS_MAX,
@@ -24,7 +25,20 @@ from creto.edge.api.endpoint import Endpoint, View
 from creto.edge.api.fields import Agent, Count, Cursor, Id, Limit
 from creto.edge.api.metering_fields import Asked, Currency
 from creto.edge.api.parts import Parts
-from creto.metering import Flagged, Hold, OverflowAction, Quota, QuotaAnswer, QuotaUsage, Rate, Threshold, Told, Waiting
+from creto.metering import (
+    Flagged,
+    Hold,
+    Measure,
+    MeteringSettings,
+    OverflowAction,
+    Quota,
+    QuotaAnswer,
+    QuotaUsage,
+    Rate,
+    Threshold,
+    Told,
+    Waiting,
+)
 from creto.metering import Limit as QuotaLimit
 from creto.metering.quota_types import STAR, Block
 from creto.metering.triggers import POLICY
@@ -40,7 +54,9 @@ Amount = Annotated[int, Meta(ge=1, le=1_000_000_000_000)]
 class PutQuota(Asked, frozen=True):
     """How much of what in which windows: for `agent`, or `shared` by the whole tenant, else for every agent by its own count.
 
-    An agent's count holds what those below it in a delegation chain do too, unless `own_acts` is set.
+    An agent's count holds what those below it in a delegation chain do too, unless `own_acts` is set. It counts acts, or what is
+    reported: with `measures` events one for each, or what their `property` says, or in a currency what they cost. A window without a
+    zone gets the tenant's.
     """
 
     quota_id: Id
@@ -52,6 +68,8 @@ class PutQuota(Asked, frozen=True):
     currency: Currency | None = None
     overflow: OverflowAction = Block()
     notify_at: Annotated[tuple[Annotated[int, Meta(ge=1, le=100)], ...], Meta(max_length=QUOTA_MARKS_MAX)] = (95, 100)
+    measures: Measure = Measure.ACTS
+    property: Id | None = None
 
 
 class AnswerQuota(Asked, frozen=True):
@@ -121,10 +139,10 @@ class ReserveQuota(Asked, frozen=True):
 
 
 class SettleQuota(Asked, frozen=True):
-    """It took what was reserved, or this much."""
+    """It took what was reserved, or this much, also if that is more."""
 
     reservation_id: Id
-    amount: Count | None = None
+    amount: Annotated[int, Meta(ge=0, le=QUOTA_AMOUNT_MAX)] | None = None
 
 
 class OfReservation(Asked, frozen=True):
@@ -132,7 +150,20 @@ class OfReservation(Asked, frozen=True):
 
 
 class Closed(View, frozen=True):
+    """What became of a reservation: `excess` is what the act took above what was reserved, `over` how far that brings the fullest of its
+    counters beyond its limit, one of money in micro-units."""
+
     reservation_id: str
+    reserved: int = 0
+    amount: int = 0
+    excess: int = 0
+    over: int = 0
+
+
+class SetSettings(Asked, frozen=True):
+    """The time zone in which days and months begin: of quotas that are set from then on, and of costs."""
+
+    zone: Id
 
 
 class QuotaUsageOf(Asked, frozen=True):
@@ -224,9 +255,19 @@ ANSWER = Endpoint("quotas.answer", "POST", "/v1/quotas/{quota_id}/answer", Answe
 NOTICES = Endpoint("quotas.notices", "GET", "/v1/quota-notices", ListNotices, Notices, "check_quota", "What quotas have told: who nears a limit, goes beyond it, and what humans have answered", errors=BAD)  # fmt: skip
 CHECK = Endpoint("quotas.check", "POST", "/v1/quota-checks", CheckQuota, QuotaDecision, "check_quota", "Whether an act would be let through now, and which ancestor and window decide", errors=BAD, about="{agent}", keyed=False)  # fmt: skip
 RESERVE = Endpoint("quotas.reserve", "POST", "/v1/reservations", ReserveQuota, Hold, "reserve_quota", "Hold quota until it is settled or released, on whatever node", status=201, errors=("MT-400", "MT-429", "MT-202"), about="{agent}")  # fmt: skip
-SETTLE = Endpoint("quotas.settle", "POST", "/v1/reservations/{reservation_id}/settle", SettleQuota, Closed, "settle_quota", "It took what was reserved, or another amount", errors=MISSING, about=HOLD)  # fmt: skip
+SETTLE = Endpoint("quotas.settle", "POST", "/v1/reservations/{reservation_id}/settle", SettleQuota, Closed, "settle_quota", "It took what was reserved, or another amount; what is above is said", errors=MISSING, about=HOLD)  # fmt: skip
 RELEASE = Endpoint("quotas.release", "POST", "/v1/reservations/{reservation_id}/release", OfReservation, Closed, "release_quota", "It took nothing", errors=("MT-404",), about=HOLD)  # fmt: skip
 USAGE = Endpoint("quotas.usage", "GET", "/v1/quota-usage/{agent}", QuotaUsageOf, QuotaUsages, READ, "What the counters of an agent stand at, over all nodes", about="{agent}")  # fmt: skip
+SET_SETTINGS = Endpoint("quotas.set_settings", "PUT", "/v1/metering-settings", SetSettings, MeteringSettings, SET, "Say in which time zone days and months begin", errors=BAD, about="metering:settings")  # fmt: skip
+SETTINGS = Endpoint(
+    "quotas.settings",
+    "GET",
+    "/v1/metering-settings",
+    ListQuotas,
+    MeteringSettings,
+    READ,
+    "In which time zone days and months begin",
+)
 PUT_RATE = Endpoint("quotas.put_rate", "PUT", "/v1/quota-rates/{counts}", PutRate, Rate, SET, "Say what one unit of an act costs", errors=BAD, about=RATE)  # fmt: skip
 RATES = Endpoint("quotas.rates", "GET", "/v1/quota-rates", ListQuotas, Rates, READ, "What acts cost")
 DELETE_RATE = Endpoint("quotas.delete_rate", "DELETE", "/v1/quota-rates/{counts}", OfRate, Gone, SET, "An act costs nothing any more", errors=("MT-404",), about=RATE)  # fmt: skip
@@ -238,7 +279,7 @@ ANOMALY = Endpoint("quotas.anomaly", "GET", "/v1/anomalies/{agent}", OfAgent, An
 ANOMALIES = Endpoint("quotas.anomalies", "GET", "/v1/anomalies", ListFlagged, FlaggedAgents, READ, "Agents that run away: who, why and since when, the newest first", errors=BAD)  # fmt: skip
 FORGIVE = Endpoint("quotas.forgive", "POST", "/v1/anomalies/{agent}/forgive", OfAgent, AnomalyView, SET, "A human has looked: this is the agent's habit from now on", about="{agent}")  # fmt: skip
 
-ENDPOINTS = (PUT, LIST, GET, DELETE, ANSWER, NOTICES, CHECK, RESERVE, SETTLE, RELEASE, USAGE, PUT_RATE, RATES, DELETE_RATE, PUT_THRESHOLD, THRESHOLDS, DELETE_THRESHOLD, WAITING, ANOMALY, ANOMALIES, FORGIVE)  # fmt: skip
+ENDPOINTS = (PUT, LIST, GET, DELETE, ANSWER, NOTICES, CHECK, RESERVE, SETTLE, RELEASE, USAGE, SET_SETTINGS, SETTINGS, PUT_RATE, RATES, DELETE_RATE, PUT_THRESHOLD, THRESHOLDS, DELETE_THRESHOLD, WAITING, ANOMALY, ANOMALIES, FORGIVE)  # fmt: skip
 
 
 @concerns(SETTLE, RELEASE)
@@ -317,19 +358,27 @@ async def reserve(parts: Parts, call: Call, ask: ReserveQuota) -> Hold:
 
 @handles(SETTLE)
 async def settle(parts: Parts, call: Call, ask: SettleQuota) -> Closed:
-    await parts.quotas.settle(call.tenant, ask.reservation_id, ask.amount)
-    return Closed(reservation_id=ask.reservation_id)
+    return Closed(**asdict(await parts.quotas.settle(call.tenant, ask.reservation_id, ask.amount)))
 
 
 @handles(RELEASE)
 async def release(parts: Parts, call: Call, ask: OfReservation) -> Closed:
-    await parts.quotas.release(call.tenant, ask.reservation_id)
-    return Closed(reservation_id=ask.reservation_id)
+    return Closed(**asdict(await parts.quotas.release(call.tenant, ask.reservation_id)))
 
 
 @handles(USAGE)
 async def usage(parts: Parts, call: Call, ask: QuotaUsageOf) -> QuotaUsages:
     return QuotaUsages(items=tuple(await parts.quotas.usage(call.tenant, [ask.agent])))
+
+
+@handles(SET_SETTINGS)
+async def set_settings(parts: Parts, call: Call, ask: SetSettings) -> MeteringSettings:
+    return await parts.quotas.zones.put(call.tenant, ask.zone, by=call.known.agent)
+
+
+@handles(SETTINGS)
+async def settings(parts: Parts, call: Call, ask: ListQuotas) -> MeteringSettings:
+    return await parts.quotas.zones.settings(call.tenant)
 
 
 @handles(PUT_RATE)

@@ -34,6 +34,7 @@ CREATE TABLE metering_quota_counted (
 
 -- What a node had unspent of a counter after it last drew: it has no more than that.
 ALTER TABLE metering_quota_held ADD COLUMN unspent BIGINT NOT NULL DEFAULT 0;
+CREATE INDEX metering_quota_held_counter ON metering_quota_held (tenant, counter);
 
 -- What a tenant has said for all of its metering.
 CREATE TABLE metering_setting (
