@@ -13,10 +13,9 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -27,11 +26,9 @@ from creto.common.config import Config
 from creto.common.errors import (
     ConnectionFailed,
     CryptoError,
-    Detail,
     EnablementError,
     InternalError,
     InvalidInput,
-    OversightRequired,
 )
 from creto.common.ids import PLATFORM_TENANT, AgentId, KeyId, TenantId, customer_tenant
 from creto.common.retry import retry
@@ -47,15 +44,14 @@ from creto.common.settings import (
     StoreConfig,
 )
 from creto.common.telemetry import Metrics
-from creto.edge.api.idempotency import OnceStore, unclaimed
+from creto.edge.api.idempotency import OnceStore
 from creto.edge.api.parts import Parts
 from creto.edge.api.rate import CallerRate
 from creto.edge.api.readiness import STARTUP_TIMEOUT_S
 from creto.edge.api.requests import Requests
-from creto.gate import Gate, Operation
+from creto.gate import Gate
 from creto.metered import open_metering, open_money_out
 from creto.overseen import open_oversight
-from creto.oversight import Approvals
 from creto.platform.audit import NoteKey, WitnessClient, open_log
 from creto.platform.consensus import ConsensusClient, EmbeddedClock, Leases, QuorumClock
 from creto.platform.crypto import (
@@ -146,7 +142,7 @@ async def running(config: Config, *, work: bool = True) -> AsyncIterator[App]:
         )
         stack.callback(asking.channels.close)
         gate, leases = Gate(nhi, authz, store, clock, metrics), Leases(store, clock)
-        gate.use_asker(partial(asked_aside, asking.approvals))
+        gate.use_asker(asking.asked)
         desk = await stack.enter_async_context(
             open_metering(config, store, clock, nhi, authz, storage, metrics, aside=opened)
         )
@@ -169,11 +165,6 @@ async def running(config: Config, *, work: bool = True) -> AsyncIterator[App]:
         if work:
             await stack.enter_async_context(working(parts, operator))
         yield App(parts, tenant, operator, tenants)
-
-
-async def asked_aside(approvals: Approvals, operation: Operation, refused: OversightRequired) -> Mapping[str, Detail]:
-    with unclaimed():
-        return await approvals.asked(operation, refused)
 
 
 async def counted_refusals(parts: Parts) -> None:

@@ -1,6 +1,6 @@
 """Waiting for what becomes of an event that waits for a human: it counts, or it never will.
 
-stored = await metering.decided_event("acme", event_id, timeout_s=20)     # its state says which; HELD if nobody has decided yet
+stored = await metering.decided_event("acme", event_id, 20 * SECOND)     # its state says which; HELD if nobody has decided yet
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import asyncio
 
 from creto.common.ids import EventId, TenantId, checked_tenant
 from creto.common.limits import EVENT_WAITERS_MAX
+from creto.common.timestamps import SECOND
 from creto.metering.restating import EVENT_ENDED, Restating, ended_key
 from creto.metering.usage_types import EventState, StoredEvent
 from creto.store.waiters import Waiters
@@ -22,13 +23,13 @@ class Awaiting(Restating):
         if self._waiters is not None:
             self._waiters.send_away()
 
-    async def decided_event(self, tenant: TenantId, event_id: EventId, timeout_s: float) -> StoredEvent:
-        """The event as soon as it waits no more; as it is then, when `timeout_s` is over."""
+    async def decided_event(self, tenant: TenantId, event_id: EventId, wait_ns: int) -> StoredEvent:
+        """The event as soon as it waits no more; as it is then, when the time is over."""
         if self._waiters is None:
             self._waiters = Waiters(self._store, EVENT_ENDED, most=EVENT_WAITERS_MAX)
         key = ended_key(checked_tenant(tenant), event_id)
         waiter = self._waiters.add(key, brief=True)
-        ends_at = asyncio.get_running_loop().time() + timeout_s
+        ends_at = asyncio.get_running_loop().time() + wait_ns / SECOND
         try:
             while True:
                 waiter.event.clear()

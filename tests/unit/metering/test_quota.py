@@ -220,7 +220,7 @@ def test_what_took_more_than_was_reserved_is_counted_also_beyond_the_limit() -> 
     desk.upkeep.once(desk.clock.now())
     assert not desk.passes()
     assert (desk.book.overruns, desk.book.overrun_units) == (1, 24)
-    assert [(mark.mark, mark.used, mark.event_type) for mark in desk.told] == [(10, 25, ACT)]
+    assert [(mark.mark, mark.used, mark.event_type) for mark in desk.told] == [(10, 25, ACT), (EXCEEDED, 25, ACT)]
     assert desk.used() == 25
 
 

@@ -10,6 +10,7 @@ from creto.common import wire
 from creto.common.errors import InvalidInput
 from creto.common.ids import AgentId, EventId, SubscriptionId
 from creto.common.limits import BATCH_ITEMS_MAX, OVERSIGHT_WAIT_S_MAX, PAGE_ITEMS_DEFAULT
+from creto.common.timestamps import SECOND
 from creto.contracts import AccumulatedCost, BillableEvent, BillingPeriod
 from creto.edge.api.dispatch import Call, concerns, handles
 from creto.edge.api.endpoint import Endpoint, View
@@ -204,7 +205,7 @@ async def event(parts: Parts, call: Call, ask: OfEvent) -> StoredEvent:
 
 @handles(WAIT)
 async def wait(parts: Parts, call: Call, ask: AwaitEvent) -> StoredEvent:
-    return await parts.metering.decided_event(call.tenant, EventId(ask.event_id), ask.wait_s)
+    return await parts.metering.decided_event(call.tenant, EventId(ask.event_id), int(ask.wait_s * SECOND))
 
 
 @handles(PROVE)
