@@ -46,7 +46,7 @@ from creto.oversight.sources import QUOTA_POLICY
 from creto.platform.nhi import ValidatedChain
 from creto.security.authz.types import QuotaDecision
 
-NOBODY_ASKED = f"Nobody is asked about quotas that let acts go on: say who decides, with `creto approvers put` and the policy {QUOTA_POLICY}."
+NOBODY_ASKED = f"Nobody is asked about quotas that let acts go on: say who decides, by an oversight policy named {QUOTA_POLICY} (`creto approvals policies put`)."
 Patterns = Annotated[tuple[Id, ...], Meta(min_length=1, max_length=QUOTA_PATTERNS_MAX)]
 Amount = Annotated[int, Meta(ge=1, le=1_000_000_000_000)]
 
