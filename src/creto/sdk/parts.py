@@ -265,6 +265,8 @@ class Quotas(Part[World]):
     settle = Method(quotas.SETTLE)
     release = Method(quotas.RELEASE)
     usage = Method(quotas.USAGE)
+    set_settings = Method(quotas.SET_SETTINGS)
+    settings = Method(quotas.SETTINGS)
     put_rate = Method(quotas.PUT_RATE)
     rates = Method(quotas.RATES)
     delete_rate = Method(quotas.DELETE_RATE)
