@@ -15,17 +15,25 @@ from creto.cli.context import Cli, group, pass_cli
 from creto.cli.documents import document, fields_of
 from creto.cli.naming import id_of
 from creto.cli.output import Column, when
+from creto.cli.quota_notices import answer, notices
 from creto.cli.session import session
 from creto.common.ids import AgentId
-from creto.metering import Limit, Window, WindowUnit
+from creto.metering import Limit, Measure, Window, WindowUnit
 
 if TYPE_CHECKING:
     from creto.metering import Quota, QuotaUsage, Threshold, Waiting
 
+
+def told(limit: Limit) -> str:
+    zone = f" in {limit.window.zone}" if limit.window.zone else ""
+    return f"{limit.amount} a {limit.window.name}{zone}"
+
+
 QUOTA: Sequence[Column[Quota]] = (
     Column("QUOTA", lambda q: q.quota_id),
     Column("COUNTS", lambda q: q.counts),
-    Column("LIMITS", lambda q: tuple(f"{limit.amount} a {limit.window.name}" for limit in q.limits)),
+    Column("MEASURES", lambda q: q.property or q.measures),
+    Column("LIMITS", lambda q: tuple(told(limit) for limit in q.limits)),
     Column("FOR", lambda q: q.agent or ("all together" if q.shared else "each agent"), shrinks=True),
     Column("BEYOND", lambda q: type(q.overflow).__struct_config__.tag),
 )
@@ -33,6 +41,8 @@ USED: Sequence[Column[QuotaUsage]] = (
     Column("QUOTA", lambda u: u.quota_id),
     Column("WINDOW", lambda u: u.window),
     Column("USED", lambda u: u.used, right=True),
+    Column("HELD", lambda u: u.held, right=True),
+    Column("OVER", lambda u: u.over, right=True),
     Column("LIMIT", lambda u: u.limit, right=True),
     Column("RESETS", lambda u: when(u.resets_at)),
     Column("", lambda u: bar(Decimal(u.used), Decimal(u.limit)), drops=True),
@@ -54,7 +64,8 @@ THRESHOLD: Sequence[Column[Threshold]] = (
 
 quotas = group("quotas", "How much agents may use, held inside every act; limits on cost, and who waits for a human.")
 thresholds = group("thresholds", "Limits on cost: beyond them humans are told or asked, or it blocks.")
-quotas.add_command(thresholds)
+for command in (thresholds, notices, answer):
+    quotas.add_command(command)
 file_argument = click.argument("file", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path))
 
 
@@ -78,12 +89,30 @@ async def list_(cli: Cli) -> None:
 )
 @click.option("--agent", help="For this agent and all below it.")
 @click.option("--shared", is_flag=True, help="For the whole tenant together.")
+@click.option(
+    "--measures",
+    type=click.Choice([m.value for m in Measure]),
+    default="acts",
+    show_default=True,
+    help="What moves it: acts as they pass, or the usage that is reported.",
+)
+@click.option("--property", "of", help="Count this property of events, as tokens, in place of the events.")
+@click.option("--zone", help="The time zone of the window, as Europe/Berlin; the tenant's if not said.")
 @pass_cli
 async def set_(
-    cli: Cli, quota: str, amount: int, per: str, counts: tuple[str, ...], agent: str | None, shared: bool
+    cli: Cli,
+    quota: str,
+    amount: int,
+    per: str,
+    counts: tuple[str, ...],
+    agent: str | None,
+    shared: bool,
+    measures: str,
+    of: str | None,
+    zone: str | None,
 ) -> None:
     """Set a quota that blocks; `put` takes one from a file, with all that it can do."""
-    limits = (Limit(amount, Window(WindowUnit(per))),)
+    limits = (Limit(amount, Window(WindowUnit(per), zone=zone)),)
     async with session(cli) as creto:
         made = await creto.quotas.put(
             quota_id=quota,
@@ -91,8 +120,20 @@ async def set_(
             counts=counts,
             shared=shared,
             agent=AgentId(await id_of(creto, "agent", agent)) if agent else None,
+            measures=Measure(measures),
+            property=of,
         )
-    cli.output.say(made, f"{quota}: {amount} a {per}.")
+    cli.output.say(made, f"{quota}: {', '.join(told(limit) for limit in made.limits)}.")
+
+
+@quotas.command()
+@click.argument("name", required=False)
+@pass_cli
+async def zone(cli: Cli, name: str | None) -> None:
+    """The time zone in which days and months begin: show it, or set it for quotas set from now on, and for costs."""
+    async with session(cli) as creto:
+        found = await creto.quotas.settings() if name is None else await creto.quotas.set_settings(zone=name)
+    cli.output.say(found, f"Days and months begin in {found.zone}.")
 
 
 @quotas.command(example="creto quotas put quota.toml")

@@ -11,7 +11,7 @@ import click
 
 from creto.cli.asking import SUBSCRIPTION, answer, asks
 from creto.cli.charts import bar
-from creto.cli.choices import MOMENT, out_option
+from creto.cli.choices import DURATION, MOMENT, out_option
 from creto.cli.context import Cli, group, pass_cli, written
 from creto.cli.documents import document, events_in
 from creto.cli.exits import Exit
@@ -20,9 +20,10 @@ from creto.cli.session import session
 from creto.cli.usage_archive import archive, export, sql
 from creto.cli.usage_letters import anomalies, dead_letters, forgive, prices
 from creto.cli.usage_query import query, spent
+from creto.cli.voting import plain
 from creto.common import wire
 from creto.common.limits import BATCH_ITEMS_MAX
-from creto.metering import BillableEvent, IngestStatus, rendered_event
+from creto.metering import BillableEvent, EventState, IngestStatus, rendered_event
 
 if TYPE_CHECKING:
     from creto.metering import CostNode, Ingested
@@ -87,6 +88,20 @@ asks(
     usage, "explain", lambda c: c.metering.explain, rendered_event, EVENT,
     help="Which lines of which invoices an event went into.", example="creto usage explain e1",
 )  # fmt: skip
+
+
+@usage.command(example="creto usage wait e1 --timeout 10m")
+@click.argument("event")
+@click.option("--timeout", type=DURATION, help="Give up after so long, as 10m; the event goes on waiting.")
+@pass_cli
+async def wait(cli: Cli, event: str, timeout: int | None) -> None:
+    """Wait for what becomes of an event that humans decide about. Exit code 0 if it counts, 4 if not, 6 if nobody has decided in time."""
+    async with session(cli) as creto:
+        found = await creto.metering.wait_event(event_id=event, timeout_s=None if timeout is None else timeout / 10**9)
+    last = found.history[-1] if found.history else None
+    cli.output.say(found, f"It is {found.state.name.lower()}. {plain(last.reason) if last else ''}".rstrip())
+    code = {EventState.COUNTED: Exit.OK, EventState.HELD: Exit.UNAVAILABLE}.get(found.state, Exit.DENIED)
+    raise click.exceptions.Exit(code)
 
 
 @usage.command(example="creto usage prove e1 -o e1.json; creto verify --keys keys e1.json")

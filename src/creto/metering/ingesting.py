@@ -29,11 +29,14 @@ from creto.metering import event_store as rows
 from creto.metering import judging
 from creto.metering.admission import Arrival, admitted, name_prefix
 from creto.metering.attribution import Chain
+from creto.metering.beyond import check_reported
+from creto.metering.event_quotas import EventQuotas, Owed
 from creto.metering.event_store import Behind, Place
 from creto.metering.events import id_of
 from creto.metering.folding import Folding
 from creto.metering.judging import EventJudge
 from creto.metering.metered import Meters, MetersInUse
+from creto.metering.quota_types import Quota
 from creto.metering.reading import form_of_event, read_event
 from creto.metering.sorting import Asked, find, raised, refusal, single_entry, sorted_out, stored_event, value_of
 from creto.metering.trust import Check, EventTrust, accept
@@ -70,6 +73,7 @@ class Written(msgspec.Struct, frozen=True):
     entry_id: EntryId | None = None
     counted: tuple[BillableEvent, ...] = ()
     chains: frozenset[bytes] = frozenset()
+    owed: Sequence[Owed] = ()
 
 
 class Ingesting(Folding):
@@ -85,6 +89,7 @@ class Ingesting(Folding):
         super().__init__(store, clock)
         self._trust = trust
         self._judge = judge
+        self._quotas: EventQuotas | None = None
         self._meters = MetersInUse(store)
         self._known_chains: set[bytes] = set()
         metrics = metrics or Metrics()
@@ -92,6 +97,10 @@ class Ingesting(Folding):
         self._repeated = metrics.counter("metering_events_repeated_total", "Usage events that had come before")
         self._refused = metrics.counter("metering_events_refused_total", "Usage events rejected", "code")
         self._held = metrics.counter("metering_events_held_total", "Usage events that wait for an approval")
+
+    def use_quotas(self, quotas: EventQuotas) -> None:
+        """From here on events count on the quotas that measure them."""
+        self._quotas = quotas
 
     async def ingest_event(self, tenant: TenantId, event: UsageEvent, *, by: AgentId, under: Chain = ()) -> Ingested:
         """One event, reported `by` somebody who acts `under` a validated chain: accepted, or the same as before. Raises OversightRequired
@@ -165,6 +174,13 @@ class Ingesting(Folding):
 
         return await self._store.read(prove)
 
+    def enter(self, tx: Tx, event: BillableEvent) -> None:
+        """An event of the layer's own, in the transaction of what it is about; once more it does nothing. No plan meters it as it is, and
+        no human is asked: they were."""
+        tenant, now = event.tenant, self._clock.now()
+        arrival = admitted(event, EventForm.BILLABLE, tenant, name_prefix(tenant), {}, now)
+        self._put(tx, tenant, [Asked(arrival)], event.agent_nhi, EntryId(new_id()), {}, (), asks=False)
+
     # Before the transaction
 
     def _looker(self, tenant: TenantId, check: Check) -> Look:
@@ -174,7 +190,9 @@ class Ingesting(Folding):
         def look(event: UsageEvent, form: EventForm) -> Asked:
             try:
                 check(event)
-                return Asked(admitted(event, form, tenant, prefix, meters, now))
+                arrival = admitted(event, form, tenant, prefix, meters, now)
+                check_reported(arrival.event.event_type)
+                return Asked(arrival)
             except EnablementError as error:
                 return Asked(error=error, event_id=id_of(event))
 
@@ -224,14 +242,16 @@ class Ingesting(Folding):
         entry_id = EntryId(new_id())
         if any(a.arrival is not None for a in asked):
             meters = self._meters.of(tenant)
+            quotas = () if self._quotas is None else self._quotas.of(tenant)
             asks = self._judge is not None and self._judge.asks(tenant)
             written = await self._store.write(
-                lambda tx: self._put(tx, tenant, asked, by, entry_id, meters, asks=asks),
+                lambda tx: self._put(tx, tenant, asked, by, entry_id, meters, quotas, asks=asks),
                 isolation=Isolation.READ_COMMITTED,
             )
         else:
             written = Written([refusal(a.error, a.event_id) for a in asked if a.error is not None])
         self._after(tenant, written)
+        await self._count(written.owed)
         if written.entry_id is not None:
             await self._keep_up(len(asked))
         return written
@@ -244,6 +264,7 @@ class Ingesting(Folding):
         by: AgentId,
         entry_id: EntryId,
         meters: Meters,
+        quotas: Sequence[Quota],
         *,
         asks: bool,
     ) -> Written:
@@ -271,9 +292,14 @@ class Ingesting(Folding):
             rows.move_names(tx, arrival.names, at, EventState.HELD)
             rows.add_act(tx, tenant, arrival.event.event_id, "held", by, policy_id, at, now)
         counted = tuple(a.event for _, a, state in together if state is EventState.COUNTED)
+        owed = self._quotas.add(tx, tenant, batch, counted, quotas) if self._quotas is not None and quotas else []
         if self._judge is not None and not asks:  # last: whoever adds to the same totals waits from here to the commit
             self._judge.costs.add(tx, tenant, counted)
-        return Written(found.finished(asked), entry_id, counted, chains)
+        return Written(found.finished(asked), entry_id, counted, chains, owed)
+
+    async def _count(self, owed: Sequence[Owed]) -> None:
+        if owed and self._quotas is not None:
+            await self._quotas.booked(owed)
 
     def _add_chains(self, tx: Tx, tenant: TenantId, arrivals: Sequence[Arrival]) -> frozenset[bytes]:
         known = self._known_chains
