@@ -21,7 +21,7 @@ from creto.cli.usage_query import filters, measured
 from creto.common.errors import InvalidInput
 from creto.common.timestamps import SECOND, from_iso
 from creto.metering import Aggregation, Period, PropertyFilter
-from tests.unit.cli.test_root import commands
+from tests.unit.cli.test_root import command_at, commands
 
 TYPED = {"$SUB": "sub-1", "$INV": "inv-1", "$HELD": "hold-1", "$LETTER": "1"}
 
@@ -31,16 +31,6 @@ def money_commands() -> list[tuple[str, ...]]:
     assert isinstance(root, click.Group)
     found = [path for path in commands(root) if path[0] in of_money]
     return [path for path in found if not isinstance(command_at(path), click.Group)]
-
-
-def command_at(path: tuple[str, ...]) -> click.Command:
-    command: click.Command = root
-    for name in path:
-        assert isinstance(command, click.Group)
-        found = command.get_command(click.Context(command), name)
-        assert found is not None
-        command = found
-    return command
 
 
 @pytest.mark.parametrize("path", money_commands(), ids=" ".join)

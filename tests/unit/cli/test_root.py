@@ -51,16 +51,21 @@ def commands(group: click.Group, path: tuple[str, ...] = ()) -> list[tuple[str, 
     return found
 
 
-@pytest.mark.parametrize("path", commands(root) if isinstance(root, Root) else [], ids=" ".join)
-def test_every_command_says_what_it_is_and_takes_json(path: tuple[str, ...]) -> None:
-    result = CliRunner().invoke(root, [*path, "--help"], obj=Cli())
-    assert result.exit_code == 0, result.output
+def command_at(path: tuple[str, ...]) -> click.Command:
     command: click.Command = root
     for name in path:
         assert isinstance(command, click.Group)
         found = command.get_command(click.Context(command), name)
         assert found is not None
         command = found
+    return command
+
+
+@pytest.mark.parametrize("path", commands(root) if isinstance(root, Root) else [], ids=" ".join)
+def test_every_command_says_what_it_is_and_takes_json(path: tuple[str, ...]) -> None:
+    result = CliRunner().invoke(root, [*path, "--help"], obj=Cli())
+    assert result.exit_code == 0, result.output
+    command = command_at(path)
     assert command.help
     if not isinstance(command, click.Group):
         assert "--json" in result.output
