@@ -47,7 +47,8 @@ async def test_killed_nodes_leave_the_limit_whole(
         )  # fmt: skip
         said += lines.count("act")
         (before,) = await quotas.usage(TENANT, [AGENT])
-        assert before.used >= said
+        assert before.used <= said + runs  # it sees no journal: what the dead had when they last drew may be spent
+        assert before.used + before.held >= said
     back = await asyncio.to_thread(reclaim, folder, limits)
 
     (usage,) = await quotas.usage(TENANT, [AGENT])
