@@ -92,7 +92,8 @@ async def test_after_the_machine_went_down_all_that_was_drawn_is_used(make_store
 
     assert await asyncio.to_thread(reclaim, left.parent, StoreLimits(store)) == 0
 
-    assert await quotas.usage(TENANT, [AGENT]) == [used]
+    (after,) = await quotas.usage(TENANT, [AGENT])
+    assert ((used.used, used.held), (after.used, after.held)) == ((1, 62), (63, 0))
     assert not left.exists()
     quotas.close()
 
