@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 
 from creto.common import wire
 from creto.common.errors import InvalidInput, NotFound, OversightRequired, QuotaExceeded
-from creto.common.ids import AgentId, TenantId
+from creto.common.ids import AgentId, RequestId, TenantId
 from creto.common.telemetry import Metrics
 from creto.common.timestamps import DAY, HOUR, SECOND
 from creto.metering import (
@@ -24,6 +25,7 @@ from creto.metering import (
     Block,
     Limit,
     Quota,
+    QuotaAnswer,
     Quotas,
     Rate,
     RedisLimits,
@@ -422,3 +424,38 @@ async def test_that_a_quota_is_exceeded_is_recorded_once_in_a_window(
     said = wire.decode(bytes(entry.metadata), dict[str, Any])
     assert (entry.outcome, said["overflow_action"], said["event_type"]) == (outcome, action, "inference.call")
     assert (said["agent_nhi"], Decimal(said["limit"])) == (AGENT, 2)
+
+
+async def test_an_answer_is_done_once_and_the_agent_is_told(nodes: Nodes) -> None:
+    """given a notice that humans were asked about / when their answer comes twice, and the limit was set by hand between / then it is done once."""
+    quotas = nodes.node()
+    limits = (Limit(100, Window(WindowUnit.DAY)),)
+    await quotas.put_quota(TENANT, Quota(quota_id="q", limits=limits, overflow=AllowWithNotification()), by=HUMAN)
+    await quotas.reserve(TENANT, AGENT, "inference.call", 95)
+
+    async def told() -> Any:
+        return (await quotas.notices.notices(TENANT, AGENT)).items
+
+    (first,) = await eventually(told)
+    assert (first.notice.percent, first.notice.overflow_action, first.request_id) == (
+        95,
+        "allow_with_notification",
+        None,
+    )
+    request = RequestId("req-1")
+    await quotas.notices.asks(TENANT, first.notice.notice_id, request)
+    found = await quotas.notices.notice_of_request(TENANT, request)
+    assert found.notice == first.notice
+    say = partial(quotas.answer, TENANT, "q", "day", QuotaAnswer.INCREASE, by=HUMAN)
+    await say(200, request_id=request)
+    await say(150)
+    await say(200, request_id=request)
+    assert (await quotas.quota(TENANT, "q")).limits[0].amount == 150
+    page = await quotas.notices.notices(TENANT, AGENT, limit=1)
+    assert page.items[0].notice.text == "Quota q is 200 for this day now; it was 100"
+    assert (await quotas.notices.notices(TENANT, AGENT, cursor=page.cursor)).items[0].answered_at is not None
+    with pytest.raises(NotFound):
+        await quotas.notices.notice_of_request(TENANT, RequestId("another"))
+    nodes.clock.advance(100 * DAY)
+    assert await quotas.notices.forget_old() == 2
+    assert (await quotas.notices.notices(TENANT)).items == ()

@@ -47,7 +47,8 @@ async def test_killed_nodes_leave_the_limit_whole(
         )  # fmt: skip
         said += lines.count("act")
         (before,) = await quotas.usage(TENANT, [AGENT])
-        assert before.used >= said
+        assert before.used <= said + runs  # it sees no journal: what the dead had when they last drew may be spent
+        assert before.used + before.held >= said
     back = await asyncio.to_thread(reclaim, folder, limits)
 
     (usage,) = await quotas.usage(TENANT, [AGENT])
@@ -91,7 +92,8 @@ async def test_after_the_machine_went_down_all_that_was_drawn_is_used(make_store
 
     assert await asyncio.to_thread(reclaim, left.parent, StoreLimits(store)) == 0
 
-    assert await quotas.usage(TENANT, [AGENT]) == [used]
+    (after,) = await quotas.usage(TENANT, [AGENT])
+    assert ((used.used, used.held), (after.used, after.held)) == ((1, 62), (63, 0))
     assert not left.exists()
     quotas.close()
 

@@ -82,7 +82,7 @@ class AnswerQuota(Asked, frozen=True):
     window: Id
     answer: QuotaAnswer = QuotaAnswer.INCREASE
     new_limit: Count = 0
-    event_type: str = ""
+    event_type: Id | None = None
     current_usage: Count = 0
     limit: Count = 0
 
