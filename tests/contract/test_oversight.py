@@ -15,7 +15,21 @@ from creto.common.errors import EnablementError, IdempotencyConflict, SignatureV
 from creto.common.ids import PolicyId
 from creto.common.timestamps import SECOND, ConsensusTimestamp
 from creto.contracts import Approved, Denied, TimedOut, TimeoutAction
-from creto.oversight import Approvals, Channel, Counted, Evidence, Receipt, Record, RequestState, Verdict, sign
+from creto.oversight import (
+    Approvals,
+    Channel,
+    Counted,
+    DecisionFile,
+    Evidence,
+    GroupNeed,
+    Quorum,
+    Receipt,
+    Record,
+    RequestState,
+    Verdict,
+    proved,
+    sign,
+)
 from creto.oversight.timer import LEASE
 from creto.platform.consensus import Leases
 from creto.platform.crypto.webauthn import registered
@@ -24,6 +38,7 @@ from tests.contract.processes import line, python_module, say
 from tests.contract.stores import MakeStore
 from tests.contract.token_node import ACT
 from tests.unit.oversight.world import (
+    HUMANS,
     P1,
     P2,
     PARTS,
@@ -33,9 +48,11 @@ from tests.unit.oversight.world import (
     consume,
     id_of,
     key_of,
+    keys_of,
     pending,
     person,
     tier,
+    token_of,
 )
 from tests.unit.platform.crypto.authenticator import Authenticator
 
@@ -256,6 +273,27 @@ async def test_who_gives_up_leaves_the_request_pending(world: World) -> None:
     again = await Approvals(world.twin().oversight).await_approval(TENANT, None, asked(ANY), timeout_s=5)
     assert isinstance(again, Denied)
     assert (again.reason, again.approver.display_name) == ("too much", "bob")
+
+
+async def test_several_policies_are_met_together_whoever_races(world: World) -> None:
+    """given two policies with one common approver / when all four vote at once on two nodes / then nothing stays open, and its file holds."""
+    weak = await world.policy(ANY, policy_id=PolicyId("weak"), tiers=(tier("alice", "bob"),))
+    await world.policy(
+        ANY, policy_id=PolicyId("strong"), tiers=(tier("group:g"),), quorum=Quorum(approvals=2, groups=(GroupNeed(group="g"),))
+    )  # fmt: skip
+    await world.group("g", "bob", "carol", "eve")
+    await world.permit_all(
+        *(f'@oversight("{one}") forbid (principal, action == Action::"funds.transfer", resource);' for one in ("weak", "strong"))
+    )  # fmt: skip
+    twin = world.twin()
+    for number in range(5):
+        record = await world.request(weak, {"n": number})
+        names = ("alice", "bob", "carol", "eve")
+        lost(await outcomes(*((world, twin)[place % 2].approve(record, name) for place, name in enumerate(names))))
+        assert await states(world, [record]) == {RequestState.APPROVED}
+        await consume(world, record, await token_of(world, record))
+        data = await world.oversight.decision_file(TENANT, record.ask.request_id)
+        proved(DecisionFile.decode(data), keys_of(*HUMANS, "bot-7"))
 
 
 async def test_silence_ends_as_the_policy_says(world: World) -> None:

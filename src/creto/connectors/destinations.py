@@ -108,10 +108,13 @@ class Destinations:
         return Place(parts.scheme, host, port, target, tuple(map(str, addresses[:WEBHOOK_ADDRESSES_MAX])))
 
     def check(self, url: str) -> None:
-        """What can be said of it before anything is sent: that it is an address, and where it names no host but an address, that it is allowed."""
+        """What can be said of it before anything is sent: that it is an address, and where it names no host but an address, or this machine
+        (RFC 6761 6.3), that it is allowed."""
         parts = checked_url(url)
         host = parts.hostname or ""
-        if is_address(host) and not self._permits(ipaddress.ip_address(host), parts.scheme):
+        local = host == "localhost" or host.endswith(".localhost")
+        known = [host] if is_address(host) else ["127.0.0.1", "::1"] if local else []
+        if known and not any(self._permits(ipaddress.ip_address(one), parts.scheme) for one in known):
             raise refused(parts.scheme, host)
 
     def _permits(self, address: Address, scheme: str) -> bool:

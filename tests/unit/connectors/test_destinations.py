@@ -205,3 +205,11 @@ def test_retry_after(text: str | None, expected: float | None) -> None:
 def test_the_tls_context_checks_names() -> None:
     assert Destinations()._tls.verify_mode is ssl.CERT_REQUIRED
     assert Destinations()._tls.check_hostname
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST", "a.localhost", "127.0.0.1", "[::1]"])
+def test_this_machine_is_refused_before_anything_is_sent(host: str) -> None:
+    with pytest.raises(Unauthorized, match="PL-940"):
+        Destinations().check(f"https://{host}/x")
+    Destinations(allowed_networks=("127.0.0.0/8", "::1/128")).check(f"http://{host}/x")
+    Destinations().check("https://localhost.example/x")

@@ -54,7 +54,7 @@ def page(case: Case, **more: Any) -> str:
     values: dict[str, Any] = {
         "rows": [shown.row], "more": 0, "past": False, "now": LATER, "card": shown, "error": None, "arguments": editable(case.record.ask.arguments),
         "reason": "", "delivery": "d", "colleagues": (), "names": NAMES, "me": "Alice", "version": "0",
-        "token": "t", "path": "/approvals/req-1", "act": "", "absences": (),
+        "token": "t", "path": "/approvals/req-1", "act": "", "absences": (), "notices": (),
     }  # fmt: skip
     return TEMPLATES.get_template("approvals.html").render(**values | more)
 
