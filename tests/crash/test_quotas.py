@@ -54,9 +54,7 @@ async def test_killed_nodes_leave_the_limit_whole(
         said += lines.count("act")
         (before,) = await quotas.usage(TENANT, [AGENT])
         assert before.used >= said
-    if (
-        store.engine is EngineName.POSTGRES
-    ):  # what a killed node has asked for may still be under way, and is lost if it comes late
+    if store.engine is EngineName.POSTGRES:  # what a killed node asked for last may be under way: coming late, it is lost
         eventually(lambda: store.read_now(lambda tx: tx.value(BUSY)) == 0)
     back = await asyncio.to_thread(reclaim, folder, limits)
 
