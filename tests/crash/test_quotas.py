@@ -54,7 +54,8 @@ async def test_killed_nodes_leave_the_limit_whole(
         said += lines.count("act")
         (before,) = await quotas.usage(TENANT, [AGENT])
         assert before.used >= said
-    if store.engine is EngineName.POSTGRES:  # what a killed node asked for last may be under way: coming late, it is lost
+    # What a killed node asked for last may still be under way: a draw that comes after this is lost.
+    if store.engine is EngineName.POSTGRES:
         eventually(lambda: store.read_now(lambda tx: tx.value(BUSY)) == 0)
     back = await asyncio.to_thread(reclaim, folder, limits)
 
