@@ -34,19 +34,10 @@ def main() -> int:
         only = ["-k", args.k] if args.k else []
         return subprocess.run([BIN / "pytest", *args.paths, *deep, *only], cwd=ROOT, check=False).returncode
 
-    failed: list[str] = []
-    skipped: list[str] = []
-    with ThreadPoolExecutor(1) as beside:  # types take one core for long, and the tests wait for a disk now and then
-        looked = [(name, beside.submit(timed, command)) for name, command in style()]
-        ran = timed(tests(deep))
-        for name, look in looked:
-            look_s, done = look.result()
-            bad = done.returncode != 0
-            tell(name, look_s, bad, last_line(done.stdout + done.stderr))
-            if bad:
-                failed.append(name)
-                print(done.stdout + done.stderr, flush=True)
-    tests_s, done = ran
+    with ThreadPoolExecutor(1) as beside:  # types take one core for long, and tests wait now and then
+        looked = [(name, beside.submit(holds, name, command)) for name, command in style()]
+        tests_s, done = timed(tests(deep))
+    failed = [name for name, look in looked if not look.result()]
     output = done.stdout + done.stderr
     told = dict(SUITE.findall(output))
     for name in SUITES:
@@ -75,6 +66,14 @@ def style() -> list[tuple[str, list[str]]]:
         ("format", [str(BIN / "ruff"), "format", "--check", "."]),
         ("floors", [str(BIN / "lint-imports")]),
     ]
+
+
+def holds(name: str, command: list[str]) -> bool:
+    took_s, done = timed(command)
+    tell(name, took_s, done.returncode != 0, last_line(done.stdout + done.stderr))
+    if done.returncode != 0:
+        print(done.stdout + done.stderr, flush=True)
+    return done.returncode == 0
 
 
 def tests(deep: list[str]) -> list[str]:

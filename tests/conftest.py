@@ -20,15 +20,8 @@ from tests.contract.stores import ENGINES, make_store, store, store_url  # noqa:
 settings.register_profile("creto", deadline=None)  # machines are shared: no test is timed
 settings.load_profile("creto")
 
-SUITES = (
-    "e2e",
-    "docs",
-    "crash",
-    "integration",
-    "contract",
-    "unit",
-    "",
-)  # those of long tests first: no core waits for them
+# In this order: those of long tests first, so that in the end no core waits for one.
+SUITES = ("e2e", "docs", "crash", "integration", "contract", "unit", "")
 # Modules whose tests look at one thing that takes long to make: they stay together, those on each engine apart.
 TOGETHER = {
     f"tests/{module}.py"
