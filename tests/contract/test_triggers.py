@@ -448,7 +448,7 @@ async def test_a_deleted_threshold_holds_no_more(desk: Desk) -> None:
 async def test_old_hours_are_pruned_and_totals_stay(desk: Desk) -> None:
     await desk.spend("5")
     before = desk.clock.now() + 40 * DAY
-    assert await desk.store.write(lambda tx: desk.costs.prune(tx, before)) == 2 * 2
+    assert await desk.store.write(lambda tx: desk.costs.prune(tx, before)) == 2
     assert desk.triggers.get_accumulated_cost(TENANT, AGENT, BillingPeriod.LIFETIME).total_cost == 5
 
 

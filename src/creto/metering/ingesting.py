@@ -247,27 +247,30 @@ class Ingesting(Folding):
         *,
         asks: bool,
     ) -> Written:
-        if asks:
-            judging.lock(tx, tenant)
         now = self._clock.now()
         batch = rows.add_batch(tx, tenant, entry_id, len(asked), now)
         found = sorted_out(tx, tenant, batch, asked)
+        coming = [(place, arrival_at(asked, place), EventState.COUNTED) for place in found.new]
+        chains = self._add_chains(tx, tenant, [arrival for _, arrival, _ in coming])
+        rows.add_events(tx, tenant, batch, coming, now)
+        if asks:  # as late as can be: others wait from here to the commit
+            judging.lock(tx, tenant)
         verdicts = judging.judged(tx, tenant, asked, found, self._judge, asks=asks)
+        rows.drop_events(tx, batch, verdicts.refused)
         for place in verdicts.refused:
             rows.give_back(tx, arrival_at(asked, place).names)
         if not verdicts.places:
             rows.drop_batch(tx, batch)
-            return Written(found.finished(asked))
+            return Written(found.finished(asked), chains=chains)
         together = [
             (place, arrival_at(asked, place), EventState.HELD if place in verdicts.waits else EventState.COUNTED)
             for place in verdicts.places
         ]
-        chains = self._add_chains(tx, tenant, [arrival for _, arrival, _ in together])
-        rows.add_events(tx, tenant, batch, together, now)
         tx.record(self._batch_entry(tenant, entry_id, together, by, now, meters))
         for place, policy_id in verdicts.waits.items():
             arrival = arrival_at(asked, place)
             at = Place(arrival.agent, batch, place)
+            rows.set_state(tx, tenant, at, EventState.HELD, now)
             rows.move_names(tx, arrival.names, at, EventState.HELD)
             rows.add_act(tx, tenant, arrival.event.event_id, "held", by, policy_id, at, now)
         counted = tuple(a.event for _, a, state in together if state is EventState.COUNTED)

@@ -70,7 +70,7 @@ class Verdicts(msgspec.Struct, frozen=True):
 
 
 def lock(tx: Tx, tenant: TenantId) -> None:
-    """Taken before anything else: two batches that count for the same agents never wait for one another in a circle."""
+    """Taken after the names of what is new, before what anybody has spent: who holds it waits for nobody's names, so none wait in a circle."""
     tx.lock(f"metering.judge/{tenant}")
 
 
