@@ -29,7 +29,9 @@ from creto.store.types import EngineName, Question, ReadTx, Store, Tx
 ADDED = "metering.costs.added"
 OF_HOURS = frozenset({BillingPeriod.CURRENT_HOUR, BillingPeriod.CURRENT_DAY})  # the others are sums of months
 
-Row = tuple[AgentId, str, BillingPeriod, int, int, str]  # whose, currency, hour or month, when it starts and ends, event type
+Row = tuple[
+    AgentId, str, BillingPeriod, int, int, str
+]  # whose, currency, hour or month, when it starts and ends, event type
 Spent = tuple[AgentId, BillingPeriod, str, int, int]  # whose, in which period, currency, and when it starts and ends
 ROWS = 1_000  # agents of one question
 ADDED_ROWS = 100  # of one statement

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from creto.common.ids import AgentId, TenantId
 from creto.contracts import BillableEvent, BillingPeriod, OversightTrigger
-from creto.metering.triggers import Cost, Exceeded, Rule, crossed, payers, window_of
+from creto.metering.triggers import Alarms, Cost, Exceeded, Rule, crossed, payers, quiet, window_of
 from creto.metering.triggers_costs import Costs, Spent
 from creto.store.types import Tx
 
@@ -38,12 +38,14 @@ class Sitting:
         tenant: TenantId,
         known: Sequence[Rule],
         events: Sequence[BillableEvent],
+        alarms: Alarms = quiet,
     ) -> None:
         self._teller = teller
         self._costs = costs
         self._tx = tx
         self._tenant = tenant
         self._known = known
+        self._alarms = alarms
         zone = costs.zone(tenant)
         self._windows = {rule.period: window_of(rule.period, zone) for rule in known if rule.period is not None}
         self._latest: dict[BillingPeriod, tuple[int, int]] = {}
@@ -53,7 +55,7 @@ class Sitting:
     def consider(self, event: BillableEvent) -> OversightTrigger | None:
         """None: it counts, for those after it too. A trigger: it waits. QuotaExceeded MT-429, InvalidInput MT-400: it does not come in."""
         cost = self._teller.cost(self._tenant, event, self._known)
-        found = crossed(event, cost, self._known, partial(self._spent, event.timestamp))
+        found = crossed(event, cost, self._known, partial(self._spent, event.timestamp), alarms=self._alarms)
         if found:
             self.end()
             trigger = self._teller.act_on(self._tx, self._tenant, event, found)
