@@ -50,6 +50,7 @@ from creto.metering.currencies import Currency, ExchangeRate, convert, iso
 from creto.metering.events import billable, events_root, standing
 from creto.metering.explained import EventExplanation, LineExplanation, rendered, rendered_event
 from creto.metering.explaining import Prover, Reproduced
+from creto.metering.ingesting import FORGED
 from creto.metering.invoice_csv import to_csv
 from creto.metering.invoice_pdf import to_pdf, to_png
 from creto.metering.invoices import (
@@ -106,7 +107,7 @@ from creto.metering.quota_types import (
     Window,
     WindowUnit,
 )
-from creto.metering.reading import read_event
+from creto.metering.reading import CloudEvent, read_event
 from creto.metering.rounding import Rounding, allocate, round_to
 from creto.metering.running import InvoiceRun
 from creto.metering.service import Billing
@@ -153,6 +154,7 @@ from creto.metering.types import (
     UnitRounding,
     UsageEvent,
 )
+from creto.metering.unpaid import Unpaid, UnpaidPage
 from creto.metering.usage import Metering
 from creto.metering.usage_types import (
     BatchIngested,
@@ -177,6 +179,7 @@ from creto.metering.usage_types import (
 from creto.metering.wallets import BurnCredits, Burnt, GrantBook, NewGrant, Purchase, PurchaseState, TopUpRule, Wallet
 
 __all__ = [
+    "FORGED",
     "LLM_COST",
     "SUBJECT_ANOMALY",
     "SUBJECT_NOTICE",
@@ -204,6 +207,7 @@ __all__ = [
     "Carried",
     "Charge",
     "ChargeBeyond",
+    "CloudEvent",
     "Commitment",
     "Conversion",
     "Correction",
@@ -317,6 +321,8 @@ __all__ = [
     "TopUpLimit",
     "TopUpRule",
     "UnitRounding",
+    "Unpaid",
+    "UnpaidPage",
     "UnsafeTrustEverybody",
     "Usage",
     "UsageBy",

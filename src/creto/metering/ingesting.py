@@ -33,7 +33,7 @@ from creto.metering.event_store import Behind, Place
 from creto.metering.events import id_of
 from creto.metering.folding import Folding
 from creto.metering.judging import EventJudge
-from creto.metering.metered import Meters, MetersInUse
+from creto.metering.metered import Payers
 from creto.metering.reading import form_of_event, read_event
 from creto.metering.sorting import Asked, find, raised, refusal, single_entry, sorted_out, stored_event, value_of
 from creto.metering.trust import Check, EventTrust, accept
@@ -57,6 +57,7 @@ log = logging.getLogger("creto.metering")
 
 KIND = "metering.events"
 INGEST = "metering:ingest"
+FORGED = "UsageForged"  # in the ledger: usage came with signatures that do not hold
 SIGNED = b'"signature":"'
 SIGNED_AT_ONCE = 4
 
@@ -70,6 +71,7 @@ class Written(msgspec.Struct, frozen=True):
     entry_id: EntryId | None = None
     counted: tuple[BillableEvent, ...] = ()
     chains: frozenset[bytes] = frozenset()
+    unpaid: tuple[str, ...] = ()  # the types of those that no subscription pays for
 
 
 class Ingesting(Folding):
@@ -85,12 +87,15 @@ class Ingesting(Folding):
         super().__init__(store, clock)
         self._trust = trust
         self._judge = judge
-        self._meters = MetersInUse(store)
+        self._payers = Payers(store)
         self._known_chains: set[bytes] = set()
         metrics = metrics or Metrics()
         self._ingested = metrics.counter("metering_events_ingested_total", "Usage events accepted", "event_type")
         self._repeated = metrics.counter("metering_events_repeated_total", "Usage events that had come before")
         self._refused = metrics.counter("metering_events_refused_total", "Usage events rejected", "code")
+        self._unpaid = metrics.counter(
+            "metering_events_unpaid_total", "Usage events that no subscription paid for as they came", "event_type"
+        )
         self._held = metrics.counter("metering_events_held_total", "Usage events that wait for an approval")
 
     async def ingest_event(self, tenant: TenantId, event: UsageEvent, *, by: AgentId, under: Chain = ()) -> Ingested:
@@ -99,11 +104,12 @@ class Ingesting(Folding):
         blocks, IdempotencyConflict MT-409, InvalidInput MT-400, SignatureVerificationFailed MT-401, Unauthorized MT-403.
         """
         looked = self._looker(tenant, self._trust.of(tenant, by, under))(event, form_of_event(event))
-        if looked.error is not None:
-            await self._note_forgeries(tenant, [looked], by)
-            raise self._refusal(looked.error)
-        written = await self._write(tenant, [looked], by)
-        return raised(written.results[0])
+        return await self._single(tenant, looked, by)
+
+    async def ingest_one(self, tenant: TenantId, event: bytes, *, by: AgentId, under: Chain = ()) -> Ingested:
+        """As `ingest_event`, of an event as JSON in any form."""
+        look = self._looker(tenant, self._trust.of(tenant, by, under))
+        return await self._single(tenant, read(look, tenant, event), by)
 
     async def ingest_batch(
         self, tenant: TenantId, events: Sequence[UsageEvent], *, by: AgentId, under: Chain = ()
@@ -169,7 +175,7 @@ class Ingesting(Folding):
 
     def _looker(self, tenant: TenantId, check: Check) -> Look:
         """What looks at each event of a call: what is the same for all of them is found once."""
-        prefix, meters, now = name_prefix(checked_tenant(tenant)), self._meters.of(tenant), self._clock.now()
+        prefix, meters, now = name_prefix(checked_tenant(tenant)), self._payers.of(tenant).meters, self._clock.now()
 
         def look(event: UsageEvent, form: EventForm) -> Asked:
             try:
@@ -179,6 +185,13 @@ class Ingesting(Folding):
                 return Asked(error=error, event_id=id_of(event))
 
         return look
+
+    async def _single(self, tenant: TenantId, looked: Asked, by: AgentId) -> Ingested:
+        if looked.error is not None:
+            await self._note_forgeries(tenant, [looked], by)
+            raise self._refusal(looked.error)
+        written = await self._write(tenant, [looked], by)
+        return raised(written.results[0])
 
     async def _many(self, tenant: TenantId, looked: list[Asked], by: AgentId) -> BatchIngested:
         await self._note_forgeries(tenant, looked, by)
@@ -209,7 +222,7 @@ class Ingesting(Folding):
             tx.record(
                 new_entry(
                     tenant=tenant, product=ProductId.METERING, agent=by, action=INGEST, resource="metering:events",
-                    timestamp=now, outcome=Outcome.DENIED, code=forged[0].code, why=forged[0].message,
+                    timestamp=now, event=FORGED, outcome=Outcome.DENIED, code=forged[0].code, why=forged[0].message,
                     metadata=msgspec.Raw(wire.encode({"events": len(forged)})), degraded_clock=self._clock.degraded,
                 )
             )  # fmt: skip
@@ -223,10 +236,9 @@ class Ingesting(Folding):
     async def _write(self, tenant: TenantId, asked: list[Asked], by: AgentId) -> Written:
         entry_id = EntryId(new_id())
         if any(a.arrival is not None for a in asked):
-            meters = self._meters.of(tenant)
             asks = self._judge is not None and self._judge.asks(tenant)
             written = await self._store.write(
-                lambda tx: self._put(tx, tenant, asked, by, entry_id, meters, asks=asks),
+                lambda tx: self._put(tx, tenant, asked, by, entry_id, asks=asks),
                 isolation=Isolation.READ_COMMITTED,
             )
         else:
@@ -243,7 +255,6 @@ class Ingesting(Folding):
         asked: list[Asked],
         by: AgentId,
         entry_id: EntryId,
-        meters: Meters,
         *,
         asks: bool,
     ) -> Written:
@@ -266,7 +277,7 @@ class Ingesting(Folding):
             (place, arrival_at(asked, place), EventState.HELD if place in verdicts.waits else EventState.COUNTED)
             for place in verdicts.places
         ]
-        tx.record(self._batch_entry(tenant, entry_id, together, by, now, meters))
+        tx.record(self._batch_entry(tenant, entry_id, together, by, now))
         for place, policy_id in verdicts.waits.items():
             arrival = arrival_at(asked, place)
             at = Place(arrival.agent, batch, place)
@@ -276,7 +287,8 @@ class Ingesting(Folding):
         counted = tuple(a.event for _, a, state in together if state is EventState.COUNTED)
         if self._judge is not None and not asks:  # last: whoever adds to the same totals waits from here to the commit
             self._judge.costs.add(tx, tenant, counted)
-        return Written(found.finished(asked), entry_id, counted, chains)
+        unpaid = tuple(a.event.event_type for _, a, _ in together if a.meters is None)
+        return Written(found.finished(asked), entry_id, counted, chains, unpaid)
 
     def _add_chains(self, tx: Tx, tenant: TenantId, arrivals: Sequence[Arrival]) -> frozenset[bytes]:
         known = self._known_chains
@@ -296,7 +308,6 @@ class Ingesting(Folding):
         together: Sequence[tuple[int, Arrival, EventState]],
         by: AgentId,
         now: ConsensusTimestamp,
-        meters: Meters,
     ) -> Entry:
         """Of a single event the spec's own, with the root beside it; of several their number and root."""
         root, count = merkle.root([a.leaf for _, a, _ in together]), len(together)
@@ -306,8 +317,8 @@ class Ingesting(Folding):
             "outcome": Outcome.PENDING if held and count == 1 else Outcome.SUCCESS,
         }  # fmt: skip
         if count == 1:
-            event = together[0][1].event
-            return single_entry(event, value_of(event, meters), root, by=by, **rest)
+            arrival = together[0][1]
+            return single_entry(arrival.event, value_of(arrival.event, arrival.meters), root, by=by, **rest)
         whole = BatchRecorded(kind=KIND, batch_root=root, batch_count=count)
         recorded = whole.entry(agent=by, action=INGEST, resource="metering:events", **rest)
         return msgspec.structs.replace(recorded, product=ProductId.METERING)
@@ -325,6 +336,8 @@ class Ingesting(Folding):
                 self._held.labels().add()
             elif result.error is not None:
                 self._refused.labels(result.error.code).add()
+        for event_type, count in Counter(written.unpaid).items():
+            self._unpaid.labels(event_type).add(count)
         for event_type, count in Counter([event.event_type for event in written.counted]).items():
             self._ingested.labels(event_type).add(count)
         if self._judge is not None and written.counted:

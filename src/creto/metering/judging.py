@@ -104,6 +104,19 @@ def judged(
     return Verdicts(places, waits, refused)
 
 
+def judged_alone(tx: Tx, tenant: TenantId, event: BillableEvent, judge: EventJudge | None) -> PolicyId | None:
+    """Whose approval one event waits for; where it waits for none, what it cost is counted. The lock is held. Raises as `Sitting.consider`."""
+    if judge is None:
+        return None
+    if not judge.asks(tenant):
+        judge.costs.add(tx, tenant, [event])
+        return None
+    sitting = judge.sitting(tx, tenant, [event])
+    trigger = sitting.consider(event)
+    sitting.end()
+    return None if trigger is None else trigger.policy_id
+
+
 def event_at(asked: Sequence[Asked], place: int) -> BillableEvent:
     arrival = asked[place].arrival
     assert arrival is not None
