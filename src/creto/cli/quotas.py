@@ -15,6 +15,7 @@ from creto.cli.context import Cli, group, pass_cli
 from creto.cli.documents import document, fields_of
 from creto.cli.output import Column, when
 from creto.cli.session import session
+from creto.cli.threshold_checks import check as check_thresholds
 from creto.common.ids import AgentId
 from creto.metering import Limit, Window, WindowUnit
 
@@ -54,6 +55,7 @@ THRESHOLD: Sequence[Column[Threshold]] = (
 quotas = group("quotas", "How much agents may use, held inside every act; limits on cost, and who waits for a human.")
 thresholds = group("thresholds", "Limits on cost: beyond them humans are told or asked, or it blocks.")
 quotas.add_command(thresholds)
+thresholds.add_command(check_thresholds)
 file_argument = click.argument("file", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path))
 
 

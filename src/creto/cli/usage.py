@@ -17,6 +17,7 @@ from creto.cli.exits import Exit
 from creto.cli.output import Column, when
 from creto.cli.session import session
 from creto.cli.usage_archive import archive, export, sql
+from creto.cli.usage_attention import alerts, unpaid
 from creto.cli.usage_letters import anomalies, dead_letters, forgive, prices
 from creto.common import wire
 from creto.common.errors import InvalidInput
@@ -34,8 +35,9 @@ INGESTED: Sequence[Column[Ingested]] = (
     Column("", lambda i: i.error.message if i.error else i.policy_id or ""),
 )
 
+UNREAD_NAMED = 3
 usage = group("usage", "What agents used: report it, look at it, put it right.")
-for command in (export, sql, archive, dead_letters, anomalies, forgive, prices):
+for command in (export, sql, archive, dead_letters, unpaid, alerts, anomalies, forgive, prices):
     usage.add_command(command)
 
 
@@ -121,6 +123,11 @@ async def query(
             meter=meter, start=start, end=end, agent=AgentId(agent) if agent else None, delegates=agent is not None,
             by=UsageBy(by), bucket=BucketSize(bucket) if bucket else None, limit=min(limit, 1_000),
         )  # fmt: skip
+    if found.unread_count:
+        cli.output.note(
+            f"Not counted, for they lack what is summed up: {found.unread_count}. {', '.join(found.unread[:UNREAD_NAMED])}"
+            f"{', …' if found.unread_count > UNREAD_NAMED else ''}: `creto usage correct` puts them right."
+        )
     if as_spark and not cli.output.json:
         cli.output.items(lines_of(found.rows), LINES, nothing="Nothing was used.")
         return
