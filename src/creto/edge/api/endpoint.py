@@ -73,6 +73,7 @@ class Endpoint(Generic[P, R]):
     raw_body: str | None = None  # the field that takes the body as it comes
     errors: tuple[str, ...] = ()  # codes beyond those that every endpoint may answer with
     keyed: bool = True  # an Idempotency-Key counts; not for questions in a POST, nor where the answer is a secret
+    forms: tuple[tuple[str, str], ...] = ()  # further media types of the body, each with the field that it is
     effect: Effect | None = None  # where it leaves its mark, if that is not plain: see `leaves`
 
     @property
