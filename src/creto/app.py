@@ -23,7 +23,13 @@ from creto.bus import Bus, EmbeddedBus
 from creto.common.breaker import CircuitBreaker
 from creto.common.codes import ExponentialBackoff
 from creto.common.config import Config
-from creto.common.errors import ConnectionFailed, CryptoError, EnablementError, InternalError, InvalidInput
+from creto.common.errors import (
+    ConnectionFailed,
+    CryptoError,
+    EnablementError,
+    InternalError,
+    InvalidInput,
+)
 from creto.common.ids import PLATFORM_TENANT, AgentId, KeyId, TenantId, customer_tenant
 from creto.common.retry import retry
 from creto.common.settings import (
@@ -136,8 +142,10 @@ async def running(config: Config, *, work: bool = True) -> AsyncIterator[App]:
         )
         stack.callback(asking.channels.close)
         gate, leases = Gate(nhi, authz, store, clock, metrics), Leases(store, clock)
-        gate.use_asker(asking.approvals.asked)
-        desk = await stack.enter_async_context(open_metering(config, store, clock, nhi, authz, storage, metrics))
+        gate.use_asker(asking.asked)
+        desk = await stack.enter_async_context(
+            open_metering(config, store, clock, nhi, authz, storage, metrics, aside=opened)
+        )
         authz.use_quota(desk.quotas.book)
         money = open_money_out(config, store, clock, bus, desk, metrics, breakers, asking, tenant=tenant)
         stack.push_async_callback(money.stripe.stop)

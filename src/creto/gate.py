@@ -27,6 +27,7 @@ import logging
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextvars import ContextVar
 from enum import Enum
 from typing import Any, TypeVar
 
@@ -147,6 +148,8 @@ class Act:
 
 Asker = Callable[[Operation, OversightRequired], Awaitable[Mapping[str, Detail]]]
 
+_running: ContextVar[Act | None] = ContextVar("creto_act", default=None)  # the operation whose body runs here
+
 
 class Gate:
     def __init__(self, nhi: Nhi, authz: Authz, store: Store, clock: Clock, metrics: Metrics) -> None:
@@ -216,8 +219,7 @@ class Gate:
                 admission = self.admit(operation)
             except OversightRequired as asked:
                 if operation.override_token is None:
-                    if self._asker is not None:
-                        asked.details.update(await self._asker(operation, asked))
+                    await self._ask(operation, asked)
                     raise
                 admission = await self._overridden(operation, asked)
         except EnablementError as error:
@@ -225,6 +227,30 @@ class Gate:
             raise
         self._decisions.labels("allow", operation.action).add()
         return admission
+
+    async def agreed(
+        self, asked: OversightRequired, take: Callable[[], Awaitable[T]], give_back: Callable[[T], Awaitable[None]]
+    ) -> T:
+        """What the body of an operation has found that a human must agree to, as where a quota asks about what is to be reserved.
+
+        Without an approval of this operation it is asked about, as what the gate itself refuses is. With one `take` is done, and the approval
+        used up: the one that let the operation begin, else the token that came with it. If that is not good, `give_back` undoes it.
+        """
+        act = _running.get()
+        if act is None:
+            raise asked
+        operation, began = act.admission.operation, act.admission.overridden
+        if began is None and operation.override_token is None:
+            await self._ask(operation, asked)
+            raise asked
+        taken = await take()
+        if began is None:
+            try:
+                await self._use_override(operation, asked)
+            except BaseException:
+                await give_back(taken)
+                raise
+        return taken
 
     async def commit(
         self, operation: Operation, change: Callable[[Tx, Admission], T], event: msgspec.Struct | None = None
@@ -254,6 +280,7 @@ class Gate:
                     intent = self._entry(operation, Outcome.INTENT)
                     await self._store.write(lambda tx: tx.record(intent))
                     act.intent_id = intent.event_id
+                token = _running.set(act)
                 try:
                     with acting(self._acting(operation, act)):
                         yield act
@@ -261,6 +288,8 @@ class Gate:
                     if effect is not Effect.NONE:
                         await self._failed(operation, error, act)
                     raise
+                finally:
+                    _running.reset(token)
         except BaseException:
             self.release(admission)
             raise
@@ -306,7 +335,6 @@ class Gate:
 
     async def _overridden(self, operation: Operation, asked: OversightRequired) -> Admission:
         """The token is spent, durably, before anything is done with it; quota first, which must not cost an approval."""
-        assert operation.override_token is not None
         now = self._clock.now()
         chain = self._chain(operation, now)
         held = self._authz.reserve_approved(
@@ -324,19 +352,28 @@ class Gate:
         )
         try:
             with acting(self._acting(operation, Act(admission))):
-                await self._authz.consume_durable(
-                    operation.override_token,
-                    tenant=operation.tenant,
-                    agent=operation.agent,
-                    action=operation.action,
-                    resource=operation.resource,
-                    args_digest=digest(operation.arguments),
-                    policy_id=PolicyId(asked.policy_id),
-                )
+                await self._use_override(operation, asked)
         except BaseException:
             self.release(admission)
             raise
         return admission
+
+    async def _use_override(self, operation: Operation, asked: OversightRequired) -> None:
+        assert operation.override_token is not None
+        await self._authz.consume_durable(
+            operation.override_token,
+            tenant=operation.tenant,
+            agent=operation.agent,
+            action=operation.action,
+            resource=operation.resource,
+            args_digest=digest(operation.arguments),
+            policy_id=PolicyId(asked.policy_id),
+        )
+
+    async def _ask(self, operation: Operation, asked: OversightRequired) -> None:
+        """The refusal says which request it has become."""
+        if self._asker is not None:
+            asked.details.update(await self._asker(operation, asked))
 
     async def _succeeded(self, operation: Operation, act: Act) -> None:
         """The effect is there: its outcome is written, or the caller is told never to repeat it (PL-611)."""
@@ -358,7 +395,8 @@ class Gate:
         known = error if isinstance(error, EnablementError) else None
         if known is not None:
             known.trace_id = known.trace_id or trace_id()
-        ended = self._entry(operation, Outcome.FAILURE, error=known, event=act.event, intent_id=act.intent_id)
+        outcome = Outcome.PENDING if isinstance(error, OversightRequired) else Outcome.FAILURE
+        ended = self._entry(operation, outcome, error=known, event=act.event, intent_id=act.intent_id)
         try:
             await self._recorded(ended, 1 if act.intent_id is None else OUTCOME_TRIES_MAX)
         except EnablementError as fault:

@@ -32,6 +32,7 @@ from creto.metering import (
     RedisLimits,
     StoredEvents,
     Watch,
+    Zones,
     tokens,
 )
 from creto.metering.terms import MeteringTerms
@@ -73,13 +74,15 @@ class MoneyOut:
 
 @asynccontextmanager
 async def open_metering(
-    config: Config, store: Store, clock: ConsensusClient, nhi: Nhi, authz: Authz, storage: Storage, metrics: Metrics
-) -> AsyncIterator[MeteringDesk]:
-    """Quotas give back what they hold when the block ends."""
+    config: Config, store: Store, clock: ConsensusClient, nhi: Nhi, authz: Authz, storage: Storage, metrics: Metrics, *,
+    aside: Store,
+) -> AsyncIterator[MeteringDesk]:  # fmt: skip
+    """Quotas give back what they hold when the block ends. What they write `aside` is no effect of the request that they are asked in."""
     wanted, redis = config[MeteringConfig], config[RedisConfig].url
     terms = MeteringTerms.of(wanted)
     tokens.use(tokens.configured(wanted.llm_prices_file), wanted.llm_prices_file or "")
-    triggers = CostTriggers(store, clock, Costs(store, clock), Watch())
+    zones = Zones(store, clock)
+    triggers = CostTriggers(store, clock, Costs(store, clock, zone=zones.of), Watch())
 
     def allowed(tenant: TenantId, by: AgentId) -> Allowed:
         said, here = authz.tenant(tenant).said, f"tenant:{tenant}"
@@ -91,11 +94,17 @@ async def open_metering(
     metering = Metering(store, clock, NhiTrust(nhi, allowed), judge=triggers, metrics=metrics)
     triggers.use(metering)
     limits = None if redis is None else RedisLimits(redis.reveal())
-    quotas = Quotas(store, clock, limits=limits, folder=quota_folder(config), lease_s=lambda: terms.lease_s)
+    quotas = Quotas(
+        store, clock, limits=limits, folder=quota_folder(config), lease_s=lambda: terms.lease_s, metrics=metrics, zones=zones,
+        aside=aside,
+    )  # fmt: skip
+    metering.use_quotas(quotas.events)
+    quotas.charges.bill_by(metering.enter)
     quotas.start()
     try:
         messages = MessageCosts(quotas.book, metering)
         billing = Billing(store, clock, StoredEvents(), metrics)
+        quotas.steps.buy_from(billing.burning)
         yield MeteringDesk(
             terms, metering, triggers, quotas, messages, billing, Archive(store, clock, storage, metrics)
         )

@@ -5,15 +5,19 @@ asking = await open_oversight(config, ...)       # for `app.py`
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from creto.common.breaker import CircuitBreaker
 from creto.common.config import Config
+from creto.common.errors import Detail, OversightRequired
 from creto.common.ids import PLATFORM_TENANT, KeyId, TenantId
 from creto.common.settings import AuditConfig, OversightConfig, link_base_of
 from creto.common.telemetry import Metrics
 from creto.connectors.channels import Channels, open_channels
+from creto.edge.api.idempotency import unclaimed
 from creto.edge.forms import check_edit
+from creto.gate import Operation
 from creto.oversight import Approvals, Oversight
 from creto.platform.consensus import ConsensusClient
 from creto.platform.crypto import Keystore, SignatureSuite, SigningKey
@@ -30,6 +34,11 @@ class OversightDesk:
     oversight: Oversight
     approvals: Approvals
     channels: Channels
+
+    async def asked(self, operation: Operation, refused: OversightRequired) -> Mapping[str, Detail]:
+        """What the gate asks humans about. The question is no effect of the request: its key stays for the act itself."""
+        with unclaimed():
+            return await self.approvals.asked(operation, refused)
 
 
 async def open_oversight(

@@ -31,7 +31,9 @@ async def working(parts: Parts, operator: AgentId) -> AsyncIterator[None]:
         await stack.enter_async_context(upkeep(parts, operator))
         await stack.enter_async_context(Timer(parts.oversight, parts.leases).running())
         await stack.enter_async_context(parts.channels.running(parts.bus))
-        await stack.enter_async_context(CostApprovals(parts.bus, parts.triggers, parts.oversight).running())
+        await stack.enter_async_context(
+            CostApprovals(parts.bus, parts.triggers, parts.quotas, parts.oversight).running()
+        )
         await stack.enter_async_context(accounting(parts, operator))
         await stack.enter_async_context(paying_out(parts.stripe, parts.hooks))
         taking = await parts.metering.consume_from(parts.bus)

@@ -15,6 +15,7 @@ from creto.contracts import BillableEvent, CostThreshold, CostThresholdType, Req
 from creto.edge.api.invoices import CreditedLine
 from creto.metering import (
     Aggregation,
+    Block,
     Charge,
     CycleUnit,
     EventState,
@@ -26,6 +27,7 @@ from creto.metering import (
     Override,
     Party,
     PerUnit,
+    QuotaAnswer,
     SubscriptionStatus,
     TopUp,
     Window,
@@ -131,12 +133,26 @@ async def quotas(creto: Any, world: str) -> None:
     await done(creto.quotas.release(reservation_id=other.reservation_id))
     mine = [one for one in (await done(creto.quotas.usage(agent=bot))).items if one.quota_id == name]
     assert mine[0].limit == 3
+    raised = await done(creto.quotas.answer(quota_id=name, window="day", answer=QuotaAnswer.INCREASE, new_limit=4))
+    assert raised.limits[0].amount == 4
+    blocked = await done(creto.quotas.answer(quota_id=name, window="day", answer=QuotaAnswer.BLOCK))
+    assert (blocked.limits[0].amount, blocked.overflow) == (4, Block())
+    await refused(NotFound, "MT-404", lambda: creto.quotas.answer(quota_id=name, window="year", new_limit=4))
+    await done(creto.quotas.reserve(agent=bot, event_type=name, amount=3))
+
+    async def notices() -> Any:
+        return (await done(creto.quotas.notices(agent=bot))).items
+
+    assert "100% of quota" in (await eventually(notices))[0].notice.text
     await done(creto.quotas.delete(quota_id=name))
     await refused(NotFound, "MT-404", lambda: creto.quotas.get(quota_id=name))
     await done(creto.quotas.put_rate(counts=name, micros=5))
     assert name in {one.counts for one in (await done(creto.quotas.rates())).items}
     await done(creto.quotas.delete_rate(counts=name))
 
+    before = await done(creto.quotas.settings())
+    assert (await done(creto.quotas.set_settings(zone="Europe/Berlin"))).zone == "Europe/Berlin"
+    assert (await done(creto.quotas.set_settings(zone=before.zone))) == before
     owner = (await done(creto.auth.whoami())).agent
     dear = {"threshold_type": CostThresholdType.PER_TRANSACTION, "limit": D(10_000), "counts": (f"pay-{world}",)}
     await done(creto.quotas.put_threshold(threshold_id=name, action=RequireApproval(approvers=(owner,)), **dear))
@@ -158,7 +174,9 @@ async def quotas(creto: Any, world: str) -> None:
         event = used(bot, id, now, 20_000, f"pay-{world}")
         await refused(OversightRequired, "MT-202", lambda event=event: creto.metering.submit_event(event=event))
         assert id in {one.event_id for one in (await done(creto.quotas.waiting())).items}
+        assert (await done(creto.metering.wait_event(event_id=id, timeout_s=0))).state is EventState.HELD
         await done(getattr(creto.metering, end)(event_id=id, reason="decided"))
+        assert (await done(creto.metering.wait_event(event_id=id))).state is not EventState.HELD
     assert (await done(creto.metering.accumulated_cost(agent=bot))).total_cost == 20_000
     await done(creto.quotas.delete_threshold(threshold_id=name))
     assert (await done(creto.quotas.anomaly(agent=bot))).anomaly is None

@@ -7,21 +7,38 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from creto.common.errors import NotFound, OversightRequired, QuotaExceeded
-from creto.common.ids import AgentId, TenantId
+from creto.common import wire
+from creto.common.errors import InvalidInput, NotFound, OversightRequired, QuotaExceeded
+from creto.common.ids import AgentId, RequestId, TenantId
 from creto.common.telemetry import Metrics
 from creto.common.timestamps import DAY, HOUR, SECOND
-from creto.metering import Ask, Limit, Quota, Quotas, Rate, RedisLimits, StoreLimits, Window, WindowUnit
+from creto.metering import (
+    AllowWithNotification,
+    Ask,
+    Block,
+    Limit,
+    Quota,
+    QuotaAnswer,
+    Quotas,
+    Rate,
+    RedisLimits,
+    StoreLimits,
+    Throttle,
+    Window,
+    WindowUnit,
+)
 from creto.metering.leases import GivenBack, SharedLimits, Wish
 from creto.metering.quota import Taken
 from creto.platform.consensus.testing import ManualClock
 from creto.store import Store
-from creto.store.types import Position
+from creto.store.types import Entry, Outcome, Position
 from tests.contract.buses import eventually
 from tests.contract.processes import line, python_module, say
 from tests.contract.stores import MakeStore
@@ -185,6 +202,54 @@ async def test_any_node_settles_what_another_reserved(nodes: Nodes) -> None:
     assert [passes(other), passes(one), passes(other), passes(one)] == [True, True, True, False]
 
 
+async def test_what_was_used_above_a_reservation_counts_and_is_said(nodes: Nodes) -> None:
+    metrics = Metrics()
+    one, other = nodes.node(metrics=metrics), nodes.node()
+    await one.put_quota(TENANT, Quota(quota_id="q", limits=(Limit(10, Window(WindowUnit.DAY)),)), by=HUMAN)
+    hold = await one.reserve(TENANT, AGENT, "inference.call", 5)
+
+    said = await other.settle(TENANT, hold.reservation_id, 50)
+
+    assert (said.reserved, said.amount, said.excess, said.over) == (5, 50, 45, 40)
+    (usage,) = await one.usage(TENANT, [AGENT])
+    assert (usage.used, usage.over, usage.limit) == (50, 40, 10)
+    assert [passes(other, 1), passes(one, 1)] == [False, False]
+    with pytest.raises(QuotaExceeded):
+        await one.reserve(TENANT, AGENT, "inference.call", 1)
+
+    async def both_told() -> bool:
+        rows = await nodes.stores[0].read(lambda tx: tx.outbox_tail(Position(), 1_000))
+        return sum(row.subject == "metering.quotas.notices" for row in rows) == 1
+
+    await eventually(both_told, "the mark")
+    within = await one.reserve(TENANT, AgentId("other"), "inference.call", 5)
+    assert (await one.settle(TENANT, within.reservation_id, 6)).over == 0
+    assert "metering_quota_overrun_units_total 1" in metrics.render()
+    with pytest.raises(InvalidInput):
+        await one.settle(TENANT, within.reservation_id, 10**12 + 1)
+
+
+@pytest.mark.parametrize("kept", [True, False])
+async def test_what_a_node_holds_is_not_told_as_used(nodes: Nodes, tmp_path: Path, kept: bool) -> None:
+    """Exactly where it is asked, and for the processes beside it; of nodes elsewhere as they stood when they last drew."""
+    folder = tmp_path / "q" if kept else None
+    one, other = nodes.node(folder), nodes.node(folder)
+    limits = (Limit(1_000, Window(WindowUnit.DAY)),)
+    await one.put_quota(TENANT, Quota(quota_id="q", limits=limits, overflow=AllowWithNotification()), by=HUMAN)
+    for _ in range(3):
+        assert passes(one, 1)
+    (mine,), (theirs,) = await one.usage(TENANT, [AGENT]), await other.usage(TENANT, [AGENT])
+    assert (mine.used, mine.held, mine.over) == (3, 60, 0)
+    assert (theirs.used, theirs.held) == ((3, 60) if kept else (1, 62))
+
+    for _ in range(3):
+        assert passes(one, 400)
+    (mine,) = await one.usage(TENANT, [AGENT])
+    assert (mine.used, mine.over, mine.limit) == (1_203, 400, 1_000)
+    decided = await one.check_quota(TENANT, AGENT, "inference.call", amount=900)
+    assert (decided.outcome, decided.remaining, decided.limit) == ("allow_with_notification", 0, 1_000)
+
+
 async def test_what_nobody_settles_expires(nodes: Nodes) -> None:
     quotas = nodes.node()
     await quotas.put_quota(TENANT, CAP, by=HUMAN)
@@ -327,3 +392,70 @@ def test_counters_of_old_windows_are_forgotten(make_store: MakeStore) -> None:
     limits.draw("one", [Wish(TENANT, "old", 0, 5, 10, HOUR), Wish(TENANT, "new", 1, 5, 10, 100 * DAY)])
     assert limits.prune(3 * DAY) == 1
     assert limits.taken(TENANT, ["old", "new"]) == [0, 5]
+
+
+@pytest.mark.parametrize(
+    ("overflow", "action", "outcome"),
+    [
+        (Block(), "block", Outcome.DENIED),
+        (Ask(), "ask", Outcome.PENDING),
+        (AllowWithNotification(), "allow_with_notification", Outcome.SUCCESS),
+        (Throttle(limit=Limit(1, Window(WindowUnit.MINUTE))), "throttle", Outcome.SUCCESS),
+    ],
+)
+async def test_that_a_quota_is_exceeded_is_recorded_once_in_a_window(
+    nodes: Nodes, overflow: Any, action: str, outcome: Outcome
+) -> None:
+    """given a full quota / when act after act finds no room, on two nodes / then the ledger has the client's event, once, with what is done beyond."""
+    one, other = nodes.node(), nodes.node()
+    quota = Quota(quota_id="q", limits=(Limit(2, Window(WindowUnit.DAY)),), overflow=overflow)
+    await one.put_quota(TENANT, quota, by=HUMAN)
+    for _ in range(4):
+        await asyncio.to_thread(passes, one, 1)
+        await asyncio.to_thread(passes, other, 1)
+    for quotas in (one, other):
+        await quotas.put_rate(TENANT, Rate(counts="x", micros=1), by=HUMAN)  # behind all that was told
+
+    async def told() -> list[Entry]:
+        rows = await nodes.stores[0].read(lambda tx: tx.ledger_tail(Position(), 1_000))
+        return [one for row in rows if (one := wire.decode(row.body, Entry)).event == "QuotaExceeded"]
+
+    (entry,) = await eventually(told)
+    said = wire.decode(bytes(entry.metadata), dict[str, Any])
+    assert (entry.outcome, said["overflow_action"], said["event_type"]) == (outcome, action, "inference.call")
+    assert (said["agent_nhi"], Decimal(said["limit"])) == (AGENT, 2)
+
+
+async def test_an_answer_is_done_once_and_the_agent_is_told(nodes: Nodes) -> None:
+    """given a notice that humans were asked about / when their answer comes twice, and the limit was set by hand between / then it is done once."""
+    quotas = nodes.node()
+    limits = (Limit(100, Window(WindowUnit.DAY)),)
+    await quotas.put_quota(TENANT, Quota(quota_id="q", limits=limits, overflow=AllowWithNotification()), by=HUMAN)
+    await quotas.reserve(TENANT, AGENT, "inference.call", 95)
+
+    async def told() -> Any:
+        return (await quotas.notices.notices(TENANT, AGENT)).items
+
+    (first,) = await eventually(told)
+    assert (first.notice.percent, first.notice.overflow_action, first.request_id) == (
+        95,
+        "allow_with_notification",
+        None,
+    )
+    request = RequestId("req-1")
+    await quotas.notices.asks(TENANT, first.notice.notice_id, request)
+    found = await quotas.notices.notice_of_request(TENANT, request)
+    assert found.notice == first.notice
+    say = partial(quotas.answer, TENANT, "q", "day", QuotaAnswer.INCREASE, by=HUMAN)
+    await say(200, request_id=request)
+    await say(150)
+    await say(200, request_id=request)
+    assert (await quotas.quota(TENANT, "q")).limits[0].amount == 150
+    page = await quotas.notices.notices(TENANT, AGENT, limit=1)
+    assert page.items[0].notice.text == "Quota q is 200 for this day now; it was 100"
+    assert (await quotas.notices.notices(TENANT, AGENT, cursor=page.cursor)).items[0].answered_at is not None
+    with pytest.raises(NotFound):
+        await quotas.notices.notice_of_request(TENANT, RequestId("another"))
+    nodes.clock.advance(100 * DAY)
+    assert await quotas.notices.forget_old() == 2
+    assert (await quotas.notices.notices(TENANT)).items == ()

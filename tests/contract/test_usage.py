@@ -93,7 +93,7 @@ class HoldDear:
     def asks(self, tenant: TenantId) -> bool:
         return True
 
-    def ended(self, tx: Tx, tenant: TenantId, event_id: EventId) -> None:
+    def ended(self, tx: Tx, tenant: TenantId, event_id: EventId, act: str, by: AgentId) -> None:
         tx.publish("metering.ended", b"{}", tenant=tenant, agent=event_id)
 
     def counted(self, tenant: TenantId, events: Sequence[BillableEvent]) -> None:

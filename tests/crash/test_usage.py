@@ -51,10 +51,10 @@ def test_totals_survive_any_death_of_their_writer(
     check(url, count)
 
 
-def killed_at(url: str, count: int, first: int, acknowledged: int) -> int:
+def killed_at(url: str, count: int, first: int, acknowledged: int, *place: str) -> int:
     """Start at a batch, kill after so many acknowledgements; up to which batch all were acknowledged."""
     done: set[int] = set()
-    with python_module("tests.crash.usage_ingester", url, "1", str(count), str(first)) as process:
+    with python_module("tests.crash.usage_ingester", url, "1", str(count), str(first), *place) as process:
         assert line(process) == "ready"
         for _ in range(acknowledged):
             said = line(process)

@@ -1,9 +1,9 @@
 """Ingests a stream of events until it is killed, and says which batches were acknowledged.
 
-python -m tests.crash.usage_ingester URL SEED COUNT FIRST
+python -m tests.crash.usage_ingester URL SEED COUNT FIRST [REDIS|-]
 
 The stream is made from the seed: COUNT events, a third of them twice, all shuffled, cut into batches. It begins at batch FIRST.
-Totals are folded meanwhile; what the killed one had begun comes again.
+Totals are folded meanwhile; what the killed one had begun comes again. With a fifth argument events count on quotas too, there.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from creto.common.errors import ConnectionFailed
 from creto.common.ids import AgentId, EventId
 from creto.common.timestamps import DAY, ConsensusTimestamp
 from creto.contracts import BillableEvent
-from creto.metering import Metering, UnsafeTrustEverybody
+from creto.metering import Metering, Quotas, RedisLimits, UnsafeTrustEverybody
 from creto.platform.consensus.testing import ManualClock
 from creto.store import open_store
 from tests.unit.metering.examples import HUMAN, JANUARY, TENANT
@@ -56,9 +56,12 @@ def batches(seed: int, count: int) -> list[list[int]]:
     return [arrivals[n : n + TOGETHER] for n in range(0, len(arrivals), TOGETHER)]
 
 
-async def ingest(url: str, seed: int, count: int, first: int) -> None:
+async def ingest(url: str, seed: int, count: int, first: int, place: str | None = None) -> None:
     store = open_store(url, parts=PARTS)
     metering = Metering(store, ManualClock(JANUARY.end + first), UnsafeTrustEverybody())
+    if place is not None:
+        limits = None if place == "-" else RedisLimits(place)
+        metering.use_quotas(Quotas(store, ManualClock(JANUARY.end + first), limits=limits).events)
     waiting = list(enumerate(batches(seed, count)))[first:][::-1]
     os.write(1, b"ready\n")
 
@@ -86,4 +89,4 @@ async def ingest(url: str, seed: int, count: int, first: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(ingest(sys.argv[1], *map(int, sys.argv[2:5])))
+    asyncio.run(ingest(sys.argv[1], *map(int, sys.argv[2:5]), *sys.argv[5:6]))

@@ -59,7 +59,7 @@ def missing(name: str, found: str, remedy: str) -> Check:
 def checks(facts: Facts) -> list[Check]:
     found = [*versions(facts), *engines(facts), configuration(facts)]
     if facts.config_error is None:
-        found += [store(facts), kek(facts), *operator(facts), *ports(facts), *disk(facts)]
+        found += [store(facts), kek(facts), *operator(facts), *quotas(facts), *ports(facts), *disk(facts)]
     return [*found, *clock(facts), *sandbox(facts)]
 
 
@@ -122,6 +122,15 @@ def operator(facts: Facts) -> Iterator[Check]:
         yield ok("operator", f"{facts.operators} active")
     elif facts.tenant_made:
         yield missing("operator", "nobody active has the role", "creto init --recover-operator makes a new one.")
+
+
+def quotas(facts: Facts) -> Iterator[Check]:
+    """Of quotas that let acts go on and tell humans: whether there is anybody to tell."""
+    if facts.unwatched:
+        yield note(
+            "quotas", f"nobody is asked beyond {', '.join(facts.unwatched)}; notices wait in `creto quotas notices`",
+            "Say who decides: an oversight policy named quota_notification_policy (`creto approvals policies put`).",
+        )  # fmt: skip
 
 
 def kek(facts: Facts) -> Check:

@@ -65,6 +65,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     pending: int = 0
     tenant_made: bool = False
     operators: int = 0  # who can act
+    unwatched: tuple[str, ...] = ()  # quotas that tell humans of what goes on beyond them, where none is to be asked
     kek_source: str = ""
     kek_exists: bool = False
     kek_mode: int = 0
@@ -156,14 +157,24 @@ def store(config: Config) -> dict[str, Any]:
 
 def operators(config: Config) -> dict[str, Any]:
     from creto import tenants
+    from creto.metering import AllowWithNotification
+    from creto.metering.quota_store import quotas
+    from creto.oversight.sources import QUOTA_POLICY
+    from creto.oversight.store import policy
     from creto.store import open_store
 
+    tenant = TenantId(config[CommonConfig].tenant)
     store = open_store(config[StoreConfig].url, parts=migrated_parts(), migrate=False)
     try:
-        made, count = store.read_now(lambda tx: tenants.found(tx, TenantId(config[CommonConfig].tenant)))
+        made, count = store.read_now(lambda tx: tenants.found(tx, tenant))
+        telling = store.read_now(
+            lambda tx: [q for q in quotas(tx, tenant) if isinstance(q.overflow, AllowWithNotification)]
+        )
+        asked = store.read_now(lambda tx: policy(tx, tenant, QUOTA_POLICY))
     finally:
         store.close()
-    return {"tenant_made": made, "operators": count}
+    unwatched = tuple(quota.quota_id for quota in telling) if asked is None else ()
+    return {"tenant_made": made, "operators": count, "unwatched": unwatched}
 
 
 def kek(config: Config) -> dict[str, Any]:

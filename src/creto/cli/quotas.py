@@ -14,6 +14,7 @@ from creto.cli.choices import limit_option
 from creto.cli.context import Cli, group, pass_cli
 from creto.cli.documents import document, fields_of
 from creto.cli.output import Column, when
+from creto.cli.quota_notices import answer, notices
 from creto.cli.session import session
 from creto.cli.threshold_checks import check as check_thresholds
 from creto.common.ids import AgentId
@@ -54,7 +55,8 @@ THRESHOLD: Sequence[Column[Threshold]] = (
 
 quotas = group("quotas", "How much agents may use, held inside every act; limits on cost, and who waits for a human.")
 thresholds = group("thresholds", "Limits on cost: beyond them humans are told or asked, or it blocks.")
-quotas.add_command(thresholds)
+for command in (thresholds, notices, answer):
+    quotas.add_command(command)
 thresholds.add_command(check_thresholds)
 file_argument = click.argument("file", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path))
 

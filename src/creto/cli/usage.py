@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from creto.cli.charts import bar, spark
-from creto.cli.choices import MOMENT, limit_option
+from creto.cli.choices import DURATION, MOMENT, limit_option
 from creto.cli.context import Cli, group, pass_cli
 from creto.cli.documents import document, events_in
 from creto.cli.exits import Exit
@@ -19,11 +19,21 @@ from creto.cli.session import session
 from creto.cli.usage_archive import archive, export, sql
 from creto.cli.usage_attention import alerts, unpaid
 from creto.cli.usage_letters import anomalies, dead_letters, forgive, prices
+from creto.cli.voting import plain
 from creto.common import wire
 from creto.common.errors import InvalidInput
 from creto.common.ids import AgentId
 from creto.common.limits import BATCH_ITEMS_MAX
-from creto.metering import Aggregation, BillableEvent, BucketSize, IngestStatus, Meter, UsageBy, rendered_event
+from creto.metering import (
+    Aggregation,
+    BillableEvent,
+    BucketSize,
+    EventState,
+    IngestStatus,
+    Meter,
+    UsageBy,
+    rendered_event,
+)
 from creto.metering.types import MeterId
 
 if TYPE_CHECKING:
@@ -83,6 +93,20 @@ async def show(cli: Cli, event: str) -> None:
             *((act.act, f"{when(act.done_at)} by {act.by}: {act.reason}") for act in found.history),
         ],
     )
+
+
+@usage.command()
+@click.argument("event")
+@click.option("--timeout", type=DURATION, help="Give up after so long, as 10m; the event goes on waiting.")
+@pass_cli
+async def wait(cli: Cli, event: str, timeout: int | None) -> None:
+    """Wait for what becomes of an event that humans decide about. Exit code 0 if it counts, 4 if not, 6 if nobody has decided in time."""
+    async with session(cli) as creto:
+        found = await creto.metering.wait_event(event_id=event, timeout_s=None if timeout is None else timeout / 10**9)
+    last = found.history[-1] if found.history else None
+    cli.output.say(found, f"It is {found.state.name.lower()}. {plain(last.reason) if last else ''}".rstrip())
+    code = {EventState.COUNTED: Exit.OK, EventState.HELD: Exit.UNAVAILABLE}.get(found.state, Exit.DENIED)
+    raise click.exceptions.Exit(code)
 
 
 @usage.command()

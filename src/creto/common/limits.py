@@ -271,6 +271,11 @@ OVERSIGHT_WAIT_S_MAX: Final = (
     25  # of one question for a decision: below the time that a call has, so that it is answered
 )
 OVERSIGHT_WAITERS_MAX: Final = 100_000  # coroutines that wait in one process, about 2 KiB each
+NOTICES_KEPT_NS: Final = 90 * 86_400 * 10**9  # what quotas told, for who asks: three months, as long as most windows
+NOTICES_FORGOTTEN_AT_ONCE: Final = 1_000  # in one transaction
+EVENT_WAITERS_MAX: Final = (
+    100_000  # coroutines of one process that wait for what becomes of a usage event, about 2 KiB each
+)
 OVERSIGHT_UNSEEN_S: Final = 300.0  # a card that nobody has looked at for five minutes is shown to the operator
 OVERSIGHT_FALLBACK_ATTEMPTS: Final = 3  # failed attempts after which a human's other addresses are tried too
 OVERSIGHT_TAKEN_S: Final = (
@@ -407,6 +412,7 @@ QUOTAS_MAX: Final = 1_000  # of a tenant: all are looked through when an agent f
 QUOTA_COUNTERS_MAX: Final = 1 << 23  # limits × subjects × windows in one process: 64 MiB of cells, as they are touched
 QUOTA_DRAW_S_MAX: Final = 2.0  # a check that has to ask the shared limit; then it is refused
 QUOTA_TRIES_MAX: Final = 16  # of one reservation, while other threads spend what it drew
+QUOTA_LEASE_ACTS_MAX: Final = 100_000  # of one kind, for which a node draws at once: rarer draws gain nothing
 QUOTA_STRIPES: Final = 64  # agents whose leases are drawn at the same time
 QUOTA_FULL_MS: Final = 100  # a shared limit that had nothing is not asked again before: others may give back
 QUOTA_RESERVATION_S: Final = 3_600  # the longest act; what nobody settles by then is released
@@ -419,6 +425,10 @@ AMOUNT_DIGITS_MAX: Final = (
 )
 COSTS_KEPT_NS: Final = 40 * 86_400 * 1_000_000_000  # hours and days of costs: a month and what comes late
 QUOTA_BATCH: Final = 500  # counters in one transaction
+QUOTA_AMOUNT_MAX: Final = 10**12  # of one reservation, or what it was settled with: millions of them fit into a counter
+QUOTA_EVENT_MAX: Final = 10**12  # that one event counts: as much as one act
+QUOTA_DUE_S: Final = 2  # whoever ingests books at once; what is older was left by a process that died, or by an outage
+QUOTA_TOLD_MAX: Final = 100_000  # counters of which a process remembers what it told; beyond it asks the rows again
 
 # Cost thresholds and anomalies
 THRESHOLDS_MAX: Final = 1_000  # of a tenant, looked through at every costly event

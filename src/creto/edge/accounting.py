@@ -68,6 +68,7 @@ async def accounted(parts: Parts, actor: AgentId) -> list[str]:
         "costs": lambda: forgotten(
             lambda: parts.store.write(lambda tx: costs.prune(tx, parts.clock.now() - COSTS_KEPT_NS))
         ),
+        "notices": lambda: forgotten(parts.quotas.notices.forget_old),
         "webhooks": lambda: forgotten(parts.hooks.forget_old),
         "receipts": lambda: forgotten(parts.receipts.forget_old),
     }

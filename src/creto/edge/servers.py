@@ -207,6 +207,7 @@ async def serving(
             await server.start()
             stack.push_async_callback(server.stop)
             found[name] = server.address
+        stack.callback(parts.metering.send_away)
         stack.callback(parts.oversight.send_away)  # first: a question that waits for humans must not hold the drain up
         stack.callback(live.close)  # before the servers drain: a page that looks on would keep them waiting
         settle()

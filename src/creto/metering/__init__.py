@@ -89,7 +89,9 @@ from creto.metering.prices import (
     Volume,
 )
 from creto.metering.quota import QuotaBook
-from creto.metering.quota_service import SUBJECT_NOTICE, Quotas
+from creto.metering.quota_answers import QuotaAnswer
+from creto.metering.quota_notices import SUBJECT_NOTICE, ToldPage
+from creto.metering.quota_service import Quotas
 from creto.metering.quota_types import (
     AllowWithNotification,
     Ask,
@@ -97,12 +99,15 @@ from creto.metering.quota_types import (
     ChargeBeyond,
     Hold,
     Limit,
+    Measure,
     OverflowAction,
     Quota,
     QuotaNotice,
     QuotaUsage,
     Rate,
+    Settled,
     Throttle,
+    Told,
     TopUpLimit,
     Window,
     WindowUnit,
@@ -117,7 +122,7 @@ from creto.metering.taxes import TaxRounding, tax_on
 from creto.metering.tokens import LLM_COST, PriceTable
 from creto.metering.triggers import Cost, Threshold, cost_of
 from creto.metering.triggers_costs import Costs
-from creto.metering.triggers_service import CostTriggers, Held, Waiting
+from creto.metering.triggers_service import SUBJECT_WAITING_ENDED, CostTriggers, Held, Waiting, WaitingEnded
 from creto.metering.trust import Allowed, EventTrust, NhiTrust, UnsafeTrustEverybody, sign_event
 from creto.metering.types import (
     Aggregation,
@@ -177,12 +182,14 @@ from creto.metering.usage_types import (
     UsageRow,
 )
 from creto.metering.wallets import BurnCredits, Burnt, GrantBook, NewGrant, Purchase, PurchaseState, TopUpRule, Wallet
+from creto.metering.zones import MeteringSettings, Zones
 
 __all__ = [
     "FORGED",
     "LLM_COST",
     "SUBJECT_ANOMALY",
     "SUBJECT_NOTICE",
+    "SUBJECT_WAITING_ENDED",
     "Account",
     "Aggregation",
     "AllowWithNotification",
@@ -259,10 +266,12 @@ __all__ = [
     "LineExplanation",
     "LineKind",
     "Loop",
+    "Measure",
     "MessageBillableEvent",
     "MessageCosts",
     "Meter",
     "Metering",
+    "MeteringSettings",
     "NewGrant",
     "NhiTrust",
     "OverflowAction",
@@ -287,6 +296,7 @@ __all__ = [
     "PurchaseState",
     "Purse",
     "Quota",
+    "QuotaAnswer",
     "QuotaBook",
     "QuotaNotice",
     "QuotaUsage",
@@ -300,6 +310,7 @@ __all__ = [
     "Runaway",
     "RuntimeEventProperties",
     "RuntimeUsageEvent",
+    "Settled",
     "Share",
     "SharedLimits",
     "Shown",
@@ -317,6 +328,8 @@ __all__ = [
     "Threshold",
     "Throttle",
     "Tier",
+    "Told",
+    "ToldPage",
     "TopUp",
     "TopUpLimit",
     "TopUpRule",
@@ -332,10 +345,12 @@ __all__ = [
     "UsageRow",
     "Volume",
     "Waiting",
+    "WaitingEnded",
     "Wallet",
     "Watch",
     "Window",
     "WindowUnit",
+    "Zones",
     "allocate",
     "balance",
     "bill",

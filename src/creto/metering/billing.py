@@ -14,13 +14,16 @@ from __future__ import annotations
 import urllib.parse
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
+from typing import NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from creto.common.ids import AgentId, EventId
 from creto.contracts import BillableEvent
 from creto.metering.aggregation import BUCKET, Carried, Group, carried_on, read_by, selected
 from creto.metering.attribution import borne, by_chain, chain_of, summed_shares
+from creto.metering.beyond import UNITS, about, beyond_type, surcharges
 from creto.metering.charges import Days, Rated, adjustment, for_part, rate, unbounded
 from creto.metering.currencies import Currency, iso
 from creto.metering.events import events_root, number_of, standing
@@ -68,14 +71,24 @@ class Basis(msgspec.Struct, frozen=True, kw_only=True):
     events: tuple[BillableEvent, ...]
 
 
+class Rested(NamedTuple):
+    """A charge for its stretch, what it rests on, and what was booked beyond quotas for such usage."""
+
+    stretch: Stretch[Charge]
+    bases: list[Basis]
+    bookings: Sequence[BillableEvent]
+
+
 @precise
 def bill(asked: Bill, events: Sequence[BillableEvent]) -> list[Line]:
     lines: list[Line] = []
     names: list[ChargeId] = []
     for terms, found in counted_parts(asked, events):
         own = [line for fee in terms.fees for line in fee_lines(fee, asked)]
-        for stretch, bases in found:
-            own += charge_lines(stretch, asked, bases)
+        for stretch, bases, bookings in found:
+            usage = charge_lines(stretch, asked, bases)
+            surplus = beyond_bases(stretch, bases, usage, bookings)
+            own += [*usage, *(beyond_line(basis, asked) for basis in surplus)]
         lines += [*own, *plan_lines(terms, asked, own)]
         names += [s.item.charge_id for s in terms.fees] + [s.item.charge_id for s in terms.charges]
     return in_order(lines, list(dict.fromkeys(names)))
@@ -84,19 +97,33 @@ def bill(asked: Bill, events: Sequence[BillableEvent]) -> list[Line]:
 @precise
 def bases(asked: Bill, events: Sequence[BillableEvent]) -> dict[str, Basis]:
     """What each usage line of the bill rests on, by the line's id."""
-    parts = counted_parts(asked, events)
-    return {basis.line_id: basis for _, found in parts for _, own in found for basis in own}
+    found: dict[str, Basis] = {}
+    for _, own in counted_parts(asked, events):
+        for stretch, bases, bookings in own:
+            found |= {basis.line_id: basis for basis in bases}
+            if bookings:
+                usage = charge_lines(stretch, asked, bases)
+                found |= {basis.line_id: basis for basis in beyond_bases(stretch, bases, usage, bookings)}
+    return found
 
 
-def counted_parts(
-    asked: Bill, events: Sequence[BillableEvent]
-) -> Iterator[tuple[Terms, list[tuple[Stretch[Charge], list[Basis]]]]]:
+def counted_parts(asked: Bill, events: Sequence[BillableEvent]) -> Iterator[tuple[Terms, list[Rested]]]:
     """What held in the period, with what each charge rests on."""
     by_type: dict[str, list[BillableEvent]] = {}
     for event in standing(events):
         by_type.setdefault(event.event_type, []).append(event)
     for terms in outline(asked.plans, asked.subscription, asked.period):
-        yield terms, [(s, charge_bases(s, asked, by_type.get(s.item.meter.event_type, []))) for s in terms.charges]
+        yield (
+            terms,
+            [
+                Rested(
+                    s,
+                    charge_bases(s, asked, by_type.get(s.item.meter.event_type, [])),
+                    by_type.get(beyond_type(s.item.meter.event_type), []),
+                )
+                for s in terms.charges
+            ],
+        )
 
 
 def legible(asked: Bill, events: Sequence[BillableEvent]) -> tuple[Sequence[BillableEvent], list[EventId]]:
@@ -176,6 +203,42 @@ def charge_lines(stretch: Stretch[Charge], asked: Bill, found: Sequence[Basis]) 
     more = adjustment(spent, charge.minimum, charge.commitment, held, final=asked.final)
     name = f"{charge.name or charge.charge_id}: minimum and commitment"
     return [*lines, *true_up_lines(f"{charge.charge_id}:minimum", charge.charge_id, name, more, part, asked)]
+
+
+def beyond_bases(
+    stretch: Stretch[Charge], found: Sequence[Basis], usage: Sequence[Line], bookings: Sequence[BillableEvent]
+) -> list[Basis]:
+    """What usage beyond quotas costs on top of what the charge came to; one for each quota and factor."""
+    charge, part = stretch.item, stretch.part
+    if not bookings or charge.meter.aggregation not in (Aggregation.COUNT, Aggregation.SUM):
+        return []
+    own = counted(charge.meter, about(charge.charge_id, bookings), part)
+    spent = sum((line.exact for line in usage if line.kind is LineKind.USAGE), ZERO)
+    read = sum((basis.quantity for basis in found), ZERO)
+    meter = Meter(
+        meter_id=MeterId("beyond"), event_type=beyond_type(charge.meter.event_type), aggregation=Aggregation.SUM, property=UNITS
+    )  # fmt: skip
+    plain = replace(unbounded(charge), meter=meter, conversion=None, free_units=ZERO, discount_percent=ZERO)
+    return [
+        Basis(
+            line_id=f"{charge.charge_id}:beyond:{quote(one.quota_id)}:{one.factor:f}{part.mark}",
+            charge=replace(
+                plain, name=f"{charge.name or charge.charge_id} beyond quota {one.quota_id}, × {one.factor:f}"
+            ),
+            part=part,
+            group=(),
+            quantity=one.rated.units,
+            rated=(one.rated,),
+            events=one.events,
+        )
+        for one in surcharges(read, spent, own)
+    ]
+
+
+def beyond_line(basis: Basis, asked: Bill) -> Line:
+    exact = sum((r.amount for r in basis.rated), ZERO)
+    amount = iso(basis.part.plan.currency).rounded(exact)
+    return replace(usage_line(basis, (exact, amount), asked), kind=LineKind.BEYOND)
 
 
 def capped(

@@ -102,14 +102,7 @@ class Crediting(Core):
         now = self._clock.now()
 
         def effect(tx: Tx) -> bytes:
-            held = self._opened(tx, tenant, asked.agent, asked.currency, now)
-            after, uses, short = burnt(held, asked, now, find_rules(tx, tenant).burn_order)
-            if asked.whole and short:
-                raise QuotaExceeded("MT-402", f"{asked.amount - short} {asked.currency} are left", got=str(asked.amount - short), expected=str(asked.amount))  # fmt: skip
-            rows.put_all(tx, tenant, after)
-            self._tell_burnt(tx, tenant, asked.agent, asked.currency, uses, asked.ref, by, now)
-            self._top_up(tx, tenant, asked.agent, asked.currency, by, now)
-            return wire.encode(Burnt(uses, short, usable(after, now)))
+            return wire.encode(self.burning(tx, tenant, asked, by))
 
         done = await self._locking(
             lambda tx: GUARD.once(
@@ -117,6 +110,18 @@ class Crediting(Core):
             )
         )
         return wire.decode(done.result, Burnt, what="burn")
+
+    def burning(self, tx: Tx, tenant: TenantId, asked: BurnCredits, by: AgentId) -> Burnt:
+        """The same in a transaction of somebody else, who sees to it that it is done once."""
+        now = self._clock.now()
+        held = self._opened(tx, tenant, asked.agent, asked.currency, now)
+        after, uses, short = burnt(held, asked, now, find_rules(tx, tenant).burn_order)
+        if asked.whole and short:
+            raise QuotaExceeded("MT-402", f"{asked.amount - short} {asked.currency} are left", got=str(asked.amount - short), expected=str(asked.amount))  # fmt: skip
+        rows.put_all(tx, tenant, after)
+        self._tell_burnt(tx, tenant, asked.agent, asked.currency, uses, asked.ref, by, now)
+        self._top_up(tx, tenant, asked.agent, asked.currency, by, now)
+        return Burnt(uses, short, usable(after, now))
 
     async def return_credits(self, tenant: TenantId, ref: str, *, by: AgentId) -> tuple[CreditUse, ...]:
         """What was burnt for a reference goes back to its grants; twice is as good as once."""

@@ -29,15 +29,18 @@ from creto.metering import event_store as rows
 from creto.metering import judging
 from creto.metering.admission import Arrival, admitted, name_prefix
 from creto.metering.attribution import Chain
+from creto.metering.beyond import check_reported
+from creto.metering.event_quotas import EventQuotas, Owed
 from creto.metering.event_store import Behind, Place
 from creto.metering.events import id_of
 from creto.metering.folding import Folding
 from creto.metering.judging import EventJudge
 from creto.metering.metered import Payers
+from creto.metering.quota_types import Quota
 from creto.metering.reading import form_of_event, read_event
 from creto.metering.sorting import Asked, find, raised, refusal, single_entry, sorted_out, stored_event, value_of
 from creto.metering.trust import Check, EventTrust, accept
-from creto.metering.types import UsageEvent
+from creto.metering.types import Meter, UsageEvent
 from creto.metering.usage_types import (
     BatchIngested,
     EventForm,
@@ -71,6 +74,7 @@ class Written(msgspec.Struct, frozen=True):
     entry_id: EntryId | None = None
     counted: tuple[BillableEvent, ...] = ()
     chains: frozenset[bytes] = frozenset()
+    owed: Sequence[Owed] = ()
     unpaid: tuple[str, ...] = ()  # the types of those that no subscription pays for
 
 
@@ -87,6 +91,7 @@ class Ingesting(Folding):
         super().__init__(store, clock)
         self._trust = trust
         self._judge = judge
+        self._quotas: EventQuotas | None = None
         self._payers = Payers(store)
         self._known_chains: set[bytes] = set()
         metrics = metrics or Metrics()
@@ -97,6 +102,10 @@ class Ingesting(Folding):
             "metering_events_unpaid_total", "Usage events that no subscription paid for as they came", "event_type"
         )
         self._held = metrics.counter("metering_events_held_total", "Usage events that wait for an approval")
+
+    def use_quotas(self, quotas: EventQuotas) -> None:
+        """From here on events count on the quotas that measure them."""
+        self._quotas = quotas
 
     async def ingest_event(self, tenant: TenantId, event: UsageEvent, *, by: AgentId, under: Chain = ()) -> Ingested:
         """One event, reported `by` somebody who acts `under` a validated chain: accepted, or the same as before. Raises OversightRequired
@@ -171,6 +180,13 @@ class Ingesting(Folding):
 
         return await self._store.read(prove)
 
+    def enter(self, tx: Tx, event: BillableEvent) -> None:
+        """An event of the layer's own, in the transaction of what it is about; once more it does nothing. No plan meters it as it is, and
+        no human is asked: they were."""
+        tenant, now = event.tenant, self._clock.now()
+        arrival = admitted(event, EventForm.BILLABLE, tenant, name_prefix(tenant), unmetered, now)
+        self._put(tx, tenant, [Asked(arrival)], event.agent_nhi, EntryId(new_id()), (), asks=False)
+
     # Before the transaction
 
     def _looker(self, tenant: TenantId, check: Check) -> Look:
@@ -180,7 +196,9 @@ class Ingesting(Folding):
         def look(event: UsageEvent, form: EventForm) -> Asked:
             try:
                 check(event)
-                return Asked(admitted(event, form, tenant, prefix, meters, now))
+                arrival = admitted(event, form, tenant, prefix, meters, now)
+                check_reported(arrival.event.event_type)
+                return Asked(arrival)
             except EnablementError as error:
                 return Asked(error=error, event_id=id_of(event))
 
@@ -236,14 +254,16 @@ class Ingesting(Folding):
     async def _write(self, tenant: TenantId, asked: list[Asked], by: AgentId) -> Written:
         entry_id = EntryId(new_id())
         if any(a.arrival is not None for a in asked):
+            quotas = () if self._quotas is None else self._quotas.of(tenant)
             asks = self._judge is not None and self._judge.asks(tenant)
             written = await self._store.write(
-                lambda tx: self._put(tx, tenant, asked, by, entry_id, asks=asks),
+                lambda tx: self._put(tx, tenant, asked, by, entry_id, quotas, asks=asks),
                 isolation=Isolation.READ_COMMITTED,
             )
         else:
             written = Written([refusal(a.error, a.event_id) for a in asked if a.error is not None])
         self._after(tenant, written)
+        await self._count(written.owed)
         if written.entry_id is not None:
             await self._keep_up(len(asked))
         return written
@@ -255,6 +275,7 @@ class Ingesting(Folding):
         asked: list[Asked],
         by: AgentId,
         entry_id: EntryId,
+        quotas: Sequence[Quota],
         *,
         asks: bool,
     ) -> Written:
@@ -285,10 +306,15 @@ class Ingesting(Folding):
             rows.move_names(tx, arrival.names, at, EventState.HELD)
             rows.add_act(tx, tenant, arrival.event.event_id, "held", by, policy_id, at, now)
         counted = tuple(a.event for _, a, state in together if state is EventState.COUNTED)
+        owed = self._quotas.add(tx, tenant, batch, counted, quotas) if self._quotas is not None and quotas else []
         if self._judge is not None and not asks:  # last: whoever adds to the same totals waits from here to the commit
             self._judge.costs.add(tx, tenant, counted)
         unpaid = tuple(a.event.event_type for _, a, _ in together if a.meters is None)
-        return Written(found.finished(asked), entry_id, counted, chains, unpaid)
+        return Written(found.finished(asked), entry_id, counted, chains, owed, unpaid)
+
+    async def _count(self, owed: Sequence[Owed]) -> None:
+        if owed and self._quotas is not None:
+            await self._quotas.booked(owed)
 
     def _add_chains(self, tx: Tx, tenant: TenantId, arrivals: Sequence[Arrival]) -> frozenset[bytes]:
         known = self._known_chains
@@ -353,6 +379,11 @@ def arrival_at(asked: Sequence[Asked], place: int) -> Arrival:
 async def beside(signed: int, work: Callable[[], list[Asked]]) -> list[Asked]:
     """A signature takes some half a millisecond: many are verified beside the loop."""
     return await asyncio.to_thread(work) if signed > SIGNED_AT_ONCE else work()
+
+
+def unmetered(event: BillableEvent) -> Sequence[Meter]:
+    """As it is: nothing is asked of it."""
+    return ()
 
 
 def check_size(events: Sequence[object]) -> None:

@@ -14,7 +14,7 @@ from typing import Protocol
 import msgspec
 
 from creto.common.errors import InvalidInput, NotFound, QuotaExceeded
-from creto.common.ids import EventId, PolicyId, TenantId
+from creto.common.ids import AgentId, EventId, PolicyId, TenantId
 from creto.contracts import BillableEvent, OversightTrigger
 from creto.metering.sorting import Asked, Sorted, refusal
 from creto.metering.usage_types import Ingested, IngestStatus
@@ -52,8 +52,8 @@ class EventJudge(Protocol):
         """Where these are considered, one after the other."""
         ...
 
-    def ended(self, tx: Tx, tenant: TenantId, event_id: EventId) -> None:
-        """A held event waits no more."""
+    def ended(self, tx: Tx, tenant: TenantId, event_id: EventId, act: str, by: AgentId) -> None:
+        """A held event waits no more: it was finalized, released or voided."""
         ...
 
     def counted(self, tenant: TenantId, events: Sequence[BillableEvent]) -> None:

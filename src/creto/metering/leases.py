@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from creto.common.ids import TenantId
+from creto.common.limits import QUOTA_LEASE_ACTS_MAX
 
 SHARE = (
     16  # of what is left a node draws a sixteenth beyond its need, so that little lies idle when a limit nears its end
@@ -48,6 +49,34 @@ class GivenBack(NamedTuple):
     last: bool = False
 
 
+class Lease(NamedTuple):
+    """What a node had unspent of a counter after it last drew, and where it keeps that."""
+
+    counter: str
+    node: str
+    slot: int
+    unspent: int
+
+
+class Part(NamedTuple):
+    """What has happened, on one counter: below nothing where it was taken back."""
+
+    counter: str
+    amount: int
+    ends_at: int
+
+
+class Due(NamedTuple):
+    """What is to be booked together, once under its name."""
+
+    tenant: TenantId
+    name: str
+    parts: Sequence[Part]
+
+
+Counted = dict[tuple[TenantId, str], int]  # what is taken of counters
+
+
 class SharedLimits(Protocol):
     """Where limits are shared. All calls wait for the engine, and are atomic for each counter."""
 
@@ -61,6 +90,19 @@ class SharedLimits(Protocol):
 
     def adjust(self, tenant: TenantId, counter: str, by: int) -> None:
         """Book what a reservation took beside what was drawn for it. A counter whose window is over is left alone."""
+        ...
+
+    def book(self, dues: Sequence[Due]) -> Counted:
+        """Add what has happened, past any limit; each due once, however often it is asked for and whoever dies over it, until
+        it is forgotten. What is taken of their counters then."""
+        ...
+
+    def forget(self, dues: Sequence[Due]) -> None:
+        """Nobody asks for these again: their rows are gone."""
+        ...
+
+    def leases(self, tenant: TenantId, counters: Sequence[str]) -> list[Lease]:
+        """Who holds some of these."""
         ...
 
     def taken(self, tenant: TenantId, counters: Sequence[str]) -> list[int]: ...
@@ -82,4 +124,4 @@ def granted(wish: Wish, taken: int) -> int:
     for mark in wish.marks:
         if mark > reached:
             spare = min(spare, mark - 1 - reached)
-    return wish.need * (1 + spare // wish.need)
+    return wish.need * (1 + min(spare // wish.need, QUOTA_LEASE_ACTS_MAX))

@@ -76,6 +76,18 @@ class Journal:
         os.close(self._file)
 
 
+def unspent_beside(folder: Path, node: str, slot: int) -> int | None:
+    """What a process of this machine has in a cell, now; None if it has no journal here."""
+    try:
+        file = os.open(folder / f"{node}{SUFFIX}", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        return int.from_bytes(os.pread(file, CELL_BYTES, HEAD_BYTES + slot * CELL_BYTES), sys.byteorder, signed=True)
+    finally:
+        os.close(file)
+
+
 def boot_id() -> str:
     """Which run of the machine this is; unknown ones are never the same."""
     try:

@@ -15,7 +15,7 @@ from creto.common.errors import ConnectionFailed, InternalError
 from creto.common.ids import TenantId
 from creto.common.limits import INTEGER_MAX, QUOTA_DRAW_S_MAX
 from creto.common.timestamps import MILLISECOND
-from creto.metering.leases import Drawn, GivenBack, Wish, granted
+from creto.metering.leases import Counted, Drawn, Due, GivenBack, Lease, Wish, granted
 from creto.metering.leases_store import KEPT_NS
 
 # Numbers beyond 2^53 are no whole numbers in Lua, so amounts are decided here and only applied there if nothing changed meanwhile.
@@ -26,6 +26,10 @@ redis.call('HINCRBY', KEYS[2], ARGV[3], ARGV[2])
 redis.call('HSET', KEYS[3], ARGV[3], ARGV[4])
 if ARGV[5] ~= '' then
   redis.call('PEXPIREAT', KEYS[1], ARGV[5])
+end
+redis.call('HSET', KEYS[4], ARGV[6], ARGV[7])
+if ARGV[5] ~= '' then
+  redis.call('PEXPIREAT', KEYS[4], ARGV[5])
 end
 return 1
 """
@@ -38,14 +42,32 @@ if ARGV[2] ~= '0' then
     return 0
   end
   if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('INCRBY', KEYS[1], ARGV[2]) end
+  if redis.call('HEXISTS', KEYS[4], ARGV[5]) == 1 and redis.call('HINCRBY', KEYS[4], ARGV[5], ARGV[2]) < 0 then
+    redis.call('HDEL', KEYS[4], ARGV[5])
+  end
 end
 if ARGV[4] == '1' then
+  redis.call('HDEL', KEYS[4], ARGV[5])
   redis.call('HDEL', KEYS[2], ARGV[1])
   redis.call('HDEL', KEYS[3], ARGV[1])
 end
 return 1
 """
 ADJUST = "if redis.call('EXISTS', KEYS[1]) == 1 then return redis.call('INCRBY', KEYS[1], ARGV[1]) end"
+# All of a due or nothing of it: its mark is set in the same step, and stays as long as somebody may ask for it.
+BOOK = """
+if redis.call('SET', KEYS[1], '1', 'NX') then
+  for i = 2, #KEYS do
+    local done = redis.pcall('INCRBY', KEYS[i], ARGV[i * 2 - 3])
+    if type(done) == 'table' and done.err then redis.call('SET', KEYS[i], ARGV[#ARGV]) end
+    if ARGV[i * 2 - 2] ~= '' then redis.call('PEXPIREAT', KEYS[i], ARGV[i * 2 - 2]) end
+  end
+end
+local taken = {}
+for i = 2, #KEYS do taken[i - 1] = redis.call('GET', KEYS[i]) or '0' end
+return taken
+"""
+FORGET_S = 3_600  # longer than anybody can hold on to a row that he has read
 TRIES_MAX = 1_000  # of one draw, while other nodes draw from the same counter
 
 
@@ -64,6 +86,7 @@ class RedisLimits:
         self._apply = self._redis.register_script(APPLY)
         self._back = self._redis.register_script(BACK)
         self._adjust = self._redis.register_script(ADJUST)
+        self._book = self._redis.register_script(BOOK)
         self._prefix = prefix
 
     def draw(self, node: str, wishes: Sequence[Wish]) -> list[Drawn]:
@@ -77,9 +100,9 @@ class RedisLimits:
             amount = granted(wish, before)
             if not amount:
                 return Drawn(0, before, before)
-            expiry = "" if wish.ends_at >= INTEGER_MAX else str((wish.ends_at + KEPT_NS) // MILLISECOND)
-            keys = [key, self._drawn(node), self._slots(node)]
-            if self._apply(keys=keys, args=[text, amount, field(wish.tenant, wish.counter), wish.slot, expiry]):
+            keys = [key, self._drawn(node), self._slots(node), self._leases(wish.tenant, wish.counter)]
+            name, unspent = field(wish.tenant, wish.counter), amount - wish.need
+            if self._apply(keys=keys, args=[text, amount, name, wish.slot, expiry(wish.ends_at), node, unspent]):
                 return Drawn(amount, before, before + amount)
         raise ConnectionFailed("MT-503", "too many nodes draw from one limit at once", retry_after_s=1)
 
@@ -88,8 +111,9 @@ class RedisLimits:
             self._answered(partial(self._give_back, node, part))
 
     def _give_back(self, node: str, part: GivenBack) -> None:
-        keys = [self._counter(part.tenant, part.counter), self._drawn(node), self._slots(node)]
-        self._back(keys=keys, args=[field(part.tenant, part.counter), -part.amount, part.amount, int(part.last)])
+        leases = self._leases(part.tenant, part.counter)
+        keys = [self._counter(part.tenant, part.counter), self._drawn(node), self._slots(node), leases]
+        self._back(keys=keys, args=[field(part.tenant, part.counter), -part.amount, part.amount, int(part.last), node])
 
     def reclaim(self, node: str, unspent: Callable[[int], int]) -> int:
         def reclaimed() -> int:
@@ -107,6 +131,37 @@ class RedisLimits:
 
     def adjust(self, tenant: TenantId, counter: str, by: int) -> None:
         self._answered(lambda: self._adjust(keys=[self._counter(tenant, counter)], args=[by]))
+
+    def book(self, dues: Sequence[Due]) -> Counted:
+        found: Counted = {}
+        for due in dues:
+            taken = self._answered(partial(self._book_one, due))
+            found.update(zip([(due.tenant, part.counter) for part in due.parts], map(int, taken), strict=True))
+        return found
+
+    def _book_one(self, due: Due) -> Any:
+        args: list[str | int] = []
+        for part in due.parts:
+            args += [part.amount, expiry(part.ends_at)]
+        keys = [self._mark(due), *(self._counter(due.tenant, part.counter) for part in due.parts)]
+        return self._book(keys=keys, args=[*args, INTEGER_MAX])
+
+    def forget(self, dues: Sequence[Due]) -> None:
+        """Not at once: somebody may have read the row before it went."""
+        for due in dues:
+            self._answered(partial(self._redis.expire, self._mark(due), FORGET_S))
+
+    def leases(self, tenant: TenantId, counters: Sequence[str]) -> list[Lease]:
+        def found() -> list[Lease]:
+            return [
+                Lease(
+                    counter, node, int(self._redis.hget(self._slots(node), field(tenant, counter)) or 0), int(unspent)
+                )
+                for counter in counters
+                for node, unspent in self._redis.hgetall(self._leases(tenant, counter)).items()
+            ]
+
+        return list(self._answered(found))
 
     def taken(self, tenant: TenantId, counters: Sequence[str]) -> list[int]:
         if not counters:
@@ -130,11 +185,21 @@ class RedisLimits:
     def _counter(self, tenant: TenantId, counter: str) -> str:
         return f"{self._prefix}:{tenant}:{counter}"
 
+    def _leases(self, tenant: TenantId, counter: str) -> str:
+        return f"{self._prefix}-leases:{tenant}:{counter}"
+
+    def _mark(self, due: Due) -> str:
+        return f"{self._prefix}-booked:{due.tenant}:{due.name}"
+
     def _drawn(self, node: str) -> str:
         return f"{self._prefix}-drawn:{node}"
 
     def _slots(self, node: str) -> str:
         return f"{self._prefix}-slots:{node}"
+
+
+def expiry(ends_at: int) -> str:
+    return "" if ends_at >= INTEGER_MAX else str((ends_at + KEPT_NS) // MILLISECOND)
 
 
 def field(tenant: TenantId, counter: str) -> str:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections import Counter as Tally
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from functools import lru_cache
+from itertools import chain as chained
+from typing import Final, LiteralString, TypeVar
 
 from creto.common.errors import ConnectionFailed
 from creto.common.ids import TenantId
-from creto.common.limits import QUOTA_DRAW_S_MAX, QUOTA_PRUNED_MAX
+from creto.common.limits import INTEGER_MAX, QUOTA_DRAW_S_MAX, QUOTA_PRUNED_MAX
 from creto.common.timestamps import DAY
-from creto.metering.leases import Drawn, GivenBack, Wish, granted
+from creto.metering.leases import Counted, Drawn, Due, GivenBack, Lease, Wish, granted
+from creto.metering.quota_due import take_due
 from creto.store.types import Isolation, Store, Tx
 
 T = TypeVar("T")
+CHUNK: Final = 100  # counters in one statement
 KEPT_NS = DAY  # a counter stays a day beyond its window, for who asks what was used
 
 
@@ -57,6 +61,18 @@ class StoreLimits:
     def adjust(self, tenant: TenantId, counter: str, by: int) -> None:
         self._done(lambda tx: adjust_one(tx, tenant, counter, by))
 
+    def book(self, dues: Sequence[Due]) -> Counted:
+        return self._done(lambda tx: book_all(tx, dues))
+
+    def forget(self, dues: Sequence[Due]) -> None:
+        """That they were booked stands in their rows."""
+
+    def leases(self, tenant: TenantId, counters: Sequence[str]) -> list[Lease]:
+        sql: LiteralString = (
+            "SELECT counter, node, slot, unspent FROM metering_quota_held WHERE tenant = ? AND counter = ?"
+        )
+        return self._store.read_now(lambda tx: [Lease(*row) for name in counters for row in tx.all(sql, tenant, name)])
+
     def taken(self, tenant: TenantId, counters: Sequence[str]) -> list[int]:
         return self._store.read_now(
             lambda tx: [
@@ -97,10 +113,10 @@ def draw_one(tx: Tx, node: str, wish: Wish) -> Drawn:
     if amount:
         adjust_one(tx, wish.tenant, wish.counter, amount)
         tx.run(
-            "INSERT INTO metering_quota_held (node, tenant, counter, slot, drawn, ends_at) VALUES (?, ?, ?, ?, ?, ?) "
+            "INSERT INTO metering_quota_held (node, tenant, counter, slot, drawn, ends_at, unspent) VALUES (?, ?, ?, ?, ?, ?, ?) "
             "ON CONFLICT (node, tenant, counter) DO UPDATE SET drawn = metering_quota_held.drawn + excluded.drawn, "
-            "slot = excluded.slot",
-            node, wish.tenant, wish.counter, wish.slot, amount, wish.ends_at,
+            "slot = excluded.slot, unspent = excluded.unspent",
+            node, wish.tenant, wish.counter, wish.slot, amount, wish.ends_at, amount - wish.need,
         )  # fmt: skip
     return Drawn(amount, before, before + amount)
 
@@ -109,8 +125,8 @@ def give_back_one(tx: Tx, node: str, part: GivenBack) -> None:
     """Once at most: what is given back is subtracted from what the node has drawn. Below nothing: it spent more than it had drawn."""
     whose = (node, part.tenant, part.counter)
     if part.amount and tx.run(
-        "UPDATE metering_quota_held SET drawn = drawn - ? WHERE node = ? AND tenant = ? AND counter = ? AND drawn >= ?",
-        part.amount, *whose, part.amount,
+        "UPDATE metering_quota_held SET drawn = drawn - ?, unspent = CASE WHEN unspent > ? THEN unspent - ? ELSE 0 END WHERE node = ? AND tenant = ? AND counter = ? AND drawn >= ?",
+        part.amount, part.amount, part.amount, *whose, part.amount,
     ):  # fmt: skip
         adjust_one(tx, part.tenant, part.counter, -part.amount)
     if part.last:
@@ -121,3 +137,33 @@ def adjust_one(tx: Tx, tenant: TenantId, counter: str, by: int) -> None:
     tx.run(
         "UPDATE metering_quota_counter SET taken = taken + ? WHERE tenant = ? AND counter = ?", by, tenant, counter
     )  # fmt: skip
+
+
+def book_all(tx: Tx, dues: Sequence[Due]) -> Counted:
+    """The rows of dues and of counters are both taken in their order."""
+    sums: dict[tuple[TenantId, str], tuple[int, int]] = {}
+    for due in sorted(dues, key=lambda due: due[:2]):
+        first = take_due(tx, due.tenant, due.name)
+        for part in due.parts:
+            key = (due.tenant, part.counter)
+            _, known = sums.get(key, (0, 0))
+            sums[key] = part.ends_at, known + part.amount if first else known
+    found: Counted = {}
+    ordered = sorted(sums)
+    for start in range(0, len(ordered), CHUNK):
+        chunk = ordered[start : start + CHUNK]
+        rows = chained.from_iterable((*key, *sums[key]) for key in chunk)
+        found.update({(TenantId(t), counter): taken for t, counter, taken in tx.all(_add(len(chunk)), *rows)})
+    return found
+
+
+@lru_cache(maxsize=CHUNK)
+def _add(count: int) -> LiteralString:
+    """What no longer fits into a number stays at the greatest there is."""
+    return (
+        "INSERT INTO metering_quota_counter (tenant, counter, ends_at, taken) VALUES "
+        + ", ".join(["(?, ?, ?, ?)"] * count)
+        + " ON CONFLICT (tenant, counter) DO UPDATE SET taken = CASE"
+        f" WHEN excluded.taken > 0 AND metering_quota_counter.taken > {INTEGER_MAX} - excluded.taken THEN {INTEGER_MAX}"
+        " ELSE metering_quota_counter.taken + excluded.taken END RETURNING tenant, counter, taken"
+    )

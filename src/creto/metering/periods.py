@@ -122,6 +122,17 @@ def mean_ns(cycle: Cycle) -> int:
     return 2_629_746 * MONTHS[cycle.unit] * cycle.count * SECOND  # a month of the Gregorian year
 
 
+def wall_period(length_s: int, anchor: int, zone: str, at: int) -> Period:
+    """The window of so many seconds on the wall clock that holds an instant: a change of clocks makes one shorter or longer, none shifts."""
+    wall, length = local(anchor, zone).replace(tzinfo=None), timedelta(seconds=length_s)
+    index = (at - anchor) // (length_s * SECOND)
+    while instant(wall + length * index, zone) > at:
+        index -= 1
+    while instant(wall + length * (index + 1), zone) <= at:
+        index += 1
+    return Period(instant(wall + length * index, zone), instant(wall + length * (index + 1), zone), zone)
+
+
 def period_at(cycle: Cycle, at: int) -> Period:
     index = index_at(cycle, at)
     return Period(boundary(cycle, index), boundary(cycle, index + 1), cycle.zone)

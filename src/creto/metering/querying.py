@@ -254,7 +254,7 @@ def report(asked: Bill, events: Sequence[BillableEvent], currency: str) -> CostR
             chain = tuple(AgentId(agent) for agent in share.agent.split(SEPARATOR))
             parts[chain] = parts.get(chain, ZERO) + share.amount
     types = {charge.charge_id: charge.meter.event_type for plan in asked.plans for charge in plan.charges}
-    usage = [line for line in lines if line.kind is LineKind.USAGE]
+    usage = [line for line in lines if line.kind in (LineKind.USAGE, LineKind.BEYOND)]
     total = sum((line.amount for line in lines), ZERO)
     used = sum((line.amount for line in usage), ZERO)
     return CostReport(

@@ -21,6 +21,8 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, NamedTuple
 
+from msgspec import structs
+
 from creto.common.errors import InvalidInput
 from creto.common.ids import AgentId, TenantId
 from creto.common.limits import (
@@ -34,10 +36,13 @@ from creto.common.limits import (
 from creto.common.telemetry import Metrics
 from creto.common.timestamps import MILLISECOND, SECOND, ConsensusTimestamp
 from creto.metering import overflow, quota_rules
+from creto.metering.beyond import Beyond
 from creto.metering.leases import Drawn, SharedLimits, Wish
+from creto.metering.quota_charges import Charges
 from creto.metering.quota_counters import RETIRED, Counter, Counters, Plan
 from creto.metering.quota_rules import Counted, Definitions, Mismatch
-from creto.metering.quota_types import Ask
+from creto.metering.quota_steps import Step, Steps
+from creto.metering.quota_types import Ask, ChargeBeyond, TopUpLimit
 from creto.platform.nhi import ValidatedChain
 from creto.security.authz.types import (
     UNLIMITED,
@@ -50,6 +55,7 @@ from creto.security.authz.types import (
 
 KEPT_NS = QUOTA_RESERVATION_S * SECOND
 FULL_NS = QUOTA_FULL_MS * MILLISECOND
+EXCEEDED = 0  # the mark of an act that finds no room: below all that are amounts
 
 
 class Taken(Reservation, frozen=True, kw_only=True):
@@ -58,6 +64,8 @@ class Taken(Reservation, frozen=True, kw_only=True):
     counters: Any = ()
     weights: tuple[int, ...] = ()
     expires_at: int = 0
+    plan: Any = None
+    beyond: Beyond | None = None  # what it will be billed for beyond a quota
 
 
 class Crossed(NamedTuple):
@@ -77,6 +85,7 @@ class Short(NamedTuple):
     counter: Counter
     outcome: QuotaOutcome
     resets_at: int
+    why: str = ""
 
 
 class Found(NamedTuple):
@@ -100,21 +109,27 @@ class QuotaBook:
         *,
         crossed: Callable[[list[Crossed]], None] = lambda _: None,
         lacking: Callable[[list[Counter]], None] = lambda _: None,
+        hurry: Callable[[], None] = lambda: None,
+        charges: Charges | None = None,
+        steps: Steps | None = None,
         metrics: Metrics | None = None,
     ) -> None:
         self.node = node
+        self._charges = charges
+        self._steps = steps
         self.limits = limits
         self.counters = counters
         self._now = now
         self._definitions = definitions
-        self._crossed = crossed
+        self.tell = crossed
         self._lacking = lacking
+        self._hurry = hurry  # the upkeep
         self._plans: dict[TenantId, dict[str, dict[object, Plan]]] = {}
         self._open: dict[str, Taken] = {}
         self._expired: dict[str, Taken] = {}
         self._changes = 0
         self._stripes = tuple(threading.Lock() for _ in range(QUOTA_STRIPES))
-        self.overdrawn: set[Counter] = set()  # spent more than they had: the next upkeep draws it
+        self.overdrawn: dict[Counter, Plan] = {}  # spent more than they had, by an act of which kind: upkeep draws it
         self.surplus: set[Counter] = set()  # drawn for an act that was refused, or asked back by another node
         self.leased: set[Counter] = set()  # have drawn since upkeep last looked
         self.late: deque[tuple[Counter, int]] = deque()  # to be booked on counters that are retired
@@ -122,6 +137,7 @@ class QuotaBook:
         self.allowed, self.refused = checks.labels("allowed"), checks.labels("denied")
         self.draws = 0  # read by a scrape
         self.overruns = 0  # settled above what was reserved
+        self.overrun_units = 0
 
     # The hook
 
@@ -166,25 +182,36 @@ class QuotaBook:
             return self._reserve_slowly(tenant, agent, chain, plan, amount, approved=approved)
         name = f"q{number}"
         held = Taken(
-            reservation_id=name, amount=amount, counters=plan.counters, weights=plan.weights, expires_at=now + KEPT_NS
-        )
+            reservation_id=name, amount=amount, counters=plan.counters, weights=plan.weights, expires_at=now + KEPT_NS,
+            plan=plan,
+        )  # fmt: skip
         self._open[name] = held
         return held
 
     def settle(self, reservation: Reservation, amount: int | None = None) -> None:
         held = self._closed(reservation, settling=True)
-        if held is None or amount is None or amount == held.amount:
+        if held is None:
+            return
+        self._bill(held, held.amount if amount is None else max(amount, 0))
+        if held.plan.returns:
+            held = self._returned(held)
+        if amount is None or amount == held.amount:
             return
         back = held.amount - max(amount, 0)
-        if back < 0:
-            self.overruns += 1
-            self.overdrawn.update(held.counters)
         self.late.extend(self.counters.book(held.counters, held.weights, back))
+        if back < 0:
+            self._overran(held, -back)
 
     def release(self, reservation: Reservation) -> None:
         held = self._closed(reservation, settling=False)
         if held is not None:
-            self.late.extend(self.counters.book(held.counters, held.weights, held.amount))
+            self._free(held)
+
+    def _free(self, held: Taken) -> None:
+        self._bill(held, 0)
+        if held.plan.returns:
+            held = self._returned(held)
+        self.late.extend(self.counters.book(held.counters, held.weights, held.amount))
 
     def check_quota(self, tenant: TenantId, agent: AgentId, event_type: str) -> QuotaDecision:
         return self.check(tenant, agent, event_type)
@@ -262,7 +289,8 @@ class QuotaBook:
             self.allowed.value = number = self.allowed.value + 1
         held = Taken(
             reservation_id=f"q{number}", amount=amount, outcome=found.outcome, counters=found.counters,
-            weights=found.weights, expires_at=now + KEPT_NS,
+            weights=found.weights, expires_at=now + KEPT_NS, plan=plan,
+            beyond=self._charged(tenant, f"beyond-{self.node}-q{number}", found, plan, amount, now),
         )  # fmt: skip
         self._open[held.reservation_id] = held
         return held
@@ -280,7 +308,14 @@ class QuotaBook:
                     return Found(tuple(chosen), plan.weights, outcome)
                 refused = None
                 for index in self._still_short(short, chosen, plan, amount, now, drew):
+                    if chosen[index].paid < chosen[index].limit:
+                        if not take:
+                            return Found(tuple(chosen), plan.weights, QuotaOutcome.TOP_UP)
+                        if self._bought(chosen[index], plan, now):
+                            continue
                     turned = self._beyond(chosen[index], now, approved=approved)
+                    if take:
+                        self._tell_exceeded(chosen[index], turned, plan)
                     if isinstance(turned, Short):
                         if refused is None or overflow.stricter(refused.outcome, turned.outcome) is turned.outcome:
                             refused = turned
@@ -330,26 +365,82 @@ class QuotaBook:
                 counter.taken = answer.after
                 if answer.granted and counter.slot != RETIRED:
                     self.counters.cells[counter.slot] += answer.granted
+                    counter.filled = False
                 elif not answer.granted:
                     counter.full_until, counter.full_need = now + FULL_NS, asked.need
         for counter, answer in zip(counters, drawn, strict=True):
             if answer.granted:
                 self.leased.add(counter)
-            marks += marks_reached(counter, answer.after, plan)
+            if not counter.counted.returns:  # what runs has used nothing yet
+                marks += marks_reached(counter, answer.after, plan.event_type, plan.chain)
         if marks:
-            self._crossed(marks)
+            self.tell(marks)
         return drawn
 
     def _beyond(self, counter: Counter, now: int, *, approved: bool) -> tuple[Counter, QuotaOutcome] | Short:
         """The lane of a counter that is full, and on which terms; or why there is none."""
         if counter.beyond:
             full = self.counters.find(counter.tenant, quota_rules.within(counter.key)) or counter
-            return Short(full, overflow.exhausted(counter.overflow), counter.resets_at)
+            why = ", and nobody can pay for more" if counter.paid < counter.limit else ""
+            return Short(full, overflow.exhausted(counter.overflow), counter.resets_at, why)
         terms = overflow.beyond(counter.overflow, approved=approved)
         found = quota_rules.lane(counter.counted, now)
         if not terms.allowed or found is None:
             return Short(counter, terms, counter.resets_at)
         return self.counters.get(counter.tenant, found), terms
+
+    def _bought(self, counter: Counter, plan: Plan, now: int) -> bool:
+        """Whether the next step of a limit that is topped up at a price is paid: it may be drawn from here on."""
+        terms = counter.overflow
+        if (
+            self._steps is None
+            or not isinstance(terms, TopUpLimit)
+            or terms.price is None
+            or counter.unpaid_until > now
+        ):
+            return False
+        number = counter.paid // terms.amount + 1
+        step = Step(
+            tenant=counter.tenant, counter=counter.key, number=number, quota_id=counter.quota_id, owner=counter.owner,
+            wallet=terms.wallet or counter.owner or plan.chain[0], price=terms.price, currency=terms.currency,
+            starts_at=counter.starts_at, ends_at=counter.resets_at, by=plan.chain[-1],
+        )  # fmt: skip
+        if not self._steps.buy(step):
+            counter.unpaid_until = now + FULL_NS
+            return False
+        counter.paid, counter.full_until = min(counter.limit, number * terms.amount), 0
+        return True
+
+    def _charged(self, tenant: TenantId, name: str, found: Found, plan: Plan, amount: int, now: int) -> Beyond | None:
+        """Of the quotas that it went beyond at a price the dearest: on disk before it goes on."""
+        lanes = [(c.overflow, c) for c in found.counters if c.beyond]
+        dear = [(terms, counter) for terms, counter in lanes if isinstance(terms, ChargeBeyond)]
+        if self._charges is None or not dear or not amount:
+            return None
+        terms, counter = max(dear, key=lambda pair: pair[0].factor)
+        beyond = Beyond(
+            tenant=tenant, booking_id=name, chain=plan.chain, event_type=plan.event_type, quota_id=counter.quota_id,
+            factor=terms.factor, charge=terms.charge, amount=amount, at=ConsensusTimestamp(now),
+        )  # fmt: skip
+        try:
+            self._charges.begin(beyond)
+        except BaseException:
+            self.late.extend(self.counters.book(found.counters, found.weights, amount))
+            raise
+        return beyond
+
+    def _bill(self, held: Taken, units: int) -> None:
+        if held.beyond is not None and self._charges is not None:
+            self._charges.end(held.beyond, units)
+
+    def _tell_exceeded(self, counter: Counter, turned: tuple[Counter, QuotaOutcome] | Short, plan: Plan) -> None:
+        """Once for a counter in its window: an act is refused, asked about, or goes beyond."""
+        full = turned.counter if isinstance(turned, Short) else counter
+        if full.exceeded or full.beyond:
+            return
+        full.exceeded = True
+        outcome = turned.outcome if isinstance(turned, Short) else turned[1]
+        self.tell([Crossed(full, EXCEEDED, full.taken, outcome, plan.event_type, plan.chain)])
 
     def _check_slowly(self, plan: Plan, amount: int, now: int) -> QuotaDecision:
         found = self._room(plan, amount, now, approved=False, take=False)
@@ -358,6 +449,10 @@ class QuotaBook:
             counter = found.counter
             retry = found.resets_at - now if found.resets_at < INTEGER_MAX else None
             return decision(counter, left_of(counter, cells), found.outcome, retry)
+        lane = next((counter for counter in found.counters if counter.beyond), None)
+        if lane is not None:  # beyond a limit: what is left is what may go beyond, where that has an end
+            full = self.counters.find(lane.tenant, quota_rules.within(lane.key)) or lane
+            return decision(full, 0 if lane.limit == INTEGER_MAX else left_of(lane, cells), found.outcome)
         counter = min(found.counters, key=lambda c: left_of(c, cells))
         near = outcome_near(counter, left_of(counter, cells))
         return decision(counter, left_of(counter, cells), overflow.stricter(found.outcome, near))
@@ -372,9 +467,34 @@ class QuotaBook:
         late = self._expired.pop(reservation.reservation_id, None)
         if late is not None and settling:
             self.late.extend(self.counters.book(late.counters, late.weights, -late.amount))
-            self.overdrawn.update(late.counters)
+            self.overdrawn.update(dict.fromkeys(late.counters, late.plan))
             return late
         return None
+
+    def _returned(self, held: Taken) -> Taken:
+        """Give back what it held while it ran of counters that events move; the rest of it. Where events have filled one meanwhile
+        nobody here takes it again: it goes to the shared limit."""
+        pairs = list(zip(held.counters, held.weights, strict=True))
+        for counter, weight in pairs:
+            if counter.counted.returns and counter.filled:
+                self.late.append((counter, held.amount * weight))
+            elif counter.counted.returns:
+                self.late.extend(self.counters.book([counter], [weight], held.amount))
+        if self.late:
+            self._hurry()
+        rest = [(counter, weight) for counter, weight in pairs if not counter.counted.returns]
+        return structs.replace(held, counters=tuple(c for c, _ in rest), weights=tuple(w for _, w in rest))
+
+    def _overran(self, held: Taken, more: int) -> None:
+        """An act took more than was reserved for it. It counts in full, and at once: what others may take is that much less."""
+        self.overruns += 1
+        self.overrun_units += more
+        self.overdrawn.update(dict.fromkeys(held.counters, held.plan))
+        self._hurry()
+
+    def handed_over(self, held: Taken) -> None:
+        """It is kept elsewhere from here on, with all that was taken for it."""
+        self._open.pop(held.reservation_id, None)
 
     def expire(self, now: int) -> int:
         """Release what nobody settled in time; how many. They all have the same time, so the first opened is the first to end."""
@@ -384,7 +504,7 @@ class QuotaBook:
                 break
             if self._open.pop(name, None) is None:
                 continue
-            self.late.extend(self.counters.book(held.counters, held.weights, held.amount))
+            self._free(held)
             self._expired[name] = held
             count += 1
         for name in list(itertools.islice(self._expired, max(0, len(self._expired) - QUOTA_EXPIRED_KEPT_MAX))):
@@ -428,18 +548,19 @@ def take_costs(cells: memoryview, plan: Plan, amount: int) -> bool:
 
 def wish(counter: Counter, need: int, cells: memoryview) -> Wish:
     return Wish(
-        counter.tenant, counter.key, counter.slot, need - cells[counter.slot], counter.limit, counter.resets_at, counter.marks
+        counter.tenant, counter.key, counter.slot, need - cells[counter.slot], min(counter.limit, counter.paid),
+        counter.resets_at, counter.marks,
     )  # fmt: skip
 
 
-def marks_reached(counter: Counter, used: int, plan: Plan) -> list[Crossed]:
+def marks_reached(counter: Counter, used: int, event_type: str, chain: tuple[AgentId, ...]) -> list[Crossed]:
     """Those that this process has not told of yet, the greatest last."""
     found = [mark for mark in counter.marks if counter.told < mark <= used]
     if found:
         counter.told = found[-1]
     terms = overflow.beyond(counter.overflow, approved=True)
     outcome = terms if terms.allowed else QuotaOutcome.ALLOW
-    return [Crossed(counter, mark, used, outcome, plan.event_type, plan.chain) for mark in found]
+    return [Crossed(counter, mark, used, outcome, event_type, chain) for mark in found]
 
 
 def left_of(counter: Counter, cells: memoryview) -> int:
@@ -462,6 +583,9 @@ def decision(counter: Counter, left: int, outcome: QuotaOutcome, retry_ns: int |
         decided_by=counter.owner,
         window=counter.name,
         retry_after_s=None if retry_ns is None else Decimal(max(retry_ns, 0)) / SECOND,
+        policy_id=counter.overflow.policy_id
+        if outcome is QuotaOutcome.REQUIRE_APPROVAL and isinstance(counter.overflow, Ask)
+        else None,
     )
 
 
@@ -471,7 +595,7 @@ def refusal(short: Short, now: int) -> QuotaDenied | RequiresOversight:
         return RequiresOversight(counter.overflow.policy_id)
     whose = f" of {counter.owner}" if counter.owner else ""
     return QuotaDenied(
-        f"quota {counter.quota_id}{whose} for this {counter.name} is used up"
+        f"quota {counter.quota_id}{whose} for this {counter.name} is used up{short.why}"
         if short.outcome is QuotaOutcome.DENY
         else f"quota {counter.quota_id}{whose} is throttled",
         None if short.resets_at >= INTEGER_MAX else max(0, short.resets_at - now) / SECOND,

@@ -15,7 +15,7 @@ from creto.common.errors import ConnectionFailed
 from creto.common.ids import AgentId, TenantId
 from creto.common.limits import INTEGER_MAX
 from creto.metering.quota_rules import Counted
-from creto.metering.quota_types import OverflowAction
+from creto.metering.quota_types import OverflowAction, TopUpLimit
 
 RETIRED = -1
 
@@ -31,8 +31,8 @@ class Counter:
     """What this process knows of one limit of one subject in one window. Its room is in the cell of its slot."""
 
     __slots__ = (
-        "beyond", "counted", "full_need", "full_until", "idle_room", "key", "limit", "marks", "name", "overflow", "owner", "quota_id",
-        "resets_at", "slot", "starts_at", "taken", "tenant", "told",
+        "beyond", "counted", "exceeded", "filled", "full_need", "full_until", "idle_room", "key", "limit", "marks", "name",
+        "overflow", "owner", "paid", "quota_id", "resets_at", "slot", "starts_at", "taken", "tenant", "told", "unpaid_until",
     )  # fmt: skip
 
     counted: Counted
@@ -54,20 +54,31 @@ class Counter:
         )
         self.full_need = 0
         self.idle_room = 0  # what the last look found unspent
+        self.filled = False  # events have: nobody here takes what comes back
         self.told = 0  # the greatest mark that this process has told of
+        self.exceeded = False  # that an act found no room in it was told
         self.refresh(counted)
+
+    @property
+    def action(self) -> str:
+        """What its quota does beyond the limit, by the name that quotas are written with."""
+        return str(type(self.overflow).__struct_config__.tag)
 
     def refresh(self, counted: Counted) -> None:
         """The quota was changed."""
         self.counted = counted
         self.limit, self.marks, self.overflow = counted.limit, counted.marks, counted.overflow
+        terms = counted.overflow
+        bought = counted.beyond and isinstance(terms, TopUpLimit) and terms.price is not None
+        self.paid = 0 if bought else counted.limit  # how far it may be drawn, as this process knows
+        self.unpaid_until = 0  # the wallet could not pay for more: it is not asked before
         self.full_until = 0
 
 
 class Plan:
     """All counters that one kind of act of one chain touches, flat."""
 
-    __slots__ = ("chain", "costs", "counters", "epoch", "event_type", "rate", "slots", "until", "weights")
+    __slots__ = ("chain", "costs", "counters", "epoch", "event_type", "rate", "returns", "slots", "until", "weights")
 
     def __init__(
         self, pairs: list[tuple[Counted, Counter]], chain: tuple[AgentId, ...], event_type: str, epoch: int, until: int
@@ -78,6 +89,7 @@ class Plan:
         self.slots = tuple(c.slot for c, w in zip(self.counters, self.weights, strict=True) if w == 1)
         self.costs = tuple(c.slot for c, w in zip(self.counters, self.weights, strict=True) if w != 1)
         self.rate = max(self.weights, default=1)
+        self.returns = any(counted.returns for counted, _ in pairs)
         self.chain, self.event_type = chain, event_type
         self.epoch = epoch
         self.until = until

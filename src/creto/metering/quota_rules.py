@@ -5,7 +5,7 @@ INVARIANT: an act counts for whoever does it and for everybody above them in the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 import msgspec
@@ -14,7 +14,7 @@ from creto.common.ids import AgentId
 from creto.common.limits import INTEGER_MAX
 from creto.metering.overflow import lane_of
 from creto.metering.periods import Period
-from creto.metering.quota_types import STAR, Block, Limit, OverflowAction, Quota, Rate, Window, WindowUnit
+from creto.metering.quota_types import STAR, Block, Limit, Measure, OverflowAction, Quota, Rate, Window, WindowUnit
 from creto.platform.nhi import ValidatedChain, scope
 
 BUDGET = "budget"  # the quota that a delegation link is
@@ -42,6 +42,12 @@ class Counted(msgspec.Struct, frozen=True, kw_only=True):
     marks: tuple[int, ...] = ()
     weight: int = 1
     beyond: bool = False  # it counts what goes beyond a limit
+    by_events: bool = False  # events move it; acts hold room of it while they run
+
+    @property
+    def returns(self) -> bool:
+        """Whether an act gives back all that it took: what it used comes as events."""
+        return self.by_events and not self.beyond
 
 
 class Mismatch(msgspec.Struct, frozen=True):
@@ -77,11 +83,15 @@ def counted(known: Definitions, agents: Sequence[AgentId], action: str, now: int
             continue
         weight, owners = 1, subjects(quota, agents)
         if quota.currency is not None:
-            if rate is None or not rate.micros or not owners:
+            priced = rate if rate is not None and rate.micros else None
+            if quota.measures is Measure.EVENTS:
+                weight = priced.micros if priced is not None and priced.currency == quota.currency else 1
+            elif priced is None or not owners:
                 continue
-            if rate.currency != quota.currency:
-                return Mismatch(f"the quota {quota.quota_id}", quota.currency, rate.currency)
-            weight = rate.micros
+            elif priced.currency != quota.currency:
+                return Mismatch(f"the quota {quota.quota_id}", quota.currency, priced.currency)
+            else:
+                weight = priced.micros
         kinds = [kind_of(limit, quota.notify_at, now) for limit in quota.limits]
         for owner in owners:
             found += [of_kind(quota, kind, owner, weight) for kind in kinds]
@@ -113,6 +123,7 @@ def of_kind(quota: Quota, kind: Kind, owner: AgentId | None, weight: int) -> Cou
         overflow=quota.overflow,
         marks=kind.marks,
         weight=weight,
+        by_events=quota.measures is Measure.EVENTS,
     )
 
 
@@ -131,6 +142,19 @@ def lane(beyond: Counted, now: int) -> Counted | None:
         beyond, key=f"{beyond.key}{BEYOND}{window.key}/{period.start}", limit=found.limit, window=window, period=period,
         marks=found.marks, beyond=True,
     )  # fmt: skip
+
+
+def named(quotas: Mapping[str, Quota], key: str) -> Counted | None:
+    """The counter of this name, as its quota has it now; None if it has no such window any more."""
+    name, _, start = key.rpartition("/")
+    quota = quotas.get(name.partition("/")[0])
+    if quota is None or not start.isdigit():
+        return None
+    for limit in quota.limits:
+        owner = name.removeprefix(f"{quota.quota_id}/").removesuffix(f"/{limit.window.key}")
+        if f"{quota.quota_id}/{owner}/{limit.window.key}" == name:
+            return of_limit(quota, limit, None if owner == EVERYBODY else AgentId(owner), 1, int(start))
+    return None
 
 
 def within(key: str) -> str:

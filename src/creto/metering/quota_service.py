@@ -16,38 +16,45 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import Self
 
 import msgspec
 
 from creto.common import wire
-from creto.common.errors import EnablementError, InvalidInput, NotFound, OversightRequired, ProductId, QuotaExceeded
-from creto.common.ids import AgentId, ResourceId, TenantId, checked_name, checked_tenant, new_id
-from creto.common.limits import INTEGER_MAX, QUOTA_BATCH, QUOTA_RESERVATION_S, QUOTAS_MAX
+from creto.common.errors import EnablementError, InvalidInput, NotFound, OversightRequired, QuotaExceeded
+from creto.common.ids import AgentId, RequestId, TenantId, checked_name, checked_tenant, new_id
+from creto.common.limits import QUOTA_AMOUNT_MAX, QUOTA_BATCH, QUOTA_RESERVATION_S, QUOTAS_MAX
 from creto.common.telemetry import Metrics
 from creto.common.timestamps import SECOND, Clock, ConsensusTimestamp
 from creto.metering import quota_rules
 from creto.metering import quota_store as rows
+from creto.metering.beyond import Beyond
+from creto.metering.event_quotas import EventQuotas, Teller
 from creto.metering.leases import SharedLimits
 from creto.metering.leases_journal import AnonymousCells, Journal, reclaim
 from creto.metering.leases_store import StoreLimits
-from creto.metering.quota import Crossed, QuotaBook, Taken
-from creto.metering.quota_counters import Counter, Counters
+from creto.metering.quota import Crossed, QuotaBook, Taken, marks_reached
+from creto.metering.quota_answers import Answered, QuotaAnswer, changed, limit_of, sentence
+from creto.metering.quota_charges import Charges
+from creto.metering.quota_counters import RETIRED, Counter, Counters
+from creto.metering.quota_notices import Notices, answered, keep, said_to
 from creto.metering.quota_pace import Pace
 from creto.metering.quota_rules import Definitions
-from creto.metering.quota_types import Hold, Limit, Quota, QuotaNotice, QuotaUsage, Rate, Window
+from creto.metering.quota_standing import Standing, standing, usage_of
+from creto.metering.quota_steps import Steps
+from creto.metering.quota_store import note
+from creto.metering.quota_types import Hold, Quota, QuotaUsage, Rate, Settled, Window, in_zone
 from creto.metering.quota_upkeep import Upkeep
+from creto.metering.zones import Zones, settings
 from creto.platform.nhi import ValidatedChain
-from creto.security.authz.types import QuotaDecision, QuotaDenied, QuotaOutcome, RequiresOversight
-from creto.store.entries import entry
-from creto.store.types import Store, Tx
+from creto.security.authz.types import QuotaDecision, QuotaDenied, RequiresOversight
+from creto.store.types import Isolation, Store, Tx
 
 CHANGED = "metering.quota.changed"
 WANTED = "metering.quota.wanted"  # a node lacks what others may hold unspent
-SUBJECT_NOTICE = "metering.quotas.notices"
 NO_DEFINITIONS = Definitions()
 
 
@@ -56,6 +63,16 @@ class HoldRow(msgspec.Struct, frozen=True):
 
     amount: int
     counters: tuple[tuple[str, int], ...]  # with the weight of each
+    returning: tuple[str, ...] = ()  # those that events move: all of it comes back
+    event_type: str = ""
+    chain: tuple[AgentId, ...] = ()
+    beyond: Beyond | None = None
+
+    @classmethod
+    def of(cls, held: Taken) -> Self:
+        pairs = tuple((counter.key, weight) for counter, weight in zip(held.counters, held.weights, strict=True))
+        returning = tuple(counter.key for counter in held.counters if counter.counted.returns)
+        return cls(held.amount, pairs, returning, held.plan.event_type, held.plan.chain, held.beyond)
 
 
 class Quotas:
@@ -69,15 +86,23 @@ class Quotas:
         lease_s: Callable[[], int] = lambda: 60,
         now: Callable[[], int] | None = None,
         metrics: Metrics | None = None,
+        aside: Store | None = None,
+        zones: Zones | None = None,
     ) -> None:
+        """`aside` is where what quotas do beside an act is written, if its own transactions are of one request each."""
+        self.zones = zones or Zones(store, clock)
         self._store = store
+        self._aside = aside or store
         self._clock = clock
-        self._limits = limits or StoreLimits(store)
+        self._limits = limits or StoreLimits(self._aside)
         self._folder = folder
         node = new_id(f"{store.node}-".replace("/", "-"))
         if folder is not None and folder.is_dir():
             reclaim(folder, self._limits)
         memory = AnonymousCells() if folder is None else Journal(folder, node)
+        self.notices = Notices(store, self._aside, clock)
+        self.charges = Charges(self._aside)
+        self.steps = Steps(self._aside, clock)
         self._known: dict[TenantId, Definitions] = {}
         self._reading = threading.Lock()
         self.book = QuotaBook(
@@ -86,16 +111,26 @@ class Quotas:
             self._limits,
             Counters(memory),
             self._definitions,
-            crossed=self._tell,
+            crossed=self.notices.tell,
             lacking=self._ask_others,
+            hurry=lambda: self.upkeep.wake(),
+            charges=self.charges,
+            steps=self.steps,
             metrics=metrics,
         )
         if metrics is not None:
             book = self.book
+            metrics.read(
+                "metering_quota_overrun_units_total", "Units above what was reserved", lambda: book.overrun_units
+            )
             metrics.read("metering_quota_draws_total", "Draws from the shared limit", lambda: book.draws)
             metrics.read("metering_quota_overruns_total", "Acts that took more than reserved", lambda: book.overruns)
             metrics.read("metering_quota_open_count", "Reservations not settled yet", lambda: book.open_reservations)
-        self.upkeep = Upkeep(self.book, clock, lease_s, folder, self._expire_holds)
+        self.upkeep = Upkeep(self.book, clock, lease_s, folder, self._further)
+        self.events = EventQuotas(
+            store, clock, self._limits, self.book, lambda tenant: self._definitions(tenant)[0],
+            Teller(self.notices.publish, self._want_back), self.upkeep.give_back,
+        )  # fmt: skip
         store.on_signal(CHANGED, self._on_changed)
         store.on_signal(WANTED, self._on_wanted)
         store.on_signal_lost(self._on_lost)
@@ -115,35 +150,61 @@ class Quotas:
 
     # Definitions
 
-    async def put_quota(self, tenant: TenantId, quota: Quota, *, by: AgentId) -> Quota:
-        """New, or in the place of the one with its name: what was used counts on. It holds here at once, elsewhere within 50 ms."""
+    async def put_quota(self, tenant: TenantId, asked: Quota, *, by: AgentId) -> Quota:
+        """New, or in the place of the one with its name: what was used counts on. It holds here at once, elsewhere within 50 ms.
+        Windows without a zone get the tenant's."""
 
-        def put(tx: Tx) -> None:
-            known = rows.quotas(tx, checked_tenant(tenant))
+        def put(tx: Tx) -> Quota:
+            quota = in_zone(asked, settings(tx, checked_tenant(tenant)).zone)
+            known = rows.quotas(tx, tenant)
             if len(known) >= QUOTAS_MAX and quota.quota_id not in {q.quota_id for q in known}:
                 raise InvalidInput.of(
                     "quota_id", got=quota.quota_id, expected=f"at most {QUOTAS_MAX} quotas", code="MT-400"
                 )
             rows.put_quota(tx, tenant, quota, self._clock.now())
-            self._note(tx, tenant, "quota.set", "QuotaSet", by, quota.quota_id, quota)
+            note(tx, self._clock, tenant, "quota.set", "QuotaSet", by, quota.quota_id, quota)
             tx.signal(CHANGED, tenant)
+            return quota
 
-        await self._store.write(put)
-        return quota
+        return await self._store.write(put)
 
     async def set_limit(self, tenant: TenantId, quota_id: str, window: Window, amount: int, *, by: AgentId) -> Quota:
-        """One limit of a quota, as an approver raises it."""
-        found = await self.quota(tenant, quota_id)
-        limits = tuple(Limit(amount, window) if limit.window == window else limit for limit in found.limits)
-        if window not in {limit.window for limit in limits}:
-            raise NotFound("MT-404", f"quota {quota_id} has no limit for a {window.name}")
-        return await self.put_quota(tenant, msgspec.structs.replace(found, limits=limits), by=by)
+        """One limit of a quota."""
+        return await self.answer(tenant, quota_id, window.name, QuotaAnswer.INCREASE, amount, by=by)
+
+    async def answer(
+        self, tenant: TenantId, quota_id: str, window: str, answer: QuotaAnswer, new_limit: int, *, by: AgentId,
+        request_id: RequestId | None = None,
+    ) -> Quota:  # fmt: skip
+        """What a human says of a quota that is used up; with `request_id` as the decision of what was asked: once, however often it comes."""
+
+        def change(tx: Tx) -> Quota:
+            quota = rows.find_quota(tx, checked_tenant(tenant), quota_id)
+            if quota is None:
+                raise NotFound("MT-404", f"quota {quota_id} does not exist")
+            now = self._clock.now()
+            told = None if request_id is None else answered(tx, tenant, request_id, now)
+            if request_id is not None and told is None:
+                return quota
+            after = changed(quota, window, answer, new_limit)
+            rows.put_quota(tx, tenant, after, now)
+            done = Answered(
+                quota_id=quota_id, window=window, answer=answer, before=limit_of(quota, window), after=limit_of(after, window),
+                request_id=request_id,
+            )  # fmt: skip
+            note(tx, self._clock, tenant, "quota.answered", "QuotaAnswered", by, quota_id, done)
+            if told is not None and told.notice.delegation_chain:
+                keep(tx, said_to(told.notice.delegation_chain[-1], told.notice, sentence(done), now))
+            tx.signal(CHANGED, tenant)
+            return after
+
+        return await self._store.write(change)
 
     async def delete_quota(self, tenant: TenantId, quota_id: str, *, by: AgentId) -> None:
         def delete(tx: Tx) -> None:
             if not rows.delete_quota(tx, checked_tenant(tenant), quota_id):
                 raise NotFound("MT-404", f"quota {quota_id} does not exist")
-            self._note(tx, tenant, "quota.deleted", "QuotaDeleted", by, quota_id, None)
+            note(tx, self._clock, tenant, "quota.deleted", "QuotaDeleted", by, quota_id, None)
             tx.signal(CHANGED, tenant)
 
         await self._store.write(delete)
@@ -160,7 +221,7 @@ class Quotas:
     async def put_rate(self, tenant: TenantId, rate: Rate, *, by: AgentId) -> Rate:
         def put(tx: Tx) -> None:
             rows.put_rate(tx, checked_tenant(tenant), rate)
-            self._note(tx, tenant, "rate.set", "QuotaRateSet", by, rate.counts, rate)
+            note(tx, self._clock, tenant, "rate.set", "QuotaRateSet", by, rate.counts, rate)
             tx.signal(CHANGED, tenant)
 
         await self._store.write(put)
@@ -170,7 +231,7 @@ class Quotas:
         def delete(tx: Tx) -> None:
             if not rows.delete_rate(tx, checked_tenant(tenant), counts):
                 raise NotFound("MT-404", f"there is no rate for {counts}")
-            self._note(tx, tenant, "rate.deleted", "QuotaRateDeleted", by, counts, None)
+            note(tx, self._clock, tenant, "rate.deleted", "QuotaRateDeleted", by, counts, None)
             tx.signal(CHANGED, tenant)
 
         await self._store.write(delete)
@@ -207,7 +268,7 @@ class Quotas:
         )
         if not isinstance(held, Taken):
             raise refused(held, event_type)
-        row = HoldRow(held.amount, tuple((c.key, w) for c, w in zip(held.counters, held.weights, strict=True)))
+        row = HoldRow.of(held)
         expires_at = ConsensusTimestamp(self._clock.now() + ttl_s * SECOND)
         name = new_id("hold-")
         try:
@@ -215,40 +276,84 @@ class Quotas:
         except BaseException:
             self.book.release(held)
             raise
-        self.book.settle(held)  # from here on the row stands for it
+        self.book.handed_over(held)  # from here on the row stands for it
         return Hold(reservation_id=name, amount=amount, outcome=held.outcome, expires_at=expires_at)
 
-    async def settle(self, tenant: TenantId, reservation_id: str, amount: int | None = None) -> None:
-        """It took what was reserved, or this much. A second time, or too late, it is not there any more (MT-404)."""
-        if amount is not None and not 0 <= amount <= INTEGER_MAX:
-            raise InvalidInput.of("amount", got=amount, expected=f"0 to {INTEGER_MAX}", code="MT-400")
-        await self._close_hold(tenant, reservation_id, amount)
+    async def settle(self, tenant: TenantId, reservation_id: str, amount: int | None = None) -> Settled:
+        """It took what was reserved, or this much, also if that is more: what was used was used. The answer says by how much, and how far
+        beyond a limit that is; who is to be told is told. A second time, or too late, it is not there any more (MT-404)."""
+        if amount is not None and not 0 <= amount <= QUOTA_AMOUNT_MAX:
+            raise InvalidInput.of("amount", got=amount, expected=f"0 to {QUOTA_AMOUNT_MAX}", code="MT-400")
+        return await self._close_hold(tenant, reservation_id, amount)
 
-    async def release(self, tenant: TenantId, reservation_id: str) -> None:
-        await self._close_hold(tenant, reservation_id, 0)
+    async def release(self, tenant: TenantId, reservation_id: str) -> Settled:
+        return await self._close_hold(tenant, reservation_id, 0)
 
-    async def _close_hold(self, tenant: TenantId, reservation_id: str, amount: int | None) -> None:
-        body = await self._store.write(lambda tx: rows.take_hold(tx, checked_tenant(tenant), reservation_id))
-        if body is None:
+    async def _close_hold(self, tenant: TenantId, reservation_id: str, amount: int | None) -> Settled:
+        row = await self._store.write(
+            lambda tx: self._take_hold(tx, checked_tenant(tenant), reservation_id, amount),
+            isolation=Isolation.READ_COMMITTED,
+        )
+        if row is None:
             raise NotFound("MT-404", f"reservation {reservation_id} is closed, has expired or never was")
-        await asyncio.to_thread(self._book_hold, tenant, body, amount)
+        return await asyncio.to_thread(self._book_hold, tenant, reservation_id, row, amount)
 
-    def _book_hold(self, tenant: TenantId, body: bytes, amount: int | None) -> None:
+    def _take_hold(self, tx: Tx, tenant: TenantId, reservation_id: str, amount: int | None) -> HoldRow | None:
+        """Whoever gets it closes it; what it took beyond a quota at a price is billed with that."""
+        body = rows.take_hold(tx, tenant, reservation_id)
+        if body is None:
+            return None
         row = wire.decode(body, HoldRow, what="reservation")
-        more = 0 if amount is None else amount - row.amount
-        for counter, weight in row.counters if more else ():
+        if row.beyond is not None:
+            self.charges.ended(tx, row.beyond, row.amount if amount is None else amount)
+        return row
+
+    def _book_hold(self, tenant: TenantId, reservation_id: str, row: HoldRow, amount: int | None) -> Settled:
+        took = row.amount if amount is None else amount
+        for counter, weight in row.counters:
+            more = -row.amount if counter in row.returning else took - row.amount
+            if not more:
+                continue
             self._limits.adjust(tenant, counter, more * weight)
             known = self.book.counters.find(tenant, counter)
             if known is not None:
                 known.taken += more * weight
                 known.full_until = 0
+        excess, over = max(0, took - row.amount), 0
+        if excess:
+            self.book.overruns += 1
+            self.book.overrun_units += excess
+            over = self._tell_excess(tenant, row)
+        return Settled(reservation_id=reservation_id, reserved=row.amount, amount=took, excess=excess, over=over)
+
+    def _tell_excess(self, tenant: TenantId, row: HoldRow) -> int:
+        """Of marks that were reached by more than was reserved; how far beyond its limit the fullest counter is."""
+        keys = [key for key, _ in row.counters if key not in row.returning]
+        quotas = {quota.quota_id: quota for quota in self._definitions(tenant)[0].quotas}
+        over, marks = 0, list[Crossed]()
+        for key, used in zip(keys, self._limits.taken(tenant, keys), strict=True):
+            counted = quota_rules.named(quotas, key)
+            if counted is not None:
+                over = max(over, used - counted.limit)
+                counter = self.book.counters.find(tenant, key) or Counter(tenant, RETIRED, counted)
+                marks += marks_reached(counter, used, row.event_type, row.chain)
+        if marks and row.chain:
+            self.notices.tell(marks)
+        return over
+
+    def _further(self, now: int) -> None:
+        """On the thread of the upkeep."""
+        self._expire_holds(now)
+        self.events.book_left(now)
+        self.charges.book_left(now)
 
     def _expire_holds(self, now: int) -> None:
         """On the thread of the upkeep."""
         for tenant, name in self._store.read_now(lambda tx: rows.expired_holds(tx, now, QUOTA_BATCH)):
-            body = self._store.submit(partial(rows.take_hold, tenant=tenant, reservation_id=name)).result()
-            if body is not None:
-                self._book_hold(tenant, body, 0)
+            take = partial(self._take_hold, tenant=tenant, reservation_id=name, amount=0)
+            row = self._aside.submit(take, isolation=Isolation.READ_COMMITTED).result()
+            if row is not None:
+                self._book_hold(tenant, name, row, 0)
 
     async def usage(self, tenant: TenantId, agents: Sequence[AgentId]) -> list[QuotaUsage]:
         """What the counters of these agents stand at, over all nodes; of quotas for all together too. The last one is who acts."""
@@ -262,15 +367,11 @@ class Quotas:
         ]
         lanes = [quota_rules.lane(counted, now) for counted in found]
         keys = [counted.key for counted in found] + [lane.key for lane in lanes if lane is not None]
-        taken = dict(zip(keys, await asyncio.to_thread(self._limits.taken, tenant, keys), strict=True))
-        return [
-            QuotaUsage(
-                quota_id=counted.quota_id, agent=counted.owner, window=counted.window.name, limit=counted.limit,
-                used=taken[counted.key], over=0 if lane is None else taken[lane.key],
-                starts_at=ConsensusTimestamp(counted.period.start), resets_at=ConsensusTimestamp(counted.period.end),
-            )
-            for counted, lane in zip(found, lanes, strict=True)
-        ]  # fmt: skip
+        stands = await asyncio.to_thread(self._standing, tenant, keys)
+        return [usage_of(counted, lane, stands) for counted, lane in zip(found, lanes, strict=True)]
+
+    def _standing(self, tenant: TenantId, keys: Sequence[str]) -> dict[str, Standing]:
+        return standing(tenant, keys, self._limits, self.book, self._folder)
 
     # Between nodes
 
@@ -300,66 +401,19 @@ class Quotas:
         node, tenant, counter = wire.decode(payload, tuple[str, TenantId, str], what="signal")
         found = None if node == self.book.node else self.book.counters.find(tenant, counter)
         if found is not None:
+            if found.counted.returns:  # events have filled it: what still runs here goes back when it is settled
+                found.filled = True
             self.book.surplus.add(found)
             self.upkeep.wake()
 
     def _ask_others(self, lacking: list[Counter]) -> None:
         """Whoever holds some of it unspent gives it back; the next try finds it."""
-        wanted = [wire.encode((self.book.node, c.tenant, c.key)).decode() for c in lacking]
-
-        def ask(tx: Tx) -> None:
-            for payload in wanted:
-                tx.signal(WANTED, payload)
-
         with suppress(EnablementError):  # a full queue: the next refusal asks again
-            self._store.submit(ask)
+            self._aside.submit(lambda tx: self._want_back(tx, lacking))
 
-    # What is told
-
-    def _tell(self, marks: list[Crossed]) -> None:
-        """Not on the path of the check: the store does it when it comes to it, once for each mark."""
-        now = self._clock.now()
-
-        def tell(tx: Tx) -> None:
-            for mark in marks:
-                if rows.notice_first(tx, mark.counter.tenant, mark.counter.key, mark.mark, now, mark.counter.resets_at):
-                    self._publish(tx, mark, now)
-
-        def told(done: Future[None]) -> None:
-            rows.unattended(done, "a notice of a quota")
-            for mark in marks if done.exception() else ():
-                mark.counter.told = 0  # the next draw tries again
-
-        try:
-            self._store.submit(tell).add_done_callback(told)
-        except EnablementError:
-            for mark in marks:
-                mark.counter.told = 0
-
-    def _publish(self, tx: Tx, mark: Crossed, now: ConsensusTimestamp) -> None:
-        counter = mark.counter
-        percent = 100 if counter.beyond or not counter.limit else mark.mark * 100 // counter.limit
-        notice = QuotaNotice(
-            tenant=counter.tenant, quota_id=counter.quota_id, agent=counter.owner, event_type=mark.event_type,
-            outcome=mark.outcome if counter.beyond or percent >= 100 or mark.outcome is QuotaOutcome.ALLOW_WITH_NOTIFICATION
-            else QuotaOutcome.ALLOW,
-            percent=percent, used=mark.used, limit=counter.limit, window=counter.name,
-            resets_at=ConsensusTimestamp(counter.resets_at), at=now, delegation_chain=mark.chain,
-        )  # fmt: skip
-        event = "QuotaExceeded" if percent >= 100 else "QuotaNearlyUsed"
-        self._note(tx, counter.tenant, "quota.mark", event, mark.chain[-1], counter.quota_id, notice)
-        tx.publish(SUBJECT_NOTICE, wire.encode(notice), tenant=counter.tenant, agent=mark.chain[-1])
-
-    def _note(
-        self, tx: Tx, tenant: TenantId, act: str, event: str, by: AgentId, name: str, what: msgspec.Struct | None
-    ) -> None:
-        tx.record(
-            entry(
-                tenant=tenant, product=ProductId.METERING, agent=by, action=f"metering.{act}", event=event,
-                resource=ResourceId("metering", "quota", name).to_uri(), timestamp=self._clock.now(),
-                metadata=msgspec.Raw(b"{}" if what is None else wire.encode(what)), degraded_clock=self._clock.degraded,
-            )
-        )  # fmt: skip
+    def _want_back(self, tx: Tx, counters: Sequence[Counter]) -> None:
+        for counter in counters:
+            tx.signal(WANTED, wire.encode((self.book.node, counter.tenant, counter.key)).decode())
 
 
 def checked_act(tenant: TenantId, event_type: str) -> None:
@@ -371,7 +425,8 @@ def refused(answer: object, event_type: str) -> EnablementError:
     """A reservation's no, as an error."""
     if isinstance(answer, RequiresOversight):
         return OversightRequired(
-            "MT-202", f"{event_type} beyond its quota needs approval under policy {answer.policy_id}", policy_id=answer.policy_id
+            "MT-202", f"{event_type} beyond its quota needs approval under policy {answer.policy_id}",
+            policy_id=answer.policy_id, details={"event_type": event_type},
         )  # fmt: skip
     assert isinstance(answer, QuotaDenied)
     return QuotaExceeded(

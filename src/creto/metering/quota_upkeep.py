@@ -18,7 +18,7 @@ from creto.common.limits import QUOTA_BATCH, QUOTA_PRUNE_S, QUOTA_UPKEEP_S
 from creto.common.timestamps import SECOND, Clock
 from creto.metering import leases_journal
 from creto.metering.leases import GivenBack
-from creto.metering.quota import QuotaBook, wish
+from creto.metering.quota import Crossed, QuotaBook, marks_reached, wish
 from creto.metering.quota_counters import RETIRED, Counter
 
 T = TypeVar("T")
@@ -45,7 +45,7 @@ class Upkeep:
         self._pruned_at = 0
         self._wake = threading.Event()
         self._stopped = False
-        self._turn = threading.Lock()
+        self._turn = threading.RLock()  # what is done further may give back
         self._thread = threading.Thread(target=self._run, name="creto-quota-upkeep", daemon=True)
 
     def start(self) -> None:
@@ -97,6 +97,11 @@ class Upkeep:
             self._cover()
             self._retire(self._book.counters.every())
 
+    def give_back(self, counters: Iterable[Counter]) -> None:
+        """What of these is not spent, now."""
+        with self._turn:
+            self._give_back(counters)
+
     def _idle(self) -> Iterator[Counter]:
         """Of those that have drawn: what has not moved since the last look."""
         cells = self._book.counters.cells
@@ -131,16 +136,26 @@ class Upkeep:
                 book.limits.give_back(book.node, parts)
 
     def _cover(self) -> None:
-        """Draw what was spent beyond what was there, past any limit: it has happened."""
+        """Draw what was spent beyond what was there, past any limit: it has happened. Who is to be told of a mark is told."""
         book = self._book
         cells = book.counters.cells
-        for batch in batched(drain(book.overdrawn), QUOTA_BATCH):
+        for batch in batched(list(book.overdrawn), QUOTA_BATCH):
+            plans = {counter: book.overdrawn.pop(counter) for counter in batch}
             short = [c for c in batch if c.slot != RETIRED and cells[c.slot] < 0]
             wishes = [wish(counter, 0, cells)._replace(force=True) for counter in short]
-            drawn = book.limits.draw(book.node, wishes) if wishes else []
+            try:
+                drawn = book.limits.draw(book.node, wishes) if wishes else []
+            except EnablementError:
+                book.overdrawn.update(plans)
+                raise
+            marks: list[Crossed] = []
             for counter, answer in zip(short, drawn, strict=True):
                 counter.taken = answer.after
                 book.late.extend(book.counters.book([counter], [1], answer.granted))
+                plan = plans[counter]
+                marks += marks_reached(counter, answer.after, plan.event_type, plan.chain)
+            if marks:
+                book.tell(marks)
 
 
 def drain(found: set[Counter]) -> list[Counter]:

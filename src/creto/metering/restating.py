@@ -9,6 +9,7 @@ INVARIANT: the same step twice is as good as once, also for the habits of the ag
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 import msgspec
@@ -21,15 +22,19 @@ from creto.contracts import BillableEvent
 from creto.metering import archive_store, judging, total_store
 from creto.metering import event_store as rows
 from creto.metering.admission import admitted, leaf_of, name_prefix, unpacked
+from creto.metering.beyond import check_reported
 from creto.metering.event_history import last_version
+from creto.metering.event_quotas import Owed
 from creto.metering.event_store import EventRow, Place
 from creto.metering.ingesting import Ingesting
 from creto.metering.metered import meters_in
+from creto.metering.quota_types import Quota
 from creto.metering.sorting import find, single_entry, stored_event, value_of
 from creto.metering.usage_types import EventState, StoredEvent
 from creto.store.types import EntryId, Isolation, Tx
 
 REASON_CHARS_MAX = 1_000
+EVENT_ENDED = "metering.event.ended"  # the signal that an event waits no more
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -75,16 +80,20 @@ class Restating(Ingesting):
         checked_tenant(tenant)
         checked_reason(reason)
         entry_id = EntryId(new_id())
-        done = await self._store.write(
-            lambda tx: self._correct(tx, tenant, replacement, by, reason, entry_id), isolation=Isolation.READ_COMMITTED
+        quotas = self._measuring(tenant)
+        done, owed = await self._store.write(
+            lambda tx: self._correct(tx, tenant, replacement, by, reason, entry_id, quotas),
+            isolation=Isolation.READ_COMMITTED,
         )
         if isinstance(done, QuotaExceeded):
             raise done
+        await self._count(owed)
         return done
 
     def _correct(
-        self, tx: Tx, tenant: TenantId, replacement: BillableEvent, by: AgentId, reason: str, entry_id: EntryId
-    ) -> StoredEvent | QuotaExceeded:
+        self, tx: Tx, tenant: TenantId, replacement: BillableEvent, by: AgentId, reason: str, entry_id: EntryId,
+        quotas: Sequence[Quota],
+    ) -> tuple[StoredEvent | QuotaExceeded, list[Owed]]:  # fmt: skip
         self._lock(tx, tenant)
         now = self._clock.now()
         row = find(tx, tenant, replacement.event_id)
@@ -92,15 +101,17 @@ class Restating(Ingesting):
         arrival = admitted(replacement, row.form, tenant, name_prefix(tenant), meters, now)
         before = row.event(tenant, rows.find_chain(tx, tenant, row.chain))
         if arrival.leaf == leaf_of(before):
-            return stored_event(tx, tenant, replacement.event_id)
+            return stored_event(tx, tenant, replacement.event_id), []
         check_same(arrival.event, before)
+        if arrival.event.event_type != before.event_type:
+            check_reported(arrival.event.event_type)
         must_be(row, CORRECTED)
         self._cost(tx, tenant, before, -1)
         try:
             policy_id = judging.judged_alone(tx, tenant, arrival.event, self._judge)
         except QuotaExceeded as error:  # what is recorded of it stays
             self._cost(tx, tenant, before, 1)
-            return error
+            return error, []
         state = EventState.COUNTED if policy_id is None else EventState.HELD
         batch = rows.add_batch(tx, tenant, entry_id, 1, now)
         at = Place(arrival.agent, batch, 0)
@@ -109,48 +120,61 @@ class Restating(Ingesting):
         self._put_state(tx, tenant, row, EventState.CORRECTED, now)
         if policy_id is not None:
             rows.add_act(tx, tenant, arrival.event.event_id, "held", by, policy_id, at, self._clock.now())
+        owed = self._requote(tx, tenant, row.at, before, -1, quotas)
+        owed += self._requote(tx, tenant, at, arrival.event, counting(state), quotas)
         self._note(tx, tenant, row, CORRECTED, by, reason, now, entry_id=entry_id, event=arrival.event)
-        return stored_event(tx, tenant, replacement.event_id)
+        return stored_event(tx, tenant, replacement.event_id), owed
 
     async def _step(
         self, tenant: TenantId, event_id: EventId, step: Step, by: AgentId, reason: str
     ) -> tuple[StoredEvent, bool]:
         """The event afterwards, and whether this call took the step: what was done before is told nobody again."""
         checked_tenant(tenant)
-        return await self._store.write(
-            lambda tx: self._take_step(tx, tenant, event_id, step, by, reason), isolation=Isolation.READ_COMMITTED
+        quotas = self._measuring(tenant)
+        done, first, owed = await self._store.write(
+            lambda tx: self._take_step(tx, tenant, event_id, step, by, reason, quotas),
+            isolation=Isolation.READ_COMMITTED,
         )
+        await self._count(owed)
+        return done, first
 
     def _take_step(
-        self, tx: Tx, tenant: TenantId, event_id: EventId, step: Step, by: AgentId, reason: str
-    ) -> tuple[StoredEvent, bool]:
+        self, tx: Tx, tenant: TenantId, event_id: EventId, step: Step, by: AgentId, reason: str,
+        quotas: Sequence[Quota],
+    ) -> tuple[StoredEvent, bool, list[Owed]]:  # fmt: skip
         self._lock(tx, tenant)
         row = find(tx, tenant, event_id)
         now = self._clock.now()
+        event_id = EventId(unpacked(row.event_id))  # it may have been asked for by its key
         known = stored_event(tx, tenant, event_id)
         if row.state is step.state and any(done.act == step.act for done in known.history):
-            return known, False
+            return known, False, []
         must_be(row, step)
         self._put_state(tx, tenant, row, step.state, now)
         rows.move_names(tx, names_of(tenant, row), row.at, step.state)
-        if step is RELEASED:
-            self._reinstate(tx, tenant, row, by, self._clock.now())
+        owed = self._reinstate(tx, tenant, row, by, quotas) if step is RELEASED else []
         event = replace(known.event, signature=None)
-        if row.state is EventState.HELD and self._judge is not None:
-            self._judge.ended(tx, tenant, event_id)
-        self._cost(tx, tenant, event, counting(step.state) - counting(row.state))
+        if row.state is EventState.HELD:
+            tx.signal(EVENT_ENDED, ended_key(tenant, event_id))
+            if self._judge is not None:
+                self._judge.ended(tx, tenant, event_id, step.act, by)
+        sign = counting(step.state) - counting(row.state)
+        self._cost(tx, tenant, event, sign)
+        owed += self._requote(tx, tenant, row.at, event, sign, quotas)
         self._note(tx, tenant, row, step, by, reason, now, entry_id=EntryId(new_id()), event=event)
-        return stored_event(tx, tenant, event_id), True
+        return stored_event(tx, tenant, event_id), True, owed
 
-    def _reinstate(self, tx: Tx, tenant: TenantId, row: EventRow, by: AgentId, now: ConsensusTimestamp) -> None:
+    def _reinstate(self, tx: Tx, tenant: TenantId, row: EventRow, by: AgentId, quotas: Sequence[Quota]) -> list[Owed]:
         """A correction that was refused: the event counts again as it was before it."""
-        before = last_version(tx, tenant, row)
+        before, now = last_version(tx, tenant, row), self._clock.now()
         if before is None:
-            return
+            return []
         self._put_state(tx, tenant, before, EventState.COUNTED, now)
         rows.move_names(tx, names_of(tenant, before), before.at, EventState.COUNTED)
         rows.add_act(tx, tenant, unpacked(row.event_id), "reinstated", by, "the correction was refused", before.at, now)
-        self._cost(tx, tenant, before.event(tenant, rows.find_chain(tx, tenant, before.chain)), 1)
+        event = before.event(tenant, rows.find_chain(tx, tenant, before.chain))
+        self._cost(tx, tenant, event, 1)
+        return self._requote(tx, tenant, before.at, event, 1, quotas)
 
     def _lock(self, tx: Tx, tenant: TenantId) -> None:
         if self._judge is not None:
@@ -160,6 +184,17 @@ class Restating(Ingesting):
     def _cost(self, tx: Tx, tenant: TenantId, event: BillableEvent, sign: int) -> None:
         if self._judge is not None and sign:
             self._judge.costs.add(tx, tenant, [event], sign=sign)
+
+    def _measuring(self, tenant: TenantId) -> Sequence[Quota]:
+        return () if self._quotas is None else self._quotas.of(tenant)
+
+    def _requote(
+        self, tx: Tx, tenant: TenantId, at: Place, event: BillableEvent, sign: int, quotas: Sequence[Quota]
+    ) -> list[Owed]:
+        """On quotas it counts, or counts no more."""
+        if self._quotas is None or not sign:
+            return []
+        return self._quotas.change(tx, tenant, at.batch, at.place, event, sign, quotas)
 
     def _put_state(self, tx: Tx, tenant: TenantId, row: EventRow, state: EventState, now: int) -> None:
         rows.set_state(tx, tenant, row.at, state, now)
@@ -189,6 +224,10 @@ class Restating(Ingesting):
             tx, tenant, f"event.{act}", f"Event{act.capitalize()}", by=by, subject=f"metering:event:{event_id}",
             now=now, fields=fields,
         )  # fmt: skip
+
+
+def ended_key(tenant: TenantId, event_id: EventId) -> str:
+    return f"{tenant}/{event_id}"
 
 
 def names_of(tenant: TenantId, row: EventRow) -> tuple[bytes, ...]:

@@ -110,7 +110,7 @@ def repeated(tx: Tx, tenant: TenantId, arrival: Arrival, old: Sequence[bytes], k
         case EventState.HELD:
             return Ingested(IngestStatus.HELD, event_id, waits_for(tx, tenant, event_id))
         case EventState.RELEASED:
-            return refusal(ApprovalDenied("OV-451", f"the approval of the event {event_id} was refused"), event_id)
+            return refusal(denied(event_id, why_released(tx, tenant, event_id)), event_id)
     return Ingested(IngestStatus.DUPLICATE, event_id)
 
 
@@ -143,6 +143,17 @@ def waits_for(tx: ReadTx, tenant: TenantId, event_id: EventId) -> str:
     return next(act.reason for act in rows.acts_of(tx, tenant, event_id) if act.act == "held")
 
 
+def why_released(tx: ReadTx, tenant: TenantId, event_id: EventId) -> str:
+    return next((act.reason for act in rows.acts_of(tx, tenant, event_id) if act.act == "released"), "")
+
+
+def denied(event_id: EventId, reason: str) -> ApprovalDenied:
+    return ApprovalDenied(
+        "OV-451", f"the approval of the event {event_id} was refused: {reason or 'no reason was given'}", reason=reason,
+        details={"event_id": event_id},
+    )  # fmt: skip
+
+
 def refusal(error: EnablementError, event_id: EventId | None = None) -> Ingested:
     return Ingested(IngestStatus.REJECTED, event_id, error=error.body())
 
@@ -152,7 +163,8 @@ def raised(result: Ingested) -> Ingested:
     if result.status is IngestStatus.HELD:
         raise OversightRequired(
             "MT-202", f"the event {result.event_id} waits for an approval", policy_id=result.policy_id or "",
-            hint="Send the same event again once it is decided.",
+            details={"event_id": str(result.event_id)},
+            hint="Wait for what becomes of it, or send the same event again once it is decided.",
         )  # fmt: skip
     if result.error is not None:
         raise EnablementError.from_body(result.error)

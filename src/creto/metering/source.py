@@ -18,6 +18,7 @@ from creto.metering import total_store
 from creto.metering.accounts import payer_of
 from creto.metering.admission import unpacked
 from creto.metering.attribution import Chain
+from creto.metering.beyond import beyond_type, used_type
 from creto.metering.event_history import counted_then, versions_of
 from creto.metering.event_store import Behind
 from creto.metering.periods import Period
@@ -108,8 +109,10 @@ class Book:
         return found
 
     def types_of(self, subscription: Subscription) -> set[str]:
+        """With what is booked beyond quotas for them."""
         plans = [self.plan(phase.plan_id, phase.version) for phase in subscription.phases]
-        return {charge.meter.event_type for plan in plans for charge in plan.charges}
+        types = {charge.meter.event_type for plan in plans for charge in plan.charges}
+        return types | {beyond_type(one) for one in types}
 
     def contested(self, chain: Chain, subscription: Subscription) -> bool:
         """Whether the events of a chain may be billed by another one, or by this one for a part of the time only."""
@@ -125,7 +128,7 @@ class Book:
 
     def payer(self, chain: Chain, event_type: str, at: int) -> Subscription | None:
         known = {agent: self.of(agent) for agent in chain}
-        return payer_of(chain, event_type, at, known, self.plan)
+        return payer_of(chain, used_type(event_type), at, known, self.plan)
 
 
 def nearer(chain: Chain, subscription: Subscription) -> Chain:

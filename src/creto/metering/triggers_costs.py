@@ -27,6 +27,7 @@ from creto.metering.triggers import Cost, Total, cost_of, payers, window_of
 from creto.store.types import EngineName, Question, ReadTx, Store, Tx
 
 ADDED = "metering.costs.added"
+ZONE_CHANGED = "metering.zone.changed"  # the days and months of a tenant begin elsewhere
 OF_HOURS = frozenset({BillingPeriod.CURRENT_HOUR, BillingPeriod.CURRENT_DAY})  # the others are sums of months
 
 Row = tuple[
@@ -56,6 +57,7 @@ class Costs:
         self._totals: dict[tuple[TenantId, AgentId], dict[tuple[BillingPeriod, str], Total]] = {}
         self._lock = threading.Lock()
         store.on_signal(ADDED, self._on_added)
+        store.on_signal(ZONE_CHANGED, self._on_zone)
         store.on_signal_lost(self._forget)
 
     # Rows
@@ -166,9 +168,30 @@ class Costs:
             for agent in agents:
                 self._totals.pop((tenant, agent), None)
 
+    def _on_zone(self, tenant: str) -> None:
+        with self._lock:
+            self._totals = {key: known for key, known in self._totals.items() if key[0] != tenant}
+
     def _forget(self) -> None:
         with self._lock:
             self._totals.clear()
+
+
+def move_windows(tx: Tx, tenant: TenantId, zone: str) -> None:
+    """Sums of hours and months become those of the windows of another zone that hold their middle."""
+    for period in (HOUR, MONTH):
+        window = window_of(period, zone)
+        found = tx.all(
+            "SELECT DISTINCT starts_at, ends_at FROM metering_cost WHERE tenant = ? AND period = ?", tenant, period
+        )
+        for starts_at, ends_at in found:
+            within = window.period((starts_at + ends_at) // 2)
+            if within.start == starts_at:
+                continue
+            tx.run(f"{MOVE} {IF_THERE}", within.start, within.end, tenant, period, starts_at)
+            tx.run(
+                "DELETE FROM metering_cost WHERE tenant = ? AND period = ? AND starts_at = ?", tenant, period, starts_at
+            )
 
 
 def payloads(tenant: TenantId, agents: list[AgentId]) -> Iterable[str]:
@@ -200,6 +223,10 @@ ADD_TO: LiteralString = (
 IF_THERE: LiteralString = (
     " ON CONFLICT (tenant, agent, currency, period, starts_at, event_type)"
     " DO UPDATE SET micros = metering_cost.micros + excluded.micros"
+)
+MOVE: LiteralString = (
+    f"{ADD_TO} SELECT tenant, agent, currency, period, CAST(? AS BIGINT), CAST(? AS BIGINT), event_type, micros"
+    " FROM metering_cost WHERE tenant = ? AND period = ? AND starts_at = ?"
 )
 ADD_ARRAYS: LiteralString = (
     f"{ADD_TO} SELECT ?, r.agent, r.currency, r.period, r.starts_at, r.ends_at, r.event_type, r.micros"

@@ -62,6 +62,7 @@ from creto.store.types import Outcome, ReadTx, Store, Tx
 log = logging.getLogger("creto.metering")
 USD = "USD"
 LAYER = AgentId("metering")
+SUBJECT_WAITING_ENDED = "metering.waiting.ended"
 BLOCKED_TOLD_NS = 7 * DAY  # an event that comes again is the same one for so long
 
 
@@ -85,6 +86,15 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
     waits_since: ConsensusTimestamp
     exceeded: CostThresholdExceededEventV2
     request_id: RequestId | None = None
+
+
+class WaitingEnded(msgspec.Struct, frozen=True, kw_only=True):
+    """`metering.waiting.ended`: an event that oversight was asked about was finalized, released or voided, by its decision or by hand."""
+
+    request_id: RequestId
+    event_id: EventId
+    act: str
+    by: AgentId
 
 
 class CostTriggers(Thresholds):
@@ -189,8 +199,13 @@ class CostTriggers(Thresholds):
         self._wait(tx, tenant, event, crossed)
         return crossed.trigger
 
-    def ended(self, tx: Tx, tenant: TenantId, event_id: EventId) -> None:
-        tx.run("DELETE FROM metering_waiting WHERE tenant = ? AND event_id = ?", tenant, event_id)
+    def ended(self, tx: Tx, tenant: TenantId, event_id: EventId, act: str, by: AgentId) -> None:
+        """It is out of the queue, and oversight hears that nobody needs to decide about it any more."""
+        sql = "DELETE FROM metering_waiting WHERE tenant = ? AND event_id = ? RETURNING request_id"
+        request_id: RequestId | None = tx.value(sql, tenant, event_id)
+        if request_id is not None:
+            ended = WaitingEnded(request_id=request_id, event_id=event_id, act=act, by=by)
+            tx.publish(SUBJECT_WAITING_ENDED, wire.encode(ended), tenant=tenant, agent=by)
 
     def counted(self, tenant: TenantId, events: Sequence[BillableEvent]) -> None:
         """For the habits."""
@@ -297,7 +312,7 @@ class CostTriggers(Thresholds):
 
     async def finalize_event(self, tenant: TenantId, event_id: EventId, *, by: AgentId) -> bool:
         """It was approved: it counts. False if it did not wait."""
-        if self._held is None or not await self._waits(tenant, event_id):
+        if self._held is None or not await self.waits(tenant, event_id):
             return False
         with suppress(AlreadyExists):  # somebody was faster
             await self._held.finalize_event(tenant, event_id, by=by, reason="approved")
@@ -305,13 +320,13 @@ class CostTriggers(Thresholds):
 
     async def release_event(self, tenant: TenantId, event_id: EventId, *, by: AgentId, reason: str) -> bool:
         """It was denied, or nobody decided in time: it never counts."""
-        if self._held is None or not await self._waits(tenant, event_id):
+        if self._held is None or not await self.waits(tenant, event_id):
             return False
         with suppress(AlreadyExists):
             await self._held.release_event(tenant, event_id, by=by, reason=reason)
         return True
 
-    async def _waits(self, tenant: TenantId, event_id: EventId) -> bool:
+    async def waits(self, tenant: TenantId, event_id: EventId) -> bool:
         sql = "SELECT 1 FROM metering_waiting WHERE tenant = ? AND event_id = ?"
         return await self._store.read(lambda tx: tx.value(sql, checked_tenant(tenant), event_id)) is not None
 

@@ -294,6 +294,7 @@ class Tax(Checked, frozen=True):
 class LineKind(StrEnum):
     FEE = "fee"
     USAGE = "usage"
+    BEYOND = "beyond"  # what usage beyond a quota costs on top
     TRUE_UP = "true_up"  # up to a minimum or a commitment
     CORRECTION = "correction"  # of a period that was already billed
     CREDIT = "credit"  # what was billed before for the same usage

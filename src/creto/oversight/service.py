@@ -7,18 +7,20 @@ outbox and dedupe are in it, or none of them happened.
 from __future__ import annotations
 
 from creto.common.breaker import CircuitBreaker
+from creto.common.limits import OVERSIGHT_WAITERS_MAX
 from creto.common.telemetry import Metrics
 from creto.common.timestamps import Clock
+from creto.oversight.core import DECIDED
 from creto.oversight.outcome import Permits
 from creto.oversight.people import Books
 from creto.oversight.recollection import Recollection
 from creto.oversight.voting import CheckEdit
-from creto.oversight.waiting import Waiters
 from creto.platform.crypto import SigningKey
 from creto.platform.nhi import Nhi
 from creto.security.authz import Authz
 from creto.security.memory import Memory
 from creto.store.types import Store
+from creto.store.waiters import Waiters
 
 INSTALLATION = "creto"
 DEFAULT_TIMEOUT_S = 3_600
@@ -50,7 +52,7 @@ class Oversight(Recollection):
         self._check_edit = check_edit
         self._books = Books(self)
         self._permits = Permits()
-        self._waiters = Waiters(store)
+        self._waiters = Waiters(store, DECIDED, most=OVERSIGHT_WAITERS_MAX)
 
     def waiting(self) -> int:
         """How many coroutines wait here."""

@@ -37,6 +37,7 @@ from creto.contracts import (
 from creto.gate import Operation
 
 QUOTA_POLICY = PolicyId("quota_notification_policy")  # the spec's name
+QUOTA_BREACH = "quota_breach"
 NEW_SANDBOX = "new"
 
 
@@ -91,14 +92,18 @@ def of_cost_threshold(event: CostThresholdExceededEvent, policy_id: PolicyId) ->
 
 
 def of_quota_breach(
-    tenant: TenantId, agent: AgentId, chain: Sequence[AgentId], event_type: str, *, used: int, limit: int
-) -> OversightRequest:
-    """A quota nearly or wholly used up, where the policy lets the event through: humans look at it after."""
-    facts = {"event_type": event_type, "current_usage": used, "limit": limit}
+    tenant: TenantId, agent: AgentId, chain: Sequence[AgentId], event_type: str, *, used: int, limit: int,
+    answer: msgspec.Struct | None = None, form: str = "", description: str = "",
+) -> OversightRequest:  # fmt: skip
+    """A quota nearly or wholly used up, where the policy lets the event through: humans look at it after.
+
+    `answer` is what is proposed to them, with these facts, as the request of the endpoint `form`: they approve it, or what they make of it.
+    """
+    facts = {"event_type": event_type, "current_usage": used, "limit": limit} if answer is None else answer
     return OversightRequest(
         tenant=tenant, agent_nhi=agent, delegation_chain=tuple(chain),
-        action=Action(name="quota_breach", parameters=msgspec.Raw(wire.encode(facts))),
-        resource=named(f"metering:quota:{event_type}"), policy_id=QUOTA_POLICY, action_description="", blocking=False,
+        action=Action(name=QUOTA_BREACH, parameters=msgspec.Raw(wire.encode(facts))), form=form,
+        resource=named(f"metering:quota:{event_type}"), policy_id=QUOTA_POLICY, action_description=description, blocking=False,
         assessed=(RiskFactor(name="quota", level=RiskLevel.MEDIUM, description="a quota is nearly or wholly used up"),),
     )  # fmt: skip
 

@@ -37,7 +37,7 @@ from creto.edge.api import subscriptions as subscribing
 from creto.sdk.asking import await_approval, granted
 from creto.sdk.line import Composed, Method, Part, Steps, World
 from creto.sdk.uploading import put
-from creto.sdk.waiting import wait
+from creto.sdk.waiting import wait, wait_event
 
 
 class Agents(Part[World]):
@@ -234,6 +234,7 @@ class Metering(Part[World]):
     submit_event = Method(usage.SUBMIT)
     submit_events = Method(usage.SUBMIT_MANY)
     event = Method(usage.EVENT_OF)
+    wait_event = Composed(usage.WAIT, wait_event)
     prove = Method(usage.PROVE)
     explain = Method(usage.EXPLAIN)
     void = Method(usage.VOID)
@@ -267,11 +268,15 @@ class Quotas(Part[World]):
     list = Method(quotas.LIST)
     get = Method(quotas.GET)
     delete = Method(quotas.DELETE)
+    answer = Method(quotas.ANSWER)
+    notices = Method(quotas.NOTICES)
     check = Method(quotas.CHECK)
     reserve = Method(quotas.RESERVE)
     settle = Method(quotas.SETTLE)
     release = Method(quotas.RELEASE)
     usage = Method(quotas.USAGE)
+    set_settings = Method(quotas.SET_SETTINGS)
+    settings = Method(quotas.SETTINGS)
     put_rate = Method(quotas.PUT_RATE)
     rates = Method(quotas.RATES)
     delete_rate = Method(quotas.DELETE_RATE)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from creto.common import wire
@@ -13,6 +13,9 @@ from creto.contracts import Approved, Denied, TimedOut
 from creto.edge.api.approval_views import Outcome
 from creto.edge.api.approvals import ANSWER, WAIT, AnswerQuestion, AwaitApproval
 from creto.edge.api.endpoint import Endpoint
+from creto.edge.api.usage import WAIT as WAIT_EVENT
+from creto.edge.api.usage import AwaitEvent
+from creto.metering import EventState, StoredEvent
 from creto.oversight.display import proposal
 from creto.platform.nhi import DelegationChain
 from creto.sdk.line import Line
@@ -27,21 +30,40 @@ async def wait(line: Line, request_id: str, timeout_s: float | None = None, answ
 
     `answer` is told each question that an approver has for the agent, and says what to answer, or nothing.
     """
+    heard_at = 0
+
+    async def ask(wait_s: float) -> Outcome:
+        nonlocal heard_at
+        heard = heard_at if answer is not None else None
+        outcome = await line.call(WAIT, AwaitApproval(request_id=request_id, wait_s=wait_s, heard_at=heard))
+        if answer is not None:
+            heard_at = await answer_all(line, outcome, heard_at, answer)
+        return outcome
+
+    return await patiently(ask, lambda outcome: outcome.result is not None, timeout_s)
+
+
+async def wait_event(line: Line, event_id: str, timeout_s: float | None = None) -> StoredEvent:
+    """What became of a usage event that waits for a human, whenever that is. After `timeout_s`: held, as it is then."""
+
+    async def ask(wait_s: float) -> StoredEvent:
+        return await line.call(WAIT_EVENT, AwaitEvent(event_id=event_id, wait_s=wait_s))
+
+    return await patiently(ask, lambda found: found.state is not EventState.HELD, timeout_s)
+
+
+async def patiently(ask: Callable[[float], Awaitable[R]], ended: Callable[[R], bool], timeout_s: float | None) -> R:
+    """Ask, each time for as long as one question may wait, until it has ended or the time is over."""
     clock = asyncio.get_running_loop().time
     ends_at = None if timeout_s is None else clock() + timeout_s
-    answered, heard_at = False, 0
+    answered = False
     while True:
         left_s = OVERSIGHT_WAIT_S_MAX if ends_at is None else ends_at - clock()
         try:
-            wait_s = min(OVERSIGHT_WAIT_S_MAX, max(0.0, left_s))
-            heard = heard_at if answer is not None else None
-            asked = AwaitApproval(request_id=request_id, wait_s=wait_s, heard_at=heard)
-            outcome = await line.call(WAIT, asked)
+            found = await ask(min(OVERSIGHT_WAIT_S_MAX, max(0.0, left_s)))
             answered = True
-            if answer is not None:
-                heard_at = await answer_all(line, outcome, heard_at, answer)
-            if outcome.result is not None or left_s <= 0:
-                return outcome
+            if ended(found) or left_s <= 0:
+                return found
         except (ConnectionFailed, Timeout):
             if not answered or left_s <= 0:
                 raise
@@ -77,7 +99,14 @@ class PatientLine:
             return await self._line.call(endpoint, request)
         except OversightRequired as asked:
             if "request_id" not in asked.details:
-                raise
+                if "event_id" not in asked.details:
+                    raise
+                event = await wait_event(self._line, str(asked.details["event_id"]), self._timeout_s)
+                if event.state is EventState.HELD:
+                    raise
+                return await self._line.call(
+                    endpoint, request
+                )  # the same event once more: it counts, or why it does not
             outcome = await wait(self._line, str(asked.details["request_id"]), self._timeout_s)
             if outcome.result is None:
                 raise

@@ -12,11 +12,13 @@ import pytest
 from msgspec.structs import replace
 
 from creto.app import App, running
+from creto.bus import Message
 from creto.common.errors import InternalError, NotFound, OversightRequired, QuotaExceeded, Unauthorized
 from creto.common.ids import AgentId, EventId
 from creto.common.settings import ArchiveMode, MeteringConfig
 from creto.common.timestamps import DAY, HOUR, ConsensusTimestamp, iso
 from creto.contracts import (
+    SUBJECT_THRESHOLD_EXCEEDED,
     BillableEvent,
     BillingPeriod,
     CostThreshold,
@@ -28,6 +30,7 @@ from creto.contracts import (
 from creto.edge.accounting import accounted, archived
 from creto.edge.api import quotas, usage
 from creto.edge.api.dispatch import Call, Dispatcher
+from creto.edge.costs import CostApprovals
 from creto.metered import STRIPE_WEBHOOK
 from creto.metering import EventState, Limit, Quota, Threshold, Window, WindowUnit
 from creto.metering.terms import MeteringTerms
@@ -129,6 +132,46 @@ async def test_a_decision_on_the_bus_ends_the_waiting(app: App) -> None:
         return (await parts.metering.event(app.tenant, EventId("pay"))).state is EventState.RELEASED
 
     assert await eventually(released)
+
+
+async def test_a_request_made_of_an_event_that_waits_no_more_is_taken_back(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """given an event voided while its request is being made / when the message comes, and again as after a crash / then nobody is left asked."""
+    parts = app.parts
+    threshold = CostThreshold(
+        threshold_id="one", threshold_type=CostThresholdType.PER_TRANSACTION, limit=D("1"), currency="USD",
+        action=RequireApproval(approvers=(await human(app),)),
+    )  # fmt: skip
+    heard: list[Message] = []
+
+    async def hear(message: Message) -> None:
+        heard.append(message)
+
+    hearing = await parts.bus.subscribe(SUBJECT_THRESHOLD_EXCEEDED, "test", hear)
+    await parts.triggers.put_threshold(app.tenant, Threshold(threshold=threshold), by=app.operator)
+    with pytest.raises(OversightRequired) as held:
+        await parts.metering.ingest_event(app.tenant, payment(app, "2"), by=app.operator)
+    assert held.value.details["event_id"] == "pay"
+    first = await asked(app)
+    await eventually(lambda: done(heard))
+    await hearing.close()
+    await parts.metering.void_event(app.tenant, EventId("pay"), by=app.operator, reason="by hand")
+
+    async def withdrawn() -> bool:
+        record = await parts.oversight.get(app.tenant, first.ask.request_id)
+        return record.progress.state is RequestState.CANCELLED
+
+    assert await eventually(withdrawn)
+    monkeypatch.setattr(parts.triggers, "waits", lambda *_: done(True))  # as it looked a moment before
+    approvals = CostApprovals(parts.bus, parts.triggers, parts.quotas, parts.oversight)
+    for _ in range(2):
+        await approvals.exceeded(heard[0])
+        assert await parts.oversight.list_pending_requests(app.tenant) == []
+
+
+async def done(value: Any) -> Any:
+    return value
 
 
 async def test_quotas_hold_inside_the_gate(app: App) -> None:

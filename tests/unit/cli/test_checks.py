@@ -40,6 +40,12 @@ def test_all_is_well() -> None:
     assert of(State.MISSING, GOOD) == of(State.NOTE, GOOD) == []
 
 
+def test_quotas_that_nobody_watches_are_named() -> None:
+    (found,) = of(State.NOTE, replace(GOOD, unwatched=("tokens", "calls")))
+    assert "tokens, calls" in found.found
+    assert "quota_notification_policy" in str(found.remedy)
+
+
 @pytest.mark.parametrize(
     ("facts", "name"),
     [

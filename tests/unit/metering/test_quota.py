@@ -31,7 +31,7 @@ from creto.metering import (
     WindowUnit,
 )
 from creto.metering.leases_journal import AnonymousCells
-from creto.metering.quota import Crossed, Taken
+from creto.metering.quota import EXCEEDED, Crossed, Taken
 from creto.metering.quota_counters import Counters
 from creto.metering.quota_pace import Pace
 from creto.metering.quota_rules import Definitions, rate_of
@@ -76,9 +76,10 @@ class Desk:
         self.book = self.node("one")
         self.upkeep = Upkeep(self.book, self.clock, lambda: 60, None)
 
-    def node(self, name: str, cells: int = 1_000) -> QuotaBook:
+    def node(self, name: str, cells: int = 1_000, **more: Any) -> QuotaBook:
         return QuotaBook(
-            name, self.clock.now, self.limits, Counters(AnonymousCells(cells)), lambda _: (self.known, True), crossed=self.told.extend
+            name, self.clock.now, self.limits, Counters(AnonymousCells(cells)), lambda _: (self.known, True),
+            crossed=self.told.extend, **more,
         )  # fmt: skip
 
     def reserve(self, amount: int = 1, agent: AgentId = BOT, by: ValidatedChain | None = None, **more: Any) -> Any:
@@ -218,8 +219,23 @@ def test_what_took_more_than_was_reserved_is_counted_also_beyond_the_limit() -> 
     desk.book.settle(desk.reserve(1), 25)
     desk.upkeep.once(desk.clock.now())
     assert not desk.passes()
-    assert desk.book.overruns == 1
+    assert (desk.book.overruns, desk.book.overrun_units) == (1, 24)
+    assert [(mark.mark, mark.used, mark.event_type) for mark in desk.told] == [(10, 25, ACT), (EXCEEDED, 25, ACT)]
     assert desk.used() == 25
+
+
+def test_what_took_more_than_was_reserved_hurries_to_be_seen_by_others() -> None:
+    hurried: list[str] = []
+    desk = Desk(quota(10))
+    book = desk.node("other", hurry=lambda: hurried.append("now"))
+    held = book.reserve(TENANT, BOT, None, ACT, "model", 5)
+    assert isinstance(held, Taken)
+    book.settle(held, 5)
+    assert hurried == []
+    held = book.reserve(TENANT, BOT, None, ACT, "model", 5)
+    assert isinstance(held, Taken)
+    book.settle(held, 50)
+    assert hurried == ["now"]
 
 
 def test_what_nobody_settles_is_released_and_counts_when_it_is_settled_after_all() -> None:
@@ -293,7 +309,7 @@ def test_marks_are_told_of_as_they_are_reached() -> None:
         assert desk.passes()
         reached += [(n, crossed.mark) for crossed in desk.told]
         desk.told.clear()
-    assert reached == [(500, 500), (950, 950), (1_000, 1_000)]
+    assert reached == [(500, 500), (950, 950), (1_000, 1_000), (1_001, EXCEEDED)]
 
 
 def test_a_decision_says_who_and_which_window() -> None:

@@ -10,9 +10,9 @@ the database nor a backup of it gives away what an erased memory said, or an app
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -119,6 +119,16 @@ def open_still(key: str) -> IdempotencyConflict:
 
 
 CLAIM: ContextVar[Claim | None] = ContextVar("creto_idempotency", default=None)
+
+
+@contextmanager
+def unclaimed() -> Iterator[None]:
+    """What is written in the block is no effect of the request, as a question to a human: its key stays for the act itself."""
+    token = CLAIM.set(None)
+    try:
+        yield
+    finally:
+        CLAIM.reset(token)
 
 
 class OnceStore:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from functools import partial
 from typing import Annotated
 
 from msgspec import Meta
 from msgspec.structs import asdict
 
+from creto.common.errors import OversightRequired
 from creto.common.ids import AgentId, PolicyId
 from creto.common.limits import (
     PAGE_ITEMS_DEFAULT,
+    QUOTA_AMOUNT_MAX,
     QUOTA_LIMITS_MAX,
     QUOTA_MARKS_MAX,
     QUOTA_PATTERNS_MAX,
@@ -22,13 +25,28 @@ from creto.edge.api.endpoint import Endpoint, View
 from creto.edge.api.fields import Agent, Count, Cursor, Id, Limit
 from creto.edge.api.metering_fields import Asked, Currency
 from creto.edge.api.parts import Parts
-from creto.metering import Flagged, Hold, OverflowAction, Quota, QuotaUsage, Rate, Threshold, Waiting
+from creto.metering import (
+    Flagged,
+    Hold,
+    Measure,
+    MeteringSettings,
+    OverflowAction,
+    Quota,
+    QuotaAnswer,
+    QuotaUsage,
+    Rate,
+    Threshold,
+    Told,
+    Waiting,
+)
 from creto.metering import Limit as QuotaLimit
 from creto.metering.quota_types import STAR, Block
 from creto.metering.triggers import POLICY
+from creto.oversight.sources import QUOTA_POLICY
 from creto.platform.nhi import ValidatedChain
 from creto.security.authz.types import QuotaDecision
 
+NOBODY_ASKED = f"Nobody is asked about quotas that let acts go on: say who decides, by an oversight policy named {QUOTA_POLICY} (`creto approvals policies put`)."
 Patterns = Annotated[tuple[Id, ...], Meta(min_length=1, max_length=QUOTA_PATTERNS_MAX)]
 Amount = Annotated[int, Meta(ge=1, le=1_000_000_000_000)]
 
@@ -36,7 +54,9 @@ Amount = Annotated[int, Meta(ge=1, le=1_000_000_000_000)]
 class PutQuota(Asked, frozen=True):
     """How much of what in which windows: for `agent`, or `shared` by the whole tenant, else for every agent by its own count.
 
-    An agent's count holds what those below it in a delegation chain do too, unless `own_acts` is set.
+    An agent's count holds what those below it in a delegation chain do too, unless `own_acts` is set. It counts acts, or what is
+    reported: with `measures` events one for each, or what their `property` says, or in a currency what they cost. A window without a
+    zone gets the tenant's.
     """
 
     quota_id: Id
@@ -48,6 +68,39 @@ class PutQuota(Asked, frozen=True):
     currency: Currency | None = None
     overflow: OverflowAction = Block()
     notify_at: Annotated[tuple[Annotated[int, Meta(ge=1, le=100)], ...], Meta(max_length=QUOTA_MARKS_MAX)] = (95, 100)
+    measures: Measure = Measure.ACTS
+    property: Id | None = None
+
+
+class AnswerQuota(Asked, frozen=True):
+    """What becomes of a quota that is nearly or wholly used up: `new_limit` for the window, no more acts beyond the limit, or nothing.
+
+    The rest is what was known when humans were asked.
+    """
+
+    quota_id: Id
+    window: Id
+    answer: QuotaAnswer = QuotaAnswer.INCREASE
+    new_limit: Count = 0
+    event_type: Id | None = None
+    current_usage: Count = 0
+    limit: Count = 0
+
+
+class ListNotices(Asked, frozen=True):
+    """What quotas have told, the newest first; of the acts of one agent."""
+
+    agent: Agent | None = None
+    limit: Limit = PAGE_ITEMS_DEFAULT
+    cursor: Cursor | None = None
+
+
+class Notices(View, frozen=True):
+    """`nobody_asked`: what to do about it, where no human is asked about quotas that let acts go on."""
+
+    items: tuple[Told, ...]
+    cursor: str | None = None
+    nobody_asked: str | None = None
 
 
 class OfQuota(Asked, frozen=True):
@@ -86,10 +139,10 @@ class ReserveQuota(Asked, frozen=True):
 
 
 class SettleQuota(Asked, frozen=True):
-    """It took what was reserved, or this much."""
+    """It took what was reserved, or this much, also if that is more."""
 
     reservation_id: Id
-    amount: Count | None = None
+    amount: Annotated[int, Meta(ge=0, le=QUOTA_AMOUNT_MAX)] | None = None
 
 
 class OfReservation(Asked, frozen=True):
@@ -97,7 +150,20 @@ class OfReservation(Asked, frozen=True):
 
 
 class Closed(View, frozen=True):
+    """What became of a reservation: `excess` is what the act took above what was reserved, `over` how far that brings the fullest of its
+    counters beyond its limit, one of money in micro-units."""
+
     reservation_id: str
+    reserved: int = 0
+    amount: int = 0
+    excess: int = 0
+    over: int = 0
+
+
+class SetSettings(Asked, frozen=True):
+    """The time zone in which days and months begin: of quotas that are set from then on, and of costs."""
+
+    zone: Id
 
 
 class QuotaUsageOf(Asked, frozen=True):
@@ -185,11 +251,23 @@ PUT = Endpoint("quotas.put", "PUT", "/v1/quotas/{quota_id}", PutQuota, Quota, SE
 LIST = Endpoint("quotas.list", "GET", "/v1/quotas", ListQuotas, QuotaPage, READ, "The quotas that hold")
 GET = Endpoint("quotas.get", "GET", "/v1/quotas/{quota_id}", OfQuota, Quota, READ, "One quota", errors=("MT-404",), about=QUOTA)  # fmt: skip
 DELETE = Endpoint("quotas.delete", "DELETE", "/v1/quotas/{quota_id}", OfQuota, Gone, SET, "Take a quota away", errors=("MT-404",), about=QUOTA)  # fmt: skip
+ANSWER = Endpoint("quotas.answer", "POST", "/v1/quotas/{quota_id}/answer", AnswerQuota, Quota, SET, "Raise one limit of a quota, or let nothing go beyond it any more", errors=MISSING, about=QUOTA)  # fmt: skip
+NOTICES = Endpoint("quotas.notices", "GET", "/v1/quota-notices", ListNotices, Notices, "check_quota", "What quotas have told: who nears a limit, goes beyond it, and what humans have answered", errors=BAD)  # fmt: skip
 CHECK = Endpoint("quotas.check", "POST", "/v1/quota-checks", CheckQuota, QuotaDecision, "check_quota", "Whether an act would be let through now, and which ancestor and window decide", errors=BAD, about="{agent}", keyed=False)  # fmt: skip
 RESERVE = Endpoint("quotas.reserve", "POST", "/v1/reservations", ReserveQuota, Hold, "reserve_quota", "Hold quota until it is settled or released, on whatever node", status=201, errors=("MT-400", "MT-429", "MT-202"), about="{agent}")  # fmt: skip
-SETTLE = Endpoint("quotas.settle", "POST", "/v1/reservations/{reservation_id}/settle", SettleQuota, Closed, "settle_quota", "It took what was reserved, or another amount", errors=MISSING, about=HOLD)  # fmt: skip
+SETTLE = Endpoint("quotas.settle", "POST", "/v1/reservations/{reservation_id}/settle", SettleQuota, Closed, "settle_quota", "It took what was reserved, or another amount; what is above is said", errors=MISSING, about=HOLD)  # fmt: skip
 RELEASE = Endpoint("quotas.release", "POST", "/v1/reservations/{reservation_id}/release", OfReservation, Closed, "release_quota", "It took nothing", errors=("MT-404",), about=HOLD)  # fmt: skip
 USAGE = Endpoint("quotas.usage", "GET", "/v1/quota-usage/{agent}", QuotaUsageOf, QuotaUsages, READ, "What the counters of an agent stand at, over all nodes", about="{agent}")  # fmt: skip
+SET_SETTINGS = Endpoint("quotas.set_settings", "PUT", "/v1/metering-settings", SetSettings, MeteringSettings, SET, "Say in which time zone days and months begin", errors=BAD, about="metering:settings")  # fmt: skip
+SETTINGS = Endpoint(
+    "quotas.settings",
+    "GET",
+    "/v1/metering-settings",
+    ListQuotas,
+    MeteringSettings,
+    READ,
+    "In which time zone days and months begin",
+)
 PUT_RATE = Endpoint("quotas.put_rate", "PUT", "/v1/quota-rates/{counts}", PutRate, Rate, SET, "Say what one unit of an act costs", errors=BAD, about=RATE)  # fmt: skip
 RATES = Endpoint("quotas.rates", "GET", "/v1/quota-rates", ListQuotas, Rates, READ, "What acts cost")
 DELETE_RATE = Endpoint("quotas.delete_rate", "DELETE", "/v1/quota-rates/{counts}", OfRate, Gone, SET, "An act costs nothing any more", errors=("MT-404",), about=RATE)  # fmt: skip
@@ -201,7 +279,7 @@ ANOMALY = Endpoint("quotas.anomaly", "GET", "/v1/anomalies/{agent}", OfAgent, An
 ANOMALIES = Endpoint("quotas.anomalies", "GET", "/v1/anomalies", ListFlagged, FlaggedAgents, READ, "Agents that run away: who, why and since when, the newest first", errors=BAD)  # fmt: skip
 FORGIVE = Endpoint("quotas.forgive", "POST", "/v1/anomalies/{agent}/forgive", OfAgent, AnomalyView, SET, "A human has looked: this is the agent's habit from now on", about="{agent}")  # fmt: skip
 
-ENDPOINTS = (PUT, LIST, GET, DELETE, CHECK, RESERVE, SETTLE, RELEASE, USAGE, PUT_RATE, RATES, DELETE_RATE, PUT_THRESHOLD, THRESHOLDS, DELETE_THRESHOLD, WAITING, ANOMALY, ANOMALIES, FORGIVE)  # fmt: skip
+ENDPOINTS = (PUT, LIST, GET, DELETE, ANSWER, NOTICES, CHECK, RESERVE, SETTLE, RELEASE, USAGE, SET_SETTINGS, SETTINGS, PUT_RATE, RATES, DELETE_RATE, PUT_THRESHOLD, THRESHOLDS, DELETE_THRESHOLD, WAITING, ANOMALY, ANOMALIES, FORGIVE)  # fmt: skip
 
 
 @concerns(SETTLE, RELEASE)
@@ -238,6 +316,24 @@ async def delete(parts: Parts, call: Call, ask: OfQuota) -> Gone:
     return Gone(name=ask.quota_id)
 
 
+@handles(ANSWER)
+async def answer(parts: Parts, call: Call, ask: AnswerQuota) -> Quota:
+    by = call.known.agent
+    return await parts.quotas.answer(call.tenant, ask.quota_id, ask.window, ask.answer, ask.new_limit, by=by)
+
+
+@concerns(NOTICES)
+async def whose_notices(parts: Parts, call: Call, ask: ListNotices) -> str | None:
+    return ask.agent
+
+
+@handles(NOTICES)
+async def notices(parts: Parts, call: Call, ask: ListNotices) -> Notices:
+    page = await parts.quotas.notices.notices(call.tenant, ask.agent, cursor=ask.cursor, limit=ask.limit)
+    asked = any(policy.policy_id == QUOTA_POLICY for policy in parts.oversight.policies(call.tenant))
+    return Notices(items=page.items, cursor=page.cursor, nobody_asked=None if asked else NOBODY_ASKED)
+
+
 @handles(CHECK)
 async def check(parts: Parts, call: Call, ask: CheckQuota) -> QuotaDecision:
     chain = chain_above(parts, call, ask.agent)
@@ -247,24 +343,42 @@ async def check(parts: Parts, call: Call, ask: CheckQuota) -> QuotaDecision:
 @handles(RESERVE)
 async def reserve(parts: Parts, call: Call, ask: ReserveQuota) -> Hold:
     chain = chain_above(parts, call, ask.agent)
-    return await parts.quotas.reserve(call.tenant, ask.agent, ask.event_type, ask.amount, chain=chain, ttl_s=ask.ttl_s)
+    hold = partial(
+        parts.quotas.reserve, call.tenant, ask.agent, ask.event_type, ask.amount, chain=chain, ttl_s=ask.ttl_s
+    )
+
+    async def give_back(held: Hold) -> None:
+        await parts.quotas.release(call.tenant, held.reservation_id)
+
+    try:
+        return await hold()
+    except OversightRequired as asked:
+        return await parts.gate.agreed(asked, partial(hold, approved=True), give_back)
 
 
 @handles(SETTLE)
 async def settle(parts: Parts, call: Call, ask: SettleQuota) -> Closed:
-    await parts.quotas.settle(call.tenant, ask.reservation_id, ask.amount)
-    return Closed(reservation_id=ask.reservation_id)
+    return Closed(**asdict(await parts.quotas.settle(call.tenant, ask.reservation_id, ask.amount)))
 
 
 @handles(RELEASE)
 async def release(parts: Parts, call: Call, ask: OfReservation) -> Closed:
-    await parts.quotas.release(call.tenant, ask.reservation_id)
-    return Closed(reservation_id=ask.reservation_id)
+    return Closed(**asdict(await parts.quotas.release(call.tenant, ask.reservation_id)))
 
 
 @handles(USAGE)
 async def usage(parts: Parts, call: Call, ask: QuotaUsageOf) -> QuotaUsages:
     return QuotaUsages(items=tuple(await parts.quotas.usage(call.tenant, [ask.agent])))
+
+
+@handles(SET_SETTINGS)
+async def set_settings(parts: Parts, call: Call, ask: SetSettings) -> MeteringSettings:
+    return await parts.quotas.zones.put(call.tenant, ask.zone, by=call.known.agent)
+
+
+@handles(SETTINGS)
+async def settings(parts: Parts, call: Call, ask: ListQuotas) -> MeteringSettings:
+    return await parts.quotas.zones.settings(call.tenant)
 
 
 @handles(PUT_RATE)

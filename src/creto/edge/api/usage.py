@@ -11,7 +11,8 @@ from msgspec import Meta
 from creto.common import wire
 from creto.common.errors import InvalidInput
 from creto.common.ids import AgentId, EventId, SubscriptionId
-from creto.common.limits import BATCH_ITEMS_MAX, PAGE_ITEMS_DEFAULT
+from creto.common.limits import BATCH_ITEMS_MAX, OVERSIGHT_WAIT_S_MAX, PAGE_ITEMS_DEFAULT
+from creto.common.timestamps import SECOND
 from creto.contracts import AccumulatedCost, BillableEvent, BillingPeriod, MessageBillableEvent, RuntimeUsageEvent
 from creto.edge.api.dispatch import Call, concerns, handles
 from creto.edge.api.endpoint import Endpoint, View
@@ -62,6 +63,13 @@ class SubmitEvents(Asked, frozen=True):
 
 class OfEvent(Asked, frozen=True):
     event_id: Id
+
+
+class AwaitEvent(Asked, frozen=True):
+    """For so long the answer waits for the end of the event's own waiting."""
+
+    event_id: Id
+    wait_s: Annotated[float, Meta(ge=0, le=OVERSIGHT_WAIT_S_MAX)] = 0
 
 
 class EndEvent(Asked, frozen=True):
@@ -149,9 +157,10 @@ TAKING = ("MT-400", "MT-401", "MT-403", "MT-409", "MT-429", "MT-202", "OV-451", 
 STEP = ("MT-400", "MT-404", "MT-412")
 QUERY, WRITE = "query_usage", "metering:write"
 
-SUBMIT = Endpoint("metering.submit_event", "POST", "/v1/usage/events", SubmitEvent, Ingested, "submit_event", "Report what an agent used: counted once, or held for an approval", errors=TAKING, forms=((CLOUD, "event"),))  # fmt: skip
+SUBMIT = Endpoint("metering.submit_event", "POST", "/v1/usage/events", SubmitEvent, Ingested, "submit_event", "Report what an agent used: counted once, or held for an approval", status=201, errors=TAKING, forms=((CLOUD, "event"),))  # fmt: skip
 SUBMIT_MANY = Endpoint("metering.submit_events", "POST", "/v1/usage/batches", SubmitEvents, BatchIngested, "submit_events", "Report many events; each is answered for itself", errors=("MT-400",), forms=((CLOUD_BATCH, "events"),))  # fmt: skip
 EVENT_OF = Endpoint("metering.event", "GET", EVENT, OfEvent, StoredEvent, QUERY, "An event, and what became of it", errors=("MT-404",), about=OF_EVENT)  # fmt: skip
+WAIT = Endpoint("metering.wait_event", "POST", f"{EVENT}/wait", AwaitEvent, StoredEvent, QUERY, "What became of an event that waits for a human", errors=("MT-404",), about=OF_EVENT, keyed=False)  # fmt: skip
 PROVE = Endpoint("metering.prove", "GET", f"{EVENT}/proof", OfEvent, EventProof, QUERY, "That an event is in its batch, whose entry the audit log proves", errors=("MT-404",), about=OF_EVENT)  # fmt: skip
 EXPLAIN = Endpoint("metering.explain", "GET", f"{EVENT}/explanation", OfEvent, EventExplanation, QUERY, "Which lines of which invoices an event went into", errors=("MT-400", "MT-404"), about=OF_EVENT)  # fmt: skip
 VOID = Endpoint("metering.void", "POST", f"{EVENT}/void", EndEvent, StoredEvent, WRITE, "As if the event had never been; final invoices are corrected by the next one", errors=STEP, about=OF_EVENT)  # fmt: skip
@@ -167,7 +176,7 @@ RETRY = Endpoint("metering.retry_dead_letter", "POST", "/v1/usage/dead-letters/{
 DISCARD = Endpoint("metering.discard_dead_letter", "POST", "/v1/usage/dead-letters/{letter_id}/discard", DiscardUsage, Discarded, WRITE, "Give such an event up; the ledger says who did, and why", errors=("MT-400", "MT-404"), about=LETTER)  # fmt: skip
 PRICES = Endpoint("metering.prices", "GET", "/v1/usage/prices", OnPrices, TokenPrices, QUERY, "What tokens of language models cost, by the table in use")  # fmt: skip
 
-ENDPOINTS = (SUBMIT, SUBMIT_MANY, EVENT_OF, PROVE, EXPLAIN, VOID, CORRECT, FINALIZE, RELEASE, USAGE, COST, SPENT, DEAD, DEAD_LETTER, RETRY, DISCARD, PRICES)  # fmt: skip
+ENDPOINTS = (SUBMIT, SUBMIT_MANY, EVENT_OF, WAIT, PROVE, EXPLAIN, VOID, CORRECT, FINALIZE, RELEASE, USAGE, COST, SPENT, DEAD, DEAD_LETTER, RETRY, DISCARD, PRICES)  # fmt: skip
 
 
 @concerns(SUBMIT)
@@ -209,6 +218,11 @@ async def submit_many(parts: Parts, call: Call, ask: SubmitEvents) -> BatchInges
 @handles(EVENT_OF)
 async def event(parts: Parts, call: Call, ask: OfEvent) -> StoredEvent:
     return await parts.metering.event(call.tenant, EventId(ask.event_id))
+
+
+@handles(WAIT)
+async def wait(parts: Parts, call: Call, ask: AwaitEvent) -> StoredEvent:
+    return await parts.metering.decided_event(call.tenant, EventId(ask.event_id), int(ask.wait_s * SECOND))
 
 
 @handles(PROVE)

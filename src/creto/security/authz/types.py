@@ -132,7 +132,7 @@ class Granted(Allow, frozen=True, tag="allow"):
 
 
 class QuotaDecision(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer of a quota, and which ancestor and window gave it."""
+    """The answer of a quota, and which ancestor and window gave it; where a human has to agree, the policy that says who."""
 
     outcome: QuotaOutcome
     remaining: int
@@ -141,6 +141,7 @@ class QuotaDecision(msgspec.Struct, frozen=True, kw_only=True):
     decided_by: AgentId | None = None
     window: str | None = None
     retry_after_s: Decimal | None = None
+    policy_id: str | None = None
 
     @property
     def allowed(self) -> bool:
