@@ -113,6 +113,7 @@ class CostThresholdType(StrEnum):
     PER_DAY = "per_day"
     PER_MONTH = "per_month"
     LIFETIME = "lifetime"
+    ANOMALY = "anomaly"  # not the spec's: of an agent that does what it never did
 
 
 class RequireApproval(Tagged, frozen=True, kw_only=True):
@@ -165,6 +166,7 @@ class CostForecast(Wire, frozen=True, kw_only=True):
 class CostThresholdExceededEventV2(CostThresholdExceededEvent, frozen=True, kw_only=True, omit_defaults=True):
     cost_breakdown: CostBreakdown | None = None
     forecast: CostForecast | None = None
+    anomaly: AnomalyDetected | None = None
 
 
 class CostTriggerV1(Protocol):

@@ -9,9 +9,9 @@ from msgspec import to_builtins
 from msgspec.structs import replace
 
 from creto.common import wire
-from creto.common.errors import InternalError, InvalidInput, NotFound, OversightRequired
-from creto.common.timestamps import DAY, SECOND
-from creto.contracts import BillableEvent, CostThresholdType, RequireApproval
+from creto.common.errors import InternalError, InvalidInput, NotFound, OversightRequired, SignatureVerificationFailed
+from creto.common.timestamps import DAY, SECOND, iso
+from creto.contracts import BillableEvent, CostThreshold, CostThresholdType, RequireApproval
 from creto.edge.api.invoices import CreditedLine
 from creto.metering import (
     Aggregation,
@@ -71,6 +71,24 @@ async def usage(creto: Any, world: str) -> None:
     await refused(NotFound, "MT-404", lambda: creto.metering.event(event_id="never"))
     await refused(InvalidInput, "MT-400", lambda: creto.metering.query_usage(**(asked | {"end": now - DAY})))
     await refused(NotFound, "MT-404", lambda: creto.metering.query_cost(subscription_id="never"))
+    cloud = {
+        "specversion": "1.0", "id": world, "source": "/story", "type": "talk", "subject": bot, "time": iso(now), "data": {"words": 7},
+    }  # fmt: skip
+    taken = await done(creto.metering.submit_event(event=cloud))
+    assert (taken.status, taken.event_id) == (IngestStatus.ACCEPTED, f"/story#{world}")
+    nobody_pays = {one.event_type: one.events for one in (await done(creto.metering.unpaid(agent=bot))).items}
+    assert nobody_pays == {"inference": 3, "talk": 1}
+    lacking = used(bot, f"bare-{world}", now)
+    await done(creto.metering.submit_event(event=replace(lacking, properties={})))
+    page = await done(creto.metering.query_usage(**asked))
+    assert (page.rows[0].quantity, page.unread, page.unread_count) == (2_500, (lacking.event_id,), 1)
+    forged = to_builtins(replace(used(bot, f"forged-{world}", now), signature=b"none"))
+    await refused(SignatureVerificationFailed, "MT-401", lambda: creto.metering.submit_event(event=forged))
+
+    async def told() -> bool:
+        return any(one.events == 1 for one in (await done(creto.metering.alerts())).items)
+
+    assert await eventually(told)
     assert (await done(creto.metering.dead_letters())).items == ()
     await refused(NotFound, "MT-404", lambda: creto.metering.retry_dead_letter(letter_id="never"))
     await refused(NotFound, "MT-404", lambda: creto.metering.discard_dead_letter(letter_id="never", reason="gone"))
@@ -140,6 +158,18 @@ async def quotas(creto: Any, world: str) -> None:
     await done(creto.quotas.put_threshold(threshold_id=name, action=RequireApproval(approvers=(owner,)), **dear))
     assert [one.threshold.limit for one in (await done(creto.quotas.thresholds())).items] == [10_000]
     now = (await done(creto.time.get_timestamp())).timestamps[0]
+    dear_one, cheap = used(bot, "a", now, 20_000, f"pay-{world}"), used(bot, "b", now, 1, f"pay-{world}")
+    trigger = (await done(creto.quotas.check_cost_threshold(event=dear_one))).trigger
+    assert (trigger.current_cost, trigger.threshold) == (20_000, 10_000)
+    assert (await done(creto.quotas.check_cost_threshold(event=cheap))).trigger is None
+    answers = (await done(creto.quotas.check_batch(events=(cheap, dear_one)))).results
+    assert [one.trigger for one in answers] == [None, trigger]
+    half = CostThreshold(
+        threshold_id="half", threshold_type=CostThresholdType.PER_TRANSACTION, limit=D("0.5"), currency="USD",
+        action=RequireApproval(approvers=()),
+    )  # fmt: skip
+    several = (await done(creto.quotas.check_multiple_thresholds(event=cheap, thresholds=(half,)))).triggers
+    assert [(one.current_cost, one.threshold) for one in several] == [(1, D("0.5"))]
     for id, end in ((f"yes-{world}", "finalize"), (f"no-{world}", "release")):
         event = used(bot, id, now, 20_000, f"pay-{world}")
         await refused(OversightRequired, "MT-202", lambda event=event: creto.metering.submit_event(event=event))

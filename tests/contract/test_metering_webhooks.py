@@ -92,6 +92,29 @@ async def test_an_endpoint_gets_what_it_wants_signed_and_once(house: House, rece
     assert await house.states(endpoint.endpoint_id) == [(DeliveryState.DELIVERED, 1)]
 
 
+@pytest.mark.parametrize(
+    ("wish", "subject"),
+    [
+        ("metering.anomalies", "metering.anomalies"),
+        ("metering.alerts.*", "metering.alerts.signature"),
+        ("metering.event.dead", "metering.event.dead"),
+        ("metering.meter.refused", "metering.meter.refused"),
+    ],
+)
+async def test_what_wants_somebody_to_look_leaves_too(
+    house: House, receiver: Receiver, wish: str, subject: str
+) -> None:
+    """given an endpoint that wants alarms / while the way out runs / then what metering says of one arrives, signed."""
+    _, secret = await house.hooks.add(TENANT, receiver.url(), (wish,), by=ADA)
+    async with house.hooks.running():
+        await house.bus.publish(subject, wire.encode({"agent": "bot"}), tenant=TENANT, agent="a")
+        await receiver.until(1)
+    (taken,) = receiver.taken
+    verify(taken.headers, taken.body, now=house.clock.now(), secrets=(secret,))
+    assert wire.decode(taken.body, dict[str, Any])["data"] == {"agent": "bot"}
+    assert wire.decode(taken.body, dict[str, Any])["type"] == subject
+
+
 async def test_the_schedule_is_kept_to_its_end_and_a_person_begins_it_anew(house: House, receiver: Receiver) -> None:
     endpoint, _ = await house.hooks.add(TENANT, receiver.url(), ("metering.>",), by=ADA)
     receiver.otherwise = Say(500)

@@ -35,6 +35,8 @@ from creto.contracts import (
     TransactionLimit,
 )
 from creto.metering import Costs, CostTriggers, EventState, Flagged, Metering, Threshold, UnsafeTrustEverybody, Watch
+from creto.metering.anomalies import Runaway
+from creto.metering.quota_types import Window, WindowUnit
 from creto.platform.consensus.testing import ManualClock
 from creto.store import Store
 from creto.store.types import Entry, Position, ReadTx
@@ -87,6 +89,9 @@ class Desk:
 
     def check(self, amount: str, period: BillingPeriod = MONTH, **more: Any) -> Any:
         return self.triggers.check_cost_threshold(TENANT, self.event(amount, **more), period)
+
+    def spent(self) -> Decimal:
+        return self.triggers.get_accumulated_cost(TENANT, AgentId(AGENT), MONTH).total_cost
 
     async def published(self) -> list[CostThresholdExceededEventV2]:
         rows = await self.store.read(lambda tx: tx.outbox_tail(Position(), 1_000))
@@ -417,13 +422,112 @@ async def test_who_runs_away_is_seen_everywhere_until_a_human_has_looked(desk: D
     assert await flagged() == ()
 
 
+async def runs_away(desk: Desk, agent: str = AGENT) -> None:
+    found = Runaway(D(2), D(900))
+    await desk.store.write(lambda tx: desk.triggers.anomalies.tell(tx, TENANT, desk.event("1", agent=agent), found))
+
+
 async def test_an_anomaly_is_a_reason(desk: Desk) -> None:
-    for n in range(500):
-        desk.watch.observe(TENANT, AGENT, desk.clock.now(), fingerprint=1 if n else 2)
+    await runs_away(desk)
     trigger = desk.check("0.01")
     assert trigger.policy_id == "anomaly_policy"
     assert isinstance(trigger.reason, AnomalyDetected)
     assert 0 < trigger.reason.confidence <= Decimal(1)
+
+
+async def test_who_runs_away_waits_for_a_human_where_a_threshold_says_so(desk: Desk, make_store: MakeStore) -> None:
+    await desk.spend("1", id="none")  # nothing asks yet
+    await runs_away(desk)
+    assert await desk.ingest(desk.event("50", id="a")) is EventState.COUNTED
+    await desk.threshold("0", CostThresholdType.ANOMALY, policy_id=PolicyId("look"))
+    restarted = Desk(make_store(parts=PARTS), desk.clock)
+    assert await restarted.ingest(desk.event("0.01", id="b")) is EventState.HELD
+    free = event(desk.clock.now(), id="c", agent=AGENT, type="call")
+    assert await restarted.ingest(free) is EventState.HELD
+    assert await restarted.ingest(desk.event("50", id="d", agent=CHILD)) is EventState.COUNTED
+    told, _ = await restarted.published()
+    assert told.anomaly == AnomalyDetected(expected_rate=D(2), actual_rate=D(900), confidence=D("0.99"))
+    trigger = restarted.check("7")
+    assert (trigger.policy_id, trigger.reason, trigger.current_cost) == ("look", told.anomaly, 7)
+
+    await desk.triggers.finalize_event(TENANT, EventId("b"), by=HUMAN)
+    await desk.triggers.anomalies.forgive(TENANT, AGENT, by=HUMAN)
+    assert await restarted.ingest(desk.event("0.01", id="e")) is EventState.COUNTED
+
+    await runs_away(desk)
+    desk.clock.advance(DAY)  # the alarm is over
+    assert await restarted.ingest(desk.event("0.01", id="f")) is EventState.COUNTED
+
+
+async def test_what_a_flagged_agent_may_spend_all_the_same(desk: Desk) -> None:
+    await desk.threshold("5", CostThresholdType.ANOMALY)
+    await runs_away(desk)
+    assert await desk.ingest(desk.event("5", id="a")) is EventState.COUNTED
+    assert await desk.ingest(event(desk.clock.now(), id="b", agent=AGENT, type="call")) is EventState.COUNTED
+    assert await desk.ingest(desk.event("5.01", id="c")) is EventState.HELD
+    assert await desk.ingest(desk.event("1", id="d", currency="EUR")) is EventState.HELD
+
+
+async def test_of_who_runs_away_whoever_wants_to_know_hears_once_in_an_alarm(desk: Desk) -> None:
+    await desk.threshold("0", CostThresholdType.ANOMALY, NotifyOnly(channels=()))
+    await runs_away(desk)
+    for n in range(3):
+        assert await desk.ingest(desk.event("1", id=f"e{n}")) is EventState.COUNTED
+    assert len(await desk.published()) == 1
+
+
+async def test_a_correction_is_judged_as_an_event_that_comes(desk: Desk) -> None:
+    await desk.threshold("100")
+    known = desk.event("60")
+    await desk.ingest(known)
+    fits = replace(known, properties={"amount": "90"})
+    assert (await desk.usage.correct_event(TENANT, fits, by=HUMAN, reason="more")).state is EventState.COUNTED
+    too_much = replace(known, properties={"amount": "5000000"})
+    done = await desk.usage.correct_event(TENANT, too_much, by=HUMAN, reason="a slip")
+    assert (done.state, desk.spent()) == (EventState.HELD, 0)
+    (waits,) = await desk.triggers.waiting(TENANT)
+    assert waits.exceeded.current_cost == 5_000_000
+
+    await desk.triggers.awaits(TENANT, known.event_id, RequestId("req-1"))
+    await desk.triggers.on_decision(TENANT, RequestId("req-1"), DecisionDenied(reason="no"), by=HUMAN)
+    again = await desk.usage.event(TENANT, known.event_id)
+    assert (again.state, again.event.properties, desk.spent()) == (EventState.COUNTED, {"amount": "90"}, 90)
+    assert [act.act for act in again.history][-4:] == ["corrected", "held", "released", "reinstated"]
+
+    await desk.usage.correct_event(TENANT, too_much, by=HUMAN, reason="it was so")
+    await desk.triggers.finalize_event(TENANT, known.event_id, by=HUMAN)
+    assert desk.spent() == 5_000_000
+
+
+async def test_a_correction_that_is_blocked_changes_nothing_and_is_recorded(desk: Desk) -> None:
+    await desk.threshold("100", action=BLOCK)
+    known = desk.event("60")
+    await desk.ingest(known)
+    with pytest.raises(QuotaExceeded) as refused:
+        await desk.usage.correct_event(TENANT, replace(known, properties={"amount": "101"}), by=HUMAN, reason="more")
+    assert (refused.value.code, desk.spent(), len(await desk.published())) == ("MT-429", 60, 1)
+    assert (await desk.usage.event(TENANT, known.event_id)).event == known
+
+
+async def test_a_pattern_that_could_match_nothing_is_refused(desk: Desk) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        await desk.threshold("1", counts=("a*b",))
+    assert (refused.value.code, refused.value.field) == ("MT-400", "counts")
+    await desk.threshold("1", counts=("a*", "b"))
+
+
+async def test_an_hour_in_which_a_day_begins_counts_on_both_sides(make_store: MakeStore) -> None:
+    store, clock = make_store(parts=PARTS), ManualClock()
+    costs = Costs(store, clock, zone=lambda _: "Australia/Lord_Howe")  # half an hour of summer time
+    day = (clock.now() // DAY + 200) * DAY + 10 * HOUR
+    window = Window(WindowUnit.DAY, zone="Australia/Lord_Howe")
+    starts = window.period(day).end
+    for n, at in enumerate((starts - 1, starts, starts + HOUR // 2)):
+        one = event(at, id=f"e{n}", type="payment", amount="1")
+        await store.write(lambda tx, one=one: costs.add(tx, TENANT, [one]))  # type: ignore[misc]
+    before = costs.total(TENANT, AgentId(AGENT), BillingPeriod.CURRENT_DAY, "USD", starts - 1).micros
+    after = costs.total(TENANT, AgentId(AGENT), BillingPeriod.CURRENT_DAY, "USD", starts).micros
+    assert (before, after) == (1_000_000, 2_000_000)
 
 
 async def test_bad_questions_are_refused(desk: Desk) -> None:
@@ -448,7 +552,7 @@ async def test_a_deleted_threshold_holds_no_more(desk: Desk) -> None:
 async def test_old_hours_are_pruned_and_totals_stay(desk: Desk) -> None:
     await desk.spend("5")
     before = desk.clock.now() + 40 * DAY
-    assert await desk.store.write(lambda tx: desk.costs.prune(tx, before)) == 2 * 2
+    assert await desk.store.write(lambda tx: desk.costs.prune(tx, before)) == 2
     assert desk.triggers.get_accumulated_cost(TENANT, AGENT, BillingPeriod.LIFETIME).total_cost == 5
 
 

@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
+from functools import partial
 
 import pytest
 from msgspec.structs import replace
@@ -23,6 +24,7 @@ from creto.common.errors import (
     QuotaExceeded,
 )
 from creto.common.ids import AgentId, EventId, PolicyId, TenantId, new_id
+from creto.common.telemetry import Metrics
 from creto.common.timestamps import DAY, HOUR, MINUTE, SECOND
 from creto.contracts import (
     MessageBillableEvent,
@@ -40,6 +42,7 @@ from creto.metering import (
     Billing,
     BucketSize,
     EventState,
+    Ingested,
     IngestStatus,
     LineKind,
     Metering,
@@ -47,6 +50,7 @@ from creto.metering import (
     PerUnit,
     PropertyFilter,
     StoredEvents,
+    Unpaid,
     UnsafeTrustEverybody,
     UsageBy,
     UsageQuery,
@@ -62,6 +66,7 @@ from tests.unit.metering.examples import AGENT, CHILD, HUMAN, JANUARY, TENANT, D
 from tests.unit.platform.audit.logs import log
 
 POLICY = PolicyId("cfo")
+BELOW = AgentId(f"{CHILD}-below")
 NOON = JANUARY.start + 10 * DAY + 12 * HOUR
 FEBRUARY = Period(JANUARY.end, JANUARY.end + 29 * DAY)
 
@@ -124,6 +129,9 @@ class Desk:
         self.judge = HoldDear()
         self.usage = Metering(store, self.clock, UnsafeTrustEverybody(), judge=self.judge)
         self.billing = Billing(store, self.clock, StoredEvents())
+
+    async def take(self, one: BillableEvent) -> Ingested:
+        return await self.usage.ingest_event(TENANT, one, by=one.agent_nhi)
 
     async def total(self, asked: object = None, **more: object) -> Decimal:
         query = UsageQuery(meter=asked or meter(), period=JANUARY, **more)  # type: ignore[arg-type]
@@ -493,12 +501,82 @@ async def test_totals_of_a_tenant_hold_nothing_of_another(desk: Desk) -> None:
 async def test_an_event_that_a_plan_could_not_bill_is_refused_at_the_door(desk: Desk) -> None:
     await desk.usage.ingest_event(TENANT, event(NOON, id="before", note="no value"), by=AGENT)
     await desk.billing.create_plan(TENANT, plan(charge(PerUnit(unit=D(1)))), by=HUMAN)
+    await subscribed(desk, HUMAN, "payer")
     for bad in ({}, {"value": "much"}, {"value": True}):
         with pytest.raises(InvalidInput) as refused:
             await desk.usage.ingest_event(TENANT, event(NOON, id=new_id(), **bad), by=AGENT)
         assert refused.value.field == "properties.value"
-    with pytest.raises(InvalidInput):  # the one from before is named, not left out
-        await desk.total()
+    await desk.usage.ingest_event(TENANT, used(7, agent=AGENT), by=AGENT)
+    for _ in range(2):  # the one from before is named, and the rest is answered
+        found = await desk.usage.query_usage(TENANT, UsageQuery(meter=meter(), period=JANUARY))
+        assert ([row.quantity for row in found.rows], found.unread, found.unread_count) == ([7], ("before",), 1)
+        await desk.usage.fold()
+
+
+@pytest.mark.parametrize("folded", [False, True])
+async def test_usage_that_nobody_pays_for_is_found_until_a_subscription_takes_it_over(desk: Desk, folded: bool) -> None:
+    await desk.billing.create_plan(TENANT, plan(charge(PerUnit(unit=D("0.10")))), by=HUMAN)
+    await subscribed(desk, AGENT, "later", starts_at=NOON + HOUR)
+    chain = (HUMAN, AGENT, CHILD)
+    desk.clock.set(NOON + 3 * HOUR)
+    events = [used(10, NOON + n * HOUR, agent=CHILD, chain=chain) for n in range(3)]
+    events += [
+        used(1, NOON + 2 * HOUR, type="talk"),
+        used(5, NOON, agent=HUMAN, chain=()),
+        used(9, NOON, agent=HUMAN, chain=()),
+    ]
+    await desk.usage.ingest_batch(TENANT, events, by=HUMAN)
+    await desk.usage.void_event(TENANT, events[-1].event_id, by=HUMAN, reason="twice")
+    if folded:
+        await desk.usage.fold()
+
+    async def unpaid(**more: object) -> list[Unpaid]:
+        return list((await desk.usage.unpaid(TENANT, JANUARY, **more)).items)  # type: ignore[arg-type]
+
+    own, below, talk = Unpaid(HUMAN, "use", 1, NOON, NOON), Unpaid(CHILD, "use", 1, NOON, NOON), NOON + 2 * HOUR
+    every = sorted([own, below, Unpaid(AGENT, "talk", 1, talk, talk)], key=lambda one: (one.agent, one.event_type))
+    assert await unpaid() == every
+    assert own not in await unpaid(agent=AGENT)
+    first = await desk.usage.unpaid(TENANT, JANUARY, limit=2)
+    rest = await desk.usage.unpaid(TENANT, JANUARY, limit=2, cursor=first.cursor)
+    assert ([*first.items, *rest.items], rest.cursor) == (every, None)
+    assert (await desk.usage.unpaid(TenantId("other"), JANUARY)).items == ()
+
+    backdated = await subscribed(desk, HUMAN, "backdated", starts_at=JANUARY.start)
+    assert [one.event_type for one in await unpaid()] == ["talk"]
+    assert (await desk.billing.preview(TENANT, backdated.subscription_id)).subtotal == D("1.50")  # type: ignore[attr-defined]
+
+
+async def test_usage_that_nobody_pays_for_is_counted_as_it_comes(make_store: MakeStore) -> None:
+    metrics = Metrics()
+    store = make_store(parts=("creto.store", "creto.metering"))
+    desk = Desk(store)
+    desk.usage = Metering(store, desk.clock, UnsafeTrustEverybody(), metrics=metrics)
+    await desk.billing.create_plan(TENANT, plan(charge(PerUnit(unit=D(1)))), by=HUMAN)
+    await subscribed(desk, AGENT, "own")
+    await desk.usage.ingest_batch(TENANT, [used(1), used(1, agent=CHILD, chain=()), used(1, type="talk")], by=HUMAN)
+    said = metrics.render()
+    assert 'metering_events_unpaid_total{event_type="use"} 1' in said
+    assert 'metering_events_unpaid_total{event_type="talk"} 1' in said
+
+
+async def test_a_plan_refuses_nothing_of_agents_whom_it_does_not_bill(desk: Desk) -> None:
+    await desk.billing.create_plan(TENANT, plan(charge(PerUnit(unit=D(1)))), by=HUMAN)
+    bare = partial(event, NOON, note="no value")
+    assert (await desk.take(bare(id="nobody pays"))).status is IngestStatus.ACCEPTED
+    await subscribed(desk, CHILD, "other")
+    await subscribed(desk, AGENT, "later", starts_at=NOON + HOUR)
+    assert (await desk.take(bare(id="another pays for others"))).status is IngestStatus.ACCEPTED
+    with pytest.raises(InvalidInput):
+        await desk.take(bare(id="it pays", agent=CHILD, chain=(HUMAN, AGENT, CHILD)))
+    desk.clock.set(max(desk.clock.now(), NOON + 3 * HOUR))
+    with pytest.raises(InvalidInput):  # whoever is above pays as well
+        await desk.take(event(NOON + 2 * HOUR, id="above", agent=BELOW, chain=(HUMAN, AGENT, BELOW), note="no value"))
+    await desk.billing.create_plan(
+        TENANT, plan(charge(PerUnit(unit=D(1)), meter=meter(property="note")), plan_id="q"), by=HUMAN
+    )
+    with pytest.raises(InvalidInput):  # the plan of another asks for something else
+        await desk.take(event(NOON + 2 * HOUR, id="q", note="1"))
 
 
 async def subscribed(desk: Desk, agent: AgentId, key: str, plan_id: str = "p", **more: object) -> object:

@@ -17,6 +17,7 @@ from creto.cli.naming import id_of
 from creto.cli.output import Column, when
 from creto.cli.quota_notices import answer, notices
 from creto.cli.session import session
+from creto.cli.threshold_checks import check as check_thresholds
 from creto.common.ids import AgentId
 from creto.metering import Limit, Measure, Window, WindowUnit
 
@@ -66,6 +67,7 @@ quotas = group("quotas", "How much agents may use, held inside every act; limits
 thresholds = group("thresholds", "Limits on cost: beyond them humans are told or asked, or it blocks.")
 for command in (thresholds, notices, answer):
     quotas.add_command(command)
+thresholds.add_command(check_thresholds)
 file_argument = click.argument("file", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path))
 
 

@@ -18,6 +18,7 @@ from creto.cli.exits import Exit
 from creto.cli.output import Column, day, when
 from creto.cli.session import session
 from creto.cli.usage_archive import archive, export, sql
+from creto.cli.usage_attention import alerts, unpaid
 from creto.cli.usage_letters import anomalies, dead_letters, forgive, prices
 from creto.cli.usage_query import query, spent
 from creto.cli.voting import plain
@@ -35,7 +36,7 @@ INGESTED: Sequence[Column[Ingested]] = (
 )
 
 usage = group("usage", "What agents used: report it, look at it, put it right.")
-for command in (query, spent, export, sql, archive, dead_letters, anomalies, forgive, prices):
+for command in (query, spent, export, sql, archive, dead_letters, unpaid, alerts, anomalies, forgive, prices):
     usage.add_command(command)
 
 

@@ -23,10 +23,11 @@ from creto.metering import Aggregation, BucketSize, Meter, PropertyFilter, Usage
 from creto.metering.types import MeterId
 
 if TYPE_CHECKING:
-    from creto.metering import UsageRow
+    from creto.metering import UsagePage, UsageRow
     from creto.sdk import AsyncCreto
 
 NOTHING = "Nothing was used. `creto usage export` lists the events that there are."
+UNREAD_NAMED = 3
 MEASURES = {
     "sum_": Aggregation.SUM,
     "unique_": Aggregation.UNIQUE_COUNT,
@@ -122,11 +123,19 @@ async def used(creto: AsyncCreto, asked: dict[str, Any], limit: int, note: Calla
     while len(rows) < limit:
         page = await creto.metering.query_usage(**asked, cursor=cursor, limit=min(limit - len(rows), PAGE_ITEMS_MAX))
         rows += page.rows
+        if page.unread_count and cursor is None:
+            note(unread(page))
         cursor = page.next
         if cursor is None:
             return rows
     note(f"There are more than {limit}: --limit takes a higher number.")
     return rows
+
+
+def unread(page: UsagePage) -> str:
+    more = ", …" if page.unread_count > UNREAD_NAMED else ""
+    named_ = ", ".join(page.unread[:UNREAD_NAMED])
+    return f"Not counted, for they lack what is asked for: {page.unread_count}. {named_}{more}: `creto usage correct` puts them right."
 
 
 class UsageLine(NamedTuple):

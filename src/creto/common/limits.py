@@ -382,6 +382,10 @@ USAGE_PROPERTY_CHARS_MAX: Final = 1_024  # of one text in them: names and addres
 USAGE_PROPERTIES_BYTES_MAX: Final = 16 * 1024  # all of one event's, as JSON
 USAGE_AHEAD_S_MAX: Final = 300  # an event that is further in the future has a wrong clock
 USAGE_BEHIND_S_MAX: Final = 366 * 86_400  # as far back as final invoices are corrected
+SUBSCRIPTIONS_READ_MAX: Final = (
+    10_000  # of a tenant read at once, some 100 ms; of more each is read as an event asks for it
+)
+SUBSCRIBERS_CACHED_MAX: Final = 65_536  # agents of a tenant whose subscriptions, or that they have none, are in memory
 USAGE_CHAINS_CACHED_MAX: Final = 65_536  # delegation chains known to be in rows, some 200 bytes each
 USAGE_FOLD_EVENTS: Final = 8_000  # events that one step adds to the running totals: some 60 ms of the writer
 USAGE_FOLD_S: Final = 1.0  # between two looks for events that wait to be added: a question reads those one by one

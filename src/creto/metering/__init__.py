@@ -50,6 +50,7 @@ from creto.metering.currencies import Currency, ExchangeRate, convert, iso
 from creto.metering.events import billable, events_root, standing
 from creto.metering.explained import EventExplanation, LineExplanation, rendered, rendered_event
 from creto.metering.explaining import Prover, Reproduced
+from creto.metering.ingesting import FORGED
 from creto.metering.invoice_csv import to_csv
 from creto.metering.invoice_pdf import to_pdf, to_png
 from creto.metering.invoices import (
@@ -111,7 +112,7 @@ from creto.metering.quota_types import (
     Window,
     WindowUnit,
 )
-from creto.metering.reading import read_event
+from creto.metering.reading import CloudEvent, read_event
 from creto.metering.rounding import Rounding, allocate, round_to
 from creto.metering.running import InvoiceRun
 from creto.metering.service import Billing
@@ -158,6 +159,7 @@ from creto.metering.types import (
     UnitRounding,
     UsageEvent,
 )
+from creto.metering.unpaid import Unpaid, UnpaidPage
 from creto.metering.usage import Metering
 from creto.metering.usage_types import (
     BatchIngested,
@@ -183,6 +185,7 @@ from creto.metering.wallets import BurnCredits, Burnt, GrantBook, NewGrant, Purc
 from creto.metering.zones import MeteringSettings, Zones
 
 __all__ = [
+    "FORGED",
     "LLM_COST",
     "SUBJECT_ANOMALY",
     "SUBJECT_NOTICE",
@@ -211,6 +214,7 @@ __all__ = [
     "Carried",
     "Charge",
     "ChargeBeyond",
+    "CloudEvent",
     "Commitment",
     "Conversion",
     "Correction",
@@ -330,6 +334,8 @@ __all__ = [
     "TopUpLimit",
     "TopUpRule",
     "UnitRounding",
+    "Unpaid",
+    "UnpaidPage",
     "UnsafeTrustEverybody",
     "Usage",
     "UsageBy",

@@ -1,13 +1,14 @@
 """Admission: whether an event may come in, before anybody looks whether it was there already.
 
-An event is bounded, of the tenant that is asked, of a time that can be right, and has what the meters of the tenant's plans read.
+An event is bounded, of the tenant that is asked, of a time that can be right, and has what the meters read of the subscription that pays.
 
-INVARIANT: no meter of a plan's newest version that counts an admitted event finds a property missing.
+INVARIANT: no meter of the subscription that pays for an event as it comes finds a property missing. What nobody pays for, nobody refuses.
 INVARIANT: the bytes of an event, which its proof and its invoice line are made of, are those of its BillableEvent without the signature.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import msgspec
@@ -32,14 +33,16 @@ from creto.contracts import BillableEvent
 from creto.metering.aggregation import check_metered
 from creto.metering.attribution import Chain
 from creto.metering.events import billable
-from creto.metering.metered import Meters
-from creto.metering.types import UsageEvent
+from creto.metering.types import Meter, UsageEvent
 from creto.metering.usage_types import EventForm
 from creto.platform.crypto import merkle
 from creto.store.idempotency import TEXT_KEY, UUID7, packed, scope
 
 PRINT_BYTES = 16
 AHEAD_NS, BEHIND_NS = USAGE_AHEAD_S_MAX * SECOND, USAGE_BEHIND_S_MAX * SECOND
+
+
+Meters = Callable[[BillableEvent], Sequence[Meter] | None]  # what reads an event; None where nobody pays for it
 
 
 class Arrival(msgspec.Struct, frozen=True, gc=False):
@@ -56,6 +59,7 @@ class Arrival(msgspec.Struct, frozen=True, gc=False):
     leaf: bytes
     print: bytes
     signature: bytes | None
+    meters: Sequence[Meter] | None = None
 
 
 def admitted(event: UsageEvent, form: EventForm, tenant: TenantId, prefix: bytes, meters: Meters, now: int) -> Arrival:
@@ -68,7 +72,8 @@ def admitted(event: UsageEvent, form: EventForm, tenant: TenantId, prefix: bytes
     if not now - BEHIND_NS <= bare.timestamp <= now + AHEAD_NS or bare.timestamp < 0:
         raise mistimed(bare.timestamp, now)
     properties = checked_properties(bare.properties)
-    for meter in meters.get(bare.event_type, ()):
+    metered = meters(bare)
+    for meter in metered or ():
         check_metered(meter, bare)
     chain, agent = prints(tenant, bare.agent_nhi, bare.delegation_chain)
     event_id, event_key = coded(bare.event_id, "event_id"), b""
@@ -78,8 +83,9 @@ def admitted(event: UsageEvent, form: EventForm, tenant: TenantId, prefix: bytes
         names = (*names, prefix + event_key)
     leaf = leaf_of(bare)
     return Arrival(
-        bare, form, chain, agent, names, event_id, event_key, properties, leaf, leaf[:PRINT_BYTES], given.signature
-    )
+        bare, form, chain, agent, names, event_id, event_key, properties, leaf, leaf[:PRINT_BYTES], given.signature,
+        metered,
+    )  # fmt: skip
 
 
 def name_prefix(tenant: TenantId) -> bytes:

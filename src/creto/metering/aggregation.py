@@ -17,7 +17,7 @@ from decimal import Decimal
 import msgspec
 from msgspec.structs import replace
 
-from creto.common.errors import InvalidInput
+from creto.common.errors import InvalidInput, NotFound
 from creto.common.ids import EventId
 from creto.contracts import BillableEvent
 from creto.metering.events import number_of, text_of
@@ -108,7 +108,7 @@ def read_by(meters: Iterable[Meter], events: Sequence[BillableEvent]) -> tuple[S
         for meter in by_type.get(event.event_type, ()):
             try:
                 check_metered(meter, event)
-            except InvalidInput:
+            except (InvalidInput, NotFound):  # it lacks it, or no table prices its model
                 unread[event.event_id] = None
     return (events if not unread else [e for e in events if e.event_id not in unread]), sorted(unread)
 

@@ -163,7 +163,6 @@ class Watch:
 
     def __init__(self, kept_max: int = RATES_KEPT_MAX) -> None:
         self._habits: OrderedDict[tuple[TenantId, AgentId], Habit] = OrderedDict()
-        self._alarms: dict[tuple[TenantId, AgentId], tuple[int, Anomaly]] = {}
         self._kept_max = kept_max
         self._lock = Lock()
 
@@ -191,23 +190,11 @@ class Watch:
             if found is None or now < habit.quiet_until:
                 return None
             habit.quiet_until = now + QUIET_NS
-            self._alarms[key] = (habit.quiet_until, found)
             return found
-
-    def alarm(self, tenant: TenantId, agent: AgentId, now: int) -> Anomaly | None:
-        """What was told of this agent and may still go on."""
-        until, found = self._alarms.get((tenant, agent), (0, None))
-        return found if now < until else None
-
-    def tell(self, tenant: TenantId, agent: AgentId, until: int, found: Anomaly) -> None:
-        """What another process found of this agent."""
-        with self._lock:
-            self._alarms[tenant, agent] = (until, found)
 
     def forgive(self, tenant: TenantId, agent: AgentId) -> None:
         """A human has looked: it may go on, and this is its habit from now on."""
         with self._lock:
-            self._alarms.pop((tenant, agent), None)
             habit = self._habits.get((tenant, agent))
             if habit is not None:
                 habit.usual_turns = max(habit.usual_turns, habit.turns())

@@ -2,12 +2,15 @@
 
     await anomalies.flagged("acme", now)                  # who, why, since when
     await anomalies.forgive("acme", agent, by=human)      # it may go on: this is its habit from now on
+    anomalies.alarm("acme", agent, now)                   # memory: what is held against it
 
-INVARIANT: what one process found, or a human cleared, every process knows within a signal's time.
+INVARIANT: what one process found, or a human cleared, every process knows within a signal's time, and every one that starts after.
 """
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import LiteralString
 
@@ -20,7 +23,7 @@ from creto.common.limits import PAGE_ITEMS_DEFAULT
 from creto.common.paging import cut, place_of
 from creto.common.timestamps import Clock
 from creto.contracts import AnomalyDetected, BillableEvent
-from creto.metering.anomalies import QUIET_NS, Anomaly, Loop, Runaway, Watch, reason
+from creto.metering.anomalies import QUIET_NS, Anomaly, Loop, Watch, reason
 from creto.metering.core import paged
 from creto.store.entries import entry
 from creto.store.types import ReadTx, Row, Store, Tx
@@ -49,11 +52,8 @@ class Flagged(msgspec.Struct, frozen=True, kw_only=True):
     told_at: int
     until: int
 
-    @property
-    def anomaly(self) -> Anomaly:
-        if self.kind is AnomalyKind.LOOP:
-            return Loop(int(self.reason.actual_rate), int(self.reason.expected_rate))
-        return Runaway(self.reason.expected_rate, self.reason.actual_rate)
+
+Alarms = Mapping[AgentId, Flagged]
 
 
 class FlaggedPage(msgspec.Struct, frozen=True):
@@ -66,7 +66,10 @@ class Anomalies:
         self._store = store
         self._clock = clock
         self.watch = watch
+        self._known: dict[TenantId, Alarms] = {}
+        self._reading = threading.Lock()  # a change that comes while they are read drops them after
         store.on_signal(CHANGED, self._on_changed)
+        store.on_signal_lost(self._known.clear)
 
     def tell(self, tx: Tx, tenant: TenantId, event: BillableEvent, found: Anomaly) -> None:
         now, why = self._clock.now(), reason(found)
@@ -80,7 +83,7 @@ class Anomalies:
             tenant, flagged.agent, now, flagged.until, wire.encode(flagged),
         )  # fmt: skip
         self._note(tx, tenant, "anomaly", "AnomalyDetected", event.agent_nhi, event.agent_nhi, flagged)
-        tx.publish(SUBJECT_ANOMALY, wire.encode(why), tenant=tenant, agent=event.agent_nhi)
+        tx.publish(SUBJECT_ANOMALY, wire.encode(flagged), tenant=tenant, agent=event.agent_nhi)
 
     async def forgive(self, tenant: TenantId, agent: AgentId, *, by: AgentId) -> None:
         """A human has looked."""
@@ -104,6 +107,18 @@ class Anomalies:
         found = await self._store.read(lambda tx: tx.all(sql, checked_tenant(tenant), since, *place, limit + 1))
         return FlaggedPage(*cut([flagged_row(row) for row in found], limit, lambda last: (last.told_at, last.agent)))
 
+    def alarm(self, tenant: TenantId, agent: AgentId, at: int) -> Flagged | None:
+        """What is held against an agent at an instant. An event from before the alarm is no excuse."""
+        found = self._known.get(tenant)
+        if found is None:
+            with self._reading:
+                alive = self._store.signals_alive
+                found = self._store.read_now(lambda tx: alarms(tx, checked_tenant(tenant), self._clock.now()))
+                if alive:
+                    self._known[tenant] = found
+        flagged = found.get(agent)
+        return flagged if flagged is not None and at < flagged.until else None
+
     async def flag(self, tenant: TenantId, agent: AgentId) -> Flagged | None:
         """What is held against an agent now."""
         found = await self._store.read(lambda tx: find(tx, checked_tenant(tenant), agent))
@@ -123,11 +138,17 @@ class Anomalies:
 
     def _on_changed(self, payload: str) -> None:
         tenant, agent = wire.decode(payload, tuple[TenantId, AgentId], what="signal")
-        flagged = self._store.read_now(lambda tx: find(tx, tenant, agent))
-        if flagged is None:
+        with self._reading:
+            self._known.pop(tenant, None)
+        if self._store.read_now(lambda tx: find(tx, tenant, agent)) is None:
             self.watch.forgive(tenant, agent)
-        else:
-            self.watch.tell(tenant, agent, flagged.until, flagged.anomaly)
+
+
+def alarms(tx: ReadTx, tenant: TenantId, since: int) -> Alarms:
+    """Those that last beyond an instant."""
+    sql: LiteralString = f"{ROW} AND until > ?"
+    found = map(flagged_row, tx.all(sql, tenant, since))
+    return {flagged.agent: flagged for flagged in found}
 
 
 def find(tx: ReadTx, tenant: TenantId, agent: AgentId) -> Flagged | None:

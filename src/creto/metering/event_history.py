@@ -15,7 +15,7 @@ from creto.metering.usage_types import EventState
 from creto.store.types import ReadTx
 
 COUNTING = frozenset(
-    {None, "finalized"}
+    {None, "finalized", "reinstated"}
 )  # the last act done by then: none, since it came; or it was held and let through
 
 
@@ -45,6 +45,16 @@ def versions_of(tx: ReadTx, tenant: TenantId, row: EventRow) -> list[EventRow]:
         tenant, unpacked(row.event_id),
     )  # fmt: skip
     return [row, *(find_event(tx, tenant, Place(row.at.agent, batch, place)) for batch, place in found)]
+
+
+def last_version(tx: ReadTx, tenant: TenantId, row: EventRow) -> EventRow | None:
+    """As an event was before its last correction."""
+    found = tx.one(
+        "SELECT batch, place FROM metering_act WHERE tenant = ? AND event_id = ? AND act = 'corrected' "
+        "ORDER BY done_at DESC LIMIT 1",
+        tenant, unpacked(row.event_id),
+    )  # fmt: skip
+    return None if found is None else find_event(tx, tenant, Place(row.at.agent, *found))
 
 
 def last_act(tx: ReadTx, tenant: TenantId, row: EventRow, known_at: int) -> str | None:

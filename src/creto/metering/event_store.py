@@ -210,6 +210,8 @@ def add_events(
         )
         for place, a, state in arrivals
     ]  # fmt: skip
+    if not rows:
+        return
     if len(rows) < BULK_MIN:
         tx.many(_insert_event(), rows)
     else:
@@ -217,6 +219,13 @@ def add_events(
     signed = [(batch, place, tenant, a.signature) for place, a, _ in arrivals if a.signature is not None]
     if signed:
         tx.many("INSERT INTO metering_signature (batch, place, tenant, signature) VALUES (?, ?, ?, ?)", signed)
+
+
+def drop_events(tx: Tx, batch: int, places: Sequence[int]) -> None:
+    """Those of the transaction's own batch that do not come in after all."""
+    if places:
+        tx.many("DELETE FROM metering_event WHERE batch = ? AND place = ?", [(batch, place) for place in places])
+        tx.many("DELETE FROM metering_signature WHERE batch = ? AND place = ?", [(batch, place) for place in places])
 
 
 def find_event(tx: ReadTx, tenant: TenantId, at: Place) -> EventRow:

@@ -35,12 +35,12 @@ from creto.metering.event_store import Behind, Place
 from creto.metering.events import id_of
 from creto.metering.folding import Folding
 from creto.metering.judging import EventJudge
-from creto.metering.metered import Meters, MetersInUse
+from creto.metering.metered import Payers
 from creto.metering.quota_types import Quota
 from creto.metering.reading import form_of_event, read_event
 from creto.metering.sorting import Asked, find, raised, refusal, single_entry, sorted_out, stored_event, value_of
 from creto.metering.trust import Check, EventTrust, accept
-from creto.metering.types import UsageEvent
+from creto.metering.types import Meter, UsageEvent
 from creto.metering.usage_types import (
     BatchIngested,
     EventForm,
@@ -60,6 +60,7 @@ log = logging.getLogger("creto.metering")
 
 KIND = "metering.events"
 INGEST = "metering:ingest"
+FORGED = "UsageForged"  # in the ledger: usage came with signatures that do not hold
 SIGNED = b'"signature":"'
 SIGNED_AT_ONCE = 4
 
@@ -74,6 +75,7 @@ class Written(msgspec.Struct, frozen=True):
     counted: tuple[BillableEvent, ...] = ()
     chains: frozenset[bytes] = frozenset()
     owed: Sequence[Owed] = ()
+    unpaid: tuple[str, ...] = ()  # the types of those that no subscription pays for
 
 
 class Ingesting(Folding):
@@ -90,12 +92,15 @@ class Ingesting(Folding):
         self._trust = trust
         self._judge = judge
         self._quotas: EventQuotas | None = None
-        self._meters = MetersInUse(store)
+        self._payers = Payers(store)
         self._known_chains: set[bytes] = set()
         metrics = metrics or Metrics()
         self._ingested = metrics.counter("metering_events_ingested_total", "Usage events accepted", "event_type")
         self._repeated = metrics.counter("metering_events_repeated_total", "Usage events that had come before")
         self._refused = metrics.counter("metering_events_refused_total", "Usage events rejected", "code")
+        self._unpaid = metrics.counter(
+            "metering_events_unpaid_total", "Usage events that no subscription paid for as they came", "event_type"
+        )
         self._held = metrics.counter("metering_events_held_total", "Usage events that wait for an approval")
 
     def use_quotas(self, quotas: EventQuotas) -> None:
@@ -108,11 +113,12 @@ class Ingesting(Folding):
         blocks, IdempotencyConflict MT-409, InvalidInput MT-400, SignatureVerificationFailed MT-401, Unauthorized MT-403.
         """
         looked = self._looker(tenant, self._trust.of(tenant, by, under))(event, form_of_event(event))
-        if looked.error is not None:
-            await self._note_forgeries(tenant, [looked], by)
-            raise self._refusal(looked.error)
-        written = await self._write(tenant, [looked], by)
-        return raised(written.results[0])
+        return await self._single(tenant, looked, by)
+
+    async def ingest_one(self, tenant: TenantId, event: bytes, *, by: AgentId, under: Chain = ()) -> Ingested:
+        """As `ingest_event`, of an event as JSON in any form."""
+        look = self._looker(tenant, self._trust.of(tenant, by, under))
+        return await self._single(tenant, read(look, tenant, event), by)
 
     async def ingest_batch(
         self, tenant: TenantId, events: Sequence[UsageEvent], *, by: AgentId, under: Chain = ()
@@ -178,14 +184,14 @@ class Ingesting(Folding):
         """An event of the layer's own, in the transaction of what it is about; once more it does nothing. No plan meters it as it is, and
         no human is asked: they were."""
         tenant, now = event.tenant, self._clock.now()
-        arrival = admitted(event, EventForm.BILLABLE, tenant, name_prefix(tenant), {}, now)
-        self._put(tx, tenant, [Asked(arrival)], event.agent_nhi, EntryId(new_id()), {}, (), asks=False)
+        arrival = admitted(event, EventForm.BILLABLE, tenant, name_prefix(tenant), unmetered, now)
+        self._put(tx, tenant, [Asked(arrival)], event.agent_nhi, EntryId(new_id()), (), asks=False)
 
     # Before the transaction
 
     def _looker(self, tenant: TenantId, check: Check) -> Look:
         """What looks at each event of a call: what is the same for all of them is found once."""
-        prefix, meters, now = name_prefix(checked_tenant(tenant)), self._meters.of(tenant), self._clock.now()
+        prefix, meters, now = name_prefix(checked_tenant(tenant)), self._payers.of(tenant).meters, self._clock.now()
 
         def look(event: UsageEvent, form: EventForm) -> Asked:
             try:
@@ -197,6 +203,13 @@ class Ingesting(Folding):
                 return Asked(error=error, event_id=id_of(event))
 
         return look
+
+    async def _single(self, tenant: TenantId, looked: Asked, by: AgentId) -> Ingested:
+        if looked.error is not None:
+            await self._note_forgeries(tenant, [looked], by)
+            raise self._refusal(looked.error)
+        written = await self._write(tenant, [looked], by)
+        return raised(written.results[0])
 
     async def _many(self, tenant: TenantId, looked: list[Asked], by: AgentId) -> BatchIngested:
         await self._note_forgeries(tenant, looked, by)
@@ -227,7 +240,7 @@ class Ingesting(Folding):
             tx.record(
                 new_entry(
                     tenant=tenant, product=ProductId.METERING, agent=by, action=INGEST, resource="metering:events",
-                    timestamp=now, outcome=Outcome.DENIED, code=forged[0].code, why=forged[0].message,
+                    timestamp=now, event=FORGED, outcome=Outcome.DENIED, code=forged[0].code, why=forged[0].message,
                     metadata=msgspec.Raw(wire.encode({"events": len(forged)})), degraded_clock=self._clock.degraded,
                 )
             )  # fmt: skip
@@ -241,11 +254,10 @@ class Ingesting(Folding):
     async def _write(self, tenant: TenantId, asked: list[Asked], by: AgentId) -> Written:
         entry_id = EntryId(new_id())
         if any(a.arrival is not None for a in asked):
-            meters = self._meters.of(tenant)
             quotas = () if self._quotas is None else self._quotas.of(tenant)
             asks = self._judge is not None and self._judge.asks(tenant)
             written = await self._store.write(
-                lambda tx: self._put(tx, tenant, asked, by, entry_id, meters, quotas, asks=asks),
+                lambda tx: self._put(tx, tenant, asked, by, entry_id, quotas, asks=asks),
                 isolation=Isolation.READ_COMMITTED,
             )
         else:
@@ -263,39 +275,42 @@ class Ingesting(Folding):
         asked: list[Asked],
         by: AgentId,
         entry_id: EntryId,
-        meters: Meters,
         quotas: Sequence[Quota],
         *,
         asks: bool,
     ) -> Written:
-        if asks:
-            judging.lock(tx, tenant)
         now = self._clock.now()
         batch = rows.add_batch(tx, tenant, entry_id, len(asked), now)
         found = sorted_out(tx, tenant, batch, asked)
+        coming = [(place, arrival_at(asked, place), EventState.COUNTED) for place in found.new]
+        chains = self._add_chains(tx, tenant, [arrival for _, arrival, _ in coming])
+        rows.add_events(tx, tenant, batch, coming, now)
+        if asks:  # as late as can be: others wait from here to the commit
+            judging.lock(tx, tenant)
         verdicts = judging.judged(tx, tenant, asked, found, self._judge, asks=asks)
+        rows.drop_events(tx, batch, verdicts.refused)
         for place in verdicts.refused:
             rows.give_back(tx, arrival_at(asked, place).names)
         if not verdicts.places:
             rows.drop_batch(tx, batch)
-            return Written(found.finished(asked))
+            return Written(found.finished(asked), chains=chains)
         together = [
             (place, arrival_at(asked, place), EventState.HELD if place in verdicts.waits else EventState.COUNTED)
             for place in verdicts.places
         ]
-        chains = self._add_chains(tx, tenant, [arrival for _, arrival, _ in together])
-        rows.add_events(tx, tenant, batch, together, now)
-        tx.record(self._batch_entry(tenant, entry_id, together, by, now, meters))
+        tx.record(self._batch_entry(tenant, entry_id, together, by, now))
         for place, policy_id in verdicts.waits.items():
             arrival = arrival_at(asked, place)
             at = Place(arrival.agent, batch, place)
+            rows.set_state(tx, tenant, at, EventState.HELD, now)
             rows.move_names(tx, arrival.names, at, EventState.HELD)
             rows.add_act(tx, tenant, arrival.event.event_id, "held", by, policy_id, at, now)
         counted = tuple(a.event for _, a, state in together if state is EventState.COUNTED)
         owed = self._quotas.add(tx, tenant, batch, counted, quotas) if self._quotas is not None and quotas else []
         if self._judge is not None and not asks:  # last: whoever adds to the same totals waits from here to the commit
             self._judge.costs.add(tx, tenant, counted)
-        return Written(found.finished(asked), entry_id, counted, chains, owed)
+        unpaid = tuple(a.event.event_type for _, a, _ in together if a.meters is None)
+        return Written(found.finished(asked), entry_id, counted, chains, owed, unpaid)
 
     async def _count(self, owed: Sequence[Owed]) -> None:
         if owed and self._quotas is not None:
@@ -319,7 +334,6 @@ class Ingesting(Folding):
         together: Sequence[tuple[int, Arrival, EventState]],
         by: AgentId,
         now: ConsensusTimestamp,
-        meters: Meters,
     ) -> Entry:
         """Of a single event the spec's own, with the root beside it; of several their number and root."""
         root, count = merkle.root([a.leaf for _, a, _ in together]), len(together)
@@ -329,8 +343,8 @@ class Ingesting(Folding):
             "outcome": Outcome.PENDING if held and count == 1 else Outcome.SUCCESS,
         }  # fmt: skip
         if count == 1:
-            event = together[0][1].event
-            return single_entry(event, value_of(event, meters), root, by=by, **rest)
+            arrival = together[0][1]
+            return single_entry(arrival.event, value_of(arrival.event, arrival.meters), root, by=by, **rest)
         whole = BatchRecorded(kind=KIND, batch_root=root, batch_count=count)
         recorded = whole.entry(agent=by, action=INGEST, resource="metering:events", **rest)
         return msgspec.structs.replace(recorded, product=ProductId.METERING)
@@ -348,6 +362,8 @@ class Ingesting(Folding):
                 self._held.labels().add()
             elif result.error is not None:
                 self._refused.labels(result.error.code).add()
+        for event_type, count in Counter(written.unpaid).items():
+            self._unpaid.labels(event_type).add(count)
         for event_type, count in Counter([event.event_type for event in written.counted]).items():
             self._ingested.labels(event_type).add(count)
         if self._judge is not None and written.counted:
@@ -363,6 +379,11 @@ def arrival_at(asked: Sequence[Asked], place: int) -> Arrival:
 async def beside(signed: int, work: Callable[[], list[Asked]]) -> list[Asked]:
     """A signature takes some half a millisecond: many are verified beside the loop."""
     return await asyncio.to_thread(work) if signed > SIGNED_AT_ONCE else work()
+
+
+def unmetered(event: BillableEvent) -> Sequence[Meter]:
+    """As it is: nothing is asked of it."""
+    return ()
 
 
 def check_size(events: Sequence[object]) -> None:

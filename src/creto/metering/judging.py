@@ -70,7 +70,7 @@ class Verdicts(msgspec.Struct, frozen=True):
 
 
 def lock(tx: Tx, tenant: TenantId) -> None:
-    """Taken before anything else: two batches that count for the same agents never wait for one another in a circle."""
+    """Taken after the names of what is new, before what anybody has spent: who holds it waits for nobody's names, so none wait in a circle."""
     tx.lock(f"metering.judge/{tenant}")
 
 
@@ -102,6 +102,19 @@ def judged(
         places.append(place)
     sitting.end()
     return Verdicts(places, waits, refused)
+
+
+def judged_alone(tx: Tx, tenant: TenantId, event: BillableEvent, judge: EventJudge | None) -> PolicyId | None:
+    """Whose approval one event waits for; where it waits for none, what it cost is counted. The lock is held. Raises as `Sitting.consider`."""
+    if judge is None:
+        return None
+    if not judge.asks(tenant):
+        judge.costs.add(tx, tenant, [event])
+        return None
+    sitting = judge.sitting(tx, tenant, [event])
+    trigger = sitting.consider(event)
+    sitting.end()
+    return None if trigger is None else trigger.policy_id
 
 
 def event_at(asked: Sequence[Asked], place: int) -> BillableEvent:

@@ -14,16 +14,17 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
-from creto.common.errors import InvalidInput
-from creto.common.ids import AgentId, SubscriptionId, TenantId, checked_tenant
-from creto.common.limits import USAGE_SCANNED_MAX
+from creto.common.errors import InvalidInput, NotFound
+from creto.common.ids import AgentId, EventId, SubscriptionId, TenantId, checked_tenant
+from creto.common.limits import UNREAD_SHOWN_MAX, USAGE_SCANNED_MAX
 from creto.contracts import BillableEvent
 from creto.metering import event_store as rows
 from creto.metering import store as billing_rows
 from creto.metering import total_store
 from creto.metering.aggregation import Carried, Group, Tally, carried_on, counts, group_of, quantity, read_by, tally
 from creto.metering.attribution import Chain, cost_tree
-from creto.metering.billing import Bill, bill, legible
+from creto.metering.billing import Bill, bill
+from creto.metering.billing import legible as legible_of
 from creto.metering.core import Recording, known
 from creto.metering.event_store import Behind, EventRow
 from creto.metering.periods import Period, period_at
@@ -61,8 +62,14 @@ class Querying(Recording):
     async def query_usage(self, tenant: TenantId, query: UsageQuery) -> UsagePage:
         """How much of a meter was used: a number, a series, by agents, by groups, the largest of them, in pages."""
         cut = slices(query)
-        tallies = await self._store.read(lambda tx: Scan(tx, checked_tenant(tenant), query, cut).tallies())
-        return paged(query, usage_rows(query, cut, tallies))
+
+        def look(tx: ReadTx) -> tuple[Tallies, list[EventId]]:
+            scan = Scan(tx, checked_tenant(tenant), query, cut)
+            return scan.tallies(), sorted(scan.unread)
+
+        tallies, unread = await self._store.read(look)
+        page = paged(query, usage_rows(query, cut, tallies))
+        return replace(page, unread=tuple(unread[:UNREAD_SHOWN_MAX]), unread_count=len(unread))
 
     async def query_cost(
         self, tenant: TenantId, subscription_id: SubscriptionId, *, at: int | None = None
@@ -101,6 +108,7 @@ class Scan:
         self._chains = chains_for(tx, tenant, query)
         self._people = {chain: told_for(query, whole(behind)) for chain, behind in self._chains.items()}
         self._read = 0
+        self.unread: set[EventId] = set()  # of what was looked at: these lack what the meter reads
 
     def tallies(self) -> Tallies:
         if tells(self._meter):
@@ -113,7 +121,7 @@ class Scan:
 
     @precise
     def _from_totals(self) -> Tallies | None:
-        """None if an event lacks what the meter reads: then each is looked at, and the one is named."""
+        """None if an event lacks what the meter reads: then each is looked at, and those are named."""
         period = self._query.period
         parts = cover(period.start, period.end, aligned(self._cut.bounds[1:-1]))
         found: dict[SliceKey, Reading] = {}
@@ -189,7 +197,13 @@ class Scan:
         return found
 
     def _tally(self, found: Tallies, place: SliceKey, own: Sequence[BillableEvent]) -> None:
-        seen = tally(self._meter, own, self._cut.period(place[0]))
+        period = self._cut.period(place[0])
+        try:
+            seen = tally(self._meter, own, period)
+        except (InvalidInput, NotFound):
+            legible, unread = read_by([self._meter], own)
+            self.unread.update(unread)
+            seen = tally(self._meter, legible, period)
         found[place] = found[place].merged(seen) if place in found else seen
 
 
@@ -227,7 +241,7 @@ def cost_of(tx: ReadTx, subscription: Subscription, at: int, now: int) -> CostRe
         carried=carried,
         final=now >= period.end,
     )
-    return report(asked, legible(asked, source.events(tx, subscription, period))[0], holding.currency)
+    return report(asked, legible_of(asked, source.events(tx, subscription, period))[0], holding.currency)
 
 
 @precise

@@ -135,5 +135,15 @@ def plain(name: str, value: Any) -> str | int | bool:
 FORMS = {RuntimeUsageEvent: EventForm.RUNTIME, MessageBillableEvent: EventForm.MESSAGE}
 
 
+def type_of(event: dict[str, Any]) -> type[msgspec.Struct]:
+    """The struct of an event that is JSON already; of one that fits none, what its errors are told by."""
+    kind = event["properties"].get("type") if isinstance(event.get("properties"), dict) else None
+    if event.get("specversion") is not None:
+        return CloudEvent
+    if event.get("event_id") is None:
+        return MessageBillableEvent
+    return RuntimeUsageEvent if wire.encode(kind) in RUNTIME_TYPES else BillableEvent
+
+
 def form_of_event(event: UsageEvent) -> EventForm:
     return FORMS.get(type(event), EventForm.BILLABLE)

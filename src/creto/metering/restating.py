@@ -1,6 +1,7 @@
 """What happens to an event after it came: held until a decision, voided, corrected. Recorded each time, deleted never.
 
-    HELD → COUNTED (finalized) | RELEASED;   COUNTED, HELD → VOID;   COUNTED → CORRECTED, and its replacement counts
+    HELD → COUNTED (finalized) | RELEASED;   COUNTED, HELD → VOID;   COUNTED → CORRECTED, and its replacement counts, or is HELD:
+    released, what it was to replace counts again
 
 INVARIANT: each step is one transaction: the state, the totals that its event is in, the act in its history, an entry in the ledger.
 INVARIANT: the same step twice is as good as once, also for the habits of the agent: an event is in its history once.
@@ -9,11 +10,12 @@ INVARIANT: the same step twice is as good as once, also for the habits of the ag
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import msgspec
 from msgspec.structs import replace
 
-from creto.common.errors import AlreadyExists, InvalidInput
+from creto.common.errors import AlreadyExists, InvalidInput, QuotaExceeded
 from creto.common.ids import AgentId, EventId, TenantId, checked_tenant, new_id
 from creto.common.timestamps import ConsensusTimestamp
 from creto.contracts import BillableEvent
@@ -21,10 +23,11 @@ from creto.metering import archive_store, judging, total_store
 from creto.metering import event_store as rows
 from creto.metering.admission import admitted, leaf_of, name_prefix, unpacked
 from creto.metering.beyond import check_reported
+from creto.metering.event_history import last_version
 from creto.metering.event_quotas import Owed
 from creto.metering.event_store import EventRow, Place
 from creto.metering.ingesting import Ingesting
-from creto.metering.metered import Meters, by_type, newest
+from creto.metering.metered import meters_in
 from creto.metering.quota_types import Quota
 from creto.metering.sorting import find, single_entry, stored_event, value_of
 from creto.metering.usage_types import EventState, StoredEvent
@@ -69,7 +72,11 @@ class Restating(Ingesting):
     async def correct_event(
         self, tenant: TenantId, replacement: BillableEvent, *, by: AgentId, reason: str
     ) -> StoredEvent:
-        """The event of this id as it should have been: another time, type or properties. Who used it stays."""
+        """The event of this id as it should have been: another time, type or properties. Who used it stays.
+
+        It is judged as an event that comes: QuotaExceeded MT-429 where it would be blocked; where humans are to be asked it is HELD, and
+        as it was it counts again if they refuse.
+        """
         checked_tenant(tenant)
         checked_reason(reason)
         entry_id = EntryId(new_id())
@@ -78,16 +85,19 @@ class Restating(Ingesting):
             lambda tx: self._correct(tx, tenant, replacement, by, reason, entry_id, quotas),
             isolation=Isolation.READ_COMMITTED,
         )
+        if isinstance(done, QuotaExceeded):
+            raise done
         await self._count(owed)
         return done
 
     def _correct(
         self, tx: Tx, tenant: TenantId, replacement: BillableEvent, by: AgentId, reason: str, entry_id: EntryId,
         quotas: Sequence[Quota],
-    ) -> tuple[StoredEvent, list[Owed]]:  # fmt: skip
+    ) -> tuple[StoredEvent | QuotaExceeded, list[Owed]]:  # fmt: skip
         self._lock(tx, tenant)
-        now, meters = self._clock.now(), by_type(newest(tx, tenant))
+        now = self._clock.now()
         row = find(tx, tenant, replacement.event_id)
+        meters = partial(meters_in, tx, tenant)
         arrival = admitted(replacement, row.form, tenant, name_prefix(tenant), meters, now)
         before = row.event(tenant, rows.find_chain(tx, tenant, row.chain))
         if arrival.leaf == leaf_of(before):
@@ -96,15 +106,23 @@ class Restating(Ingesting):
         if arrival.event.event_type != before.event_type:
             check_reported(arrival.event.event_type)
         must_be(row, CORRECTED)
-        batch = rows.add_batch(tx, tenant, entry_id, 1, now)
-        rows.add_events(tx, tenant, batch, [(0, arrival, EventState.COUNTED)], now)
-        rows.move_names(tx, arrival.names, Place(arrival.agent, batch, 0), EventState.COUNTED)
-        self._put_state(tx, tenant, row, EventState.CORRECTED, now)
         self._cost(tx, tenant, before, -1)
-        self._cost(tx, tenant, arrival.event, 1)
+        try:
+            policy_id = judging.judged_alone(tx, tenant, arrival.event, self._judge)
+        except QuotaExceeded as error:  # what is recorded of it stays
+            self._cost(tx, tenant, before, 1)
+            return error, []
+        state = EventState.COUNTED if policy_id is None else EventState.HELD
+        batch = rows.add_batch(tx, tenant, entry_id, 1, now)
+        at = Place(arrival.agent, batch, 0)
+        rows.add_events(tx, tenant, batch, [(0, arrival, state)], now)
+        rows.move_names(tx, arrival.names, at, state)
+        self._put_state(tx, tenant, row, EventState.CORRECTED, now)
+        if policy_id is not None:
+            rows.add_act(tx, tenant, arrival.event.event_id, "held", by, policy_id, at, self._clock.now())
         owed = self._requote(tx, tenant, row.at, before, -1, quotas)
-        owed += self._requote(tx, tenant, Place(arrival.agent, batch, 0), arrival.event, 1, quotas)
-        self._note(tx, tenant, row, CORRECTED, by, reason, now, entry_id=entry_id, event=arrival.event, meters=meters)
+        owed += self._requote(tx, tenant, at, arrival.event, counting(state), quotas)
+        self._note(tx, tenant, row, CORRECTED, by, reason, now, entry_id=entry_id, event=arrival.event)
         return stored_event(tx, tenant, replacement.event_id), owed
 
     async def _step(
@@ -134,6 +152,7 @@ class Restating(Ingesting):
         must_be(row, step)
         self._put_state(tx, tenant, row, step.state, now)
         rows.move_names(tx, names_of(tenant, row), row.at, step.state)
+        owed = self._reinstate(tx, tenant, row, by, quotas) if step is RELEASED else []
         event = replace(known.event, signature=None)
         if row.state is EventState.HELD:
             tx.signal(EVENT_ENDED, ended_key(tenant, event_id))
@@ -141,10 +160,21 @@ class Restating(Ingesting):
                 self._judge.ended(tx, tenant, event_id, step.act, by)
         sign = counting(step.state) - counting(row.state)
         self._cost(tx, tenant, event, sign)
-        owed = self._requote(tx, tenant, row.at, event, sign, quotas)
-        meters = by_type(newest(tx, tenant))
-        self._note(tx, tenant, row, step, by, reason, now, entry_id=EntryId(new_id()), event=event, meters=meters)
+        owed += self._requote(tx, tenant, row.at, event, sign, quotas)
+        self._note(tx, tenant, row, step, by, reason, now, entry_id=EntryId(new_id()), event=event)
         return stored_event(tx, tenant, event_id), True, owed
+
+    def _reinstate(self, tx: Tx, tenant: TenantId, row: EventRow, by: AgentId, quotas: Sequence[Quota]) -> list[Owed]:
+        """A correction that was refused: the event counts again as it was before it."""
+        before, now = last_version(tx, tenant, row), self._clock.now()
+        if before is None:
+            return []
+        self._put_state(tx, tenant, before, EventState.COUNTED, now)
+        rows.move_names(tx, names_of(tenant, before), before.at, EventState.COUNTED)
+        rows.add_act(tx, tenant, unpacked(row.event_id), "reinstated", by, "the correction was refused", before.at, now)
+        event = before.event(tenant, rows.find_chain(tx, tenant, before.chain))
+        self._cost(tx, tenant, event, 1)
+        return self._requote(tx, tenant, before.at, event, 1, quotas)
 
     def _lock(self, tx: Tx, tenant: TenantId) -> None:
         if self._judge is not None:
@@ -174,14 +204,14 @@ class Restating(Ingesting):
 
     def _note(
         self, tx: Tx, tenant: TenantId, row: EventRow, step: Step, by: AgentId, reason: str, now: ConsensusTimestamp, *,
-        entry_id: EntryId, event: BillableEvent, meters: Meters,
+        entry_id: EntryId, event: BillableEvent,
     ) -> None:  # fmt: skip
         """In the history and in the ledger. What counts from now on is proved by the entry; so it holds the event's hash."""
         event_id = unpacked(row.event_id)
         act = step.act
         rows.add_act(tx, tenant, event_id, act, by, reason, row.at, now)
         if step in (FINALIZED, CORRECTED):
-            value = value_of(event, meters)
+            value = value_of(event, meters_in(tx, tenant, event))
             tx.record(
                 single_entry(
                     event, value, leaf_of(event), by=by, tenant=tenant, timestamp=now, event_id=entry_id,

@@ -20,8 +20,7 @@ from creto.metering.admission import Arrival, name_prefix, unpacked
 from creto.metering.aggregation import counts
 from creto.metering.event_store import EventRow, Name
 from creto.metering.events import number_of
-from creto.metering.metered import Meters
-from creto.metering.types import Aggregation
+from creto.metering.types import Aggregation, Meter
 from creto.metering.usage_types import EventState, Ingested, IngestStatus, StoredEvent
 from creto.platform.audit.events import EventIngested
 from creto.store.idempotency import packed
@@ -200,9 +199,9 @@ def stored_event(tx: ReadTx, tenant: TenantId, event_id: EventId) -> StoredEvent
 # The entry of a single event
 
 
-def value_of(event: BillableEvent, meters: Meters) -> Decimal:
+def value_of(event: BillableEvent, meters: Sequence[Meter] | None) -> Decimal:
     """What the event counts for: what the first meter that adds such events up reads of it, else one."""
-    for meter in meters.get(event.event_type, ()):
+    for meter in meters or ():
         if meter.property is not None and meter.aggregation is not Aggregation.UNIQUE_COUNT and counts(meter, event):
             return number_of(event, meter.property)
     return Decimal(1)

@@ -11,6 +11,8 @@ from creto.metering.invoices import Terms
 from creto.metering.types import Invoice, InvoiceId, InvoiceKind, InvoiceStatus, Plan, PlanId, Subscription
 from creto.store.types import EntryId, ReadTx, Tx
 
+SUBSCRIBED = "metering.subscriptions"  # the signal that an agent has other subscriptions
+
 INVOICE: LiteralString = "SELECT body, terms FROM metering_invoice WHERE tenant = ?"
 
 
@@ -48,12 +50,19 @@ def put_subscription(tx: Tx, subscription: Subscription, now: int) -> None:
     put_version(tx, subscription, wire.encode(subscription), now)
 
 
+def all_versions(tx: ReadTx, tenant: TenantId) -> list[Plan]:
+    """Of all plans."""
+    sql: LiteralString = "SELECT body FROM metering_plan WHERE tenant = ? ORDER BY plan_id, version"
+    return [wire.decode(body, Plan, what="plan") for (body,) in tx.all(sql, tenant)]
+
+
 def put_version(tx: Tx, subscription: Subscription, body: bytes, now: int) -> None:
     tx.run(
         "INSERT INTO metering_subscription_version (tenant, subscription_id, changed_at, agent, body) VALUES (?, ?, ?, ?, ?) "
         "ON CONFLICT (tenant, subscription_id, changed_at) DO UPDATE SET body = excluded.body",
         subscription.tenant, subscription.subscription_id, now, subscription.agent, body,
     )  # fmt: skip
+    tx.signal(SUBSCRIBED, wire.encode((subscription.tenant, subscription.agent)).decode())
 
 
 def subscription_at(tx: ReadTx, tenant: TenantId, subscription_id: SubscriptionId, at: int) -> Subscription | None:

@@ -2,6 +2,8 @@
 
     trigger = Rule(threshold).exceeded(micros)            # None while cost and what was spent lie within the limit
 
+One on anomalies looks at agents that are flagged: what each of their events may cost all the same; of 0 it lets none pass.
+
 A threshold without an agent holds for each agent that acts; one that names an agent holds for it and all that acts below it.
 
 INVARIANT: a limit may be reached; what goes beyond it triggers.
@@ -20,6 +22,7 @@ from creto.common.ids import AgentId, PolicyId, checked_name
 from creto.common.limits import INTEGER_MAX
 from creto.common.money import MICROS_PER_UNIT, from_micros, minor_digits, parse_amount
 from creto.contracts import (
+    AnomalyDetected,
     BillableEvent,
     BillingPeriod,
     Block,
@@ -89,10 +92,20 @@ class Total(NamedTuple):
     micros: int
 
 
+class Alarm(NamedTuple):
+    """What is held against an agent, and how long."""
+
+    reason: AnomalyDetected
+    until: int
+
+
 class Exceeded(NamedTuple):
+    """`until`: of an anomaly, when its alarm ends."""
+
     threshold: Threshold
     whose: AgentId
     trigger: OversightTrigger
+    until: int = 0
 
 
 def cost_of(event: BillableEvent) -> Cost | None:
@@ -136,7 +149,7 @@ def tells(threshold: Threshold) -> bool:
 class Rule:
     """A threshold as it is asked at every event: what can be known beforehand is."""
 
-    __slots__ = ("agent", "currency", "everything", "limit_micros", "period", "tells", "threshold")
+    __slots__ = ("agent", "currency", "everything", "limit_micros", "of_anomalies", "period", "tells", "threshold")
 
     def __init__(self, threshold: Threshold) -> None:
         self.threshold = threshold
@@ -146,6 +159,7 @@ class Rule:
         self.tells = tells(threshold)
         self.limit_micros = micros_of(threshold.threshold.limit)
         self.period = PERIOD_OF.get(threshold.threshold.threshold_type)  # None: of a single transaction
+        self.of_anomalies = threshold.threshold.threshold_type is CostThresholdType.ANOMALY
 
     def concerns(self, event: BillableEvent) -> AgentId | None:
         """Whose costs it looks at for this event; None where it does not look."""
@@ -179,8 +193,29 @@ class Rule:
             currency=threshold.currency,
         )  # fmt: skip
 
+    def alarmed(self, event: BillableEvent, cost: Cost | None, alarms: Alarms) -> Exceeded | None:
+        """Where its agent is flagged and it costs more than such an agent's may; in another currency nobody can say that it does not."""
+        whose = self.concerns(event)
+        alarm = None if whose is None else alarms(event.agent_nhi, event.timestamp)
+        if whose is None or alarm is None:
+            return None
+        micros = 0 if cost is None else cost.micros
+        if self.limit_micros and (cost is None or (cost.currency == self.currency and micros <= self.limit_micros)):
+            return None
+        trigger = OversightTrigger(
+            policy_id=self.threshold.policy_id, reason=alarm.reason, current_cost=from_micros(micros),
+            threshold=self.threshold.threshold.limit, currency=self.currency if cost is None else cost.currency,
+        )  # fmt: skip
+        return Exceeded(self.threshold, whose, trigger, alarm.until)
 
+
+Alarms = Callable[[AgentId, int], Alarm | None]  # what is held against an agent at an instant
 Lookup = Callable[[Rule, AgentId], Mapping[str, int]]  # what was spent in a rule's period, by the type of its events
+
+
+def quiet(agent: AgentId, at: int) -> Alarm | None:
+    """Nothing is held against anybody."""
+    return None
 
 
 def crossed(
@@ -189,17 +224,24 @@ def crossed(
     known: Sequence[Rule],
     spent: Lookup,
     period: BillingPeriod | None = None,
+    alarms: Alarms = quiet,
 ) -> list[Exceeded]:
-    """The thresholds that it would cross: those of one transaction, and those of the period, or of all periods where none is named.
+    """The thresholds that it would cross: those of one transaction, those on anomalies, and those of the period, or of all periods
+    where none is named.
 
     InvalidInput MT-400 where it is limited, but in no threshold of its own currency.
     """
     found: list[Exceeded] = []
-    if cost is None:
-        return found
     other: Rule | None = None
     is_covered = False
     for rule in known:
+        if rule.of_anomalies:
+            one = rule.alarmed(event, cost, alarms)
+            if one is not None:
+                found.append(one)
+            continue
+        if cost is None:
+            continue
         of = rule.period
         if of is not None and period is not None and of is not period:
             continue
@@ -214,7 +256,7 @@ def crossed(
         trigger = rule.exceeded(cost.micros + before)
         if trigger is not None:
             found.append(Exceeded(rule.threshold, whose, trigger))
-    if other is not None and not is_covered:
+    if cost is not None and other is not None and not is_covered:
         raise InvalidInput.of(
             "properties.currency", got=cost.currency, code="MT-400",
             expected=f"{other.currency}, in which {other.threshold.threshold.threshold_id} limits it, or a threshold in {cost.currency}",

@@ -3,6 +3,8 @@
     costs.add(tx, tenant, events)        # they count, with whatever else is in the transaction
     costs.total(tenant, agent, BillingPeriod.CURRENT_MONTH, "USD", now)      # memory
 
+Rows hold hours and months, of which all other periods are sums. An hour in which a day begins, as some zones' clocks have it, is two.
+
 INVARIANT: a total in memory is what the rows say: whatever is added, here or elsewhere, makes every process read again.
 """
 
@@ -20,19 +22,21 @@ from creto.common.ids import AgentId, TenantId
 from creto.common.limits import COSTS_KEPT_MAX, QUOTA_PRUNED_MAX, STORE_SIGNAL_BYTES_MAX
 from creto.common.timestamps import Clock
 from creto.contracts import BillableEvent, BillingPeriod
-from creto.metering.arrays import number_array
+from creto.metering.arrays import number_array, text_array
 from creto.metering.triggers import Cost, Total, cost_of, payers, window_of
-from creto.store.types import EngineName, ReadTx, Store, Tx
+from creto.store.types import EngineName, Question, ReadTx, Store, Tx
 
 ADDED = "metering.costs.added"
 ZONE_CHANGED = "metering.zone.changed"  # the days and months of a tenant begin elsewhere
-KEPT = (BillingPeriod.CURRENT_HOUR, BillingPeriod.CURRENT_DAY, BillingPeriod.CURRENT_MONTH, BillingPeriod.LIFETIME)
-OF_MONTHS = (BillingPeriod.CURRENT_QUARTER, BillingPeriod.CURRENT_YEAR)  # these are sums of months
+OF_HOURS = frozenset({BillingPeriod.CURRENT_HOUR, BillingPeriod.CURRENT_DAY})  # the others are sums of months
 
-
-Row = tuple[AgentId, str, BillingPeriod, int, int, str]  # whose, currency, period, when it starts and ends, event type
-Spent = tuple[AgentId, BillingPeriod, str, int]  # whose, in which period, currency, and when that starts
-ROWS = 100  # of one statement
+Row = tuple[
+    AgentId, str, BillingPeriod, int, int, str
+]  # whose, currency, hour or month, when it starts and ends, event type
+Spent = tuple[AgentId, BillingPeriod, str, int, int]  # whose, in which period, currency, and when it starts and ends
+ROWS = 1_000  # agents of one question
+ADDED_ROWS = 100  # of one statement
+HOUR, DAY, MONTH = BillingPeriod.CURRENT_HOUR, BillingPeriod.CURRENT_DAY, BillingPeriod.CURRENT_MONTH
 
 
 class Costs:
@@ -60,33 +64,37 @@ class Costs:
 
     def add(self, tx: Tx, tenant: TenantId, events: Iterable[BillableEvent], *, sign: int = 1) -> None:
         """These events count now; with `sign` -1 they do not any more."""
-        sums = self.sums(tenant, events, sign)
+        known = ((event, self.readable(event)) for event in events)
+        self.put(tx, tenant, ((event, cost) for event, cost in known if cost is not None), sign)
+
+    def put(self, tx: Tx, tenant: TenantId, costs: Iterable[tuple[BillableEvent, Cost]], sign: int = 1) -> None:
+        """As `add`, of events whose cost is known."""
+        sums = self.sums(tenant, costs, sign)
         if not sums:
             return
         put_sums(tx, tenant, [(*row, sums[row]) for row in sorted(sums)])
         for payload in payloads(tenant, sorted({row[0] for row in sums})):
             tx.signal(ADDED, payload)
 
-    def sums(self, tenant: TenantId, events: Iterable[BillableEvent], sign: int) -> dict[Row, int]:
-        """One after the other in time mostly, so the windows of the last one are tried first."""
+    def sums(self, tenant: TenantId, costs: Iterable[tuple[BillableEvent, Cost]], sign: int) -> dict[Row, int]:
+        """One after the other in time mostly, so the hour of the last one is tried first."""
         found: dict[Row, int] = {}
         zone = self.zone(tenant)
-        windows = [(period, window_of(period, zone)) for period in KEPT]
-        within: list[tuple[BillingPeriod, int, int]] = []
+        hours, days, months = (window_of(period, zone) for period in (HOUR, DAY, MONTH))
         start = end = 0
-        for event in events:
-            cost = self.readable(event)
-            if cost is None or not cost.micros:
+        hour = month = (HOUR, 0, 0)
+        for event, cost in costs:
+            if not cost.micros:
                 continue
             at = event.timestamp
             if not start <= at < end:
-                known = [(period, window.period(at)) for period, window in windows]
-                within = [(period, one.start, one.end) for period, one in known]
-                start, end = max(one.start for _, one in known), min(one.end for _, one in known)
+                within, day, whole = hours.period(at), days.period(at), months.period(at)
+                start, end = max(within.start, day.start), min(within.end, day.end)
+                hour, month = (HOUR, start, end), (MONTH, whole.start, whole.end)
             micros, currency, event_type = sign * cost.micros, cost.currency, event.event_type
             for agent in payers(event):
-                for period, begins_at, ends_at in within:
-                    row = (agent, currency, period, begins_at, ends_at, event_type)
+                for place in (hour, month):
+                    row = (agent, currency, *place, event_type)
                     found[row] = found.get(row, 0) + micros
         return found
 
@@ -102,37 +110,39 @@ class Costs:
     ) -> Total:
         """As the rows say."""
         within = window_of(period, self.zone(tenant)).period(now)
-        kept = BillingPeriod.CURRENT_MONTH if period in OF_MONTHS else period
-        rows = tx.all(
-            "SELECT event_type, SUM(micros) FROM metering_cost WHERE tenant = ? AND agent = ? AND currency = ? "
-            "AND period = ? AND starts_at >= ? AND starts_at < ? GROUP BY event_type",
-            tenant, agent, currency, kept, within.start, within.end,
-        )  # fmt: skip
-        found = {event_type: int(micros) for event_type, micros in rows}
+        place = (agent, period, currency, within.start, within.end)
+        found = self.spent(tx, tenant, [place]).get(place, {})
         return Total(within, found, sum(found.values()))
 
     def spent(self, tx: ReadTx, tenant: TenantId, places: Iterable[Spent]) -> dict[Spent, dict[str, int]]:
-        """What the rows say of many, by the type of events, in one question for each period and currency; what is not there is nothing."""
+        """What the rows say of many, by the type of events, all in one question; what is not there is nothing."""
+        together: dict[tuple[BillingPeriod, str, int, int], list[AgentId]] = {}
+        for agent, period, currency, start, end in places:
+            together.setdefault((period, currency, start, end), []).append(agent)
+        asked = [(key, agents[n : n + ROWS]) for key, agents in together.items() for n in range(0, len(agents), ROWS)]
+        questions = [self._question(tx, tenant, key, agents) for key, agents in asked]
         found: dict[Spent, dict[str, int]] = {}
-        together: dict[tuple[BillingPeriod, str, int], list[AgentId]] = {}
-        for agent, period, currency, starts_at in places:
-            together.setdefault((period, currency, starts_at), []).append(agent)
-        for (period, currency, starts_at), agents in together.items():
-            for start in range(0, len(agents), ROWS):
-                chunk = agents[start : start + ROWS]
-                for agent, event_type, micros in tx.all(
-                    _spent(len(chunk)), tenant, currency, period, starts_at, *chunk
-                ):
-                    found.setdefault((agent, period, currency, starts_at), {})[event_type] = int(micros)
+        for (key, _), rows in zip(asked, tx.together(*questions), strict=True):
+            for agent, event_type, micros in rows:
+                found.setdefault((agent, *key), {})[event_type] = int(micros)
         return found
 
+    def _question(
+        self, tx: ReadTx, tenant: TenantId, key: tuple[BillingPeriod, str, int, int], agents: list[AgentId]
+    ) -> Question:
+        period, currency, start, end = key
+        rest = (tenant, currency, HOUR if period in OF_HOURS else MONTH, start, end)
+        if tx.engine is EngineName.POSTGRES:
+            return SPENT_ARRAY, text_array(agents), *rest
+        return _spent(len(agents)), *rest, *agents
+
     def prune(self, tx: Tx, before: int) -> int:
-        """Forget the hours and days that ended before an instant; months and lifetimes stay."""
+        """Forget the hours that ended before an instant; months stay."""
         return tx.run(
             "DELETE FROM metering_cost WHERE (tenant, agent, currency, period, starts_at, event_type) IN "
             "(SELECT tenant, agent, currency, period, starts_at, event_type FROM metering_cost "
-            "WHERE ends_at < ? AND period IN (?, ?) LIMIT ?)",
-            before, BillingPeriod.CURRENT_HOUR, BillingPeriod.CURRENT_DAY, QUOTA_PRUNED_MAX,
+            "WHERE ends_at < ? AND period = ? LIMIT ?)",
+            before, HOUR, QUOTA_PRUNED_MAX,
         )  # fmt: skip
 
     # Memory
@@ -168,8 +178,8 @@ class Costs:
 
 
 def move_windows(tx: Tx, tenant: TenantId, zone: str) -> None:
-    """Sums of hours, days and months become those of the windows of another zone that hold their middle."""
-    for period in KEPT:
+    """Sums of hours and months become those of the windows of another zone that hold their middle."""
+    for period in (HOUR, MONTH):
         window = window_of(period, zone)
         found = tx.all(
             "SELECT DISTINCT starts_at, ends_at FROM metering_cost WHERE tenant = ? AND period = ?", tenant, period
@@ -199,11 +209,11 @@ def put_sums(tx: Tx, tenant: TenantId, rows: Sequence[tuple[AgentId, str, Billin
     """In their order, so that two who add to the same totals never wait in a circle."""
     if tx.engine is EngineName.POSTGRES:
         agent, currency, period, starts_at, ends_at, event_type, micros = zip(*rows, strict=True)
-        texts = [list(map(str, column)) for column in (agent, currency, period, event_type)]
+        texts = map(text_array, (agent, currency, period, event_type))
         tx.push(ADD_ARRAYS, tenant, *texts, *map(number_array, (starts_at, ends_at, micros)))
         return
-    for start in range(0, len(rows), ROWS):
-        chunk = rows[start : start + ROWS]
+    for start in range(0, len(rows), ADDED_ROWS):
+        chunk = rows[start : start + ADDED_ROWS]
         tx.push(_add(len(chunk)), *chain.from_iterable((tenant, *row) for row in chunk))
 
 
@@ -226,14 +236,24 @@ ADD_ARRAYS: LiteralString = (
 )
 
 
-@lru_cache(maxsize=ROWS)
+BETWEEN: LiteralString = "currency = ? AND period = ? AND starts_at >= ? AND starts_at < ?"
+# Each agent's rows lie side by side: whatever the planner knows of the table, it looks there.
+SPENT_ARRAY: LiteralString = (
+    "SELECT a.agent, s.event_type, s.micros FROM unnest(?::text[]) AS a (agent) CROSS JOIN LATERAL"
+    " (SELECT event_type, SUM(micros) AS micros FROM metering_cost c WHERE c.agent = a.agent AND tenant = ?"
+    f" AND {BETWEEN} GROUP BY event_type) s"
+)
+
+
+@lru_cache(maxsize=ADDED_ROWS)
 def _add(rows: int) -> LiteralString:
     return f"{ADD_TO} VALUES " + ", ".join(["(?, ?, ?, ?, ?, ?, ?, ?)"] * rows) + IF_THERE
 
 
 @lru_cache(maxsize=ROWS)
 def _spent(agents: int) -> LiteralString:
+    marks = ", ".join(["?"] * agents)
     return (
-        "SELECT agent, event_type, micros FROM metering_cost WHERE tenant = ? AND currency = ? AND period = ? AND starts_at = ?"
-        " AND agent IN (" + ", ".join(["?"] * agents) + ")"
+        f"SELECT agent, event_type, SUM(micros) FROM metering_cost WHERE tenant = ? AND {BETWEEN}"
+        f" AND agent IN ({marks}) GROUP BY agent, event_type"
     )

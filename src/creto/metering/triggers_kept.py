@@ -13,6 +13,7 @@ from creto.common.ids import AgentId, ResourceId, TenantId, checked_tenant
 from creto.common.limits import THRESHOLDS_MAX
 from creto.common.timestamps import Clock
 from creto.metering.triggers import Rule, Threshold
+from creto.platform.nhi import scope
 from creto.store.entries import entry
 from creto.store.types import Outcome, ReadTx, Store, Tx
 
@@ -30,6 +31,7 @@ class Thresholds:
 
     async def put_threshold(self, tenant: TenantId, threshold: Threshold, *, by: AgentId) -> Threshold:
         name = threshold.threshold.threshold_id
+        scope.checked_patterns(threshold.counts, "counts", code="MT-400")
 
         def put(tx: Tx) -> None:
             known = read_thresholds(tx, checked_tenant(tenant))

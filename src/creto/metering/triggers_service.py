@@ -32,6 +32,7 @@ from creto.common.timestamps import DAY, Clock, ConsensusTimestamp
 from creto.contracts import (
     SUBJECT_THRESHOLD_EXCEEDED,
     AccumulatedCost,
+    AnomalyDetected,
     BillableEvent,
     BillingPeriod,
     Block,
@@ -49,9 +50,10 @@ from creto.contracts import (
 from creto.metering import anomalies
 from creto.metering import triggers as rules
 from creto.metering.anomalies import Watch
-from creto.metering.anomalies_kept import Anomalies
+from creto.metering.anomalies_kept import Anomalies, Flagged
+from creto.metering.anomalies_kept import alarms as anomalies_in
 from creto.metering.quota_store import notice_first, unattended
-from creto.metering.triggers import PERIOD_OF, Cost, Exceeded, Lookup, Rule, Threshold, Total
+from creto.metering.triggers import PERIOD_OF, Alarm, Alarms, Cost, Exceeded, Lookup, Rule, Threshold, Total, quiet
 from creto.metering.triggers_costs import Costs
 from creto.metering.triggers_kept import Thresholds, checked_count, read_thresholds
 from creto.metering.triggers_sitting import Sitting
@@ -120,7 +122,8 @@ class CostTriggers(Thresholds):
         """The strictest threshold that the event would cross: those of one transaction, those of this period, and habits."""
         known, now = self._rules(tenant), event.timestamp
         cost = self.cost(tenant, event, known)
-        worst = rules.strictest(rules.crossed(event, cost, known, self._memory(tenant, now), period))
+        alarms = partial(self._alarm, tenant)
+        worst = rules.strictest(rules.crossed(event, cost, known, self._memory(tenant, now), period, alarms))
         return worst.trigger if worst is not None else self._anomaly(tenant, event, cost)
 
     def get_accumulated_cost(
@@ -140,7 +143,8 @@ class CostTriggers(Thresholds):
         checked_count(thresholds, "thresholds")
         asked = [Rule(Threshold(threshold=threshold)) for threshold in thresholds]
         cost = self.cost(tenant, event, asked)
-        found = rules.crossed(event, cost, asked, self._memory(tenant, event.timestamp))
+        memory, alarms = self._memory(tenant, event.timestamp), partial(self._alarm, tenant)
+        found = rules.crossed(event, cost, asked, memory, alarms=alarms)
         return [one.trigger for one in found]
 
     def check_batch(
@@ -150,7 +154,7 @@ class CostTriggers(Thresholds):
         checked_count(events, "events")
         spent: dict[tuple[AgentId, BillingPeriod | None, str], dict[str, int]] = {}
         answers: list[OversightTrigger | None] = []
-        known = self._rules(tenant)
+        known, alarms = self._rules(tenant), partial(self._alarm, tenant)
         for event in events:
             cost = self.cost(tenant, event, known)
             memory = self._memory(tenant, event.timestamp)
@@ -159,7 +163,7 @@ class CostTriggers(Thresholds):
                 more = spent.get((whose, rule.period, rule.currency))
                 return memory(rule, whose) if more is None else together(memory(rule, whose), more)
 
-            worst = rules.strictest(rules.crossed(event, cost, known, before, period))
+            worst = rules.strictest(rules.crossed(event, cost, known, before, period, alarms))
             answers.append(worst.trigger if worst is not None else self._anomaly(tenant, event, cost))
             if cost is not None and known and (worst is None or rules.tells(worst.threshold)):
                 for agent in rules.payers(event):
@@ -175,7 +179,11 @@ class CostTriggers(Thresholds):
 
     def sitting(self, tx: Tx, tenant: TenantId, events: Sequence[BillableEvent]) -> Sitting:
         known = self._known.get(tenant) or tuple(map(Rule, read_thresholds(tx, tenant)))
-        return Sitting(self, self.costs, tx, tenant, known, events)
+        alarms: Alarms = quiet
+        if any(rule.of_anomalies for rule in known):
+            since = min((event.timestamp for event in events), default=0)
+            alarms = partial(alarm_in, anomalies_in(tx, tenant, since))
+        return Sitting(self, self.costs, tx, tenant, known, events, alarms)
 
     def act_on(
         self, tx: Tx, tenant: TenantId, event: BillableEvent, found: Sequence[Exceeded]
@@ -250,12 +258,15 @@ class CostTriggers(Thresholds):
             log.error("%s could not be told: %s", what, error)  # noqa: TRY400 - said in one line
 
     def _tell_once(self, tx: Tx, tenant: TenantId, event: BillableEvent, crossed: Exceeded) -> None:
-        """Once in a period; of single transactions each."""
+        """Once in a period, once in an alarm; of single transactions each."""
         threshold = crossed.threshold.threshold
         whose = crossed.whose
         name = f"threshold/{threshold.threshold_id}/{whose}/{event.event_id}"
         ends_at = self._clock.now()
-        if threshold.threshold_type is not CostThresholdType.PER_TRANSACTION:
+        if threshold.threshold_type is CostThresholdType.ANOMALY:
+            name = f"threshold/{threshold.threshold_id}/{event.agent_nhi}/{crossed.until}"
+            ends_at = ConsensusTimestamp(max(ends_at, crossed.until))
+        elif threshold.threshold_type is not CostThresholdType.PER_TRANSACTION:
             window = rules.window_of(PERIOD_OF[threshold.threshold_type], self.costs.zone(tenant)).period(
                 event.timestamp
             )
@@ -357,15 +368,20 @@ class CostTriggers(Thresholds):
         return spent
 
     def _anomaly(self, tenant: TenantId, event: BillableEvent, cost: Cost | None) -> OversightTrigger | None:
-        alarm = self.watch.alarm(tenant, event.agent_nhi, event.timestamp)
+        """Of an agent that is flagged, where no threshold says more of it."""
+        alarm = self._alarm(tenant, event.agent_nhi, event.timestamp)
         if alarm is None:
             return None
-        reason = anomalies.reason(alarm)
+        reason = alarm.reason
         currency = USD if cost is None else cost.currency
         return OversightTrigger(
             policy_id=rules.ANOMALY_POLICY, reason=reason, threshold=reason.expected_rate, currency=currency,
             current_cost=Decimal(0) if cost is None else from_micros(cost.micros),
         )  # fmt: skip
+
+    def _alarm(self, tenant: TenantId, agent: AgentId, at: int) -> Alarm | None:
+        flagged = self.anomalies.alarm(tenant, agent, at)
+        return None if flagged is None else Alarm(flagged.reason, flagged.until)
 
     def _exceeded(
         self, tx: ReadTx, tenant: TenantId, event: BillableEvent, crossed: Exceeded
@@ -383,6 +399,7 @@ class CostTriggers(Thresholds):
                 by_agent={whose: from_micros(total.micros)},
             ),
             forecast=forecast(total, rules.micros_of(crossed.trigger.current_cost), event.timestamp),
+            anomaly=reason if isinstance(reason := crossed.trigger.reason, AnomalyDetected) else None,
         )  # fmt: skip
 
     def _publish(self, tx: Tx, tenant: TenantId, exceeded: CostThresholdExceededEvent) -> None:
@@ -392,6 +409,11 @@ class CostTriggers(Thresholds):
         )  # fmt: skip
         signed = envelope if self._signer is None else envelope.signed(self._signer)
         tx.publish(SUBJECT_THRESHOLD_EXCEEDED, wire.encode(signed), tenant=tenant, agent=exceeded.agent_nhi)
+
+
+def alarm_in(found: Mapping[AgentId, Flagged], agent: AgentId, at: int) -> Alarm | None:
+    flagged = found.get(agent)
+    return None if flagged is None or at >= flagged.until else Alarm(flagged.reason, flagged.until)
 
 
 def together(one: Mapping[str, int], other: Mapping[str, int]) -> Mapping[str, int]:

@@ -6,9 +6,10 @@ from creto.metering.awaiting import Awaiting
 from creto.metering.consuming import Consuming
 from creto.metering.exporting import Exporting
 from creto.metering.querying import Querying
+from creto.metering.unpaid import Finding
 
 
-class Metering(Awaiting, Consuming, Querying, Exporting):
+class Metering(Awaiting, Consuming, Querying, Finding, Exporting):
     """What is asked of usage. `trust` says who vouches for an event, `judge` which ones wait for a human.
 
     INVARIANT: what `ingest_…` accepted is in every total, cost and bill that is asked for afterwards.

@@ -214,8 +214,12 @@ class UsageRow(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class UsagePage(msgspec.Struct, frozen=True):
+    """`unread` are events that lack what the meter reads, a hundred of them at most: no row counts them. `unread_count` says how many."""
+
     rows: tuple[UsageRow, ...]
     next: str | None = None
+    unread: tuple[EventId, ...] = ()
+    unread_count: int = 0
 
 
 class CostReport(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,6 +18,7 @@ from creto.contracts import (
     Action,
     Block,
     CostThresholdExceededEvent,
+    CostThresholdExceededEventV2,
     ExternalApiCall,
     FilesystemWrite,
     NotifyOnly,
@@ -75,10 +76,12 @@ def of_cost_threshold(event: CostThresholdExceededEvent, policy_id: PolicyId) ->
             requirement = None
         case _:
             assert_never(threshold.action)
-    facts = {
+    facts: dict[str, object] = {
         "event_type": billed.event_type, "event_id": billed.event_id, "properties": billed.properties,
         "current_cost": event.current_cost, "limit": threshold.limit, "currency": threshold.currency, "period": event.period,
     }  # fmt: skip
+    if isinstance(event, CostThresholdExceededEventV2) and event.anomaly is not None:
+        facts["anomaly"] = event.anomaly
     return OversightRequest(
         tenant=billed.tenant, agent_nhi=event.agent_nhi, delegation_chain=event.delegation_chain,
         action=Action(name="cost_threshold", parameters=msgspec.Raw(wire.encode(facts))),

@@ -10,6 +10,7 @@ from creto.edge.api import (
     approvals,
     approvers,
     archive,
+    attention,
     audit,
     bus,
     credits,
@@ -24,6 +25,7 @@ from creto.edge.api import (
     quotas,
     stripe,
     system,
+    thresholds,
     time,
     uploads,
     usage,
@@ -249,6 +251,8 @@ class Metering(Part[World]):
     retry_dead_letter = Method(usage.RETRY)
     discard_dead_letter = Method(usage.DISCARD)
     prices = Method(usage.PRICES)
+    unpaid = Method(attention.UNPAID)
+    alerts = Method(attention.ALERTS)
     events = Method(archive.EVENTS)
     archive_usage = Method(archive.ARCHIVE)
     archives = Method(archive.LIST)
@@ -259,6 +263,9 @@ class Metering(Part[World]):
 class Quotas(Part[World]):
     """How much of what, held inside every act; limits on cost, and who waits for a human."""
 
+    check_cost_threshold = Method(thresholds.CHECK)
+    check_multiple_thresholds = Method(thresholds.CHECK_MANY)
+    check_batch = Method(thresholds.CHECK_BATCH)
     put = Method(quotas.PUT)
     list = Method(quotas.LIST)
     get = Method(quotas.GET)

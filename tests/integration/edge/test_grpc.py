@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ssl
 import threading
+import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +20,9 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from creto.app import App
 from creto.common.errors import EnablementError, ErrorBody
-from creto.common.timestamps import HOUR
-from creto.edge.api import ENDPOINTS, agents, memory, objects, policies
+from creto.common.timestamps import HOUR, iso
+from creto.contracts import BillableEvent, NetworkEgress, RuntimeUsageEvent
+from creto.edge.api import ENDPOINTS, agents, memory, objects, policies, usage
 from creto.edge.api import time as times
 from creto.edge.api.endpoint import Endpoint
 from creto.edge.grpc.convert import to_message, to_struct
@@ -83,6 +86,36 @@ async def test_unary_calls_answer_and_refuse(served: Layer) -> None:
         ).data == b"\0" * 7
         check = policies.CheckAccess(agent=served.key.nhi, action="x", resource="y", context={"amount": 5})
         assert (await asked(channel, policies.CHECK, check, metadata=me)).decision.policies == ("creto.operator",)
+
+
+async def test_usage_comes_in_by_its_form(served: Layer) -> None:
+    """given events of several forms / when each comes in the message of its form / then it counts; 1 and "1" are two payloads."""
+    me, at = served.key.nhi, time.time_ns()
+    about: dict[str, Any] = {"tenant": "default", "agent_nhi": me, "delegation_chain": (me,), "timestamp": at}
+    one = BillableEvent(event_id="g1", event_type="use", idempotency_key="g1", properties={"n": 1}, **about)  # type: ignore[arg-type]
+    sent = NetworkEgress(sandbox_id="s", destination="example.org", bytes_transferred=5)  # type: ignore[arg-type]
+    runtime = RuntimeUsageEvent(event_id="g2", event_type="egress", idempotency_key="g2", properties=sent, **about)  # type: ignore[arg-type]
+    cloud = {
+        "specversion": "1.0",
+        "id": "3",
+        "source": "g",
+        "type": "use",
+        "subject": me,
+        "time": iso(at),
+        "data": {"n": "1.5"},
+    }
+    async with grpc.aio.insecure_channel(served.grpc) as channel:
+        ask = partial(asked, channel, metadata=bearer(served.token))
+        done = await ask(usage.SUBMIT_MANY, usage.SubmitEvents(events=(one, runtime, cloud)))
+        assert [(r.status, r.event_id) for r in done.results] == [
+            ("accepted", "g1"),
+            ("accepted", "g2"),
+            ("accepted", "g#3"),
+        ]
+        assert (await ask(usage.SUBMIT, usage.SubmitEvent(event=runtime))).status == "duplicate"
+        text = msgspec.structs.replace(one, properties={"n": "1"})
+        with pytest.raises(EnablementError, match="MT-409"):
+            await ask(usage.SUBMIT, usage.SubmitEvent(event=text))
 
 
 async def test_a_status_says_what_kind_of_refusal_it_is(served: Layer) -> None:

@@ -6,13 +6,16 @@ import socket
 import time
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote
 
 import httpx2
 import pytest
 
+from creto.common import wire
 from creto.common.errors import Unauthorized
 from creto.common.limits import BODY_BYTES_MAX, HEAD_BYTES_MAX
-from creto.common.timestamps import HOUR
+from creto.common.timestamps import HOUR, iso
+from creto.metering import EventState
 from creto.platform.crypto.jose import b64url_encode
 from creto.platform.nhi import DelegationChain, PrincipalKind
 from creto.sdk import AgentKey, Creto
@@ -88,6 +91,37 @@ def test_media_types(http: httpx2.Client) -> None:
     assert problem(http.post("/v1/leases/media", **given))["code"] == "PL-415"  # type: ignore[arg-type]
     assert problem(http.get("/v1/time", headers={"Accept": "text/html"}))["code"] == "PL-406"
     assert http.get("/v1/time", headers={"Accept": "text/html, */*;q=0.1"}).status_code == 200
+
+
+def test_cloud_events_come_in_every_mode_of_their_binding(http: httpx2.Client, creto: Creto, served: Layer) -> None:
+    """given CloudEvents 1.0 / when they come structured, in binary mode or in a batch / then each counts, and repeats what came before"""
+    me, at = creto.auth.whoami().agent, iso(creto.time.get_timestamp().timestamps[0])
+    cloud = {"specversion": "1.0", "id": "1", "source": "/bots/ü", "type": "use", "subject": me, "time": at}
+    structured = http.post(
+        "/v1/usage/events", content=wire.encode({**cloud, "data": {"tokens": 7}}),
+        headers={"Content-Type": "application/cloudevents+json; charset=utf-8"},
+    )  # fmt: skip
+    assert structured.json() == {"status": "accepted", "event_id": "/bots/ü#1"}
+    attributes = {f"ce-{name}": quote(value) for name, value in cloud.items()}
+    binary = http.post("/v1/usage/events", json={"tokens": 7}, headers=attributes)
+    assert binary.json() == {"status": "duplicate", "event_id": "/bots/ü#1"}
+    other = attributes | {"ce-id": "2", "Content-Type": "application/octet-stream"}
+    assert http.post("/v1/usage/events", content=b'{"tokens":1}', headers=other).json()["status"] == "accepted"
+    batch = http.post(
+        "/v1/usage/batches", content=wire.encode([{**cloud, "id": id, "data": {"tokens": 1}} for id in "234"]),
+        headers={"Content-Type": "application/cloudevents-batch+json"},
+    )  # fmt: skip
+    assert (batch.json()["accepted"], batch.json()["duplicates"]) == (2, 1)
+    assert creto.metering.event(event_id="/bots/ü#1").event.properties == {"tokens": 7}
+    assert (
+        creto.metering.void(event_id="/bots/ü#1", reason="a name with slashes in the middle of a path").state
+        is EventState.VOID
+    )
+
+    lacking = http.post("/v1/usage/events", json={}, headers={k: v for k, v in attributes.items() if k != "ce-time"})
+    assert (problem(lacking)["code"], problem(lacking)["field"]) == ("MT-400", "$.time")
+    wrong = http.post("/v1/usage/batches", content=b"[]", headers={"Content-Type": "application/cloudevents+json"})
+    assert problem(wrong)["code"] == "PL-415"
 
 
 @pytest.mark.parametrize(

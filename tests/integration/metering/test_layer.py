@@ -92,6 +92,30 @@ async def test_what_crosses_a_threshold_waits_for_a_human(app: App, approve: boo
     assert total == (150 if approve else 0)
 
 
+async def test_an_agent_that_runs_away_waits_for_a_human(app: App) -> None:
+    """given a threshold on anomalies / when a flagged agent uses something / then the approver is asked and sees why, and approves."""
+    parts = app.parts
+    threshold = CostThreshold(
+        threshold_id="runaways", threshold_type=CostThresholdType.ANOMALY, limit=D(0), currency="USD",
+        action=RequireApproval(approvers=(await human(app),)),
+    )  # fmt: skip
+    await parts.triggers.put_threshold(app.tenant, Threshold(threshold=threshold), by=app.operator)
+    now = parts.clock.now()
+    loop = [replace(event(now + n, id=f"loop{n}", agent=app.operator, chain=()), tenant=app.tenant) for n in range(200)]
+    await parts.metering.ingest_batch(app.tenant, loop, by=app.operator)
+
+    async def flagged() -> Any:
+        return await parts.triggers.anomalies.flag(app.tenant, app.operator)
+
+    await eventually(flagged)
+    with pytest.raises(OversightRequired):
+        await parts.metering.ingest_event(app.tenant, payment(app, "1"), by=app.operator)
+    record = await asked(app)
+    assert "AnomalyDetected" in record.ask.arguments.decode()
+    await parts.triggers.on_decision(app.tenant, record.ask.request_id, DecisionApproved(), by=app.operator)
+    assert (await parts.metering.event(app.tenant, EventId("pay"))).state is EventState.COUNTED
+
+
 async def test_a_decision_on_the_bus_ends_the_waiting(app: App) -> None:
     parts = app.parts
     threshold = CostThreshold(

@@ -232,13 +232,13 @@ def test_an_event_as_the_client_writes_it_is_of_the_tenant_it_came_for() -> None
 @pytest.mark.parametrize("value", [1.5, D("1.5"), None, ["a"], 2**63])
 def test_a_property_that_could_not_be_read_again_is_refused(value: Any) -> None:
     with pytest.raises(InvalidInput, match=r"properties\.value"):
-        admitted(event(5, id="e", value=value), EventForm.BILLABLE, TENANT, name_prefix(TENANT), {}, 5)
+        admitted(event(5, id="e", value=value), EventForm.BILLABLE, TENANT, name_prefix(TENANT), lambda _: None, 5)
 
 
 def test_half_a_character_is_refused_and_not_stored() -> None:
     broken = event(5, id="e", text="\ud800")
     with pytest.raises(InvalidInput):
-        admitted(broken, EventForm.BILLABLE, TENANT, name_prefix(TENANT), {}, 5)
+        admitted(broken, EventForm.BILLABLE, TENANT, name_prefix(TENANT), lambda _: None, 5)
     with pytest.raises(InvalidInput):
-        admitted(event(5, id="\ud800"), EventForm.BILLABLE, TENANT, name_prefix(TENANT), {}, 5)
+        admitted(event(5, id="\ud800"), EventForm.BILLABLE, TENANT, name_prefix(TENANT), lambda _: None, 5)
     assert name_prefix(TENANT) != name_prefix(TenantId("other"))

@@ -18,6 +18,7 @@ from creto.common.errors import InvalidInput
 from creto.common.limits import WEBHOOK_BODY_BYTES_MAX, WEBHOOK_WISHES_MAX
 from creto.common.timestamps import iso
 from creto.contracts import SUBJECT_THRESHOLD_EXCEEDED
+from creto.metering import SUBJECT_ANOMALY
 
 # Durables by what they read. Usage itself is no news: it is asked for.
 FAMILIES: Final = {
@@ -26,6 +27,10 @@ FAMILIES: Final = {
     "thresholds": SUBJECT_THRESHOLD_EXCEEDED,
     "quotas": "metering.quotas.*",
     "balances": "metering.credits.*",
+    "anomalies": SUBJECT_ANOMALY,
+    "alerts": "metering.alerts.*",
+    "dead": "metering.event.dead",
+    "meters": "metering.meter.refused",
 }
 INSIDE: Final = {"actor", "at", "signature"}
 

@@ -74,6 +74,7 @@ class Endpoint(Generic[P, R]):
     errors: tuple[str, ...] = ()  # codes beyond those that every endpoint may answer with
     keyed: bool = True  # an Idempotency-Key counts; not for questions in a POST, nor where the answer is a secret
     rpc: str = ""  # the method's name over gRPC, where the contract has another than the verb
+    forms: tuple[tuple[str, str], ...] = ()  # further media types of the body, each with the field that it is
     effect: Effect | None = None  # where it leaves its mark, if that is not plain: see `leaves`
 
     @property

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
-from typing import Annotated, get_args, get_type_hints
+from typing import Annotated, Any, get_args, get_type_hints
 
 import msgspec
 from msgspec import Meta
@@ -18,6 +20,16 @@ from creto.common.limits import (
     TENANT_CHARS_MAX,
     TOKEN_TTL_S_MAX,
 )
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """Marks a JSON object that is one of several structs, told apart by what it holds; protocol buffers name them. `which` tells them apart."""
+
+    name: str
+    variants: tuple[type[msgspec.Struct], ...]
+    which: Callable[[dict[str, Any]], type[msgspec.Struct]]
+
 
 # What a pattern counts up to; a schema with larger counts is too large for the engines of some validators.
 GROUPS_COUNTED_MAX = 64

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from decimal import Decimal
+from typing import TYPE_CHECKING, Annotated, Any
 
+import msgspec
 from msgspec import Meta
 
 from creto.common import wire
@@ -11,15 +13,16 @@ from creto.common.errors import InvalidInput
 from creto.common.ids import AgentId, EventId, SubscriptionId
 from creto.common.limits import BATCH_ITEMS_MAX, OVERSIGHT_WAIT_S_MAX, PAGE_ITEMS_DEFAULT
 from creto.common.timestamps import SECOND
-from creto.contracts import AccumulatedCost, BillableEvent, BillingPeriod
+from creto.contracts import AccumulatedCost, BillableEvent, BillingPeriod, MessageBillableEvent, RuntimeUsageEvent
 from creto.edge.api.dispatch import Call, concerns, handles
 from creto.edge.api.endpoint import Endpoint, View
-from creto.edge.api.fields import Agent, Cursor, Id, Limit, Nanos
+from creto.edge.api.fields import Agent, Cursor, Id, Limit, Nanos, OneOf
 from creto.edge.api.metering_fields import Asked, Currency, Why, Zone, cursor_of
 from creto.edge.api.parts import Parts
 from creto.metering import (
     BatchIngested,
     BucketSize,
+    CloudEvent,
     CostReport,
     DeadUsage,
     EventExplanation,
@@ -33,22 +36,29 @@ from creto.metering import (
     UsageQuery,
     tokens,
 )
+from creto.metering.reading import type_of
 from creto.metering.tokens import ModelPrice
 
 EVENT_FIELDS_MAX = 64  # of one event; every form has fewer
+FORMS = OneOf("UsageEvent", (BillableEvent, RuntimeUsageEvent, MessageBillableEvent, CloudEvent), type_of)
+CLOUD, CLOUD_BATCH = "application/cloudevents+json", "application/cloudevents-batch+json"
+
+if TYPE_CHECKING:
+    Event = BillableEvent | RuntimeUsageEvent | MessageBillableEvent | CloudEvent | dict[str, Any]
+else:
+    Event = Annotated[dict[str, Any], FORMS, Meta(max_length=EVENT_FIELDS_MAX)]
 
 
 class SubmitEvent(Asked, frozen=True):
-    event: BillableEvent
+    """An event in any form: billable, of the runtime, of messaging, or a CloudEvent 1.0."""
+
+    event: Event
 
 
 class SubmitEvents(Asked, frozen=True):
-    """Events as JSON objects in any form: billable, of the runtime, of messaging, or CloudEvents 1.0."""
+    """Events, each in any form."""
 
-    events: Annotated[
-        tuple[Annotated[dict[str, Any], Meta(max_length=EVENT_FIELDS_MAX)], ...],
-        Meta(min_length=1, max_length=BATCH_ITEMS_MAX),
-    ]
+    events: Annotated[tuple[Event, ...], Meta(min_length=1, max_length=BATCH_ITEMS_MAX)]
 
 
 class OfEvent(Asked, frozen=True):
@@ -147,8 +157,8 @@ TAKING = ("MT-400", "MT-401", "MT-403", "MT-409", "MT-429", "MT-202", "OV-451", 
 STEP = ("MT-400", "MT-404", "MT-412")
 QUERY, WRITE = "query_usage", "metering:write"
 
-SUBMIT = Endpoint("metering.submit_event", "POST", "/v1/usage/events", SubmitEvent, Ingested, "submit_event", "Report what an agent used: counted once, or held for an approval", status=201, errors=TAKING)  # fmt: skip
-SUBMIT_MANY = Endpoint("metering.submit_events", "POST", "/v1/usage/batches", SubmitEvents, BatchIngested, "submit_events", "Report many events; each is answered for itself", errors=("MT-400",))  # fmt: skip
+SUBMIT = Endpoint("metering.submit_event", "POST", "/v1/usage/events", SubmitEvent, Ingested, "submit_event", "Report what an agent used: counted once, or held for an approval", status=201, errors=TAKING, forms=((CLOUD, "event"),))  # fmt: skip
+SUBMIT_MANY = Endpoint("metering.submit_events", "POST", "/v1/usage/batches", SubmitEvents, BatchIngested, "submit_events", "Report many events; each is answered for itself", errors=("MT-400",), forms=((CLOUD_BATCH, "events"),))  # fmt: skip
 EVENT_OF = Endpoint("metering.event", "GET", EVENT, OfEvent, StoredEvent, QUERY, "An event, and what became of it", errors=("MT-404",), about=OF_EVENT)  # fmt: skip
 WAIT = Endpoint("metering.wait_event", "POST", f"{EVENT}/wait", AwaitEvent, StoredEvent, QUERY, "What became of an event that waits for a human", errors=("MT-404",), about=OF_EVENT, keyed=False)  # fmt: skip
 PROVE = Endpoint("metering.prove", "GET", f"{EVENT}/proof", OfEvent, EventProof, QUERY, "That an event is in its batch, whose entry the audit log proves", errors=("MT-404",), about=OF_EVENT)  # fmt: skip
@@ -171,15 +181,21 @@ ENDPOINTS = (SUBMIT, SUBMIT_MANY, EVENT_OF, WAIT, PROVE, EXPLAIN, VOID, CORRECT,
 
 @concerns(SUBMIT)
 async def whose_event(parts: Parts, call: Call, ask: SubmitEvent) -> str | None:
-    return ask.event.agent_nhi
+    return agent_of(ask.event)
 
 
 @concerns(SUBMIT_MANY)
 async def whose_events(parts: Parts, call: Call, ask: SubmitEvents) -> str | None:
     """The agent's, if they are all of one; else it is a matter of the tenant."""
-    agents = {one.get("subject" if "specversion" in one else "agent_nhi") for one in ask.events}
-    only = agents.pop() if len(agents) == 1 else None
-    return only if isinstance(only, str) and only.startswith("agent:") else None
+    agents = {agent_of(one) for one in ask.events}
+    return agents.pop() if len(agents) == 1 else None
+
+
+def agent_of(event: Event) -> str | None:
+    """Whose event it is, as it will be read."""
+    fields = event if isinstance(event, dict) else msgspec.to_builtins(event, builtin_types=(bytes, Decimal))
+    agent = fields.get("agent_nhi" if fields.get("specversion") is None else "subject")
+    return agent if isinstance(agent, str) and agent.startswith("agent:") else None
 
 
 @concerns(USAGE)
@@ -189,7 +205,8 @@ async def whose_usage(parts: Parts, call: Call, ask: QueryUsage) -> str | None:
 
 @handles(SUBMIT)
 async def submit(parts: Parts, call: Call, ask: SubmitEvent) -> Ingested:
-    return await parts.metering.ingest_event(call.tenant, ask.event, by=call.known.agent, under=call.agents)
+    event = wire.encode(ask.event)
+    return await parts.metering.ingest_one(call.tenant, event, by=call.known.agent, under=call.agents)
 
 
 @handles(SUBMIT_MANY)

@@ -11,6 +11,7 @@ import msgspec
 from google.protobuf.message import Message
 
 from creto.common import wire
+from creto.edge.api.fields import OneOf
 from creto.edge.grpc.schema import Schema, bare, is_struct, is_union, item_type, lies_apart, present, snake, spoken
 
 
@@ -92,9 +93,18 @@ def read(value: Any, type_: Any) -> Any:
             return {}
         config = variant.__struct_config__
         return {config.tag_field: config.tag, **plain(getattr(value, chosen), variant)}
+    if isinstance(type_, OneOf):
+        return as_json(value, type_)
     if type_ in (str, bytes, int, bool, float, Decimal) or (isinstance(type_, type) and issubclass(type_, enum.Enum)):
         return value
     return wire.decode(value, Any) if value else None
+
+
+def as_json(message: Message, type_: OneOf) -> Any:
+    """The object as it is in JSON; nothing of it, where no variant was chosen."""
+    chosen = message.WhichOneof("value")
+    variant = next((v for v in type_.variants if snake(v.__name__) == chosen), None)
+    return {} if variant is None else msgspec.to_builtins(plain(getattr(message, chosen), variant))
 
 
 def to_message(value: Any, schema: Schema) -> Message:
@@ -120,8 +130,8 @@ def fill(message: Message, value: Any) -> None:
             part = getattr(message, said)
             part.SetInParent()
             fill(part, found)
-        elif is_union(type_):
-            fill_union(getattr(message, said), found)
+        elif is_union(type_) or isinstance(type_, OneOf):
+            fill_union(getattr(message, said), stated(found, type_))
         else:
             setattr(message, said, scalar(found, type_))
 
@@ -141,6 +151,13 @@ def fill_union(message: Message, value: Any) -> None:
     fill(variant, value)
 
 
+def stated(value: Any, type_: Any) -> Any:
+    """A variant as its struct, also where it came as an object."""
+    if not isinstance(type_, OneOf) or not isinstance(value, dict):
+        return value
+    return wire.decode(wire.encode(value), type_.which(value), what="event")
+
+
 def write_all(repeated: Any, values: Any, type_: Any, none: bool) -> None:
     if none and is_struct(type_):
         for value in values:
@@ -151,9 +168,9 @@ def write_all(repeated: Any, values: Any, type_: Any, none: bool) -> None:
     elif is_struct(type_):
         for value in values:
             fill(repeated.add(), value)
-    elif is_union(type_):
+    elif is_union(type_) or isinstance(type_, OneOf):
         for value in values:
-            fill_union(repeated.add(), value)
+            fill_union(repeated.add(), stated(value, type_))
     else:
         repeated.extend(scalar(value, type_) for value in values)
 

@@ -2,7 +2,7 @@
 
 A field's number is its place in the struct, so fields are only ever added at the end. Text stays text, bytes stay bytes, integers are
 int64, enumerations are strings that name their values or integers where they count, decimals are strings, structured free-form values are JSON text. What may be
-absent is `optional`, and so is what has a default other than zero; a union of structs is a message with one field for each. Where an empty list,
+absent is `optional`, and so is what has a default other than zero; a union of structs, or an object that is one of several, is a message with one field for each. Where an empty list,
 or nothing, says something else than leaving the field out, it lies in a message of its own.
 """
 
@@ -20,6 +20,7 @@ from google.protobuf.message import Message
 
 from creto.common.errors import InternalError
 from creto.edge.api.endpoint import Endpoint
+from creto.edge.api.fields import OneOf
 
 PACKAGE = "creto.v1"
 Proto = descriptor_pb2.FieldDescriptorProto
@@ -34,9 +35,12 @@ SCALARS: dict[type, Any] = {
 
 
 def bare(type_: Any) -> Any:
-    """Without its limits and its new name."""
+    """Without its limits and its new name; what is one of several structs is the mark that says so."""
     while True:
         if get_origin(type_) is Annotated:
+            mark = next((one for one in type_.__metadata__ if isinstance(one, OneOf)), None)
+            if mark is not None:
+                return mark
             type_ = get_args(type_)[0]
         elif hasattr(type_, "__supertype__"):
             type_ = type_.__supertype__
@@ -168,7 +172,11 @@ class Schema:
         if is_struct(type_):
             field.type, field.type_name = Proto.TYPE_MESSAGE, f".{PACKAGE}.{self._message(type_)}"
         elif is_union(type_):
-            field.type, field.type_name = Proto.TYPE_MESSAGE, f".{PACKAGE}.{self._union(type_)}"
+            variants = [bare(v) for v in get_args(type_)]
+            made = self._union("Or".join(map(self._message, variants)), variants)
+            field.type, field.type_name = Proto.TYPE_MESSAGE, f".{PACKAGE}.{made}"
+        elif isinstance(type_, OneOf):
+            field.type, field.type_name = Proto.TYPE_MESSAGE, f".{PACKAGE}.{self._union(type_.name, type_.variants)}"
         elif isinstance(type_, type) and issubclass(type_, enum.Enum):
             field.type = Proto.TYPE_INT64 if issubclass(type_, int) else Proto.TYPE_STRING
         elif type_ in SCALARS:
@@ -196,11 +204,7 @@ class Schema:
                 may_be_absent(message, message.field[0])
         return name
 
-    def _union(self, type_: Any) -> str:
-        variants = [bare(v) for v in get_args(type_)]
-        for variant in variants:
-            self._message(variant)
-        name = "Or".join(self._names[variant] for variant in variants)
+    def _union(self, name: str, variants: Iterable[Any]) -> str:
         if name not in self._messages:
             message = self._messages[name] = descriptor_pb2.DescriptorProto(name=name)
             self._structs[name] = None

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
@@ -20,6 +21,7 @@ from creto.common.telemetry import extract, span
 from creto.edge.api.authentication import SESSION_COOKIE, Authenticator
 from creto.edge.api.dispatch import Dispatcher
 from creto.edge.api.endpoint import Blob, Endpoint, Nothing
+from creto.edge.rest.names import SlashesInNames
 from creto.edge.rest.openapi import openapi
 from creto.edge.rest.problem import problem
 from creto.edge.rest.reading import peer_of, question
@@ -50,6 +52,7 @@ def rest_app(
         routes.append(Route(routed(path, by_path), one_of(by_path[path]), methods=list(by_path[path])))
     return Starlette(
         routes=[*routes, *extra_routes],
+        middleware=[Middleware(SlashesInNames)],
         exception_handlers={HTTPException: not_routed, Exception: unknown_fault},
     )
 

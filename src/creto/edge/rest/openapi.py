@@ -101,10 +101,9 @@ def described(op: Endpoint[..., Any], named: Mapping[str, Any], components: Mapp
         result["requestBody"] = {"required": False, "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}  # fmt: skip
     elif op.body_fields:
         schema = body_schema(op, components)
-        result["requestBody"] = {
-            "required": bool(schema_required(op)),
-            "content": {"application/json": {"schema": schema}},
-        }
+        content = {"application/json": {"schema": schema}}
+        content |= {kind: {"schema": named[key(types[field])]} for kind, field in op.forms}
+        result["requestBody"] = {"required": bool(schema_required(op)), "content": content}
     return result
 
 

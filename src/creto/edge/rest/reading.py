@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from base64 import b64encode
+from collections.abc import Mapping
 from functools import lru_cache
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
+from urllib.parse import unquote
 
 import msgspec
 from starlette.requests import Request
@@ -14,6 +17,9 @@ from creto.common import wire
 from creto.common.errors import InvalidInput, Timeout
 from creto.common.limits import BODY_BYTES_MAX, BODY_S_MAX
 from creto.edge.api.endpoint import Endpoint
+from creto.edge.rest.names import name_in
+
+JSON, CLOUD_EVENT = "application/json", "application/cloudevents+json"
 
 
 def peer_of(request: Request) -> str | None:
@@ -24,7 +30,7 @@ async def question(op: Endpoint[..., Any], request: Request) -> Any:
     values: dict[str, Any] = {}
     hints = op.hints
     for name in op.path_fields:
-        values[name] = wire.convert(request.path_params[name], hints[name], what=name, strict=False)
+        values[name] = wire.convert(name_in(request.path_params[name]), hints[name], what=name, strict=False)
     values.update(from_query(op, request, hints))
     if op.raw_body:
         values[op.raw_body] = await body_of(request)
@@ -69,9 +75,14 @@ def stated(hint: Any) -> Any:
 
 
 async def from_body(op: Endpoint[..., Any], request: Request, hints: dict[str, Any]) -> dict[str, Any]:
-    kind = request.headers.get("content-type", "application/json").split(";", 1)[0].strip().lower()
-    if kind != "application/json":
-        raise InvalidInput.of("Content-Type", got=kind, expected="application/json", code="PL-415")
+    kind, forms = media_type(request), dict(op.forms)
+    if CLOUD_EVENT in forms and "ce-specversion" in request.headers:
+        event = cloud_event(request.headers, kind, await body_of(request))
+        return {forms[CLOUD_EVENT]: wire.convert(event, hints[forms[CLOUD_EVENT]], what="event")}
+    if kind in forms:
+        return {forms[kind]: read(await body_of(request), hints[forms[kind]], forms[kind])}
+    if kind != JSON:
+        raise InvalidInput.of("Content-Type", got=kind, expected=" or ".join((JSON, *forms)), code="PL-415")
     data = await body_of(request)
     raw = wire.decode(data or b"{}", dict[str, msgspec.Raw])
     values: dict[str, Any] = {}
@@ -80,6 +91,20 @@ async def from_body(op: Endpoint[..., Any], request: Request, hints: dict[str, A
             raise InvalidInput.of(name, got="an unknown field", expected=f"one of {', '.join(op.body_fields)}")
         values[name] = read(bytes(value), hints[name], name)
     return values
+
+
+def media_type(request: Request) -> str:
+    return request.headers.get("content-type", JSON).split(";", 1)[0].strip().lower()
+
+
+def cloud_event(headers: Mapping[str, str], kind: str, data: bytes) -> dict[str, Any]:
+    """CloudEvents 1.0, HTTP binding 3.1: in binary mode the attributes are headers, percent-encoded, and the body is the data."""
+    event: dict[str, Any] = {name[3:]: unquote(value) for name, value in headers.items() if name.startswith("ce-")}
+    if data and (kind == JSON or kind.endswith("+json")):
+        event["data"] = wire.decode(data, Any, what="data")
+    elif data:
+        event["data_base64"] = b64encode(data).decode()
+    return event
 
 
 def read(data: bytes, hint: Any, name: str) -> Any:

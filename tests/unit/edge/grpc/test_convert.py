@@ -11,21 +11,34 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, reject, settings
 
-from creto.common.errors import EnablementError
+from creto.common import wire
+from creto.common.errors import EnablementError, InvalidInput
 from creto.common.ids import agent_id
+from creto.contracts import (
+    InferenceCall,
+    MessageBillableEvent,
+    MessageEventType,
+    MessagePriority,
+    MessageProperties,
+    RuntimeUsageEvent,
+)
 from creto.edge.api import ENDPOINTS
 from creto.edge.api.credits import PutCoupon
 from creto.edge.api.fields import Agent
 from creto.edge.api.quotas import PutQuota
+from creto.edge.api.usage import SubmitEvent, SubmitEvents
 from creto.edge.grpc.convert import to_message, to_struct
 from creto.edge.grpc.schema import Schema, bare, is_struct, is_union, item_type, present
 from creto.edge.grpc.server import parsed
 from creto.metering import Limit, Window, WindowUnit
+from creto.metering.reading import read_event
 from tests import fuzz
 from tests.fuzz import examples
+from tests.unit.metering.examples import AGENT, TENANT, event
 
 SCHEMA = Schema(ENDPOINTS)
 UNDRAWN = {"Threshold", "Quota"}  # they check themselves so closely that what is drawn hardly ever is one
+UNDRAWN |= {"SubmitEvent", "SubmitEvents"}  # an object of theirs is one of several structs: see below
 ALL = {s for e in ENDPOINTS for s in (e.request_type, e.response)}
 STRUCTS = sorted((s for s in ALL if s.__name__ not in UNDRAWN), key=lambda s: s.__name__)
 JSON = st.recursive(
@@ -128,6 +141,55 @@ def test_any_bytes_give_a_request_or_a_documented_error(struct: Any, data: bytes
         assert isinstance(to_struct(parsed(SCHEMA.message_class(struct), data), struct), struct)
     except EnablementError as error:
         assert error.code in ("PL-400", "PL-101", "MT-400")
+
+
+CLOUD = {
+    "specversion": "1.0", "id": "1", "source": "/bots", "type": "use", "subject": AGENT, "time": "2026-01-01T00:00:00Z",
+}  # fmt: skip
+CALL = InferenceCall(
+    sandbox_id="s", model_id="m", provider="p", input_tokens=1, output_tokens=2, cost_usd=Decimal("0.10")
+)  # type: ignore[arg-type]
+SENT = MessageProperties(
+    message_size_bytes=1,
+    recipient_count=2,
+    priority=MessagePriority.NORMAL,
+    encrypted=True,
+    signature_algorithm="ed25519",
+)
+ABOUT: dict[str, Any] = {
+    "tenant": TENANT,
+    "agent_nhi": AGENT,
+    "delegation_chain": (AGENT,),
+    "timestamp": 1,
+    "idempotency_key": "k",
+}
+EVENTS: list[Any] = [
+    event(1, id="e", value=1, text="1", flag=True),
+    RuntimeUsageEvent(event_id="r", event_type="inference", properties=CALL, signature=b"s", **ABOUT),  # type: ignore[arg-type]
+    MessageBillableEvent(event_type=MessageEventType.MESSAGE_SENT, properties=SENT, **ABOUT),
+    CLOUD | {"data": {"value": "1.5"}, "delegationchain": AGENT, "idempotencykey": "c"},
+    CLOUD | {"data_base64": "eyJ2YWx1ZSI6MX0="},
+]
+
+
+@pytest.mark.parametrize("sent", EVENTS)
+def test_an_event_in_any_form_has_a_message_of_its_own(sent: Any) -> None:
+    """given an event as a struct or as JSON / when it goes through its message / then the same event is read of it, to the type of each property"""
+
+    def read(asked: Any) -> Any:
+        return read_event(wire.encode(asked), TENANT)
+
+    one = to_struct(to_message(SubmitEvent(event=sent), SCHEMA), SubmitEvent)
+    assert read(one.event) == read(sent)
+    several = to_struct(to_message(SubmitEvents(events=(sent, sent)), SCHEMA), SubmitEvents)
+    assert [read(one) for one in several.events] == [read(sent)] * 2
+
+
+def test_a_message_of_no_form_is_refused_by_what_it_lacks() -> None:
+    nothing = to_struct(SCHEMA.message_class(SubmitEvent)(event={}), SubmitEvent)
+    with pytest.raises(InvalidInput) as refused:
+        read_event(wire.encode(nothing.event), TENANT)
+    assert refused.value.code == "MT-400"
 
 
 def test_nothing_is_told_from_what_is_left_out() -> None:
