@@ -300,15 +300,16 @@ class QuotaBook:
         if not plan.counters:
             return Found((), (), QuotaOutcome.ALLOW)
         with self._stripes[hash(plan.counters[0].key) % QUOTA_STRIPES]:
-            chosen = list(plan.counters)
+            chosen, cells = list(plan.counters), self.counters.cells
             outcome, drew = QuotaOutcome.ALLOW, list[Counter]()
             for _ in range(QUOTA_TRIES_MAX):
                 short = self._short(chosen, plan.weights, amount, take=take)
                 if not short:
                     return Found(tuple(chosen), plan.weights, outcome)
                 refused = None
-                for index in self._still_short(short, chosen, plan, amount, now, drew):
-                    if chosen[index].paid < chosen[index].limit:
+                lacking = self._still_short(short, chosen, plan, amount, now, drew)
+                for index in sorted(lacking, key=lambda i: chosen[i].paid < chosen[i].limit):
+                    if refused is None and buys(chosen[index], amount * plan.weights[index], cells):
                         if not take:
                             return Found(tuple(chosen), plan.weights, QuotaOutcome.TOP_UP)
                         if self._bought(chosen[index], plan, now):
@@ -544,6 +545,11 @@ def take_costs(cells: memoryview, plan: Plan, amount: int) -> bool:
     for slot in plan.costs:
         cells[slot] -= cost
     return True
+
+
+def buys(counter: Counter, need: int, cells: memoryview) -> bool:
+    """Whether steps that are not paid yet could hold it: none is bought for an act that goes beyond all of them."""
+    return counter.paid < counter.limit and need <= left_of(counter, cells)
 
 
 def wish(counter: Counter, need: int, cells: memoryview) -> Wish:
