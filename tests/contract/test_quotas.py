@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from creto.common import wire
 from creto.common.errors import InvalidInput, NotFound, OversightRequired, QuotaExceeded
 from creto.common.ids import AgentId, RequestId, TenantId
+from creto.common.limits import INTEGER_MAX
 from creto.common.telemetry import Metrics
 from creto.common.timestamps import DAY, HOUR, SECOND
 from creto.metering import (
@@ -385,6 +387,33 @@ def test_great_amounts_stay_exact(shared: SharedLimits) -> None:
     assert drawn(shared, 1, limit=great + 1) == 0
     shared.give_back("one", [GivenBack(TENANT, "c", 1)])
     assert shared.taken(TENANT, ["c"]) == [great]
+
+
+def test_what_does_not_fit_into_a_number_stays_at_the_greatest(shared: SharedLimits) -> None:
+    """given a counter near the greatest number / when what was used brings it above / then it is full, and not an error or a fraction."""
+    assert drawn(shared, 100) == 100
+    for by in (INTEGER_MAX - 100, 5, 1 << 70):
+        shared.adjust(TENANT, "c", by)
+        assert shared.taken(TENANT, ["c"]) == [INTEGER_MAX]
+    assert drawn(shared, 1, force=True) == 0
+    assert drawn(shared, 1, limit=INTEGER_MAX) == 0
+    shared.adjust(TENANT, "c", -5)
+    assert shared.taken(TENANT, ["c"]) == [INTEGER_MAX - 5]
+
+
+async def test_no_settlement_is_too_large_to_be_counted(nodes: Nodes) -> None:
+    """given acts that are dear / when they are settled with far more than was reserved / then what they cost counts, and nothing goes on."""
+    quotas = nodes.node()
+    await quotas.put_rate(TENANT, Rate(counts="call", micros=9_000_000), by=HUMAN)
+    spend = Quota(quota_id="spend", limits=(Limit(10 * DOLLAR, Window(WindowUnit.DAY)),), currency="USD")
+    await quotas.put_quota(TENANT, replace(spend, overflow=AllowWithNotification()), by=HUMAN)
+    for _ in range(3):
+        hold = await quotas.reserve(TENANT, AGENT, "call")
+        settled = await quotas.settle(TENANT, hold.reservation_id, 10**12)
+        assert settled.over > 0
+    await quotas.put_quota(TENANT, spend, by=HUMAN)
+    with pytest.raises(QuotaExceeded):
+        await quotas.reserve(TENANT, AGENT, "call")
 
 
 def test_counters_of_old_windows_are_forgotten(make_store: MakeStore) -> None:
