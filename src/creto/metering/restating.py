@@ -100,7 +100,7 @@ class Restating(Ingesting):
         meters = partial(meters_in, tx, tenant)
         arrival = admitted(replacement, row.form, tenant, name_prefix(tenant), meters, now)
         before = row.event(tenant, rows.find_chain(tx, tenant, row.chain))
-        if arrival.leaf == leaf_of(before):
+        if arrival.leaf == leaf_of(before) and row.state in (EventState.COUNTED, EventState.HELD):
             return stored_event(tx, tenant, replacement.event_id), []
         check_same(arrival.event, before)
         if arrival.event.event_type != before.event_type:
