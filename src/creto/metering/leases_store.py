@@ -158,7 +158,9 @@ def book_all(tx: Tx, dues: Sequence[Due]) -> Counted:
     return found
 
 
-MORE: LiteralString = f"CASE WHEN ? > 0 AND taken > {INTEGER_MAX} - CAST(? AS BIGINT) THEN {INTEGER_MAX} ELSE taken + ? END"
+MORE: LiteralString = (
+    f"CASE WHEN ? > 0 AND taken > {INTEGER_MAX} - CAST(? AS BIGINT) THEN {INTEGER_MAX} ELSE taken + ? END"
+)
 
 
 @lru_cache(maxsize=CHUNK)

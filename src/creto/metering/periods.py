@@ -71,7 +71,9 @@ class Cycle(msgspec.Struct, frozen=True):
             raise InvalidInput.of("count", got=self.count, expected="1 to 1000", code="MT-400")
 
 
-MACHINES = frozenset({"localtime", "posixrules", "Factory"})  # files beside the zones, which differ from machine to machine
+MACHINES = frozenset(
+    {"localtime", "posixrules", "Factory"}
+)  # files beside the zones, which differ from machine to machine
 
 
 @lru_cache(maxsize=1_024)
