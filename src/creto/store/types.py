@@ -266,7 +266,7 @@ class Store(Protocol):
         ...
 
     def on_change(self, fn: Callable[[], None]) -> bool:
-        """Call `fn` some milliseconds after anything was committed, by whatever process, on a thread of the store; it must not wait.
+        """Call `fn` soon after anything was committed, within 50 ms by another process, on a thread of the store; it must not wait.
 
         False where that is not known, as on PostgreSQL: who wants to know looks now and then.
         """
