@@ -59,8 +59,9 @@ ONE: LiteralString = RECORD + " WHERE tenant = ? AND request_id = ?"
 VOTES: LiteralString = (
     "SELECT body, seq FROM oversight_vote WHERE tenant = ? AND request_id = ? AND seq > 0 ORDER BY seq LIMIT ?"
 )
-TAKEN_BACK: LiteralString = (
-    "SELECT 1 FROM oversight_vote WHERE tenant = ? AND request_id = ? AND seq < 0 AND nonce = ? LIMIT 1"
+VOTES_OR: LiteralString = (  # and the one with this nonce that was taken back, which stands below them
+    "SELECT body, seq FROM oversight_vote WHERE tenant = ? AND request_id = ? AND (seq > 0 OR nonce = ?)"
+    " ORDER BY seq LIMIT ?"
 )
 NOTIFICATIONS: LiteralString = (
     "SELECT body FROM oversight_notification WHERE tenant = ? AND request_id = ? ORDER BY notification_id"
@@ -99,20 +100,20 @@ def locked(tx: Tx, tenant: TenantId, request_id: RequestId) -> Record | None:
 def held(tx: Tx, ballot: Ballot) -> Held | None:
     """The request of a ballot, as `locked`. The votes are read by a statement of their own, so by the time the lock is there."""
     tenant, request_id = ballot.tenant, ballot.request_id
-    found, cast, told, taken_back = tx.together(
+    found, votes, told = tx.together(
         (ONE + tx.for_update, tenant, request_id),
-        (VOTES, tenant, request_id, OVERSIGHT_VOTES_MAX),
+        (VOTES_OR, tenant, request_id, ballot.nonce, OVERSIGHT_VOTES_MAX + 1),
         (NOTIFICATIONS, tenant, request_id),
-        (TAKEN_BACK, tenant, request_id, ballot.nonce),
     )
     if not found:
         return None
+    cast = [(body, place) for body, place in votes if place > 0]
     return Held(
         record(found[0]),
         [vote(body) for body, _ in cast],
         cast[-1][1] + 1 if cast else 1,
         [decoded(body, Notification) for (body,) in told],
-        bool(taken_back),
+        len(cast) < len(votes),
     )
 
 
