@@ -1,4 +1,4 @@
-"""A transaction's statements in few packets: what is sent waits, and travels with what is waited for.
+"""A transaction's statements in few packets: what is small waits, and travels with what is waited for.
 
     with Piped(db) as piped:
         piped.send("BEGIN")
@@ -29,7 +29,7 @@ from creto.store.postgres.statements import Key
 from creto.store.types import Row
 
 AUTO = (PyFormat.AUTO,) * 65_535  # as many as a statement can have
-UNSENT_BYTES_MAX = 64 * 1024  # kept here until somebody waits
+UNSENT_BYTES_MAX = 4 * 1024  # then it goes: while we think about the rest, the server works on it
 STATEMENT_BYTES = 100  # of what is sent, beside values and text
 GOOD = (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK, ExecStatus.EMPTY_QUERY)
 
