@@ -20,7 +20,7 @@ from creto.store.types import Isolation
 class Job:
     """A transaction on its way; `loop` is None when a thread waits for it."""
 
-    __slots__ = ("error", "fn", "future", "isolation", "loop", "result", "span")
+    __slots__ = ("error", "fn", "future", "isolation", "loop", "refuted", "result", "span")
 
     def __init__(
         self,
@@ -36,6 +36,7 @@ class Job:
         self.result: Any = None
         self.error: BaseException | None = None
         self.span = current()
+        self.refuted = False  # what it supposed was not so: it looks for itself now
 
 
 class JobQueue:

@@ -174,7 +174,7 @@ class PostgresStore(EngineStore):
                 if len(jobs) > 1:
                     piped.send(IMPATIENT)
                 for job in jobs:
-                    tx = PostgresTx(db, piped, self.instance)
+                    tx = PostgresTx(db, piped, self.instance, refuted=job.refuted or len(jobs) > 1)
                     tx.span = job.span
                     job.result = checked_result(job.fn(tx))
                     if tx.failed is not None:
@@ -190,6 +190,8 @@ class PostgresStore(EngineStore):
             if committing and not cleared(db):
                 return Ended.UNKNOWN
             again = _again(db, cause)
+            if tx is not None and tx.supposed:  # whatever came of it may come of what is not so
+                jobs[0].refuted = again = True
             cleared(db)
             return Ended.AGAIN if again else Ended.FAILED
         self.commit_times.observe(time.perf_counter() - started)

@@ -15,6 +15,8 @@ from creto.store.postgres.pipe import Answer, Piped
 from creto.store.transaction import SqlTx
 from creto.store.types import EngineName, Question, Row
 
+# What is not so divides by zero, and ends the transaction. A row that is locked is looked at once more when it is ours.
+SUPPOSED: LiteralString = "SELECT 1 / (CASE WHEN so THEN 1 ELSE 0 END) FROM ({}) AS supposed (so)"
 CHANNEL = "creto_store"
 # INVARIANT: every transaction with a lower id than the snapshot's xmin has ended; nothing can appear before these rows.
 VISIBLE = "epoch < pg_snapshot_xmin(pg_current_snapshot())::text::bigint + store_epoch_base()"
@@ -40,12 +42,16 @@ class PostgresTx(SqlTx):
     FORGET = "DELETE FROM store_outbox WHERE epoch = ? AND seq = ?"
     FORGET_UPTO = "DELETE FROM store_outbox WHERE (epoch, seq) <= (?, ?)"
 
-    def __init__(self, db: Connection, piped: Piped, instance: str, *, alone: bool = False) -> None:
+    def __init__(
+        self, db: Connection, piped: Piped, instance: str, *, alone: bool = False, refuted: bool = True
+    ) -> None:
         super().__init__()
         self.cause: Exception | None = None
         self._db = db
         self._piped = piped
         self._instance = instance
+        self.supposed = False
+        self._refuted = refuted
         self._room = 1 if alone else None  # for statements
 
     def all(self, sql: LiteralString, *params: Any) -> list[Row]:
@@ -72,6 +78,12 @@ class PostgresTx(SqlTx):
             self._send(sql, params)
         except psycopg.Error as error:
             raise self._fail(error) from error
+
+    def suppose(self, sql: LiteralString, *params: Any) -> bool:
+        if not self._refuted:
+            self.supposed = True
+            self.push(SUPPOSED.format(sql), *params)
+        return self.supposed
 
     def many(self, sql: LiteralString, rows: Iterable[Sequence[Any]]) -> None:
         try:
