@@ -19,6 +19,7 @@ from contextlib import suppress
 
 IN_ATTRIB = 0x4  # times, owner and mode; what is written to the file itself is of no interest
 EVENTS_BYTES = 4096
+HOLDING = ctypes.PyDLL(None)
 
 
 class Bell:
@@ -42,9 +43,13 @@ class Bell:
         """Sleep until it rings, or no longer than that. What rang since the last wait counts."""
         if self._events is None or not self._poll.poll(timeout_s * 1000):
             return False
-        with suppress(BlockingIOError):
-            os.read(self._events, EVENTS_BYTES)
+        self.forget()
         return True
+
+    def forget(self) -> None:
+        """What has rung so far. It never blocks, so it keeps the interpreter's lock: behind a busy thread that takes milliseconds to get back."""
+        if self._events is not None:
+            HOLDING.read(self._events, ctypes.create_string_buffer(EVENTS_BYTES), EVENTS_BYTES)
 
     def close(self) -> None:
         if self._events is not None:

@@ -95,7 +95,7 @@ class SqliteWatcher:
             self._pause_s = 0.0
         else:
             self._stop.wait(self._pause_s)
-            self._bell.wait(0)
+            self._bell.forget()
             self._pause_s = min(self._pause_s + STORE_SIGNAL_PAUSE_S, STORE_SIGNAL_PAUSE_S_MAX)
 
     def _look(self) -> None:
@@ -103,13 +103,13 @@ class SqliteWatcher:
         if version == self._version:
             return
         rows: list[Any] = self._db.execute(NEW, (self._seen,)).fetchall()
-        self._others = bool(self._one(OTHERS, self._instance))
         self._version = version
         if rows and rows[0][0] != self._seen + 1:
             self._signals.tell_lost()
         for seq, instance, channel, payload in rows:
             self._seen = seq
             self._signals.deliver(instance, channel, payload)
+        self._others = bool(self._one(OTHERS, self._instance))
         for fn in self._changed:
             fn()
 
