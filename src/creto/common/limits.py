@@ -89,8 +89,10 @@ STORE_NODE_DEAD_S: Final = 6.0  # … before the others stop waiting for it
 STORE_WAL_PAGES: Final = (
     400  # 1.6 MiB of write-ahead log: then a checkpoint beside the writer; its sync delays commits by 2 ms
 )
-STORE_WAL_STEP_MAX: Final = 4_000  # pages until the next, where the last was quick: 16 MiB are copied in some ms when the same ones change again
-STORE_CHECKPOINT_S_MAX: Final = 0.008  # what a commit may have to wait beside one; the next copies half as much
+STORE_WAL_STEP_MAX: Final = (
+    1_600  # pages until the next, where the last was quick: 6.4 MiB take no longer when the same ones change again
+)
+STORE_CHECKPOINT_S_MAX: Final = 0.005  # what a commit may have to wait beside one; the next copies half as much
 STORE_WAL_PAGES_MAX: Final = 16_000  # 64 MiB: then the writer lets one checkpoint come to its end
 IDEMPOTENCY_LOCK_S: Final = 300  # the spec's lock on an operation whose owner may have died
 IDEMPOTENCY_SWEEP: Final = 10_000  # keys looked at in one pruning step
