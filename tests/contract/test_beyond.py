@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from creto.common import wire
 from creto.common.errors import InvalidInput
@@ -18,6 +19,7 @@ from creto.metering import (
     Aggregation,
     Billing,
     ChargeBeyond,
+    EventsQuery,
     InvoiceStatus,
     Limit,
     LineKind,
@@ -175,3 +177,31 @@ async def test_nobody_reports_what_only_the_layer_books(shop: Shop) -> None:
         await shop.metering.correct_event(
             TENANT, event(shop.clock.now(), id="call-1", type="quota.beyond/call", **properties), by=HUMAN, reason="?"
         )
+
+
+async def test_what_was_booked_can_become_less_and_nothing_else(shop: Shop) -> None:
+    """given a booking of two units / when it is corrected / then it may be of fewer; no other terms, more of it, or none that can be read."""
+    subscription = await shop.opened()
+    await shop.use(100)
+    hold = await shop.quotas.reserve(TENANT, AGENT, "call", 2)
+    await shop.metering.ingest_batch(TENANT, [called(shop.clock.now(), n) for n in (100, 101)], by=AGENT)
+    await shop.quotas.settle(TENANT, hold.reservation_id)
+    page = await shop.metering.events(TENANT, EventsQuery(event_type="quota.beyond/call"))
+    (booked,) = [one.event for one in page.items]
+    for wrong in (
+        {"factor": "abc"},
+        {"factor": "9"},
+        {"quota": "other"},
+        {"units": 3},
+        {"units": -1},
+        {"units": "1"},
+        {"x": 1},
+    ):
+        with pytest.raises(InvalidInput, match="MT-400"):
+            changed = replace(booked, properties=booked.properties | wrong)
+            await shop.metering.correct_event(TENANT, changed, by=HUMAN, reason="?")
+    with pytest.raises(InvalidInput, match="MT-400"):
+        await shop.metering.correct_event(TENANT, replace(booked, properties={}), by=HUMAN, reason="?")
+    less = replace(booked, properties=booked.properties | {"units": 1})
+    await shop.metering.correct_event(TENANT, less, by=HUMAN, reason="One failed.")
+    assert (await shop.lines(subscription))[-1] == (LineKind.BEYOND, 1, D("0.01"))

@@ -22,7 +22,7 @@ from creto.contracts import BillableEvent
 from creto.metering import archive_store, judging, total_store
 from creto.metering import event_store as rows
 from creto.metering.admission import admitted, leaf_of, name_prefix, unpacked
-from creto.metering.beyond import check_reported
+from creto.metering.beyond import check_corrected, check_reported
 from creto.metering.event_history import last_version
 from creto.metering.event_quotas import Owed
 from creto.metering.event_store import EventRow, Place
@@ -105,6 +105,7 @@ class Restating(Ingesting):
         check_same(arrival.event, before)
         if arrival.event.event_type != before.event_type:
             check_reported(arrival.event.event_type)
+        check_corrected(before, arrival.event)
         must_be(row, CORRECTED)
         self._cost(tx, tenant, before, -1)
         try:
