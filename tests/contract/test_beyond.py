@@ -197,11 +197,24 @@ async def test_what_was_booked_can_become_less_and_nothing_else(shop: Shop) -> N
         {"units": "1"},
         {"x": 1},
     ):
+        changed = replace(booked, properties=booked.properties | wrong)
         with pytest.raises(InvalidInput, match="MT-400"):
-            changed = replace(booked, properties=booked.properties | wrong)
             await shop.metering.correct_event(TENANT, changed, by=HUMAN, reason="?")
     with pytest.raises(InvalidInput, match="MT-400"):
         await shop.metering.correct_event(TENANT, replace(booked, properties={}), by=HUMAN, reason="?")
     less = replace(booked, properties=booked.properties | {"units": 1})
     await shop.metering.correct_event(TENANT, less, by=HUMAN, reason="One failed.")
     assert (await shop.lines(subscription))[-1] == (LineKind.BEYOND, 1, D("0.01"))
+
+
+@pytest.mark.parametrize("folded", [True, False])
+async def test_what_is_billed_beyond_a_quota_is_not_unpaid(shop: Shop, folded: bool) -> None:
+    """given acts beyond a quota / when their agent has a subscription / then they are paid for, and else they are not."""
+    subscription = await shop.opened()
+    await shop.use(102)
+    if folded:
+        await shop.metering.fold()
+    assert (await shop.metering.unpaid(TENANT, JANUARY)).items == ()
+    await shop.billing.delete_subscription(TENANT, subscription.subscription_id)
+    found = (await shop.metering.unpaid(TENANT, JANUARY)).items
+    assert {one.event_type: one.events for one in found} == {"call": 102, "quota.beyond/call": 2}
