@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from msgspec.structs import replace
 
 from creto.common import wire
-from creto.common.errors import InvalidInput
+from creto.common.errors import ConnectionFailed, InvalidInput
 from creto.common.timestamps import DAY, HOUR, SECOND
 from creto.contracts import BillableEvent
 from creto.metering import (
@@ -32,6 +33,7 @@ from creto.metering import (
     UnsafeTrustEverybody,
     Window,
     WindowUnit,
+    quota_charges,
 )
 from creto.metering.quota_charges import STALE_NS
 from creto.platform.consensus.testing import ManualClock
@@ -164,6 +166,33 @@ async def test_what_a_dead_process_let_through_is_billed_as_reserved(shop: Shop)
     for _ in range(2):
         await asyncio.to_thread(shop.quotas.charges.book_left, shop.clock.now())
     assert (await shop.lines(subscription))[-1] == (LineKind.BEYOND, 7, D("0.04"))
+
+
+async def test_an_act_that_is_refused_because_the_store_is_slow_is_never_billed(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """given a store that writes too late that an act went beyond / when the act is refused / then nothing of it stays."""
+    subscription = await shop.opened()
+    await shop.use(101)
+    busy = threading.Event()
+    ended: list[int] = []
+    charges, end = shop.quotas.charges, shop.quotas.charges.end
+    monkeypatch.setattr(charges, "end", lambda beyond, units: (ended.append(units), end(beyond, units)))
+    monkeypatch.setattr(quota_charges, "QUOTA_DRAW_S_MAX", 0)
+    occupied = shop.store.submit(lambda tx: busy.wait(10))
+    reserved = asyncio.ensure_future(shop.quotas.reserve(TENANT, AGENT, "call", 5))
+    with pytest.raises(ConnectionFailed):
+        await reserved
+    busy.set()
+    await asyncio.wrap_future(occupied)
+    await eventually(lambda: ended)
+    assert ended == [0]
+
+    async def gone() -> bool:
+        return await shop.store.read(lambda tx: tx.value("SELECT COUNT(*) FROM metering_beyond")) == 0
+
+    await eventually(gone)
+    assert (await shop.lines(subscription))[-1] == (LineKind.BEYOND, 1, D("0.01"))
 
 
 async def test_nobody_reports_what_only_the_layer_books(shop: Shop) -> None:
