@@ -205,9 +205,10 @@ class QuotaBook:
     def release(self, reservation: Reservation) -> None:
         held = self._closed(reservation, settling=False)
         if held is not None:
-            self._free(held)
+            self.give_back(held)
 
-    def _free(self, held: Taken) -> None:
+    def give_back(self, held: Taken) -> None:
+        """What is out of the book has taken nothing."""
         self._bill(held, 0)
         if held.plan.returns:
             held = self._returned(held)
@@ -505,7 +506,7 @@ class QuotaBook:
                 break
             if self._open.pop(name, None) is None:
                 continue
-            self._free(held)
+            self.give_back(held)
             self._expired[name] = held
             count += 1
         for name in list(itertools.islice(self._expired, max(0, len(self._expired) - QUOTA_EXPIRED_KEPT_MAX))):
