@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 from msgspec import structs
 
 from creto.common.errors import InvalidInput
-from creto.common.ids import AgentId, TenantId
+from creto.common.ids import AgentId, PolicyId, TenantId
 from creto.common.limits import (
     INTEGER_MAX,
     QUOTA_EXPIRED_KEPT_MAX,
@@ -46,6 +46,7 @@ from creto.metering.quota_types import Ask, ChargeBeyond, TopUpLimit
 from creto.platform.nhi import ValidatedChain
 from creto.security.authz.types import (
     UNLIMITED,
+    Demand,
     QuotaDecision,
     QuotaDenied,
     QuotaOutcome,
@@ -80,12 +81,13 @@ class Crossed(NamedTuple):
 
 
 class Short(NamedTuple):
-    """Why there is no room: this counter has none, nor has its lane."""
+    """Why there is no room: this counter has none, nor has its lane. `asked` are the policies of all quotas that ask about the act."""
 
     counter: Counter
     outcome: QuotaOutcome
     resets_at: int
     why: str = ""
+    asked: frozenset[PolicyId] = frozenset()
 
 
 class Found(NamedTuple):
@@ -319,8 +321,7 @@ class QuotaBook:
                     if take:
                         self._tell_exceeded(chosen[index], turned, plan)
                     if isinstance(turned, Short):
-                        if refused is None or overflow.stricter(refused.outcome, turned.outcome) is turned.outcome:
-                            refused = turned
+                        refused = turned if refused is None else stricter(refused, turned)
                         continue
                     chosen[index], terms = turned
                     outcome = overflow.stricter(outcome, terms)
@@ -388,7 +389,8 @@ class QuotaBook:
         terms = overflow.beyond(counter.overflow, approved=approved)
         found = quota_rules.lane(counter.counted, now)
         if not terms.allowed or found is None:
-            return Short(counter, terms, counter.resets_at)
+            asked = frozenset({counter.overflow.policy_id} if isinstance(counter.overflow, Ask) else ())
+            return Short(counter, terms, counter.resets_at, asked=asked)
         return self.counters.get(counter.tenant, found), terms
 
     def _bought(self, counter: Counter, plan: Plan, now: int) -> bool:
@@ -450,7 +452,10 @@ class QuotaBook:
         if isinstance(found, Short):
             counter = found.counter
             retry = found.resets_at - now if found.resets_at < INTEGER_MAX else None
-            return decision(counter, left_of(counter, cells), found.outcome, retry)
+            made = decision(counter, left_of(counter, cells), found.outcome, retry)
+            if found.outcome is not QuotaOutcome.REQUIRE_APPROVAL:
+                return made
+            return structs.replace(made, policy_id=PolicyId(asking(found.asked).under))
         lane = next((counter for counter in found.counters if counter.beyond), None)
         if lane is not None:  # beyond a limit: what is left is what may go beyond, where that has an end
             full = self.counters.find(lane.tenant, quota_rules.within(lane.key)) or lane
@@ -590,16 +595,25 @@ def decision(counter: Counter, left: int, outcome: QuotaOutcome, retry_ns: int |
         decided_by=counter.owner,
         window=counter.name,
         retry_after_s=None if retry_ns is None else Decimal(max(retry_ns, 0)) / SECOND,
-        policy_id=counter.overflow.policy_id
-        if outcome is QuotaOutcome.REQUIRE_APPROVAL and isinstance(counter.overflow, Ask)
-        else None,
     )
+
+
+def stricter(one: Short, other: Short) -> Short:
+    """Both refuse. INVARIANT: where several quotas ask, nothing passes that one of their policies has not let pass."""
+    strictest = other if overflow.stricter(one.outcome, other.outcome) is other.outcome else one
+    return strictest._replace(asked=one.asked | other.asked)
+
+
+def asking(policies: frozenset[PolicyId]) -> RequiresOversight:
+    first, *rest = sorted(policies)
+    each = tuple(Demand(policy) for policy in (first, *rest)) if rest else ()
+    return RequiresOversight(first, also=tuple(rest), each=each)
 
 
 def refusal(short: Short, now: int) -> QuotaDenied | RequiresOversight:
     counter = short.counter
-    if short.outcome is QuotaOutcome.REQUIRE_APPROVAL and isinstance(counter.overflow, Ask):
-        return RequiresOversight(counter.overflow.policy_id)
+    if short.outcome is QuotaOutcome.REQUIRE_APPROVAL:
+        return asking(short.asked)
     whose = f" of {counter.owner}" if counter.owner else ""
     return QuotaDenied(
         f"quota {counter.quota_id}{whose} for this {counter.name} is used up{short.why}"

@@ -450,8 +450,8 @@ def refused(answer: object, event_type: str) -> EnablementError:
     """A reservation's no, as an error."""
     if isinstance(answer, RequiresOversight):
         return OversightRequired(
-            "MT-202", f"{event_type} beyond its quota needs approval under policy {answer.policy_id}",
-            policy_id=answer.policy_id, details={"event_type": event_type},
+            "MT-202", f"{event_type} beyond its quota needs approval under policy {answer.under}",
+            policy_id=answer.under, decision=answer, details={"event_type": event_type},
         )  # fmt: skip
     assert isinstance(answer, QuotaDenied)
     return QuotaExceeded(
