@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from creto.common.errors import InvalidInput
-from creto.common.timestamps import HOUR, ConsensusTimestamp, from_iso
+from creto.common.timestamps import HOUR, MINUTE, ConsensusTimestamp, from_iso
 from creto.contracts import BillingPeriod, CostThresholdType
 from creto.metering import Costs, CostTriggers, Limit, Quota, Quotas, Watch, Window, WindowUnit, Zones
 from creto.metering.triggers import micros_of
@@ -81,6 +81,16 @@ async def test_what_was_spent_stays_spent_when_the_zone_changes(desk: Desk) -> N
         await desk.spend("1", id=zone)
         expected = [micros + 1_000_000 for micros in expected]
     assert (await desk.zones.settings(TENANT)).zone == "UTC"
+
+
+@pytest.mark.parametrize("minute", [5, 25, 35, 55])
+async def test_what_was_spent_in_the_hour_that_runs_stays_in_it(desk: Desk, minute: int) -> None:
+    """given zones whose hours begin on the half hour / when the tenant moves there and back / then a limit of the hour holds on."""
+    desk.clock.advance(-desk.clock.now() % HOUR + minute * MINUTE)
+    await desk.spend("9")
+    for zone in ("Asia/Kolkata", "UTC", "America/St_Johns", NEW_YORK, "UTC"):
+        await desk.zones.put(TENANT, zone, by=HUMAN)
+        assert desk.spent(BillingPeriod.CURRENT_HOUR) == 9_000_000
 
 
 async def test_a_zone_is_one_that_there_is(desk: Desk) -> None:

@@ -177,15 +177,15 @@ class Costs:
             self._totals.clear()
 
 
-def move_windows(tx: Tx, tenant: TenantId, zone: str) -> None:
-    """Sums of hours and months become those of the windows of another zone that hold their middle."""
+def move_windows(tx: Tx, tenant: TenantId, zone: str, now: int) -> None:
+    """Sums of hours and months become those of the windows of another zone that hold their middle; those that run, of what runs there."""
     for period in (HOUR, MONTH):
         window = window_of(period, zone)
         found = tx.all(
             "SELECT DISTINCT starts_at, ends_at FROM metering_cost WHERE tenant = ? AND period = ?", tenant, period
         )
         for starts_at, ends_at in found:
-            within = window.period((starts_at + ends_at) // 2)
+            within = window.period(now if starts_at <= now < ends_at else (starts_at + ends_at) // 2)
             if within.start == starts_at:
                 continue
             tx.run(f"{MOVE} {IF_THERE}", within.start, within.end, tenant, period, starts_at)

@@ -68,7 +68,7 @@ class Zones:
                 "INSERT INTO metering_setting (tenant, body) VALUES (?, ?) ON CONFLICT (tenant) DO UPDATE SET body = excluded.body",
                 tenant, wire.encode(new),
             )  # fmt: skip
-            move_windows(tx, tenant, zone)
+            move_windows(tx, tenant, zone, self._clock.now())
             tx.record(
                 entry(
                     tenant=tenant, product=ProductId.METERING, agent=by, action="metering.settings.set", event="MeteringSettingsSet",
