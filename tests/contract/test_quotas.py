@@ -459,3 +459,12 @@ async def test_an_answer_is_done_once_and_the_agent_is_told(nodes: Nodes) -> Non
     nodes.clock.advance(100 * DAY)
     assert await quotas.notices.forget_old() == 2
     assert (await quotas.notices.notices(TENANT)).items == ()
+
+
+async def test_a_pattern_that_could_match_nothing_is_refused(nodes: Nodes) -> None:
+    quotas = nodes.node()
+    with pytest.raises(InvalidInput, match=r"a\*b"):
+        await quotas.put_quota(TENANT, Quota(quota_id="q", limits=CAP.limits, counts=("call", "a*b")), by=HUMAN)
+    with pytest.raises(InvalidInput, match=r"a\*b"):
+        await quotas.put_rate(TENANT, Rate("a*b", 5), by=HUMAN)
+    assert (await quotas.quotas(TENANT), await quotas.rates(TENANT)) == ([], [])

@@ -49,7 +49,7 @@ from creto.metering.quota_store import note
 from creto.metering.quota_types import Hold, Quota, QuotaUsage, Rate, Settled, Window, in_zone
 from creto.metering.quota_upkeep import Upkeep
 from creto.metering.zones import Zones, settings
-from creto.platform.nhi import ValidatedChain
+from creto.platform.nhi import ValidatedChain, scope
 from creto.security.authz.types import QuotaDecision, QuotaDenied, RequiresOversight
 from creto.store.types import Isolation, Store, Tx
 
@@ -153,6 +153,7 @@ class Quotas:
     async def put_quota(self, tenant: TenantId, asked: Quota, *, by: AgentId) -> Quota:
         """New, or in the place of the one with its name: what was used counts on. It holds here at once, elsewhere within 50 ms.
         Windows without a zone get the tenant's."""
+        scope.checked_patterns(asked.counts, "counts", code="MT-400")
 
         def put(tx: Tx) -> Quota:
             quota = in_zone(asked, settings(tx, checked_tenant(tenant)).zone)
@@ -219,6 +220,8 @@ class Quotas:
         return await self._store.read(lambda tx: rows.quotas(tx, checked_tenant(tenant)))
 
     async def put_rate(self, tenant: TenantId, rate: Rate, *, by: AgentId) -> Rate:
+        scope.checked_patterns((rate.counts,), "counts", code="MT-400")
+
         def put(tx: Tx) -> None:
             rows.put_rate(tx, checked_tenant(tenant), rate)
             note(tx, self._clock, tenant, "rate.set", "QuotaRateSet", by, rate.counts, rate)
