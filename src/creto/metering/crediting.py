@@ -123,6 +123,13 @@ class Crediting(Core):
         self._top_up(tx, tenant, asked.agent, asked.currency, by, now)
         return Burnt(uses, short, usable(after, now))
 
+    def burnable(self, tx: ReadTx, tenant: TenantId, asked: BurnCredits) -> bool:
+        """Whether all of it could be burnt now. Nothing is locked: somebody may be faster."""
+        now = self._clock.now()
+        held = [one.aged(now) for one in rows.held_by(tx, tenant, asked.agent, asked.currency)]
+        _, _, short = burnt(held, asked, now, find_rules(tx, tenant).burn_order)
+        return not short
+
     async def return_credits(self, tenant: TenantId, ref: str, *, by: AgentId) -> tuple[CreditUse, ...]:
         """What was burnt for a reference goes back to its grants; twice is as good as once."""
         checked_ref(ref, "ref")

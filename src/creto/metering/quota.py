@@ -310,8 +310,9 @@ class QuotaBook:
                 for index in self._still_short(short, chosen, plan, amount, now, drew):
                     if chosen[index].paid < chosen[index].limit:
                         if not take:
-                            return Found(tuple(chosen), plan.weights, QuotaOutcome.TOP_UP)
-                        if self._bought(chosen[index], plan, now):
+                            if self._payable(chosen[index], amount * plan.weights[index], plan, now):
+                                return Found(tuple(chosen), plan.weights, QuotaOutcome.TOP_UP)
+                        elif self._bought(chosen[index], plan, now):
                             continue
                     turned = self._beyond(chosen[index], now, approved=approved)
                     if take:
@@ -391,25 +392,22 @@ class QuotaBook:
 
     def _bought(self, counter: Counter, plan: Plan, now: int) -> bool:
         """Whether the next step of a limit that is topped up at a price is paid: it may be drawn from here on."""
-        terms = counter.overflow
-        if (
-            self._steps is None
-            or not isinstance(terms, TopUpLimit)
-            or terms.price is None
-            or counter.unpaid_until > now
-        ):
+        step = None if counter.unpaid_until > now else next_step(counter, plan)
+        if self._steps is None or step is None:
             return False
-        number = counter.paid // terms.amount + 1
-        step = Step(
-            tenant=counter.tenant, counter=counter.key, number=number, quota_id=counter.quota_id, owner=counter.owner,
-            wallet=terms.wallet or counter.owner or plan.chain[0], price=terms.price, currency=terms.currency,
-            starts_at=counter.starts_at, ends_at=counter.resets_at, by=plan.chain[-1],
-        )  # fmt: skip
         if not self._steps.buy(step):
             counter.unpaid_until = now + FULL_NS
             return False
-        counter.paid, counter.full_until = min(counter.limit, number * terms.amount), 0
+        counter.paid, counter.full_until = min(counter.limit, step.number * step.amount), 0
         return True
+
+    def _payable(self, counter: Counter, need: int, plan: Plan, now: int) -> bool:
+        """Whether all steps that an act needs are paid or could be. Nothing is bought."""
+        step = None if counter.unpaid_until > now else next_step(counter, plan)
+        if self._steps is None or step is None:
+            return False
+        until = counter.taken + need - self.counters.cells[counter.slot]
+        return until <= counter.limit and self._steps.payable(step, -(-until // step.amount))
 
     def _charged(self, tenant: TenantId, name: str, found: Found, plan: Plan, amount: int, now: int) -> Beyond | None:
         """Of the quotas that it went beyond at a price the dearest: on disk before it goes on."""
@@ -565,6 +563,18 @@ def marks_reached(counter: Counter, used: int, event_type: str, chain: tuple[Age
 
 def left_of(counter: Counter, cells: memoryview) -> int:
     return max(0, counter.limit - counter.taken + (cells[counter.slot] if counter.slot != RETIRED else 0))
+
+
+def next_step(counter: Counter, plan: Plan) -> Step | None:
+    """The one by which a limit that is topped up at a price grows next."""
+    terms = counter.overflow
+    if not isinstance(terms, TopUpLimit) or terms.price is None:
+        return None
+    return Step(
+        tenant=counter.tenant, counter=counter.key, number=counter.paid // terms.amount + 1, amount=terms.amount,
+        quota_id=counter.quota_id, owner=counter.owner, wallet=terms.wallet or counter.owner or plan.chain[0],
+        price=terms.price, currency=terms.currency, starts_at=counter.starts_at, ends_at=counter.resets_at, by=plan.chain[-1],
+    )  # fmt: skip
 
 
 def outcome_near(counter: Counter, left: int) -> QuotaOutcome:
