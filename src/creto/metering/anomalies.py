@@ -252,7 +252,12 @@ class Watch:
             if before.hours <= habit.hours:
                 habit.count = max(habit.count, before.count)
                 return
-            habit.hours, habit.level, habit.noise, habit.profile = before.hours, before.level, before.noise, before.profile
+            habit.hours, habit.level, habit.noise, habit.profile = (
+                before.hours,
+                before.level,
+                before.noise,
+                before.profile,
+            )
             habit.threshold = max(habit.threshold, before.threshold)
             habit.count = max(habit.count, before.count)
             habit.quiet_until = max(habit.quiet_until, before.quiet_until)

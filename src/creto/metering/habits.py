@@ -15,6 +15,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from itertools import islice
 
+from creto.common.errors import EnablementError
 from creto.common.ids import AgentId, TenantId
 from creto.common.limits import HABIT_CHAINS_MAX, HABIT_DAYS, HABITS_ASKED_MAX, HABITS_BATCH
 from creto.common.timestamps import DAY, HOUR, Clock
@@ -51,8 +52,11 @@ class Habits:
             tenant, agents = batch
             try:
                 found = self._store.read_now(lambda tx, t=tenant, a=agents: histories(tx, t, a, self._clock.now()))  # type: ignore[misc]
-            except Exception as error:  # the store is away, or has gone with the process
+            except EnablementError as error:  # the store is away, or has gone with the process
                 log.warning("habits of %d agents could not be read: %s", len(agents), error)
+                continue
+            except Exception:
+                log.exception("habits of %d agents could not be read", len(agents))
                 continue
             for agent, history in found.items():
                 self._watch.recall(tenant, agent, history)

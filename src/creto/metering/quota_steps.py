@@ -99,5 +99,10 @@ class Steps:
 
 def asked(step: Step, count: int = 1) -> BurnCredits:
     return BurnCredits(
-        agent=step.wallet, amount=step.price * count, currency=step.currency, ref=step.reference, names=(NAME,), whole=True
+        agent=step.wallet,
+        amount=step.price * count,
+        currency=step.currency,
+        ref=step.reference,
+        names=(NAME,),
+        whole=True,
     )
