@@ -364,10 +364,10 @@ class QuotaBook:
         with self.counters.lock:
             for counter, asked, answer in zip(counters, wishes, drawn, strict=True):
                 counter.taken = answer.after
-                if answer.granted and counter.slot != RETIRED:
-                    self.counters.cells[counter.slot] += answer.granted
-                    counter.filled = False
-                elif not answer.granted:
+                if answer.granted:
+                    if self.counters.came(counter, answer.granted):
+                        counter.filled = False
+                else:
                     counter.full_until, counter.full_need = now + FULL_NS, asked.need
         for counter, answer in zip(counters, drawn, strict=True):
             if answer.granted:

@@ -100,6 +100,8 @@ class Quotas:
         if folder is not None and folder.is_dir():
             reclaim(folder, self._limits)
         memory = AnonymousCells() if folder is None else Journal(folder, node)
+        if folder is not None:
+            self._limits.join(node)
         self.notices = Notices(store, self._aside, clock)
         self.charges = Charges(self._aside)
         self.steps = Steps(self._aside, clock)
@@ -145,6 +147,8 @@ class Quotas:
         kept = True
         with suppress(EnablementError):
             self.upkeep.close()
+            if self._folder is not None:
+                self._limits.leave(self.book.node)
             kept = False
         self.book.counters.close(keep=kept)
 

@@ -151,7 +151,10 @@ class Upkeep:
             marks: list[Crossed] = []
             for counter, answer in zip(short, drawn, strict=True):
                 counter.taken = answer.after
-                book.late.extend(book.counters.book([counter], [1], answer.granted))
+                with book.counters.lock:
+                    here = book.counters.came(counter, answer.granted)
+                if not here:
+                    book.late.append((counter, answer.granted))
                 plan = plans[counter]
                 marks += marks_reached(counter, answer.after, plan.event_type, plan.chain)
             if marks:
