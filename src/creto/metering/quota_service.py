@@ -36,10 +36,11 @@ from creto.metering.event_quotas import EventQuotas, Teller
 from creto.metering.leases import SharedLimits
 from creto.metering.leases_journal import AnonymousCells, Journal, reclaim
 from creto.metering.leases_store import StoreLimits
-from creto.metering.quota import Crossed, QuotaBook, Taken, marks_reached
+from creto.metering.quota import QuotaBook, Taken
 from creto.metering.quota_answers import Answered, QuotaAnswer, changed, limit_of, sentence
 from creto.metering.quota_charges import Charges
 from creto.metering.quota_counters import RETIRED, Counter, Counters
+from creto.metering.quota_marks import Crossed, marks_reached
 from creto.metering.quota_notices import Notices, answered, keep, said_to
 from creto.metering.quota_pace import Pace
 from creto.metering.quota_rules import Definitions
@@ -125,7 +126,7 @@ class Quotas:
             metrics.read(
                 "metering_quota_overrun_units_total", "Units above what was reserved", lambda: book.overrun_units
             )
-            metrics.read("metering_quota_draws_total", "Draws from the shared limit", lambda: book.draws)
+            metrics.read("metering_quota_draws_total", "Draws from the shared limit", lambda: book.room.draws)
             metrics.read("metering_quota_overruns_total", "Acts that took more than reserved", lambda: book.overruns)
             metrics.read("metering_quota_open_count", "Reservations not settled yet", lambda: book.open_reservations)
         self.upkeep = Upkeep(self.book, clock, lease_s, folder, self._further)
