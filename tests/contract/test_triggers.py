@@ -35,7 +35,8 @@ from creto.contracts import (
     TransactionLimit,
 )
 from creto.metering import Costs, CostTriggers, EventState, Flagged, Metering, Threshold, UnsafeTrustEverybody, Watch
-from creto.metering.anomalies import LEARNING_HOURS, Runaway
+from creto.metering.anomalies import LEARNING_HOURS, History, Runaway
+from creto.metering.habits import histories
 from creto.metering.quota_types import Window, WindowUnit
 from creto.metering.total_store import fold_step
 from creto.platform.consensus.testing import ManualClock
@@ -448,6 +449,21 @@ async def test_a_restart_knows_the_habits(desk: Desk, make_store: MakeStore, fol
     told = await eventually(flagged)
     assert told is not None
     assert (told.kind, told.reason.expected_rate) == ("runaway", 5)
+
+
+async def test_a_restart_knows_what_was_forgiven_and_until_when_who_is_flagged(desk: Desk) -> None:
+    def known() -> History:
+        return desk.store.read_now(lambda tx: histories(tx, TENANT, [AgentId(AGENT)], desk.clock.now()))[AgentId(AGENT)]
+
+    assert known() == History({})
+    await runs_away(desk)
+    flagged = await desk.triggers.anomalies.flag(TENANT, AgentId(AGENT))
+    assert flagged is not None
+    assert known() == History({}, quiet_until=flagged.until)
+    for _ in range(2):
+        desk.clock.advance(HOUR)
+        await desk.triggers.anomalies.forgive(TENANT, AgentId(AGENT), by=HUMAN)
+        assert known() == History({}, forgiven_at=desk.clock.now())
 
 
 async def runs_away(desk: Desk, agent: str = AGENT) -> None:
