@@ -16,6 +16,12 @@ class LocalLimits(SharedLimits):
         self.booked: set[tuple[TenantId, str]] = set()
         self._lock = threading.Lock()
 
+    def join(self, node: str) -> None:
+        """A dictionary does nothing after its caller has died."""
+
+    def leave(self, node: str) -> None:
+        """Nor is anything kept of it."""
+
     def draw(self, node: str, wishes: Sequence[Wish]) -> list[Drawn]:
         with self._lock:
             return [self._draw(node, wish) for wish in wishes]
@@ -45,11 +51,11 @@ class LocalLimits(SharedLimits):
         if part.last:
             held.pop(key, None)
 
-    def reclaim(self, node: str, unspent: Callable[[int], int]) -> int:
+    def reclaim(self, node: str, unspent: Callable[[int, int], int]) -> int:
         with self._lock:
             back = 0
             for (tenant, counter), (slot, drawn, _) in list(self.held.get(node, {}).items()):
-                amount = min(unspent(slot), drawn)
+                amount = min(unspent(slot, drawn), drawn)
                 self._give_back(node, GivenBack(tenant, counter, amount, last=True))
                 back += amount
             return back

@@ -104,7 +104,7 @@ async def open_metering(
     try:
         messages = MessageCosts(quotas.book, metering)
         billing = Billing(store, clock, StoredEvents(), metrics)
-        quotas.steps.buy_from(billing.burning)
+        quotas.steps.buy_from(billing.burning, billing.burnable)
         yield MeteringDesk(
             terms, metering, triggers, quotas, messages, billing, Archive(store, clock, storage, metrics)
         )

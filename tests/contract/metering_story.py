@@ -271,14 +271,18 @@ async def credits(creto: Any, world: str) -> None:
     assert (await done(c.burn(agent=bot, amount=D(30), currency="USD", ref=f"own-{world}"))).usable == 70
     assert (await done(c.wallet(agent=bot, currency="USD"))).usable == 70
     assert len((await done(c.postings(grant_id=book.grant.grant_id))).items) == 2
+    assert (await done(c.extend(grant_id=book.grant.grant_id, expires_at=1 << 62))).grant.expires_at == 1 << 62
+    assert (await done(c.extend(grant_id=book.grant.grant_id, expires_at=None))).grant.expires_at is None
     (posting,) = (await done(c.postings_for(ref=f"own-{world}"))).items
     assert posting.grant_id == book.grant.grant_id
     assert (await done(c.void(grant_id=book.grant.grant_id))).balance.voided == 70
+    bought = await done(c.buy(agent=bot, amount=D(5), currency="USD", key=f"b-{world}"))
+    assert (await done(c.settle_purchase(purchase_id=bought.purchase_id, paid=False))).state == "failed"
     rule = await done(
         c.set_top_up(rule_id=f"r-{world}", agent=bot, currency="USD", top_up=TopUp(amount=D(50), below=D(10)))
     )
     assert rule.rule_id in {one.rule_id for one in (await done(c.top_ups())).items}
-    mine = [one for one in (await done(c.purchases())).items if one.agent == bot]
+    mine = [one for one in (await done(c.purchases())).items if one.agent == bot and one.rule_id]
     assert (await done(c.settle_purchase(purchase_id=mine[0].purchase_id, paid=True))).grant_id
     await done(c.drop_top_up(rule_id=rule.rule_id))
     now = (await done(creto.time.get_timestamp())).timestamps[0]

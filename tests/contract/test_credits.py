@@ -9,9 +9,10 @@ from decimal import Decimal
 
 import pytest
 
+from creto.common import wire
 from creto.common.errors import AlreadyExists, IdempotencyConflict, InvalidInput, NotFound, QuotaExceeded
 from creto.common.ids import AgentId, TenantId
-from creto.common.timestamps import DAY
+from creto.common.timestamps import DAY, HOUR
 from creto.metering import (
     Account,
     BurnCredits,
@@ -21,6 +22,7 @@ from creto.metering import (
     GrantBook,
     InvoiceStatus,
     NewGrant,
+    NewPurchase,
     Payer,
     PayerRule,
     PerUnit,
@@ -33,6 +35,7 @@ from creto.metering import (
     check_books,
     preset,
 )
+from creto.metering.types import GrantId
 from creto.metering.wallets import RuleId
 from tests.contract.billing_desk import Desk, entries, set_clock
 from tests.contract.processes import line, python_module
@@ -289,6 +292,65 @@ def test_a_rule_that_could_never_buy_is_refused_at_once(wrong: dict[str, object]
         TopUpRule(
             **{"rule_id": "r", "agent": AGENT, "currency": "USD", "top_up": TopUp(amount=D(1), below=D(1)), **wrong}  # type: ignore[arg-type]
         )
+
+
+async def test_what_is_left_may_be_used_longer_and_burns_later(desk: Desk) -> None:
+    """given two grants / when the one that ends first is made to last / then the other burns first, and it is there after its first end"""
+    first = await granted(desk, "10", "first", expires_at=START + DAY)
+    other = await granted(desk, "10", "other", expires_at=START + 2 * DAY)
+    later = await desk.billing.extend_credits(TENANT, first.grant.grant_id, START + 3 * DAY, by=HUMAN)
+    assert (later.grant.expires_at, later.balance) == (START + 3 * DAY, first.balance)
+    assert [use.grant_id for use in (await burn(desk, "4", "a")).uses] == [other.grant.grant_id]
+    set_clock(desk, START + 2 * DAY)
+    await desk.billing.tend_credits()
+    assert (await balanced(desk)).usable == 10
+    shorter = await desk.billing.extend_credits(TENANT, first.grant.grant_id, START + 2 * DAY + HOUR, by=HUMAN)
+    assert shorter.grant.expires_at == START + 2 * DAY + HOUR
+    set_clock(desk, START + 2 * DAY + HOUR)
+    await desk.billing.tend_credits()
+    assert (await balanced(desk)).balance.expired == 16
+    told = [e for e in entries(desk.store) if e.event == "CreditsExtended"]
+    assert [wire.decode(e.metadata, dict[str, object])["expires_at"] for e in told] == [
+        START + 3 * DAY, START + 2 * DAY + HOUR,
+    ]  # fmt: skip
+
+
+async def test_a_grant_may_be_made_to_last_for_ever_but_not_after_its_end(desk: Desk) -> None:
+    kept, lost = await granted(desk, "1", "kept", expires_at=START + DAY), await granted(desk, "1", "lost")
+    assert (await desk.billing.extend_credits(TENANT, kept.grant.grant_id, None, by=HUMAN)).grant.expires_at is None
+    for past in (START - DAY, int(desk.billing._clock.now())):
+        with pytest.raises(InvalidInput):
+            await desk.billing.extend_credits(TENANT, lost.grant.grant_id, past, by=HUMAN)
+    await desk.billing.extend_credits(TENANT, lost.grant.grant_id, START + DAY, by=HUMAN)
+    set_clock(desk, START + DAY)
+    with pytest.raises(AlreadyExists):
+        await desk.billing.extend_credits(TENANT, lost.grant.grant_id, START + 2 * DAY, by=HUMAN)
+    with pytest.raises(NotFound):
+        await desk.billing.extend_credits(TENANT, GrantId("cr-none"), None, by=HUMAN)
+    assert (await balanced(desk)).usable == 1
+
+
+async def test_credits_are_bought_once_for_each_key_and_come_when_they_are_paid(desk: Desk) -> None:
+    wanted = NewPurchase(agent=AGENT, amount=D(25), currency="USD", priority=7, expires_after_days=10)
+    asked = await desk.billing.buy_credits(TENANT, wanted, key="k", by=HUMAN)
+    assert await desk.billing.buy_credits(TENANT, wanted, key="k", by=HUMAN) == asked
+    assert await desk.billing.purchases(TENANT) == [asked]
+    assert (asked.state, asked.rule_id, (await balanced(desk)).usable) == (PurchaseState.PENDING, "", 0)
+    paid = await desk.billing.settle_purchase(TENANT, asked.purchase_id, paid=True, by=HUMAN)
+    (book,) = (await balanced(desk)).grants
+    assert (book.grant.grant_id, book.grant.amount, book.grant.priority) == (paid.grant_id, 25, 7)
+    assert book.grant.expires_at == book.grant.created_at + 10 * DAY
+    failed = await desk.billing.buy_credits(TENANT, wanted, key="other", by=HUMAN)
+    await desk.billing.settle_purchase(TENANT, failed.purchase_id, paid=False, by=HUMAN)
+    assert (await balanced(desk)).usable == 25
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"amount": D(0)}, {"amount": D("0.0000001")}, {"currency": "euros"}, {"expires_after_days": 0}]
+)
+def test_nothing_that_could_not_be_paid_is_bought(wrong: dict[str, object]) -> None:
+    with pytest.raises(InvalidInput):
+        NewPurchase(**{"agent": AGENT, "amount": D(1), "currency": "USD", **wrong})  # type: ignore[arg-type]
 
 
 # Credits on invoices

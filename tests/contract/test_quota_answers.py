@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -15,91 +13,30 @@ import pytest
 
 from creto.common.errors import ApprovalDenied, OversightRequired
 from creto.common.ids import EventId
-from creto.common.timestamps import HOUR
 from creto.contracts import BillableEvent, CostThresholdType, RequireApproval
-from creto.edge.api.approval_views import ApprovalView
 from creto.edge.api.approvers import TierTerms
 from creto.metering import AllowWithNotification, Ask, Block, EventState, Limit, Told, Window, WindowUnit
 from creto.oversight import Bound, RequestState, Verdict
-from creto.platform.nhi import DelegationChain, PrincipalKind
-from creto.sdk import AgentKey, Creto
-from tests.layers import Layer, layer
+from creto.platform.nhi import PrincipalKind
+from creto.sdk import Creto
+from tests.contract.sdk_office import WAIT_S, Office, working
 
-WAIT_S = 30
 DAY = Window(WindowUnit.DAY)
 
 
-class Office:
-    """An operator who decides, and a bot that acts for Ada and may do what developers may."""
-
-    def __init__(self, operator: Creto, bot: Creto, name: str, key: AgentKey, chain: DelegationChain) -> None:
-        self.operator, self.bot, self.name, self.key, self.chain = operator, bot, name, key, chain
-
-    def open(self) -> list[ApprovalView]:
-        return [one for one in self.operator.approvals.list(limit=1_000).items if one.agent == self.key.nhi]
-
-    def decide(self, verdict: Verdict = Verdict.APPROVE, **terms: Any) -> str:
-        """As soon as the bot has asked."""
-        for _ in range(WAIT_S * 100):
-            found = self.open()
-            if found:
-                one = found[0]
-                self.operator.approvals.decide(request_id=one.request_id, verdict=verdict, round=one.round, **terms)
-                return one.request_id
-            threading.Event().wait(0.01)
-        raise AssertionError("nobody asked")
-
-
-@contextmanager
-def working(work: Callable[[], Any]) -> Iterator[list[Any]]:
-    """Runs beside the block; what it gives, or raises, is in the list at the end."""
-    found: list[Any] = []
-
-    def run() -> None:
-        try:
-            found.append(work())
-        except Exception as error:  # noqa: BLE001 - the test looks at it
-            found.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    yield found
-    thread.join(WAIT_S)
-    assert not thread.is_alive()
-
-
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Layer]:
-    with layer(tmp_path_factory.mktemp("layer")) as found:
-        yield found
-
-
-@pytest.fixture(params=["local", "remote"])
-def office(request: pytest.FixtureRequest, served: Layer, tmp_path: Path) -> Iterator[Office]:
-    world, name = request.param, f"q{abs(hash(request.node.name))}"
-    with (
-        Creto.local(tmp_path / "creto.db") if world == "local" else Creto.connect(served.rest, token=served.token)
-    ) as operator:
-        ada = operator.register("ada", kind=PrincipalKind.HUMAN)
-        bot = operator.register(f"bot-{world}")
-        now = operator.time.get_timestamp().timestamps[0]
-        chain = ada.delegate(bot.nhi, actions=("*",), not_before=now, not_after=type(now)(now + HOUR), tenant=operator.tenant)  # fmt: skip
-        operator.policies.assign_role(agent=bot.nhi, role="developer")
-        tier = TierTerms(name="all", approvers=(operator.auth.whoami().agent,))
-        operator.approvals.put_policy(policy_id=name, tiers=(tier,))
-        if world == "local":
-            yield Office(operator, operator.acting(chain), name, bot, chain)
-        else:
-            with Creto.connect(served.rest, key=bot, chain=chain) as mine:
-                yield Office(operator, mine, name, bot, chain)
+@pytest.fixture
+def office(office: Office) -> Office:
+    """The bot may do what developers may."""
+    office.operator.policies.assign_role(agent=office.key.nhi, role="developer")
+    return office
 
 
 def asking(office: Office, limit: int = 5) -> str:
     """A quota of the bot beyond which a human decides; the acts that it counts."""
-    act = f"{office.name}.call"
+    act = f"{office.policy}.call"
     office.operator.quotas.put(
-        quota_id=office.name, counts=(act,), agent=office.key.nhi, limits=(Limit(limit, DAY),),
-        overflow=Ask(policy_id=office.name),
+        quota_id=office.policy, counts=(act,), agent=office.key.nhi, limits=(Limit(limit, DAY),),
+        overflow=Ask(policy_id=office.policy),
     )  # fmt: skip
     return act
 
@@ -109,7 +46,7 @@ def test_a_reservation_beyond_a_quota_that_asks_waits_and_is_let_through_once(of
     act, me = asking(office), office.key.nhi
     office.bot.quotas.reserve(agent=me, event_type=act, amount=5)
     found = office.bot.quotas.check(agent=me, event_type=act, amount=3)
-    assert (found.outcome, found.policy_id) == ("require_approval", office.name)
+    assert (found.outcome, found.policy_id) == ("require_approval", office.policy)
     with pytest.raises(OversightRequired) as caught:
         office.bot.quotas.reserve(agent=me, event_type=act, amount=3)
     (asked,) = office.open()
@@ -129,12 +66,12 @@ def test_a_reservation_beyond_a_quota_that_asks_waits_and_is_let_through_once(of
 
 def test_where_two_quotas_ask_each_of_their_policies_has_to_be_met(office: Office) -> None:
     """given quotas of one act that ask under two policies / when it goes beyond both / then it is one request of both, for one of which is not enough."""
-    act, me, other = asking(office, 0), office.key.nhi, f"{office.name}-other"
-    judge = office.operator.register(f"judge-{office.name}", kind=PrincipalKind.HUMAN)
+    act, me, other = asking(office, 0), office.key.nhi, f"{office.policy}-other"
+    judge = office.operator.register(f"judge-{office.policy}", kind=PrincipalKind.HUMAN)
     office.operator.approvals.put_policy(policy_id=other, tiers=(TierTerms(name="all", approvers=(judge.nhi,)),))
     terms = Ask(policy_id=other)
     office.operator.quotas.put(quota_id=other, counts=(act,), agent=me, limits=(Limit(0, DAY),), overflow=terms)
-    both = f"{office.name} + {other}"
+    both = f"{office.policy} + {other}"
     assert office.bot.quotas.check(agent=me, event_type=act).policy_id == both
     with pytest.raises(OversightRequired) as caught:
         office.bot.quotas.reserve(agent=me, event_type=act)
@@ -169,13 +106,13 @@ def test_who_is_denied_reserves_nothing(office: Office) -> None:
 
 def limit_that_asks(office: Office) -> tuple[str, str]:
     """A limit on cost of one event beyond which a human decides; what it counts, and an event id."""
-    act = f"{office.name}.pay"
+    act = f"{office.policy}.pay"
     threshold = RequireApproval(approvers=(office.operator.auth.whoami().agent,))
     office.operator.quotas.put_threshold(
-        threshold_id=office.name, threshold_type=CostThresholdType.PER_TRANSACTION, limit=Decimal(10), action=threshold,
+        threshold_id=office.policy, threshold_type=CostThresholdType.PER_TRANSACTION, limit=Decimal(10), action=threshold,
         counts=(act,), agent=office.key.nhi,
     )  # fmt: skip
-    return act, f"pay-{office.name}"
+    return act, f"pay-{office.policy}"
 
 
 def payment(office: Office, act: str, event_id: str) -> BillableEvent:
@@ -230,7 +167,7 @@ def test_an_event_that_is_decided_by_hand_takes_its_request_back(office: Office,
 def in_the_log(office: Office, event: str) -> list[Any]:
     """Entries of such an event about the quota, once there are any."""
     for _ in range(WAIT_S * 100):
-        page = office.operator.audit.query(event=event, resource=f"metering:quota:{office.name}")
+        page = office.operator.audit.query(event=event, resource=f"metering:quota:{office.policy}")
         if page.items:
             return list(page.items)
         threading.Event().wait(0.01)
@@ -239,9 +176,9 @@ def in_the_log(office: Office, event: str) -> list[Any]:
 
 def telling(office: Office, policy: bool = True) -> tuple[str, list[Any]]:
     """A quota of 20 beyond which acts go on and somebody is told; the acts that it counts. Finance is `quota_notification_policy`."""
-    act = f"{office.name}.think"
+    act = f"{office.policy}.think"
     office.operator.quotas.put(
-        quota_id=office.name, counts=(act,), agent=office.key.nhi, limits=(Limit(20, DAY),), overflow=AllowWithNotification(),
+        quota_id=office.policy, counts=(act,), agent=office.key.nhi, limits=(Limit(20, DAY),), overflow=AllowWithNotification(),
     )  # fmt: skip
     if policy:
         tier = TierTerms(name="finance", approvers=(office.operator.auth.whoami().agent,))
@@ -266,7 +203,7 @@ def test_what_humans_answer_to_a_quota_that_is_used_up_is_done(office: Office, w
     me = office.key.nhi
     office.bot.quotas.reserve(agent=me, event_type=act, amount=19)
     (first,) = notices(office, 1)
-    assert first.notice.text == f"You've used 95% of quota {office.name}: 19 of 20 for this day"
+    assert first.notice.text == f"You've used 95% of quota {office.policy}: 19 of 20 for this day"
     assert first.notice.overflow_action == "allow_with_notification"
     asked = (office.open() or [None])[0]
     for _ in range(WAIT_S * 100):
@@ -289,12 +226,12 @@ def test_what_humans_answer_to_a_quota_that_is_used_up_is_done(office: Office, w
             decide(verdict=Verdict.DENY, reason="stop", counter=(Bound(path="answer", equal='"block"'),))
 
     last = notices(office, 2)[0]
-    quota = office.operator.quotas.get(quota_id=office.name)
+    quota = office.operator.quotas.get(quota_id=office.policy)
     text, limit, overflow = {
-        "approved": (f"Quota {office.name} is 40 for this day now; it was 20", 40, AllowWithNotification()),
-        "edited": (f"Quota {office.name} is 200 for this day now; it was 20", 200, AllowWithNotification()),
-        "denied": (f"Quota {office.name} stays as it is: 20 for this day", 20, AllowWithNotification()),
-        "blocked": (f"Quota {office.name} blocks beyond 20 for this day from now on", 20, Block()),
+        "approved": (f"Quota {office.policy} is 40 for this day now; it was 20", 40, AllowWithNotification()),
+        "edited": (f"Quota {office.policy} is 200 for this day now; it was 20", 200, AllowWithNotification()),
+        "denied": (f"Quota {office.policy} stays as it is: 20 for this day", 20, AllowWithNotification()),
+        "blocked": (f"Quota {office.policy} blocks beyond 20 for this day from now on", 20, Block()),
     }[world]
     assert (last.notice.text, quota.limits[0].amount, quota.overflow) == (text, limit, overflow)
     (entry,) = in_the_log(office, "QuotaAnswered")
@@ -318,11 +255,11 @@ def test_without_a_policy_nobody_is_asked_and_the_list_says_so(tmp_path: Path) -
 def test_no_request_of_an_agent_changes_a_quota(office: Office) -> None:
     """given a request that looks like a quota's, made by the agent / when it is approved / then the quota stays."""
     telling(office, policy=False)
-    arguments = {"quota_id": office.name, "window": "day", "answer": "increase", "new_limit": 1_000_000}
+    arguments = {"quota_id": office.policy, "window": "day", "answer": "increase", "new_limit": 1_000_000}
     made = office.bot.approvals.create(
-        policy_id=office.name, action="quota_breach", resource=f"metering:quota:{office.name}", arguments=json.dumps(arguments)
+        policy_id=office.policy, action="quota_breach", resource=f"metering:quota:{office.policy}", arguments=json.dumps(arguments)
     )  # fmt: skip
     office.operator.approvals.decide(request_id=made.request_id, verdict=Verdict.APPROVE, round=made.round)
     office.bot.approvals.wait(request_id=made.request_id, timeout_s=WAIT_S)
-    office.operator.quotas.put_rate(counts=f"{office.name}.other", micros=1)  # behind what would have been written
-    assert office.operator.quotas.get(quota_id=office.name).limits[0].amount == 20
+    office.operator.quotas.put_rate(counts=f"{office.policy}.other", micros=1)  # behind what would have been written
+    assert office.operator.quotas.get(quota_id=office.policy).limits[0].amount == 20

@@ -435,10 +435,19 @@ def test_nothing_is_given_back_that_was_not_drawn(shared: SharedLimits) -> None:
 def test_a_dead_nodes_rest_comes_back_once(shared: SharedLimits) -> None:
     shared.draw("one", [Wish(TENANT, "a", 0, 60, 100, FAR), Wish(TENANT, "b", 1, 60, 100, FAR)])
     rooms = {0: 10, 1: -3}
-    assert shared.reclaim("one", rooms.__getitem__) == 7
+    assert shared.reclaim("one", lambda slot, _: rooms[slot]) == 7
     assert shared.taken(TENANT, ["a", "b"]) == [50, 63]
-    assert shared.reclaim("one", rooms.__getitem__) == 0
+    assert shared.reclaim("one", lambda slot, _: rooms[slot]) == 0
     assert shared.taken(TENANT, ["a", "b"]) == [50, 63]
+
+
+def test_a_node_that_was_taken_for_dead_joins_again(shared: SharedLimits) -> None:
+    shared.join("one")
+    assert drawn(shared, 60) == 60
+    assert shared.reclaim("one", lambda _, drawn: drawn) == 60
+    assert drawn(shared, 60) == 60
+    shared.leave("one")
+    assert shared.taken(TENANT, ["c"]) == [60]
 
 
 def test_great_amounts_stay_exact(shared: SharedLimits) -> None:
@@ -549,3 +558,12 @@ async def test_an_answer_is_done_once_and_the_agent_is_told(nodes: Nodes) -> Non
     nodes.clock.advance(100 * DAY)
     assert await quotas.notices.forget_old() == 2
     assert (await quotas.notices.notices(TENANT)).items == ()
+
+
+async def test_a_pattern_that_could_match_nothing_is_refused(nodes: Nodes) -> None:
+    quotas = nodes.node()
+    with pytest.raises(InvalidInput, match=r"a\*b"):
+        await quotas.put_quota(TENANT, Quota(quota_id="q", limits=CAP.limits, counts=("call", "a*b")), by=HUMAN)
+    with pytest.raises(InvalidInput, match=r"a\*b"):
+        await quotas.put_rate(TENANT, Rate("a*b", 5), by=HUMAN)
+    assert (await quotas.quotas(TENANT), await quotas.rates(TENANT)) == ([], [])

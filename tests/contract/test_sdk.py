@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -61,16 +61,10 @@ from creto.security.memory import NewTurn, Role
 from creto.store.types import Outcome
 from tests.contract import metering_story
 from tests.contract.sdk_worlds import done, refused
-from tests.layers import Layer, layer
+from tests.layers import Layer
 from tests.unit.platform.crypto.authenticator import Authenticator
 
 WORLDS = ("local", "local-async", "token", "token-async", "key", "key-async")
-
-
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Layer]:
-    with layer(tmp_path_factory.mktemp("layer")) as found:
-        yield found
 
 
 def opened(world: str, served: Layer, folder: Path) -> Any:

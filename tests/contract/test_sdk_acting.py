@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +13,9 @@ from creto.platform.crypto.jose import b64url_decode
 from creto.platform.nhi import PrincipalKind
 from creto.sdk import AgentKey, AsyncCreto, Creto
 from creto.store.types import Outcome
-from tests.layers import Layer, layer
+from tests.layers import Layer
 
 ASKING = '@id("ask") @oversight("deletions") forbid (principal is Agent, action == Action::"objects:write", resource == Object::"kept");'
-
-
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Layer]:
-    with layer(tmp_path_factory.mktemp("layer")) as found:
-        yield found
 
 
 def bot_of(creto: Creto) -> tuple[AgentKey, AgentKey, Any]:

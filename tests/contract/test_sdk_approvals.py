@@ -6,8 +6,7 @@ import asyncio
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -16,80 +15,15 @@ import pytest
 from creto.common.errors import ApprovalDenied, InvalidInput, OversightRequired, Timeout, Unauthorized
 from creto.common.timestamps import HOUR
 from creto.contracts import Approved, RiskLevel
-from creto.edge.api.approval_views import ApprovalView
 from creto.edge.api.approvers import TierTerms
 from creto.edge.api.needs import ApprovalNeed
 from creto.oversight import Bound, RequestState, Verdict
-from creto.platform.nhi import DelegationChain, PrincipalKind
-from creto.sdk import AgentKey, AsyncCreto, AsyncHumanLayer, Creto, HumanLayer, approval, require_approval
-from tests.layers import Layer, layer
+from creto.platform.nhi import PrincipalKind
+from creto.sdk import AsyncCreto, AsyncHumanLayer, Creto, HumanLayer, approval, require_approval
+from tests.contract.sdk_office import WAIT_S, Office, working
+from tests.layers import Layer
 
 KEPT = '@id("ask") @oversight("%s") forbid (principal is Agent, action == Action::"objects:write", resource == Object::"kept");'
-WAIT_S = 30
-
-
-class Office:
-    """An operator who approves, and a bot that acts for Ada."""
-
-    def __init__(self, operator: Creto, bot: Creto, policy: str, key: AgentKey, chain: DelegationChain) -> None:
-        self.operator, self.bot, self.policy, self.key, self.chain = operator, bot, policy, key, chain
-
-    def open(self) -> list[ApprovalView]:
-        return [one for one in self.operator.approvals.list(limit=1_000).items if one.agent == self.key.nhi]
-
-    def decide(self, verdict: Verdict = Verdict.APPROVE, **terms: Any) -> str:
-        """As soon as the bot has asked."""
-        for _ in range(WAIT_S * 100):
-            found = self.open()
-            if found:
-                one = found[0]
-                self.operator.approvals.decide(request_id=one.request_id, verdict=verdict, round=one.round, **terms)
-                return one.request_id
-            threading.Event().wait(0.01)
-        raise AssertionError("nobody asked")
-
-
-@contextmanager
-def working(work: Callable[[], Any]) -> Iterator[list[Any]]:
-    """Runs beside the block; what it gives, or raises, is in the list at the end."""
-    found: list[Any] = []
-
-    def run() -> None:
-        try:
-            found.append(work())
-        except Exception as error:  # noqa: BLE001 - the test looks at it
-            found.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    yield found
-    thread.join(WAIT_S)
-    assert not thread.is_alive()
-
-
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Layer]:
-    with layer(tmp_path_factory.mktemp("layer")) as found:
-        yield found
-
-
-@pytest.fixture(params=["local", "remote"])
-def office(request: pytest.FixtureRequest, served: Layer, tmp_path: Path) -> Iterator[Office]:
-    world, policy = request.param, f"p-{abs(hash(request.node.name))}"
-    with (
-        Creto.local(tmp_path / "creto.db") if world == "local" else Creto.connect(served.rest, token=served.token)
-    ) as operator:
-        ada = operator.register("ada", kind=PrincipalKind.HUMAN)
-        bot = operator.register(f"bot-{world}")
-        now = operator.time.get_timestamp().timestamps[0]
-        chain = ada.delegate(bot.nhi, actions=("*",), not_before=now, not_after=type(now)(now + HOUR), tenant=operator.tenant)  # fmt: skip
-        tier = TierTerms(name="all", approvers=(operator.auth.whoami().agent,))
-        operator.approvals.put_policy(policy_id=policy, tiers=(tier,))
-        if world == "local":
-            yield Office(operator, operator.acting(chain), policy, bot, chain)
-        else:
-            with Creto.connect(served.rest, key=bot, chain=chain) as mine:
-                yield Office(operator, mine, policy, bot, chain)
 
 
 def test_a_call_that_needs_an_approval_waits_for_it_and_goes_through_once(office: Office) -> None:

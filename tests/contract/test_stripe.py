@@ -22,7 +22,7 @@ from creto.common.timestamps import DAY, HOUR, SECOND
 from creto.connectors.stripe import Kind, KnownPayer, Outcome, Payer, PaymentStatus, Receipts, State, Stripe, StripeId
 from creto.connectors.stripe import store as rows
 from creto.connectors.stripe.errors import StripeAway, StripeRefused
-from creto.metering import InvoiceStatus, NewGrant, TopUp
+from creto.metering import InvoiceStatus, NewGrant, NewPurchase, TopUp
 from creto.metering.wallets import PurchaseState, RuleId, TopUpRule
 from creto.platform.consensus.testing import ManualClock
 from creto.store.types import Store
@@ -234,6 +234,24 @@ async def test_credits_that_a_top_up_asks_for_are_granted_once_they_are_paid(bus
     assert payment is not None
     assert (payment.status, payment.paid) == (PaymentStatus.PAID, D(50))
     assert (await business.billing.wallet(TENANT, AGENT, "USD")).usable == D(50)
+
+
+async def test_credits_that_somebody_buys_are_paid_like_those_of_a_top_up(business: Business) -> None:
+    await business.stripe.set_payer(TENANT, AGENT, MAIL, by=HUMAN)
+    wanted = NewPurchase(agent=AGENT, amount=D(25), currency="USD")
+    asked = await business.billing.buy_credits(TENANT, wanted, key="k", by=HUMAN)
+    messages = await business.messages()
+    await business.work(messages)
+    await business.work(messages)
+    books = business.there.books
+    theirs = the_only(books.invoices)
+    assert (theirs["status"], theirs["total"]) == ("open", 2_500)
+    books.pay(theirs["id"])
+    assert await receive(business, books.events[-1]) is Outcome.APPLIED
+    await business.work()
+    paid = await business.billing.purchase(TENANT, asked.purchase_id)
+    assert paid is not None
+    assert (paid.state, (await business.billing.wallet(TENANT, AGENT, "USD")).usable) == (PurchaseState.PAID, D(25))
 
 
 async def test_credits_that_nobody_pays_for_are_not_granted(business: Business) -> None:

@@ -38,7 +38,7 @@ class Shop:
 
     def node(self) -> Quotas:
         quotas = Quotas(self.store, self.clock, now=self.clock.now)
-        quotas.steps.buy_from(self.billing.burning)
+        quotas.steps.buy_from(self.billing.burning, self.billing.burnable)
         self._open.callback(quotas.close)
         return quotas
 
@@ -98,6 +98,30 @@ async def test_without_credits_the_limit_stays(shop: Shop) -> None:
     await shop.billing.grant_credits(TENANT, NewGrant(agent=AGENT, amount=D(1), currency="USD"), key="more", by=HUMAN)
     shop.clock.advance(HOUR)
     assert await take(shop.quotas, 30) == 10
+
+
+async def test_who_asks_is_told_whether_the_wallet_could_pay(shop: Shop) -> None:
+    """given credits for two steps / when somebody asks for one, two or three steps / then he hears what a reservation would have got him"""
+    await shop.opened("4")
+    await take(shop.quotas, 10)
+
+    async def outcome(amount: int) -> str:
+        return (await shop.quotas.check_quota(TENANT, AGENT, "act", amount=amount)).outcome
+
+    assert [await outcome(amount) for amount in (1, 10, 11, 20, 21, 31)] == ["top_up"] * 4 + ["deny"] * 2
+    assert await shop.left() == "4"
+    await take(shop.quotas, 20)
+    assert await outcome(1) == "deny"
+
+
+async def test_a_step_that_another_node_has_paid_needs_no_credits(shop: Shop) -> None:
+    await shop.opened("2")
+    other = shop.node()
+    await take(shop.quotas, 10)
+    assert await take(other, 1) == 1
+    assert await shop.left() == "0"
+    assert (await shop.quotas.check_quota(TENANT, AGENT, "act")).outcome == "top_up"
+    assert (await shop.quotas.check_quota(TENANT, AGENT, "act", amount=20)).outcome == "deny"
 
 
 async def test_an_act_of_several_steps_buys_them_all(shop: Shop) -> None:

@@ -35,8 +35,10 @@ from creto.contracts import (
     TransactionLimit,
 )
 from creto.metering import Costs, CostTriggers, EventState, Flagged, Metering, Threshold, UnsafeTrustEverybody, Watch
-from creto.metering.anomalies import Runaway
+from creto.metering.anomalies import LEARNING_HOURS, History, Runaway
+from creto.metering.habits import histories
 from creto.metering.quota_types import Window, WindowUnit
+from creto.metering.total_store import fold_step
 from creto.platform.consensus.testing import ManualClock
 from creto.store import Store
 from creto.store.types import Entry, Position, ReadTx
@@ -420,6 +422,49 @@ async def test_who_runs_away_is_seen_everywhere_until_a_human_has_looked(desk: D
     assert (entry.agent_nhi, wire.decode(entry.metadata, Flagged)) == (HUMAN, first)
     desk.clock.advance(DAY)
     assert await flagged() == ()
+
+
+@pytest.mark.parametrize("folded", [True, False], ids=["folded", "waiting"])
+async def test_a_restart_knows_the_habits(desk: Desk, make_store: MakeStore, folded: bool) -> None:
+    for hour in range(LEARNING_HOURS + 2):
+        named = [event(desk.clock.now() + n, id=f"{hour}-{n}", type="call", path=f"/{hour}/{n}") for n in range(5)]
+        await desk.usage.ingest_batch(TENANT, named, by=AGENT)
+        desk.clock.advance(HOUR)
+    if folded:
+        while await desk.store.write(fold_step):
+            pass
+    restarted = Desk(make_store(parts=PARTS), desk.clock)
+    await restarted.usage.ingest_event(TENANT, event(desk.clock.now(), id="first", type="call"), by=AGENT)
+
+    async def learnt() -> bool:
+        return restarted.watch.hours_known(TENANT, AgentId(AGENT)) == LEARNING_HOURS + 2
+
+    assert await eventually(learnt)
+    more = [event(desk.clock.now() + n, id=f"more{n}", type="call", path=f"/more/{n}") for n in range(100)]
+    await restarted.usage.ingest_batch(TENANT, more, by=AGENT)
+
+    async def flagged() -> Flagged | None:
+        return await restarted.triggers.anomalies.flag(TENANT, AgentId(AGENT))
+
+    told = await eventually(flagged)
+    assert told is not None
+    assert (told.kind, told.reason.expected_rate) == ("runaway", 5)
+
+
+async def test_a_restart_knows_what_was_forgiven_and_until_when_who_is_flagged(desk: Desk) -> None:
+    def known() -> History:
+        return desk.store.read_now(lambda tx: histories(tx, TENANT, [AgentId(AGENT)], desk.clock.now()))[AgentId(AGENT)]
+
+    assert known() == History({})
+    await runs_away(desk)
+    flagged = await desk.triggers.anomalies.flag(TENANT, AgentId(AGENT))
+    assert flagged is not None
+    assert known() == History({}, quiet_until=flagged.until)
+    for _ in range(2):
+        desk.clock.advance(HOUR)
+        await desk.triggers.anomalies.forgive(TENANT, AgentId(AGENT), by=HUMAN)
+        found = known()
+        assert (found.quiet_until, desk.clock.now() - (found.forgiven_at or 0) < HOUR) == (0, True)
 
 
 async def runs_away(desk: Desk, agent: str = AGENT) -> None:

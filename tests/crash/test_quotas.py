@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import random
+import shutil
+import threading
 import time
+from concurrent import futures
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -16,21 +20,17 @@ import pytest
 from creto.common.limits import QUOTA_COUNTERS_MAX
 from creto.common.timestamps import SECOND
 from creto.metering import Limit, Quota, Quotas, RedisLimits, Window, WindowUnit
+from creto.metering.leases import Wish
 from creto.metering.leases_journal import HEAD_BYTES, reclaim
-from creto.metering.leases_store import StoreLimits
+from creto.metering.leases_store import StoreLimits, draw_all, here
 from creto.platform.consensus.testing import ManualClock
-from creto.store import EngineName
+from creto.store.types import Isolation, Tx
 from tests.contract.quota_node import AGENT, PARTS, TENANT
-from tests.contract.store_examples import eventually
 from tests.contract.stores import MakeStore
 from tests.contract.test_quotas import HUMAN, passes
 from tests.crash.killing import run_and_kill
 
 LIMIT = 1_000_000
-BUSY = """
-    SELECT COUNT(*) FROM pg_stat_activity
-    WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend' AND state <> 'idle'
-"""
 
 
 @pytest.mark.parametrize("place", ["store", "redis"])
@@ -55,9 +55,6 @@ async def test_killed_nodes_leave_the_limit_whole(
         (before,) = await quotas.usage(TENANT, [AGENT])
         assert before.used <= said + runs  # it sees no journal: what the dead had when they last drew may be spent
         assert before.used + before.held >= said
-    # What a killed node asked for last may still be under way: a draw that comes after this is lost.
-    if store.engine is EngineName.POSTGRES:
-        eventually(lambda: store.read_now(lambda tx: tx.value(BUSY)) == 0)
     back = await asyncio.to_thread(reclaim, folder, limits)
 
     (usage,) = await quotas.usage(TENANT, [AGENT])
@@ -105,6 +102,52 @@ async def test_after_the_machine_went_down_all_that_was_drawn_is_used(make_store
     assert ((used.used, used.held), (after.used, after.held)) == ((1, 62), (63, 0))
     assert not left.exists()
     quotas.close()
+
+
+async def test_what_was_under_way_when_a_node_died_comes_back_too(make_store: MakeStore, tmp_path: Path) -> None:
+    """given a draw whose answer, and a return whose departure, the node did not live to see / when it is reclaimed / then only acts are used"""
+    store = make_store(parts=PARTS)
+    quotas = Quotas(store, ManualClock(), folder=tmp_path / "live")
+    await quotas.put_quota(TENANT, Quota(quota_id="q", limits=(Limit(1_000, Window(WindowUnit.DAY)),)), by=HUMAN)
+    assert passes(quotas, 1)
+    (counter,) = quotas.book.counters.of(TENANT)
+    unheard = Wish(TENANT, counter.key, counter.slot, 40, counter.limit, counter.resets_at)
+    limits = StoreLimits(store)
+    assert limits.draw(quotas.book.node, [unheard])[0].granted
+    assert quotas.book.counters.take_back(counter) > 0
+    left = tmp_path / "left"
+    left.mkdir()
+    (live,) = (tmp_path / "live").glob("*.quota")
+    shutil.copy(live, left)
+
+    await asyncio.to_thread(reclaim, left, limits)
+
+    assert limits.taken(TENANT, [counter.key]) == [1]
+    quotas.close()
+
+
+async def test_a_draw_that_ends_after_its_node_is_waited_for_and_none_comes_later(make_store: MakeStore) -> None:
+    """given a draw that the database has begun / when its node is reclaimed / then that waits, and has all of it; a later one is not done"""
+    dying, other = make_store(parts=PARTS), make_store(parts=PARTS)
+    StoreLimits(dying).join("dead")
+    drew, end = threading.Event(), threading.Event()
+
+    def under_way(tx: Tx) -> int:
+        assert here(tx, "dead")
+        (found,) = draw_all(tx, "dead", [Wish(TENANT, "c", 0, 60, 100, 1 << 62)])
+        drew.set()
+        assert end.wait(30)
+        return found.granted
+
+    with ThreadPoolExecutor(1) as pool:
+        draw = dying.submit(under_way, isolation=Isolation.READ_COMMITTED)
+        assert await asyncio.to_thread(drew.wait, 30)
+        reclaiming = pool.submit(StoreLimits(other).reclaim, "dead", lambda _, drawn: drawn)
+        assert not await asyncio.to_thread(lambda: futures.wait([reclaiming], 0.3).done)
+        end.set()
+        assert (await asyncio.to_thread(draw.result, 30), await asyncio.to_thread(reclaiming.result, 30)) == (60, 60)
+    assert not await dying.write(lambda tx: here(tx, "dead"), isolation=Isolation.READ_COMMITTED)
+    assert StoreLimits(other).taken(TENANT, ["c"]) == [0]
 
 
 async def test_an_idle_lease_goes_back(make_store: MakeStore) -> None:

@@ -67,6 +67,7 @@ RULE_ID = click.argument("rule_id", metavar="RULE")
 AMOUNT_ARGUMENT = click.argument("amount", type=AMOUNT)
 CURRENCY_ARGUMENT = click.argument("currency", type=CURRENCY)
 PRIORITY = click.option("--priority", type=click.IntRange(0, 1_000), default=50, show_default=True, help="Lower is used first.")  # fmt: skip
+EXPIRES_AFTER = click.option("--expires-after-days", type=click.IntRange(1), help="What is left so long after it was bought is lost.")  # fmt: skip
 EACH = one_of(CycleUnit)
 now_anchored = "Renewed each such time, counted from the start."
 
@@ -169,6 +170,48 @@ asks(
 )  # fmt: skip
 
 
+@credits.command(example="creto credits extend cr-01a1f0c4-… --until 2027-06-30  # or: --for-ever")
+@GRANT_ID
+@click.option("--until", type=AHEAD, help="What is left then is lost: 2027-01-31, or in a while as 90d.")
+@click.option("--for-ever", is_flag=True, help="It does not expire any more.")
+@pass_cli
+async def extend(cli: Cli, grant_id: str, until: int | None, for_ever: bool) -> None:
+    """Until when what is left of a grant may be used: later than before, or earlier.
+
+    Of equal priority the grant that expires first is used first.
+    """
+    if (until is None) == (not for_ever):
+        raise click.UsageError("Say --until 2027-06-30, or --for-ever.")
+    async with session(cli) as creto:
+        book = await creto.credits.extend(grant_id=grant_id, expires_at=until)
+    lasts = "does not expire" if until is None else f"expires {when(until)[:10]}"
+    cli.output.say(book, f"{grant_id} {lasts}: {book.balance.remaining} {book.grant.currency} left.")
+
+
+@credits.command(example="creto credits buy planner 100 EUR")
+@AGENT
+@AMOUNT_ARGUMENT
+@CURRENCY_ARGUMENT
+@PRIORITY
+@EXPIRES_AFTER
+@click.option("--key", metavar="KEY", help="Bought once for each key.")
+@pass_cli
+async def buy(
+    cli: Cli, agent: str, amount: Decimal, currency: str, priority: int, expires_after_days: int | None, key: str | None
+) -> None:
+    """Buy credits for an agent, once. It gets them when they are paid.
+
+    They are asked for by Stripe where that is configured; `purchases settle` says by hand that they are paid.
+    """
+    money(amount, currency, "amount")
+    async with session(cli) as creto:
+        asked = await creto.credits.buy(
+            agent=AgentId(await id_of(creto, "agent", agent)), amount=amount, currency=currency, priority=priority,
+            expires_after_days=expires_after_days, key=key,
+        )  # fmt: skip
+    cli.output.say(asked, f"{asked.purchase_id} asks for {amount} {currency}, granted once it is paid.")
+
+
 def used(done: Burnt) -> str:
     paid = sum((use.amount for use in done.uses), ZERO)
     return f"{paid} used{f', {done.short} not paid' if done.short else ''}, {done.usable} left."
@@ -204,7 +247,7 @@ def bought_when(rule: TopUpRule) -> str:
 @click.option("--each", type=EACH, help="As often as this, counted from now.")
 @click.option("--free", is_flag=True, help="Granted at once: nobody pays.")
 @PRIORITY
-@click.option("--expires-after-days", type=click.IntRange(1), help="What is left so long after it was bought is lost.")
+@EXPIRES_AFTER
 @pass_cli
 async def set_top_up(
     cli: Cli, rule_id: str, agent: str, amount: Decimal, currency: str, below: Decimal | None, each: str | None, free: bool,
@@ -238,7 +281,7 @@ asks(
 )  # fmt: skip
 lists(
     purchases, "list", lambda c: c.credits.purchases, PURCHASE,
-    nothing="Nothing was bought. `creto credits top-ups list` says when something is.",
+    nothing="Nothing was bought. `creto credits top-ups list` says when something is; `creto credits buy` buys now.",
     help="What was asked for, the oldest first.", example="creto credits purchases list",
 )  # fmt: skip
 

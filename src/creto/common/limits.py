@@ -447,3 +447,7 @@ THRESHOLDS_MAX: Final = 1_000  # of a tenant, looked through at every costly eve
 COSTS_KEPT_MAX: Final = 1_048_576  # running totals in memory, some 300 bytes each
 WAITING_MAX: Final = 100_000  # events of a tenant that wait for a human; beyond it new ones are refused
 RATES_KEPT_MAX: Final = 1_048_576  # agents whose usual rate is in memory, some 500 bytes each
+HABIT_DAYS: Final = 21  # of history that a habit is rebuilt from: of what is older a hundredth is left in it
+HABIT_CHAINS_MAX: Final = 1_000  # of an agent, looked at for its habit: what it does under others is left out
+HABITS_ASKED_MAX: Final = 100_000  # agents whose history waits to be read; of more a process learns as it sees them
+HABITS_BATCH: Final = 50  # agents whose history is read at once

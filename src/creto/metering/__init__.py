@@ -181,7 +181,17 @@ from creto.metering.usage_types import (
     UsageQuery,
     UsageRow,
 )
-from creto.metering.wallets import BurnCredits, Burnt, GrantBook, NewGrant, Purchase, PurchaseState, TopUpRule, Wallet
+from creto.metering.wallets import (
+    BurnCredits,
+    Burnt,
+    GrantBook,
+    NewGrant,
+    NewPurchase,
+    Purchase,
+    PurchaseState,
+    TopUpRule,
+    Wallet,
+)
 from creto.metering.zones import MeteringSettings, Zones
 
 __all__ = [
@@ -273,6 +283,7 @@ __all__ = [
     "Metering",
     "MeteringSettings",
     "NewGrant",
+    "NewPurchase",
     "NhiTrust",
     "OverflowAction",
     "Override",

@@ -8,12 +8,15 @@ told as soon as the hour that runs has more than `THRICE` what is usual and lies
 The loop detector counts how often a call, or a cycle of a few calls, comes back with nothing new between.
 
 Whole numbers throughout: rates are kept in 65,536ths.
+A process that sees an agent for the first time says so (`unseen`), and is told what the agent did in the hours before (`recall`).
+
 INVARIANT: an hour that was told of teaches no more than its threshold: a runaway does not become the habit.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from math import isqrt
 from threading import Lock
@@ -138,6 +141,10 @@ class Habit:
         self.profile[place] = value if known < 0 else known + (value - known) // 4
         self.hours += 1
 
+    def forgive(self) -> None:
+        """What it does in this hour is no more than it may."""
+        self.threshold = max(self.threshold, 2 * self.count)
+
     def repeated(self, fingerprint: int) -> bool:
         """Whether this call goes on with the cycle that runs; longer runs than ever are remembered as they end."""
         recent = self.recent
@@ -158,10 +165,39 @@ class Habit:
         return self.repeats // self.cycle if self.cycle else 0
 
 
+class History(msgspec.Struct, frozen=True):
+    """What is known of an agent from before: its acts by the hour, until when it is not told of again, when a human last forgave it."""
+
+    acts: Mapping[int, int]
+    quiet_until: int = 0
+    forgiven_at: int | None = None
+
+
+def lived(history: History, hour: int) -> Habit:
+    """The habit of who did this before an hour, and in it."""
+    forgiven = None if history.forgiven_at is None else history.forgiven_at // HOUR
+    past = sorted(known for known in history.acts if known < hour)
+    habit = Habit(past[0] if past else hour)
+    for known in past:
+        if known > habit.hour:
+            habit.roll(known)
+        habit.count = history.acts[known]
+        if known == forgiven:
+            habit.forgive()
+    if hour > habit.hour:
+        habit.roll(hour)
+    habit.count = history.acts.get(hour, 0)
+    if hour == forgiven:
+        habit.forgive()
+    habit.quiet_until = history.quiet_until
+    return habit
+
+
 class Watch:
-    """The habits of the agents of this process, those longest unseen forgotten first."""
+    """The habits of the agents of this process, those longest unseen forgotten first. Of a new one `unseen` is told."""
 
     def __init__(self, kept_max: int = RATES_KEPT_MAX) -> None:
+        self.unseen: Callable[[TenantId, AgentId], None] = lambda tenant, agent: None
         self._habits: OrderedDict[tuple[TenantId, AgentId], Habit] = OrderedDict()
         self._kept_max = kept_max
         self._lock = Lock()
@@ -174,23 +210,64 @@ class Watch:
         hour = now // HOUR
         with self._lock:
             habit = self._habits.get(key)
+            known = habit is not None
             if habit is None:
                 habit = self._habits[key] = Habit(hour)
                 if len(self._habits) > self._kept_max:
                     self._habits.popitem(last=False)
-            if hour > habit.hour:
-                habit.roll(hour)
-                self._habits.move_to_end(key)
-            habit.count += amount
-            found: Anomaly | None = None
-            if fingerprint is not None and habit.repeated(fingerprint):
-                found = looping(habit)
-            if found is None and habit.threshold and habit.count > habit.threshold and habit.hours >= LEARNING_HOURS:
-                found = Runaway(Decimal(habit.expected()) / SCALE, Decimal(habit.count))
-            if found is None or now < habit.quiet_until:
-                return None
-            habit.quiet_until = now + QUIET_NS
-            return found
+            found = self._acted(key, habit, hour, amount, fingerprint)
+            if found is not None and now >= habit.quiet_until:
+                habit.quiet_until = now + QUIET_NS
+            else:
+                found = None
+        if not known:
+            self.unseen(tenant, agent)
+        return found
+
+    def _acted(
+        self, key: tuple[TenantId, AgentId], habit: Habit, hour: int, amount: int, fingerprint: int | None
+    ) -> Anomaly | None:
+        if hour > habit.hour:
+            habit.roll(hour)
+            self._habits.move_to_end(key)
+        habit.count += amount
+        if fingerprint is not None and habit.repeated(fingerprint):
+            found = looping(habit)
+            if found is not None:
+                return found
+        if habit.threshold and habit.count > habit.threshold and habit.hours >= LEARNING_HOURS:
+            return Runaway(Decimal(habit.expected()) / SCALE, Decimal(habit.count))
+        return None
+
+    def recall(self, tenant: TenantId, agent: AgentId, history: History) -> None:
+        """What it did before this process saw it. Of how often the same came in a row hours say nothing: it takes as many as of who is new."""
+        with self._lock:
+            habit = self._habits.get((tenant, agent))
+        if habit is None:
+            return
+        before = lived(history, habit.hour)
+        with self._lock:
+            if habit.hour > before.hour:
+                before.roll(habit.hour)
+            if before.hours <= habit.hours:
+                habit.count = max(habit.count, before.count)
+                return
+            habit.hours, habit.level, habit.noise, habit.profile = (
+                before.hours,
+                before.level,
+                before.noise,
+                before.profile,
+            )
+            habit.threshold = max(habit.threshold, before.threshold)
+            habit.count = max(habit.count, before.count)
+            habit.quiet_until = max(habit.quiet_until, before.quiet_until)
+            habit.usual_turns = max(habit.usual_turns, LOOP_LEAST)
+
+    def hours_known(self, tenant: TenantId, agent: AgentId) -> int:
+        """How much history stands behind an agent's habit."""
+        with self._lock:
+            habit = self._habits.get((tenant, agent))
+            return 0 if habit is None else habit.hours
 
     def forgive(self, tenant: TenantId, agent: AgentId) -> None:
         """A human has looked: it may go on, and this is its habit from now on."""
@@ -198,7 +275,7 @@ class Watch:
             habit = self._habits.get((tenant, agent))
             if habit is not None:
                 habit.usual_turns = max(habit.usual_turns, habit.turns())
-                habit.threshold = max(habit.threshold, 2 * habit.count)
+                habit.forgive()
 
 
 def looping(habit: Habit) -> Loop | None:

@@ -4,6 +4,8 @@
     await anomalies.forgive("acme", agent, by=human)      # it may go on: this is its habit from now on
     anomalies.alarm("acme", agent, now)                   # memory: what is held against it
 
+The habits themselves come from the events that are in the store (`habits.py`).
+
 INVARIANT: what one process found, or a human cleared, every process knows within a signal's time, and every one that starts after.
 """
 
@@ -25,6 +27,7 @@ from creto.common.timestamps import Clock
 from creto.contracts import AnomalyDetected, BillableEvent
 from creto.metering.anomalies import QUIET_NS, Anomaly, Loop, Watch, reason
 from creto.metering.core import paged
+from creto.metering.habits import Habits
 from creto.store.entries import entry
 from creto.store.types import ReadTx, Row, Store, Tx
 
@@ -66,6 +69,7 @@ class Anomalies:
         self._store = store
         self._clock = clock
         self.watch = watch
+        self.habits = Habits(store, clock, watch)
         self._known: dict[TenantId, Alarms] = {}
         self._reading = threading.Lock()  # a change that comes while they are read drops them after
         store.on_signal(CHANGED, self._on_changed)
@@ -91,6 +95,11 @@ class Anomalies:
         def clear(tx: Tx) -> None:
             flagged = find(tx, checked_tenant(tenant), agent)
             tx.run("DELETE FROM metering_anomaly WHERE tenant = ? AND agent = ?", tenant, agent)
+            tx.run(
+                "INSERT INTO metering_forgiven (tenant, agent, forgiven_at) VALUES (?, ?, ?) "
+                "ON CONFLICT (tenant, agent) DO UPDATE SET forgiven_at = excluded.forgiven_at",
+                tenant, agent, self._clock.now(),
+            )  # fmt: skip
             self._note(tx, tenant, "anomaly.cleared", "AnomalyCleared", by, agent, flagged)
 
         await self._store.write(clear)

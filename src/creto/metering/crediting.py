@@ -32,6 +32,7 @@ from creto.metering.wallets import (
     GrantBook,
     Held,
     NewGrant,
+    NewPurchase,
     Purchase,
     PurchaseId,
     PurchaseState,
@@ -79,13 +80,7 @@ class Crediting(Core):
         now = self._clock.now()
 
         def void(tx: Tx) -> GrantBook:
-            held = self._found_grant(tx, checked_tenant(tenant), grant_id)
-            rows.lock_wallet(tx, tenant, owner(held))
-            held = self._found_grant(tx, tenant, grant_id).aged(now)
-            if held.grant.ends_at() <= now:
-                raise AlreadyExists(
-                    "MT-412", f"{grant_id} has ended already", got="ended", expected="a grant that lasts"
-                )
+            held = self._lasting(tx, tenant, grant_id, now)
             after = held.voided(now)
             rows.put_held(tx, tenant, after)
             lost = after.balance.voided - held.balance.voided
@@ -93,6 +88,33 @@ class Crediting(Core):
             return after.book
 
         return await self._locking(void)
+
+    async def extend_credits(
+        self, tenant: TenantId, grant_id: GrantId, expires_at: int | None, *, by: AgentId
+    ) -> GrantBook:
+        """What is left of a grant may be used until another instant, earlier or later, or for ever (None). Which grant burns next follows."""
+        now = self._clock.now()
+
+        def extend(tx: Tx) -> GrantBook:
+            held = self._lasting(tx, tenant, grant_id, now)
+            after = held.lasting(expires_at, now)
+            rows.put_held(tx, tenant, after)
+            before = held.grant.expires_at
+            self._tell_credits(
+                tx, tenant, "extended", after, by, now, amount=held.balance.remaining, before=before, expires_at=expires_at
+            )  # fmt: skip
+            return after.book
+
+        return await self._locking(extend)
+
+    def _lasting(self, tx: Tx, tenant: TenantId, grant_id: GrantId, now: int) -> Held:
+        """A grant that has not ended (MT-412), its wallet locked, with what time did to it."""
+        held = self._found_grant(tx, checked_tenant(tenant), grant_id)
+        rows.lock_wallet(tx, tenant, owner(held))
+        held = self._found_grant(tx, tenant, grant_id).aged(now)
+        if held.grant.ends_at() <= now:
+            raise AlreadyExists("MT-412", f"{grant_id} has ended already", got="ended", expected="a grant that lasts")
+        return held
 
     async def burn_credits(self, tenant: TenantId, asked: BurnCredits, *, key: str, by: AgentId) -> Burnt:
         """Once for each key: take what there is, or with `whole` all or nothing (MT-402)."""
@@ -122,6 +144,13 @@ class Crediting(Core):
         self._tell_burnt(tx, tenant, asked.agent, asked.currency, uses, asked.ref, by, now)
         self._top_up(tx, tenant, asked.agent, asked.currency, by, now)
         return Burnt(uses, short, usable(after, now))
+
+    def burnable(self, tx: ReadTx, tenant: TenantId, asked: BurnCredits) -> bool:
+        """Whether all of it could be burnt now. Nothing is locked: somebody may be faster."""
+        now = self._clock.now()
+        held = [one.aged(now) for one in rows.held_by(tx, tenant, asked.agent, asked.currency)]
+        _, _, short = burnt(held, asked, now, find_rules(tx, tenant).burn_order)
+        return not short
 
     async def return_credits(self, tenant: TenantId, ref: str, *, by: AgentId) -> tuple[CreditUse, ...]:
         """What was burnt for a reference goes back to its grants; twice is as good as once."""
@@ -189,8 +218,40 @@ class Crediting(Core):
     async def top_ups(self, tenant: TenantId, *, after: str = "", limit: int = PAGE_ITEMS_DEFAULT) -> list[TopUpRule]:
         return await self._store.read(lambda tx: rows.all_rules(tx, checked_tenant(tenant), after, paged(limit)))
 
+    async def buy_credits(self, tenant: TenantId, wanted: NewPurchase, *, key: str, by: AgentId) -> Purchase:
+        """Asked for once for each key, and granted once it is paid: as what a rule buys."""
+        checked_tenant(tenant)
+        checked_name(key, "key")
+        now = self._clock.now()
+
+        def effect(tx: Tx) -> bytes:
+            rows.lock_wallet(tx, tenant, wanted.agent)
+            asked = Purchase(
+                purchase_id=PurchaseId(new_id(PURCHASE_ID)), agent=wanted.agent, amount=wanted.amount, currency=wanted.currency,
+                asked_at=now, priority=wanted.priority, expires_after_days=wanted.expires_after_days,
+            )  # fmt: skip
+            self._ask_for(tx, tenant, asked, by, now)
+            return wire.encode(asked)
+
+        done = await self._locking(
+            lambda tx: GUARD.once(
+                tx, tenant, ProductId.METERING, "buy", key, wire.encode(wanted), CREDITS_KEY_S * SECOND, now, effect
+            )
+        )
+        return wire.decode(done.result, Purchase, what="purchase")
+
+    def _ask_for(self, tx: Tx, tenant: TenantId, asked: Purchase, by: AgentId, now: ConsensusTimestamp) -> None:
+        rows.put_purchase(tx, tenant, asked)
+        fields = {
+            "agent": asked.agent, "rule": asked.rule_id, "amount": asked.amount, "currency": asked.currency, "state": asked.state,
+        }  # fmt: skip
+        self._record(
+            tx, tenant, "credits.purchase_asked", "CreditsPurchaseAsked", by=by, now=now,
+            subject=f"metering:purchase:{asked.purchase_id}", fields=fields,
+        )  # fmt: skip
+
     async def purchases(self, tenant: TenantId, *, after: str = "", limit: int = PAGE_ITEMS_DEFAULT) -> list[Purchase]:
-        """What rules have asked for, the oldest first."""
+        """What rules or somebody asked for, the oldest first."""
         return await self._store.read(lambda tx: rows.purchases(tx, checked_tenant(tenant), after, paged(limit)))
 
     async def purchase(self, tenant: TenantId, purchase_id: PurchaseId) -> Purchase | None:
@@ -330,13 +391,8 @@ class Crediting(Core):
             coming += amount
             if not rule.payment:
                 asked = replace(asked, state=PurchaseState.PAID, grant_id=self._granted_for(tx, tenant, asked, by, now))
-            rows.put_purchase(tx, tenant, asked)
+            self._ask_for(tx, tenant, asked, by, now)
             rows.put_rule(tx, tenant, rule, now, now)
-            self._record(
-                tx, tenant, "credits.purchase_asked", "CreditsPurchaseAsked", by=by, now=now,
-                subject=f"metering:purchase:{asked.purchase_id}",
-                fields={"agent": agent, "rule": rule.rule_id, "amount": amount, "currency": currency, "state": asked.state},
-            )  # fmt: skip
 
     def _granted_for(self, tx: Tx, tenant: TenantId, asked: Purchase, by: AgentId, now: ConsensusTimestamp) -> GrantId:
         days = asked.expires_after_days
@@ -350,12 +406,12 @@ class Crediting(Core):
 
     def _tell_credits(
         self, tx: Tx, tenant: TenantId, act: str, held: Held, by: AgentId, now: ConsensusTimestamp, *,
-        amount: Decimal, ref: str = "",
+        amount: Decimal, ref: str = "", **more: object,
     ) -> None:  # fmt: skip
         grant = held.grant
         fields: dict[str, object] = {
             "grant": grant.grant_id, "amount": amount, "currency": grant.currency, "remaining": held.balance.remaining,
-            "ref": ref or grant.reason,
+            "ref": ref or grant.reason, **more,
         }  # fmt: skip
         self._record(
             tx, tenant, f"credits.{act}", f"Credits{act.capitalize()}", by=by, subject=f"metering:wallet:{grant.owner}",

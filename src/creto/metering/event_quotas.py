@@ -31,9 +31,10 @@ from creto.contracts import BillableEvent
 from creto.metering import quota_due, quota_rules
 from creto.metering import quota_store as rows
 from creto.metering.leases import Counted, Due, Part, SharedLimits
-from creto.metering.quota import Crossed, QuotaBook, marks_reached
+from creto.metering.quota import QuotaBook
 from creto.metering.quota_counters import RETIRED, Counter
 from creto.metering.quota_events import Booking, bookings, measuring
+from creto.metering.quota_marks import Crossed, marks_reached
 from creto.metering.quota_rules import Definitions
 from creto.metering.quota_types import Quota
 from creto.store.types import Store, Tx

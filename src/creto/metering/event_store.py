@@ -163,6 +163,16 @@ def chains_of(tx: ReadTx, tenant: TenantId, agent: AgentId) -> dict[bytes, Behin
     return {bytes(chain): behind_of(agents) for chain, agents in rows}
 
 
+def acting_in(tx: ReadTx, tenant: TenantId, agent: AgentId, limit: int) -> list[bytes]:
+    """The chains at whose end an agent stands, of the first so many in which it does anywhere."""
+    rows = tx.all(
+        "SELECT c.chain, c.agents FROM metering_member m JOIN metering_chain c ON c.tenant = m.tenant AND c.chain = m.chain "
+        "WHERE m.tenant = ? AND m.agent = ? ORDER BY m.chain LIMIT ?",
+        tenant, agent, limit,
+    )  # fmt: skip
+    return [bytes(chain) for chain, agents in rows if behind_of(agents)[0] == agent]
+
+
 def behind_of(agents: bytes) -> Behind:
     return _behind.decode(agents)
 

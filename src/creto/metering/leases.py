@@ -5,7 +5,8 @@ spends that by itself, and gives back what it did not spend. How much is drawn i
 
 INVARIANT: what nodes spend is never more than what they have drawn, and what is drawn is never more than the limit, but for what
 was spent already (`force`): acts that took more than was reserved for them.
-INVARIANT: whatever is lost on the way between a node and the shared limit counts as used.
+INVARIANT: of a node that is gone, what it had not spent is free again, whatever was under way when it died; where nobody can know, it
+counts as used.
 """
 
 from __future__ import annotations
@@ -80,12 +81,20 @@ Counted = dict[tuple[TenantId, str], int]  # what is taken of counters
 class SharedLimits(Protocol):
     """Where limits are shared. All calls wait for the engine, and are atomic for each counter."""
 
+    def join(self, node: str) -> None:
+        """A node that others may reclaim: once it is reclaimed or has left, nothing that it asked for before is done any more."""
+        ...
+
+    def leave(self, node: str) -> None:
+        """It has given everything back."""
+        ...
+
     def draw(self, node: str, wishes: Sequence[Wish]) -> list[Drawn]: ...
 
     def give_back(self, node: str, parts: Sequence[GivenBack]) -> None: ...
 
-    def reclaim(self, node: str, unspent: Callable[[int], int]) -> int:
-        """A node is gone: what it had not spent, by slot, is free again; all the rest is used. How much came back."""
+    def reclaim(self, node: str, unspent: Callable[[int, int], int]) -> int:
+        """A node is gone: what it had not spent, by slot and by what it has drawn, is free again; all the rest is used. How much came back."""
         ...
 
     def adjust(self, tenant: TenantId, counter: str, by: int) -> None:

@@ -1,13 +1,18 @@
-"""A node's unspent amounts in memory that outlives it: eight bytes for each counter, mapped from a file.
+"""A node's unspent amounts in memory that outlives it: sixteen bytes for each counter, mapped from a file.
 
     journal = Journal(folder, node)           # or AnonymousCells() where nothing is to outlive the process
     journal.cells[slot] -= 5                  # spent; a kill -9 right after it does not undo it
+    journal.drawn[slot] += 100                # what the node knows that it has drawn and not given back
+
+What was under way to the shared limit when a process died shows in the difference: the limit says how much the node has drawn, the journal how
+much of that the node has seen.
 
 A process that is killed leaves the file with what it had not spent; the next one that starts, or any that looks, gives that back. The file is
 locked while its process lives, so that a process which only stands still is never taken for dead. After the machine itself went
 down what stands in the file may be old: then all that was drawn counts as used.
 
-INVARIANT: a cell never holds more than what its node has drawn of the counter and not spent.
+INVARIANT: a cell never holds more than what its node has drawn of the counter and not spent. Of the two numbers that one is changed first
+which, if the process dies between them, leaves too little.
 """
 
 from __future__ import annotations
@@ -38,6 +43,7 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 class Head(msgspec.Struct, frozen=True):
     node: str
     boot: str
+    count: int = 0  # of counters; 0: it has no numbers of what was drawn
 
 
 class AnonymousCells:
@@ -46,9 +52,14 @@ class AnonymousCells:
     def __init__(self, count: int = QUOTA_COUNTERS_MAX) -> None:
         self._memory = mmap.mmap(-1, count * CELL_BYTES)  # pages come as they are touched
         self.cells = memoryview(self._memory).cast("q")
+        self._drawn = mmap.mmap(-1, count * CELL_BYTES)
+        self.drawn = memoryview(self._drawn).cast("q")
 
     def close(self, *, keep: bool = False) -> None:
         self.cells.release()
+        self.drawn.release()
+        with suppress(BufferError):
+            self._drawn.close()
         with suppress(BufferError):
             self._memory.close()
 
@@ -60,15 +71,18 @@ class Journal:
         nameless = folder / f"{node}.new"
         self._file = os.open(nameless, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.ftruncate(self._file, HEAD_BYTES + count * CELL_BYTES)  # a hole: it takes room as it is written
-        os.pwrite(self._file, wire.encode(Head(node, boot_id())).ljust(HEAD_BYTES), 0)
+        os.ftruncate(self._file, HEAD_BYTES + 2 * count * CELL_BYTES)  # a hole: it takes room as it is written
+        os.pwrite(self._file, wire.encode(Head(node, boot_id(), count)).ljust(HEAD_BYTES), 0)
         nameless.rename(self.path)  # whoever finds it finds it locked and whole
         self._memory = mmap.mmap(self._file, 0)
-        self.cells = memoryview(self._memory)[HEAD_BYTES:].cast("q")
+        numbers = memoryview(self._memory)[HEAD_BYTES:].cast("q")
+        self.cells, self.drawn = numbers[:count], numbers[count:]
+        numbers.release()
 
     def close(self, *, keep: bool = False) -> None:
         """`keep`: something is left in it, which the next one gives back."""
         self.cells.release()
+        self.drawn.release()
         with suppress(BufferError):
             self._memory.close()
         if not keep:
@@ -83,9 +97,13 @@ def unspent_beside(folder: Path, node: str, slot: int) -> int | None:
     except FileNotFoundError:
         return None
     try:
-        return int.from_bytes(os.pread(file, CELL_BYTES, HEAD_BYTES + slot * CELL_BYTES), sys.byteorder, signed=True)
+        return number_at(file, slot)
     finally:
         os.close(file)
+
+
+def number_at(file: int, place: int) -> int:
+    return int.from_bytes(os.pread(file, CELL_BYTES, HEAD_BYTES + place * CELL_BYTES), sys.byteorder, signed=True)
 
 
 def boot_id() -> str:
@@ -121,9 +139,12 @@ def abandoned(path: Path) -> Iterator[tuple[Head, int]]:
 def given_back(path: Path, head: Head, file: int, limits: SharedLimits) -> int:
     trusted = head.boot != "" and head.boot == boot_id()
 
-    def unspent(slot: int) -> int:
-        found = os.pread(file, CELL_BYTES, HEAD_BYTES + slot * CELL_BYTES) if trusted else b""
-        return int.from_bytes(found, sys.byteorder, signed=True)
+    def unspent(slot: int, drawn: int) -> int:
+        """What is in its cell, and what came for it or went back after it last heard."""
+        if not trusted or slot < 0:
+            return 0
+        unheard = drawn - number_at(file, head.count + slot) if head.count else 0
+        return number_at(file, slot) + unheard
 
     back = limits.reclaim(head.node, unspent)
     path.unlink(missing_ok=True)

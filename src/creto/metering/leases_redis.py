@@ -20,6 +20,7 @@ from creto.metering.leases_store import KEPT_NS
 
 # Numbers beyond 2^53 are no whole numbers in Lua, so amounts are decided here and only applied there if nothing changed meanwhile.
 APPLY = """
+if ARGV[8] == '1' and redis.call('EXISTS', KEYS[5]) == 0 then return -1 end
 if (redis.call('GET', KEYS[1]) or '0') ~= ARGV[1] then return 0 end
 redis.call('INCRBY', KEYS[1], ARGV[2])
 redis.call('HINCRBY', KEYS[2], ARGV[3], ARGV[2])
@@ -93,6 +94,15 @@ class RedisLimits:
         self._adjust = self._redis.register_script(ADJUST)
         self._book = self._redis.register_script(BOOK)
         self._prefix = prefix
+        self._joined: set[str] = set()
+
+    def join(self, node: str) -> None:
+        self._answered(partial(self._redis.set, self._node(node), "1"))
+        self._joined.add(node)
+
+    def leave(self, node: str) -> None:
+        self._joined.discard(node)
+        self._answered(partial(self._redis.delete, self._node(node)))
 
     def draw(self, node: str, wishes: Sequence[Wish]) -> list[Drawn]:
         return [self._answered(partial(self._draw, node, wish)) for wish in wishes]
@@ -105,10 +115,21 @@ class RedisLimits:
             amount = granted(wish, before)
             if not amount:
                 return Drawn(0, before, before)
-            keys = [key, self._drawn(node), self._slots(node), self._leases(wish.tenant, wish.counter)]
-            name, unspent = field(wish.tenant, wish.counter), amount - wish.need
-            if self._apply(keys=keys, args=[text, amount, name, wish.slot, expiry(wish.ends_at), node, unspent]):
+            keys = [
+                key,
+                self._drawn(node),
+                self._slots(node),
+                self._leases(wish.tenant, wish.counter),
+                self._node(node),
+            ]
+            name, unspent, joined = field(wish.tenant, wish.counter), amount - wish.need, int(node in self._joined)
+            done = self._apply(
+                keys=keys, args=[text, amount, name, wish.slot, expiry(wish.ends_at), node, unspent, joined]
+            )
+            if done > 0:
                 return Drawn(amount, before, before + amount)
+            if done < 0:  # somebody took this node for dead, or Redis has forgotten it: it is not
+                self.join(node)
         raise ConnectionFailed("MT-503", "too many nodes draw from one limit at once", retry_after_s=1)
 
     def give_back(self, node: str, parts: Sequence[GivenBack]) -> None:
@@ -120,14 +141,15 @@ class RedisLimits:
         keys = [self._counter(part.tenant, part.counter), self._drawn(node), self._slots(node), leases]
         self._back(keys=keys, args=[field(part.tenant, part.counter), -part.amount, part.amount, int(part.last), node])
 
-    def reclaim(self, node: str, unspent: Callable[[int], int]) -> int:
+    def reclaim(self, node: str, unspent: Callable[[int, int], int]) -> int:
         def reclaimed() -> int:
+            self._redis.delete(self._node(node))
             slots = self._redis.hgetall(self._slots(node))
             twice = Tally(slots.values())
             back = 0
             for name, drawn in self._redis.hgetall(self._drawn(node)).items():
                 tenant, counter = wire.decode(name.encode(), tuple[TenantId, str], what="counter")
-                amount = min(unspent(int(slots[name])), int(drawn)) if twice[slots[name]] == 1 else 0
+                amount = min(unspent(int(slots[name]), int(drawn)), int(drawn)) if twice[slots[name]] == 1 else 0
                 self._give_back(node, GivenBack(tenant, counter, amount, last=True))
                 back += amount
             return back
@@ -195,6 +217,9 @@ class RedisLimits:
 
     def _mark(self, due: Due) -> str:
         return f"{self._prefix}-booked:{due.tenant}:{due.name}"
+
+    def _node(self, node: str) -> str:
+        return f"{self._prefix}-node:{node}"
 
     def _drawn(self, node: str) -> str:
         return f"{self._prefix}-drawn:{node}"

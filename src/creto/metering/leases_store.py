@@ -14,7 +14,7 @@ from creto.common.limits import INTEGER_MAX, QUOTA_DRAW_S_MAX, QUOTA_PRUNED_MAX
 from creto.common.timestamps import DAY
 from creto.metering.leases import Counted, Drawn, Due, GivenBack, Lease, Wish, bounded, granted
 from creto.metering.quota_due import take_due
-from creto.store.types import Isolation, Store, Tx
+from creto.store.types import EngineName, Isolation, Store, Tx
 
 T = TypeVar("T")
 CHUNK: Final = 100  # counters in one statement
@@ -26,13 +26,24 @@ class StoreLimits:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._joined: set[str] = set()
+
+    def join(self, node: str) -> None:
+        sql = "INSERT INTO metering_quota_node (node) VALUES (?) ON CONFLICT (node) DO NOTHING"
+        self._done(lambda tx: tx.run(sql, node))
+        self._joined.add(node)
+
+    def leave(self, node: str) -> None:
+        self._joined.discard(node)
+        self._done(lambda tx: part(tx, node))
 
     def draw(self, node: str, wishes: Sequence[Wish]) -> list[Drawn]:
-        def drawn(tx: Tx) -> list[Drawn]:
-            found = {i: draw_one(tx, node, wishes[i]) for i in sorted(range(len(wishes)), key=lambda i: wishes[i][:2])}
-            return [found[i] for i in range(len(wishes))]
-
-        return self._done(drawn)
+        joined = node in self._joined
+        found = self._done(lambda tx: draw_all(tx, node, wishes) if not joined or here(tx, node) else None)
+        if found is None:  # somebody took this node for dead: it is not
+            self.join(node)
+            return self._done(lambda tx: draw_all(tx, node, wishes))
+        return found
 
     def give_back(self, node: str, parts: Sequence[GivenBack]) -> None:
         def back(tx: Tx) -> None:
@@ -41,20 +52,23 @@ class StoreLimits:
 
         self._done(back)
 
-    def reclaim(self, node: str, unspent: Callable[[int], int]) -> int:
+    def reclaim(self, node: str, unspent: Callable[[int, int], int]) -> int:
         def reclaimed(tx: Tx) -> int:
+            part(tx, node)
             held = tx.all(
                 "SELECT tenant, counter, slot, drawn FROM metering_quota_held WHERE node = ? ORDER BY tenant, counter",
                 node,
             )
             slots = Tally(slot for _, _, slot, _ in held)
             parts = [
-                GivenBack(t, c, min(unspent(slot), drawn) if slots[slot] == 1 else 0, last=True)  # whose room is it?
+                GivenBack(
+                    t, c, min(unspent(slot, drawn), drawn) if slots[slot] == 1 else 0, last=True
+                )  # whose room is it?
                 for t, c, slot, drawn in held
             ]
-            for part in parts:
-                give_back_one(tx, node, part)
-            return sum(part.amount for part in parts)
+            for one in parts:
+                give_back_one(tx, node, one)
+            return sum(one.amount for one in parts)
 
         return self._done(reclaimed)
 
@@ -99,6 +113,23 @@ class StoreLimits:
             return self._store.submit(fn, isolation=Isolation.READ_COMMITTED).result(QUOTA_DRAW_S_MAX)
         except TimeoutError as error:
             raise ConnectionFailed("MT-503", "the shared limit does not answer", retry_after_s=1) from error
+
+
+def here(tx: Tx, node: str) -> bool:
+    """Whether nobody has reclaimed it, now and until this transaction ends."""
+    share: LiteralString = " FOR SHARE" if tx.engine is EngineName.POSTGRES else ""
+    sql: LiteralString = "SELECT 1 FROM metering_quota_node WHERE node = ?"
+    return tx.value(sql + share, node) is not None
+
+
+def part(tx: Tx, node: str) -> None:
+    """Waits for what it still has under way, and lets in nothing after."""
+    tx.run("DELETE FROM metering_quota_node WHERE node = ?", node)
+
+
+def draw_all(tx: Tx, node: str, wishes: Sequence[Wish]) -> list[Drawn]:
+    found = {i: draw_one(tx, node, wishes[i]) for i in sorted(range(len(wishes)), key=lambda i: wishes[i][:2])}
+    return [found[i] for i in range(len(wishes))]
 
 
 def draw_one(tx: Tx, node: str, wish: Wish) -> Drawn:

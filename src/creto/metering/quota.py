@@ -15,11 +15,9 @@ INVARIANT: `settle` and `release` of one reservation book once, however often th
 from __future__ import annotations
 
 import itertools
-import threading
 from collections import deque
 from collections.abc import Callable
-from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import Any
 
 from msgspec import structs
 
@@ -28,25 +26,24 @@ from creto.common.ids import AgentId, PolicyId, TenantId
 from creto.common.limits import (
     INTEGER_MAX,
     QUOTA_EXPIRED_KEPT_MAX,
-    QUOTA_FULL_MS,
     QUOTA_RESERVATION_S,
-    QUOTA_STRIPES,
-    QUOTA_TRIES_MAX,
 )
 from creto.common.telemetry import Metrics
-from creto.common.timestamps import MILLISECOND, SECOND, ConsensusTimestamp
+from creto.common.timestamps import SECOND, ConsensusTimestamp
 from creto.metering import overflow, quota_rules
 from creto.metering.beyond import Beyond
-from creto.metering.leases import Drawn, SharedLimits, Wish
+from creto.metering.leases import SharedLimits
 from creto.metering.quota_charges import Charges
 from creto.metering.quota_counters import RETIRED, Counter, Counters, Plan
+from creto.metering.quota_decisions import asking, decision, left_of, outcome_near, refusal
+from creto.metering.quota_marks import Crossed
+from creto.metering.quota_room import Found, Room, Short
 from creto.metering.quota_rules import Counted, Definitions, Mismatch
-from creto.metering.quota_steps import Step, Steps
-from creto.metering.quota_types import Ask, ChargeBeyond, TopUpLimit
+from creto.metering.quota_steps import Steps
+from creto.metering.quota_types import ChargeBeyond
 from creto.platform.nhi import ValidatedChain
 from creto.security.authz.types import (
     UNLIMITED,
-    Demand,
     QuotaDecision,
     QuotaDenied,
     QuotaOutcome,
@@ -55,8 +52,6 @@ from creto.security.authz.types import (
 )
 
 KEPT_NS = QUOTA_RESERVATION_S * SECOND
-FULL_NS = QUOTA_FULL_MS * MILLISECOND
-EXCEEDED = 0  # the mark of an act that finds no room: below all that are amounts
 
 
 class Taken(Reservation, frozen=True, kw_only=True):
@@ -67,35 +62,6 @@ class Taken(Reservation, frozen=True, kw_only=True):
     expires_at: int = 0
     plan: Any = None
     beyond: Beyond | None = None  # what it will be billed for beyond a quota
-
-
-class Crossed(NamedTuple):
-    """A mark that a counter has reached."""
-
-    counter: Counter
-    mark: int
-    used: int
-    outcome: QuotaOutcome
-    event_type: str
-    chain: tuple[AgentId, ...]
-
-
-class Short(NamedTuple):
-    """Why there is no room: this counter has none, nor has its lane. `asked` are the policies of all quotas that ask about the act."""
-
-    counter: Counter
-    outcome: QuotaOutcome
-    resets_at: int
-    why: str = ""
-    asked: frozenset[PolicyId] = frozenset()
-
-
-class Found(NamedTuple):
-    """Counters that have room for an act."""
-
-    counters: tuple[Counter, ...]
-    weights: tuple[int, ...]
-    outcome: QuotaOutcome
 
 
 class QuotaBook:
@@ -118,26 +84,23 @@ class QuotaBook:
     ) -> None:
         self.node = node
         self._charges = charges
-        self._steps = steps
         self.limits = limits
         self.counters = counters
         self._now = now
         self._definitions = definitions
         self.tell = crossed
-        self._lacking = lacking
         self._hurry = hurry  # the upkeep
         self._plans: dict[TenantId, dict[str, dict[object, Plan]]] = {}
         self._open: dict[str, Taken] = {}
         self._expired: dict[str, Taken] = {}
         self._changes = 0
-        self._stripes = tuple(threading.Lock() for _ in range(QUOTA_STRIPES))
+        self.room = Room(node, limits, counters, tell=crossed, lacking=lacking, steps=steps)
         self.overdrawn: dict[Counter, Plan] = {}  # spent more than they had, by an act of which kind: upkeep draws it
-        self.surplus: set[Counter] = set()  # drawn for an act that was refused, or asked back by another node
-        self.leased: set[Counter] = set()  # have drawn since upkeep last looked
+        self.surplus = self.room.surplus
+        self.leased = self.room.leased
         self.late: deque[tuple[Counter, int]] = deque()  # to be booked on counters that are retired
         checks = (metrics or Metrics()).counter("metering_quota_checks_total", "Reservations asked for", "result")
         self.allowed, self.refused = checks.labels("allowed"), checks.labels("denied")
-        self.draws = 0  # read by a scrape
         self.overruns = 0  # settled above what was reserved
         self.overrun_units = 0
 
@@ -248,7 +211,7 @@ class QuotaBook:
             return self._check_slowly(plan, amount, now)
         return decision(tightest, least, outcome_near(tightest, least))
 
-    # The slow way: plans, draws, overflow
+    # The slow way: plans, and room where there is none in memory
 
     def _plan(
         self, tenant: TenantId, agent: AgentId, chain: ValidatedChain | None, action: str, amount: int, now: int
@@ -284,7 +247,7 @@ class QuotaBook:
             if isinstance(made, QuotaDenied):
                 return made
             plan = made
-        found = self._room(plan, amount, now, approved=approved, take=True)
+        found = self.room.find(plan, amount, now, approved=approved, take=True)
         if isinstance(found, Short):
             self.refused.add()
             return refusal(found, now)
@@ -297,123 +260,6 @@ class QuotaBook:
         )  # fmt: skip
         self._open[held.reservation_id] = held
         return held
-
-    def _room(self, plan: Plan, amount: int, now: int, *, approved: bool, take: bool) -> Found | Short:
-        """Counters with room: those of the plan, and lanes in the place of those that are full. One thread at a time for one agent."""
-        if not plan.counters:
-            return Found((), (), QuotaOutcome.ALLOW)
-        with self._stripes[hash(plan.counters[0].key) % QUOTA_STRIPES]:
-            chosen, cells = list(plan.counters), self.counters.cells
-            outcome, drew = QuotaOutcome.ALLOW, list[Counter]()
-            for _ in range(QUOTA_TRIES_MAX):
-                short = self._short(chosen, plan.weights, amount, take=take)
-                if not short:
-                    return Found(tuple(chosen), plan.weights, outcome)
-                refused = None
-                lacking = self._still_short(short, chosen, plan, amount, now, drew)
-                for index in sorted(lacking, key=lambda i: chosen[i].paid < chosen[i].limit):
-                    if refused is None and buys(chosen[index], amount * plan.weights[index], cells):
-                        if not take:
-                            return Found(tuple(chosen), plan.weights, QuotaOutcome.TOP_UP)
-                        if self._bought(chosen[index], plan, now):
-                            continue
-                    turned = self._beyond(chosen[index], now, approved=approved)
-                    if take:
-                        self._tell_exceeded(chosen[index], turned, plan)
-                    if isinstance(turned, Short):
-                        refused = turned if refused is None else stricter(refused, turned)
-                        continue
-                    chosen[index], terms = turned
-                    outcome = overflow.stricter(outcome, terms)
-                if refused is not None:
-                    self.surplus.update(drew)
-                    return refused
-            return Short(chosen[short[0]], QuotaOutcome.THROTTLE, now + FULL_NS)
-
-    def _short(self, chosen: list[Counter], weights: tuple[int, ...], amount: int, *, take: bool) -> list[int]:
-        """The places of those without room; if there are none, it is taken."""
-        cells = self.counters.cells
-        with self.counters.lock:
-            short = [
-                i
-                for i, counter in enumerate(chosen)
-                if counter.slot == RETIRED or cells[counter.slot] < amount * weights[i]
-            ]
-            if not short and take:
-                for counter, weight in zip(chosen, weights, strict=True):
-                    cells[counter.slot] -= amount * weight
-            return short
-
-    def _still_short(
-        self, short: list[int], chosen: list[Counter], plan: Plan, amount: int, now: int, drew: list[Counter]
-    ) -> list[int]:
-        """Draw for them; the places of those for which the shared limit has nothing."""
-        cells = self.counters.cells
-        wanted = {i: wish(chosen[i], amount * plan.weights[i], cells) for i in short if chosen[i].slot != RETIRED}
-        asking = [i for i, one in wanted.items() if chosen[i].full_until <= now or one.need < chosen[i].full_need]
-        wishes = [wanted[i] for i in asking]
-        drawn = self._draw([chosen[i] for i in asking], wishes, plan, now) if wishes else []
-        empty = {i for i, answer in zip(asking, drawn, strict=True) if not answer.granted}
-        drew += [chosen[i] for i in asking if i not in empty]
-        if empty:
-            self._lacking([chosen[i] for i in empty])
-        return [i for i in short if i in empty or i not in asking]
-
-    def _draw(self, counters: list[Counter], wishes: list[Wish], plan: Plan, now: int) -> list[Drawn]:
-        drawn = self.limits.draw(self.node, wishes)
-        self.draws += 1
-        marks: list[Crossed] = []
-        with self.counters.lock:
-            for counter, asked, answer in zip(counters, wishes, drawn, strict=True):
-                counter.taken = answer.after
-                if answer.granted and counter.slot != RETIRED:
-                    self.counters.cells[counter.slot] += answer.granted
-                    counter.filled = False
-                elif not answer.granted:
-                    counter.full_until, counter.full_need = now + FULL_NS, asked.need
-        for counter, answer in zip(counters, drawn, strict=True):
-            if answer.granted:
-                self.leased.add(counter)
-            if not counter.counted.returns:  # what runs has used nothing yet
-                marks += marks_reached(counter, answer.after, plan.event_type, plan.chain)
-        if marks:
-            self.tell(marks)
-        return drawn
-
-    def _beyond(self, counter: Counter, now: int, *, approved: bool) -> tuple[Counter, QuotaOutcome] | Short:
-        """The lane of a counter that is full, and on which terms; or why there is none."""
-        if counter.beyond:
-            full = self.counters.find(counter.tenant, quota_rules.within(counter.key)) or counter
-            why = ", and nobody can pay for more" if counter.paid < counter.limit else ""
-            return Short(full, overflow.exhausted(counter.overflow), counter.resets_at, why)
-        terms = overflow.beyond(counter.overflow, approved=approved)
-        found = quota_rules.lane(counter.counted, now)
-        if not terms.allowed or found is None:
-            asked = frozenset({counter.overflow.policy_id} if isinstance(counter.overflow, Ask) else ())
-            return Short(counter, terms, counter.resets_at, asked=asked)
-        return self.counters.get(counter.tenant, found), terms
-
-    def _bought(self, counter: Counter, plan: Plan, now: int) -> bool:
-        """Whether the next step of a limit that is topped up at a price is paid: it may be drawn from here on."""
-        terms = counter.overflow
-        if (
-            self._steps is None
-            or not isinstance(terms, TopUpLimit)
-            or terms.price is None
-            or counter.unpaid_until > now
-        ):
-            return False
-        number = counter.paid // terms.amount + 1
-        step = Step(
-            tenant=counter.tenant, counter=counter.key, number=number, quota_id=counter.quota_id, owner=counter.owner,
-            wallet=terms.wallet or counter.owner or plan.chain[0], price=terms.price, currency=terms.currency,
-            starts_at=counter.starts_at, ends_at=counter.resets_at, by=plan.chain[-1],
-        )  # fmt: skip
-        if not self._steps.buy(step):
-            counter.unpaid_until = now + FULL_NS
-            return False
-        counter.paid, counter.full_until = min(counter.limit, number * terms.amount), 0
-        return True
 
     def _charged(self, tenant: TenantId, name: str, found: Found, plan: Plan, amount: int, now: int) -> Beyond | None:
         """Of the quotas that it went beyond at a price the dearest: on disk before it goes on."""
@@ -437,17 +283,8 @@ class QuotaBook:
         if held.beyond is not None and self._charges is not None:
             self._charges.end(held.beyond, units)
 
-    def _tell_exceeded(self, counter: Counter, turned: tuple[Counter, QuotaOutcome] | Short, plan: Plan) -> None:
-        """Once for a counter in its window: an act is refused, asked about, or goes beyond."""
-        full = turned.counter if isinstance(turned, Short) else counter
-        if full.exceeded or full.beyond:
-            return
-        full.exceeded = True
-        outcome = turned.outcome if isinstance(turned, Short) else turned[1]
-        self.tell([Crossed(full, EXCEEDED, full.taken, outcome, plan.event_type, plan.chain)])
-
     def _check_slowly(self, plan: Plan, amount: int, now: int) -> QuotaDecision:
-        found = self._room(plan, amount, now, approved=False, take=False)
+        found = self.room.find(plan, amount, now, approved=False, take=False)
         cells = self.counters.cells
         if isinstance(found, Short):
             counter = found.counter
@@ -551,75 +388,3 @@ def take_costs(cells: memoryview, plan: Plan, amount: int) -> bool:
     for slot in plan.costs:
         cells[slot] -= cost
     return True
-
-
-def buys(counter: Counter, need: int, cells: memoryview) -> bool:
-    """Whether steps that are not paid yet could hold it: none is bought for an act that goes beyond all of them."""
-    return counter.paid < counter.limit and need <= left_of(counter, cells)
-
-
-def wish(counter: Counter, need: int, cells: memoryview) -> Wish:
-    return Wish(
-        counter.tenant, counter.key, counter.slot, need - cells[counter.slot], min(counter.limit, counter.paid),
-        counter.resets_at, counter.marks,
-    )  # fmt: skip
-
-
-def marks_reached(counter: Counter, used: int, event_type: str, chain: tuple[AgentId, ...]) -> list[Crossed]:
-    """Those that this process has not told of yet, the greatest last."""
-    found = [mark for mark in counter.marks if counter.told < mark <= used]
-    if found:
-        counter.told = found[-1]
-    terms = overflow.beyond(counter.overflow, approved=True)
-    outcome = terms if terms.allowed else QuotaOutcome.ALLOW
-    return [Crossed(counter, mark, used, outcome, event_type, chain) for mark in found]
-
-
-def left_of(counter: Counter, cells: memoryview) -> int:
-    return max(0, counter.limit - counter.taken + (cells[counter.slot] if counter.slot != RETIRED else 0))
-
-
-def outcome_near(counter: Counter, left: int) -> QuotaOutcome:
-    """Allowed; and somebody has been told, where a mark was reached and the quota lets acts beyond it."""
-    terms = overflow.beyond(counter.overflow, approved=False)
-    told = counter.marks and counter.limit - left >= counter.marks[0]
-    return terms if told and terms is QuotaOutcome.ALLOW_WITH_NOTIFICATION else QuotaOutcome.ALLOW
-
-
-def decision(counter: Counter, left: int, outcome: QuotaOutcome, retry_ns: int | None = None) -> QuotaDecision:
-    return QuotaDecision(
-        outcome=outcome,
-        remaining=max(left, 0),
-        limit=counter.limit,
-        resets_at=ConsensusTimestamp(counter.resets_at) if counter.resets_at < INTEGER_MAX else None,
-        decided_by=counter.owner,
-        window=counter.name,
-        retry_after_s=None if retry_ns is None else Decimal(max(retry_ns, 0)) / SECOND,
-    )
-
-
-def stricter(one: Short, other: Short) -> Short:
-    """Both refuse. INVARIANT: where several quotas ask, nothing passes that one of their policies has not let pass."""
-    strictest = other if overflow.stricter(one.outcome, other.outcome) is other.outcome else one
-    return strictest._replace(asked=one.asked | other.asked)
-
-
-def asking(policies: frozenset[PolicyId]) -> RequiresOversight:
-    first, *rest = sorted(policies)
-    each = tuple(Demand(policy) for policy in (first, *rest)) if rest else ()
-    return RequiresOversight(first, also=tuple(rest), each=each)
-
-
-def refusal(short: Short, now: int) -> QuotaDenied | RequiresOversight:
-    counter = short.counter
-    if short.outcome is QuotaOutcome.REQUIRE_APPROVAL:
-        return asking(short.asked)
-    whose = f" of {counter.owner}" if counter.owner else ""
-    return QuotaDenied(
-        f"quota {counter.quota_id}{whose} for this {counter.name} is used up{short.why}"
-        if short.outcome is QuotaOutcome.DENY
-        else f"quota {counter.quota_id}{whose} is throttled",
-        None if short.resets_at >= INTEGER_MAX else max(0, short.resets_at - now) / SECOND,
-        limit=counter.limit,
-        used=min(counter.taken, counter.limit),
-    )

@@ -25,6 +25,9 @@ class Cells(Protocol):
     @property
     def cells(self) -> memoryview: ...
 
+    @property
+    def drawn(self) -> memoryview: ...
+
     def close(self, *, keep: bool = False) -> None: ...
 
 
@@ -106,6 +109,7 @@ class Counters:
     def __init__(self, memory: Cells) -> None:
         self._memory = memory
         self.cells = memory.cells
+        self._drawn = memory.drawn  # and not given back
         self.lock = threading.Lock()
         self.epoch = 0
         self._known: dict[TenantId, dict[str, Counter]] = {}
@@ -123,7 +127,7 @@ class Counters:
             found = known.get(counted.key)
             if found is None:
                 slot = self._slot()
-                self.cells[slot] = 0
+                self.cells[slot] = self._drawn[slot] = 0
                 found = known[counted.key] = Counter(tenant, slot, counted)
                 if found.resets_at < INTEGER_MAX:
                     self._ending.setdefault(found.resets_at, []).append(found)
@@ -161,12 +165,21 @@ class Counters:
     def find(self, tenant: TenantId, key: str) -> Counter | None:
         return self._known.get(tenant, {}).get(key)
 
+    def came(self, counter: Counter, amount: int) -> bool:
+        """What was drawn for it, into its cell, under the lock; False if it was retired meanwhile."""
+        if counter.slot == RETIRED:
+            return False
+        self._drawn[counter.slot] += amount
+        self.cells[counter.slot] += amount
+        return True
+
     def take_back(self, counter: Counter) -> int:
         """What it has not spent, out of its cell."""
         with self.lock:
             room = int(self.cells[counter.slot]) if counter.slot != RETIRED else 0
             if room > 0:
                 self.cells[counter.slot] = 0
+                self._drawn[counter.slot] -= room
             return max(room, 0)
 
     def retire(self, counters: Iterable[Counter]) -> list[tuple[Counter, int]]:
@@ -176,8 +189,13 @@ class Counters:
             for counter in counters:
                 if counter.slot == RETIRED:
                     continue
-                left.append((counter, int(self.cells[counter.slot])))
+                room = int(self.cells[counter.slot])
+                left.append((counter, room))
+                if room < 0:  # if the process dies in between, it counts as used
+                    self._drawn[counter.slot] -= room
                 self.cells[counter.slot] = 0  # plans that still know it find no room
+                if room > 0:
+                    self._drawn[counter.slot] -= room
                 self._freed.append(counter.slot)
                 counter.slot = RETIRED
                 self._known[counter.tenant].pop(counter.key, None)
@@ -196,7 +214,7 @@ class Counters:
 
     def close(self, *, keep: bool = False) -> None:
         with self.lock:
-            self.cells = memoryview(b"").cast("q")
+            self.cells = self._drawn = memoryview(b"").cast("q")
             self.epoch += 1
             self._known, self._fresh, self._free, self._freed = {}, 0, [], []
         self._memory.close(keep=keep)

@@ -25,7 +25,7 @@ from creto.common.paging import cut, place_of
 from creto.common.timestamps import Clock, ConsensusTimestamp
 from creto.metering import quota_store as rows
 from creto.metering.core import paged
-from creto.metering.quota import EXCEEDED, Crossed
+from creto.metering.quota_marks import EXCEEDED, Crossed
 from creto.metering.quota_types import QuotaNotice, Told
 from creto.platform.audit.events import QuotaExceeded
 from creto.security.authz.types import QuotaOutcome

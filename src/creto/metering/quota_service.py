@@ -37,10 +37,11 @@ from creto.metering.event_quotas import EventQuotas, Teller
 from creto.metering.leases import SharedLimits
 from creto.metering.leases_journal import AnonymousCells, Journal, reclaim
 from creto.metering.leases_store import StoreLimits
-from creto.metering.quota import Crossed, QuotaBook, Taken, marks_reached
+from creto.metering.quota import QuotaBook, Taken
 from creto.metering.quota_answers import Answered, QuotaAnswer, changed, limit_of, sentence
 from creto.metering.quota_charges import Charges
 from creto.metering.quota_counters import RETIRED, Counter, Counters
+from creto.metering.quota_marks import Crossed, marks_reached
 from creto.metering.quota_notices import Notices, answered, keep, said_to
 from creto.metering.quota_pace import Pace
 from creto.metering.quota_rules import Definitions
@@ -50,7 +51,7 @@ from creto.metering.quota_store import note
 from creto.metering.quota_types import Hold, Quota, QuotaUsage, Rate, Settled, Window, in_zone
 from creto.metering.quota_upkeep import Upkeep
 from creto.metering.zones import Zones, settings
-from creto.platform.nhi import ValidatedChain
+from creto.platform.nhi import ValidatedChain, scope
 from creto.security.authz.types import QuotaDecision, QuotaDenied, RequiresOversight
 from creto.store.types import Isolation, Store, Tx
 
@@ -101,6 +102,8 @@ class Quotas:
         if folder is not None and folder.is_dir():
             reclaim(folder, self._limits)
         memory = AnonymousCells() if folder is None else Journal(folder, node)
+        if folder is not None:
+            self._limits.join(node)
         self.notices = Notices(store, self._aside, clock)
         self.charges = Charges(self._aside)
         self.steps = Steps(self._aside, clock)
@@ -124,7 +127,7 @@ class Quotas:
             metrics.read(
                 "metering_quota_overrun_units_total", "Units above what was reserved", lambda: book.overrun_units
             )
-            metrics.read("metering_quota_draws_total", "Draws from the shared limit", lambda: book.draws)
+            metrics.read("metering_quota_draws_total", "Draws from the shared limit", lambda: book.room.draws)
             metrics.read("metering_quota_overruns_total", "Acts that took more than reserved", lambda: book.overruns)
             metrics.read("metering_quota_open_count", "Reservations not settled yet", lambda: book.open_reservations)
         self.upkeep = Upkeep(self.book, clock, lease_s, folder, self._further)
@@ -146,6 +149,8 @@ class Quotas:
         kept = True
         with suppress(EnablementError):
             self.upkeep.close()
+            if self._folder is not None:
+                self._limits.leave(self.book.node)
             kept = False
         self.book.counters.close(keep=kept)
 
@@ -154,6 +159,7 @@ class Quotas:
     async def put_quota(self, tenant: TenantId, asked: Quota, *, by: AgentId) -> Quota:
         """New, or in the place of the one with its name: what was used counts on. It holds here at once, elsewhere within 50 ms.
         Windows without a zone get the tenant's."""
+        scope.checked_patterns(asked.counts, "counts", code="MT-400")
 
         def put(tx: Tx) -> Quota:
             quota = in_zone(asked, settings(tx, checked_tenant(tenant)).zone)
@@ -220,6 +226,8 @@ class Quotas:
         return await self._store.read(lambda tx: rows.quotas(tx, checked_tenant(tenant)))
 
     async def put_rate(self, tenant: TenantId, rate: Rate, *, by: AgentId) -> Rate:
+        scope.checked_patterns((rate.counts,), "counts", code="MT-400")
+
         def put(tx: Tx) -> None:
             rows.put_rate(tx, checked_tenant(tenant), rate)
             note(tx, self._clock, tenant, "rate.set", "QuotaRateSet", by, rate.counts, rate)

@@ -18,8 +18,10 @@ from creto.common.limits import QUOTA_BATCH, QUOTA_PRUNE_S, QUOTA_UPKEEP_S
 from creto.common.timestamps import SECOND, Clock
 from creto.metering import leases_journal
 from creto.metering.leases import GivenBack
-from creto.metering.quota import Crossed, QuotaBook, marks_reached, wish
+from creto.metering.quota import QuotaBook
 from creto.metering.quota_counters import RETIRED, Counter
+from creto.metering.quota_marks import Crossed, marks_reached
+from creto.metering.quota_room import wish
 
 T = TypeVar("T")
 log = logging.getLogger("creto.metering")
@@ -159,7 +161,10 @@ class Upkeep:
             marks: list[Crossed] = []
             for counter, answer in zip(short, drawn, strict=True):
                 counter.taken = answer.after
-                book.late.extend(book.counters.book([counter], [1], answer.granted))
+                with book.counters.lock:
+                    here = book.counters.came(counter, answer.granted)
+                if not here:
+                    book.late.append((counter, answer.granted))
                 plan = plans[counter]
                 marks += marks_reached(counter, answer.after, plan.event_type, plan.chain)
             if marks:

@@ -164,18 +164,19 @@ def refold(tx: Tx, tenant: TenantId, chain: bytes, event_type: str, at: int, now
 
 
 def cells(
-    tx: ReadTx, tenant: TenantId, grain: Grain, chains: Sequence[bytes] | None, start: int, end: int, event_type: str
-) -> Iterator[tuple[CellKey, Kept]]:
-    """The cells that begin in a stretch of time, of some chains or of all."""
+    tx: ReadTx, tenant: TenantId, grain: Grain, chains: Sequence[bytes] | None, start: int, end: int,
+    event_type: str | None,
+) -> Iterator[tuple[CellKey, Kept]]:  # fmt: skip
+    """The cells that begin in a stretch of time, of some chains or of all, of one type or of every."""
     if chains is None:
         first = begin_of(tenant, grain)
         found = map(cell_row, tx.all(CELLS_BETWEEN, first, following(first), tenant, start, end))
-        yield from (pair for pair in found if pair[0].event_type == event_type)
+        yield from (pair for pair in found if event_type in (None, pair[0].event_type))
         return
     for begin in range(0, len(chains), CHUNK):
         chunk = chains[begin : begin + CHUNK]
         for pair in map(cell_row, tx.all(_cells(len(chunk)), *ranges(tenant, grain, chunk, start, end))):
-            if pair[0].event_type == event_type:
+            if event_type in (None, pair[0].event_type):
                 yield pair
 
 

@@ -143,10 +143,29 @@ class TopUpRule(Checked, frozen=True):
     def __post_init__(self) -> None:
         super().__post_init__()
         to_micros(self.top_up.amount, "top_up.amount")
-        if self.expires_after_days is not None and self.expires_after_days < 1:
-            raise InvalidInput.of(
-                "expires_after_days", got=self.expires_after_days, expected="1 or above, or none", code="MT-400"
-            )
+        checked_days(self.expires_after_days)
+
+
+class NewPurchase(Checked, frozen=True):
+    """Credits that an agent is to get once they are paid for; what is left of them so many days after that is lost."""
+
+    agent: AgentId
+    amount: Decimal
+    currency: str
+    priority: int = 50
+    expires_after_days: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        iso(self.currency)
+        checked_days(self.expires_after_days)
+        if not to_micros(self.amount):
+            raise InvalidInput.of("amount", got=str(self.amount), expected="an amount above 0", code="MT-400")
+
+
+def checked_days(days: int | None) -> None:
+    if days is not None and days < 1:
+        raise InvalidInput.of("expires_after_days", got=days, expected="1 or above, or none", code="MT-400")
 
 
 class PurchaseState(StrEnum):
@@ -156,10 +175,10 @@ class PurchaseState(StrEnum):
 
 
 class Purchase(msgspec.Struct, frozen=True, kw_only=True):
-    """Credits that a rule asked for. Once they are paid, `grant_id` says where they are."""
+    """Credits that a rule asked for, or somebody (then `rule_id` is empty). Once they are paid, `grant_id` says where they are."""
 
     purchase_id: PurchaseId
-    rule_id: RuleId
+    rule_id: RuleId = RuleId("")
     agent: AgentId
     amount: Decimal
     currency: str
@@ -203,6 +222,13 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
 
     def moved(self, at: int, source: Account, target: Account, amount: Decimal, ref: str) -> Held:
         return self.posted([Posting(self.grant.grant_id, at, source, target, amount, ref)]) if amount else self
+
+    def lasting(self, until: int | None, now: int) -> Held:
+        """What is left of it may be used until another instant, or for ever; when it burns follows from that."""
+        begins = self.grant.effective_at
+        if until is not None and until <= max(now, begins):
+            raise InvalidInput.of("expires_at", got=until, expected="after it begins, and after now", code="MT-400")
+        return replace(self, grant=replace(self.grant, expires_at=until))
 
     def voided(self, now: int) -> Held:
         """What is left of it can be used by nobody any more."""

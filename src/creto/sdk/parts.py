@@ -338,6 +338,7 @@ class Credits(Part[World]):
 
     grant = Method(credits.GRANT)
     void = Method(credits.VOID)
+    extend = Method(credits.EXTEND)
     wallet = Method(credits.WALLET)
     postings = Method(credits.POSTINGS)
     postings_for = Method(credits.POSTINGS_FOR)
@@ -345,6 +346,7 @@ class Credits(Part[World]):
     set_top_up = Method(credits.SET_TOP_UP)
     drop_top_up = Method(credits.DROP_TOP_UP)
     top_ups = Method(credits.TOP_UPS)
+    buy = Method(credits.BUY)
     purchases = Method(credits.PURCHASES)
     settle_purchase = Method(credits.SETTLE)
     create_coupon = Method(credits.PUT_COUPON)

@@ -20,6 +20,8 @@ import creto
 from creto.connectors.webhook import verify
 from creto.edge.accounting import accounted
 from creto.metered import STRIPE_WEBHOOK
+from creto.sdk import Creto
+from tests.contract.store_examples import eventually
 from tests.layers import Layer, layer
 from tests.local_stripe import LocalStripe
 from tests.receivers import Receiver
@@ -197,3 +199,32 @@ def test_a_round_forgets_what_is_old_and_nothing_else(served: Layer) -> None:
     served.run(parts.store.write(kept))
     assert served.run(accounted(parts, served.app.operator)) == []
     assert served.run(parts.store.write(left)) == (["new"], ["new"])
+
+
+def test_what_stripe_refused_stands_among_the_failed_and_is_done_again_once(
+    served: Layer, there: LocalStripe, operator: Operator, tmp_path: Path
+) -> None:
+    """given a payer without a mail address / when Stripe refuses the invoice for good / then it is read among what failed, put right, and
+    done again: one invoice is there, however often that is asked."""
+    agent, invoice = billed(operator, tmp_path, served)
+    operator.says("stripe", "payers", "set", agent, "--name", "Ada")
+    operator.says("invoices", "finalize", invoice)
+    with Creto.connect(served.rest, token=served.token) as creto:
+        eventually(lambda: creto.stripe.failed().items)
+        (letter,) = creto.stripe.failed().items
+        assert (letter.code, "Missing email" in letter.reason) == ("MT-424", True)
+        (refused,) = creto.stripe.unfinished().items
+        assert (refused.our_id, refused.state) == (invoice, "refused")
+        assert [one["status"] for one in there.books.invoices.values()] == []
+
+        creto.stripe.set_payer(agent=agent, name="Ada", email="ada@example.com")
+        eventually(lambda: [one for one in there.books.customers.values() if one["email"]])
+        assert creto.stripe.retry(ids=(letter.id,)).ids == (letter.id,)
+        eventually(lambda: [one for one in there.books.invoices.values() if one["status"] == "open"])
+        eventually(lambda: not creto.stripe.unfinished().items)
+        assert creto.stripe.retry().ids == ()
+        assert creto.stripe.failed().items == ()
+        assert [one.state for one in creto.stripe.collect(our_id=invoice).requests] == ["there"] * 3
+    (theirs,) = there.books.invoices.values()
+    (customer,) = there.books.customers.values()
+    assert (theirs["status"], theirs["customer"], len(there.books.lines[theirs["id"]])) == ("open", customer["id"], 1)

@@ -11,7 +11,7 @@ import pytest
 from creto.common.ids import AgentId, TenantId
 from creto.common.timestamps import DAY, HOUR, MINUTE
 from creto.metering import Loop, Runaway, Watch
-from creto.metering.anomalies import LEARNING_HOURS, LOOP_LEAST, reason
+from creto.metering.anomalies import LEARNING_HOURS, LOOP_LEAST, History, reason
 
 TENANT, BOT = TenantId("acme"), AgentId("bot")
 MONDAY = 1_767_571_200_000_000_000  # 2026-01-05
@@ -171,3 +171,46 @@ def test_who_was_away_for_long_begins_anew() -> None:
     watch = Watch()
     now = learnt(watch) + 30 * DAY
     assert all(watch.observe(TENANT, BOT, now + n) is None for n in range(1_000))
+
+
+def test_a_process_that_starts_comes_to_the_same_habit() -> None:
+    """What it is told of the hours before is as good as having seen them, whether or not some were alarming."""
+    for seed in range(20):
+        life, watch, hours = Life(seed), Watch(), dict[int, int]()
+        steps = list(life.steps())
+        for at, count in steps[:-50]:
+            watch.observe(TENANT, life.name, at, count)
+            hours[at // HOUR] = hours.get(at // HOUR, 0) + count
+        again = Watch()
+        again.unseen = lambda tenant, agent, h=hours, w=again: w.recall(tenant, agent, History(h))  # type: ignore[misc]
+        first, last = steps[-50], watch._habits[TENANT, life.name]
+        watch.observe(TENANT, life.name, *first)
+        again.observe(TENANT, life.name, first[0], 0)
+        again.observe(TENANT, life.name, *first)
+        rebuilt = again._habits[TENANT, life.name]
+        for name in ("hour", "hours", "count", "level", "noise", "profile", "threshold"):
+            assert getattr(rebuilt, name) == getattr(last, name), (seed, name)
+
+
+def test_what_was_forgiven_is_a_habit_after_a_restart_too() -> None:
+    hours = {MONDAY // HOUR + n: 20 for n in range(LEARNING_HOURS + 24)}
+    now = MONDAY + (LEARNING_HOURS + 24) * HOUR
+    hours[now // HOUR] = 400
+    told = {}
+    for forgiven in (None, now):
+        watch = Watch()
+        watch.observe(TENANT, BOT, now)
+        watch.recall(TENANT, BOT, History(hours, forgiven_at=forgiven))
+        told[forgiven] = watch.observe(TENANT, BOT, now + 1)
+    assert isinstance(told[None], Runaway)
+    assert told[now] is None
+
+
+def test_an_alarm_is_not_told_again_because_a_process_starts() -> None:
+    hours = {MONDAY // HOUR + n: 20 for n in range(LEARNING_HOURS + 24)}
+    now = MONDAY + (LEARNING_HOURS + 24) * HOUR
+    watch = Watch()
+    watch.observe(TENANT, BOT, now)
+    watch.recall(TENANT, BOT, History(hours | {now // HOUR: 400}, quiet_until=now + 2))
+    assert watch.observe(TENANT, BOT, now + 1) is None
+    assert watch.observe(TENANT, BOT, now + 3) is not None

@@ -31,8 +31,9 @@ from creto.metering import (
     WindowUnit,
 )
 from creto.metering.leases_journal import AnonymousCells
-from creto.metering.quota import EXCEEDED, Crossed, Taken
+from creto.metering.quota import Taken
 from creto.metering.quota_counters import Counters
+from creto.metering.quota_marks import EXCEEDED, Crossed
 from creto.metering.quota_pace import Pace
 from creto.metering.quota_rules import Definitions, rate_of
 from creto.metering.quota_upkeep import Upkeep

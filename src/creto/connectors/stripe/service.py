@@ -35,7 +35,7 @@ from creto.connectors.stripe.records import tell
 from creto.connectors.stripe.types import INVOICE, PURCHASE, KnownPayer, Payer, Payment, PaymentStatus, Standing, Thing
 from creto.metering import Billing, Invoice, InvoiceKind, InvoiceStatus, Party
 from creto.metering.types import InvoiceId
-from creto.metering.wallets import Purchase, PurchaseId, PurchaseState, RuleId
+from creto.metering.wallets import Purchase, PurchaseId, PurchaseState
 from creto.store.types import ReadTx, Store, Tx
 
 if TYPE_CHECKING:
@@ -254,11 +254,11 @@ class Stripe:
             await steps.update_customer(tenant, agent, account)
 
     async def _buy(self, steps: Steps, tenant: TenantId, told: Told, account: str | None) -> None:
-        """Credits that a top-up asks for are invoiced there, and granted once they are paid."""
+        """Credits that a top-up or somebody asks for are invoiced there, and granted once they are paid."""
         if self._config.invoices and told.state == PurchaseState.PENDING:
             purchase = Purchase(
-                purchase_id=PurchaseId(told.subject.removeprefix(PURCHASE)), rule_id=RuleId(""), agent=told.agent,
-                amount=told.amount, currency=told.currency, asked_at=0,
+                purchase_id=PurchaseId(told.subject.removeprefix(PURCHASE)), agent=told.agent, amount=told.amount,
+                currency=told.currency, asked_at=0,
             )  # fmt: skip
             await steps.buy(tenant, purchase, account)
 

@@ -26,6 +26,7 @@ from creto.metering import (
     ExchangeRate,
     GrantBook,
     NewGrant,
+    NewPurchase,
     Posting,
     Purchase,
     Rollover,
@@ -42,6 +43,7 @@ from creto.metering.wallets import PurchaseId, RuleId
 
 Only = Annotated[tuple[Id, ...], Meta(max_length=WALLET_NAMES_MAX)]
 Priority = Annotated[int, Meta(ge=0, le=1_000)]
+Days = Annotated[int, Meta(ge=1, le=36_500)]
 
 
 class GrantCredits(Asked, frozen=True):
@@ -62,6 +64,13 @@ class GrantCredits(Asked, frozen=True):
 
 class OfGrant(Asked, frozen=True):
     grant_id: Id
+
+
+class ExtendGrant(Asked, frozen=True):
+    """What is left of it may be used until then, earlier or later than before; none: for ever."""
+
+    grant_id: Id
+    expires_at: Nanos | None
 
 
 class OfWallet(Asked, frozen=True):
@@ -107,7 +116,7 @@ class PutTopUp(Asked, frozen=True):
     currency: Currency
     top_up: TopUp
     priority: Priority = 50
-    expires_after_days: Annotated[int, Meta(ge=1, le=36_500)] | None = None
+    expires_after_days: Days | None = None
     payment: bool = True
 
 
@@ -128,6 +137,17 @@ class TopUpPage(View, frozen=True):
 class PurchasePage(View, frozen=True):
     items: tuple[Purchase, ...]
     cursor: str | None = None
+
+
+class BuyCredits(Asked, frozen=True):
+    """Once for each key. They are granted once they are paid: by the payment service, or when somebody says so."""
+
+    agent: Agent
+    amount: Decimal
+    currency: Currency
+    key: Id | None = None
+    priority: Priority = 50
+    expires_after_days: Days | None = None
 
 
 class SettlePurchase(Asked, frozen=True):
@@ -215,6 +235,7 @@ ONCE = ("MT-400", "MT-409", "PL-410")
 
 GRANT = Endpoint("credits.grant", "POST", "/v1/credits/grants", GrantCredits, GrantBook, GRANT_IT, "Give an agent credits", status=201, errors=ONCE, about="{agent}")  # fmt: skip
 VOID = Endpoint("credits.void", "POST", "/v1/credits/grants/{grant_id}/void", OfGrant, GrantBook, GRANT_IT, "Nobody can use what is left of a grant", errors=STEP, about=OF_GRANT)  # fmt: skip
+EXTEND = Endpoint("credits.extend", "PUT", "/v1/credits/grants/{grant_id}/expiry", ExtendGrant, GrantBook, GRANT_IT, "What is left of a grant may be used until another time, or for ever", errors=STEP, about=OF_GRANT)  # fmt: skip
 WALLET = Endpoint("credits.wallet", "GET", "/v1/credits/wallets/{agent}/{currency}", OfWallet, Wallet, READ, "All that an agent has in a currency", errors=BAD, about="{agent}")  # fmt: skip
 POSTINGS = Endpoint("credits.postings", "GET", "/v1/credits/grants/{grant_id}/postings", PostingsOf, Postings, READ, "Where every micro of a grant went", errors=MISSING, about=OF_GRANT)  # fmt: skip
 POSTINGS_FOR = Endpoint("credits.postings_for", "GET", "/v1/credits/postings", PostingsFor, Postings, READ, "Which grants paid for something, and what came back", errors=BAD)  # fmt: skip
@@ -222,7 +243,8 @@ BURN = Endpoint("credits.burn", "POST", "/v1/credits/burns", Burn, Burnt, GRANT_
 SET_TOP_UP = Endpoint("credits.set_top_up", "PUT", "/v1/credits/top-ups/{rule_id}", PutTopUp, TopUpRule, GRANT_IT, "When to buy more for an agent", errors=STEP, about=OF_RULE)  # fmt: skip
 DROP_TOP_UP = Endpoint("credits.drop_top_up", "DELETE", "/v1/credits/top-ups/{rule_id}", OfRule, Gone, GRANT_IT, "Buy no more", errors=MISSING, about=OF_RULE)  # fmt: skip
 TOP_UPS = Endpoint("credits.top_ups", "GET", "/v1/credits/top-ups", ListPage, TopUpPage, READ, "When more is bought for whom", errors=BAD)  # fmt: skip
-PURCHASES = Endpoint("credits.purchases", "GET", "/v1/credits/purchases", ListPage, PurchasePage, READ, "Credits that top-ups asked for", errors=BAD)  # fmt: skip
+BUY = Endpoint("credits.buy", "POST", "/v1/credits/purchases", BuyCredits, Purchase, GRANT_IT, "Buy credits for an agent, which it gets once they are paid", status=201, errors=ONCE, about="{agent}")  # fmt: skip
+PURCHASES = Endpoint("credits.purchases", "GET", "/v1/credits/purchases", ListPage, PurchasePage, READ, "Credits that were bought or are to be, by top-ups too", errors=BAD)  # fmt: skip
 SETTLE = Endpoint("credits.settle_purchase", "POST", "/v1/credits/purchases/{purchase_id}/settle", SettlePurchase, Purchase, GRANT_IT, "It was paid, or it failed", errors=STEP, about="metering:purchase:{purchase_id}")  # fmt: skip
 PUT_COUPON = Endpoint("credits.create_coupon", "POST", "/v1/coupons", PutCoupon, Coupon, WRITE, "A new coupon", status=201, errors=("MT-400", "MT-412"))  # fmt: skip
 GET_COUPON = Endpoint("credits.coupon", "GET", "/v1/coupons/{coupon_id}", OfCoupon, Coupon, READ, "One coupon", errors=MISSING, about="metering:coupon:{coupon_id}")  # fmt: skip
@@ -236,7 +258,7 @@ RATES = Endpoint("credits.exchange_rates", "GET", "/v1/exchange-rates", ListExch
 SET_RULES = Endpoint("credits.set_rules", "PUT", "/v1/billing-rules", PutRules, BillingRules, WRITE, "How invoices are made where billing systems differ", errors=MISSING)  # fmt: skip
 RULES = Endpoint("credits.rules", "GET", "/v1/billing-rules", GetRules, BillingRules, READ, "How invoices are made where billing systems differ", errors=BAD)  # fmt: skip
 
-ENDPOINTS = (GRANT, VOID, WALLET, POSTINGS, POSTINGS_FOR, BURN, SET_TOP_UP, DROP_TOP_UP, TOP_UPS, PURCHASES, SETTLE, PUT_COUPON, GET_COUPON, COUPONS, DROP_COUPON, PUT_TAX, TAXES, DROP_TAX, ADD_RATE, RATES, SET_RULES, RULES)  # fmt: skip
+ENDPOINTS = (GRANT, VOID, EXTEND, WALLET, POSTINGS, POSTINGS_FOR, BURN, SET_TOP_UP, DROP_TOP_UP, TOP_UPS, BUY, PURCHASES, SETTLE, PUT_COUPON, GET_COUPON, COUPONS, DROP_COUPON, PUT_TAX, TAXES, DROP_TAX, ADD_RATE, RATES, SET_RULES, RULES)  # fmt: skip
 
 
 @handles(GRANT)
@@ -249,6 +271,11 @@ async def grant(parts: Parts, call: Call, ask: GrantCredits) -> GrantBook:
 @handles(VOID)
 async def void(parts: Parts, call: Call, ask: OfGrant) -> GrantBook:
     return await parts.billing.void_credits(call.tenant, GrantId(ask.grant_id), by=call.known.agent)
+
+
+@handles(EXTEND)
+async def extend(parts: Parts, call: Call, ask: ExtendGrant) -> GrantBook:
+    return await parts.billing.extend_credits(call.tenant, GrantId(ask.grant_id), ask.expires_at, by=call.known.agent)
 
 
 @handles(WALLET)
@@ -290,6 +317,13 @@ async def drop_top_up(parts: Parts, call: Call, ask: OfRule) -> Gone:
 async def top_ups(parts: Parts, call: Call, ask: ListPage) -> TopUpPage:
     found = await parts.billing.top_ups(call.tenant, after=ask.cursor or "", limit=ask.limit)
     return TopUpPage(items=tuple(found), cursor=cursor_of(found, ask.limit, "rule_id"))
+
+
+@handles(BUY)
+async def buy(parts: Parts, call: Call, ask: BuyCredits) -> Purchase:
+    fields = asdict(ask)
+    key = fields.pop("key") or new_id("key-")
+    return await parts.billing.buy_credits(call.tenant, NewPurchase(**fields), key=key, by=call.known.agent)
 
 
 @handles(PURCHASES)
