@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 
 from creto.common.ids import TenantId
-from creto.metering.leases import Counted, Drawn, Due, GivenBack, Lease, SharedLimits, Wish, granted
+from creto.metering.leases import Counted, Drawn, Due, GivenBack, Lease, SharedLimits, Wish, bounded, granted
 
 
 class LocalLimits(SharedLimits):
@@ -63,7 +63,7 @@ class LocalLimits(SharedLimits):
     def adjust(self, tenant: TenantId, counter: str, by: int) -> None:
         with self._lock:
             if (tenant, counter) in self.counters:
-                self.counters[tenant, counter] += by
+                self.counters[tenant, counter] = bounded(self.counters[tenant, counter] + by)
 
     def book(self, dues: Sequence[Due]) -> Counted:
         found: Counted = {}

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from creto.common import wire
-from creto.common.errors import InvalidInput
+from creto.common.errors import ConnectionFailed, InvalidInput
 from creto.common.timestamps import DAY, HOUR, SECOND
 from creto.contracts import BillableEvent
 from creto.metering import (
     Aggregation,
     Billing,
     ChargeBeyond,
+    EventsQuery,
     InvoiceStatus,
     Limit,
     LineKind,
@@ -30,6 +33,7 @@ from creto.metering import (
     UnsafeTrustEverybody,
     Window,
     WindowUnit,
+    quota_charges,
 )
 from creto.metering.quota_charges import STALE_NS
 from creto.platform.consensus.testing import ManualClock
@@ -164,6 +168,33 @@ async def test_what_a_dead_process_let_through_is_billed_as_reserved(shop: Shop)
     assert (await shop.lines(subscription))[-1] == (LineKind.BEYOND, 7, D("0.04"))
 
 
+async def test_an_act_that_is_refused_because_the_store_is_slow_is_never_billed(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """given a store that writes too late that an act went beyond / when the act is refused / then nothing of it stays."""
+    subscription = await shop.opened()
+    await shop.use(101)
+    busy = threading.Event()
+    ended: list[int] = []
+    charges, end = shop.quotas.charges, shop.quotas.charges.end
+    monkeypatch.setattr(charges, "end", lambda beyond, units: (ended.append(units), end(beyond, units)))
+    monkeypatch.setattr(quota_charges, "QUOTA_DRAW_S_MAX", 0)
+    occupied = shop.store.submit(lambda tx: busy.wait(10))
+    reserved = asyncio.ensure_future(shop.quotas.reserve(TENANT, AGENT, "call", 5))
+    with pytest.raises(ConnectionFailed):
+        await reserved
+    busy.set()
+    await asyncio.wrap_future(occupied)
+    await eventually(lambda: ended)
+    assert ended == [0]
+
+    async def gone() -> bool:
+        return await shop.store.read(lambda tx: tx.value("SELECT COUNT(*) FROM metering_beyond")) == 0
+
+    await eventually(gone)
+    assert (await shop.lines(subscription))[-1] == (LineKind.BEYOND, 1, D("0.01"))
+
+
 async def test_nobody_reports_what_only_the_layer_books(shop: Shop) -> None:
     """INVARIANT: an agent that says it went beyond a quota that takes off gets nothing for it."""
     properties: dict[str, Any] = {"units": 100, "quota": "calls", "factor": "0", "charge": ""}
@@ -175,3 +206,44 @@ async def test_nobody_reports_what_only_the_layer_books(shop: Shop) -> None:
         await shop.metering.correct_event(
             TENANT, event(shop.clock.now(), id="call-1", type="quota.beyond/call", **properties), by=HUMAN, reason="?"
         )
+
+
+async def test_what_was_booked_can_become_less_and_nothing_else(shop: Shop) -> None:
+    """given a booking of two units / when it is corrected / then it may be of fewer; no other terms, more of it, or none that can be read."""
+    subscription = await shop.opened()
+    await shop.use(100)
+    hold = await shop.quotas.reserve(TENANT, AGENT, "call", 2)
+    await shop.metering.ingest_batch(TENANT, [called(shop.clock.now(), n) for n in (100, 101)], by=AGENT)
+    await shop.quotas.settle(TENANT, hold.reservation_id)
+    page = await shop.metering.events(TENANT, EventsQuery(event_type="quota.beyond/call"))
+    (booked,) = [one.event for one in page.items]
+    for wrong in (
+        {"factor": "abc"},
+        {"factor": "9"},
+        {"quota": "other"},
+        {"units": 3},
+        {"units": -1},
+        {"units": "1"},
+        {"x": 1},
+    ):
+        changed = replace(booked, properties=booked.properties | wrong)
+        with pytest.raises(InvalidInput, match="MT-400"):
+            await shop.metering.correct_event(TENANT, changed, by=HUMAN, reason="?")
+    with pytest.raises(InvalidInput, match="MT-400"):
+        await shop.metering.correct_event(TENANT, replace(booked, properties={}), by=HUMAN, reason="?")
+    less = replace(booked, properties=booked.properties | {"units": 1})
+    await shop.metering.correct_event(TENANT, less, by=HUMAN, reason="One failed.")
+    assert (await shop.lines(subscription))[-1] == (LineKind.BEYOND, 1, D("0.01"))
+
+
+@pytest.mark.parametrize("folded", [True, False])
+async def test_what_is_billed_beyond_a_quota_is_not_unpaid(shop: Shop, folded: bool) -> None:
+    """given acts beyond a quota / when their agent has a subscription / then they are paid for, and else they are not."""
+    subscription = await shop.opened()
+    await shop.use(102)
+    if folded:
+        await shop.metering.fold()
+    assert (await shop.metering.unpaid(TENANT, JANUARY)).items == ()
+    await shop.billing.delete_subscription(TENANT, subscription.subscription_id)
+    found = (await shop.metering.unpaid(TENANT, JANUARY)).items
+    assert {one.event_type: one.events for one in found} == {"call": 102, "quota.beyond/call": 2}

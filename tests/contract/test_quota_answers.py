@@ -16,7 +16,8 @@ from creto.common.ids import EventId
 from creto.contracts import BillableEvent, CostThresholdType, RequireApproval
 from creto.edge.api.approvers import TierTerms
 from creto.metering import AllowWithNotification, Ask, Block, EventState, Limit, Told, Window, WindowUnit
-from creto.oversight import Bound, Verdict
+from creto.oversight import Bound, RequestState, Verdict
+from creto.platform.nhi import PrincipalKind
 from creto.sdk import Creto
 from tests.contract.sdk_office import WAIT_S, Office, working
 
@@ -61,6 +62,25 @@ def test_a_reservation_beyond_a_quota_that_asks_waits_and_is_let_through_once(of
     with pytest.raises(OversightRequired) as again:
         office.bot.quotas.reserve(agent=me, event_type=act, amount=3)
     assert again.value.details["request_id"] != asked.request_id
+
+
+def test_where_two_quotas_ask_each_of_their_policies_has_to_be_met(office: Office) -> None:
+    """given quotas of one act that ask under two policies / when it goes beyond both / then it is one request of both, for one of which is not enough."""
+    act, me, other = asking(office, 0), office.key.nhi, f"{office.policy}-other"
+    judge = office.operator.register(f"judge-{office.policy}", kind=PrincipalKind.HUMAN)
+    office.operator.approvals.put_policy(policy_id=other, tiers=(TierTerms(name="all", approvers=(judge.nhi,)),))
+    terms = Ask(policy_id=other)
+    office.operator.quotas.put(quota_id=other, counts=(act,), agent=me, limits=(Limit(0, DAY),), overflow=terms)
+    both = f"{office.policy} + {other}"
+    assert office.bot.quotas.check(agent=me, event_type=act).policy_id == both
+    with pytest.raises(OversightRequired) as caught:
+        office.bot.quotas.reserve(agent=me, event_type=act)
+    assert caught.value.policy_id == both
+    assert office.decide() == caught.value.details["request_id"]
+    (asked,) = office.open()
+    assert (asked.request_id, asked.state) == (caught.value.details["request_id"], RequestState.PENDING)
+    with pytest.raises(OversightRequired):
+        office.bot.quotas.reserve(agent=me, event_type=act)
 
 
 def test_a_token_for_one_amount_is_none_for_another_and_costs_no_quota(office: Office) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from creto.common import wire
 from creto.common.errors import InvalidInput, NotFound, OversightRequired, QuotaExceeded
 from creto.common.ids import AgentId, RequestId, TenantId
+from creto.common.limits import INTEGER_MAX
 from creto.common.telemetry import Metrics
 from creto.common.timestamps import DAY, HOUR, SECOND
 from creto.metering import (
@@ -33,6 +36,7 @@ from creto.metering import (
     Throttle,
     Window,
     WindowUnit,
+    quota_store,
 )
 from creto.metering.leases import GivenBack, SharedLimits, Wish
 from creto.metering.quota import Taken
@@ -250,6 +254,65 @@ async def test_what_a_node_holds_is_not_told_as_used(nodes: Nodes, tmp_path: Pat
     assert (decided.outcome, decided.remaining, decided.limit) == ("allow_with_notification", 0, 1_000)
 
 
+@pytest.mark.parametrize("fails", [False, True])
+async def test_who_goes_away_while_reserving_leaves_the_limit_as_it_was(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    """given a reservation that is being written / when who asked for it goes away / then it is given back, once, and its time does no more."""
+    quotas, begun, go, add = nodes.node(), asyncio.Event(), threading.Event(), quota_store.add_hold
+    await quotas.put_quota(TENANT, Quota(quota_id="acts", limits=(Limit(10, Window(WindowUnit.MONTH)),)), by=HUMAN)
+    loop = asyncio.get_running_loop()
+
+    def slowly(*what: Any) -> None:
+        loop.call_soon_threadsafe(begun.set)
+        go.wait(10)
+        add(*what)
+        if fails:
+            raise InvalidInput("MT-400")
+
+    monkeypatch.setattr(quota_store, "add_hold", slowly)
+    reserving = asyncio.ensure_future(quotas.reserve(TENANT, AGENT, "call", 10, ttl_s=60))
+    await begun.wait()
+    reserving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reserving
+    go.set()
+    monkeypatch.undo()
+    await eventually(lambda: asyncio.to_thread(passes, quotas, 10))
+    nodes.clock.advance(61 * SECOND)
+    await asyncio.to_thread(quotas.upkeep.once, nodes.clock.now())
+    nodes.clock.advance(HOUR)
+    await asyncio.to_thread(quotas.upkeep.once, nodes.clock.now())
+    assert not await asyncio.to_thread(passes, quotas, 1)
+    assert [row.used for row in await quotas.usage(TENANT, [AGENT])] == [10]
+
+
+async def test_who_goes_away_while_settling_has_settled(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """given an act that took more than it had reserved / when who settles it goes away meanwhile / then it counts in full."""
+    quotas, begun, go, take = nodes.node(), asyncio.Event(), threading.Event(), quota_store.take_hold
+    await quotas.put_quota(TENANT, Quota(quota_id="acts", limits=(Limit(10, Window(WindowUnit.MONTH)),)), by=HUMAN)
+    hold = await quotas.reserve(TENANT, AGENT, "call", 1)
+    loop = asyncio.get_running_loop()
+
+    def slowly(*what: Any) -> Any:
+        loop.call_soon_threadsafe(begun.set)
+        go.wait(10)
+        return take(*what)
+
+    monkeypatch.setattr(quota_store, "take_hold", slowly)
+    settling = asyncio.ensure_future(quotas.settle(TENANT, hold.reservation_id, 10))
+    await begun.wait()
+    settling.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await settling
+    go.set()
+
+    async def all_of_it() -> bool:
+        return [row.used for row in await quotas.usage(TENANT, [AGENT])] == [10]
+
+    await eventually(all_of_it)
+
+
 async def test_what_nobody_settles_expires(nodes: Nodes) -> None:
     quotas = nodes.node()
     await quotas.put_quota(TENANT, CAP, by=HUMAN)
@@ -394,6 +457,33 @@ def test_great_amounts_stay_exact(shared: SharedLimits) -> None:
     assert drawn(shared, 1, limit=great + 1) == 0
     shared.give_back("one", [GivenBack(TENANT, "c", 1)])
     assert shared.taken(TENANT, ["c"]) == [great]
+
+
+def test_what_does_not_fit_into_a_number_stays_at_the_greatest(shared: SharedLimits) -> None:
+    """given a counter near the greatest number / when what was used brings it above / then it is full, and not an error or a fraction."""
+    assert drawn(shared, 100) == 100
+    for by in (INTEGER_MAX - 100, 5, 1 << 70):
+        shared.adjust(TENANT, "c", by)
+        assert shared.taken(TENANT, ["c"]) == [INTEGER_MAX]
+    assert drawn(shared, 1, force=True) == 0
+    assert drawn(shared, 1, limit=INTEGER_MAX) == 0
+    shared.adjust(TENANT, "c", -5)
+    assert shared.taken(TENANT, ["c"]) == [INTEGER_MAX - 5]
+
+
+async def test_no_settlement_is_too_large_to_be_counted(nodes: Nodes) -> None:
+    """given acts that are dear / when they are settled with far more than was reserved / then what they cost counts, and nothing goes on."""
+    quotas = nodes.node()
+    await quotas.put_rate(TENANT, Rate(counts="call", micros=9_000_000), by=HUMAN)
+    spend = Quota(quota_id="spend", limits=(Limit(10 * DOLLAR, Window(WindowUnit.DAY)),), currency="USD")
+    await quotas.put_quota(TENANT, replace(spend, overflow=AllowWithNotification()), by=HUMAN)
+    for _ in range(3):
+        hold = await quotas.reserve(TENANT, AGENT, "call")
+        settled = await quotas.settle(TENANT, hold.reservation_id, 10**12)
+        assert settled.over > 0
+    await quotas.put_quota(TENANT, spend, by=HUMAN)
+    with pytest.raises(QuotaExceeded):
+        await quotas.reserve(TENANT, AGENT, "call")
 
 
 def test_counters_of_old_windows_are_forgotten(make_store: MakeStore) -> None:

@@ -133,6 +133,20 @@ async def test_an_act_of_several_steps_buys_them_all(shop: Shop) -> None:
     assert await shop.left() == "94"
 
 
+async def test_nothing_is_bought_for_an_act_that_is_refused(shop: Shop) -> None:
+    """given credits for all steps / when an act goes beyond them all, or another quota has no room for it / then none is bought."""
+    await shop.opened("100")
+    other = Quota(quota_id="other", counts=("act",), agent=AGENT, limits=(Limit(20, MONTH),))
+    await shop.quotas.put_quota(TENANT, other, by=HUMAN)
+    for amount in (1_000_000, 31, 25):
+        with pytest.raises(QuotaExceeded):
+            await shop.quotas.reserve(TENANT, AGENT, "act", amount)
+    assert (await shop.quotas.check_quota(TENANT, AGENT, "act", amount=31)).outcome == "deny"
+    assert await shop.left() == "1E+2"
+    assert (await shop.quotas.reserve(TENANT, AGENT, "act", 18)).outcome == "top_up"
+    assert await shop.left() == "96"
+
+
 async def test_who_sells_nothing_lets_nothing_pass(shop: Shop) -> None:
     quotas = Quotas(shop.store, shop.clock, now=shop.clock.now)
     await shop.opened("100")

@@ -439,6 +439,7 @@ async def test_void_and_correction_change_what_counts_and_are_kept(desk: Desk, f
     proof.batch.verify(entries[proof.entry_id])
     for again in (
         desk.usage.correct_event(TENANT, replace(gone, properties={"value": 8}), by=HUMAN, reason="x"),
+        desk.usage.correct_event(TENANT, gone, by=HUMAN, reason="as it was"),
         desk.usage.void_event(TENANT, EventId("nothing"), by=HUMAN, reason="x"),
         desk.usage.correct_event(TENANT, replace(right, agent_nhi=CHILD), by=HUMAN, reason="x"),
         desk.usage.void_event(TENANT, other.event_id, by=HUMAN, reason=" "),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -11,7 +11,8 @@ from typing import Any, Protocol, TypeVar
 import click
 
 from creto.common.errors import EnablementError, InvalidInput
-from creto.common.limits import PAGE_ITEMS_MAX
+from creto.common.limits import AMOUNT_DIGITS_MAX, PAGE_ITEMS_MAX
+from creto.common.money import minor_digits, parse_amount
 from creto.common.timestamps import SECOND, duration_ns, from_iso
 
 T = TypeVar("T", covariant=True)
@@ -74,11 +75,11 @@ class Amount(click.ParamType[Decimal]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Decimal:
         try:
-            amount = Decimal(value)
-        except InvalidOperation:
-            amount = Decimal("NaN")
-        if not amount.is_finite():
+            amount = parse_amount(str(value))
+        except InvalidInput:
             self.fail(f"{value!r} is no amount, as 12.50.", param, ctx)
+        if len(amount.as_tuple().digits) > AMOUNT_DIGITS_MAX:
+            self.fail(f"{value!r} has more than {AMOUNT_DIGITS_MAX} digits.", param, ctx)
         return amount
 
 
@@ -101,8 +102,6 @@ DURATION, MOMENT, AHEAD, AMOUNT, CURRENCY = Duration(), Moment(), Moment(ahead=T
 
 def money(amount: Decimal, currency: str, field: str) -> Decimal:
     """An amount as its currency has it: a typed 0.005 EUR is a slip of the finger, more often than not."""
-    from creto.common.money import minor_digits
-
     digits = minor_digits(currency)
     if amount != round(amount, digits):
         form = f"at most {digits} decimals" if digits else "a whole number"

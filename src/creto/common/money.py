@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
+from decimal import ROUND_HALF_UP, Context, Decimal, InvalidOperation
 from typing import NewType
 
 from creto.common.errors import InvalidInput
-from creto.common.limits import INTEGER_MAX
+from creto.common.limits import DECIMAL_DIGITS_MAX, INTEGER_MAX
 
 Micros = NewType("Micros", int)  # millionths of one unit of a currency
 
 MICROS_PER_UNIT = 1_000_000
+EXACT = Context(prec=DECIMAL_DIGITS_MAX)  # Python's own 28 digits would round what is to be refused
 DECIMALS = {0: Decimal(1), 2: Decimal("0.01"), 3: Decimal("0.001"), 4: Decimal("0.0001")}
 
 # ISO 4217: currencies whose minor unit is not a hundredth.
@@ -62,7 +63,7 @@ def parse_amount(text: str, field: str = "amount", code: str = "PL-400") -> Deci
 
 def to_micros(amount: Decimal, field: str = "amount") -> Micros:
     """Exact: an amount finer than a millionth is refused rather than rounded."""
-    scaled = amount * MICROS_PER_UNIT
+    scaled = EXACT.multiply(amount, Decimal(MICROS_PER_UNIT))
     if scaled != scaled.to_integral_value() or abs(scaled) > INTEGER_MAX:
         raise InvalidInput.of(field, got=str(amount), expected="at most 6 decimals and 9.2 trillion units")
     return Micros(int(scaled))

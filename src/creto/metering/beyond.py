@@ -78,6 +78,17 @@ def check_reported(event_type: str) -> None:
         raise InvalidInput.of("event_type", got=event_type, expected=f"not one of {BEYOND_TYPE}", code="MT-400")
 
 
+def check_corrected(before: BillableEvent, after: BillableEvent) -> None:
+    """MT-400 where a booking becomes anything but one of less: its terms are those of the quota when the act was let through."""
+    if not before.event_type.startswith(BEYOND_TYPE):
+        return
+    units, taken = after.properties.get(UNITS), before.properties[UNITS]
+    as_it_was = {**after.properties, UNITS: taken} == before.properties and after.event_type == before.event_type
+    if not as_it_was or type(units) is not int or not 0 <= units <= int(taken):
+        expected = f"a booking of at most {taken} {UNITS}, as it was but for them"
+        raise InvalidInput.of("properties", got=after.properties, expected=expected, code="MT-400")
+
+
 @precise
 def surcharges(read: Decimal, spent: Decimal, bookings: Iterable[BillableEvent]) -> list[Surcharge]:
     """`read` units cost `spent`, and some of them were beyond quotas."""

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from creto.common.ids import TenantId
-from creto.common.limits import QUOTA_LEASE_ACTS_MAX
+from creto.common.limits import INTEGER_MAX, QUOTA_LEASE_ACTS_MAX
 
 SHARE = (
     16  # of what is left a node draws a sixteenth beyond its need, so that little lies idle when a limit nears its end
@@ -98,7 +98,8 @@ class SharedLimits(Protocol):
         ...
 
     def adjust(self, tenant: TenantId, counter: str, by: int) -> None:
-        """Book what a reservation took beside what was drawn for it. A counter whose window is over is left alone."""
+        """Book what a reservation took beside what was drawn for it. A counter whose window is over is left alone; what does not fit
+        into a number any more stays at the greatest there is."""
         ...
 
     def book(self, dues: Sequence[Due]) -> Counted:
@@ -121,10 +122,15 @@ class SharedLimits(Protocol):
         ...
 
 
+def bounded(amount: int) -> int:
+    """As an engine's numbers hold it."""
+    return max(-INTEGER_MAX, min(amount, INTEGER_MAX))
+
+
 def granted(wish: Wish, taken: int) -> int:
     """What a node gets: its need, and as many more of the same as a sixteenth of the rest holds, short of the next mark."""
     if wish.need <= 0 or wish.force:
-        return max(wish.need, 0)
+        return min(max(wish.need, 0), INTEGER_MAX - taken)
     left = wish.limit - taken
     if left < wish.need:
         return 0

@@ -15,7 +15,7 @@ from creto.common.errors import ConnectionFailed, InternalError
 from creto.common.ids import TenantId
 from creto.common.limits import INTEGER_MAX, QUOTA_DRAW_S_MAX
 from creto.common.timestamps import MILLISECOND
-from creto.metering.leases import Counted, Drawn, Due, GivenBack, Lease, Wish, granted
+from creto.metering.leases import Counted, Drawn, Due, GivenBack, Lease, Wish, bounded, granted
 from creto.metering.leases_store import KEPT_NS
 
 # Numbers beyond 2^53 are no whole numbers in Lua, so amounts are decided here and only applied there if nothing changed meanwhile.
@@ -54,7 +54,12 @@ if ARGV[4] == '1' then
 end
 return 1
 """
-ADJUST = "if redis.call('EXISTS', KEYS[1]) == 1 then return redis.call('INCRBY', KEYS[1], ARGV[1]) end"
+ADJUST = """
+if redis.call('EXISTS', KEYS[1]) == 1 then
+  local done = redis.pcall('INCRBY', KEYS[1], ARGV[1])
+  if type(done) == 'table' and done.err then redis.call('SET', KEYS[1], ARGV[2], 'KEEPTTL') end
+end
+"""
 # All of a due or nothing of it: its mark is set in the same step, and stays as long as somebody may ask for it.
 BOOK = """
 if redis.call('SET', KEYS[1], '1', 'NX') then
@@ -152,7 +157,7 @@ class RedisLimits:
         return int(self._answered(reclaimed))
 
     def adjust(self, tenant: TenantId, counter: str, by: int) -> None:
-        self._answered(lambda: self._adjust(keys=[self._counter(tenant, counter)], args=[by]))
+        self._answered(lambda: self._adjust(keys=[self._counter(tenant, counter)], args=[bounded(by), INTEGER_MAX]))
 
     def book(self, dues: Sequence[Due]) -> Counted:
         found: Counted = {}

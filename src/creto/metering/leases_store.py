@@ -12,7 +12,7 @@ from creto.common.errors import ConnectionFailed
 from creto.common.ids import TenantId
 from creto.common.limits import INTEGER_MAX, QUOTA_DRAW_S_MAX, QUOTA_PRUNED_MAX
 from creto.common.timestamps import DAY
-from creto.metering.leases import Counted, Drawn, Due, GivenBack, Lease, Wish, granted
+from creto.metering.leases import Counted, Drawn, Due, GivenBack, Lease, Wish, bounded, granted
 from creto.metering.quota_due import take_due
 from creto.store.types import EngineName, Isolation, Store, Tx
 
@@ -165,8 +165,9 @@ def give_back_one(tx: Tx, node: str, part: GivenBack) -> None:
 
 
 def adjust_one(tx: Tx, tenant: TenantId, counter: str, by: int) -> None:
+    by = bounded(by)  # PostgreSQL fails where a number does not fit, SQLite makes a fraction of it
     tx.run(
-        "UPDATE metering_quota_counter SET taken = taken + ? WHERE tenant = ? AND counter = ?", by, tenant, counter
+        f"UPDATE metering_quota_counter SET taken = {MORE} WHERE tenant = ? AND counter = ?", by, by, by, tenant, counter
     )  # fmt: skip
 
 
@@ -186,6 +187,11 @@ def book_all(tx: Tx, dues: Sequence[Due]) -> Counted:
         rows = chained.from_iterable((*key, *sums[key]) for key in chunk)
         found.update({(TenantId(t), counter): taken for t, counter, taken in tx.all(_add(len(chunk)), *rows)})
     return found
+
+
+MORE: LiteralString = (
+    f"CASE WHEN ? > 0 AND taken > {INTEGER_MAX} - CAST(? AS BIGINT) THEN {INTEGER_MAX} ELSE taken + ? END"
+)
 
 
 @lru_cache(maxsize=CHUNK)

@@ -71,11 +71,18 @@ class Cycle(msgspec.Struct, frozen=True):
             raise InvalidInput.of("count", got=self.count, expected="1 to 1000", code="MT-400")
 
 
+MACHINES = frozenset(
+    {"localtime", "posixrules", "Factory"}
+)  # files beside the zones, which differ from machine to machine
+
+
 @lru_cache(maxsize=1_024)
 def zone_of(name: str) -> tzinfo:
     if name == "UTC":  # also where the system has no table of zones
         return UTC
     try:
+        if name in MACHINES or name.startswith(("posix/", "right/")):
+            raise ZoneInfoNotFoundError(name)
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
         raise InvalidInput.of(

@@ -22,7 +22,7 @@ from typing import Any
 from msgspec import structs
 
 from creto.common.errors import InvalidInput
-from creto.common.ids import AgentId, TenantId
+from creto.common.ids import AgentId, PolicyId, TenantId
 from creto.common.limits import (
     INTEGER_MAX,
     QUOTA_EXPIRED_KEPT_MAX,
@@ -35,9 +35,9 @@ from creto.metering.beyond import Beyond
 from creto.metering.leases import SharedLimits
 from creto.metering.quota_charges import Charges
 from creto.metering.quota_counters import RETIRED, Counter, Counters, Plan
-from creto.metering.quota_decisions import decision, left_of, outcome_near, refusal
+from creto.metering.quota_decisions import asking, decision, outcome_near, refusal
 from creto.metering.quota_marks import Crossed
-from creto.metering.quota_room import Found, Room, Short
+from creto.metering.quota_room import Found, Room, Short, left_of
 from creto.metering.quota_rules import Counted, Definitions, Mismatch
 from creto.metering.quota_steps import Steps
 from creto.metering.quota_types import ChargeBeyond
@@ -170,9 +170,10 @@ class QuotaBook:
     def release(self, reservation: Reservation) -> None:
         held = self._closed(reservation, settling=False)
         if held is not None:
-            self._free(held)
+            self.give_back(held)
 
-    def _free(self, held: Taken) -> None:
+    def give_back(self, held: Taken) -> None:
+        """What is out of the book has taken nothing."""
         self._bill(held, 0)
         if held.plan.returns:
             held = self._returned(held)
@@ -288,7 +289,10 @@ class QuotaBook:
         if isinstance(found, Short):
             counter = found.counter
             retry = found.resets_at - now if found.resets_at < INTEGER_MAX else None
-            return decision(counter, left_of(counter, cells), found.outcome, retry)
+            made = decision(counter, left_of(counter, cells), found.outcome, retry)
+            if found.outcome is not QuotaOutcome.REQUIRE_APPROVAL:
+                return made
+            return structs.replace(made, policy_id=PolicyId(asking(found.asked).under))
         lane = next((counter for counter in found.counters if counter.beyond), None)
         if lane is not None:  # beyond a limit: what is left is what may go beyond, where that has an end
             full = self.counters.find(lane.tenant, quota_rules.within(lane.key)) or lane
@@ -344,7 +348,7 @@ class QuotaBook:
                 break
             if self._open.pop(name, None) is None:
                 continue
-            self._free(held)
+            self.give_back(held)
             self._expired[name] = held
             count += 1
         for name in list(itertools.islice(self._expired, max(0, len(self._expired) - QUOTA_EXPIRED_KEPT_MAX))):

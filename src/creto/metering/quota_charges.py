@@ -50,6 +50,7 @@ class Charges:
         try:
             done.result(QUOTA_DRAW_S_MAX)
         except TimeoutError as error:
+            done.add_done_callback(lambda late: None if late.exception() else self.end(beyond, 0))  # the act is refused
             raise ConnectionFailed("MT-503", "what goes beyond a quota cannot be written", retry_after_s=1) from error
 
     def end(self, beyond: Beyond, units: int) -> None:

@@ -14,6 +14,7 @@ from typing import Protocol
 from creto.common.errors import ConnectionFailed
 from creto.common.ids import AgentId, TenantId
 from creto.common.limits import INTEGER_MAX
+from creto.metering.leases import bounded
 from creto.metering.quota_rules import Counted
 from creto.metering.quota_types import OverflowAction, TopUpLimit
 
@@ -208,7 +209,7 @@ class Counters:
                 if counter.slot == RETIRED:
                     late.append((counter, amount * weight))
                 else:
-                    self.cells[counter.slot] += amount * weight
+                    self.cells[counter.slot] = bounded(self.cells[counter.slot] + amount * weight)
         return late
 
     def close(self, *, keep: bool = False) -> None:

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+from creto.common.ids import PolicyId
 from creto.common.limits import INTEGER_MAX
 from creto.common.timestamps import SECOND, ConsensusTimestamp
 from creto.metering import overflow
-from creto.metering.quota_counters import RETIRED, Counter
+from creto.metering.quota_counters import Counter
 from creto.metering.quota_room import Short
-from creto.metering.quota_types import Ask
-from creto.security.authz.types import QuotaDecision, QuotaDenied, QuotaOutcome, RequiresOversight
-
-
-def left_of(counter: Counter, cells: memoryview) -> int:
-    return max(0, counter.limit - counter.taken + (cells[counter.slot] if counter.slot != RETIRED else 0))
+from creto.security.authz.types import Demand, QuotaDecision, QuotaDenied, QuotaOutcome, RequiresOversight
 
 
 def outcome_near(counter: Counter, left: int) -> QuotaOutcome:
@@ -33,16 +29,19 @@ def decision(counter: Counter, left: int, outcome: QuotaOutcome, retry_ns: int |
         decided_by=counter.owner,
         window=counter.name,
         retry_after_s=None if retry_ns is None else Decimal(max(retry_ns, 0)) / SECOND,
-        policy_id=counter.overflow.policy_id
-        if outcome is QuotaOutcome.REQUIRE_APPROVAL and isinstance(counter.overflow, Ask)
-        else None,
     )
+
+
+def asking(policies: frozenset[PolicyId]) -> RequiresOversight:
+    first, *rest = sorted(policies)
+    each = tuple(Demand(policy) for policy in (first, *rest)) if rest else ()
+    return RequiresOversight(first, also=tuple(rest), each=each)
 
 
 def refusal(short: Short, now: int) -> QuotaDenied | RequiresOversight:
     counter = short.counter
-    if short.outcome is QuotaOutcome.REQUIRE_APPROVAL and isinstance(counter.overflow, Ask):
-        return RequiresOversight(counter.overflow.policy_id)
+    if short.outcome is QuotaOutcome.REQUIRE_APPROVAL:
+        return asking(short.asked)
     whose = f" of {counter.owner}" if counter.owner else ""
     return QuotaDenied(
         f"quota {counter.quota_id}{whose} for this {counter.name} is used up{short.why}"

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable
 from typing import NamedTuple
 
+from creto.common.ids import PolicyId
 from creto.common.limits import QUOTA_FULL_MS, QUOTA_STRIPES, QUOTA_TRIES_MAX
 from creto.common.timestamps import MILLISECOND
 from creto.metering import overflow, quota_rules
@@ -19,19 +20,20 @@ from creto.metering.leases import Drawn, SharedLimits, Wish
 from creto.metering.quota_counters import RETIRED, Counter, Counters, Plan
 from creto.metering.quota_marks import EXCEEDED, Crossed, marks_reached
 from creto.metering.quota_steps import Step, Steps
-from creto.metering.quota_types import TopUpLimit
+from creto.metering.quota_types import Ask, TopUpLimit
 from creto.security.authz.types import QuotaOutcome
 
 FULL_NS = QUOTA_FULL_MS * MILLISECOND
 
 
 class Short(NamedTuple):
-    """Why there is no room: this counter has none, nor has its lane."""
+    """Why there is no room: this counter has none, nor has its lane. `asked` are the policies of all quotas that ask about the act."""
 
     counter: Counter
     outcome: QuotaOutcome
     resets_at: int
     why: str = ""
+    asked: frozenset[PolicyId] = frozenset()
 
 
 class Found(NamedTuple):
@@ -63,17 +65,19 @@ class Room:
         if not plan.counters:
             return Found((), (), QuotaOutcome.ALLOW)
         with self._stripes[hash(plan.counters[0].key) % QUOTA_STRIPES]:
-            chosen = list(plan.counters)
+            chosen, cells = list(plan.counters), self.counters.cells
             outcome, drew = QuotaOutcome.ALLOW, list[Counter]()
             for _ in range(QUOTA_TRIES_MAX):
                 short = self._short(chosen, plan.weights, amount, take=take)
                 if not short:
                     return Found(tuple(chosen), plan.weights, outcome)
                 refused = None
-                for index in self._still_short(short, chosen, plan, amount, now, drew):
-                    if chosen[index].paid < chosen[index].limit:
+                lacking = self._still_short(short, chosen, plan, amount, now, drew)
+                for index in sorted(lacking, key=lambda i: chosen[i].paid < chosen[i].limit):
+                    need = amount * plan.weights[index]
+                    if refused is None and buys(chosen[index], need, cells):
                         if not take:
-                            if self._payable(chosen[index], amount * plan.weights[index], plan, now):
+                            if self._payable(chosen[index], need, plan, now):
                                 return Found(tuple(chosen), plan.weights, QuotaOutcome.TOP_UP)
                         elif self._bought(chosen[index], plan, now):
                             continue
@@ -81,8 +85,7 @@ class Room:
                     if take:
                         self._tell_exceeded(chosen[index], turned, plan)
                     if isinstance(turned, Short):
-                        if refused is None or overflow.stricter(refused.outcome, turned.outcome) is turned.outcome:
-                            refused = turned
+                        refused = turned if refused is None else stricter(refused, turned)
                         continue
                     chosen[index], terms = turned
                     outcome = overflow.stricter(outcome, terms)
@@ -150,7 +153,8 @@ class Room:
         terms = overflow.beyond(counter.overflow, approved=approved)
         found = quota_rules.lane(counter.counted, now)
         if not terms.allowed or found is None:
-            return Short(counter, terms, counter.resets_at)
+            asked = frozenset({counter.overflow.policy_id} if isinstance(counter.overflow, Ask) else ())
+            return Short(counter, terms, counter.resets_at, asked=asked)
         return self.counters.get(counter.tenant, found), terms
 
     def _bought(self, counter: Counter, plan: Plan, now: int) -> bool:
@@ -180,6 +184,21 @@ class Room:
         full.exceeded = True
         outcome = turned.outcome if isinstance(turned, Short) else turned[1]
         self.tell([Crossed(full, EXCEEDED, full.taken, outcome, plan.event_type, plan.chain)])
+
+
+def left_of(counter: Counter, cells: memoryview) -> int:
+    return max(0, counter.limit - counter.taken + (cells[counter.slot] if counter.slot != RETIRED else 0))
+
+
+def buys(counter: Counter, need: int, cells: memoryview) -> bool:
+    """Whether steps that are not paid yet could hold it: none is bought for an act that goes beyond all of them."""
+    return counter.paid < counter.limit and need <= left_of(counter, cells)
+
+
+def stricter(one: Short, other: Short) -> Short:
+    """Both refuse. INVARIANT: where several quotas ask, nothing passes that one of their policies has not let pass."""
+    strictest = other if overflow.stricter(one.outcome, other.outcome) is other.outcome else one
+    return strictest._replace(asked=one.asked | other.asked)
 
 
 def wish(counter: Counter, need: int, cells: memoryview) -> Wish:

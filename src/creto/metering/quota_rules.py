@@ -5,7 +5,7 @@ INVARIANT: an act counts for whoever does it and for everybody above them in the
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 
 import msgspec
@@ -19,6 +19,10 @@ from creto.platform.nhi import ValidatedChain, scope
 
 BUDGET = "budget"  # the quota that a delegation link is
 EVERYBODY = STAR
+# What a star alone does not stand for: else a full quota could neither be changed nor settled, and usage would be lost for being reported.
+OWN_ACTS = frozenset({
+    "set_quota", "check_quota", "reserve_quota", "settle_quota", "release_quota", "submit_event", "submit_events",
+})  # fmt: skip
 BEYOND = "/beyond/"
 
 
@@ -58,9 +62,13 @@ class Mismatch(msgspec.Struct, frozen=True):
     rate: str
 
 
+def covers(patterns: Iterable[str], action: str) -> bool:
+    return scope.any_matches((p for p in patterns if p != STAR) if action in OWN_ACTS else patterns, action)
+
+
 def rate_of(rates: Sequence[Rate], action: str) -> Rate | None:
     """The one that names the action most closely."""
-    fitting = [rate for rate in rates if scope.matches(rate.counts, action)]
+    fitting = [rate for rate in rates if covers((rate.counts,), action)]
     return max(fitting, key=lambda rate: (not rate.counts.endswith(STAR), len(rate.counts)), default=None)
 
 
@@ -79,7 +87,7 @@ def counted(known: Definitions, agents: Sequence[AgentId], action: str, now: int
     rate = rate_of(known.rates, action)
     found: list[Counted] = []
     for quota in known.quotas:
-        if not scope.any_matches(quota.counts, action):
+        if not covers(quota.counts, action):
             continue
         weight, owners = 1, subjects(quota, agents)
         if quota.currency is not None:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -279,13 +280,30 @@ class Quotas:
         row = HoldRow.of(held)
         expires_at = ConsensusTimestamp(self._clock.now() + ttl_s * SECOND)
         name = new_id("hold-")
+        writing = asyncio.ensure_future(
+            self._store.write(lambda tx: rows.add_hold(tx, tenant, name, expires_at, wire.encode(row)))
+        )
         try:
-            await self._store.write(lambda tx: rows.add_hold(tx, tenant, name, expires_at, wire.encode(row)))
+            await asyncio.shield(writing)
         except BaseException:
-            self.book.release(held)
+            writing.add_done_callback(lambda written: self._take_back(tenant, name, held, written))
             raise
         self.book.handed_over(held)  # from here on the row stands for it
         return Hold(reservation_id=name, amount=amount, outcome=held.outcome, expires_at=expires_at)
+
+    def _take_back(self, tenant: TenantId, name: str, held: Taken, written: asyncio.Future[None]) -> None:
+        """Whoever reserved has gone, or was told no. INVARIANT: what was held is given back by one: by whoever takes the row, if there is one."""
+        self.book.handed_over(held)
+        failed = written.cancelled() or written.exception() is not None
+
+        def taken(done: Future[HoldRow | None]) -> None:
+            rows.unattended(done, "that a reservation is given back")
+            if done.exception() is None and (failed or done.result() is not None):
+                self.book.give_back(held)
+
+        with suppress(EnablementError):  # then the row ends when its time is over; without one it counts as used
+            take = partial(self._take_hold, tenant=tenant, reservation_id=name, amount=0)
+            self._aside.submit(take, isolation=Isolation.READ_COMMITTED).add_done_callback(taken)
 
     async def settle(self, tenant: TenantId, reservation_id: str, amount: int | None = None) -> Settled:
         """It took what was reserved, or this much, also if that is more: what was used was used. The answer says by how much, and how far
@@ -298,13 +316,20 @@ class Quotas:
         return await self._close_hold(tenant, reservation_id, 0)
 
     async def _close_hold(self, tenant: TenantId, reservation_id: str, amount: int | None) -> Settled:
-        row = await self._store.write(
-            lambda tx: self._take_hold(tx, checked_tenant(tenant), reservation_id, amount),
-            isolation=Isolation.READ_COMMITTED,
-        )
-        if row is None:
+        async def close() -> Settled | None:
+            row = await self._store.write(
+                lambda tx: self._take_hold(tx, checked_tenant(tenant), reservation_id, amount),
+                isolation=Isolation.READ_COMMITTED,
+            )
+            return (
+                None if row is None else await asyncio.to_thread(self._book_hold, tenant, reservation_id, row, amount)
+            )
+
+        # Whoever has taken the row books it, also if nobody waits for the answer any more.
+        settled = await asyncio.shield(asyncio.ensure_future(close()))
+        if settled is None:
             raise NotFound("MT-404", f"reservation {reservation_id} is closed, has expired or never was")
-        return await asyncio.to_thread(self._book_hold, tenant, reservation_id, row, amount)
+        return settled
 
     def _take_hold(self, tx: Tx, tenant: TenantId, reservation_id: str, amount: int | None) -> HoldRow | None:
         """Whoever gets it closes it; what it took beyond a quota at a price is billed with that."""
@@ -433,8 +458,8 @@ def refused(answer: object, event_type: str) -> EnablementError:
     """A reservation's no, as an error."""
     if isinstance(answer, RequiresOversight):
         return OversightRequired(
-            "MT-202", f"{event_type} beyond its quota needs approval under policy {answer.policy_id}",
-            policy_id=answer.policy_id, details={"event_type": event_type},
+            "MT-202", f"{event_type} beyond its quota needs approval under policy {answer.under}",
+            policy_id=answer.under, decision=answer, details={"event_type": event_type},
         )  # fmt: skip
     assert isinstance(answer, QuotaDenied)
     return QuotaExceeded(

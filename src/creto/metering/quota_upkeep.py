@@ -84,14 +84,22 @@ class Upkeep:
                 self._looked_at = now
                 self._give_back(self._idle())
             while book.late:
-                counter, by = book.late.popleft()
-                book.limits.adjust(counter.tenant, counter.key, -by)
+                self._book_late(*book.late.popleft())
             if self._folder is not None:
                 leases_journal.reclaim(self._folder, book.limits)
             self._further(now)
             if now - self._pruned_at >= QUOTA_PRUNE_S * SECOND:
                 self._pruned_at = now
                 book.limits.prune(now)
+
+    def _book_late(self, counter: Counter, by: int) -> None:
+        """Nobody knows whether what failed was done. INVARIANT: in doubt a limit is full too early, never too late."""
+        try:
+            self._book.limits.adjust(counter.tenant, counter.key, -by)
+        except EnablementError:
+            if by < 0:
+                self._book.late.appendleft((counter, by))
+            raise
 
     def close(self) -> None:
         """Give everything back."""

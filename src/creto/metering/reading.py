@@ -103,6 +103,9 @@ def from_cloud(cloud: CloudEvent, tenant: TenantId) -> BillableEvent:
     """A CloudEvent as an event of ours. It carries no signature: who sends it vouches for it."""
     if cloud.specversion != "1.0":
         raise InvalidInput.of("specversion", got=cloud.specversion, expected="1.0", code="MT-400")
+    for name, value in (("id", cloud.id), ("source", cloud.source)):
+        if not value:
+            raise InvalidInput.of(name, got=value, expected="what is not empty", code="MT-400")
     if cloud.data_base64 and bytes(cloud.data):
         raise InvalidInput.of("data_base64", got="data as well", expected="one of the two", code="MT-400")
     # Only the part before the last # may hold one: two events never have the same name.

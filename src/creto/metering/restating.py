@@ -22,7 +22,7 @@ from creto.contracts import BillableEvent
 from creto.metering import archive_store, judging, total_store
 from creto.metering import event_store as rows
 from creto.metering.admission import admitted, leaf_of, name_prefix, unpacked
-from creto.metering.beyond import check_reported
+from creto.metering.beyond import check_corrected, check_reported
 from creto.metering.event_history import last_version
 from creto.metering.event_quotas import Owed
 from creto.metering.event_store import EventRow, Place
@@ -100,11 +100,12 @@ class Restating(Ingesting):
         meters = partial(meters_in, tx, tenant)
         arrival = admitted(replacement, row.form, tenant, name_prefix(tenant), meters, now)
         before = row.event(tenant, rows.find_chain(tx, tenant, row.chain))
-        if arrival.leaf == leaf_of(before):
+        if arrival.leaf == leaf_of(before) and row.state in (EventState.COUNTED, EventState.HELD):
             return stored_event(tx, tenant, replacement.event_id), []
         check_same(arrival.event, before)
         if arrival.event.event_type != before.event_type:
             check_reported(arrival.event.event_type)
+        check_corrected(before, arrival.event)
         must_be(row, CORRECTED)
         self._cost(tx, tenant, before, -1)
         try:

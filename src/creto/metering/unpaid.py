@@ -22,6 +22,7 @@ from creto.metering import event_store as rows
 from creto.metering import store as billing_rows
 from creto.metering.accounts import payer_of
 from creto.metering.attribution import Chain
+from creto.metering.beyond import beyond_type, used_type
 from creto.metering.core import Recording, paged
 from creto.metering.periods import Period
 from creto.metering.plans import version_of
@@ -127,10 +128,11 @@ class Search:
         """The period, cut where a subscription of the chain begins, changes or ends; with the types that are paid for in each."""
         known = [one for agent in agents for one in self._known.get(agent, ())]
         types = {
-            charge.meter.event_type
+            kind
             for one in known
             for phase in one.phases
             for charge in self._plan(phase.plan_id, phase.version).charges
+            for kind in (charge.meter.event_type, beyond_type(charge.meter.event_type))
         }
         for start, end in pairwise(self._bounds(known)):
             yield start, end, tuple(sorted(kind for kind in types if self._pays(agents, kind, start)))
@@ -141,7 +143,7 @@ class Search:
         return sorted({start, end, *(moment for moment in at if moment is not None and start < moment < end)})
 
     def _pays(self, agents: Chain, event_type: str, at: int) -> bool:
-        return payer_of(agents, event_type, at, self._known, self._plan) is not None
+        return payer_of(agents, used_type(event_type), at, self._known, self._plan) is not None
 
     def _plan(self, plan_id: PlanId, version: int) -> Plan:
         return version_of(self._plans.get(plan_id, ()), plan_id, version)

@@ -11,10 +11,11 @@ import pytest
 from msgspec.structs import replace
 
 from creto.app import App, running
+from creto.common.errors import QuotaExceeded
 from creto.common.ids import new_id
 from creto.common.timestamps import ConsensusTimestamp
 from creto.contracts import BillableEvent
-from creto.edge.api import quotas
+from creto.edge.api import quotas, usage
 from creto.edge.api.dispatch import Call, Dispatcher
 from creto.metering import AllowWithNotification, Limit, Measure, Window, WindowUnit
 from creto.oversight import EscalationTier, OversightPolicy
@@ -106,3 +107,20 @@ async def test_the_tenants_zone_is_set_and_shown(app: App) -> None:
     made = await ask(app, quotas.PUT, quota_id="day", limits=(Limit(10, Window(WindowUnit.DAY)),))
     assert made.limits[0].window.zone == "Europe/Berlin"
     assert app.parts.triggers.costs.zone(app.tenant) == "Europe/Berlin"
+
+
+async def test_a_quota_of_all_acts_can_be_changed_and_settled_when_it_is_full(app: App) -> None:
+    """given a full quota of every act, for ever / when it is asked, settled, changed, and usage is reported / then none of it is refused."""
+    every = Window(WindowUnit.LIFETIME)
+    await ask(app, quotas.PUT, quota_id="all", limits=(Limit(2, every),))
+    held = await ask(app, quotas.RESERVE, agent=app.operator, event_type="x", amount=2)
+    await ask(app, usage.SUBMIT, event=used(app, 5))
+    assert (await ask(app, quotas.CHECK, agent=app.operator, event_type="x")).outcome is QuotaOutcome.DENY
+    with pytest.raises(QuotaExceeded):
+        await ask(app, quotas.LIST)
+    await ask(app, quotas.SETTLE, reservation_id=held.reservation_id, amount=2)
+    await ask(app, quotas.ANSWER, quota_id="all", window="lifetime", new_limit=3)
+    assert (await ask(app, quotas.LIST)).items[0].limits == (Limit(3, every),)
+    await ask(app, quotas.PUT, quota_id="named", limits=(Limit(0, every),), counts=("submit_event",))
+    with pytest.raises(QuotaExceeded):
+        await ask(app, usage.SUBMIT, event=used(app, 5))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from decimal import Decimal
 from typing import Any
 
 import click
@@ -11,7 +12,7 @@ import pytest
 
 from creto.cli.approvers import policy_of
 from creto.cli.attributes import attributes
-from creto.cli.choices import AHEAD, DURATION, MOMENT, collected
+from creto.cli.choices import AHEAD, AMOUNT, DURATION, MOMENT, collected
 from creto.cli.delegate import window
 from creto.cli.init import template
 from creto.common.errors import InvalidInput
@@ -52,6 +53,13 @@ def test_durations_and_moments() -> None:
             MOMENT.convert(wrong, None, None)
     with pytest.raises(click.BadParameter):
         DURATION.convert("2 weeks", None, None)
+
+
+def test_amounts_are_plain_and_of_few_digits() -> None:
+    assert AMOUNT.convert("-12.50", None, None) == Decimal("-12.50")
+    for wrong in ("1e30", "NaN", "Infinity", "12,50", "", "9" * 25):
+        with pytest.raises(click.BadParameter):
+            AMOUNT.convert(wrong, None, None)
 
 
 def test_attributes_are_json_where_they_can_be() -> None:

@@ -40,6 +40,8 @@ def test_only_plain_decimals_are_amounts(text: str) -> None:
 def test_an_amount_finer_than_a_millionth_is_refused() -> None:
     with pytest.raises(InvalidInput):
         to_micros(Decimal("0.0000001"))
+    with pytest.raises(InvalidInput):
+        to_micros(Decimal("1000000000000.00000000000000000000000001"))
 
 
 def test_a_currency_is_three_capitals() -> None:

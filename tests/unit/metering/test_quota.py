@@ -250,6 +250,31 @@ def test_what_nobody_settles_is_released_and_counts_when_it_is_settled_after_all
     assert desk.used() == 9
 
 
+def test_what_was_taken_beyond_is_booked_when_the_limit_is_there_again() -> None:
+    """given an act that ends after its window with more than it had / when the shared limit is away for once / then it counts all the same."""
+
+    class Away(LocalLimits):
+        away = False
+
+        def adjust(self, tenant: TenantId, counter: str, by: int) -> None:
+            if self.away:
+                raise ConnectionFailed("MT-503")
+            super().adjust(tenant, counter, by)
+
+    limits = Away()
+    desk = Desk(quota(10), limits=limits)
+    held = desk.reserve(10)
+    desk.clock.advance(DAY)
+    desk.upkeep.once(desk.clock.now())
+    desk.book.settle(held, 25)
+    limits.away = True
+    with pytest.raises(ConnectionFailed):
+        desk.upkeep.once(desk.clock.now())
+    limits.away = False
+    desk.upkeep.once(desk.clock.now())
+    assert desk.used() == 25
+
+
 def test_an_act_that_ends_in_the_next_window_counts_in_its_own() -> None:
     desk = Desk(quota(10))
     held = desk.reserve(10)

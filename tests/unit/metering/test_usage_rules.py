@@ -198,6 +198,8 @@ def test_a_cloud_event_is_read_digit_by_digit() -> None:
         {"data": '{"big":1e999999999}'},
         {"data": "[]"},
         {"subject": "5"},
+        {"id": '""'},
+        {"source": '""'},
     ],
 )
 def test_a_cloud_event_that_is_none_is_refused(changes: dict[str, str]) -> None:
