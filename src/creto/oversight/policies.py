@@ -31,7 +31,7 @@ from creto.oversight import schemas
 from creto.oversight.arguments import Number, number, parsed
 from creto.oversight.joint import joined
 from creto.oversight.quorum import needed
-from creto.oversight.types import Assurance, EscalationTier, OversightPolicy, Quorum
+from creto.oversight.types import RISKS, Assurance, EscalationTier, OversightPolicy, Quorum
 from creto.platform.crypto import tagged_digest
 from creto.security.authz import JOINT
 
@@ -143,8 +143,9 @@ def as_stored(policy: OversightPolicy, version: int) -> OversightPolicy:
 
 
 def assurance_needed(policy: OversightPolicy, risk: RiskLevel) -> Assurance:
-    """The higher of the policy's own and that of the risk."""
-    return max(policy.assurance, policy.assurance_by_risk.get(risk, policy.assurance))
+    """The highest of the policy's own and of what it says of this risk and of each lower one: who calls it worse does not make it easier."""
+    known = RISKS[: RISKS.index(risk) + 1]
+    return max(policy.assurance, *(policy.assurance_by_risk.get(one, policy.assurance) for one in known))
 
 
 def between(field: str, value: int, low: int, high: int) -> None:

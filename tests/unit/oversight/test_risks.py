@@ -94,6 +94,8 @@ async def test_the_agent_makes_it_worse_and_never_better(world: World) -> None:
     worse = await world.request(policy, {"amount": 2}, risk_factors=(replace(calm, level=RiskLevel.CRITICAL),))
     assert worse.ask.risk is RiskLevel.CRITICAL
     assert render(worse.ask).risks[-1] == "Critical risk by the agent's own word."
+    with pytest.raises(Unauthorized, match="ASSURANCE"):  # of which the policy says nothing: no less than of high
+        await world.click(worse, "alice")
 
 
 RISKY = """@id("%s") @oversight("ruled") %s
