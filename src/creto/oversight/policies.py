@@ -78,7 +78,7 @@ def checked(policy: OversightPolicy) -> OversightPolicy:
 
 
 def checked_single(policy: OversightPolicy) -> OversightPolicy:
-    """One to be stored: it stands for itself alone, and is not named as several together are."""
+    """One that stands for itself alone, and is not named as several together are: nobody else's approvers are those of these."""
     if policy.joint or JOINT in policy.policy_id:
         raise refusal("policy_id", policy.policy_id, f"a policy of its own, and no {JOINT!r} in its name")
     return checked(policy)
@@ -127,7 +127,7 @@ def check_schemas(policy: OversightPolicy) -> None:
 def of_requirement(policy_id: PolicyId, requirement: OversightRequirement, title: str = "") -> OversightPolicy:
     """The policy that a product's requirement stands for, where none is stored under the id."""
     action = requirement.timeout_action
-    return checked(
+    return checked_single(
         OversightPolicy(
             policy_id=policy_id,
             title=title or requirement.reason,
