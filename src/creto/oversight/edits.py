@@ -126,6 +126,12 @@ def as_context(arguments: bytes) -> dict[str, object]:
     return {key: plain(item) for key, item in value.items() if is_plain(item)} if isinstance(value, dict) else {}
 
 
+def hidden(asked: bytes, edited: bytes) -> tuple[str, ...]:
+    """The arguments that policies saw as they were asked, and cannot see as they are edited."""
+    there, seen = parsed(edited), as_context(edited)
+    return tuple(key for key in as_context(asked) if isinstance(there, dict) and key in there and key not in seen)
+
+
 def is_plain(value: Value) -> bool:
     if isinstance(value, Number):
         return WHOLE.fullmatch(value) is not None and abs(int(value)) <= INTEGER_MAX
