@@ -13,7 +13,7 @@ from creto.contracts import RiskFactor, RiskLevel
 from creto.oversight import Assurance, BatchItem, Quorum, RiskRule, render
 from creto.platform.crypto import digest
 from creto.security.authz import RequiresOversight
-from tests.unit.oversight.world import P1, P2, TENANT, World, consume, tier, token_of
+from tests.unit.oversight.world import P1, P2, TENANT, World, consume, id_of, tier, token_of
 
 ASKS = '@id("big") @oversight("P2") forbid (principal, action == Action::"funds.transfer", resource) when { context has amount && context.amount > 100 };'
 
@@ -41,6 +41,26 @@ async def test_a_token_answers_the_policy_it_was_given_under_alone(world: World)
         with pytest.raises(Unauthorized, match="PL-706"):
             await world.authz.consume_durable(text, **act, args_digest=digest(record.ask.arguments), policy_id=policy)
     await consume(world, record, text)
+
+
+NEVER = '@id("never") forbid (principal, action == Action::"data.delete", resource) when { context has count && context.count > 10 };'
+ASKS_ONLY = '@id("asks") @oversight("P2") forbid (principal, action == Action::"data.delete", resource);'
+
+
+@pytest.mark.parametrize(
+    ("policy", "count", "why"),
+    [(NEVER, 11, "forbids"), (NEVER, "11", "could not be evaluated"), (ASKS_ONLY, 1, "no policy permits")],
+)
+async def test_nobody_is_asked_about_what_is_not_for_humans_to_allow(
+    world: World, policy: str, count: object, why: str
+) -> None:
+    """given a policy that forbids, or asks where none permits / when an agent asks whom it likes / then it is told no."""
+    permit = '@id("all") permit (principal, action, resource);' if policy is NEVER else ""
+    await world.authz.upload_policies(TENANT, f"{permit}{policy}", actor=id_of("eve"), activate=True)
+    with pytest.raises(Unauthorized, match=why) as caught:
+        await world.request(P1, {"count": count}, action="data.delete")
+    assert caught.value.code == "OV-403"
+    assert await world.oversight.list_pending_requests(TENANT) == []
 
 
 # How risky
