@@ -205,6 +205,7 @@ async def billing(creto: Any, world: str) -> None:
     assert (await done(b.revise_plan(**plan, fees=(fee,)))).version == 2
     assert (await done(b.plan(plan_id=plan_id, version=1))).fees == ()
     assert plan_id in {one.plan_id for one in (await done(b.plans())).items}
+    assert [one.version for one in (await done(b.plan_versions(plan_id=plan_id))).items] == [1, 2]
     made = await done(b.subscribe(agent=bot, plan_id=plan_id, key=f"k-{world}", starts_at=started))
     sub = {"subscription_id": made.subscription_id}
     assert (await done(b.subscription(**sub))).agent == bot
@@ -220,6 +221,10 @@ async def billing(creto: Any, world: str) -> None:
     assert await done(creto.credits.rules()) == rules
     await done(b.apply_coupon(**sub, coupon_id=f"ten-{world}"))
     await done(b.remove_coupon(**sub, coupon_id=f"ten-{world}"))
+    assert (await done(creto.credits.drop_coupon(coupon_id=f"ten-{world}"))).coupon_id == f"ten-{world}"
+    await done(creto.credits.set_tax(code=f"none-{world}", percent=D(5)))
+    await done(creto.credits.drop_tax(code=f"none-{world}"))
+    assert f"none-{world}" not in {one.code for one in (await done(creto.credits.taxes())).items}
     await done(b.set_taxes(**sub, taxes=("vat",)))
     await done(b.override(**sub, override=Override(fees={"seat": D(8)})))  # type: ignore[dict-item]
     await done(b.show_in(**sub, currency=None))
@@ -266,6 +271,8 @@ async def credits(creto: Any, world: str) -> None:
     assert (await done(c.burn(agent=bot, amount=D(30), currency="USD", ref=f"own-{world}"))).usable == 70
     assert (await done(c.wallet(agent=bot, currency="USD"))).usable == 70
     assert len((await done(c.postings(grant_id=book.grant.grant_id))).items) == 2
+    (posting,) = (await done(c.postings_for(ref=f"own-{world}"))).items
+    assert posting.grant_id == book.grant.grant_id
     assert (await done(c.void(grant_id=book.grant.grant_id))).balance.voided == 70
     rule = await done(
         c.set_top_up(rule_id=f"r-{world}", agent=bot, currency="USD", top_up=TopUp(amount=D(50), below=D(10)))
@@ -292,6 +299,8 @@ async def collecting(creto: Any, world: str) -> None:
     error = await refused(InvalidInput, "PL-400", lambda: s.set_payer(agent=bot, email="nobody"))
     assert "email" in str(error.field)
     assert (await done(s.payments())).items == (await done(s.unfinished())).items == ()
+    assert (await done(s.failed())).items == ()
+    assert (await done(s.retry(ids=("never",)))).ids == ()
     await refused(NotFound, "MT-404", lambda: s.payment(our_id="never"))
     await refused(NotFound, "MT-404", lambda: s.collect(our_id="never"))
     invoice = (await done(creto.billing.invoices(status=InvoiceStatus.FINAL))).items[0]

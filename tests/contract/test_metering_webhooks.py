@@ -236,8 +236,11 @@ async def test_a_test_is_signed_and_its_outcome_told_at_once(house: House, recei
 
 
 async def test_an_address_that_is_not_allowed_is_not_tried_again(house: House) -> None:
-    house.webhooks._sender = Sender(Destinations(), house.clock)
-    endpoint, _ = await house.hooks.add(TENANT, "https://localhost/in", ("metering.invoice.*",), by=ADA)
+    async def inside(host: str, port: int) -> list[str]:
+        return ["10.0.0.1"]
+
+    house.webhooks._sender = Sender(Destinations(resolve=inside), house.clock)
+    endpoint, _ = await house.hooks.add(TENANT, "https://hooks.example/in", ("metering.invoice.*",), by=ADA)
     await house.hooks.take(await house.says("metering.invoice.finalized"))
     await house.hooks.deliver_once()
     assert await house.states(endpoint.endpoint_id) == [(DeliveryState.FAILED, 1)]

@@ -266,3 +266,49 @@ async def test_what_was_pushed_is_seen_by_what_follows_and_fails_its_transaction
     with pytest.raises(AlreadyExists):
         await store.write(lambda tx: tx.push(JOIN, "test-1", "n", FAR))
     assert await store.read(lambda tx: tx.all(NODES)) == [("n",)]
+
+
+async def supposing(store: Store, supposed: str, fails: bool = False) -> tuple[list[bool], object]:
+    """Write as if the node's name were `supposed`: what the function was told in each of its runs, and what came of it."""
+    told: list[bool] = []
+
+    def rename(tx: Tx) -> str:
+        told.append(
+            tx.suppose("SELECT node = ? FROM store_node WHERE instance = ?" + tx.for_update, supposed, "test-1")
+        )
+        found = supposed if told[-1] else tx.value(ONE + tx.for_update, "test-1")
+        if fails:
+            raise ValueError(found)
+        tx.push("UPDATE store_node SET node = ? WHERE instance = 'test-1'", f"{found}!")
+        return str(found)
+
+    try:
+        return told, await store.write(rename, isolation=Isolation.READ_COMMITTED)
+    except ValueError as error:
+        return told, str(error)
+
+
+async def test_what_is_supposed_and_so_needs_no_look(store: Store) -> None:
+    await store.write(lambda tx: tx.run(JOIN, "test-1", "n", FAR))
+    told, result = await supposing(store, "n")
+    assert told == [store.engine is EngineName.POSTGRES]
+    assert result == "n"
+    assert await store.read(lambda tx: tx.all(NODES)) == [("n!",)]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_what_is_supposed_and_not_so_is_looked_at_in_a_second_run(store: Store, fails: bool) -> None:
+    await store.write(lambda tx: tx.run(JOIN, "test-1", "other", FAR))
+    told, result = await supposing(store, "n", fails)
+    assert told == ([True, False] if store.engine is EngineName.POSTGRES else [False])
+    assert result == "other"
+    assert await store.read(lambda tx: tx.all(NODES)) == [("other" if fails else "other!",)]
+
+
+async def test_what_is_supposed_while_another_changes_it_is_seen_once_the_row_is_ours(make_store: MakeStore) -> None:
+    """Nobody's change is lost: all suppose the same, one was right, the others look."""
+    stores = [make_store(), make_store()]
+    await stores[0].write(lambda tx: tx.run(JOIN, "test-1", "n", FAR))
+    results = await asyncio.gather(*(supposing(stores[n % 2], "n") for n in range(20)))
+    assert sorted(len(str(result)) for _, result in results) == list(range(1, 21))
+    assert await stores[0].read(lambda tx: tx.all(NODES)) == [("n" + "!" * 20,)]

@@ -56,6 +56,11 @@ async def consumed(consumer: Consumer, message: Message) -> BaseException | None
     return None
 
 
+def until_recheck_s() -> float:
+    """All workers look again at the same moment: one commit and one wake-up for all of them."""
+    return RECHECK_S * 1.5 - (asyncio.get_running_loop().time() + RECHECK_S / 2) % RECHECK_S
+
+
 class Worker:
     """One subscription on rows of the store."""
 
@@ -121,7 +126,7 @@ class Worker:
     # --- with a consumer ---
 
     async def _run(self) -> None:
-        wait_s = RECHECK_S
+        wait_s = until_recheck_s()
         while not (self._closing and not self._in_hand and not self._results):
             want = 0 if self._closing else BUS_FETCH_MAX - self._in_hand
             if not self._results and not (want > 0 and self._look):
@@ -147,7 +152,7 @@ class Worker:
 
     def _wait_s(self, taken: Taken) -> float:
         if taken.next_at is None:
-            return RECHECK_S
+            return until_recheck_s()
         return min(max((taken.next_at - self._now()) / SECOND, 0.001), RECHECK_S)
 
     async def _turn(self, want: int) -> Taken | None:

@@ -9,6 +9,7 @@ import click
 
 from creto.cli.choices import limit_option
 from creto.cli.context import Cli, Command, pass_cli
+from creto.cli.naming import id_of
 from creto.cli.output import Column, when
 from creto.cli.session import session
 from creto.common.ids import AgentId
@@ -27,20 +28,21 @@ TOLD: Sequence[Column[Told]] = (
 )
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, example="creto quotas notices --agent planner")
 @click.option("--agent", help="What this agent was told.")
 @limit_option
 @pass_cli
 async def notices(cli: Cli, agent: str | None, limit: int) -> None:
     """Who nears a limit or goes beyond it, the newest first, and which request humans decide about it."""
     async with session(cli) as creto:
-        found = await creto.quotas.notices(agent=AgentId(agent) if agent else None, limit=min(limit, 1_000))
+        of = AgentId(await id_of(creto, "agent", agent)) if agent else None
+        found = await creto.quotas.notices(agent=of, limit=min(limit, 1_000))
     cli.output.items(found.items, TOLD, nothing="Nothing was told.")
     if found.nobody_asked is not None:
         cli.output.note(found.nobody_asked)
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, example="creto quotas answer calls --per day --limit 200")
 @click.argument("quota")
 @click.option("--per", type=click.Choice([u.value for u in WindowUnit]), default="day", show_default=True)
 @click.option("--limit", type=click.IntRange(0, INTEGER_MAX), help="The new limit of that window.")

@@ -128,7 +128,7 @@ async def set_(
     cli.output.say(made, f"{quota}: {', '.join(told(limit) for limit in made.limits)}.")
 
 
-@quotas.command()
+@quotas.command(example="creto quotas zone Europe/Berlin")
 @click.argument("name", required=False)
 @pass_cli
 async def zone(cli: Cli, name: str | None) -> None:

@@ -107,7 +107,7 @@ def needs(found: ApprovalCheck) -> list[tuple[str, object]]:
         *((one.policy_id, wanted(one)) for one in found.demands),
         ("risk", found.risk),
         ("assurance", found.assurance),
-        *((f"tier {one.name}", tuple(f"{plain(who.name)} ({who.person})" for who in one.approvers)) for one in found.tiers),
+        *((f"tier {one.name}", tuple(sorted(f"{plain(who.name)} ({who.person})" for who in one.approvers))) for one in found.tiers),
         ("wait", f"{found.estimated_wait_s} s" if found.estimated_wait_s is not None else None),
         ("in advance", f"approved at once by the grant {found.grant_id}" if found.grant_id else None),
     ]  # fmt: skip

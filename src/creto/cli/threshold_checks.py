@@ -31,7 +31,7 @@ ANSWERS: Sequence[Column[Answer]] = (
 )
 
 
-@click.command("check", cls=Command)
+@click.command("check", cls=Command, example="creto quotas thresholds check events.json --period current_month")
 @click.argument("file", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path))
 @click.option(
     "--period", type=click.Choice([p.value for p in BillingPeriod]), default=BillingPeriod.CURRENT_MONTH.value,

@@ -9,6 +9,7 @@ import click
 
 from creto.cli.choices import MOMENT, collected, limit_option
 from creto.cli.context import Cli, Command, pass_cli
+from creto.cli.naming import id_of
 from creto.cli.output import Column, when
 from creto.cli.session import session
 from creto.common.ids import AgentId
@@ -32,7 +33,7 @@ ALERTS: Sequence[Column[UsageAlert]] = (
 )
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, example="creto usage unpaid --from 30d")
 @click.option("--from", "start", type=MOMENT, help="The first moment; 31 days before the last, if not said.")
 @click.option("--until", "--to", "end", type=MOMENT, help="The first moment after it; now, if not said.")
 @click.option("--agent", help="Of this agent, with all who act for it.")
@@ -43,13 +44,13 @@ async def unpaid(cli: Cli, start: int | None, end: int | None, agent: str | None
 
     A subscription from a moment before it (`creto subscriptions create --from`) takes it over, and bills it.
     """
-    of = AgentId(agent) if agent else None
     async with session(cli) as creto:
+        of = AgentId(await id_of(creto, "agent", agent)) if agent else None
         found = await collected(creto.metering.unpaid, limit, cli.output.note, start=start, end=end, agent=of)
     cli.output.items(found, UNPAID, nothing="All usage is paid for.")
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, example="creto usage alerts")
 @limit_option
 @pass_cli
 async def alerts(cli: Cli, limit: int) -> None:

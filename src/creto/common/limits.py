@@ -75,7 +75,13 @@ STORE_RETRIES_MAX: Final = 10  # serialization failures of one transaction
 STORE_READERS_MAX: Final = 4  # threads that answer `Store.read`: a core's worth of queries each
 STORE_BUSY_S_MAX: Final = 10.0  # waiting for another process that writes to the same SQLite file
 STORE_SIGNAL_BYTES_MAX: Final = 4096  # a signal names what changed; NOTIFY carries 8,000 bytes
-STORE_SIGNAL_POLL_S: Final = 0.01  # SQLite has no push: five looks within the 50 ms a signal may take, at 1 % of a core
+STORE_SIGNAL_REST_S: Final = 0.04  # between looks of who is woken by commits: for those that died before they rang, in the 50 ms a signal may take
+STORE_SIGNAL_ALONE_S: Final = 0.25  # the same while no other process has the file open: its own commits need no hurry
+STORE_SIGNAL_POLL_S: Final = 0.01  # between looks where nobody is woken: five within those 50 ms, at 1 % of a core
+STORE_SIGNAL_PAUSE_S: Final = (
+    0.001  # what a look waits longer for others to commit too, with each that follows the one before …
+)
+STORE_SIGNAL_PAUSE_S_MAX: Final = 0.005  # … up to this: 200 looks a second under load
 STORE_SIGNAL_KEPT_S: Final = 60.0  # a node that slept longer is told that it lost signals
 STORE_HEARTBEAT_S: Final = 2.0  # one small write; a dead node is noticed after three
 STORE_NODE_STALE_S: Final = 4.0  # without a heartbeat this long a node distrusts its own caches …
@@ -83,6 +89,8 @@ STORE_NODE_DEAD_S: Final = 6.0  # … before the others stop waiting for it
 STORE_WAL_PAGES: Final = (
     400  # 1.6 MiB of write-ahead log: then a checkpoint beside the writer; its sync delays commits by 2 ms
 )
+STORE_WAL_STEP_MAX: Final = 4_000  # pages until the next, where the last was quick: 16 MiB are copied in some ms when the same ones change again
+STORE_CHECKPOINT_S_MAX: Final = 0.008  # what a commit may have to wait beside one; the next copies half as much
 STORE_WAL_PAGES_MAX: Final = 16_000  # 64 MiB: then the writer lets one checkpoint come to its end
 IDEMPOTENCY_LOCK_S: Final = 300  # the spec's lock on an operation whose owner may have died
 IDEMPOTENCY_SWEEP: Final = 10_000  # keys looked at in one pruning step

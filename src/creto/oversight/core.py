@@ -33,7 +33,7 @@ from creto.oversight.decisions import Ballot
 from creto.oversight.display import redacted_factor, render, summary
 from creto.oversight.edits import as_context
 from creto.oversight.policies import refusal
-from creto.oversight.store import Held, Record
+from creto.oversight.store import Held, Record, Seen
 from creto.oversight.types import (
     Ask,
     Channel,
@@ -133,8 +133,14 @@ class Core:
             raise no_such(request_id)
         return found
 
-    def held(self, tx: Tx, ballot: Ballot) -> Held:
-        found = sql.held(tx, ballot)
+    async def as_seen(self, tenant: TenantId, ballot: Ballot) -> Seen:
+        found = await self.store.read(lambda tx: sql.seen(tx, tenant, ballot))
+        if found is None:
+            raise no_such(ballot.request_id)
+        return found
+
+    def held(self, tx: Tx, ballot: Ballot, seen: Seen) -> Held:
+        found = sql.held(tx, ballot, seen)
         if found is None:
             raise no_such(ballot.request_id)
         return found

@@ -38,6 +38,7 @@ from creto.oversight.types import (
 )
 from creto.platform.consensus import PersonId
 from creto.platform.nhi import PrincipalKind, Standing
+from creto.platform.nhi.lifecycle import standing
 from creto.store.types import ReadTx, Tx
 
 T = TypeVar("T")
@@ -261,7 +262,7 @@ class People(Core):
             found = self.nhi.get_now(tenant, nhi)
         except EnablementError as error:
             raise Unauthorized("OV-403", "NOT_ELIGIBLE: nobody of this name is registered", field="approver", got=nhi, caused_by=error) from error  # fmt: skip
-        in_force = self.nhi.standing(nhi, tenant=tenant) is Standing.IN_FORCE
+        in_force = standing(found, self.clock.now()) is Standing.IN_FORCE
         return Approver(found.nhi, PersonId(found.origin), found.name, found.kind is PrincipalKind.HUMAN, in_force)
 
     def in_office(self, tenant: TenantId, person: PersonId) -> bool:
@@ -269,7 +270,7 @@ class People(Core):
         newest = self.nhi.get_now(tenant, AgentId(person))
         while newest.successor is not None:
             newest = self.nhi.get_now(tenant, newest.successor)
-        return self.nhi.standing(newest.nhi, tenant=tenant) is Standing.IN_FORCE
+        return standing(newest, self.clock.now()) is Standing.IN_FORCE
 
     def human(self, tenant: TenantId, nhi: AgentId) -> PersonId:
         """The human behind an identity; OV-400 for anything else."""

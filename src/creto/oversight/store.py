@@ -30,7 +30,7 @@ from creto.oversight.types import (
     RequestState,
 )
 from creto.platform.consensus import PersonId
-from creto.store.types import ReadTx, Row, Tx
+from creto.store.types import Question, ReadTx, Row, Tx
 
 T = TypeVar("T")
 
@@ -42,6 +42,25 @@ class Record(msgspec.Struct, frozen=True):
     progress: Progress
     args_hash: bytes
     display_hash: bytes
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """The rows that decide a ballot: the request's, its votes' and its notifications'."""
+
+    row: Row
+    votes: tuple[Row, ...]
+    told: tuple[Row, ...]
+
+    @property
+    def held(self) -> Held:
+        cast = [(body, place) for body, place in self.votes if place > 0]
+        return Held(
+            record(self.row),
+            [vote(body) for body, _ in cast],
+            cast[-1][1] + 1 if cast else 1,
+            [decoded(body, Notification) for (body,) in self.told],
+            len(cast) < len(self.votes),
+        )
 
 
 class Held(msgspec.Struct, frozen=True):
@@ -59,9 +78,12 @@ ONE: LiteralString = RECORD + " WHERE tenant = ? AND request_id = ?"
 VOTES: LiteralString = (
     "SELECT body, seq FROM oversight_vote WHERE tenant = ? AND request_id = ? AND seq > 0 ORDER BY seq LIMIT ?"
 )
-TAKEN_BACK: LiteralString = (
-    "SELECT 1 FROM oversight_vote WHERE tenant = ? AND request_id = ? AND seq < 0 AND nonce = ? LIMIT 1"
+VOTES_OR: LiteralString = (  # and the one with this nonce that was taken back, which stands below them
+    "SELECT body, seq FROM oversight_vote WHERE tenant = ? AND request_id = ? AND (seq > 0 OR nonce = ?)"
+    " ORDER BY seq LIMIT ?"
 )
+SAME: LiteralString = "SELECT ask = ? AND progress = ? AND args_hash = ? AND display_hash = ? FROM oversight_request WHERE tenant = ? AND request_id = ?"
+NOBODY_ELSE_TOLD: LiteralString = "SELECT COUNT(*) = ? FROM oversight_notification WHERE tenant = ? AND request_id = ?"
 NOTIFICATIONS: LiteralString = (
     "SELECT body FROM oversight_notification WHERE tenant = ? AND request_id = ? ORDER BY notification_id"
 )
@@ -100,23 +122,31 @@ def locked(tx: Tx, tenant: TenantId, request_id: RequestId) -> Record | None:
     return record(row) if row else None
 
 
-def held(tx: Tx, ballot: Ballot) -> Held | None:
-    """The request of a ballot, as `locked`. The votes are read by a statement of their own, so by the time the lock is there."""
+def seen(tx: ReadTx, tenant: TenantId, ballot: Ballot) -> Seen | None:
+    """What `held` will find, if nothing changes until then."""
+    found, votes, told = tx.together(*_asked(tenant, ballot))
+    return Seen(found[0], tuple(votes), tuple(told)) if found else None
+
+
+def held(tx: Tx, ballot: Ballot, seen: Seen | None = None) -> Held | None:
+    """The request of a ballot, as `locked`. The votes are read by a statement of their own, so by the time the lock is there.
+
+    INVARIANT: no vote is cast or taken back without a change of its request's row: while that is as it was seen, so are the votes.
+    """
     tenant, request_id = ballot.tenant, ballot.request_id
-    found, cast, told, taken_back = tx.together(
-        (ONE + tx.for_update, tenant, request_id),
-        (VOTES, tenant, request_id, OVERSIGHT_VOTES_MAX),
-        (NOTIFICATIONS, tenant, request_id),
-        (TAKEN_BACK, tenant, request_id, ballot.nonce),
-    )
-    if not found:
-        return None
-    return Held(
-        record(found[0]),
-        [vote(body) for body, _ in cast],
-        cast[-1][1] + 1 if cast else 1,
-        [decoded(body, Notification) for (body,) in told],
-        bool(taken_back),
+    if seen is not None and tx.suppose(SAME + tx.for_update, *seen.row, tenant, request_id):
+        tx.suppose(NOBODY_ELSE_TOLD, len(seen.told), tenant, request_id)
+        return seen.held
+    one, *others = _asked(tenant, ballot)
+    found, votes, told = tx.together((one[0] + tx.for_update, *one[1:]), *others)
+    return Seen(found[0], tuple(votes), tuple(told)).held if found else None
+
+
+def _asked(tenant: TenantId, ballot: Ballot) -> tuple[Question, Question, Question]:
+    return (
+        (ONE, tenant, ballot.request_id),
+        (VOTES_OR, tenant, ballot.request_id, ballot.nonce, OVERSIGHT_VOTES_MAX + 1),
+        (NOTIFICATIONS, tenant, ballot.request_id),
     )
 
 

@@ -42,14 +42,16 @@ class Timer:
     async def advance_once(self, now: ConsensusTimestamp, limit: int = OVERSIGHT_TIMER_BATCH) -> int:
         """Do what is due at `now`; how many requests and grants moved."""
         store = self._oversight.store
-        requests, grants, absences, unreasoned = await store.read(
+        requests, grants, absences, unreasoned, due_at = await store.read(
             lambda tx: (
                 sql.due(tx, now, limit),
                 sql.expired_grants(tx, now, limit),
                 sql.beginning(tx, now, limit),
                 sql.missing(tx, now, OVERSIGHT_RECOLLECT_BATCH),
+                sql.next_due(tx),
             )
         )
+        self._due_at = now + RECHECK_NS if due_at is None else due_at
         moved = [await self._oversight.advance(tenant, request_id) for tenant, request_id in requests]
         moved += [await self._oversight.expire_grant(tenant, grant_id) for tenant, grant_id in grants]
         for tenant, delegation in absences:
@@ -76,8 +78,6 @@ class Timer:
             return
         self._changed.clear()
         await self.advance_once(now)
-        due_at: int | None = await self._oversight.store.read(sql.next_due)
-        self._due_at = now + RECHECK_NS if due_at is None else due_at
 
     async def _run(self, pause: Pause) -> None:
         while True:

@@ -51,7 +51,7 @@ from creto.oversight.policies import between, policy_hash, refusal
 from creto.oversight.risks import recast
 from creto.oversight.seats import ended_with
 from creto.oversight.states import Event
-from creto.oversight.store import Held, Record
+from creto.oversight.store import Held, Record, Seen
 from creto.oversight.types import (
     Ask,
     Assurance,
@@ -165,7 +165,8 @@ class Voting(Granting):
         """
         between("hold_s", hold_s, 0, OVERSIGHT_HOLD_S_MAX)
         tenant, ballot = checked_tenant(tenant), signed.ballot
-        record = await self.get(tenant, ballot.request_id)
+        seen = await self.as_seen(tenant, ballot)
+        record = sql.record(seen.row)
         approver = self.approver(tenant, ballot.approver)
         try:
             self._check_signed(tenant, signed, approver)
@@ -177,7 +178,7 @@ class Voting(Granting):
         with span("oversight.vote") as here:
             here.set(Attribute.OVERSIGHT_REQUEST_ID, ballot.request_id)
             here.set(Attribute.OVERSIGHT_APPROVER, approver.person)
-            result = await self.write(lambda tx: self._vote(tx, signed, approver, directory, edited, hold_s))
+            result = await self.write(lambda tx: self._vote(tx, seen, signed, approver, directory, edited, hold_s))
             here.set(Attribute.OVERSIGHT_STATE, result.after.progress.state.upper())
         if result.before is not result.after:
             self.counted(result.before.progress, result.after)
@@ -224,10 +225,11 @@ class Voting(Granting):
     # Inside it
 
     def _vote(
-        self, tx: Tx, signed: SignedBallot, approver: Approver, directory: Directory, edited: Record | None, hold_s: int
-    ) -> Result:
+        self, tx: Tx, seen: Seen, signed: SignedBallot, approver: Approver, directory: Directory, edited: Record | None,
+        hold_s: int,
+    ) -> Result:  # fmt: skip
         ballot = signed.ballot
-        held, now = self.held(tx, ballot), self.clock.now()
+        held, now = self.held(tx, ballot, seen), self.clock.now()
         before = held.record
         if repeated(held.cast, ballot):
             cast = self.counting(before, held.cast, directory, now)

@@ -20,7 +20,7 @@ from creto.store.types import Isolation
 class Job:
     """A transaction on its way; `loop` is None when a thread waits for it."""
 
-    __slots__ = ("error", "fn", "future", "isolation", "loop", "result", "span")
+    __slots__ = ("error", "fn", "future", "isolation", "loop", "refuted", "result", "span")
 
     def __init__(
         self,
@@ -36,6 +36,7 @@ class Job:
         self.result: Any = None
         self.error: BaseException | None = None
         self.span = current()
+        self.refuted = False  # what it supposed was not so: it looks for itself now
 
 
 class JobQueue:
@@ -44,7 +45,8 @@ class JobQueue:
     def __init__(self, limit: int) -> None:
         self.limit = limit  # may change while it runs
         self._jobs: deque[Job] = deque()
-        self._change = threading.Condition(threading.Lock())
+        self._change = threading.Lock()
+        self._idle: list[threading.Lock] = []  # one of each thread that waits; released, it goes on
         self._closed = False
 
     def __len__(self) -> int:
@@ -62,22 +64,31 @@ class JobQueue:
                     hint="Nothing was changed; slow down and try again shortly.",
                 )
             self._jobs.append(job)
-            self._change.notify()
+            if self._idle:
+                self._idle.pop().release()
 
     def take(self, count_max: int, share: int = 1) -> list[Job]:
-        """One of `share` parts of what waits, at most `count_max`; nothing when the queue is closed and drained."""
-        with self._change:
-            while not self._jobs:
+        """One of `share` parts of what waits, at most `count_max`; nothing when the queue is closed and drained.
+
+        Of the threads that wait the last goes on first: what it needs, here and at the server, is still at hand.
+        """
+        turn = threading.Lock()
+        turn.acquire()
+        while True:
+            with self._change:
+                if self._jobs:
+                    count = min(count_max, -(-len(self._jobs) // share))
+                    return [self._jobs.popleft() for _ in range(count)]
                 if self._closed:
                     return []
-                self._change.wait()
-            count = min(count_max, -(-len(self._jobs) // share))
-            return [self._jobs.popleft() for _ in range(count)]
+                self._idle.append(turn)
+            turn.acquire()
 
     def close(self) -> None:
         with self._change:
             self._closed = True
-            self._change.notify_all()
+            while self._idle:
+                self._idle.pop().release()
 
 
 def closed() -> ConnectionFailed:

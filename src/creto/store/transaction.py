@@ -57,6 +57,9 @@ class SqlTx:
     @abstractmethod
     def push(self, sql: LiteralString, *params: Any) -> None: ...
 
+    def suppose(self, sql: LiteralString, *params: Any) -> bool:
+        return False
+
     @abstractmethod
     def many(self, sql: LiteralString, rows: Iterable[Sequence[Any]]) -> None: ...
 

@@ -164,6 +164,14 @@ class Tx(ReadTx, Protocol):
         """Execute; nobody waits for the count. What fails is raised here, by a later statement or by the commit."""
         ...
 
+    def suppose(self, sql: LiteralString, *params: Any) -> bool:
+        """Whether to go on as if every row of this SELECT, which has one column, were true, and not to look first.
+
+        It is checked at its place in the transaction, and no later than by the commit: if any is not true, nothing was changed, and the
+        function is run again, where this says False. False at once where looking costs no round trip.
+        """
+        ...
+
     def many(self, sql: LiteralString, rows: Iterable[Sequence[Any]]) -> None:
         """The same statement for every row."""
         ...
@@ -266,7 +274,7 @@ class Store(Protocol):
         ...
 
     def on_change(self, fn: Callable[[], None]) -> bool:
-        """Call `fn` some milliseconds after anything was committed, by whatever process, on a thread of the store; it must not wait.
+        """Call `fn` soon after anything was committed, within 50 ms by another process, on a thread of the store; it must not wait.
 
         False where that is not known, as on PostgreSQL: who wants to know looks now and then.
         """

@@ -8,7 +8,7 @@ import threading
 import psycopg
 import pytest
 
-from creto.common.errors import EnablementError
+from creto.common.errors import AlreadyExists, EnablementError
 from creto.common.ids import DEFAULT_TENANT
 from creto.store import Isolation, Position, Store, Tx, open_store
 from tests.contract.store_examples import entry, eventually
@@ -134,5 +134,77 @@ def test_the_event_tables_are_partitioned_by_agent(postgres_url: str) -> None:
             store.submit(lambda tx, i=i: tx.record(entry(f"agent:{i}"))).result(10)
         parts = store.read_now(lambda tx: tx.all("SELECT tableoid::regclass::text, agent FROM store_ledger"))
         assert len({part for part, _ in parts}) > 4
+    finally:
+        store.close()
+
+
+NODES = "INSERT INTO store_node (instance, node, heartbeat_ms) VALUES (?, ?, 1)"
+NAMED = "SELECT COUNT(*) FROM pg_prepared_statements"
+
+
+def test_what_has_a_name_at_the_server_keeps_it_through_a_roll_back(postgres_url: str) -> None:
+    store = open_store(postgres_url, pool_size=1)
+
+    def counted(tx: Tx) -> int:
+        tx.run("DELETE FROM store_node WHERE instance = ?", "nobody")
+        return int(tx.value(NAMED))
+
+    def failing(tx: Tx) -> None:
+        tx.run(NODES, "twice", "x")
+        tx.push(NODES, "twice", "x")
+
+    try:
+        before = [store.submit(counted).result(10) for _ in range(20)][-1]
+        assert before > 0
+        for _ in range(10):
+            with pytest.raises(AlreadyExists):
+                store.submit(failing).result(10)
+            assert store.submit(counted).result(10) >= before
+    finally:
+        store.close()
+
+
+def test_a_table_that_has_changed_under_a_named_statement_is_nobodys_fault(postgres_url: str) -> None:
+    store = open_store(postgres_url, pool_size=1)
+    try:
+        with psycopg.connect(postgres_url, autocommit=True) as admin:
+            admin.execute("CREATE TABLE changing (a INT)")
+            admin.execute("INSERT INTO changing VALUES (1)")
+            for _ in range(20):
+                assert store.submit(lambda tx: tx.all("SELECT * FROM changing")).result(10) == [(1,)]
+                assert store.read_now(lambda tx: tx.all("SELECT * FROM changing")) == [(1,)]
+            admin.execute("ALTER TABLE changing ADD COLUMN b INT DEFAULT 2")
+            assert store.submit(lambda tx: tx.all("SELECT * FROM changing")).result(10) == [(1, 2)]
+            assert store.read_now(lambda tx: tx.all("SELECT * FROM changing")) == [(1, 2)]
+    finally:
+        store.close()
+
+
+def test_many_rows_and_answers_that_no_socket_takes_at_once(postgres_url: str) -> None:
+    store = open_store(postgres_url, pool_size=1)
+    try:
+        rows = [(f"test-{n}", "x" * 500) for n in range(20_000)]
+        store.submit(lambda tx: tx.many(NODES, rows)).result(60)
+        answers = store.read_now(lambda tx: tx.together(*[("SELECT instance, node FROM store_node",)] * 3))
+        assert [len(found) >= len(rows) for found in answers] == [True] * 3
+    finally:
+        store.close()
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_after_a_copy_that_failed_the_connection_goes_on(postgres_url: str, first: bool) -> None:
+    store = open_store(postgres_url, pool_size=1)
+
+    def copy(tx: Tx) -> None:
+        if not first:
+            tx.push(NODES, "one", "x")
+        tx.bulk("store_node", ("instance", "node", "heartbeat_ms"), [("one", "x", 1), ("one", "x", 1)])
+
+    try:
+        before = store.submit(lambda tx: tx.value("SELECT pg_backend_pid()")).result(10)
+        with pytest.raises(AlreadyExists):
+            store.submit(copy).result(10)
+        store.submit(lambda tx: tx.run(NODES, "one", "x")).result(10)
+        assert store.submit(lambda tx: tx.value("SELECT pg_backend_pid()")).result(10) == before
     finally:
         store.close()

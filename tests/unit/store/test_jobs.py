@@ -80,3 +80,25 @@ def test_a_closed_loop_is_nobodys_problem() -> None:
     other = job()
     resolve([Job(lambda tx: None, Isolation.SERIALIZABLE, future, loop), other])
     assert other.future.done()
+
+
+def test_of_those_who_wait_the_last_goes_first() -> None:
+    queue, order, gone = JobQueue(10), list[int](), threading.Semaphore(0)
+
+    def taker(me: int) -> None:
+        if queue.take(1):
+            order.append(me)
+            gone.release()
+
+    threads = [threading.Thread(target=taker, args=(me,)) for me in range(3)]
+    for waiting, thread in enumerate(threads, 1):
+        thread.start()
+        while len(queue._idle) < waiting:
+            thread.join(0.001)
+    for _ in range(2):
+        queue.put(job())
+        assert gone.acquire(timeout=5)
+    queue.close()
+    for thread in threads:
+        thread.join(5)
+    assert order == [2, 1]

@@ -7,9 +7,9 @@ from functools import lru_cache
 from typing import Any
 
 import psycopg
-from psycopg import errors
+from psycopg import abc, errors
 from psycopg.abc import Buffer
-from psycopg.adapt import Dumper, Loader
+from psycopg.adapt import Dumper, Loader, Transformer
 from psycopg.pq import TransactionStatus
 
 from creto.common.errors import (
@@ -20,9 +20,16 @@ from creto.common.errors import (
     InvalidInput,
     Timeout,
 )
+from creto.store.postgres.statements import Statements
 from creto.store.types import Row
 
-Connection = psycopg.Connection[Row]
+
+class Connection(psycopg.Connection[Row]):
+    """One thread at a time uses it."""
+
+    statements: Statements
+    transformer: abc.Transformer  # of values: it knows by now what it has met
+
 
 DURABLE = "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
 
@@ -69,10 +76,13 @@ def connect(url: str, **options: Any) -> Connection:
     options = {"connect_timeout": 5, "application_name": "creto", **options}
     db: Connection | None = None
     try:
-        db = psycopg.connect(url, autocommit=True, cursor_factory=psycopg.RawCursor, **options)
-        db.prepared_max = 500
+        db = Connection.connect(
+            url, autocommit=True, cursor_factory=psycopg.RawCursor, prepare_threshold=None, **options
+        )
+        db.statements = Statements()
         db.adapters.register_dumper(bool, BoolAsInt)
         db.adapters.register_loader("numeric", WholeNumeric)
+        db.transformer = Transformer(db)
         db.execute(DURABLE)
     except psycopg.Error as error:
         if db is not None:

@@ -7,8 +7,10 @@ INVARIANT: while the connection is away nothing is known of what others changed,
 from __future__ import annotations
 
 import logging
+import select
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -45,6 +47,8 @@ class PostgresListener:
         self._signals = signals
         self._instance = instance
         self._node = node
+        self._mine = f'["{instance}"'
+        self._notices: deque[str] = deque()  # heard, not yet told
         self._stop = threading.Event()
         self._db = self._listen()
         self._thread = threading.Thread(target=self._run, name="creto-store-signals", daemon=True)
@@ -55,6 +59,8 @@ class PostgresListener:
     def _listen(self) -> psycopg.Connection[Any]:
         """First listen, then be counted among the living: who waits for us may rely on our hearing."""
         db = self._connect(**QUICK_LOSS)
+        self._notices.clear()
+        db.add_notify_handler(lambda notice: self._notices.append(notice.payload))  # what comes beside an answer
         db.execute(f"LISTEN {CHANNEL}".encode())
         self._beat(db)
         return db
@@ -83,15 +89,24 @@ class PostgresListener:
         self._db.close()
 
     def _hear(self) -> None:
-        for notice in self._db.notifies(timeout=max(0.0, self._due - time.monotonic())):
-            origin, _, channel, payload = _notice.decode(notice.payload)
+        """Until the next beat is due. libpq is read here: each of our own commits comes back, and that must cost next to nothing."""
+        pg, socket = self._db.pgconn, select.poll()
+        socket.register(pg.socket, select.POLLIN)
+        while (left_s := self._due - time.monotonic()) > 0:
+            while self._notices:
+                self._deliver(self._notices.popleft())
+                if self._stop.is_set():
+                    return
+            if socket.poll(left_s * 1000):
+                pg.consume_input()
+            while (notice := pg.notifies()) is not None:
+                self._notices.append(notice.extra.decode())
+        self._beat(self._db)
+
+    def _deliver(self, notice: str) -> None:
+        if not notice.startswith(self._mine):  # ours were handled with their commit
+            origin, _, channel, payload = _notice.decode(notice)
             self._signals.deliver(origin, channel, payload)
-            if self._stop.is_set():
-                return
-            if time.monotonic() >= self._due:
-                break
-        if time.monotonic() >= self._due:
-            self._beat(self._db)
 
     def stopping(self) -> None:
         """Stop with the next notice: the one that says we left."""

@@ -27,8 +27,9 @@ from creto.common.limits import STORE_CONNECT_S, STORE_POOL_SIZE, STORE_QUEUE_MA
 from creto.store.engine import LEAVE, EngineStore, checked_result
 from creto.store.jobs import Job, closed, resolve
 from creto.store.postgres.connection import Connection, cleared, connect, fault
+from creto.store.postgres.pipe import Piped
 from creto.store.postgres.signals import LEFT, PostgresListener
-from creto.store.postgres.tx import MoreThanOne, Piped, PostgresTx
+from creto.store.postgres.tx import MoreThanOne, PostgresTx
 from creto.store.types import EngineName, Isolation, ReadTx, Tail
 
 T = TypeVar("T")
@@ -42,6 +43,7 @@ BEGIN = {
     Isolation.SERIALIZABLE: "BEGIN ISOLATION LEVEL SERIALIZABLE",
     Isolation.READ_COMMITTED: "BEGIN ISOLATION LEVEL READ COMMITTED",
 }
+STALE = (errors.FeatureNotSupported, errors.InvalidSqlStatementName)  # what was prepared fits the tables no more
 BEGIN_READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 IMPATIENT = "SET LOCAL lock_timeout = '50ms'"  # a group gives way, so that two of them never wait for one another
 WALL_MS: LiteralString = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint"
@@ -99,14 +101,14 @@ class PostgresStore(EngineStore):
         """One statement is its own snapshot and needs no transaction; a function with more is remembered."""
         code = getattr(fn, "__code__", None)
         if code is not None and code not in self._need_snapshot:
-            with suppress(MoreThanOne):
-                return _reading(fn, PostgresTx(db, None, self.instance))
+            with suppress(MoreThanOne), Piped(db) as piped:
+                return _reading(fn, PostgresTx(db, piped, self.instance, alone=True))
             if len(self._need_snapshot) < CODES_MAX:
                 self._need_snapshot.add(code)
         with Piped(db) as piped:
-            db.execute(BEGIN_READ)
+            piped.send(BEGIN_READ)
             result = _reading(fn, PostgresTx(db, piped, self.instance))
-            db.execute("COMMIT")
+            piped.send("COMMIT")
         return result
 
     def _reader(self) -> Connection:
@@ -168,11 +170,11 @@ class PostgresStore(EngineStore):
         started = time.perf_counter()
         try:
             with Piped(db) as piped:
-                db.execute(BEGIN[jobs[0].isolation])
+                piped.send(BEGIN[jobs[0].isolation])
                 if len(jobs) > 1:
-                    db.execute(IMPATIENT)
+                    piped.send(IMPATIENT)
                 for job in jobs:
-                    tx = PostgresTx(db, piped, self.instance)
+                    tx = PostgresTx(db, piped, self.instance, refuted=job.refuted or len(jobs) > 1)
                     tx.span = job.span
                     job.result = checked_result(job.fn(tx))
                     if tx.failed is not None:
@@ -180,7 +182,7 @@ class PostgresStore(EngineStore):
                     signals += tx.signals
                     appended |= tx.appended
                 committing = True
-                db.execute("COMMIT")
+                piped.send("COMMIT")
         except BaseException as error:  # noqa: BLE001 - it belongs to the caller
             cause = (tx.cause if tx is not None else None) or error
             for job in jobs:
@@ -188,6 +190,8 @@ class PostgresStore(EngineStore):
             if committing and not cleared(db):
                 return Ended.UNKNOWN
             again = _again(db, cause)
+            if tx is not None and tx.supposed:  # whatever came of it may come of what is not so
+                jobs[0].refuted = again = True
             cleared(db)
             return Ended.AGAIN if again else Ended.FAILED
         self.commit_times.observe(time.perf_counter() - started)
@@ -217,10 +221,12 @@ class PostgresStore(EngineStore):
 
 
 def _again(db: Connection, cause: BaseException) -> bool:
-    """Whether the failure was none of the function's: a conflict, or a connection that broke before the commit."""
+    """Whether the failure was none of the function's: a conflict, a connection that broke before the commit, or one that knows old tables."""
     if isinstance(cause, errors.SerializationFailure | errors.DeadlockDetected):
         return True
-    return isinstance(cause, psycopg.OperationalError) and db.closed
+    if isinstance(cause, STALE):
+        db.close()  # and with it the names
+    return isinstance(cause, (psycopg.OperationalError, *STALE)) and db.closed
 
 
 def _reading(fn: Callable[[ReadTx], T], tx: PostgresTx) -> T:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack, nullcontext, suppress
 from typing import Any, ClassVar, LiteralString
 
 import msgspec
@@ -12,9 +11,12 @@ from psycopg import sql
 
 from creto.common.errors import EnablementError
 from creto.store.postgres.connection import Connection, fault, numbered
+from creto.store.postgres.pipe import Answer, Piped
 from creto.store.transaction import SqlTx
 from creto.store.types import EngineName, Question, Row
 
+# What is not so divides by zero, and ends the transaction. A row that is locked is looked at once more when it is ours.
+SUPPOSED: LiteralString = "SELECT 1 / (CASE WHEN so THEN 1 ELSE 0 END) FROM ({}) AS supposed (so)"
 CHANNEL = "creto_store"
 # INVARIANT: every transaction with a lower id than the snapshot's xmin has ended; nothing can appear before these rows.
 VISIBLE = "epoch < pg_snapshot_xmin(pg_current_snapshot())::text::bigint + store_epoch_base()"
@@ -24,37 +26,8 @@ class MoreThanOne(BaseException):
     """A read that was tried without a transaction has a second statement: it needs a snapshot."""
 
 
-class Piped:
-    """Pipeline mode, which can be left and entered again within a transaction."""
-
-    def __init__(self, db: Connection) -> None:
-        self._db = db
-        self._stack = ExitStack()
-        self._pipeline: psycopg.Pipeline | None = None
-
-    def __enter__(self) -> Piped:
-        self.enter()
-        return self
-
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        # After a failure the server's complaints about what was sent behind it are echoes.
-        with suppress(psycopg.Error) if error is not None else nullcontext():
-            self._stack.close()
-
-    def enter(self) -> None:
-        self._pipeline = self._stack.enter_context(self._db.pipeline())
-
-    def leave(self) -> None:
-        self._stack.close()
-
-    def sync(self) -> None:
-        """Wait for the answers to what was sent."""
-        if self._pipeline is not None:
-            self._pipeline.sync()
-
-
 class PostgresTx(SqlTx):
-    """`piped` is None for a read outside a transaction, which is one statement or none."""
+    """Within a transaction; `alone`, it is a read outside of any, which is one statement or none."""
 
     engine: ClassVar[EngineName] = EngineName.POSTGRES
     for_update: ClassVar[LiteralString] = " FOR UPDATE"
@@ -69,68 +42,67 @@ class PostgresTx(SqlTx):
     FORGET = "DELETE FROM store_outbox WHERE epoch = ? AND seq = ?"
     FORGET_UPTO = "DELETE FROM store_outbox WHERE (epoch, seq) <= (?, ?)"
 
-    def __init__(self, db: Connection, piped: Piped | None, instance: str) -> None:
+    def __init__(
+        self, db: Connection, piped: Piped, instance: str, *, alone: bool = False, refuted: bool = True
+    ) -> None:
         super().__init__()
         self.cause: Exception | None = None
         self._db = db
         self._piped = piped
         self._instance = instance
-        self._statements = 0
+        self.supposed = False
+        self._refuted = refuted
+        self._room = 1 if alone else None  # for statements
 
     def all(self, sql: LiteralString, *params: Any) -> list[Row]:
-        self._ready()
-        try:
-            return self._db.execute(numbered(sql), params).fetchall()
-        except psycopg.Error as error:
-            raise self._fail(error) from error
+        return self.together((sql, *params))[0]
 
     def together(self, *questions: Question) -> list[list[Row]]:
-        cursors: list[psycopg.Cursor[Row]] = []
         try:
-            for sql, *params in questions:
-                self._ready()
-                cursors.append(self._db.execute(numbered(sql), params))
-            return [cursor.fetchall() for cursor in cursors]
+            answers = [self._send(sql, params) for sql, *params in questions]
+            self._piped.sync()
+            return [answer.rows() for answer in answers]
         except psycopg.Error as error:
             raise self._fail(error) from error
 
     def run(self, sql: LiteralString, *params: Any) -> int:
-        self._ready()
         try:
-            cursor = self._db.execute(numbered(sql), params)
-            self._sync()
-            return cursor.rowcount
+            answer = self._send(sql, params)
+            self._piped.sync()
+            return answer.count
         except psycopg.Error as error:
             raise self._fail(error) from error
 
     def push(self, sql: LiteralString, *params: Any) -> None:
-        self._ready()
         try:
-            self._db.execute(numbered(sql), params)
+            self._send(sql, params)
         except psycopg.Error as error:
             raise self._fail(error) from error
 
+    def suppose(self, sql: LiteralString, *params: Any) -> bool:
+        if not self._refuted:
+            self.supposed = True
+            self.push(SUPPOSED.format(sql), *params)
+        return self.supposed
+
     def many(self, sql: LiteralString, rows: Iterable[Sequence[Any]]) -> None:
-        self._ready()
         try:
-            with self._db.cursor() as cursor:
-                cursor.executemany(numbered(sql), rows)
-            self._sync()
+            for row in rows:
+                self._send(sql, row)
+            self._piped.sync()
         except psycopg.Error as error:
             raise self._fail(error) from error
 
     def bulk(self, table: LiteralString, columns: Sequence[LiteralString], rows: Iterable[Sequence[Any]]) -> None:
-        self._ready()
         names = sql.SQL(", ").join(map(sql.Identifier, columns))
         statement = sql.SQL("COPY {} ({}) FROM STDIN").format(sql.Identifier(table), names)
+        self._check()
         try:
-            if self._piped is not None:
-                self._piped.leave()  # COPY has a protocol of its own
+            self._piped.leave()  # COPY has a protocol of its own
             with self._db.cursor() as cursor, cursor.copy(statement) as copy:
                 for row in rows:
                     copy.write_row(row)
-            if self._piped is not None:
-                self._piped.enter()
+            self._piped.enter()
         except psycopg.Error as error:
             raise self._fail(error) from error
 
@@ -142,16 +114,17 @@ class PostgresTx(SqlTx):
     def lock(self, name: str) -> None:
         self.all("SELECT pg_advisory_xact_lock(hashtextextended(?, 0))", name)
 
-    def _ready(self) -> None:
+    def _send(self, sql: LiteralString, params: Sequence[Any]) -> Answer:
+        self._check()
+        return self._piped.send(numbered(sql), params)
+
+    def _check(self) -> None:
         if self.failed is not None:
             raise self.failed
-        self._statements += 1
-        if self._piped is None and self._statements > 1:
-            raise MoreThanOne
-
-    def _sync(self) -> None:
-        if self._piped is not None:
-            self._piped.sync()
+        if self._room is not None:
+            if not self._room:
+                raise MoreThanOne
+            self._room -= 1
 
     def _fail(self, error: Exception) -> EnablementError:
         self.cause = error

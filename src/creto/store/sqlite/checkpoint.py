@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import threading
+from time import perf_counter
 
 import apsw
 
-from creto.common.limits import STORE_WAL_PAGES, STORE_WAL_PAGES_MAX
+from creto.common.limits import STORE_CHECKPOINT_S_MAX, STORE_WAL_PAGES, STORE_WAL_PAGES_MAX, STORE_WAL_STEP_MAX
 from creto.store.sqlite.connection import connect
 
 
 class Checkpointer:
-    """Copies the write-ahead log into the file, beside the writer, each time it has grown by STORE_WAL_PAGES.
+    """Copies the write-ahead log into the file, beside the writer, each time it has grown by some pages.
+
+    A copy delays the commits beside it: its sync and theirs share the disk. Few small pages that change again and again are copied once, however
+    often they stand in the log, so it may grow the longer the quicker it is copied: from STORE_WAL_PAGES up to STORE_WAL_STEP_MAX.
 
     A checkpoint that runs beside a busy writer never quite reaches the end of the log, and only then can the log start
     anew. So past STORE_WAL_PAGES_MAX the writer waits once for the last few pages.
@@ -23,6 +27,7 @@ class Checkpointer:
         self._due = threading.Event()
         self._pages = 0  # of the log
         self._copied = 0  # how many it had when the last checkpoint began
+        self._step = STORE_WAL_PAGES  # by how many it grows until the next
         self._stopped = False
         self._thread = threading.Thread(target=self._run, name="creto-store-checkpoint", daemon=True)
 
@@ -33,7 +38,7 @@ class Checkpointer:
         self._pages = pages
         if pages < self._copied:  # the log has started anew
             self._copied = 0
-        if pages - self._copied >= STORE_WAL_PAGES:
+        if pages - self._copied >= self._step:
             self._due.set()
         return apsw.SQLITE_OK
 
@@ -45,7 +50,9 @@ class Checkpointer:
             self._due.clear()
             self._copied = self._pages
             long = self._pages >= STORE_WAL_PAGES_MAX
+            began = perf_counter()
             self._checkpoint()
+            self._step = next_step(self._step, perf_counter() - began)
             if long:
                 self._checkpoint()
                 with self._writer:
@@ -62,3 +69,10 @@ class Checkpointer:
         self._due.set()
         self._thread.join()
         self._db.close()
+
+
+def next_step(step: int, took_s: float) -> int:
+    """Twice as many pages as long as they are copied in a moment, half as many when it took too long."""
+    if took_s > STORE_CHECKPOINT_S_MAX:
+        return max(step // 2, STORE_WAL_PAGES)
+    return min(step * 2, STORE_WAL_STEP_MAX) if took_s < STORE_CHECKPOINT_S_MAX / 2 else step

@@ -1,9 +1,10 @@
-"""Signals over SQLite: rows of `store_signal`, noticed by looking.
+"""Signals over SQLite: rows of `store_signal`, noticed by looking when another process has rung (`bell.py`).
 
-`PRAGMA data_version` changes when another connection has committed; it costs a few microseconds, so every process looks
-at it every few milliseconds and reads the rows only when it moved.
+`PRAGMA data_version` changes when another connection has committed; the rows are read only when it moved. Who commits rings, so that nobody looks
+again and again; they look a few times a second more, for the sake of those that died before they could ring.
 
 INVARIANT: signals are numbered without gaps, so a process that slept until some were pruned notices.
+INVARIANT: while other processes live, a look takes place every STORE_SIGNAL_REST_S: a signal is heard in time though its bell was not.
 """
 
 from __future__ import annotations
@@ -19,15 +20,21 @@ import apsw
 from creto.common.limits import (
     STORE_HEARTBEAT_S,
     STORE_NODE_STALE_S,
+    STORE_SIGNAL_ALONE_S,
     STORE_SIGNAL_KEPT_S,
+    STORE_SIGNAL_PAUSE_S,
+    STORE_SIGNAL_PAUSE_S_MAX,
     STORE_SIGNAL_POLL_S,
+    STORE_SIGNAL_REST_S,
 )
 from creto.store.signals import Signals
+from creto.store.sqlite.bell import Bell
 from creto.store.types import Tx
 
 log = logging.getLogger("creto.store")
 
 LAST = "SELECT COALESCE((SELECT seq FROM sqlite_sequence WHERE name = 'store_signal'), 0)"
+OTHERS = "SELECT EXISTS (SELECT 1 FROM store_node WHERE instance <> ?)"
 NEW = "SELECT seq, instance, channel, payload FROM store_signal WHERE seq > ? ORDER BY seq"
 
 
@@ -35,9 +42,15 @@ class SqliteWatcher:
     """The thread that looks, and that says now and then that this process lives."""
 
     def __init__(
-        self, db: apsw.Connection, signals: Signals, instance: str, beat: Callable[[Callable[[], None]], None]
+        self,
+        db: apsw.Connection,
+        bell: Bell,
+        signals: Signals,
+        instance: str,
+        beat: Callable[[Callable[[], None]], None],
     ) -> None:
         self._db: Any = db
+        self._bell = bell
         self._signals = signals
         self._instance = instance
         self._beat = beat
@@ -45,6 +58,8 @@ class SqliteWatcher:
         self._version = -1
         self._changed: tuple[Callable[[], None], ...] = ()
         self._seen = self._one(LAST)
+        self._pause_s = 0.0
+        self._others = True  # a process that has joined is seen by the next look
         self._beat_sent = self._beat_done = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="creto-store-signals", daemon=True)
 
@@ -54,8 +69,13 @@ class SqliteWatcher:
     def on_change(self, fn: Callable[[], None]) -> None:
         self._changed = (*self._changed, fn)
 
+    def committed(self) -> None:
+        """This process has: wake the others, if there are any."""
+        if self._others:
+            self._bell.ring()
+
     def _run(self) -> None:
-        while not self._stop.wait(STORE_SIGNAL_POLL_S):
+        while not self._stop.is_set():
             try:
                 self._look()
                 self._live()
@@ -63,7 +83,20 @@ class SqliteWatcher:
                 log.exception("the store's signals cannot be read")
                 self._signals.broke()
                 self._stop.wait(0.1)
+            self._sleep()
         self._db.close()
+        self._bell.close()
+
+    def _sleep(self) -> None:
+        """Until it rings, or a look is due. While one commit follows the other, one look is for many of them."""
+        if not self._bell.heard:
+            self._stop.wait(STORE_SIGNAL_POLL_S)
+        elif not self._bell.wait(STORE_SIGNAL_REST_S if self._others else STORE_SIGNAL_ALONE_S):
+            self._pause_s = 0.0
+        else:
+            self._stop.wait(self._pause_s)
+            self._bell.forget()
+            self._pause_s = min(self._pause_s + STORE_SIGNAL_PAUSE_S, STORE_SIGNAL_PAUSE_S_MAX)
 
     def _look(self) -> None:
         version = self._one("PRAGMA data_version")
@@ -76,11 +109,12 @@ class SqliteWatcher:
         for seq, instance, channel, payload in rows:
             self._seen = seq
             self._signals.deliver(instance, channel, payload)
+        self._others = bool(self._one(OTHERS, self._instance))
         for fn in self._changed:
             fn()
 
-    def _one(self, sql: str) -> int:
-        rows: list[Any] = self._db.execute(sql).fetchall()
+    def _one(self, sql: str, *params: str) -> int:
+        rows: list[Any] = self._db.execute(sql, params).fetchall()
         return int(rows[0][0])
 
     def _live(self) -> None:
@@ -102,4 +136,5 @@ class SqliteWatcher:
 
     def stop(self) -> None:
         self._stop.set()
+        self._bell.ring()
         self._thread.join()

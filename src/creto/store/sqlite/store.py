@@ -23,6 +23,7 @@ from creto.common.errors import ConnectionFailed
 from creto.common.limits import STORE_GROUP_MAX, STORE_NODE_DEAD_S, STORE_QUEUE_MAX
 from creto.store.engine import JOIN, LEAVE, EngineStore, checked_result
 from creto.store.jobs import Job, closed, resolve
+from creto.store.sqlite.bell import Bell
 from creto.store.sqlite.checkpoint import Checkpointer
 from creto.store.sqlite.connection import FAULTS, connect, fault, wall_ms
 from creto.store.sqlite.signals import SqliteWatcher
@@ -51,7 +52,7 @@ class SqliteStore(EngineStore):
         self._idle_readers: deque[apsw.Connection] = deque()
         self._checkpointer = Checkpointer(path, self._lock)
         self._db.set_wal_hook(self._checkpointer.after_commit)
-        self._watcher = SqliteWatcher(connect(path, readonly=True), self.signals, self.instance, self._beat)
+        self._watcher = SqliteWatcher(connect(path, readonly=True), Bell(path), self.signals, self.instance, self._beat)
         self._writer = threading.Thread(target=self._write_groups, name="creto-store-write", daemon=True)
         self._writer.start()
         self._checkpointer.start()
@@ -111,6 +112,7 @@ class SqliteStore(EngineStore):
             self.commit_times.observe(perf_counter() - started)
             self.commits += len(jobs)
             self._tell_committed(signals, appended)
+            self._watcher.committed()
         resolve(jobs)
 
     def _attempt(self, job: Job, signals: list[tuple[str, str]], appended: set[Tail]) -> None:
