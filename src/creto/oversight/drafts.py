@@ -143,7 +143,7 @@ class Drafting(Seats):
             if isinstance(said, Deny) and said.policies:
                 raise Unauthorized(
                     "OV-403", f"POLICY: nobody is asked about this act, for {said.reason}", field="action",
-                    got=request.action.name, details={"policies": list(said.policies)},
+                    got=request.action.name, details={"policies": ", ".join(said.policies)},
                 )  # fmt: skip
             needed = said if isinstance(said, RequiresOversight) else RequiresOversight(request.policy_id)
         policy = self.policy_for(tenant, request, needed)
