@@ -35,7 +35,7 @@ from creto.oversight.types import Backing, GrantTerms, GrantWish
 from creto.platform.consensus import PersonId
 from creto.platform.crypto import digest
 from tests.unit.oversight.test_scenarios import refused
-from tests.unit.oversight.world import HUMANS, LAYER, TENANT, World, consume, id_of, keys_of, tier, token_of
+from tests.unit.oversight.world import HUMANS, LAYER, TENANT, World, consume, id_of, keys_of, person, tier, token_of
 
 KEYS = keys_of(*HUMANS, "bot-7")
 CEDAR = '@id("%s") @oversight("%s") forbid (principal, action == Action::"funds.transfer", resource) when { context has amount && context.amount > %d };'
@@ -293,6 +293,31 @@ async def test_nobody_names_own_approvers_under_the_name_of_several(world: World
     await world.permit_all()
     own = OversightRequirement(approvers=(id_of("mallory"),), reason="trust me")
     await refused("OV-400", world.request(joined("strong + weak", (STRONG, WEAK)), requirement=own))
+
+
+@pytest.mark.parametrize(
+    ("weak", "strong", "absent"), [(("trudy", "alice"), ("carol",), "carol"), (("alice",), ("trudy", "carol"), "alice")]
+)
+async def test_who_sits_in_seats_of_both_votes_from_the_one_that_is_needed(
+    world: World, weak: tuple[str, ...], strong: tuple[str, ...], absent: str
+) -> None:
+    """given a stand-in of the one policy whom the other names / when somebody else can do for that / then it can be met, by two humans."""
+    await world.absent(absent, "trudy")
+    record = await two(
+        world, replace(WEAK, tiers=(tier(*weak),)), replace(STRONG, tiers=(tier(*strong),), quorum=Quorum())
+    )
+    await world.approve(record, "trudy", on_behalf_of=person(absent))
+    assert (await world.now_of(record)).progress.state is RequestState.PENDING
+    other = "alice" if absent == "carol" else "carol"
+    assert (await world.approve(record, other)).state is RequestState.APPROVED
+
+
+async def test_one_human_in_seats_of_both_is_not_two(world: World) -> None:
+    await world.absent("carol", "trudy")
+    await refused(
+        "OV-424",
+        two(world, replace(WEAK, tiers=(tier("trudy"),)), replace(STRONG, tiers=(tier("carol"),), quorum=Quorum())),
+    )
 
 
 async def test_no_policy_is_stored_under_the_name_of_several(world: World) -> None:
