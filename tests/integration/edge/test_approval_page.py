@@ -479,6 +479,18 @@ def test_live_what_others_do_shows(office: Office, page: Page) -> None:
     assert page.evaluate("document.getElementById('reason').value") == "because"
 
 
+def test_what_moves_before_the_line_is_up_shows_too(office: Office, page: Page) -> None:
+    """given a page whose line for news comes up late / when a request comes in before it does / then it is in the list all the same."""
+    late = "const Line = EventSource; window.EventSource = function (url) { const line = new EventTarget(); setTimeout(() => { const real = new Line(url); ['open', 'moved'].forEach((name) => real.addEventListener(name, (e) => line.dispatchEvent(new MessageEvent(name, { data: e.data })))); }, 1500); line.close = () => {}; return line; };"
+    script = page.call("Page.addScriptToEvaluateOnNewDocument", source=late)["identifier"]
+    try:
+        page.open(office.at(office.ask({"n": 1})))
+        new = office.ask({"n": 2})
+        page.until(f"document.getElementById('row-{new.ask.request_id}')")
+    finally:
+        page.call("Page.removeScriptToEvaluateOnNewDocument", identifier=script)
+
+
 def test_what_was_on_the_screen_is_what_is_approved(office: Office, page: Page) -> None:
     """given a card that was edited meanwhile / when its old form is sent / then nothing is approved and the page says why."""
     record = office.ask({"amount": 50}, office.two)

@@ -264,6 +264,7 @@
   if (byId("inbox") && byId("inbox").dataset.live) {
     const source = new EventSource(byId("inbox").dataset.live);
     source.addEventListener("moved", (event) => moved(event.data));
+    source.addEventListener("open", () => moved("")); // what moved before somebody listened, or while the line was down
     addEventListener("pagehide", () => source.close());
   }
   const help = byId("shortcuts");
