@@ -121,7 +121,8 @@ def mapped(value: Value, path: str, change: Callable[[str, Value], Value]) -> Va
 
 
 def as_context(arguments: bytes) -> dict[str, object]:
-    """The arguments as policies see them. Cedar knows no fractions and no null: a policy that needs such an argument does not let it through."""
+    """The arguments as policies see them. Cedar knows no null, and no fractions: these are texts, so that a policy that compares one as a
+    number cannot be evaluated, which a forbid takes for the worst and a permit for nothing."""
     value = parsed(arguments)
     return {key: plain(item) for key, item in value.items() if is_plain(item)} if isinstance(value, dict) else {}
 
@@ -133,8 +134,6 @@ def hidden(asked: bytes, edited: bytes) -> tuple[str, ...]:
 
 
 def is_plain(value: Value) -> bool:
-    if isinstance(value, Number):
-        return WHOLE.fullmatch(value) is not None and abs(int(value)) <= INTEGER_MAX
     if isinstance(value, list):
         return all(is_plain(item) for item in value)
     if isinstance(value, dict):
@@ -144,7 +143,8 @@ def is_plain(value: Value) -> bool:
 
 def plain(value: Value) -> object:
     if isinstance(value, Number):
-        return int(value)
+        whole = WHOLE.fullmatch(value) is not None and abs(int(value)) <= INTEGER_MAX
+        return int(value) if whole else str.__str__(value)
     if isinstance(value, list):
         return [plain(item) for item in value]
     return {key: plain(item) for key, item in value.items()} if isinstance(value, dict) else value

@@ -145,17 +145,26 @@ async def test_an_edit_is_as_risky_as_cedar_says_of_its_arguments(world: World) 
     assert (await world.now_of(record)).ask.risk is RiskLevel.LOW
 
 
-@pytest.mark.parametrize("amount", ["9000.5", "9e3", "null"])
-async def test_an_edit_hides_nothing_from_the_policies(world: World, amount: str) -> None:
-    """Cedar sees no fractions: an edit to one would be little, whatever it is."""
+@pytest.mark.parametrize(
+    ("amount", "why"), [("9000.5", "ASSURANCE"), ("9e3", "ASSURANCE"), ("null", r"arguments\.amount")]
+)
+async def test_an_edit_hides_nothing_from_the_policies(world: World, amount: str, why: str) -> None:
+    """Cedar sees no fractions and no null: an edit to one would be little, whatever it is."""
     await world.permit_all(RISKY % ("some", "", 0), RISKY % ("much", '@risk("high")', 1_000))
     policy = await world.policy(P1, policy_id=PolicyId("ruled"), assurance_by_risk={RiskLevel.HIGH: Assurance.OWN_KEY})
     record = await world.request(policy, {"amount": 9_000, "rate": 1})
-    with pytest.raises(InvalidInput, match=r"arguments\.amount"):
-        await world.approve(record, "alice", arguments=b'{"amount":%s,"rate":1}' % amount.encode())
+    with pytest.raises((InvalidInput, Unauthorized), match=why):
+        await world.click(record, "alice", arguments=b'{"amount":%s,"rate":1}' % amount.encode())
     assert (
         await world.approve(record, "alice", arguments=b'{"amount":9000,"rate":1.5}')
     ).approvals == 1  # of which none speaks
+
+
+async def test_what_is_no_whole_number_is_asked_about_by_all_that_compare_it(world: World) -> None:
+    await world.permit_all(ASKS)
+    with pytest.raises(Unauthorized, match="POLICY"):
+        await world.request(P1, {"amount": 5000.5})
+    assert (await world.request(P2, {"amount": 0.5})).ask.policy.policy_id == "P2"
 
 
 async def test_what_the_gate_alone_could_see_stays(world: World) -> None:
