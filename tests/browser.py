@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -85,13 +85,21 @@ class Page:
 
     def click(self, selector: str) -> None:
         """In the middle of it, as a hand does: what lies over it is what is hit."""
+        self.pressed(selector)()
+
+    def pressed(self, selector: str) -> Callable[[], None]:
+        """The button of the mouse goes down there; what is returned lets it go."""
         self.until(f"document.querySelector({json.dumps(selector)})")
         place = self.evaluate(
             f"(() => {{ const e = document.querySelector({json.dumps(selector)}); e.scrollIntoView({{block: 'center'}});"
             " const r = e.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2]; })()"
         )
-        for type in ("mousePressed", "mouseReleased"):
+
+        def mouse(type: str) -> None:
             self.call("Input.dispatchMouseEvent", type=type, x=place[0], y=place[1], button="left", clickCount=1)
+
+        mouse("mousePressed")
+        return lambda: mouse("mouseReleased")
 
     def pass_s(self, seconds: int) -> None:
         """So much of the page's own time goes by, in less of ours: its timers run, its clock moves."""

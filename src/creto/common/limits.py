@@ -266,6 +266,9 @@ OVERSIGHT_PASSKEYS_MAX: Final = 16  # of one human: a phone, a laptop, a key and
 OVERSIGHT_EXTENSION_S_MAX: Final = 3_600  # by which one tier can be made longer in all
 OVERSIGHT_SNOOZE_S_MAX: Final = 86_400  # a request that sleeps longer is not on its way to a decision
 OVERSIGHT_DELEGATION_STEPS_MAX: Final = 4  # who stands in for whom who stands in for whom
+OVERSIGHT_SEATINGS_MAX = (
+    256  # ways to vote from one of several seats each that are tried before a policy is called unattainable
+)
 OVERSIGHT_DELEGATION_S_MAX: Final = 90 * 86_400  # a quarter: a longer absence is a change of the group
 OVERSIGHT_BOUNDS_MAX: Final = 50  # of a counter-proposal, or of what is approved in advance: more is another question
 OVERSIGHT_GRANT_S_MAX: Final = 7 * 86_400  # an approval in advance is renewed every week

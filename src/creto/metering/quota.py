@@ -35,9 +35,9 @@ from creto.metering.beyond import Beyond
 from creto.metering.leases import SharedLimits
 from creto.metering.quota_charges import Charges
 from creto.metering.quota_counters import RETIRED, Counter, Counters, Plan
-from creto.metering.quota_decisions import asking, decision, left_of, outcome_near, refusal
+from creto.metering.quota_decisions import asking, decision, outcome_near, refusal
 from creto.metering.quota_marks import Crossed
-from creto.metering.quota_room import Found, Room, Short
+from creto.metering.quota_room import Found, Room, Short, left_of
 from creto.metering.quota_rules import Counted, Definitions, Mismatch
 from creto.metering.quota_steps import Steps
 from creto.metering.quota_types import ChargeBeyond

@@ -8,13 +8,9 @@ from creto.common.ids import PolicyId
 from creto.common.limits import INTEGER_MAX
 from creto.common.timestamps import SECOND, ConsensusTimestamp
 from creto.metering import overflow
-from creto.metering.quota_counters import RETIRED, Counter
+from creto.metering.quota_counters import Counter
 from creto.metering.quota_room import Short
 from creto.security.authz.types import Demand, QuotaDecision, QuotaDenied, QuotaOutcome, RequiresOversight
-
-
-def left_of(counter: Counter, cells: memoryview) -> int:
-    return max(0, counter.limit - counter.taken + (cells[counter.slot] if counter.slot != RETIRED else 0))
 
 
 def outcome_near(counter: Counter, left: int) -> QuotaOutcome:

@@ -65,7 +65,7 @@ class Room:
         if not plan.counters:
             return Found((), (), QuotaOutcome.ALLOW)
         with self._stripes[hash(plan.counters[0].key) % QUOTA_STRIPES]:
-            chosen = list(plan.counters)
+            chosen, cells = list(plan.counters), self.counters.cells
             outcome, drew = QuotaOutcome.ALLOW, list[Counter]()
             for _ in range(QUOTA_TRIES_MAX):
                 short = self._short(chosen, plan.weights, amount, take=take)
@@ -75,7 +75,7 @@ class Room:
                 lacking = self._still_short(short, chosen, plan, amount, now, drew)
                 for index in sorted(lacking, key=lambda i: chosen[i].paid < chosen[i].limit):
                     need = amount * plan.weights[index]
-                    if refused is None and self._buys(chosen[index], need):
+                    if refused is None and buys(chosen[index], need, cells):
                         if not take:
                             if self._payable(chosen[index], need, plan, now):
                                 return Found(tuple(chosen), plan.weights, QuotaOutcome.TOP_UP)
@@ -157,12 +157,6 @@ class Room:
             return Short(counter, terms, counter.resets_at, asked=asked)
         return self.counters.get(counter.tenant, found), terms
 
-    def _buys(self, counter: Counter, need: int) -> bool:
-        """Whether steps that are not paid yet could hold it: none is bought for an act that goes beyond all of them."""
-        if counter.slot == RETIRED or counter.paid >= counter.limit:
-            return False
-        return counter.taken + need - self.counters.cells[counter.slot] <= counter.limit
-
     def _bought(self, counter: Counter, plan: Plan, now: int) -> bool:
         """Whether the next step of a limit that is topped up at a price is paid: it may be drawn from here on."""
         step = None if counter.unpaid_until > now else next_step(counter, plan)
@@ -190,6 +184,15 @@ class Room:
         full.exceeded = True
         outcome = turned.outcome if isinstance(turned, Short) else turned[1]
         self.tell([Crossed(full, EXCEEDED, full.taken, outcome, plan.event_type, plan.chain)])
+
+
+def left_of(counter: Counter, cells: memoryview) -> int:
+    return max(0, counter.limit - counter.taken + (cells[counter.slot] if counter.slot != RETIRED else 0))
+
+
+def buys(counter: Counter, need: int, cells: memoryview) -> bool:
+    """Whether steps that are not paid yet could hold it: none is bought for an act that goes beyond all of them."""
+    return counter.paid < counter.limit and need <= left_of(counter, cells)
 
 
 def stricter(one: Short, other: Short) -> Short:

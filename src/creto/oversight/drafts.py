@@ -3,7 +3,8 @@
     draft = self.draft(request, …)       # OV-403 under another policy than the act needs, OV-424 if nobody could ever approve
     found = await self.requirement(request)         # whether a human has to agree, who and how sure; nothing is asked
 
-INVARIANT: nobody who asks picks a weaker policy than the act needs, nor leaves one of several out.
+INVARIANT: nobody who asks picks a weaker policy than the act needs, nor leaves one of several out. Where policies forbid the act, or ask about it
+and none permits it, no human is asked: a yes could not be theirs to give.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ from creto.oversight.types import Ask, BatchItem, Grant, OversightPolicy, Progre
 from creto.platform.consensus import PersonId
 from creto.platform.crypto import digest
 from creto.platform.nhi import PrincipalKind
-from creto.security.authz import Allow, Demand, RequiresOversight
+from creto.security.authz import Allow, Demand, Deny, RequiresOversight
 from creto.security.memory import Memory
 
 RESOURCE_CHARS_MAX = 1_024
@@ -139,6 +140,11 @@ class Drafting(Seats):
         if needed is None:
             context = edits.as_context(arguments) or None
             said = self.policy_says(tenant, request.agent_nhi, request.action.name, resource_of(request), context)
+            if isinstance(said, Deny) and said.policies:
+                raise Unauthorized(
+                    "OV-403", f"POLICY: nobody is asked about this act, for {said.reason}", field="action",
+                    got=request.action.name, details={"policies": ", ".join(said.policies)},
+                )  # fmt: skip
             needed = said if isinstance(said, RequiresOversight) else RequiresOversight(request.policy_id)
         policy = self.policy_for(tenant, request, needed)
         chain = tuple(request.delegation_chain) or (request.agent_nhi,)

@@ -121,14 +121,19 @@ def mapped(value: Value, path: str, change: Callable[[str, Value], Value]) -> Va
 
 
 def as_context(arguments: bytes) -> dict[str, object]:
-    """The arguments as policies see them. Cedar knows no fractions and no null: a policy that needs such an argument does not let it through."""
+    """The arguments as policies see them. Cedar knows no null, and no fractions: these are texts, so that a policy that compares one as a
+    number cannot be evaluated, which a forbid takes for the worst and a permit for nothing."""
     value = parsed(arguments)
     return {key: plain(item) for key, item in value.items() if is_plain(item)} if isinstance(value, dict) else {}
 
 
+def hidden(asked: bytes, edited: bytes) -> tuple[str, ...]:
+    """The arguments that policies saw as they were asked, and cannot see as they are edited."""
+    there, seen = parsed(edited), as_context(edited)
+    return tuple(key for key in as_context(asked) if isinstance(there, dict) and key in there and key not in seen)
+
+
 def is_plain(value: Value) -> bool:
-    if isinstance(value, Number):
-        return WHOLE.fullmatch(value) is not None and abs(int(value)) <= INTEGER_MAX
     if isinstance(value, list):
         return all(is_plain(item) for item in value)
     if isinstance(value, dict):
@@ -138,7 +143,8 @@ def is_plain(value: Value) -> bool:
 
 def plain(value: Value) -> object:
     if isinstance(value, Number):
-        return int(value)
+        whole = WHOLE.fullmatch(value) is not None and abs(int(value)) <= INTEGER_MAX
+        return int(value) if whole else str.__str__(value)
     if isinstance(value, list):
         return [plain(item) for item in value]
     return {key: plain(item) for key, item in value.items()} if isinstance(value, dict) else value

@@ -15,12 +15,13 @@ third. A circle of delegations ends where it began, with nobody in the seat.
 from __future__ import annotations
 
 from collections.abc import Collection, Container, Iterable, Mapping, Sequence
+from itertools import islice, product
 
 import msgspec
 
 from creto.common.errors import Unauthorized
 from creto.common.ids import AgentId, RequestId, TenantId
-from creto.common.limits import OVERSIGHT_DELEGATION_STEPS_MAX
+from creto.common.limits import OVERSIGHT_DELEGATION_STEPS_MAX, OVERSIGHT_SEATINGS_MAX
 from creto.common.timestamps import ConsensusTimestamp
 from creto.oversight.policies import assurance_needed
 from creto.oversight.quorum import Vote, tally
@@ -249,20 +250,22 @@ def able(ask: Ask, directory: Directory, now: ConsensusTimestamp, said: Sequence
     """The approvals that may still come, at whatever tier: of everybody who sits in a seat and has said nothing."""
     taken, spoken = {vote.seat for vote in said}, {vote.person for vote in said}
     last, found = len(ask.policy.tiers), dict[PersonId, frozenset[str]]()
-    shared, named = shares(ask.policy, last, directory), dict[PersonId, dict[str, tuple[str, ...]]]()
+    shared, named = shares(ask.policy, last, directory), dict[PersonId, list[dict[str, tuple[str, ...]]]]()
     for holder, groups in directory.seats(reached(ask.policy, last)).items():
         sits = directory.substitute(holder, ask, now)
         if sits is not None and sits not in spoken and (holder not in taken or holder == sits):
             found[sits] = found.get(sits, frozenset()) | groups
-            named[sits] = max(
-                named.get(sits, {}), shared.get(holder, {}), key=len
-            )  # one of their seats is the one they vote from
-    return [
-        Vote(
-            person=one, seat=one, groups=tuple(sorted(groups)), shares=named[one], verdict=Verdict.APPROVE, round=ask.round
-        )
-        for one, groups in sorted(found.items())
-    ]  # fmt: skip
+            named.setdefault(sits, []).append(shared.get(holder, {}))
+    people = sorted(found)
+    votes: list[Vote] = []
+    for seats in islice(product(*(named[one] for one in people)), OVERSIGHT_SEATINGS_MAX if ask.policy.joint else 1):
+        votes = [
+            Vote(person=one, seat=one, groups=tuple(sorted(found[one])), shares=seat, verdict=Verdict.APPROVE, round=ask.round)
+            for one, seat in zip(people, seats, strict=True)
+        ]  # fmt: skip
+        if tally(ask.policy.quorum, [*said, *votes], round=ask.round).verdict is Verdict.APPROVE:
+            break  # of several seats each votes from one: from those that together are enough, if there are any
+    return votes
 
 
 def anybodys(policy: OversightPolicy, tenant: TenantId, now: ConsensusTimestamp) -> Ask:

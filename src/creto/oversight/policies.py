@@ -31,7 +31,7 @@ from creto.oversight import schemas
 from creto.oversight.arguments import Number, number, parsed
 from creto.oversight.joint import joined
 from creto.oversight.quorum import needed
-from creto.oversight.types import Assurance, EscalationTier, OversightPolicy, Quorum
+from creto.oversight.types import RISKS, Assurance, EscalationTier, OversightPolicy, Quorum
 from creto.platform.crypto import tagged_digest
 from creto.security.authz import JOINT
 
@@ -78,7 +78,7 @@ def checked(policy: OversightPolicy) -> OversightPolicy:
 
 
 def checked_single(policy: OversightPolicy) -> OversightPolicy:
-    """One to be stored: it stands for itself alone, and is not named as several together are."""
+    """One that stands for itself alone, and is not named as several together are: nobody else's approvers are those of these."""
     if policy.joint or JOINT in policy.policy_id:
         raise refusal("policy_id", policy.policy_id, f"a policy of its own, and no {JOINT!r} in its name")
     return checked(policy)
@@ -127,7 +127,7 @@ def check_schemas(policy: OversightPolicy) -> None:
 def of_requirement(policy_id: PolicyId, requirement: OversightRequirement, title: str = "") -> OversightPolicy:
     """The policy that a product's requirement stands for, where none is stored under the id."""
     action = requirement.timeout_action
-    return checked(
+    return checked_single(
         OversightPolicy(
             policy_id=policy_id,
             title=title or requirement.reason,
@@ -143,8 +143,9 @@ def as_stored(policy: OversightPolicy, version: int) -> OversightPolicy:
 
 
 def assurance_needed(policy: OversightPolicy, risk: RiskLevel) -> Assurance:
-    """The higher of the policy's own and that of the risk."""
-    return max(policy.assurance, policy.assurance_by_risk.get(risk, policy.assurance))
+    """The highest of the policy's own and of what it says of this risk and of each lower one: who calls it worse does not make it easier."""
+    known = RISKS[: RISKS.index(risk) + 1]
+    return max(policy.assurance, *(policy.assurance_by_risk.get(one, policy.assurance) for one in known))
 
 
 def between(field: str, value: int, low: int, high: int) -> None:

@@ -36,6 +36,7 @@ from creto.oversight.decisions import (
     is_decision_file,
 )
 from creto.oversight.display import terms_of
+from creto.oversight.drafts import ADVANCE, REVIEW
 from creto.oversight.eligibility import Approver, Seat, channel_assurance, seat_of, shares
 from creto.oversight.policies import checked, policy_hash
 from creto.oversight.quorum import Vote, needed, tally
@@ -109,6 +110,10 @@ def check_request(file: DecisionFile, ask: Ask, keys: Keys) -> None:
     if file.state.open:
         raise unproved("state", str(file.state), "a decision")
     checked(file.policy)
+    if file.break_glass != (file.action == REVIEW) or (file.advance is not None) != (file.action == ADVANCE):
+        raise unproved(
+            "action", file.action, f"{REVIEW} for a review, {ADVANCE} for a grant in advance, nothing else for these"
+        )
     if file.items and file.args_hash != batch_hash(file.action, file.resource, file.items):
         raise unproved("items", f"{len(file.items)} items", "the items that the votes are bound to")
     if file.advance and file.args_hash != args_hash(file.action, file.resource, terms_of(file.advance)):
@@ -303,7 +308,7 @@ def words(file: DecisionFile, keys: Keys) -> Iterator[str]:
         yield f"that it was cancelled: {file.reason}"
     if file.grant is not None:
         yield from words_of_grant(file, keys)
-    yield "the times"
+    yield "the times, and for whom the agent acted"
 
 
 def denied_early(file: DecisionFile) -> bool:

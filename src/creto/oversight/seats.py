@@ -20,10 +20,11 @@ from creto.common.ids import AgentId, TenantId
 from creto.common.timestamps import SECOND, ConsensusTimestamp
 from creto.oversight import eligibility
 from creto.oversight import store as sql
-from creto.oversight.ballots import in_grace
+from creto.oversight.ballots import in_grace, outcome
 from creto.oversight.decisions import CastVote, SignedBallot
 from creto.oversight.eligibility import Approver, Directory, Seat, ineligible
 from creto.oversight.people import People
+from creto.oversight.quorum import Vote, tally
 from creto.oversight.store import Record
 from creto.oversight.types import Ask, Backing, Grant, GrantKind, Progress, RequestState, Verdict
 from creto.platform.consensus import PersonId
@@ -70,6 +71,10 @@ def left(vote: CastVote, seat: Seat) -> CastVote:
     }
     same = (groups, shares) == (vote.groups, vote.shares)
     return vote if same else replace(vote, lessened=Backing(groups=groups, shares=shares))
+
+
+def not_enough() -> EnablementError:
+    return ineligible("QUORUM", "what they stand for now is not enough: somebody left a group for which they counted")
 
 
 class Seats(People):
@@ -128,22 +133,33 @@ class Seats(People):
         return None
 
     def _check_votes(self, tx: ReadTx, record: Record, directory: Directory, now: ConsensusTimestamp) -> None:
+        """OV-403 unless everybody who approved still could, and what they stand for now is still enough."""
         ask, progress = record.ask, record.progress
+        cast = []
         for vote in self.counting(record, sql.votes(tx, ask.tenant, ask.request_id), directory, now):
             ballot = vote.signed.ballot
             if ballot.round == ask.round and ballot.verdict is Verdict.APPROVE:
-                self._seat_of(ask, progress.tier, vote, self._voter(vote), directory)
+                vote = left(vote, self._seat_of(ask, progress.tier, vote, self._voter(vote), directory))
+            cast.append(vote)
+        if outcome(ask, cast) != (Verdict.APPROVE, progress.approved_items):
+            raise not_enough()
 
     def check_givers(self, grant: Grant, ask: Ask, directory: Directory) -> None:
         """OV-403 unless everybody who gave the grant could give it now, for this call."""
         if grant.kind is GrantKind.BREAK_GLASS:
             self._check_armer(grant, ask, directory)
             return
+        votes = []
         for person in grant.givers or (grant.granted_by,):
-            eligibility.seat_of(
+            seat = eligibility.seat_of(
                 ask, tier=len(ask.policy.tiers) - 1, directory=directory, approver=self._giver(ask.tenant, person),
                 assurance=grant.assurance, now=grant.starts_at,
             )  # fmt: skip
+            votes.append(
+                Vote(person=person, seat=seat.holder, groups=seat.groups, shares=seat.shares, verdict=Verdict.APPROVE, round=ask.round)
+            )  # fmt: skip
+        if tally(ask.policy.quorum, votes, round=ask.round).verdict is not Verdict.APPROVE:
+            raise not_enough()
 
     def _check_armer(self, grant: Grant, ask: Ask, directory: Directory) -> None:
         armer, terms = self._giver(grant.tenant, grant.granted_by), ask.policy.break_glass

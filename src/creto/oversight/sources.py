@@ -119,7 +119,7 @@ def policy_names(action: SandboxActionType, sandbox_id: SandboxId | None) -> tup
         case FilesystemWrite():
             return "sandbox.write", sandbox
         case PrivilegedOperation():
-            return "sandbox.exec", sandbox
+            return "sandbox.privileged", sandbox
         case _:
             assert_never(action)
 

@@ -375,14 +375,17 @@ class Voting(Granting):
 
     def _revalidate(self, asked: Ask, edited: Ask) -> None:
         """Edited arguments can still be called, and fit the policy's schema. No policy may forbid them, nor cease to permit the act because of
-        them, nor ask about them under others than have been asked."""
+        them, nor ask about them under others than have been asked, nor say something else because they cannot see them any more."""
         schemas.check(edited)
         if self._check_edit is not None and edited.form:
             self._check_edit(edited.form, edited.arguments, asked.arguments)
         before, now = self._decision(asked), self._decision(edited)
+        unseen = edits.hidden(asked.arguments, edited.arguments)
+        if unseen and answer(before) != answer(now):
+            raise refusal(f"arguments.{unseen[0]}", "a value that policies cannot see", "one that they can, as it was: a whole number, no fraction and no null")  # fmt: skip
         if isinstance(now, Deny) and (now.policies or not isinstance(before, Deny)):
             raise Unauthorized("OV-403", f"POLICY: the edited act is not permitted: {now.reason}", field="arguments")
-        if isinstance(now, RequiresOversight) and now.under not in (asked.policy.policy_id, under(before)):
+        if isinstance(now, RequiresOversight) and now.under != under(before) and not agreed(now, asked):
             raise Unauthorized(
                 "OV-403", f"POLICY: the policies ask about the edited act under {now.under}", field="arguments",
                 got=now.under, expected=asked.policy.policy_id,
@@ -394,8 +397,18 @@ class Voting(Granting):
         return self.policy_says(ask.tenant, ask.agent, ask.action, ask.resource, context)
 
 
-def under(said: Decision) -> str | None:
-    return said.under if isinstance(said, RequiresOversight) else None
+def under(decision: Decision) -> str | None:
+    return decision.under if isinstance(decision, RequiresOversight) else None
+
+
+def agreed(now: RequiresOversight, asked: Ask) -> bool:
+    """Whether nobody asks now whose approvers are not asked already."""
+    return {one.policy_id for one in now.demands} <= {one.policy_id for one in asked.policy.joint or (asked.policy,)}
+
+
+def answer(decision: Decision) -> tuple[object, ...]:
+    """What policies make of an act, whichever of them it was."""
+    return (type(decision), under(decision), decision.risk if isinstance(decision, RequiresOversight) else None)
 
 
 def settling(

@@ -165,14 +165,32 @@ def test_a_click_can_be_undone_and_then_takes_effect(office: Office, page: Page)
     page.click("#undo")
     page.until("document.querySelector('#approve')")
     assert office.now(record).progress.settles_at is None
-    page.evaluate(
-        "document.querySelector('#approve').click()"
-    )  # at once: the news of the undo may swap the card between press and release
+    page.click("#approve")
     page.until("document.querySelector('.outcome-line')")
     assert page.evaluate("document.querySelector('.outcome-line').innerText").startswith("Approved by alice.")
     assert office.state(record) is RequestState.APPROVED
     page.click("#revoke")
     page.until("document.querySelector('.outcome-line').innerText.includes('taken back by alice')")
+
+
+def test_news_do_not_swap_what_is_being_pressed(office: Office, page: Page) -> None:
+    """given a button that is held down / when a colleague votes / then the release still clicks it, and what was missed is there at once."""
+    record = office.ask(policy=office.two)
+    page.open(office.at(record), width=768)
+    page.until("window.htmx && document.querySelector('[data-live]')")
+    page.evaluate("document.addEventListener('htmx:beforeSwap', () => { window.news = (window.news || 0) + 1; })")
+    release = page.pressed("#effect")
+    office.vote(record, "bob")
+    page.until("window.news")
+    assert not page.evaluate("document.querySelector('#card').innerText.includes('bob approved')")
+    release()
+    page.until("document.querySelector('#card').innerText.includes('bob approved')")
+    page.evaluate("window.news = 0")
+    release = page.pressed("#approve")
+    office.served.run(office.oversight.claim(office.tenant, record.ask.request_id, by=office.ids["carol"], ttl_s=60))
+    page.until("window.news")
+    release()
+    page.until("document.querySelector('#undo')")
 
 
 def test_the_keyboard_alone(office: Office, page: Page) -> None:
@@ -459,6 +477,18 @@ def test_live_what_others_do_shows(office: Office, page: Page) -> None:
     office.served.run(office.oversight.comment(office.tenant, record.ask.request_id, "hm", by=office.ids["carol"]))
     page.until("!document.getElementById('changed').hidden")
     assert page.evaluate("document.getElementById('reason').value") == "because"
+
+
+def test_what_moves_before_the_line_is_up_shows_too(office: Office, page: Page) -> None:
+    """given a page whose line for news comes up late / when a request comes in before it does / then it is in the list all the same."""
+    late = "const Line = EventSource; window.EventSource = function (url) { const line = new EventTarget(); setTimeout(() => { const real = new Line(url); ['open', 'moved'].forEach((name) => real.addEventListener(name, (e) => line.dispatchEvent(new MessageEvent(name, { data: e.data })))); }, 1500); line.close = () => {}; return line; };"
+    script = page.call("Page.addScriptToEvaluateOnNewDocument", source=late)["identifier"]
+    try:
+        page.open(office.at(office.ask({"n": 1})))
+        new = office.ask({"n": 2})
+        page.until(f"document.getElementById('row-{new.ask.request_id}')")
+    finally:
+        page.call("Page.removeScriptToEvaluateOnNewDocument", identifier=script)
 
 
 def test_what_was_on_the_screen_is_what_is_approved(office: Office, page: Page) -> None:

@@ -89,7 +89,7 @@ async def test_a_decision_says_who_and_how_sure(data: bytes) -> None:
 
 
 async def test_where_every_vote_has_its_own_key_little_is_left_to_believe(own: DecisionFile) -> None:
-    assert proved(own, KEYS).word == ("the times",)
+    assert proved(own, KEYS).word == ("the times, and for whom the agent acted",)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -164,6 +164,7 @@ async def test_half_a_signature_is_none(world: World) -> None:
 
 
 LIES: dict[str, Callable[[DecisionFile], DecisionFile]] = {
+    "a review of what was done already": lambda f: replace(f, break_glass=True),
     "other arguments": lambda f: replace(f, approved_hash=OTHER_ARGUMENTS),
     "no arguments": lambda f: replace(f, approved_hash=None),
     "the state": lambda f: replace(f, state=RequestState.DENIED, approved_hash=None),

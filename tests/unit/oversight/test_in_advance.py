@@ -70,7 +70,7 @@ async def test_as_many_humans_as_the_policy_demands(world: World) -> None:
 async def test_as_sure_as_for_the_riskiest_that_it_covers(world: World) -> None:
     await granting(world, assurance_by_risk={RiskLevel.MEDIUM: Assurance.OWN_KEY})
     record = await proposed(world)
-    assert record.ask.risk is RiskLevel.MEDIUM
+    assert record.ask.risk is RiskLevel.HIGH  # at which no less is demanded
     assert "ASSURANCE" in (await refused("OV-403", world.click(record, "alice", channel=Channel.WEB))).message
     assert (await world.approve(record, "alice")).state is RequestState.APPROVED
 

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from creto.common.errors import EnablementError, OversightRequired, ProductId, SignatureVerificationFailed
 from creto.common.ids import PolicyId, RequestId
 from creto.common.telemetry import Metrics
-from creto.contracts import RiskLevel, TimedOut, TimeoutAction
+from creto.contracts import OversightRequirement, RiskLevel, TimedOut, TimeoutAction
 from creto.gate import Gate, Operation
 from creto.oversight import (
     Approvals,
@@ -33,8 +33,9 @@ from creto.oversight.policies import checked
 from creto.oversight.quorum import Vote, tally
 from creto.oversight.types import Backing, GrantTerms, GrantWish
 from creto.platform.consensus import PersonId
+from creto.platform.crypto import digest
 from tests.unit.oversight.test_scenarios import refused
-from tests.unit.oversight.world import HUMANS, LAYER, TENANT, World, consume, id_of, keys_of, tier, token_of
+from tests.unit.oversight.world import HUMANS, LAYER, TENANT, World, consume, id_of, keys_of, person, tier, token_of
 
 KEYS = keys_of(*HUMANS, "bot-7")
 CEDAR = '@id("%s") @oversight("%s") forbid (principal, action == Action::"funds.transfer", resource) when { context has amount && context.amount > %d };'
@@ -243,6 +244,80 @@ async def test_an_edit_that_more_policies_ask_about_is_refused(world: World) -> 
     error = await refused("OV-403", world.approve(small, "alice", arguments=b'{"amount":50}'))
     assert (error.got, error.expected) == ("strong + weak", "weak")
     assert (await world.approve(small, "alice", arguments=b'{"amount":30}')).state is RequestState.APPROVED
+
+
+async def test_an_edit_that_fewer_policies_ask_about_is_decided_by_all_and_good_for_them(world: World) -> None:
+    """given a call about which two ask / when an approver makes it one about which one asks / then both still decide, and the token serves."""
+    record = await two(world)
+    await world.approve(record, "bob", arguments=b'{"amount":20}')
+    edited = await world.now_of(record)
+    assert (edited.ask.policy.policy_id, edited.progress.state) == ("strong + weak", RequestState.PENDING)
+    await world.approve(edited, "carol")
+    token = await token_of(world, record)
+    act: dict[str, Any] = {
+        "tenant": TENANT, "agent": edited.ask.agent, "action": edited.ask.action, "resource": edited.ask.resource,
+        "args_digest": digest(b'{"amount":20}'),
+    }  # fmt: skip
+    for name in ("third", "third + weak", "strong + third + weak", ""):
+        with pytest.raises(EnablementError, match="PL-706"):
+            await world.authz.consume_durable(token, **act, policy_id=PolicyId(name))
+    await world.authz.consume_durable(token, **act, policy_id=PolicyId("weak"))
+
+
+DESK = replace(WEAK, tiers=(tier("group:desk"),), grants=GrantTerms(ttl_s_max=900, uses_max=5))
+BOARD = replace(STRONG, tiers=(tier("group:board"),), grants=GrantTerms(ttl_s_max=900, uses_max=5))
+
+
+async def test_who_changes_sides_takes_along_what_they_approved(world: World) -> None:
+    """given an approval, and one for later, of the desk and two of the board / when one of these goes to the desk / then neither holds."""
+    await world.group("desk", "alice")
+    await world.group("board", "carol", "eve", "bob")
+    record, wish = await two(world, DESK, BOARD), GrantWish(ttl_s=600, uses=3)
+    for name in ("alice", "carol", "eve"):
+        await world.approve(record, name, wish=wish)
+    by_grant = await world.request(DESK, idempotency_key="by the grant")
+    assert by_grant.progress.state is RequestState.APPROVED
+    await world.group("desk", "alice", "carol")
+    await world.group("board", "eve", "bob")
+    for approved in (record, by_grant):
+        error = await refused("OV-451", world.oversight.await_decision(TENANT, approved.ask.request_id))
+        assert "QUORUM" in error.message
+    later = await world.request(DESK, idempotency_key="later")
+    assert later.progress.state is RequestState.PENDING
+
+
+async def test_nobody_names_own_approvers_under_the_name_of_several(world: World) -> None:
+    """given acts about which the gate alone knows that two ask / when a program asks under both with approvers of its own / then it is refused."""
+    await world.policy(WEAK)
+    await world.policy(STRONG)
+    await world.permit_all()
+    own = OversightRequirement(approvers=(id_of("mallory"),), reason="trust me")
+    await refused("OV-400", world.request(joined("strong + weak", (STRONG, WEAK)), requirement=own))
+
+
+@pytest.mark.parametrize(
+    ("weak", "strong", "absent"), [(("trudy", "alice"), ("carol",), "carol"), (("alice",), ("trudy", "carol"), "alice")]
+)
+async def test_who_sits_in_seats_of_both_votes_from_the_one_that_is_needed(
+    world: World, weak: tuple[str, ...], strong: tuple[str, ...], absent: str
+) -> None:
+    """given a stand-in of the one policy whom the other names / when somebody else can do for that / then it can be met, by two humans."""
+    await world.absent(absent, "trudy")
+    record = await two(
+        world, replace(WEAK, tiers=(tier(*weak),)), replace(STRONG, tiers=(tier(*strong),), quorum=Quorum())
+    )
+    await world.approve(record, "trudy", on_behalf_of=person(absent))
+    assert (await world.now_of(record)).progress.state is RequestState.PENDING
+    other = "alice" if absent == "carol" else "carol"
+    assert (await world.approve(record, other)).state is RequestState.APPROVED
+
+
+async def test_one_human_in_seats_of_both_is_not_two(world: World) -> None:
+    await world.absent("carol", "trudy")
+    await refused(
+        "OV-424",
+        two(world, replace(WEAK, tiers=(tier("trudy"),)), replace(STRONG, tiers=(tier("carol"),), quorum=Quorum())),
+    )
 
 
 async def test_no_policy_is_stored_under_the_name_of_several(world: World) -> None:

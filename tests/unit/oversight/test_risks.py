@@ -13,7 +13,7 @@ from creto.contracts import RiskFactor, RiskLevel
 from creto.oversight import Assurance, BatchItem, Quorum, RiskRule, render
 from creto.platform.crypto import digest
 from creto.security.authz import RequiresOversight
-from tests.unit.oversight.world import P1, P2, TENANT, World, consume, tier, token_of
+from tests.unit.oversight.world import P1, P2, TENANT, World, consume, id_of, tier, token_of
 
 ASKS = '@id("big") @oversight("P2") forbid (principal, action == Action::"funds.transfer", resource) when { context has amount && context.amount > 100 };'
 
@@ -41,6 +41,26 @@ async def test_a_token_answers_the_policy_it_was_given_under_alone(world: World)
         with pytest.raises(Unauthorized, match="PL-706"):
             await world.authz.consume_durable(text, **act, args_digest=digest(record.ask.arguments), policy_id=policy)
     await consume(world, record, text)
+
+
+NEVER = '@id("never") forbid (principal, action == Action::"data.delete", resource) when { context has count && context.count > 10 };'
+ASKS_ONLY = '@id("asks") @oversight("P2") forbid (principal, action == Action::"data.delete", resource);'
+
+
+@pytest.mark.parametrize(
+    ("policy", "count", "why"),
+    [(NEVER, 11, "forbids"), (NEVER, "11", "could not be evaluated"), (ASKS_ONLY, 1, "no policy permits")],
+)
+async def test_nobody_is_asked_about_what_is_not_for_humans_to_allow(
+    world: World, policy: str, count: object, why: str
+) -> None:
+    """given a policy that forbids, or asks where none permits / when an agent asks whom it likes / then it is told no."""
+    permit = '@id("all") permit (principal, action, resource);' if policy is NEVER else ""
+    await world.authz.upload_policies(TENANT, f"{permit}{policy}", actor=id_of("eve"), activate=True)
+    with pytest.raises(Unauthorized, match=why) as caught:
+        await world.request(P1, {"count": count}, action="data.delete")
+    assert caught.value.code == "OV-403"
+    assert await world.oversight.list_pending_requests(TENANT) == []
 
 
 # How risky
@@ -94,6 +114,8 @@ async def test_the_agent_makes_it_worse_and_never_better(world: World) -> None:
     worse = await world.request(policy, {"amount": 2}, risk_factors=(replace(calm, level=RiskLevel.CRITICAL),))
     assert worse.ask.risk is RiskLevel.CRITICAL
     assert render(worse.ask).risks[-1] == "Critical risk by the agent's own word."
+    with pytest.raises(Unauthorized, match="ASSURANCE"):  # of which the policy says nothing: no less than of high
+        await world.click(worse, "alice")
 
 
 RISKY = """@id("%s") @oversight("ruled") %s
@@ -121,6 +143,28 @@ async def test_an_edit_is_as_risky_as_cedar_says_of_its_arguments(world: World) 
         await world.click(edited, "alice")
     await world.approve(edited, "alice", arguments=b'{"amount":2}')
     assert (await world.now_of(record)).ask.risk is RiskLevel.LOW
+
+
+@pytest.mark.parametrize(
+    ("amount", "why"), [("9000.5", "ASSURANCE"), ("9e3", "ASSURANCE"), ("null", r"arguments\.amount")]
+)
+async def test_an_edit_hides_nothing_from_the_policies(world: World, amount: str, why: str) -> None:
+    """Cedar sees no fractions and no null: an edit to one would be little, whatever it is."""
+    await world.permit_all(RISKY % ("some", "", 0), RISKY % ("much", '@risk("high")', 1_000))
+    policy = await world.policy(P1, policy_id=PolicyId("ruled"), assurance_by_risk={RiskLevel.HIGH: Assurance.OWN_KEY})
+    record = await world.request(policy, {"amount": 9_000, "rate": 1})
+    with pytest.raises((InvalidInput, Unauthorized), match=why):
+        await world.click(record, "alice", arguments=b'{"amount":%s,"rate":1}' % amount.encode())
+    assert (
+        await world.approve(record, "alice", arguments=b'{"amount":9000,"rate":1.5}')
+    ).approvals == 1  # of which none speaks
+
+
+async def test_what_is_no_whole_number_is_asked_about_by_all_that_compare_it(world: World) -> None:
+    await world.permit_all(ASKS)
+    with pytest.raises(Unauthorized, match="POLICY"):
+        await world.request(P1, {"amount": 5000.5})
+    assert (await world.request(P2, {"amount": 0.5})).ask.policy.policy_id == "P2"
 
 
 async def test_what_the_gate_alone_could_see_stays(world: World) -> None:

@@ -21,7 +21,7 @@ from creto.oversight import (
 from creto.oversight.types import Assurance
 from tests.unit.oversight.test_scenarios import approving, refused
 from tests.unit.oversight.test_separation import one
-from tests.unit.oversight.world import HUMANS, TENANT, World, consume, id_of, keys_of, person, token_of
+from tests.unit.oversight.world import HUMANS, P3, TENANT, World, consume, id_of, keys_of, person, token_of
 
 KEYS = keys_of(*HUMANS, "bot-7")
 
@@ -110,6 +110,18 @@ async def test_a_grant_holds_as_long_as_its_givers_have_their_seats(world: World
     await world.group("g", "bob", "carol")  # the last who agreed is still there
     await refused("OV-451", token_of(world, held))
     assert (await world.request(policy, idempotency_key="4")).progress.state is RequestState.PENDING
+
+
+async def test_who_left_the_group_they_counted_for_takes_it_along(world: World) -> None:
+    """given a yes of security and one of finance / when finance's human is in security now / then they have a seat, and it is not enough."""
+    policy = await world.policy(P3, grants=GrantTerms(ttl_s_max=900, uses_max=5))
+    record, wish = await world.request(policy), GrantWish(ttl_s=600, uses=3)
+    for name in ("sam", "fay"):
+        await world.approve(record, name, wish=wish)
+    await world.group("security", "sam", "fay")
+    await world.group("finance", "bob")
+    assert "QUORUM" in (await refused("OV-451", world.oversight.await_decision(TENANT, record.ask.request_id))).message
+    assert (await world.request(policy, idempotency_key="later")).progress.state is RequestState.PENDING
 
 
 async def test_what_was_approved_by_a_grant_ends_with_it(world: World) -> None:

@@ -408,7 +408,7 @@ def act(what: Any) -> SandboxAction:
 async def test_the_gate_of_the_runtime(world: World) -> None:
     await world.permit_all(
         '@id("egress") @oversight("P1") forbid (principal, action == Action::"network.egress", resource);',
-        '@id("exec") forbid (principal, action == Action::"sandbox.exec", resource);',
+        '@id("mount") forbid (principal, action == Action::"sandbox.privileged", resource);',
     )
     gate, sandbox = Approvals(world.oversight), SandboxId("sb-1")
     assert (

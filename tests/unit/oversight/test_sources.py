@@ -31,6 +31,7 @@ from creto.contracts import (
 )
 from creto.gate import Operation
 from creto.oversight import RequestState, of_cost_threshold, of_operation, of_quota_breach, of_sandbox_action, render
+from creto.oversight.display import EFFECTS
 from creto.oversight.sources import QUOTA_POLICY
 from tests.unit.oversight.world import P1, TENANT, World, consume, id_of, token_of
 
@@ -99,7 +100,7 @@ async def test_a_sandbox_action(world: World, parameters: bytes) -> None:
         (SpawnChild(image="python:3.12", resources=ResourceLimits()), "sandbox.spawn", "runtime:sandbox:sb-1", 'act.image = "python:3.12"'),
         (ExternalApiCall(destination="api.example.com:443", method="POST"), "network.egress", "network:api.example.com:443", 'act.method = "POST"'),
         (FilesystemWrite(path="/etc/passwd"), "sandbox.write", "runtime:sandbox:sb-1", 'act.path = "/etc/passwd"'),
-        (PrivilegedOperation(operation="mount"), "sandbox.exec", "runtime:sandbox:sb-1", 'act.operation = "mount"'),
+        (PrivilegedOperation(operation="mount"), "sandbox.privileged", "runtime:sandbox:sb-1", 'act.operation = "mount"'),
     ],
 )  # fmt: skip
 async def test_every_sandbox_action_is_asked_shown_and_approved(
@@ -109,6 +110,7 @@ async def test_every_sandbox_action_is_asked_shown_and_approved(
     record = await world.oversight.create(of_sandbox_action(TENANT, SandboxId("sb-1"), action, P1.policy_id))
     assert (record.ask.action, record.ask.resource) == (name, resource)
     assert line in [str(one) for one in render(record.ask).arguments]
+    assert EFFECTS[name] in render(record.ask).effect
     await world.approve(record, "alice")
     await consume(world, record, await token_of(world, record))
 

@@ -34,7 +34,7 @@ from creto.security.authz import tokens
 from creto.security.authz.core import Core
 from creto.security.authz.directory import find_identity
 from creto.security.authz.hits import Ticks
-from creto.security.authz.types import IssuedOverride, OverrideDraft, OverrideStanding, OverrideToken, QuotaHook
+from creto.security.authz.types import JOINT, IssuedOverride, OverrideDraft, OverrideStanding, OverrideToken, QuotaHook
 from creto.store.types import ReadTx, Store, Tx
 
 KEPT_NS = DAY  # used tokens are remembered this long after they have expired
@@ -188,7 +188,7 @@ class Overrides(Core):
         """Use an admitted token: returns once for each token, raises for every other try."""
         admitted = self._admitted
         held = admitted.get(token_id)
-        if held is None or held[0] != (tenant, agent, action, resource, args_digest, policy_id):
+        if held is None or not serves(held[0], (tenant, agent, action, resource, args_digest, policy_id)):
             raise self._refusal(tenant, token_id)
         if admitted.pop(token_id, None) is not held:  # another thread was faster
             raise self._refusal(tenant, token_id)
@@ -201,7 +201,7 @@ class Overrides(Core):
     ) -> OverrideToken:  # fmt: skip
         """Check the token against this act and use it up, on disk, before this returns. PL-703 … PL-706."""
         opened = self.validate_override_token(token, tenant=tenant)
-        if bound(opened) != (tenant, agent, action, resource, args_digest, policy_id):
+        if not serves(bound(opened), (tenant, agent, action, resource, args_digest, policy_id)):
             raise Unauthorized("PL-706")
         self._check_in_force(opened)
         await self._mark(opened, agent)
@@ -287,6 +287,11 @@ def bound(token: OverrideToken) -> Binding:
         intern(token.tenant), intern(token.agent), intern(token.action), intern(token.resource), token.args_digest,
         intern(token.policy_id),
     )  # fmt: skip
+
+
+def serves(token: Binding, act: Binding) -> bool:
+    """Whether a token bound so is for this act: what several policies let pass together, each of them would have."""
+    return token == act or (token[:-1] == act[:-1] and {*act[-1].split(JOINT)} <= {*token[-1].split(JOINT)})
 
 
 def policies_changed() -> Unauthorized:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from creto.security.authz import Allow, Deny
+from creto.security.authz import Allow, Deny, RequiresOversight
 from creto.security.authz.cedar import Uid
 from creto.security.authz.names import SYNONYMS, action_uid
 from creto.security.authz.texts import action_entities, compiled, parsed_schema
@@ -71,6 +71,19 @@ async def test_roles_reach_whole_groups_of_acts(office: Office, role: str, group
         if all(isinstance(office.check(ada, act), Allow) for act, parents in acts.items() if group in parents)
     }
     assert reached == groups
+
+
+async def test_what_could_undo_a_sandbox_is_an_act_of_its_own(office: Office) -> None:
+    """Whoever may run programs there does not have it for that; a tenant permits it, and may have humans asked first."""
+    ada, bob = await office.hire("Ada", "operator"), await office.hire("Bob", "developer")
+    sandbox = "runtime:sandbox:sb-1"
+    assert isinstance(office.check(ada, "sandbox.privileged", sandbox), Allow)
+    assert isinstance(office.check(bob, "sandbox.exec", sandbox), Allow)
+    assert isinstance(office.check(bob, "sandbox.privileged", sandbox), Deny)
+    text = """permit (principal in Role::"developer", action == Action::"sandbox.privileged", resource);
+    @id("ask") @oversight("mounts") forbid (principal, action == Action::"sandbox.privileged", resource);"""
+    await office.authz.upload_policies(TENANT, text, actor=ada.nhi, activate=True)
+    assert isinstance(office.check(bob, "sandbox.privileged", sandbox), RequiresOversight)
 
 
 async def test_finance_reads_names_and_repeats_what_stripe_refused_but_not_the_bus(office: Office) -> None:

@@ -244,10 +244,27 @@
       else if (!ticked()) swap(location.pathname + location.search, "#inbox", false);
     }, 80);
   }
+  // Nor what somebody is pressing: a button that is swapped between press and release is not clicked.
+  let pressing = false;
+  let missed = false;
+  const press = (event) => { if (event.type === "pointerdown" || event.key === " ") pressing = true; };
+  const release = () => setTimeout(() => { // after the click
+    pressing = false;
+    if (missed) moved("");
+    missed = false;
+  });
+  ["pointerdown", "keydown"].forEach((name) => addEventListener(name, press, true));
+  ["pointerup", "pointercancel", "keyup", "blur"].forEach((name) => addEventListener(name, release));
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    if (!pressing || event.detail.requestConfig.verb !== "get") return;
+    event.detail.shouldSwap = false;
+    missed = true;
+  });
   const ticked = () => document.querySelector("#ticked input[name=id]:checked");
   if (byId("inbox") && byId("inbox").dataset.live) {
     const source = new EventSource(byId("inbox").dataset.live);
     source.addEventListener("moved", (event) => moved(event.data));
+    source.addEventListener("open", () => moved("")); // what moved before somebody listened, or while the line was down
     addEventListener("pagehide", () => source.close());
   }
   const help = byId("shortcuts");
