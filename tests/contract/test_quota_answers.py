@@ -83,6 +83,55 @@ def test_where_two_quotas_ask_each_of_their_policies_has_to_be_met(office: Offic
         office.bot.quotas.reserve(agent=me, event_type=act)
 
 
+ASKED = '@id("held") @oversight("%s") forbid (principal is Agent, action == Action::"reserve_quota", resource);'
+
+
+@pytest.mark.parametrize("who", ["both", "one"])
+def test_where_a_policy_and_a_quota_ask_each_has_to_be_met(office: Office, who: str) -> None:
+    """given a policy that asks about reserving and a quota that asks about the act under another / when it is approved / then by both, or not at all."""
+    act, me, other = asking(office, 0), office.key.nhi, f"{office.policy}-cedar"
+    judge = office.operator.auth.whoami().agent
+    if who == "one":
+        judge = office.operator.register(f"judge-{office.policy}", kind=PrincipalKind.HUMAN).nhi
+    office.operator.approvals.put_policy(policy_id=other, tiers=(TierTerms(name="all", approvers=(judge,)),))
+    office.operator.policies.upload(text=ASKED % other, activate=True)
+    try:
+        with pytest.raises(OversightRequired) as caught:
+            office.bot.quotas.reserve(agent=me, event_type=act)
+        assert caught.value.policy_id == f"{office.policy} + {other}"
+        request_id = office.decide()
+        assert caught.value.details["request_id"] == request_id
+        if who == "both":
+            token = office.bot.approvals.wait(request_id=request_id).result.override_token
+            assert office.bot.with_override(token).quotas.reserve(agent=me, event_type=act).amount == 1
+        else:
+            assert office.operator.approvals.get(request_id=request_id).standing.missing_policies == (other,)
+            with pytest.raises(OversightRequired):
+                office.bot.quotas.reserve(agent=me, event_type=act)
+    finally:
+        office.operator.policies.upload(text="", activate=True)
+
+
+def test_an_approval_of_a_policy_that_asked_first_passes_no_quota_that_asks(office: Office) -> None:
+    """given an approval under a policy / when a quota asks under another by the time it is used / then it lets nothing through, and is not used up."""
+    act, me, other = f"{office.policy}.call", office.key.nhi, f"{office.policy}-cedar"
+    boss = office.operator.auth.whoami().agent
+    office.operator.approvals.put_policy(policy_id=other, tiers=(TierTerms(name="all", approvers=(boss,)),))
+    office.operator.policies.upload(text=ASKED % other, activate=True)
+    try:
+        with pytest.raises(OversightRequired) as caught:
+            office.bot.quotas.reserve(agent=me, event_type=act)
+        assert caught.value.policy_id == other
+        token = office.bot.approvals.wait(request_id=office.decide()).result.override_token
+        asking(office, 0)
+        with pytest.raises(Exception, match="PL-706"):
+            office.bot.with_override(token).quotas.reserve(agent=me, event_type=act)
+        office.operator.quotas.delete(quota_id=office.policy)
+        assert office.bot.with_override(token).quotas.reserve(agent=me, event_type=act).amount == 1
+    finally:
+        office.operator.policies.upload(text="", activate=True)
+
+
 def test_a_token_for_one_amount_is_none_for_another_and_costs_no_quota(office: Office) -> None:
     act, me = asking(office, 0), office.key.nhi
     with pytest.raises(OversightRequired) as caught:

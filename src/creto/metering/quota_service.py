@@ -257,6 +257,13 @@ class Quotas:
         checked_act(tenant, event_type)
         return await asyncio.to_thread(self.book.check, tenant, agent, event_type, chain, amount)
 
+    async def asks(
+        self, tenant: TenantId, agent: AgentId, event_type: str, amount: int = 1, *, chain: ValidatedChain | None = None
+    ) -> RequiresOversight | None:
+        """Whether humans would be asked about an act. Nothing is taken."""
+        checked_act(tenant, event_type)
+        return await asyncio.to_thread(self.book.asks, tenant, agent, chain, event_type, amount)
+
     async def reserve(
         self,
         tenant: TenantId,
@@ -266,7 +273,7 @@ class Quotas:
         *,
         chain: ValidatedChain | None = None,
         ttl_s: int = QUOTA_RESERVATION_S,
-        approved: bool = False,
+        approved: frozenset[str] = frozenset(),
     ) -> Hold:
         """Hold quota until it is settled or released, on whatever node, or expires. QuotaExceeded (MT-429) or OversightRequired (MT-202)."""
         checked_act(tenant, event_type)
