@@ -19,28 +19,31 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
+from itertools import chain as chained
+from itertools import repeat
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 import msgspec
 
 from creto.common import wire
 from creto.common.errors import EnablementError, InvalidInput, NotFound, OversightRequired, QuotaExceeded
 from creto.common.ids import AgentId, RequestId, TenantId, checked_name, checked_tenant, new_id
-from creto.common.limits import QUOTA_AMOUNT_MAX, QUOTA_BATCH, QUOTA_RESERVATION_S, QUOTAS_MAX
+from creto.common.limits import INTEGER_MAX, QUOTA_AMOUNT_MAX, QUOTA_BATCH, QUOTA_RESERVATION_S, QUOTAS_MAX
 from creto.common.telemetry import Metrics
 from creto.common.timestamps import SECOND, Clock, ConsensusTimestamp
 from creto.metering import quota_rules
 from creto.metering import quota_store as rows
 from creto.metering.beyond import Beyond
-from creto.metering.event_quotas import EventQuotas, Teller
-from creto.metering.leases import SharedLimits
+from creto.metering.event_quotas import EventQuotas, Owed, Teller
+from creto.metering.leases import SharedLimits, bounded
 from creto.metering.leases_journal import AnonymousCells, Journal, reclaim
-from creto.metering.leases_store import StoreLimits
+from creto.metering.leases_store import KEPT_NS, StoreLimits
 from creto.metering.quota import QuotaBook, Taken
 from creto.metering.quota_answers import Answered, QuotaAnswer, changed, limit_of, sentence
 from creto.metering.quota_charges import Charges
 from creto.metering.quota_counters import RETIRED, Counter, Counters
+from creto.metering.quota_events import Booking
 from creto.metering.quota_marks import Crossed, marks_reached
 from creto.metering.quota_notices import Notices, answered, keep, said_to
 from creto.metering.quota_pace import Pace
@@ -69,12 +72,31 @@ class HoldRow(msgspec.Struct, frozen=True):
     event_type: str = ""
     chain: tuple[AgentId, ...] = ()
     beyond: Beyond | None = None
+    ends: tuple[int, ...] = ()  # when the window of each is over
 
     @classmethod
     def of(cls, held: Taken) -> Self:
         pairs = tuple((counter.key, weight) for counter, weight in zip(held.counters, held.weights, strict=True))
         returning = tuple(counter.key for counter in held.counters if counter.counted.returns)
-        return cls(held.amount, pairs, returning, held.plan.event_type, held.plan.chain, held.beyond)
+        ends = tuple(counter.resets_at for counter in held.counters)
+        return cls(held.amount, pairs, returning, held.plan.event_type, held.plan.chain, held.beyond, ends)
+
+    def bookings(self, took: int, now: int) -> list[Booking]:
+        """What its end moves on its counters, but for those that are forgotten."""
+        found = []
+        for (counter, weight), ends_at in zip(self.counters, chained(self.ends, repeat(INTEGER_MAX)), strict=False):
+            more = -self.amount if counter in self.returning else took - self.amount
+            if more and ends_at + KEPT_NS > now:
+                found.append(Booking(counter, bounded(more * weight), ends_at, self.event_type, self.chain))
+        return found
+
+
+class Closed(NamedTuple):
+    """A reservation that is out of its table, what it took, and what is still to be booked for that."""
+
+    row: HoldRow
+    took: int
+    owed: list[Owed]
 
 
 class Quotas:
@@ -324,13 +346,11 @@ class Quotas:
 
     async def _close_hold(self, tenant: TenantId, reservation_id: str, amount: int | None) -> Settled:
         async def close() -> Settled | None:
-            row = await self._store.write(
-                lambda tx: self._take_hold(tx, checked_tenant(tenant), reservation_id, amount),
+            closed = await self._store.write(
+                lambda tx: self._end_hold(tx, checked_tenant(tenant), reservation_id, amount),
                 isolation=Isolation.READ_COMMITTED,
             )
-            return (
-                None if row is None else await asyncio.to_thread(self._book_hold, tenant, reservation_id, row, amount)
-            )
+            return None if closed is None else await asyncio.to_thread(self._book_hold, tenant, reservation_id, closed)
 
         # Whoever has taken the row books it, also if nobody waits for the answer any more.
         settled = await asyncio.shield(asyncio.ensure_future(close()))
@@ -348,22 +368,23 @@ class Quotas:
             self.charges.ended(tx, row.beyond, row.amount if amount is None else amount)
         return row
 
-    def _book_hold(self, tenant: TenantId, reservation_id: str, row: HoldRow, amount: int | None) -> Settled:
+    def _end_hold(self, tx: Tx, tenant: TenantId, reservation_id: str, amount: int | None) -> Closed | None:
+        """INVARIANT: what a reservation took beside what was held is due from the moment on in which its row goes, whoever dies then."""
+        row = self._take_hold(tx, tenant, reservation_id, amount)
+        if row is None:
+            return None
         took = row.amount if amount is None else amount
-        for counter, weight in row.counters:
-            more = -row.amount if counter in row.returning else took - row.amount
-            if not more:
-                continue
-            self._limits.adjust(tenant, counter, more * weight)
-            known = self.book.counters.find(tenant, counter)
-            if known is not None:
-                known.taken += more * weight
-                known.full_until = 0
+        return Closed(row, took, self.events.owe(tx, tenant, row.bookings(took, self._clock.now())))
+
+    def _book_hold(self, tenant: TenantId, reservation_id: str, closed: Closed) -> Settled:
+        row, took = closed.row, closed.took
+        self.events.book_now(closed.owed)
         excess, over = max(0, took - row.amount), 0
         if excess:
             self.book.overruns += 1
             self.book.overrun_units += excess
-            over = self._tell_excess(tenant, row)
+            with suppress(EnablementError):  # the shared limit is away: it is counted, and told, later
+                over = self._tell_excess(tenant, row)
         return Settled(reservation_id=reservation_id, reserved=row.amount, amount=took, excess=excess, over=over)
 
     def _tell_excess(self, tenant: TenantId, row: HoldRow) -> int:
@@ -390,10 +411,10 @@ class Quotas:
     def _expire_holds(self, now: int) -> None:
         """On the thread of the upkeep."""
         for tenant, name in self._store.read_now(lambda tx: rows.expired_holds(tx, now, QUOTA_BATCH)):
-            take = partial(self._take_hold, tenant=tenant, reservation_id=name, amount=0)
-            row = self._aside.submit(take, isolation=Isolation.READ_COMMITTED).result()
-            if row is not None:
-                self._book_hold(tenant, name, row, 0)
+            take = partial(self._end_hold, tenant=tenant, reservation_id=name, amount=0)
+            closed = self._aside.submit(take, isolation=Isolation.READ_COMMITTED).result()
+            if closed is not None:
+                self._book_hold(tenant, name, closed)
 
     async def usage(self, tenant: TenantId, agents: Sequence[AgentId]) -> list[QuotaUsage]:
         """What the counters of these agents stand at, over all nodes; of quotas for all together too. The last one is who acts."""
