@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
-from creto.common.errors import ApprovalDenied, OversightRequired
+from creto.common.errors import ApprovalDenied, InvalidInput, OversightRequired, Unauthorized
 from creto.common.ids import EventId
+from creto.common.timestamps import HOUR
 from creto.contracts import BillableEvent, CostThresholdType, RequireApproval
 from creto.edge.api.approvers import TierTerms
 from creto.metering import AllowWithNotification, Ask, Block, EventState, Limit, Told, Window, WindowUnit
@@ -145,12 +147,49 @@ def test_a_token_for_one_amount_is_none_for_another_and_costs_no_quota(office: O
         office.bot.with_override(token).quotas.reserve(agent=me, event_type=act, amount=1)
 
 
+def test_a_reservation_is_ended_by_whom_it_is_for_who_made_it_and_operators(office: Office) -> None:
+    """given agents that know a reservation's id / when another's is settled or released / then it is refused, and it stays whole."""
+    me, act = office.key.nhi, f"{office.policy}.call"
+    held = [office.bot.quotas.reserve(agent=me, event_type=act).reservation_id for _ in range(2)]
+    other = office.operator.register(f"other-{office.policy}")
+    now = office.operator.time.get_timestamp().timestamps[0]
+    boss = office.operator.register(f"boss-{office.policy}", kind=PrincipalKind.HUMAN)
+    chain = boss.delegate(
+        other.nhi, actions=("*",), tenant=office.operator.tenant, not_before=now, not_after=type(now)(now + HOUR)
+    )
+    with office.acting(other, chain) as stranger:
+        for end in (stranger.quotas.settle, stranger.quotas.release):
+            with pytest.raises(Unauthorized, match="PL-403"):
+                end(reservation_id=held[0])
+        mine = stranger.quotas.reserve(agent=other.nhi, event_type=act)
+        assert stranger.quotas.settle(reservation_id=mine.reservation_id).amount == 1
+    assert office.bot.quotas.settle(reservation_id=held[0]).amount == 1
+    assert office.operator.quotas.release(reservation_id=held[1]).amount == 0
+    for_me = office.operator.quotas.reserve(agent=me, event_type=act)
+    assert office.bot.quotas.release(reservation_id=for_me.reservation_id).amount == 0
+
+
 def test_who_is_denied_reserves_nothing(office: Office) -> None:
     act, me = asking(office, 0), office.key.nhi
     with working(lambda: office.bot.awaiting_approval(WAIT_S).quotas.reserve(agent=me, event_type=act)) as done:
         office.decide(Verdict.DENY, reason="no more today")
     assert isinstance(done[0], ApprovalDenied)
     assert "no more today" in str(done[0])
+
+
+def test_half_a_character_is_no_text(office: Office) -> None:
+    """given half of a surrogate pair in a body, a path, a query / when it is sent / then it is a bad request, in the words of the product."""
+    me, half = office.key.nhi, "\ud83d"
+    used = replace(payment(office, "pay", "e-half"), properties={"note": half})
+    with pytest.raises(InvalidInput, match="MT-400") as caught:
+        office.bot.metering.submit_event(event=used)
+    assert caught.value.got == "half of a surrogate pair"
+    with pytest.raises(InvalidInput, match="MT-400"):
+        office.bot.quotas.reserve(agent=me, event_type=half)
+    with pytest.raises(InvalidInput, match="PL-400"):
+        office.bot.objects.put(key=half, content=b"x")
+    with pytest.raises(InvalidInput, match="PL-400"):
+        office.bot.audit.query(event=half)
 
 
 def limit_that_asks(office: Office) -> tuple[str, str]:

@@ -73,13 +73,14 @@ class HoldRow(msgspec.Struct, frozen=True):
     chain: tuple[AgentId, ...] = ()
     beyond: Beyond | None = None
     ends: tuple[int, ...] = ()  # when the window of each is over
+    by: AgentId | None = None  # who made it, where that is not the last of the chain
 
     @classmethod
-    def of(cls, held: Taken) -> Self:
+    def of(cls, held: Taken, by: AgentId | None) -> Self:
         pairs = tuple((counter.key, weight) for counter, weight in zip(held.counters, held.weights, strict=True))
         returning = tuple(counter.key for counter in held.counters if counter.counted.returns)
         ends = tuple(counter.resets_at for counter in held.counters)
-        return cls(held.amount, pairs, returning, held.plan.event_type, held.plan.chain, held.beyond, ends)
+        return cls(held.amount, pairs, returning, held.plan.event_type, held.plan.chain, held.beyond, ends, by)
 
     def bookings(self, took: int, now: int) -> list[Booking]:
         """What its end moves on its counters, but for those that are forgotten."""
@@ -296,6 +297,7 @@ class Quotas:
         chain: ValidatedChain | None = None,
         ttl_s: int = QUOTA_RESERVATION_S,
         approved: frozenset[str] = frozenset(),
+        by: AgentId | None = None,
     ) -> Hold:
         """Hold quota until it is settled or released, on whatever node, or expires. QuotaExceeded (MT-429) or OversightRequired (MT-202)."""
         checked_act(tenant, event_type)
@@ -306,7 +308,7 @@ class Quotas:
         )
         if not isinstance(held, Taken):
             raise refused(held, event_type)
-        row = HoldRow.of(held)
+        row = HoldRow.of(held, by)
         expires_at = ConsensusTimestamp(self._clock.now() + ttl_s * SECOND)
         name = new_id("hold-")
         writing = asyncio.ensure_future(
@@ -319,6 +321,14 @@ class Quotas:
             raise
         self.book.handed_over(held)  # from here on the row stands for it
         return Hold(reservation_id=name, amount=amount, outcome=held.outcome, expires_at=expires_at)
+
+    async def holders(self, tenant: TenantId, reservation_id: str) -> tuple[AgentId, ...]:
+        """Whose matter a reservation is: who made it, those above whom it is for, and that agent, the last. Nobody, if there is none."""
+        body = await self._store.read(lambda tx: rows.find_hold(tx, checked_tenant(tenant), reservation_id))
+        if body is None:
+            return ()
+        row = wire.decode(body, HoldRow, what="reservation")
+        return (*([row.by] if row.by else []), *row.chain)
 
     def _take_back(self, tenant: TenantId, name: str, held: Taken, written: asyncio.Future[None]) -> None:
         """Whoever reserved has gone, or was told no. INVARIANT: what was held is given back by one: by whoever takes the row, if there is one."""

@@ -284,8 +284,9 @@ ENDPOINTS = (PUT, LIST, GET, DELETE, ANSWER, NOTICES, CHECK, RESERVE, SETTLE, RE
 
 @concerns(SETTLE, RELEASE)
 async def which_reservation(parts: Parts, call: Call, ask: SettleQuota | OfReservation) -> str | None:
-    """Whoever has the id has reserved it: it is the caller's own matter."""
-    return call.known.agent
+    """The caller's own matter, if it made the reservation, or is in the chain that this is for; else that of the agent it is for."""
+    me, whose = call.known.agent, await parts.quotas.holders(call.tenant, ask.reservation_id)
+    return me if not whose or me in whose else whose[-1]
 
 
 def chain_above(parts: Parts, call: Call, agent: AgentId) -> ValidatedChain | None:
@@ -350,7 +351,14 @@ async def would_ask(parts: Parts, call: Call, ask: ReserveQuota) -> RequiresOver
 async def reserve(parts: Parts, call: Call, ask: ReserveQuota) -> Hold:
     chain = chain_above(parts, call, ask.agent)
     hold = partial(
-        parts.quotas.reserve, call.tenant, ask.agent, ask.event_type, ask.amount, chain=chain, ttl_s=ask.ttl_s
+        parts.quotas.reserve,
+        call.tenant,
+        ask.agent,
+        ask.event_type,
+        ask.amount,
+        chain=chain,
+        ttl_s=ask.ttl_s,
+        by=call.known.agent,
     )
 
     async def give_back(held: Hold) -> None:
