@@ -19,31 +19,25 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
-from itertools import chain as chained
-from itertools import repeat
 from pathlib import Path
-from typing import NamedTuple, Self
-
-import msgspec
 
 from creto.common import wire
 from creto.common.errors import EnablementError, InvalidInput, NotFound, OversightRequired, QuotaExceeded
 from creto.common.ids import AgentId, RequestId, TenantId, checked_name, checked_tenant, new_id
-from creto.common.limits import INTEGER_MAX, QUOTA_AMOUNT_MAX, QUOTA_BATCH, QUOTA_RESERVATION_S, QUOTAS_MAX
+from creto.common.limits import QUOTA_AMOUNT_MAX, QUOTA_BATCH, QUOTA_RESERVATION_S, QUOTAS_MAX
 from creto.common.telemetry import Metrics
 from creto.common.timestamps import SECOND, Clock, ConsensusTimestamp
 from creto.metering import quota_rules
 from creto.metering import quota_store as rows
-from creto.metering.beyond import Beyond
-from creto.metering.event_quotas import EventQuotas, Owed, Teller
-from creto.metering.leases import SharedLimits, bounded
+from creto.metering.event_quotas import EventQuotas, Teller
+from creto.metering.leases import SharedLimits
 from creto.metering.leases_journal import AnonymousCells, Journal, reclaim
-from creto.metering.leases_store import KEPT_NS, StoreLimits
+from creto.metering.leases_store import StoreLimits
 from creto.metering.quota import QuotaBook, Taken
 from creto.metering.quota_answers import Answered, QuotaAnswer, changed, limit_of, sentence
 from creto.metering.quota_charges import Charges
 from creto.metering.quota_counters import RETIRED, Counter, Counters
-from creto.metering.quota_events import Booking
+from creto.metering.quota_holds import Closed, HoldRow
 from creto.metering.quota_marks import Crossed, marks_reached
 from creto.metering.quota_notices import Notices, answered, keep, said_to
 from creto.metering.quota_pace import Pace
@@ -61,43 +55,6 @@ from creto.store.types import Isolation, Store, Tx
 CHANGED = "metering.quota.changed"
 WANTED = "metering.quota.wanted"  # a node lacks what others may hold unspent
 NO_DEFINITIONS = Definitions()
-
-
-class HoldRow(msgspec.Struct, frozen=True):
-    """What a reservation was taken from."""
-
-    amount: int
-    counters: tuple[tuple[str, int], ...]  # with the weight of each
-    returning: tuple[str, ...] = ()  # those that events move: all of it comes back
-    event_type: str = ""
-    chain: tuple[AgentId, ...] = ()
-    beyond: Beyond | None = None
-    ends: tuple[int, ...] = ()  # when the window of each is over
-    by: AgentId | None = None  # who made it, where that is not the last of the chain
-
-    @classmethod
-    def of(cls, held: Taken, by: AgentId | None) -> Self:
-        pairs = tuple((counter.key, weight) for counter, weight in zip(held.counters, held.weights, strict=True))
-        returning = tuple(counter.key for counter in held.counters if counter.counted.returns)
-        ends = tuple(counter.resets_at for counter in held.counters)
-        return cls(held.amount, pairs, returning, held.plan.event_type, held.plan.chain, held.beyond, ends, by)
-
-    def bookings(self, took: int, now: int) -> list[Booking]:
-        """What its end moves on its counters, but for those that are forgotten."""
-        found = []
-        for (counter, weight), ends_at in zip(self.counters, chained(self.ends, repeat(INTEGER_MAX)), strict=False):
-            more = -self.amount if counter in self.returning else took - self.amount
-            if more and ends_at + KEPT_NS > now:
-                found.append(Booking(counter, bounded(more * weight), ends_at, self.event_type, self.chain))
-        return found
-
-
-class Closed(NamedTuple):
-    """A reservation that is out of its table, what it took, and what is still to be booked for that."""
-
-    row: HoldRow
-    took: int
-    owed: list[Owed]
 
 
 class Quotas:
