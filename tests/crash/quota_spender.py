@@ -47,9 +47,9 @@ def quotas_of(test: str) -> tuple[Quota, ...]:
     return (
         Quota(quota_id=f"call{test}", counts=("call",), limits=(Limit(3, EVER),), overflow=ChargeBeyond(factor=D(2))),
         Quota(
-            quota_id=f"act{test}", counts=("act",), limits=(Limit(3, EVER),), overflow=TopUpLimit(STEP, 30, price=D(1))
+            quota_id=f"act{test}", counts=("act",), limits=(Limit(3, EVER),), overflow=TopUpLimit(STEP, 100, price=D(1))
         ),
-        Quota(quota_id=f"hold{test}", counts=("hold",), limits=(Limit(1_000, EVER),)),
+        Quota(quota_id=f"hold{test}", counts=("hold",), limits=(Limit(1_000_000, EVER),)),
     )
 
 
