@@ -95,6 +95,8 @@ class PostgresStore(EngineStore):
                 finally:
                     if cleared(db):
                         self._idle_readers.append(db)
+                        if self._closed:  # meanwhile, and nobody else comes for it
+                            self._close_readers()
         raise AssertionError("the last attempt returns or raises")
 
     def _read_once(self, db: Connection, fn: Callable[[ReadTx], T]) -> T:
@@ -212,8 +214,12 @@ class PostgresStore(EngineStore):
         self._closed = True
         self._readers.shutdown()
         self._listener.join()
-        while self._idle_readers:
-            self._idle_readers.pop().close()
+        self._close_readers()
+
+    def _close_readers(self) -> None:
+        with suppress(IndexError):
+            while True:
+                self._idle_readers.pop().close()
 
     def _leave(self, tx: Any) -> None:
         tx.run(LEAVE, self.instance)
