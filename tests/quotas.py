@@ -21,7 +21,15 @@ class Quota(QuotaHook):
         return sum(self.held.values()) + sum(self.settled)
 
     def reserve(
-        self, tenant: Any, agent: Any, chain: Any, action: str, resource: str, amount: int, *, approved: bool = False
+        self,
+        tenant: Any,
+        agent: Any,
+        chain: Any,
+        action: str,
+        resource: str,
+        amount: int,
+        *,
+        approved: frozenset[str] = frozenset(),
     ) -> Reservation | QuotaDenied | RequiresOversight:
         self.asked.append((agent, chain and chain.agents, action, resource, amount, approved))
         if self.used + amount > self.limit:
@@ -29,6 +37,10 @@ class Quota(QuotaHook):
         reservation = Reservation(reservation_id=str(len(self.asked)), amount=amount)
         self.held[reservation.reservation_id] = amount
         return reservation
+
+    def asks(self, tenant: Any, agent: Any, chain: Any, action: str, amount: int) -> RequiresOversight | None:
+        full = self.used + amount > self.limit
+        return self.refusal if full and isinstance(self.refusal, RequiresOversight) else None
 
     def settle(self, reservation: Reservation, amount: int | None = None) -> None:
         held = self.held.pop(reservation.reservation_id)

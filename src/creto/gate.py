@@ -58,11 +58,13 @@ from creto.security.authz import (
     Authz,
     Deny,
     Granted,
+    OverrideToken,
     QuotaDenied,
     RequiresOversight,
     Reservation,
 )
 from creto.security.authz.attributes import with_gate_attributes
+from creto.security.authz.types import JOINT
 from creto.security.refusals import Refusals
 from creto.store.entries import Acting, acting, entry
 from creto.store.types import UNRECORDED, Entry, EntryId, Grade, Outcome, Store, Tx
@@ -80,11 +82,15 @@ PREFIX = {
 }
 
 
+Further = Callable[[], Awaitable[RequiresOversight | None]]
+
+
 class Operation(msgspec.Struct, frozen=True, kw_only=True):
     """Who does what to which resource.
 
     `chain` is empty only for humans and services, who act for themselves. `arguments` are what an approval is bound to: the exact bytes.
     `scopes` are what the caller's credential is for; None where there is none. `amount` is what it takes of a quota.
+    `asks_too` says whether the body will ask a human, where the gate asks one: one request is for both.
     `form` names how the arguments are read, where they are a request of the API: an approver may edit them.
     """
 
@@ -101,6 +107,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     scopes: tuple[str, ...] | None = None
     amount: int = 1
     form: str = ""
+    asks_too: Further | None = None
 
 
 class Effect(Enum):
@@ -117,7 +124,8 @@ class Admission(msgspec.Struct, frozen=True, kw_only=True):
     operation: Operation
     chain: ValidatedChain
     at: ConsensusTimestamp
-    overridden: PolicyId | None = None  # a human said yes to what this policy asks about
+    overridden: PolicyId | None = None  # humans said yes under this policy, or these
+    asked: RequiresOversight | None = None  # what they were asked
     reservation: Reservation | None = None  # the quota that is held for it
 
 
@@ -217,10 +225,11 @@ class Gate:
         try:
             try:
                 admission = self.admit(operation)
-            except OversightRequired as asked:
+            except OversightRequired as refused:
+                asked = await self._with_body(operation, refused)
                 if operation.override_token is None:
                     await self._ask(operation, asked)
-                    raise
+                    raise asked from None
                 admission = await self._overridden(operation, asked)
         except EnablementError as error:
             await self._refused(operation, error)
@@ -229,22 +238,31 @@ class Gate:
         return admission
 
     async def agreed(
-        self, asked: OversightRequired, take: Callable[[], Awaitable[T]], give_back: Callable[[T], Awaitable[None]]
+        self,
+        asked: OversightRequired,
+        take: Callable[[frozenset[str]], Awaitable[T]],
+        give_back: Callable[[T], Awaitable[None]],
     ) -> T:
         """What the body of an operation has found that a human must agree to, as where a quota asks about what is to be reserved.
 
         Without an approval of this operation it is asked about, as what the gate itself refuses is. With one `take` is done, and the approval
         used up: the one that let the operation begin, else the token that came with it. If that is not good, `give_back` undoes it.
+        INVARIANT: an approval under other policies than those that ask is none; what it was under is asked again, with what asks now.
         """
         act = _running.get()
         if act is None:
             raise asked
-        operation, began = act.admission.operation, act.admission.overridden
-        if began is None and operation.override_token is None:
+        operation, before = act.admission.operation, act.admission.asked
+        began = frozenset((act.admission.overridden or "").split(JOINT))
+        if before is not None and not demand(asked).names <= began:
+            asked = together(asked, before)
             await self._ask(operation, asked)
             raise asked
-        taken = await take()
-        if began is None:
+        if before is None and operation.override_token is None:
+            await self._ask(operation, asked)
+            raise asked
+        taken = await take(demand(asked).names | began)
+        if before is None:
             try:
                 await self._use_override(operation, asked)
             except BaseException:
@@ -337,30 +355,45 @@ class Gate:
         """The token is spent, durably, before anything is done with it; quota first, which must not cost an approval."""
         now = self._clock.now()
         chain = self._chain(operation, now)
-        held = self._authz.reserve_approved(
+        held = self._held(operation, chain, asked)
+        if isinstance(held, RequiresOversight):  # a quota has filled since it was asked
+            asked = together(asked, held)
+            held = self._held(operation, chain, asked)
+        if held is not None and not isinstance(held, Reservation):
+            raise refusal(operation, held)
+        admission = Admission(
+            operation=operation, chain=chain, at=now, overridden=PolicyId(asked.policy_id), asked=demand(asked),
+            reservation=held,
+        )  # fmt: skip
+        try:
+            with acting(self._acting(operation, Act(admission))):
+                used = await self._use_override(operation, asked)
+        except BaseException:
+            self.release(admission)
+            raise
+        return msgspec.structs.replace(admission, overridden=used.policy_id)
+
+    def _held(
+        self, operation: Operation, chain: ValidatedChain, asked: OversightRequired
+    ) -> Reservation | QuotaDenied | RequiresOversight | None:
+        return self._authz.reserve_approved(
             operation.agent,
             operation.action,
             operation.resource,
             tenant=operation.tenant,
             chain=chain,
             amount=operation.amount,
+            approved=demand(asked).names,
         )
-        if held is not None and not isinstance(held, Reservation):
-            raise refusal(operation, held)
-        admission = Admission(
-            operation=operation, chain=chain, at=now, overridden=PolicyId(asked.policy_id), reservation=held
-        )
-        try:
-            with acting(self._acting(operation, Act(admission))):
-                await self._use_override(operation, asked)
-        except BaseException:
-            self.release(admission)
-            raise
-        return admission
 
-    async def _use_override(self, operation: Operation, asked: OversightRequired) -> None:
+    async def _with_body(self, operation: Operation, asked: OversightRequired) -> OversightRequired:
+        """With what the body will ask, so that humans are asked once."""
+        further = None if operation.asks_too is None else await operation.asks_too()
+        return asked if further is None else together(asked, further)
+
+    async def _use_override(self, operation: Operation, asked: OversightRequired) -> OverrideToken:
         assert operation.override_token is not None
-        await self._authz.consume_durable(
+        return await self._authz.consume_durable(
             operation.override_token,
             tenant=operation.tenant,
             agent=operation.agent,
@@ -462,6 +495,20 @@ def check_scopes(operation: Operation) -> None:
             got=", ".join(sorted(operation.scopes)) or "no scope",
             expected=operation.action,
         )
+
+
+def demand(asked: OversightRequired) -> RequiresOversight:
+    said = asked.decision
+    return said if isinstance(said, RequiresOversight) else RequiresOversight(asked.policy_id)
+
+
+def together(asked: OversightRequired, further: RequiresOversight) -> OversightRequired:
+    """The same refusal, by all that ask."""
+    whole = demand(asked).joined(further)
+    return OversightRequired(
+        asked.code, f"{asked.message}, all together under {whole.under}", policy_id=whole.under, decision=whole,
+        details=dict(asked.details),
+    )  # fmt: skip
 
 
 def refusal(operation: Operation, decision: Deny | RequiresOversight | QuotaDenied) -> EnablementError:

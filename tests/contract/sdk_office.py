@@ -24,8 +24,20 @@ WAIT_S = 30
 class Office:
     """An operator who decides by his `policy`, and a bot that acts for Ada."""
 
-    def __init__(self, operator: Creto, bot: Creto, policy: str, key: AgentKey, chain: DelegationChain) -> None:
+    def __init__(
+        self, operator: Creto, bot: Creto, policy: str, key: AgentKey, chain: DelegationChain, url: str | None = None
+    ) -> None:
+        self.url = url
         self.operator, self.bot, self.policy, self.key, self.chain = operator, bot, policy, key, chain
+
+    @contextmanager
+    def acting(self, key: AgentKey, chain: DelegationChain) -> Iterator[Creto]:
+        """Another agent, on a line of its own."""
+        if self.url is None:
+            yield self.operator.acting(chain)
+        else:
+            with Creto.connect(self.url, key=key, chain=chain) as found:
+                yield found
 
     def open(self) -> list[ApprovalView]:
         return [one for one in self.operator.approvals.list(limit=1_000).items if one.agent == self.key.nhi]
@@ -82,4 +94,4 @@ def office(request: pytest.FixtureRequest, served: Layer, tmp_path: Path) -> Ite
             yield Office(operator, operator.acting(chain), policy, bot, chain)
         else:
             with Creto.connect(served.rest, key=bot, chain=chain) as mine:
-                yield Office(operator, mine, policy, bot, chain)
+                yield Office(operator, mine, policy, bot, chain, served.rest)

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
-from creto.common.errors import ApprovalDenied, OversightRequired
+from creto.common.errors import ApprovalDenied, InvalidInput, OversightRequired, Unauthorized
 from creto.common.ids import EventId
+from creto.common.timestamps import HOUR
 from creto.contracts import BillableEvent, CostThresholdType, RequireApproval
 from creto.edge.api.approvers import TierTerms
 from creto.metering import AllowWithNotification, Ask, Block, EventState, Limit, Told, Window, WindowUnit
@@ -83,6 +85,55 @@ def test_where_two_quotas_ask_each_of_their_policies_has_to_be_met(office: Offic
         office.bot.quotas.reserve(agent=me, event_type=act)
 
 
+ASKED = '@id("held") @oversight("%s") forbid (principal is Agent, action == Action::"reserve_quota", resource);'
+
+
+@pytest.mark.parametrize("who", ["both", "one"])
+def test_where_a_policy_and_a_quota_ask_each_has_to_be_met(office: Office, who: str) -> None:
+    """given a policy that asks about reserving and a quota that asks about the act under another / when it is approved / then by both, or not at all."""
+    act, me, other = asking(office, 0), office.key.nhi, f"{office.policy}-cedar"
+    judge = office.operator.auth.whoami().agent
+    if who == "one":
+        judge = office.operator.register(f"judge-{office.policy}", kind=PrincipalKind.HUMAN).nhi
+    office.operator.approvals.put_policy(policy_id=other, tiers=(TierTerms(name="all", approvers=(judge,)),))
+    office.operator.policies.upload(text=ASKED % other, activate=True)
+    try:
+        with pytest.raises(OversightRequired) as caught:
+            office.bot.quotas.reserve(agent=me, event_type=act)
+        assert caught.value.policy_id == f"{office.policy} + {other}"
+        request_id = office.decide()
+        assert caught.value.details["request_id"] == request_id
+        if who == "both":
+            token = office.bot.approvals.wait(request_id=request_id).result.override_token
+            assert office.bot.with_override(token).quotas.reserve(agent=me, event_type=act).amount == 1
+        else:
+            assert office.operator.approvals.get(request_id=request_id).standing.missing_policies == (other,)
+            with pytest.raises(OversightRequired):
+                office.bot.quotas.reserve(agent=me, event_type=act)
+    finally:
+        office.operator.policies.upload(text="", activate=True)
+
+
+def test_an_approval_of_a_policy_that_asked_first_passes_no_quota_that_asks(office: Office) -> None:
+    """given an approval under a policy / when a quota asks under another by the time it is used / then it lets nothing through, and is not used up."""
+    act, me, other = f"{office.policy}.call", office.key.nhi, f"{office.policy}-cedar"
+    boss = office.operator.auth.whoami().agent
+    office.operator.approvals.put_policy(policy_id=other, tiers=(TierTerms(name="all", approvers=(boss,)),))
+    office.operator.policies.upload(text=ASKED % other, activate=True)
+    try:
+        with pytest.raises(OversightRequired) as caught:
+            office.bot.quotas.reserve(agent=me, event_type=act)
+        assert caught.value.policy_id == other
+        token = office.bot.approvals.wait(request_id=office.decide()).result.override_token
+        asking(office, 0)
+        with pytest.raises(Exception, match="PL-706"):
+            office.bot.with_override(token).quotas.reserve(agent=me, event_type=act)
+        office.operator.quotas.delete(quota_id=office.policy)
+        assert office.bot.with_override(token).quotas.reserve(agent=me, event_type=act).amount == 1
+    finally:
+        office.operator.policies.upload(text="", activate=True)
+
+
 def test_a_token_for_one_amount_is_none_for_another_and_costs_no_quota(office: Office) -> None:
     act, me = asking(office, 0), office.key.nhi
     with pytest.raises(OversightRequired) as caught:
@@ -96,12 +147,49 @@ def test_a_token_for_one_amount_is_none_for_another_and_costs_no_quota(office: O
         office.bot.with_override(token).quotas.reserve(agent=me, event_type=act, amount=1)
 
 
+def test_a_reservation_is_ended_by_whom_it_is_for_who_made_it_and_operators(office: Office) -> None:
+    """given agents that know a reservation's id / when another's is settled or released / then it is refused, and it stays whole."""
+    me, act = office.key.nhi, f"{office.policy}.call"
+    held = [office.bot.quotas.reserve(agent=me, event_type=act).reservation_id for _ in range(2)]
+    other = office.operator.register(f"other-{office.policy}")
+    now = office.operator.time.get_timestamp().timestamps[0]
+    boss = office.operator.register(f"boss-{office.policy}", kind=PrincipalKind.HUMAN)
+    chain = boss.delegate(
+        other.nhi, actions=("*",), tenant=office.operator.tenant, not_before=now, not_after=type(now)(now + HOUR)
+    )
+    with office.acting(other, chain) as stranger:
+        for end in (stranger.quotas.settle, stranger.quotas.release):
+            with pytest.raises(Unauthorized, match="PL-403"):
+                end(reservation_id=held[0])
+        mine = stranger.quotas.reserve(agent=other.nhi, event_type=act)
+        assert stranger.quotas.settle(reservation_id=mine.reservation_id).amount == 1
+    assert office.bot.quotas.settle(reservation_id=held[0]).amount == 1
+    assert office.operator.quotas.release(reservation_id=held[1]).amount == 0
+    for_me = office.operator.quotas.reserve(agent=me, event_type=act)
+    assert office.bot.quotas.release(reservation_id=for_me.reservation_id).amount == 0
+
+
 def test_who_is_denied_reserves_nothing(office: Office) -> None:
     act, me = asking(office, 0), office.key.nhi
     with working(lambda: office.bot.awaiting_approval(WAIT_S).quotas.reserve(agent=me, event_type=act)) as done:
         office.decide(Verdict.DENY, reason="no more today")
     assert isinstance(done[0], ApprovalDenied)
     assert "no more today" in str(done[0])
+
+
+def test_half_a_character_is_no_text(office: Office) -> None:
+    """given half of a surrogate pair in a body, a path, a query / when it is sent / then it is a bad request, in the words of the product."""
+    me, half = office.key.nhi, "\ud83d"
+    used = replace(payment(office, "pay", "e-half"), properties={"note": half})
+    with pytest.raises(InvalidInput, match="MT-400") as caught:
+        office.bot.metering.submit_event(event=used)
+    assert caught.value.got == "half of a surrogate pair"
+    with pytest.raises(InvalidInput, match="MT-400"):
+        office.bot.quotas.reserve(agent=me, event_type=half)
+    with pytest.raises(InvalidInput, match="PL-400"):
+        office.bot.objects.put(key=half, content=b"x")
+    with pytest.raises(InvalidInput, match="PL-400"):
+        office.bot.audit.query(event=half)
 
 
 def limit_that_asks(office: Office) -> tuple[str, str]:

@@ -334,7 +334,7 @@ async def test_who_must_ask_is_told_by_which_policy(nodes: Nodes) -> None:
     with pytest.raises(OversightRequired) as asked:
         await quotas.reserve(TENANT, AGENT, "inference.call", 1)
     assert (asked.value.code, asked.value.policy_id) == ("MT-202", "cfo")
-    assert (await quotas.reserve(TENANT, AGENT, "inference.call", 1, approved=True)).outcome == "allow"
+    assert (await quotas.reserve(TENANT, AGENT, "inference.call", 1, approved=frozenset({"cfo"}))).outcome == "allow"
 
 
 async def test_each_mark_is_told_of_once(nodes: Nodes) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from creto.app import running
-from creto.common.errors import OversightRequired, QuotaExceeded
+from creto.common.errors import OversightRequired, QuotaExceeded, Unauthorized
 from creto.common.ids import AgentId, PolicyId
 from creto.common.timestamps import HOUR, ConsensusTimestamp
 from creto.gate import Effect
@@ -111,3 +113,40 @@ async def test_beyond_its_quota_an_act_waits_for_a_human(town: Metered) -> None:
     token = await town.approval(town.operation(), PolicyId("quota_approval_policy"))
     admitted = await town.gate.authorized_operation(town.operation(override_token=token))
     assert admitted.overridden == "quota_approval_policy"
+
+
+async def test_where_policies_ask_too_an_approval_is_good_under_both_alone(town: Metered) -> None:
+    """given a policy and a quota that ask under two names / when each is approved alone / then nothing passes and nothing is taken; under both it does."""
+    await town.ask_about_transfers()
+    mine = Ask(policy_id=PolicyId("above-budget"))
+    quota = Quota(quota_id="q", counts=("funds.transfer",), limits=(Limit(0, DAY),), overflow=mine)
+    await town.quotas.put_quota(town.app.tenant, quota, by=town.app.operator)
+    act = town.operation("funds.transfer", resource="bank:acme")
+    with pytest.raises(OversightRequired) as asked:
+        await town.gate.authorized_operation(act)
+    both = "above-budget + large-transfer"
+    assert (asked.value.policy_id, await used(town, town.app.operator)) == (both, {(town.app.operator, "q"): 0})
+    for alone in ("large-transfer", "above-budget"):
+        token = await town.approval(act, PolicyId(alone))
+        with pytest.raises(Unauthorized, match="PL-706"):
+            await town.gate.authorized_operation(replace(act, override_token=token))
+    token = await town.approval(act, PolicyId(both))
+    assert (await town.gate.authorized_operation(replace(act, override_token=token))).overridden == both
+
+
+async def test_what_the_body_finds_is_not_let_through_by_what_was_asked_before(town: Metered) -> None:
+    """given an act that began with an approval / when its body finds a quota that asks under another policy / then that is asked, with the first."""
+    await town.ask_about_transfers()
+    act = town.operation("funds.transfer", resource="bank:acme")
+    found = OversightRequired("MT-202", policy_id="above-budget")
+    taken: list[frozenset[str]] = []
+
+    async def take(approved: frozenset[str]) -> None:
+        taken.append(approved)
+
+    for name, passes in (("large-transfer", False), ("above-budget + large-transfer", True)):
+        ready = replace(act, override_token=await town.approval(act, PolicyId(name)))
+        with nullcontext() if passes else pytest.raises(OversightRequired, match=r"above-budget \+ large-transfer"):
+            async with town.gate.performed(ready, Effect.NONE):
+                await town.gate.agreed(found, take, take)
+        assert taken == ([frozenset({"above-budget", "large-transfer"})] if passes else [])

@@ -208,7 +208,7 @@ async def test_quota_is_asked_for_the_whole_chain(town: Town) -> None:
     quota = Quota(limit=100)
     town.parts.authz.use_quota(quota)
     await town.gate.commit(town.operation(agent=bot, chain=town.chain(owner_key, bot), amount=2), put("x"))
-    assert quota.asked == [(bot, (owner, bot), "sandbox.spawn", "runtime:sandbox:sb-1", 2, False)]
+    assert quota.asked == [(bot, (owner, bot), "sandbox.spawn", "runtime:sandbox:sb-1", 2, frozenset())]
 
 
 async def test_an_approval_does_not_lift_a_quota_and_is_not_lost_to_one(town: Town) -> None:

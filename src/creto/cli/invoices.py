@@ -34,7 +34,7 @@ INVOICE: Sequence[Column[Invoice]] = (
     Column("STATUS", lambda i: i.status if i.kind is InvoiceKind.INVOICE else f"{i.status} note"),
     Column("PERIOD", lambda i: period_of(i.period)),
     Column("TOTAL", lambda i: f"{i.total} {i.currency}", right=True),
-    Column("DUE", lambda i: f"{i.due} {i.currency}", right=True),
+    Column("DUE", lambda i: None if i.status is InvoiceStatus.VOID else f"{i.due} {i.currency}", right=True),
 )
 LINE: Sequence[Column[Line]] = (
     Column("LINE", lambda line: line.line_id, shrinks=True),
@@ -111,6 +111,8 @@ def sums_of(found: Invoice) -> Iterator[tuple[str, str]]:
         yield "paid by credits", f"-{paid}"
     if found.carried:
         yield "carried to credits", str(found.carried)
+    if found.status is InvoiceStatus.VOID:
+        return
     yield "due" if found.kind is InvoiceKind.INVOICE else "given back", str(found.due)
     if found.shown:
         yield f"due in {found.shown.currency}, at {found.shown.rate}", str(found.shown.due)

@@ -108,7 +108,7 @@ class EventQuotas:
         if not quotas or not events:
             return []
         quota_due.put_counted(tx, tenant, batch, quota_due.WHOLE, quota_due.print_of(quotas), quotas)
-        return self._owe(tx, tenant, bookings(quotas, events, self._clock.now()))
+        return self.owe(tx, tenant, bookings(quotas, events, self._clock.now()))
 
     def change(
         self, tx: Tx, tenant: TenantId, batch: int, place: int, event: BillableEvent, sign: int, quotas: Sequence[Quota]
@@ -118,9 +118,10 @@ class EventQuotas:
             quota_due.put_counted(tx, tenant, batch, place, quota_due.print_of(quotas), quotas)
         else:
             quotas = quota_due.counted_by(tx, tenant, batch, place)
-        return self._owe(tx, tenant, bookings(quotas, [event], self._clock.now(), sign=sign))
+        return self.owe(tx, tenant, bookings(quotas, [event], self._clock.now(), sign=sign))
 
-    def _owe(self, tx: Tx, tenant: TenantId, found: Sequence[Booking]) -> list[Owed]:
+    def owe(self, tx: Tx, tenant: TenantId, found: Sequence[Booking]) -> list[Owed]:
+        """Due from when this commits."""
         if not found:
             return []
         owed = Owed(tenant, new_id(), tuple(found))
@@ -132,13 +133,14 @@ class EventQuotas:
     async def booked(self, owed: Sequence[Owed]) -> None:
         """On their counters, if the shared limit answers; else upkeep does it later."""
         if owed:
-            await asyncio.to_thread(self._book_now, owed)
+            await asyncio.to_thread(self.book_now, owed)
 
-    def _book_now(self, owed: Sequence[Owed]) -> None:
+    def book_now(self, owed: Sequence[Owed]) -> None:
         try:
-            self.book(owed)
+            if owed:
+                self.book(owed)
         except EnablementError as error:
-            log.warning("Events wait to be counted on quotas: %s", error)
+            log.warning("What was used waits to be counted on quotas: %s", error)
 
     def book(self, owed: Sequence[Owed]) -> None:
         """Every step can be repeated: who dies between two of them leaves the row for somebody's upkeep."""

@@ -190,7 +190,7 @@ def sums(invoice: Invoice) -> Iterator[tuple[str, str, bool]]:
         )
     yield f"Total {code}", money(invoice.total, code), True
     yield from settlement(invoice)
-    if invoice.shown is not None:
+    if invoice.shown is not None and invoice.status is not InvoiceStatus.VOID:
         shown = invoice.shown
         rate = f"at {number(shown.rate)}, {date(shown.at, invoice.period.zone)}"
         yield f"{shown.currency} {rate}", money(shown.due, shown.currency), False
@@ -204,7 +204,7 @@ def settlement(invoice: Invoice) -> Iterator[tuple[str, str, bool]]:
         yield "Back to credits" if note else "Paid by credits", money(-by_credits, code), False
     if invoice.carried:
         yield "To your credits", money(-invoice.carried if note else invoice.carried, code), False
-    if not note or by_credits or invoice.carried:
+    if invoice.status is not InvoiceStatus.VOID and (not note or by_credits or invoice.carried):
         yield f"{'To be paid back' if note else 'Due'} {code}", money(invoice.due, code), True
     if invoice.carried and not note:
         yield "The total is below zero. It pays for what comes.", "", False

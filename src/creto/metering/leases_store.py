@@ -179,7 +179,7 @@ def book_all(tx: Tx, dues: Sequence[Due]) -> Counted:
         for part in due.parts:
             key = (due.tenant, part.counter)
             _, known = sums.get(key, (0, 0))
-            sums[key] = part.ends_at, known + part.amount if first else known
+            sums[key] = part.ends_at, bounded(known + part.amount) if first else known
     found: Counted = {}
     ordered = sorted(sums)
     for start in range(0, len(ordered), CHUNK):

@@ -13,6 +13,7 @@ is charged beyond a limit is known to the unit. An act lies wholly within its li
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import assert_never
 
 import msgspec
@@ -59,8 +60,8 @@ def lane_of(overflow: OverflowAction, limit: int) -> Lane | None:
             assert_never(overflow)
 
 
-def beyond(overflow: OverflowAction, *, approved: bool) -> QuotaOutcome:
-    """On which terms an act goes beyond a limit, if its lane has room."""
+def beyond(overflow: OverflowAction, *, approved: Set[str] = frozenset()) -> QuotaOutcome:
+    """On which terms an act goes beyond a limit, if its lane has room. `approved`: the policies under which humans have agreed to it."""
     match overflow:
         case Block():
             return QuotaOutcome.DENY
@@ -68,8 +69,8 @@ def beyond(overflow: OverflowAction, *, approved: bool) -> QuotaOutcome:
             return QuotaOutcome.ALLOW_WITH_NOTIFICATION
         case Throttle():
             return QuotaOutcome.ALLOW
-        case Ask():
-            return QuotaOutcome.ALLOW if approved else QuotaOutcome.REQUIRE_APPROVAL
+        case Ask(policy_id=policy_id):
+            return QuotaOutcome.ALLOW if policy_id in approved else QuotaOutcome.REQUIRE_APPROVAL
         case TopUpLimit():
             return QuotaOutcome.TOP_UP
         case ChargeBeyond():

@@ -43,6 +43,7 @@ from creto.metering.quota_steps import Steps
 from creto.metering.quota_types import ChargeBeyond
 from creto.platform.nhi import ValidatedChain
 from creto.security.authz.types import (
+    JOINT,
     UNLIMITED,
     QuotaDecision,
     QuotaDenied,
@@ -115,7 +116,7 @@ class QuotaBook:
         resource: str,
         amount: int,
         *,
-        approved: bool = False,
+        approved: frozenset[str] = frozenset(),
     ) -> Reservation | QuotaDenied | RequiresOversight:
         now = self._now()
         try:
@@ -182,6 +183,12 @@ class QuotaBook:
     def check_quota(self, tenant: TenantId, agent: AgentId, event_type: str) -> QuotaDecision:
         return self.check(tenant, agent, event_type)
 
+    def asks(
+        self, tenant: TenantId, agent: AgentId, chain: ValidatedChain | None, action: str, amount: int
+    ) -> RequiresOversight | None:
+        policies = self.check(tenant, agent, action, chain, amount).policy_id
+        return None if policies is None else asking(set(policies.split(JOINT)))
+
     def check(
         self, tenant: TenantId, agent: AgentId, event_type: str, chain: ValidatedChain | None = None, amount: int = 1
     ) -> QuotaDecision:
@@ -239,7 +246,14 @@ class QuotaBook:
         return plan
 
     def _reserve_slowly(
-        self, tenant: TenantId, agent: AgentId, chain: ValidatedChain | None, plan: Plan, amount: int, *, approved: bool
+        self,
+        tenant: TenantId,
+        agent: AgentId,
+        chain: ValidatedChain | None,
+        plan: Plan,
+        amount: int,
+        *,
+        approved: frozenset[str],
     ) -> Reservation | QuotaDenied | RequiresOversight:
         now = self._now()
         if plan.until <= now or plan.epoch != self.counters.epoch:
@@ -284,7 +298,7 @@ class QuotaBook:
             self._charges.end(held.beyond, units)
 
     def _check_slowly(self, plan: Plan, amount: int, now: int) -> QuotaDecision:
-        found = self.room.find(plan, amount, now, approved=False, take=False)
+        found = self.room.find(plan, amount, now, approved=frozenset(), take=False)
         cells = self.counters.cells
         if isinstance(found, Short):
             counter = found.counter

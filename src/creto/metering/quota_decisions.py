@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from decimal import Decimal
 
-from creto.common.ids import PolicyId
 from creto.common.limits import INTEGER_MAX
 from creto.common.timestamps import SECOND, ConsensusTimestamp
 from creto.metering import overflow
@@ -15,7 +15,7 @@ from creto.security.authz.types import Demand, QuotaDecision, QuotaDenied, Quota
 
 def outcome_near(counter: Counter, left: int) -> QuotaOutcome:
     """Allowed; and somebody has been told, where a mark was reached and the quota lets acts beyond it."""
-    terms = overflow.beyond(counter.overflow, approved=False)
+    terms = overflow.beyond(counter.overflow)
     told = counter.marks and counter.limit - left >= counter.marks[0]
     return terms if told and terms is QuotaOutcome.ALLOW_WITH_NOTIFICATION else QuotaOutcome.ALLOW
 
@@ -32,7 +32,7 @@ def decision(counter: Counter, left: int, outcome: QuotaOutcome, retry_ns: int |
     )
 
 
-def asking(policies: frozenset[PolicyId]) -> RequiresOversight:
+def asking(policies: Set[str]) -> RequiresOversight:
     first, *rest = sorted(policies)
     each = tuple(Demand(policy) for policy in (first, *rest)) if rest else ()
     return RequiresOversight(first, also=tuple(rest), each=each)

@@ -28,6 +28,6 @@ def marks_reached(counter: Counter, used: int, event_type: str, chain: tuple[Age
     found = [mark for mark in counter.marks if counter.told < mark <= used]
     if found:
         counter.told = found[-1]
-    terms = overflow.beyond(counter.overflow, approved=True)
+    terms = overflow.beyond(counter.overflow)
     outcome = terms if terms.allowed else QuotaOutcome.ALLOW
     return [Crossed(counter, mark, used, outcome, event_type, chain) for mark in found]

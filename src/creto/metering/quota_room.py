@@ -60,7 +60,7 @@ class Room:
         self.leased: set[Counter] = set()  # have drawn since upkeep last looked
         self.draws = 0  # read by a scrape
 
-    def find(self, plan: Plan, amount: int, now: int, *, approved: bool, take: bool) -> Found | Short:
+    def find(self, plan: Plan, amount: int, now: int, *, approved: frozenset[str], take: bool) -> Found | Short:
         """Counters with room: those of the plan, and lanes in the place of those that are full. One thread at a time for one agent."""
         if not plan.counters:
             return Found((), (), QuotaOutcome.ALLOW)
@@ -144,7 +144,7 @@ class Room:
             self.tell(marks)
         return drawn
 
-    def _beyond(self, counter: Counter, now: int, *, approved: bool) -> tuple[Counter, QuotaOutcome] | Short:
+    def _beyond(self, counter: Counter, now: int, *, approved: frozenset[str]) -> tuple[Counter, QuotaOutcome] | Short:
         """The lane of a counter that is full, and on which terms; or why there is none."""
         if counter.beyond:
             full = self.counters.find(counter.tenant, quota_rules.within(counter.key)) or counter

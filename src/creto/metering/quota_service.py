@@ -20,9 +20,6 @@ from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Self
-
-import msgspec
 
 from creto.common import wire
 from creto.common.errors import EnablementError, InvalidInput, NotFound, OversightRequired, QuotaExceeded
@@ -32,7 +29,6 @@ from creto.common.telemetry import Metrics
 from creto.common.timestamps import SECOND, Clock, ConsensusTimestamp
 from creto.metering import quota_rules
 from creto.metering import quota_store as rows
-from creto.metering.beyond import Beyond
 from creto.metering.event_quotas import EventQuotas, Teller
 from creto.metering.leases import SharedLimits
 from creto.metering.leases_journal import AnonymousCells, Journal, reclaim
@@ -41,6 +37,7 @@ from creto.metering.quota import QuotaBook, Taken
 from creto.metering.quota_answers import Answered, QuotaAnswer, changed, limit_of, sentence
 from creto.metering.quota_charges import Charges
 from creto.metering.quota_counters import RETIRED, Counter, Counters
+from creto.metering.quota_holds import Closed, HoldRow
 from creto.metering.quota_marks import Crossed, marks_reached
 from creto.metering.quota_notices import Notices, answered, keep, said_to
 from creto.metering.quota_pace import Pace
@@ -58,23 +55,6 @@ from creto.store.types import Isolation, Store, Tx
 CHANGED = "metering.quota.changed"
 WANTED = "metering.quota.wanted"  # a node lacks what others may hold unspent
 NO_DEFINITIONS = Definitions()
-
-
-class HoldRow(msgspec.Struct, frozen=True):
-    """What a reservation was taken from."""
-
-    amount: int
-    counters: tuple[tuple[str, int], ...]  # with the weight of each
-    returning: tuple[str, ...] = ()  # those that events move: all of it comes back
-    event_type: str = ""
-    chain: tuple[AgentId, ...] = ()
-    beyond: Beyond | None = None
-
-    @classmethod
-    def of(cls, held: Taken) -> Self:
-        pairs = tuple((counter.key, weight) for counter, weight in zip(held.counters, held.weights, strict=True))
-        returning = tuple(counter.key for counter in held.counters if counter.counted.returns)
-        return cls(held.amount, pairs, returning, held.plan.event_type, held.plan.chain, held.beyond)
 
 
 class Quotas:
@@ -257,6 +237,13 @@ class Quotas:
         checked_act(tenant, event_type)
         return await asyncio.to_thread(self.book.check, tenant, agent, event_type, chain, amount)
 
+    async def asks(
+        self, tenant: TenantId, agent: AgentId, event_type: str, amount: int = 1, *, chain: ValidatedChain | None = None
+    ) -> RequiresOversight | None:
+        """Whether humans would be asked about an act. Nothing is taken."""
+        checked_act(tenant, event_type)
+        return await asyncio.to_thread(self.book.asks, tenant, agent, chain, event_type, amount)
+
     async def reserve(
         self,
         tenant: TenantId,
@@ -266,7 +253,8 @@ class Quotas:
         *,
         chain: ValidatedChain | None = None,
         ttl_s: int = QUOTA_RESERVATION_S,
-        approved: bool = False,
+        approved: frozenset[str] = frozenset(),
+        by: AgentId | None = None,
     ) -> Hold:
         """Hold quota until it is settled or released, on whatever node, or expires. QuotaExceeded (MT-429) or OversightRequired (MT-202)."""
         checked_act(tenant, event_type)
@@ -277,7 +265,7 @@ class Quotas:
         )
         if not isinstance(held, Taken):
             raise refused(held, event_type)
-        row = HoldRow.of(held)
+        row = HoldRow.of(held, by)
         expires_at = ConsensusTimestamp(self._clock.now() + ttl_s * SECOND)
         name = new_id("hold-")
         writing = asyncio.ensure_future(
@@ -290,6 +278,14 @@ class Quotas:
             raise
         self.book.handed_over(held)  # from here on the row stands for it
         return Hold(reservation_id=name, amount=amount, outcome=held.outcome, expires_at=expires_at)
+
+    async def holders(self, tenant: TenantId, reservation_id: str) -> tuple[AgentId, ...]:
+        """Whose matter a reservation is: who made it, those above whom it is for, and that agent, the last. Nobody, if there is none."""
+        body = await self._store.read(lambda tx: rows.find_hold(tx, checked_tenant(tenant), reservation_id))
+        if body is None:
+            return ()
+        row = wire.decode(body, HoldRow, what="reservation")
+        return (*([row.by] if row.by else []), *row.chain)
 
     def _take_back(self, tenant: TenantId, name: str, held: Taken, written: asyncio.Future[None]) -> None:
         """Whoever reserved has gone, or was told no. INVARIANT: what was held is given back by one: by whoever takes the row, if there is one."""
@@ -317,13 +313,11 @@ class Quotas:
 
     async def _close_hold(self, tenant: TenantId, reservation_id: str, amount: int | None) -> Settled:
         async def close() -> Settled | None:
-            row = await self._store.write(
-                lambda tx: self._take_hold(tx, checked_tenant(tenant), reservation_id, amount),
+            closed = await self._store.write(
+                lambda tx: self._end_hold(tx, checked_tenant(tenant), reservation_id, amount),
                 isolation=Isolation.READ_COMMITTED,
             )
-            return (
-                None if row is None else await asyncio.to_thread(self._book_hold, tenant, reservation_id, row, amount)
-            )
+            return None if closed is None else await asyncio.to_thread(self._book_hold, tenant, reservation_id, closed)
 
         # Whoever has taken the row books it, also if nobody waits for the answer any more.
         settled = await asyncio.shield(asyncio.ensure_future(close()))
@@ -341,22 +335,23 @@ class Quotas:
             self.charges.ended(tx, row.beyond, row.amount if amount is None else amount)
         return row
 
-    def _book_hold(self, tenant: TenantId, reservation_id: str, row: HoldRow, amount: int | None) -> Settled:
+    def _end_hold(self, tx: Tx, tenant: TenantId, reservation_id: str, amount: int | None) -> Closed | None:
+        """INVARIANT: what a reservation took beside what was held is due from the moment on in which its row goes, whoever dies then."""
+        row = self._take_hold(tx, tenant, reservation_id, amount)
+        if row is None:
+            return None
         took = row.amount if amount is None else amount
-        for counter, weight in row.counters:
-            more = -row.amount if counter in row.returning else took - row.amount
-            if not more:
-                continue
-            self._limits.adjust(tenant, counter, more * weight)
-            known = self.book.counters.find(tenant, counter)
-            if known is not None:
-                known.taken += more * weight
-                known.full_until = 0
+        return Closed(row, took, self.events.owe(tx, tenant, row.bookings(took, self._clock.now())))
+
+    def _book_hold(self, tenant: TenantId, reservation_id: str, closed: Closed) -> Settled:
+        row, took = closed.row, closed.took
+        self.events.book_now(closed.owed)
         excess, over = max(0, took - row.amount), 0
         if excess:
             self.book.overruns += 1
             self.book.overrun_units += excess
-            over = self._tell_excess(tenant, row)
+            with suppress(EnablementError):  # the shared limit is away: it is counted, and told, later
+                over = self._tell_excess(tenant, row)
         return Settled(reservation_id=reservation_id, reserved=row.amount, amount=took, excess=excess, over=over)
 
     def _tell_excess(self, tenant: TenantId, row: HoldRow) -> int:
@@ -383,10 +378,10 @@ class Quotas:
     def _expire_holds(self, now: int) -> None:
         """On the thread of the upkeep."""
         for tenant, name in self._store.read_now(lambda tx: rows.expired_holds(tx, now, QUOTA_BATCH)):
-            take = partial(self._take_hold, tenant=tenant, reservation_id=name, amount=0)
-            row = self._aside.submit(take, isolation=Isolation.READ_COMMITTED).result()
-            if row is not None:
-                self._book_hold(tenant, name, row, 0)
+            take = partial(self._end_hold, tenant=tenant, reservation_id=name, amount=0)
+            closed = self._aside.submit(take, isolation=Isolation.READ_COMMITTED).result()
+            if closed is not None:
+                self._book_hold(tenant, name, closed)
 
     async def usage(self, tenant: TenantId, agents: Sequence[AgentId]) -> list[QuotaUsage]:
         """What the counters of these agents stand at, over all nodes; of quotas for all together too. The last one is who acts."""

@@ -87,6 +87,13 @@ def add_hold(tx: Tx, tenant: TenantId, reservation_id: str, expires_at: int, bod
     )  # fmt: skip
 
 
+def find_hold(tx: ReadTx, tenant: TenantId, reservation_id: str) -> bytes | None:
+    body: bytes | None = tx.value(
+        "SELECT body FROM metering_quota_hold WHERE tenant = ? AND reservation_id = ?", tenant, reservation_id
+    )
+    return body
+
+
 def take_hold(tx: Tx, tenant: TenantId, reservation_id: str) -> bytes | None:
     """Out of the table: whoever gets it closes it, and nobody else."""
     body: bytes | None = tx.value(

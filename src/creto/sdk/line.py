@@ -11,16 +11,28 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Concatenate, Generic, ParamSpec, Protocol, Self, TypeVar, overload
 
+from creto.common.errors import InvalidInput
 from creto.edge.api.endpoint import Endpoint
 from creto.platform.nhi import DelegationChain
 
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
+
+
+@contextmanager
+def written(endpoint: Endpoint[..., Any]) -> Iterator[None]:
+    """What no text can hold is said in the words of the product, before anything is sent."""
+    try:
+        yield
+    except UnicodeEncodeError as error:
+        code = "MT-400" if "MT-400" in endpoint.errors else "PL-400"
+        raise InvalidInput.of("request", got="half of a surrogate pair", expected="text", code=code) from error
 
 
 class Line(Protocol):

@@ -19,6 +19,7 @@ from creto.common.timestamps import HOUR, ConsensusTimestamp
 from creto.edge.api.dispatch import ALL_SCOPES, Call, Dispatcher
 from creto.edge.api.endpoint import Endpoint
 from creto.platform.nhi import Caller, DelegationChain, Standing
+from creto.sdk.line import written
 from creto.store.types import Grade
 from creto.tenants import with_way_out
 
@@ -55,7 +56,8 @@ class LocalLine:
         caller = Caller(app.tenant, agent, kind, (ALL_SCOPES,), expires_at)
         call = Call(caller, app.tenant, self._chain, self._override, grade=Grade.COOPERATIVE)
         try:
-            return await self._dispatcher(endpoint, call, asked)
+            with written(endpoint):
+                return await self._dispatcher(endpoint, call, asked)
         except EnablementError as error:
             if agent != app.operator or app.parts.nhi.standing(agent, tenant=app.tenant) is Standing.IN_FORCE:
                 raise

@@ -24,6 +24,7 @@ from creto.edge.rest.problem import Problem
 from creto.platform.crypto.jose import b64url_encode
 from creto.platform.nhi import DelegationChain
 from creto.sdk.keys import AgentKey
+from creto.sdk.line import written
 
 R = TypeVar("R")
 
@@ -68,7 +69,8 @@ class HttpLine:
             headers["Creto-Delegation"] = self._chain
         if self._override is not None:
             headers["Creto-Override"] = self._override
-        return await retry(lambda: self._once(endpoint, request, headers))
+        with written(endpoint):
+            return await retry(lambda: self._once(endpoint, request, headers))
 
     async def _once(self, endpoint: Endpoint[..., R], request: Any, headers: dict[str, str]) -> R:
         try:

@@ -11,19 +11,29 @@ from typing import Any
 import click
 import pytest
 from click.testing import CliRunner
+from msgspec.structs import replace
 
 from creto.cli.choices import AMOUNT, CURRENCY, money
 from creto.cli.context import Cli, Command
-from creto.cli.invoices import period_of
+from creto.cli.invoices import INVOICE, period_of, sums_of
 from creto.cli.output import Column, Output, places
 from creto.cli.root import COMMANDS, MONEY, root
 from creto.cli.usage_query import filters, measured
 from creto.common.errors import InvalidInput
 from creto.common.timestamps import SECOND, from_iso
-from creto.metering import Aggregation, Period, PropertyFilter
+from creto.metering import Aggregation, InvoiceStatus, Period, PropertyFilter
 from tests.unit.cli.test_root import command_at, commands
+from tests.unit.metering.test_invoice_pdf import invoice as bill
 
 TYPED = {"$SUB": "sub-1", "$INV": "inv-1", "$HELD": "hold-1", "$LETTER": "1"}
+
+
+def test_of_a_void_invoice_nothing_is_due() -> None:
+    final = bill()
+    void = replace(final, status=InvoiceStatus.VOID)
+    (due,) = [column for column in INVOICE if column.title == "DUE"]
+    assert (due.value(final), due.value(void)) == (f"{final.due} USD", None)
+    assert ("due" in dict(sums_of(final)), "due" in dict(sums_of(void))) == (True, False)
 
 
 def money_commands() -> list[tuple[str, ...]]:

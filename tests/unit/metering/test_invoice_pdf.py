@@ -126,6 +126,7 @@ def test_many_lines_go_over_pages_with_their_head_on_each() -> None:
 def test_what_is_not_an_invoice_says_so(status: InvoiceStatus) -> None:
     (page,) = text_of(to_pdf(replace(invoice(), status=status), HEAD))
     assert status.upper() in page
+    assert ("Due USD" in page) is (status is not InvoiceStatus.VOID)
     assert status.upper() not in text_of(to_pdf(invoice(), HEAD))[0]
 
 

@@ -312,7 +312,7 @@ def test_beyond_the_limit(overflow: OverflowAction, expected: list[str]) -> None
 def test_who_was_approved_goes_beyond_and_who_is_throttled_waits() -> None:
     desk = Desk(quota(0, overflow=Ask(policy_id=PolicyId("cfo"))))
     assert desk.reserve() == RequiresOversight("cfo")
-    assert desk.passes(approved=True)
+    assert desk.passes(approved=frozenset({"cfo"}))
     slow = Desk(quota(0, overflow=Throttle(limit=Limit(1, window(WindowUnit.MINUTE)))))
     assert slow.passes()
     refused = slow.reserve()

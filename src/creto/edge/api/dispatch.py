@@ -22,6 +22,7 @@ from creto.edge.api.parts import Parts
 from creto.gate import Operation
 from creto.platform.crypto import digest
 from creto.platform.nhi import Caller, DelegationChain
+from creto.security.authz.types import RequiresOversight
 from creto.store.types import Grade
 
 R = TypeVar("R")
@@ -57,6 +58,18 @@ Handler = Callable[[Parts, Call, Any], Awaitable[Any]]
 HANDLERS: dict[str, Handler] = {}
 Subject = Callable[[Parts, Call, Any], Awaitable[str | None]]
 SUBJECTS: dict[str, Subject] = {}
+Further = Callable[[Parts, Call, Any], Awaitable[RequiresOversight | None]]
+FURTHER: dict[str, Further] = {}
+
+
+def asks_too(endpoint: Endpoint[..., Any]) -> Callable[[Further], Further]:
+    """Register the function that says whether the answer will ask a human, where the gate asks one about the request."""
+
+    def register(further: Further) -> Further:
+        FURTHER[endpoint.name] = further
+        return further
+
+    return register
 
 
 def concerns(*endpoints: Endpoint[..., Any]) -> Callable[[Subject], Subject]:
@@ -144,6 +157,7 @@ class Dispatcher:
             override_token=call.override_token,
             scopes=caller.scopes,
             form=endpoint.name,
+            asks_too=partial(FURTHER[endpoint.name], self.parts, call, request) if endpoint.name in FURTHER else None,
         )
 
 

@@ -20,7 +20,7 @@ from creto.common.limits import (
     QUOTA_RESERVATION_S,
 )
 from creto.contracts import AnomalyDetected, CostThreshold, CostThresholdType, ThresholdAction
-from creto.edge.api.dispatch import Call, concerns, handles
+from creto.edge.api.dispatch import Call, asks_too, concerns, handles
 from creto.edge.api.endpoint import Endpoint, View
 from creto.edge.api.fields import Agent, Count, Cursor, Id, Limit
 from creto.edge.api.metering_fields import Asked, Currency
@@ -44,7 +44,7 @@ from creto.metering.quota_types import STAR, Block
 from creto.metering.triggers import POLICY
 from creto.oversight.sources import QUOTA_POLICY
 from creto.platform.nhi import ValidatedChain
-from creto.security.authz.types import QuotaDecision
+from creto.security.authz.types import QuotaDecision, RequiresOversight
 
 NOBODY_ASKED = f"Nobody is asked about quotas that let acts go on: say who decides, by an oversight policy named {QUOTA_POLICY} (`creto approvals policies put`)."
 Patterns = Annotated[tuple[Id, ...], Meta(min_length=1, max_length=QUOTA_PATTERNS_MAX)]
@@ -284,8 +284,9 @@ ENDPOINTS = (PUT, LIST, GET, DELETE, ANSWER, NOTICES, CHECK, RESERVE, SETTLE, RE
 
 @concerns(SETTLE, RELEASE)
 async def which_reservation(parts: Parts, call: Call, ask: SettleQuota | OfReservation) -> str | None:
-    """Whoever has the id has reserved it: it is the caller's own matter."""
-    return call.known.agent
+    """The caller's own matter, if it made the reservation, or is in the chain that this is for; else that of the agent it is for."""
+    me, whose = call.known.agent, await parts.quotas.holders(call.tenant, ask.reservation_id)
+    return me if not whose or me in whose else whose[-1]
 
 
 def chain_above(parts: Parts, call: Call, agent: AgentId) -> ValidatedChain | None:
@@ -340,11 +341,24 @@ async def check(parts: Parts, call: Call, ask: CheckQuota) -> QuotaDecision:
     return await parts.quotas.check_quota(call.tenant, ask.agent, ask.event_type, chain=chain, amount=ask.amount)
 
 
+@asks_too(RESERVE)
+async def would_ask(parts: Parts, call: Call, ask: ReserveQuota) -> RequiresOversight | None:
+    chain = chain_above(parts, call, ask.agent)
+    return await parts.quotas.asks(call.tenant, ask.agent, ask.event_type, ask.amount, chain=chain)
+
+
 @handles(RESERVE)
 async def reserve(parts: Parts, call: Call, ask: ReserveQuota) -> Hold:
     chain = chain_above(parts, call, ask.agent)
     hold = partial(
-        parts.quotas.reserve, call.tenant, ask.agent, ask.event_type, ask.amount, chain=chain, ttl_s=ask.ttl_s
+        parts.quotas.reserve,
+        call.tenant,
+        ask.agent,
+        ask.event_type,
+        ask.amount,
+        chain=chain,
+        ttl_s=ask.ttl_s,
+        by=call.known.agent,
     )
 
     async def give_back(held: Hold) -> None:
@@ -353,7 +367,7 @@ async def reserve(parts: Parts, call: Call, ask: ReserveQuota) -> Hold:
     try:
         return await hold()
     except OversightRequired as asked:
-        return await parts.gate.agreed(asked, partial(hold, approved=True), give_back)
+        return await parts.gate.agreed(asked, lambda approved: hold(approved=approved), give_back)
 
 
 @handles(SETTLE)

@@ -23,7 +23,7 @@ from creto.security.authz.cedar.values import Uid
 from creto.security.authz.directory import View, find_identity
 from creto.security.authz.hits import Shelf
 from creto.security.authz.lattice import decided
-from creto.security.authz.types import Allow, Decision, Deny, Granted, Reservation
+from creto.security.authz.types import Allow, Decision, Deny, Granted, RequiresOversight, Reservation
 
 if TYPE_CHECKING:
     from creto.security.authz.core import Core, Holding
@@ -74,8 +74,11 @@ class TenantAuthz:
     def _metered(
         self, decision: Decision, agent: AgentId, action: str, resource: str, chain: ValidatedChain | None, amount: int
     ) -> Decision:
-        """With quota held for what is allowed, if there is who keeps it."""
+        """With quota held for what is allowed, if there is who keeps it. Where policies ask a human, those of quotas that ask too are named."""
         quota = self._core._quota
+        if quota is not None and isinstance(decision, RequiresOversight):
+            further = quota.asks(self.tenant, agent, chain, action, amount)
+            return decision if further is None else decision.joined(further)
         if quota is None or type(decision) is not Allow:
             return decision
         held = quota.reserve(self.tenant, agent, chain, action, resource, amount)

@@ -73,12 +73,13 @@ class Authz(Replays, EntityBook, Overrides):
         tenant: TenantId,
         chain: ValidatedChain | None = None,
         amount: int = 1,
+        approved: frozenset[str],
     ) -> Reservation | QuotaDenied | RequiresOversight | None:
-        """Hold quota alone, for an act that was left to a human who has said yes; None where nobody keeps quotas."""
+        """Hold quota alone, for an act that was left to humans who have said yes under these policies; None where nobody keeps quotas."""
         quota = self._quota
         if quota is None:
             return None
-        return quota.reserve(tenant, agent, chain, action, resource, amount, approved=True)
+        return quota.reserve(tenant, agent, chain, action, resource, amount, approved=approved)
 
     def settle(self, reservation: Reservation | None, amount: int | None = None) -> None:
         """The act that was allowed has happened."""

@@ -79,6 +79,18 @@ class RequiresOversight(msgspec.Struct, frozen=True, tag="requires_oversight", o
         """The name of all that ask together, whatever their order: what an approval has to be under."""
         return JOINT.join(sorted({self.policy_id, *self.also}))
 
+    @property
+    def names(self) -> frozenset[str]:
+        return frozenset({self.policy_id, *self.also})
+
+    def joined(self, other: RequiresOversight) -> RequiresOversight:
+        """Both ask about one act. What this one says of the asking stands where both name a policy."""
+        known = self.demands + tuple(one for one in other.demands if one.policy_id not in self.names)
+        return RequiresOversight(
+            self.policy_id, self.policies + other.policies, tuple(one.policy_id for one in known[1:]), self.requirement,
+            max(filter(None, (self.risk, other.risk)), key=[*RiskLevel].index, default=None), known if known[1:] else (),
+        )  # fmt: skip
+
 
 class QuotaDenied(msgspec.Struct, frozen=True, tag="quota_denied", omit_defaults=True):
     """`limit` and `used` are those of the quota that ran out, of the caller or of one above it in the chain."""
@@ -186,12 +198,18 @@ class QuotaHook(Protocol):
         resource: str,
         amount: int,
         *,
-        approved: bool = False,
+        approved: frozenset[str] = frozenset(),
     ) -> Reservation | QuotaDenied | RequiresOversight:
         """Hold quota of the agent and of everybody above it in the chain, within each link's budget, for an act that policy allows.
 
-        All of it or nothing. Without a chain the agent acts for itself. `approved`: a human has agreed to this very act.
+        All of it or nothing. Without a chain the agent acts for itself. `approved`: the policies whose
+        humans have agreed to this very act; a quota that asks under another asks all the same.
         """
+
+    def asks(
+        self, tenant: TenantId, agent: AgentId, chain: ValidatedChain | None, action: str, amount: int
+    ) -> RequiresOversight | None:
+        """Whether the quotas would ask a human about this act; nothing is taken."""
 
     def settle(self, reservation: Reservation, amount: int | None = None) -> None:
         """The act has happened; it took what was reserved, or this."""
