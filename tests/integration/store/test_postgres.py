@@ -213,7 +213,7 @@ def test_after_a_copy_that_failed_the_connection_goes_on(postgres_url: str, firs
 
 def test_a_read_that_outlives_its_store_leaves_no_connection(postgres_url: str) -> None:
     store = open_store(postgres_url)
-    reading, closed, found = threading.Event(), threading.Event(), list[object]()
+    reading, closed, found = threading.Event(), threading.Event(), list[int]()
 
     def slow(tx: ReadTx) -> int:
         reading.set()
