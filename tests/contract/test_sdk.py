@@ -470,7 +470,7 @@ async def approvals(creto: Any, world: str) -> None:
     bot = await done(creto.register(f"asker-{world}"))
     ann = await done(creto.register(f"ann-{world}", kind=PrincipalKind.HUMAN))
     await people(creto, world, me, ann)
-    terms: dict[str, Any] = {"policy_id": f"transfers-{world}", "agent": bot.nhi, "action": "funds.transfer"}
+    terms: dict[str, Any] = {"policy_id": f"transfers-{world}", "agent": bot.nhi, "action": "email.send"}
     asked = {**terms, "resource": "bank:acme", "arguments": '{"amount": 50}', "description": "rent"}
     await refused(InvalidInput, "OV-400", lambda: creto.approvals.create(**asked))  # on whose behalf does it act?
     asked["chain"] = ((await done(creto.register(f"root-{world}", kind=PrincipalKind.HUMAN))).nhi, bot.nhi)

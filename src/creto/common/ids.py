@@ -179,6 +179,7 @@ def checked_name(value: str, field: str, *, chars_max: int = ID_CHARS_MAX) -> st
     return value
 
 
+@lru_cache(maxsize=4096)  # asked of every row that is written
 def checked_tenant(value: str | None) -> TenantId:
     """A tenant is never guessed: a missing one is an error."""
     if not value:

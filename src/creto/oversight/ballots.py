@@ -1,6 +1,6 @@
 """What makes a ballot count, and what the votes of a request amount to: rules on values, without a store.
 
-check_bound(record, ballot)          # OV-401, OV-409: it is about exactly what stands here now
+check_bound(record, hash, ballot)    # OV-401, OV-409: it is about exactly what stands here now
 verdict, items = outcome(ask, cast)
 """
 
@@ -17,7 +17,7 @@ from creto.common.limits import CLOCK_SKEW_MS_MAX, OVERSIGHT_VOTES_MAX
 from creto.common.timestamps import MILLISECOND, SECOND, ConsensusTimestamp, iso
 from creto.oversight import edits, grants
 from creto.oversight.decisions import Ballot, CastVote, Evidence, SignedBallot
-from creto.oversight.policies import policy_hash, refusal
+from creto.oversight.policies import refusal
 from creto.oversight.quorum import Tally, Vote, counted, tally
 from creto.oversight.store import Record
 from creto.oversight.types import Ask, Assurance, Bound, Grant, GrantWish, RequestState, Verdict
@@ -133,7 +133,7 @@ def approved_grant(
     return grants.granted(ask, wish, args_hash=bound(()), by=by, now=now, grant_id=grant_id) if wish else None
 
 
-def check_bound(record: Record, ballot: Ballot) -> None:
+def check_bound(record: Record, policy_hash: bytes, ballot: Ballot) -> None:
     """The ballot is about exactly what stands here now."""
     ask = record.ask
     if ballot.round != ask.round:
@@ -141,7 +141,7 @@ def check_bound(record: Record, ballot: Ballot) -> None:
     bound = {
         "request_id": ask.request_id, "agent": ask.agent, "action": ask.action, "resource": ask.resource,
         "args_hash": record.args_hash, "display_hash": record.display_hash, "risk": ask.risk,
-        "policy_id": ask.policy.policy_id, "policy_version": ask.policy.version, "policy_hash": policy_hash(ask.policy),
+        "policy_id": ask.policy.policy_id, "policy_version": ask.policy.version, "policy_hash": policy_hash,
     }  # fmt: skip
     for field, value in bound.items():
         if getattr(ballot, field) != value:

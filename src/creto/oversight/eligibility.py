@@ -114,7 +114,7 @@ class Directory(msgspec.Struct, frozen=True):
     def seating(self, ask: Ask, tier: int, seat: Seat, person: PersonId, now: ConsensusTimestamp) -> Seating:
         """What `seat_of` needs to say the same of this human alone."""
         named = {name: one for name, one in self.people.items() if one in (seat.holder, person)}
-        groups = self._leading(named)
+        groups = self._leading(named) if self.groups else {}
         reachable = closure(reached(ask.policy, len(ask.policy.tiers) if ask.policy.joint else tier), groups)
         return Seating(
             groups={name: members for name, members in groups.items() if GROUP + name in reachable},

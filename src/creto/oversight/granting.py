@@ -40,6 +40,8 @@ class Granting(Handover):
     ) -> None:
         """What was approved in advance by the way: "approve for …", or the bounds of a counter-proposal."""
         ask = record.ask
+        if ask.advance is None and not any(vote.signed.ballot.wish or vote.signed.ballot.counter for vote in cast):
+            return
         grant = given(
             ask, cast, verdict, lambda bounds: grants.bound(ask, bounds), by=approver.person, now=now,
             grant_id=new_id("grant-"),

@@ -46,6 +46,8 @@ class Tally(msgspec.Struct, frozen=True):
 def counted(votes: Sequence[Vote], round: int) -> list[Vote]:
     """The votes that count, of those in the order they were given."""
     by_person = {vote.person: vote for vote in votes if vote.round == round}
+    if len(by_person) < 2:
+        return list(by_person.values())
     ordered = sorted(by_person.values(), key=[*votes].index)
     by_seat: dict[PersonId, Vote] = {}
     for vote in ordered:

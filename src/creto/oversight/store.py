@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any, LiteralString, TypeVar
 
 import msgspec
@@ -16,6 +17,7 @@ from creto.common.limits import (
 )
 from creto.common.timestamps import ConsensusTimestamp
 from creto.oversight.decisions import Ballot, CastVote, EnrolledPasskey
+from creto.oversight.policies import policy_hash
 from creto.oversight.types import (
     ApproverGroup,
     Ask,
@@ -44,18 +46,20 @@ class Record(msgspec.Struct, frozen=True):
     display_hash: bytes
 
 
-class Seen(msgspec.Struct, frozen=True):
-    """The rows that decide a ballot: the request's, its votes' and its notifications'."""
+class Seen(msgspec.Struct, frozen=True, dict=True):
+    """The rows that decide a ballot: the request's, its votes' and its notifications'; read once."""
 
     row: Row
     votes: tuple[Row, ...]
     told: tuple[Row, ...]
 
-    @property
+    @cached_property
     def held(self) -> Held:
         cast = [(body, place) for body, place in self.votes if place > 0]
+        found = record(self.row)
         return Held(
-            record(self.row),
+            found,
+            policy_hash(found.ask.policy),
             [vote(body) for body, _ in cast],
             cast[-1][1] + 1 if cast else 1,
             [decoded(body, Notification) for (body,) in self.told],
@@ -67,6 +71,7 @@ class Held(msgspec.Struct, frozen=True):
     """A request whose row this transaction holds, with what it takes to decide it."""
 
     record: Record
+    policy_hash: bytes
     cast: list[CastVote]
     place: int  # of the next vote
     told: list[Notification]
@@ -134,8 +139,11 @@ def held(tx: Tx, ballot: Ballot, seen: Seen | None = None) -> Held | None:
     INVARIANT: no vote is cast or taken back without a change of its request's row: while that is as it was seen, so are the votes.
     """
     tenant, request_id = ballot.tenant, ballot.request_id
-    if seen is not None and tx.suppose(SAME + tx.for_update, *seen.row, tenant, request_id):
-        tx.suppose(NOBODY_ELSE_TOLD, len(seen.told), tenant, request_id)
+    if (
+        seen is not None
+        and tx.suppose(SAME + tx.for_update, *seen.row, tenant, request_id)
+        and tx.suppose(NOBODY_ELSE_TOLD, len(seen.told), tenant, request_id)
+    ):
         return seen.held
     one, *others = _asked(tenant, ballot)
     found, votes, told = tx.together((one[0] + tx.for_update, *one[1:]), *others)

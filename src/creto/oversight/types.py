@@ -261,7 +261,8 @@ class Ask(Strict, frozen=True, kw_only=True):
 
     @property
     def risk(self) -> RiskLevel:
-        return highest((*self.assessed, *self.by_arguments, *self.risk_factors))
+        factors = (*self.assessed, *self.by_arguments, *self.risk_factors)
+        return highest(factors) if factors else RiskLevel.LOW
 
     @property
     def fixed(self) -> bool:

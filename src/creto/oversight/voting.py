@@ -166,7 +166,7 @@ class Voting(Granting):
         between("hold_s", hold_s, 0, OVERSIGHT_HOLD_S_MAX)
         tenant, ballot = checked_tenant(tenant), signed.ballot
         seen = await self.as_seen(tenant, ballot)
-        record = sql.record(seen.row)
+        record = seen.held.record
         approver = self.approver(tenant, ballot.approver)
         try:
             self._check_signed(tenant, signed, approver)
@@ -251,7 +251,7 @@ class Voting(Granting):
         target = msgspec.structs.replace(edited, progress=record.progress) if edited is not None else record
         if edited is not None and edited.ask.round != record.ask.round + 1:
             raise changed(record.ask)
-        check_bound(target, ballot)
+        check_bound(target, held.policy_hash, ballot)
         check_time(target.ask, signed, now)
         approver = self.with_grace(target.ask, signed, approver, now)
         seat = eligibility.seat_of(

@@ -168,7 +168,7 @@ class Tx(ReadTx, Protocol):
         """Whether to go on as if every row of this SELECT, which has one column, were true, and not to look first.
 
         It is checked at its place in the transaction, and no later than by the commit: if any is not true, nothing was changed, and the
-        function is run again, where this says False. False at once where looking costs no round trip.
+        function is run again, where this says False. Where looking costs no round trip it is looked at once, and this says how it is.
         """
         ...
 

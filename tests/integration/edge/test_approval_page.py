@@ -44,6 +44,7 @@ pytestmark = pytest.mark.parametrize("served", ["sqlite"], indirect=True, scope=
 
 WEB = Path(__file__).parents[2] / "web"
 PAGE_BYTES_MAX = 100_000
+READY = "document.querySelector('#help-open:not([hidden])')"  # the page's own script has run
 RISKY = """@id("some") @oversight("%s") forbid (principal, action == Action::"code.deploy", resource);
 @id("much") @oversight("%s") @risk("high")
 forbid (principal, action == Action::"code.deploy", resource) when { context has amount && context.amount > 1000 };"""
@@ -156,7 +157,7 @@ def test_the_headers_let_nothing_else_in(office: Office) -> None:
 def test_a_click_can_be_undone_and_then_takes_effect(office: Office, page: Page) -> None:
     record = office.ask()
     page.open(office.at(record), width=768)
-    page.until("window.htmx")
+    page.until(READY)
     page.click("#approve")
     page.until("document.querySelector('#undo')")
     assert page.evaluate("document.activeElement.id") == "undo"
@@ -177,7 +178,7 @@ def test_news_do_not_swap_what_is_being_pressed(office: Office, page: Page) -> N
     """given a button that is held down / when a colleague votes / then the release still clicks it, and what was missed is there at once."""
     record = office.ask(policy=office.two)
     page.open(office.at(record), width=768)
-    page.until("window.htmx && document.querySelector('[data-live]')")
+    page.until(f"{READY} && document.querySelector('[data-live]')")
     page.evaluate("document.addEventListener('htmx:beforeSwap', () => { window.news = (window.news || 0) + 1; })")
     release = page.pressed("#effect")
     office.vote(record, "bob")
@@ -197,7 +198,7 @@ def test_the_keyboard_alone(office: Office, page: Page) -> None:
     """J and K move, X ticks, R denies with a reason, A approves, ? explains, Esc goes back."""
     first, second = office.ask({"n": 1}, risk=RiskLevel.MEDIUM), office.ask({"n": 2})
     page.open(f"{office.url}/approvals")
-    page.until("window.htmx")
+    page.until(READY)
     here = "document.querySelector('article#card')?.dataset.request"
     page.press("?")
     page.until("document.getElementById('help').open")
@@ -230,7 +231,7 @@ def test_the_keyboard_alone(office: Office, page: Page) -> None:
 def test_shortcuts_can_be_turned_off(office: Office, page: Page) -> None:
     record = office.ask()
     page.open(office.at(record))
-    page.until("window.htmx")
+    page.until(READY)
     page.evaluate("localStorage.setItem('creto-shortcuts', 'off')")
     page.press("a")
     page.press("r")
@@ -242,7 +243,7 @@ def test_shortcuts_can_be_turned_off(office: Office, page: Page) -> None:
 def test_what_is_serious_is_held_down(office: Office, page: Page) -> None:
     record = office.ask(ARGUMENTS, risk=RiskLevel.HIGH)
     page.open(office.at(record))
-    page.until("window.htmx")
+    page.until(READY)
     assert page.evaluate("document.getElementById('approve').textContent") == "Hold to approve"
     page.click("#approve")
     page.press("a")
@@ -281,7 +282,7 @@ def test_something_else_is_proposed_and_taken_up(office: Office, page: Page) -> 
     """given a request / when Alice proposes less / then it is denied with that, and the agent's call within it is approved, once."""
     record = office.ask({"to": "ann", "amount": 50, "password": "hunter2hunter2"})
     page.open(office.at(record), width=320)
-    page.until("window.htmx")
+    page.until(READY)
     page.press("p")
     page.until("document.activeElement.id === 'instead'")
     page.screenshot("approvals-propose-320.png", whole=True)
@@ -346,7 +347,7 @@ def test_without_scripts_what_is_serious_is_said_twice(office: Office, page: Pag
 def test_a_batch_item_by_item(office: Office, page: Page) -> None:
     record = office.ask(items=tuple(BatchItem(item_id=n, arguments=b"{}") for n in "abc"))
     page.open(office.at(record))
-    page.until("window.htmx")
+    page.until(READY)
     for item in ("a", "c"):
         page.click(f"input[name=item][value={item}]")
     page.click("form[action$='/items'] button")
@@ -375,7 +376,7 @@ def test_who_has_approved_is_not_asked_to_approve_again(office: Office, page: Pa
 def test_for_a_while_and_in_somebody_elses_hands(office: Office, page: Page) -> None:
     record, other = office.ask({"n": 1}), office.ask({"n": 2})
     page.open(office.at(record))
-    page.until("window.htmx")
+    page.until(READY)
     page.click("#approve-for summary")
     for field, value in (("minutes", "10"), ("uses", "3")):
         page.evaluate(f"document.getElementById('{field}').value = {value}")
@@ -384,7 +385,7 @@ def test_for_a_while_and_in_somebody_elses_hands(office: Office, page: Page) -> 
     grants = office.served.run(office.oversight.grants(office.tenant))
     assert [one.uses_max for one in grants if one.request_id == record.ask.request_id] == [3]
     page.open(office.at(other))
-    page.until("window.htmx")
+    page.until(READY)
     page.click("#delegate summary")
     page.evaluate(f"document.getElementById('to').value = {json.dumps(office.ids['bob'])}")
     page.click("#delegate button")
@@ -422,7 +423,7 @@ def test_calls_are_approved_in_advance(office: Office, page: Page) -> None:
     assert page.evaluate("document.querySelector('#edit, #propose, #approve-for')") is None
     page.screenshot("grants-card-320.png", whole=True)
     assert office.state(office.ask({"amount": 40})) is RequestState.PENDING
-    page.until("window.htmx")
+    page.until(READY)
     page.evaluate("document.getElementById('approve').focus()")
     page.press(" ", held_ms=1_400)
     page.until("document.querySelector('.outcome-line')")
@@ -442,7 +443,7 @@ def test_calls_are_approved_in_advance(office: Office, page: Page) -> None:
 def test_together_only_what_one_policy_asks_and_shown_whole(office: Office, page: Page) -> None:
     first, second, other = office.ask({"of": 1}), office.ask({"of": 2}), office.ask({"of": 3}, office.two)
     page.open(f"{office.url}/approvals")
-    page.until("window.htmx")
+    page.until(READY)
     page.click(f"input[value='{first.ask.request_id}']")
     assert page.evaluate(f"document.querySelector(\"input[value='{other.ask.request_id}']\").disabled")
     page.click(f"input[value='{second.ask.request_id}']")
@@ -466,7 +467,7 @@ def test_together_only_what_one_policy_asks_and_shown_whole(office: Office, page
 def test_live_what_others_do_shows(office: Office, page: Page) -> None:
     record = office.ask({"n": 1}, office.two)
     page.open(office.at(record))
-    page.until("window.htmx")
+    page.until(READY)
     new = office.ask({"n": 2})
     page.until(f"document.getElementById('row-{new.ask.request_id}')")
     office.vote(record, "bob")
@@ -604,7 +605,7 @@ def test_a_passkey_decides_and_proves_it(office: Office, page: Page, served: Lay
         page.click("#enrol button")
         page.until("document.querySelector('.keys-list')")
         page.open(office.at(record))
-        page.until("window.htmx")
+        page.until(READY)
         page.click("#approve")
         page.until("document.querySelector('.outcome-line')")
         data = office.served.run(office.oversight.decision_file(office.tenant, record.ask.request_id))
@@ -616,7 +617,7 @@ def test_a_passkey_decides_and_proves_it(office: Office, page: Page, served: Lay
         assert verdict.details["assurance"] == ["passkey"]
         denied = office.ask({"n": 1}, office.own_key)
         page.open(office.at(denied))
-        page.until("window.htmx")
+        page.until(READY)
         page.press("r")
         page.type("no")
         page.click("#deny button[type=submit]")
@@ -731,7 +732,7 @@ def gone_through(office: Office, page: Page, width: int, scheme: str) -> Iterato
         page.open(f"{office.url}/{name}", **size)
         yield name
     page.open(office.at(office.ask({"undo": 1})), **size)
-    page.until("window.htmx")
+    page.until(READY)
     page.click("#approve")
     page.until("document.querySelector('#undo')")
     yield "approvals"

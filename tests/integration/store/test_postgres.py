@@ -11,6 +11,7 @@ import pytest
 from creto.common.errors import AlreadyExists, EnablementError
 from creto.common.ids import DEFAULT_TENANT
 from creto.store import Isolation, Position, Store, Tx, open_store
+from creto.store.types import ReadTx
 from tests.contract.store_examples import entry, eventually
 
 
@@ -208,3 +209,23 @@ def test_after_a_copy_that_failed_the_connection_goes_on(postgres_url: str, firs
         assert store.submit(lambda tx: tx.value("SELECT pg_backend_pid()")).result(10) == before
     finally:
         store.close()
+
+
+def test_a_read_that_outlives_its_store_leaves_no_connection(postgres_url: str) -> None:
+    store = open_store(postgres_url)
+    reading, closed, found = threading.Event(), threading.Event(), list[int]()
+
+    def slow(tx: ReadTx) -> int:
+        reading.set()
+        assert closed.wait(30)
+        return int(tx.value("SELECT pg_backend_pid()"))
+
+    thread = threading.Thread(target=lambda: found.append(store.read_now(slow)))
+    thread.start()
+    assert reading.wait(30)
+    store.close()
+    closed.set()
+    thread.join(30)
+    with psycopg.connect(postgres_url, autocommit=True) as db:
+        sql = "SELECT COUNT(*) FROM pg_stat_activity WHERE pid = %s"
+        eventually(lambda: db.execute(sql, found).fetchone() == (0,))

@@ -93,8 +93,7 @@ class PostgresStore(EngineStore):
                     if attempt == STORE_RETRIES_MAX or not _again(db, error):
                         raise fault(error) from error
                 finally:
-                    if cleared(db):
-                        self._idle_readers.append(db)
+                    self._put_back(db)
         raise AssertionError("the last attempt returns or raises")
 
     def _read_once(self, db: Connection, fn: Callable[[ReadTx], T]) -> T:
@@ -212,8 +211,18 @@ class PostgresStore(EngineStore):
         self._closed = True
         self._readers.shutdown()
         self._listener.join()
-        while self._idle_readers:
-            self._idle_readers.pop().close()
+        self._close_readers()
+
+    def _put_back(self, db: Connection) -> None:
+        if cleared(db):
+            self._idle_readers.append(db)
+        if self._closed:  # meanwhile, and nobody else comes for it
+            self._close_readers()
+
+    def _close_readers(self) -> None:
+        with suppress(IndexError):
+            while True:
+                self._idle_readers.pop().close()
 
     def _leave(self, tx: Any) -> None:
         tx.run(LEAVE, self.instance)

@@ -11,7 +11,7 @@
     return htmx.ajax("GET", path, { target, select: target, swap: "outerHTML" }).then(() => {
       settle();
       if (focus && byId("effect")) byId("effect").focus();
-    });
+    }, () => {}); // whoever looked has gone elsewhere
   }
   function goTo(path) {
     history.pushState(null, "", path);
@@ -57,19 +57,21 @@
   }
   setInterval(tick, 250);
 
-  // Forms: in place; signed or held where that is asked.
+  // Forms: in place; signed or held where that is asked. News waits meanwhile: what is asked last would take the place of what is asked first.
+  let sending = 0;
   function send(form, more, submitter) {
     const values = Object.assign(Object.fromEntries(new FormData(form)), more);
     const items = new FormData(form).getAll("item");
     if (items.length) values.item = items;
     const path = submitter && submitter.hasAttribute("formaction") ? submitter.formAction : form.action;
+    sending += 1;
     return htmx.ajax("POST", path, { values, target: "#main", select: "#main", swap: "outerHTML" }).then(() => {
       settle();
       const bad = document.querySelector("#main .bad[role=alert]");
       const next = byId("undo") || byId("effect") || document.querySelector("h1");
       tell(bad ? bad.textContent : byId("undo-h") ? byId("undo-h").textContent : "Done.");
       if (next) { if (!next.hasAttribute("tabindex") && next.tabIndex < 0) next.tabIndex = -1; next.focus(); }
-    });
+    }).finally(() => { sending -= 1; });
   }
   document.addEventListener("submit", (event) => {
     const form = event.target;
@@ -240,7 +242,8 @@
     if (mine && writing()) byId("changed").hidden = false;
     clearTimeout(later);
     later = setTimeout(() => {
-      if (mine && !writing()) swap(location.pathname + location.search, "#main", false);
+      if (sending) moved(request);
+      else if (mine && !writing()) swap(location.pathname + location.search, "#main", false);
       else if (!ticked()) swap(location.pathname + location.search, "#inbox", false);
     }, 80);
   }
