@@ -156,9 +156,12 @@ async def test_what_a_node_gives_back_another_spends(nodes: Nodes) -> None:
     await one.put_quota(TENANT, Quota(quota_id="q", limits=(Limit(100, Window(WindowUnit.DAY)),)), by=HUMAN)
     assert passes(one, 1)  # and it holds six more
 
+    async def asked() -> bool:
+        return bool(one.book.surplus)
+
     assert sum(passes(other, 1) for _ in range(200)) == 100 - 7
-    await nodes.stores[1].settled(30)
-    await asyncio.to_thread(one.upkeep.once, nodes.clock.now())  # it was asked for the rest
+    await eventually(asked, "the wish for the rest")
+    await asyncio.to_thread(one.upkeep.once, nodes.clock.now())
     nodes.clock.advance(SECOND)
     assert sum(passes(other, 1) for _ in range(200)) == 6
     assert not passes(one, 1)
