@@ -187,8 +187,8 @@ class Overrides(Core):
     ) -> None:
         """Use an admitted token: returns once for each token, raises for every other try."""
         admitted = self._admitted
-        held = admitted.get(token_id)
-        if held is None or not serves(held[0], (tenant, agent, action, resource, args_digest, policy_id)):
+        held, act = admitted.get(token_id), (tenant, agent, action, resource, args_digest, policy_id)
+        if held is None or (held[0] != act and not serves(held[0], act)):
             raise self._refusal(tenant, token_id)
         if admitted.pop(token_id, None) is not held:  # another thread was faster
             raise self._refusal(tenant, token_id)
@@ -201,7 +201,8 @@ class Overrides(Core):
     ) -> OverrideToken:  # fmt: skip
         """Check the token against this act and use it up, on disk, before this returns. PL-703 … PL-706."""
         opened = self.validate_override_token(token, tenant=tenant)
-        if not serves(bound(opened), (tenant, agent, action, resource, args_digest, policy_id)):
+        act = (tenant, agent, action, resource, args_digest, policy_id)
+        if bound(opened) != act and not serves(bound(opened), act):
             raise Unauthorized("PL-706")
         self._check_in_force(opened)
         await self._mark(opened, agent)
@@ -290,8 +291,8 @@ def bound(token: OverrideToken) -> Binding:
 
 
 def serves(token: Binding, act: Binding) -> bool:
-    """Whether a token bound so is for this act: what several policies let pass together, each of them would have."""
-    return token == act or (token[:-1] == act[:-1] and {*act[-1].split(JOINT)} <= {*token[-1].split(JOINT)})
+    """Whether a token that is not bound to just this act is for it: what several policies let pass together, each of them would have."""
+    return token[:-1] == act[:-1] and {*act[-1].split(JOINT)} <= {*token[-1].split(JOINT)}
 
 
 def policies_changed() -> Unauthorized:
