@@ -268,18 +268,20 @@ async def test_what_was_pushed_is_seen_by_what_follows_and_fails_its_transaction
     assert await store.read(lambda tx: tx.all(NODES)) == [("n",)]
 
 
+RENAME = "UPDATE store_node SET node = ? WHERE instance = 'test-1'"
+
+
 async def supposing(store: Store, supposed: str, fails: bool = False) -> tuple[list[bool], object]:
     """Write as if the node's name were `supposed`: what the function was told in each of its runs, and what came of it."""
     told: list[bool] = []
 
     def rename(tx: Tx) -> str:
-        told.append(
-            tx.suppose("SELECT node = ? FROM store_node WHERE instance = ?" + tx.for_update, supposed, "test-1")
-        )
+        told.append(tx.suppose(RENAME + " AND node = ?", f"{supposed}!", supposed))
         found = supposed if told[-1] else tx.value(ONE + tx.for_update, "test-1")
         if fails:
             raise ValueError(found)
-        tx.push("UPDATE store_node SET node = ? WHERE instance = 'test-1'", f"{found}!")
+        if not told[-1]:
+            tx.push(RENAME, f"{found}!")
         return str(found)
 
     try:

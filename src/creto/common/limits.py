@@ -90,9 +90,9 @@ STORE_WAL_PAGES: Final = (
     400  # 1.6 MiB of write-ahead log: then a checkpoint beside the writer; its sync delays commits by 2 ms
 )
 STORE_WAL_STEP_MAX: Final = (
-    1_600  # pages until the next, where the last was quick: 6.4 MiB take no longer when the same ones change again
+    6_400  # pages until the next, where the last was quick: 26 MiB, of which the same few pages again and again are one
 )
-STORE_CHECKPOINT_S_MAX: Final = 0.005  # what a commit may have to wait beside one; the next copies half as much
+STORE_CHECKPOINT_S_MAX: Final = 0.02  # copy and sync; a commit waits for the sync at most. The next copies half as much
 STORE_WAL_PAGES_MAX: Final = 16_000  # 64 MiB: then the writer lets one checkpoint come to its end
 IDEMPOTENCY_LOCK_S: Final = 300  # the spec's lock on an operation whose owner may have died
 IDEMPOTENCY_SWEEP: Final = 10_000  # keys looked at in one pruning step
@@ -261,6 +261,9 @@ CONSOLE_STREAMS_MAX: Final = 2_000  # pages that look on in one process: each ho
 CONSOLE_STREAM_S_MAX: Final = 600.0  # then the browser comes again and shows its session
 CONSOLE_BULK_MAX: Final = 50  # requests decided with one click: more nobody has read
 OVERSIGHT_HOLD_S: Final = 5  # how long a click on the page can be undone before the agent learns of it
+OVERSIGHT_DRAFT_MS_MAX: Final = (
+    50  # from working out what a vote does to its transaction; then it is worked out again, in it
+)
 OVERSIGHT_HOLD_S_MAX: Final = 60  # longer is no second thought: it is time taken from the agent
 OVERSIGHT_PASSKEYS_MAX: Final = 16  # of one human: a phone, a laptop, a key and their spares
 OVERSIGHT_EXTENSION_S_MAX: Final = 3_600  # by which one tier can be made longer in all

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, LiteralString, TypeVar
 
 import msgspec
 
@@ -33,7 +33,7 @@ from creto.oversight.decisions import Ballot
 from creto.oversight.display import redacted_factor, render, summary
 from creto.oversight.edits import as_context
 from creto.oversight.policies import refusal
-from creto.oversight.store import Held, Record, Seen
+from creto.oversight.store import Held, Record
 from creto.oversight.types import (
     Ask,
     Channel,
@@ -50,7 +50,7 @@ from creto.platform.crypto import SigningKey, VerifyKey
 from creto.platform.nhi import Nhi, nhi_of
 from creto.security.authz import Authz, Decision, Granted, RequiresOversight
 from creto.store.entries import entry
-from creto.store.types import Isolation, Outcome, Store, Tx
+from creto.store.types import Isolation, Outcome, ReadTx, Store, Tx
 
 T = TypeVar("T")
 Mark = Callable[[Tx], object]  # runs first in an act's own transaction: of what it raises, the act has not happened
@@ -133,14 +133,8 @@ class Core:
             raise no_such(request_id)
         return found
 
-    async def as_seen(self, tenant: TenantId, ballot: Ballot) -> Seen:
-        found = await self.store.read(lambda tx: sql.seen(tx, tenant, ballot))
-        if found is None:
-            raise no_such(ballot.request_id)
-        return found
-
-    def held(self, tx: Tx, ballot: Ballot, seen: Seen) -> Held:
-        found = sql.held(tx, ballot, seen)
+    def held(self, tx: ReadTx, ballot: Ballot, for_update: LiteralString = "") -> Held:
+        found = sql.held(tx, ballot, for_update)
         if found is None:
             raise no_such(ballot.request_id)
         return found

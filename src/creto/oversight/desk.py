@@ -237,6 +237,7 @@ class Desk(Passkeys):
             )  # fmt: skip
             if kind is NoteKind.ANSWER:
                 self.tell(tx, record, self._reachable(record, self.directory(tenant, record.ask.policy), now), NotificationKind.ANSWERED, now)  # fmt: skip
+                sql.touch(tx, tenant, request_id)
             if kind is NoteKind.QUESTION:
                 tx.publish(f"oversight.questions.{request_id}", text.encode(), tenant=tenant, agent=record.ask.agent)
             return note

@@ -68,4 +68,5 @@ class Handover(Requests):
         if not record.progress.state.open or not sits or to in known:
             return False
         self.tell(tx, record, {to: self.contacts(ask.tenant).get(to, [])}, NotificationKind.ASKED, now)
+        sql.touch(tx, ask.tenant, ask.request_id)
         return True

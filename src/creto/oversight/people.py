@@ -97,6 +97,10 @@ class Books:
                 self._held[tenant] = found
         return found
 
+    @property
+    def changes(self) -> int:
+        return self._changes
+
     def _forget(self, tenant: str) -> None:
         with self._lock:
             self._changes += 1
@@ -109,6 +113,10 @@ class Books:
 class People(Core):
     _books: Books
     troubles: Mapping[Channel, Trouble] = {}  # what is wrong with an address, by the channels that know
+
+    def known(self) -> tuple[int, int, bool]:
+        """What memory holds of people, keys and policies: as long as this is the same, that is too."""
+        return self._books.changes, self.nhi.losses, self.store.signals_alive
 
     async def put_policy(self, tenant: TenantId, policy: OversightPolicy, *, by: AgentId) -> OversightPolicy:
         """The next version of a policy; requests that are open keep theirs."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Any, LiteralString, TypeVar
 
 import msgspec
@@ -32,7 +31,8 @@ from creto.oversight.types import (
     RequestState,
 )
 from creto.platform.consensus import PersonId
-from creto.store.types import Question, ReadTx, Row, Tx
+from creto.store.draft import AsSeen
+from creto.store.types import ReadTx, Row, Tx
 
 T = TypeVar("T")
 
@@ -46,29 +46,8 @@ class Record(msgspec.Struct, frozen=True):
     display_hash: bytes
 
 
-class Seen(msgspec.Struct, frozen=True, dict=True):
-    """The rows that decide a ballot: the request's, its votes' and its notifications'; read once."""
-
-    row: Row
-    votes: tuple[Row, ...]
-    told: tuple[Row, ...]
-
-    @cached_property
-    def held(self) -> Held:
-        cast = [(body, place) for body, place in self.votes if place > 0]
-        found = record(self.row)
-        return Held(
-            found,
-            policy_hash(found.ask.policy),
-            [vote(body) for body, _ in cast],
-            cast[-1][1] + 1 if cast else 1,
-            [decoded(body, Notification) for (body,) in self.told],
-            len(cast) < len(self.votes),
-        )
-
-
 class Held(msgspec.Struct, frozen=True):
-    """A request whose row this transaction holds, with what it takes to decide it."""
+    """A request with what it takes to decide it."""
 
     record: Record
     policy_hash: bytes
@@ -76,10 +55,18 @@ class Held(msgspec.Struct, frozen=True):
     place: int  # of the next vote
     told: list[Notification]
     taken_back: bool  # the ballot that asks was a vote once
+    rev: int
 
 
 RECORD: LiteralString = "SELECT ask, progress, args_hash, display_hash FROM oversight_request"
 ONE: LiteralString = RECORD + " WHERE tenant = ? AND request_id = ?"
+WITH_REV: LiteralString = (
+    "SELECT ask, progress, args_hash, display_hash, rev FROM oversight_request WHERE tenant = ? AND request_id = ?"
+)
+SAVE: LiteralString = (
+    "UPDATE oversight_request SET state = ?, due_at = ?, decided_at = ?, progress = ?, rev = rev + 1"
+    " WHERE tenant = ? AND request_id = ?"
+)
 VOTES: LiteralString = (
     "SELECT body, seq FROM oversight_vote WHERE tenant = ? AND request_id = ? AND seq > 0 ORDER BY seq LIMIT ?"
 )
@@ -87,8 +74,6 @@ VOTES_OR: LiteralString = (  # and the one with this nonce that was taken back, 
     "SELECT body, seq FROM oversight_vote WHERE tenant = ? AND request_id = ? AND (seq > 0 OR nonce = ?)"
     " ORDER BY seq LIMIT ?"
 )
-SAME: LiteralString = "SELECT ask = ? AND progress = ? AND args_hash = ? AND display_hash = ? FROM oversight_request WHERE tenant = ? AND request_id = ?"
-NOBODY_ELSE_TOLD: LiteralString = "SELECT COUNT(*) = ? FROM oversight_notification WHERE tenant = ? AND request_id = ?"
 NOTIFICATIONS: LiteralString = (
     "SELECT body FROM oversight_notification WHERE tenant = ? AND request_id = ? ORDER BY notification_id"
 )
@@ -127,35 +112,27 @@ def locked(tx: Tx, tenant: TenantId, request_id: RequestId) -> Record | None:
     return record(row) if row else None
 
 
-def seen(tx: ReadTx, tenant: TenantId, ballot: Ballot) -> Seen | None:
-    """What `held` will find, if nothing changes until then."""
-    found, votes, told = tx.together(*_asked(tenant, ballot))
-    return Seen(found[0], tuple(votes), tuple(told)) if found else None
-
-
-def held(tx: Tx, ballot: Ballot, seen: Seen | None = None) -> Held | None:
-    """The request of a ballot, as `locked`. The votes are read by a statement of their own, so by the time the lock is there.
-
-    INVARIANT: no vote is cast or taken back without a change of its request's row: while that is as it was seen, so are the votes.
-    """
+def held(tx: ReadTx, ballot: Ballot, for_update: LiteralString = "") -> Held | None:
+    """The request of a ballot. Its votes are read by a statement of their own: where the row is locked, once it is."""
     tenant, request_id = ballot.tenant, ballot.request_id
-    if (
-        seen is not None
-        and tx.suppose(SAME + tx.for_update, *seen.row, tenant, request_id)
-        and tx.suppose(NOBODY_ELSE_TOLD, len(seen.told), tenant, request_id)
-    ):
-        return seen.held
-    one, *others = _asked(tenant, ballot)
-    found, votes, told = tx.together((one[0] + tx.for_update, *one[1:]), *others)
-    return Seen(found[0], tuple(votes), tuple(told)).held if found else None
-
-
-def _asked(tenant: TenantId, ballot: Ballot) -> tuple[Question, Question, Question]:
-    return (
-        (ONE, tenant, ballot.request_id),
-        (VOTES_OR, tenant, ballot.request_id, ballot.nonce, OVERSIGHT_VOTES_MAX + 1),
-        (NOTIFICATIONS, tenant, ballot.request_id),
+    rows, votes, told = tx.together(
+        (WITH_REV + for_update, tenant, request_id),
+        (VOTES_OR, tenant, request_id, ballot.nonce, OVERSIGHT_VOTES_MAX + 1),
+        (NOTIFICATIONS, tenant, request_id),
     )
+    if not rows:
+        return None
+    (*row, rev), cast = rows[0], [(body, place) for body, place in votes if place > 0]
+    found = record(tuple(row))
+    return Held(
+        found, policy_hash(found.ask.policy), [vote(body) for body, _ in cast], cast[-1][1] + 1 if cast else 1,
+        [decoded(body, Notification) for (body,) in told], len(cast) < len(votes), rev,
+    )  # fmt: skip
+
+
+def as_seen(held: Held) -> AsSeen:
+    """INVARIANT: nothing is changed about a request, no vote, and nobody told, without a change of its row's `rev`."""
+    return AsSeen(SAVE, " AND rev = ?", held.rev)
 
 
 def latest_of_key(tx: Tx, tenant: TenantId, ask_key: str) -> tuple[Record, bytes] | None:
@@ -182,16 +159,21 @@ def add(tx: Tx, new: Record, *, ask_key: str, payload: bytes, due_at: int | None
 
 def save(tx: Tx, ask: Ask, progress: Progress, due_at: int | None) -> None:
     tx.push(
-        "UPDATE oversight_request SET state = ?, due_at = ?, decided_at = ?, progress = ? WHERE tenant = ? AND request_id = ?",
+        SAVE,
         str(progress.state), due_at, progress.decided_at, wire.encode(progress), ask.tenant, ask.request_id,
     )  # fmt: skip
 
 
 def save_round(tx: Tx, new: Record) -> None:
     tx.push(
-        "UPDATE oversight_request SET ask = ?, args_hash = ?, display_hash = ? WHERE tenant = ? AND request_id = ?",
+        "UPDATE oversight_request SET ask = ?, args_hash = ?, display_hash = ?, rev = rev + 1 WHERE tenant = ? AND request_id = ?",
         wire.encode(new.ask), new.args_hash, new.display_hash, new.ask.tenant, new.ask.request_id,
     )  # fmt: skip
+
+
+def touch(tx: Tx, tenant: TenantId, request_id: RequestId) -> None:
+    """Something that hangs on the request has changed."""
+    tx.push("UPDATE oversight_request SET rev = rev + 1 WHERE tenant = ? AND request_id = ?", tenant, request_id)
 
 
 def due(tx: ReadTx, now: int, limit: int) -> list[tuple[TenantId, RequestId]]:

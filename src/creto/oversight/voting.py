@@ -4,7 +4,8 @@
     receipt = await oversight.submit_response("acme", sign(ballot, ann_key))              # the human's own key
     receipt = await oversight.relay_response("acme", request_id, approver=ann, verdict=Verdict.APPROVE, evidence=…)   # a channel's word
 
-Signatures are checked before the transaction; inside it, with the request's row held: time, seat, vote, quorum, state, ledger, outbox.
+Signatures are checked before the transaction, and what the vote does is worked out: time, seat, vote, quorum, state, ledger, outbox. The
+transaction writes it if nothing has changed since; else it is worked out again there, with the request's row held.
 
 INVARIANT: of votes, cancellations and deadlines at one moment exactly one ends the request; the others are told which one did.
 INVARIANT: a ballot counts once: of a request's nonces each is unique, and a relayed ballot's nonce is its delivery.
@@ -13,15 +14,16 @@ INVARIANT: a ballot counts once: of a request's nonces each is unique, and a rel
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import msgspec
 from msgspec.structs import replace
 
 from creto.common.errors import EnablementError, SignatureVerificationFailed, Unauthorized
 from creto.common.ids import AgentId, RequestId, TenantId, checked_tenant
-from creto.common.limits import OVERSIGHT_HOLD_S_MAX, OVERSIGHT_ROUNDS_MAX
+from creto.common.limits import OVERSIGHT_DRAFT_MS_MAX, OVERSIGHT_HOLD_S_MAX, OVERSIGHT_ROUNDS_MAX
 from creto.common.telemetry import Attribute, span
-from creto.common.timestamps import ConsensusTimestamp
+from creto.common.timestamps import MILLISECOND, ConsensusTimestamp
 from creto.contracts import TimeoutAction
 from creto.oversight import edits, eligibility, escalation, schemas, states
 from creto.oversight import store as sql
@@ -51,7 +53,7 @@ from creto.oversight.policies import between, policy_hash, refusal
 from creto.oversight.risks import recast
 from creto.oversight.seats import ended_with
 from creto.oversight.states import Event
-from creto.oversight.store import Held, Record, Seen
+from creto.oversight.store import Held, Record
 from creto.oversight.types import (
     Ask,
     Assurance,
@@ -66,6 +68,7 @@ from creto.platform.audit.events import Escalated
 from creto.platform.consensus import PersonId
 from creto.platform.crypto import random_bytes
 from creto.security.authz import Decision, Deny, RequiresOversight
+from creto.store.draft import drafted
 from creto.store.types import Outcome, Tx
 
 CheckEdit = Callable[
@@ -165,8 +168,9 @@ class Voting(Granting):
         """
         between("hold_s", hold_s, 0, OVERSIGHT_HOLD_S_MAX)
         tenant, ballot = checked_tenant(tenant), signed.ballot
-        seen = await self.as_seen(tenant, ballot)
-        record = seen.held.record
+        seen = await self.store.read(lambda tx: self.held(tx, ballot))
+        record = seen.record
+        still = self._still(record)
         approver = self.approver(tenant, ballot.approver)
         try:
             self._check_signed(tenant, signed, approver)
@@ -178,7 +182,15 @@ class Voting(Granting):
         with span("oversight.vote") as here:
             here.set(Attribute.OVERSIGHT_REQUEST_ID, ballot.request_id)
             here.set(Attribute.OVERSIGHT_APPROVER, approver.person)
-            result = await self.write(lambda tx: self._vote(tx, seen, signed, approver, directory, edited, hold_s))
+            count = partial(
+                self._vote, signed=signed, approver=approver, directory=directory, edited=edited, hold_s=hold_s
+            )
+
+            def afresh(tx: Tx) -> Result:
+                return count(tx, held=self.held(tx, ballot, tx.for_update))
+
+            work = drafted(partial(count, held=seen), sql.as_seen(seen), afresh, still) if edited is None else afresh
+            result = await self.write(work)
             here.set(Attribute.OVERSIGHT_STATE, result.after.progress.state.upper())
         if result.before is not result.after:
             self.counted(result.before.progress, result.after)
@@ -222,14 +234,20 @@ class Voting(Granting):
             )
         )  # fmt: skip
 
+    def _still(self, record: Record) -> Callable[[], bool]:
+        """Whether what a vote is judged by beside the rows, time and people, is then as it is now."""
+        known, now = self.known(), self.clock.now()
+        looks_at = escalation.looks_at(record.ask.policy, record.progress) or now
+        until = min(looks_at, now + OVERSIGHT_DRAFT_MS_MAX * MILLISECOND)
+        return lambda: self.known() == known and now <= self.clock.now() < until
+
     # Inside it
 
     def _vote(
-        self, tx: Tx, seen: Seen, signed: SignedBallot, approver: Approver, directory: Directory, edited: Record | None,
+        self, tx: Tx, held: Held, signed: SignedBallot, approver: Approver, directory: Directory, edited: Record | None,
         hold_s: int,
     ) -> Result:  # fmt: skip
-        ballot = signed.ballot
-        held, now = self.held(tx, ballot, seen), self.clock.now()
+        ballot, now = signed.ballot, self.clock.now()
         before = held.record
         if repeated(held.cast, ballot):
             cast = self.counting(before, held.cast, directory, now)

@@ -57,8 +57,8 @@ class SqlTx:
     @abstractmethod
     def push(self, sql: LiteralString, *params: Any) -> None: ...
 
-    def suppose(self, sql: LiteralString, *params: Any) -> bool:
-        return False
+    @abstractmethod
+    def suppose(self, sql: LiteralString, *params: Any) -> bool: ...
 
     @abstractmethod
     def many(self, sql: LiteralString, rows: Iterable[Sequence[Any]]) -> None: ...

@@ -156,6 +156,8 @@ class ReadTx(Protocol):
 class Tx(ReadTx, Protocol):
     """A change, all or nothing."""
 
+    appended: set[Tail]  # to these it has
+
     def run(self, sql: LiteralString, *params: Any) -> int:
         """Execute; the number of rows changed."""
         ...
@@ -165,10 +167,10 @@ class Tx(ReadTx, Protocol):
         ...
 
     def suppose(self, sql: LiteralString, *params: Any) -> bool:
-        """Whether to go on as if every row of this SELECT, which has one column, were true, and not to look first.
+        """Execute an UPDATE; whether to go on as if it had found a row.
 
-        It is checked at its place in the transaction, and no later than by the commit: if any is not true, nothing was changed, and the
-        function is run again, where this says False. Where looking costs no round trip it is looked at once, and this says how it is.
+        It is checked at its place in the transaction, and no later than by the commit: if it finds none, nothing was changed, and the function
+        is run again, where this says False. Where looking costs no round trip it is looked at once, and this says how it is.
         """
         ...
 

@@ -64,6 +64,11 @@ class Core:
             raise InternalError("PL-501", "tokens and certificates need a keystore", hint="Pass `keystore` to Nhi.")
         return self._secrets_or_none
 
+    @property
+    def losses(self) -> int:
+        """Grows whenever anybody may do less than before, for as long as signals flow."""
+        return self._registry.losses
+
     def get_now(self, tenant: TenantId, agent: AgentId) -> Identity:
         """The identity, from memory or read through on this thread; PL-102 if the tenant has none."""
         return self._registry.get(checked_tenant(tenant), agent).identity

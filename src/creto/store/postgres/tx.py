@@ -15,8 +15,8 @@ from creto.store.postgres.pipe import Answer, Piped
 from creto.store.transaction import SqlTx
 from creto.store.types import EngineName, Question, Row
 
-# What is not so divides by zero, and ends the transaction. A row that is locked is looked at once more when it is ours.
-SUPPOSED: LiteralString = "SELECT 1 / (CASE WHEN so THEN 1 ELSE 0 END) FROM ({}) AS supposed (so)"
+# What finds no row divides by zero, and ends the transaction. A row that is locked is looked at once more when it is ours.
+SUPPOSED: LiteralString = "WITH found AS ({} RETURNING 1) SELECT 1 / COUNT(*) FROM found"
 CHANNEL = "creto_store"
 # INVARIANT: every transaction with a lower id than the snapshot's xmin has ended; nothing can appear before these rows.
 VISIBLE = "epoch < pg_snapshot_xmin(pg_current_snapshot())::text::bigint + store_epoch_base()"
@@ -43,7 +43,13 @@ class PostgresTx(SqlTx):
     FORGET_UPTO = "DELETE FROM store_outbox WHERE (epoch, seq) <= (?, ?)"
 
     def __init__(
-        self, db: Connection, piped: Piped, instance: str, *, alone: bool = False, refuted: bool = True
+        self,
+        db: Connection,
+        piped: Piped,
+        instance: str,
+        *,
+        alone: bool = False,
+        refuted: bool = True,
     ) -> None:
         super().__init__()
         self.cause: Exception | None = None
@@ -80,10 +86,11 @@ class PostgresTx(SqlTx):
             raise self._fail(error) from error
 
     def suppose(self, sql: LiteralString, *params: Any) -> bool:
-        if not self._refuted:
-            self.supposed = True
-            self.push(SUPPOSED.format(sql), *params)
-        return self.supposed
+        if self._refuted:
+            return self.run(sql, *params) > 0
+        self.supposed = True
+        self.push(SUPPOSED.format(sql), *params)
+        return True
 
     def many(self, sql: LiteralString, rows: Iterable[Sequence[Any]]) -> None:
         try:

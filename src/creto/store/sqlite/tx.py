@@ -15,11 +15,8 @@ from creto.store.transaction import SqlTx
 from creto.store.types import EngineName, Row
 
 # A process that has not joined yet has nothing in memory that could be old, so where nobody else is there is nobody to tell.
-SIGNAL: LiteralString = (
-    "INSERT INTO store_signal (instance, channel, payload, at_ms) SELECT ?1, ?2, ?3, ?4"
-    " WHERE EXISTS (SELECT 1 FROM store_node WHERE instance <> ?1)"
-)
-
+OTHERS: LiteralString = "SELECT 1 FROM store_node WHERE instance <> ? LIMIT 1"
+SIGNAL: LiteralString = "INSERT INTO store_signal (instance, channel, payload, at_ms) VALUES (?, ?, ?, ?)"
 
 BULK_ROWS = 150  # of one statement: SQLite works on it without holding up the other threads, once for all of them
 
@@ -59,7 +56,7 @@ class SqliteTx(SqlTx):
 
     def suppose(self, sql: LiteralString, *params: Any) -> bool:
         """A look costs no round trip: it is taken here."""
-        return all(so for (so,) in self.all(sql, *params))
+        return self.run(sql, *params) > 0
 
     def many(self, sql: LiteralString, rows: Iterable[Sequence[Any]]) -> None:
         try:
@@ -73,7 +70,8 @@ class SqliteTx(SqlTx):
             self.run(_insert(table, tuple(columns), len(chunk)), *chain.from_iterable(chunk))
 
     def send_signal(self, channel: str, payload: str) -> None:
-        self.run(SIGNAL, self._instance, channel, payload, wall_ms())
+        if self.all(OTHERS, self._instance):
+            self.run(SIGNAL, self._instance, channel, payload, wall_ms())
 
     def lock(self, name: str) -> None:
         """The one writer is the lock."""
