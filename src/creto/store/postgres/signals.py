@@ -1,7 +1,11 @@
 """Signals over PostgreSQL: NOTIFY carries them, in the order of the commits, to one connection of each process.
 
+A process that is alone sends none: each commit would wake it for nothing.
+
 INVARIANT: while the connection is away nothing is known of what others changed, so `Signals.broke` is told at once, and
 `Signals.flows` only after LISTEN holds again.
+INVARIANT: who joins is counted, and then waits for every transaction that may have looked before that: from then on everybody tells it. Who was
+taken for dead and is not joins anew.
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ import psycopg
 
 from creto.common.errors import EnablementError
 from creto.common.limits import STORE_HEARTBEAT_S, STORE_NODE_DEAD_S
-from creto.store.postgres.tx import CHANNEL
+from creto.store.postgres.tx import CHANNEL, NOT_ALONE, SIGNALLING
 from creto.store.signals import Signals
 
 log = logging.getLogger("creto.store")
@@ -28,10 +32,17 @@ LEFT = "store.left"
 QUICK_LOSS = {"keepalives_idle": 1, "keepalives_interval": 1, "keepalives_count": 3, "tcp_user_timeout": 3000}
 
 NOW_MS = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
-BEAT = (
+JOIN = (
     f"INSERT INTO store_node (instance, node, heartbeat_ms) VALUES ($1, $2, {NOW_MS})"
     " ON CONFLICT (instance) DO UPDATE SET heartbeat_ms = excluded.heartbeat_ms"
 )
+COUNT = "SELECT nextval('store_joined')"
+PATIENCE = "SET lock_timeout = '200ms'"  # longer than that nobody who signals waits behind us
+WAIT = f"SELECT pg_advisory_lock({SIGNALLING}), pg_advisory_unlock({SIGNALLING})"
+WAITS_MAX = 25
+JOINED = "SELECT last_value FROM store_joined"
+OTHERS = "SELECT EXISTS (SELECT 1 FROM store_node WHERE instance <> $1)"
+BEAT = f"UPDATE store_node SET heartbeat_ms = {NOW_MS} WHERE instance = $1"
 BURY = f"DELETE FROM store_node WHERE heartbeat_ms < {NOW_MS} - $1"
 
 _notice = msgspec.json.Decoder(tuple[str, int, str, str])
@@ -50,6 +61,7 @@ class PostgresListener:
         self._mine = f'["{instance}"'
         self._notices: deque[str] = deque()  # heard, not yet told
         self._stop = threading.Event()
+        self.alone_since = NOT_ALONE
         self._db = self._listen()
         self._thread = threading.Thread(target=self._run, name="creto-store-signals", daemon=True)
 
@@ -62,12 +74,32 @@ class PostgresListener:
         self._notices.clear()
         db.add_notify_handler(lambda notice: self._notices.append(notice.payload))  # what comes beside an answer
         db.execute(f"LISTEN {CHANNEL}".encode())
+        db.execute(JOIN.encode(), (self._instance, self._node))
+        db.execute(COUNT.encode())
+        self._wait_for_signalling(db)
         self._beat(db)
         return db
 
+    def _wait_for_signalling(self, db: psycopg.Connection[Any]) -> None:
+        db.execute(PATIENCE.encode())
+        for left in reversed(range(WAITS_MAX)):
+            try:
+                db.execute(WAIT.encode())
+            except psycopg.errors.LockNotAvailable:
+                if not left:
+                    raise
+            else:
+                return
+
     def _beat(self, db: psycopg.Connection[Any]) -> None:
-        db.execute(BEAT.encode(), (self._instance, self._node))
+        if not db.execute(BEAT.encode(), (self._instance,)).rowcount:
+            raise psycopg.OperationalError("taken for dead")
         db.execute(BURY.encode(), (int(10 * STORE_NODE_DEAD_S * 1000),))
+        [(joined,)] = db.execute(
+            JOINED.encode()
+        ).fetchall()  # before looking who is there: who joins is there before it is counted
+        [(others,)] = db.execute(OTHERS.encode(), (self._instance,)).fetchall()
+        self.alone_since = NOT_ALONE if others else joined
         self._due = time.monotonic() + STORE_HEARTBEAT_S
 
     def _run(self) -> None:
@@ -78,15 +110,17 @@ class PostgresListener:
                     self._signals.flows()
                 self._hear()
             except (psycopg.Error, EnablementError):
-                self._db.close()
-                self._signals.broke()
-                self._stop.wait(0.2)
+                self._deaf()
             except Exception:
                 log.exception("the store's signals cannot be handled")
-                self._db.close()
-                self._signals.broke()
-                self._stop.wait(0.2)
+                self._deaf()
         self._db.close()
+
+    def _deaf(self) -> None:
+        self.alone_since = NOT_ALONE
+        self._db.close()
+        self._signals.broke()
+        self._stop.wait(0.2)
 
     def _hear(self) -> None:
         """Until the next beat is due. libpq is read here: each of our own commits comes back, and that must cost next to nothing."""
@@ -110,6 +144,7 @@ class PostgresListener:
 
     def stopping(self) -> None:
         """Stop with the next notice: the one that says we left."""
+        self.alone_since = NOT_ALONE
         self._stop.set()
 
     def join(self) -> None:

@@ -173,7 +173,9 @@ class PostgresStore(EngineStore):
                 if len(jobs) > 1:
                     piped.send(IMPATIENT)
                 for job in jobs:
-                    tx = PostgresTx(db, piped, self.instance, refuted=job.refuted or len(jobs) > 1)
+                    tx = PostgresTx(
+                        db, piped, self.instance, self._listener.alone_since, refuted=job.refuted or len(jobs) > 1
+                    )
                     tx.span = job.span
                     job.result = checked_result(job.fn(tx))
                     if tx.failed is not None:

@@ -18,6 +18,15 @@ from creto.store.types import EngineName, Question, Row
 # What finds no row divides by zero, and ends the transaction. A row that is locked is looked at once more when it is ours.
 SUPPOSED: LiteralString = "WITH found AS ({} RETURNING 1) SELECT 1 / COUNT(*) FROM found"
 CHANNEL = "creto_store"
+NOT_ALONE = -1  # in the place of the count of those that had joined by the time this process was the only one
+SIGNALLING: LiteralString = (
+    "hashtextextended('store.signals', 0)"  # the lock of who signals, shared until the transaction ends
+)
+# Who is alone tells nobody. INVARIANT: the lock is taken before it is looked whether anybody has joined; CASE keeps that order.
+SIGNAL: LiteralString = (
+    f"SELECT CASE WHEN pg_advisory_xact_lock_shared({SIGNALLING})::text = '' THEN"
+    " CASE WHEN (SELECT last_value FROM store_joined) <> ? THEN pg_notify(?, ?)::text END END"
+)
 # INVARIANT: every transaction with a lower id than the snapshot's xmin has ended; nothing can appear before these rows.
 VISIBLE = "epoch < pg_snapshot_xmin(pg_current_snapshot())::text::bigint + store_epoch_base()"
 
@@ -47,6 +56,7 @@ class PostgresTx(SqlTx):
         db: Connection,
         piped: Piped,
         instance: str,
+        alone_since: int = NOT_ALONE,
         *,
         alone: bool = False,
         refuted: bool = True,
@@ -56,6 +66,7 @@ class PostgresTx(SqlTx):
         self._db = db
         self._piped = piped
         self._instance = instance
+        self._alone_since = alone_since
         self.supposed = False
         self._refuted = refuted
         self._room = 1 if alone else None  # for statements
@@ -116,7 +127,7 @@ class PostgresTx(SqlTx):
     def send_signal(self, channel: str, payload: str) -> None:
         # The count keeps PostgreSQL from folding equal notifications of one transaction into one.
         body = msgspec.json.encode([self._instance, len(self.signals), channel, payload]).decode()
-        self.push("SELECT pg_notify(?, ?)", CHANNEL, body)
+        self.push(SIGNAL, self._alone_since, CHANNEL, body)
 
     def lock(self, name: str) -> None:
         self.all("SELECT pg_advisory_xact_lock(hashtextextended(?, 0))", name)

@@ -1,0 +1,2 @@
+-- Counts the processes that have joined. Unlike a row it is seen by everybody at once, also by transactions that began before.
+--postgres CREATE SEQUENCE store_joined MINVALUE 0;
