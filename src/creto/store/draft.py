@@ -1,9 +1,9 @@
 """A transaction worked out before it begins, by what was read a moment ago: in it no more is done than to write.
 
-    draft = drafted(lambda tx: decide(tx, seen), AsSeen(SAVE, " AND rev = ?", seen.rev), store, lambda: clock.now() < deadline)
-    await store.write(draft or afresh)
+    work = drafted(lambda tx: decide(tx, seen), AsSeen(SAVE, " AND rev = ?", seen.rev), afresh, lambda: clock.now() < deadline)
+    await store.write(work)
 
-The first of its writes that is `SAVE` finds its row only as it was seen. That one is done first; if there is no such row, `afresh` runs.
+The first of its writes that is `SAVE` finds its row only as it was seen. That one is done first; if there is no such row, `afresh(tx)` runs.
 
 INVARIANT: a draft that lacks an answer, or of which anything is not so by then, has written nothing.
 """
