@@ -7,14 +7,8 @@ from pathlib import Path
 
 import click
 
-from creto.cli.approvals import (
-    as_key,
-    as_key_file,
-    hold_option,
-    identity,
-    limits_option,
-    values_option,
-)
+from creto.cli.approvals import hold_option, limits_option, values_option
+from creto.cli.asking import as_key, as_key_file, identity
 from creto.cli.choices import DURATION, limit_option, seconds
 from creto.cli.context import Cli, group, pass_cli
 from creto.cli.output import Column, counted, when
