@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
+
+import pytest
 
 from creto.bus import EmbeddedBus, Message
 from creto.common.breaker import CircuitBreaker
 from creto.common.config import Secret
 from creto.common.ids import AgentId
+from creto.common.retry import without_waiting
 from creto.common.settings import StripeConfig
 from creto.common.timestamps import HOUR, SECOND
 from creto.connectors.stripe import Payer, Receipts, Stripe
@@ -19,6 +22,7 @@ from creto.metering import Billing, Invoice, Terms
 from creto.platform.consensus.testing import ManualClock
 from creto.store.types import Store
 from tests.contract.billing_desk import FEBRUARY, PLAN, TERMS, KeptInMemory
+from tests.contract.stores import MakeStore
 from tests.local_stripe import LocalStripe
 from tests.unit.metering.examples import AGENT, HUMAN, JANUARY, TENANT, event
 
@@ -91,3 +95,27 @@ class Business:
 
 def now_s(clock: ManualClock) -> int:
     return clock.state().reading // SECOND
+
+
+@pytest.fixture(name="clock")
+def the_clock() -> ManualClock:
+    return ManualClock(JANUARY.start)
+
+
+@pytest.fixture(name="there")
+def the_stripe(clock: ManualClock) -> Iterator[LocalStripe]:
+    with LocalStripe(lambda: now_s(clock)) as server:
+        yield server
+
+
+@pytest.fixture(name="store")
+def the_store(make_store: MakeStore) -> Store:
+    return make_store(parts=PARTS)
+
+
+@pytest.fixture(name="business")
+async def the_business(store: Store, there: LocalStripe, clock: ManualClock) -> AsyncIterator[Business]:
+    made = Business(store, there, clock)
+    with without_waiting(attempts_max=20):
+        yield made
+    await made.stripe.stop()

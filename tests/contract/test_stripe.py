@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from decimal import Decimal
 from typing import Any
 
@@ -27,34 +27,20 @@ from creto.metering.wallets import PurchaseState, RuleId, TopUpRule
 from creto.platform.consensus.testing import ManualClock
 from creto.store.types import Store
 from tests.contract.buses import eventually
-from tests.contract.stores import MakeStore
-from tests.contract.stripe_world import FEBRUARY, LAYER, MAIL, PARTS, Business, config, now_s
+from tests.contract.stripe_world import (  # noqa: F401 - fixtures
+    FEBRUARY,
+    LAYER,
+    MAIL,
+    Business,
+    config,
+    now_s,
+    the_business,
+    the_clock,
+    the_store,
+    the_stripe,
+)
 from tests.local_stripe import Fault, LocalStripe
 from tests.unit.metering.examples import AGENT, CHILD, HUMAN, JANUARY, TENANT, D, event
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock(JANUARY.start)
-
-
-@pytest.fixture
-def there(clock: ManualClock) -> Iterator[LocalStripe]:
-    with LocalStripe(lambda: now_s(clock)) as server:
-        yield server
-
-
-@pytest.fixture
-async def store(make_store: MakeStore) -> Store:
-    return make_store(parts=PARTS)
-
-
-@pytest.fixture
-async def business(store: Store, there: LocalStripe, clock: ManualClock) -> AsyncIterator[Business]:
-    made = Business(store, there, clock)
-    with without_waiting(attempts_max=20):
-        yield made
-    await made.stripe.stop()
 
 
 def counts(there: LocalStripe) -> tuple[int, int, int]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-
 import pytest
 from msgspec.structs import replace
 
@@ -18,31 +16,11 @@ from creto.connectors.stripe.sdk import http_transport
 from creto.metering import InvoiceStatus, Party, TopUp
 from creto.metering.types import InvoiceId
 from creto.metering.wallets import PURCHASE_ID, RuleId, TopUpRule
-from creto.platform.consensus.testing import ManualClock
-from tests.contract.stores import MakeStore
-from tests.contract.stripe_world import MAIL, PARTS, Business, config, now_s
-from tests.local_stripe import Fault, LocalStripe
+from tests.contract.stripe_world import MAIL, Business, config, the_business, the_clock, the_store, the_stripe  # noqa: F401 - fixtures
+from tests.local_stripe import Fault
 from tests.unit.metering.examples import AGENT, CHILD, HUMAN, JANUARY, TENANT, D
 
 GLOBEX = TenantId("globex")
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock(JANUARY.start)
-
-
-@pytest.fixture
-def there(clock: ManualClock) -> Iterator[LocalStripe]:
-    with LocalStripe(lambda: now_s(clock)) as server:
-        yield server
-
-
-@pytest.fixture
-async def business(make_store: MakeStore, there: LocalStripe, clock: ManualClock) -> AsyncIterator[Business]:
-    made = Business(make_store(parts=PARTS), there, clock)
-    yield made
-    await made.stripe.stop()
 
 
 async def final(business: Business, agent: AgentId = AGENT, key: str = "k") -> InvoiceId:

@@ -93,6 +93,16 @@ async def test_what_was_spent_in_the_hour_that_runs_stays_in_it(desk: Desk, minu
         assert desk.spent(BillingPeriod.CURRENT_HOUR) == 9_000_000
 
 
+@pytest.mark.parametrize("at", ["18:10", "18:40"])
+async def test_what_was_spent_today_stays_so_where_a_day_begins_within_an_hour(desk: Desk, at: str) -> None:
+    """given a zone whose midnight is at 18:30 and whose hours begin at 18:00 / when the tenant moves there / then a limit of the day holds on."""
+    desk.clock.advance(from_iso(f"2026-07-01T{at}:00Z") - desk.clock.now())
+    await desk.spend("9")
+    for zone in ("Asia/Colombo", "UTC", "Asia/Colombo"):
+        await desk.zones.put(TENANT, zone, by=HUMAN)
+        assert desk.spent(BillingPeriod.CURRENT_DAY) == desk.spent(BillingPeriod.CURRENT_HOUR) == 9_000_000
+
+
 async def test_a_zone_is_one_that_there_is(desk: Desk) -> None:
     with pytest.raises(InvalidInput) as refused:
         await desk.zones.put(TENANT, "Mars/Olympus", by=HUMAN)

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from creto.cli.asking import as_key, as_key_file, asks, identity
 from creto.cli.choices import (
     DURATION,
     MOMENT,
+    SECONDS,
     collected,
     limit_option,
     out_option,
@@ -32,7 +34,6 @@ from creto.oversight.types import GrantWish, Verdict
 
 if TYPE_CHECKING:
     from creto.edge.api.approval_views import ApprovalDetail, ApprovalView, ItemView, NoticeView, Outcome, VoteView
-    from creto.sdk import AgentKey
 
 approvals = group("approvals", "What waits for a human: see it, decide it, say who decides.")
 
@@ -45,21 +46,13 @@ COLUMNS: Sequence[Column[ApprovalView]] = (
     Column("POLICY", lambda a: a.policy_id),
     Column("ENDS", lambda a: when(a.ends_at if a.decided_at is None else a.decided_at)),
 )
-request_argument = click.argument("request")
-as_key = click.option("--key", "key_id", metavar="ID", help="As this identity, by its key in the keystore.")
-as_key_file = click.option("--key-file", type=click.Path(dir_okay=False, path_type=Path), help="As the identity of this key file.")  # fmt: skip
+request_argument = click.argument("request_id", metavar="REQUEST")
+why_option = click.option("--reason", default="", help="Why; it stands in the audit log.")
 limits_option = click.option("--at-most", "limits", metavar="NAME=NUMBER", multiple=True, help="This argument, that number at most; may be repeated.")  # fmt: skip
 values_option = click.option("--exactly", "values", metavar="NAME=JSON", multiple=True, help="This argument, with exactly that value; may be repeated.")  # fmt: skip
 hold_option = click.option("--hold", type=DURATION, help="Take effect after so long, 60s at most; `undo` takes it back until then.")  # fmt: skip
 round_option = click.option("--round", "seen", type=click.IntRange(1), help="The round you have seen; nothing is shown, and an edit since then is refused.")  # fmt: skip
 unseen_option = click.option("-y", "--yes", is_flag=True, help="Vote on what stands there now, whatever it is: nothing is shown and nobody is asked.")  # fmt: skip
-
-
-async def identity(cli: Cli, key_id: str | None, key_file: Path | None) -> AgentKey | None:
-    from creto.cli.keyfiles import signing_key
-    from creto.sdk import AgentKey
-
-    return None if key_id is None and key_file is None else AgentKey(await signing_key(cli, key_id, key_file))
 
 
 @approvals.command("list")
@@ -95,10 +88,10 @@ async def list_(
 @as_key
 @as_key_file
 @pass_cli
-async def show(cli: Cli, request: str, key_id: str | None, key_file: Path | None) -> None:
+async def show(cli: Cli, request_id: str, key_id: str | None, key_file: Path | None) -> None:
     """One request, as its approvers see it."""
     async with session(cli, await identity(cli, key_id, key_file)) as creto:
-        found = await creto.approvals.get(request_id=request)
+        found = await creto.approvals.get(request_id=request_id)
     if cli.output.json:
         cli.output.say(found, "")
         return
@@ -154,7 +147,7 @@ def said_by(vote: VoteView) -> str:
 @as_key_file
 @pass_cli
 async def approve(
-    cli: Cli, request: str, reason: str, ttl: int | None, uses: int, arguments: Path | None, items: tuple[str, ...],
+    cli: Cli, request_id: str, reason: str, ttl: int | None, uses: int, arguments: Path | None, items: tuple[str, ...],
     on_behalf_of: str | None, seen: int | None, yes: bool, hold: int | None, key_id: str | None, key_file: Path | None,
 ) -> None:  # fmt: skip
     """Say yes. Without a key you are who the token says; with one the vote is signed by it.
@@ -163,7 +156,7 @@ async def approve(
     """
     key = await identity(cli, key_id, key_file)
     async with session(cli, key) as creto:
-        case = await creto.approvals.get(request_id=request)
+        case = await creto.approvals.get(request_id=request_id)
         terms: dict[str, Any] = {
             "verdict": Verdict.APPROVE, "reason": reason, "items": item_verdicts(case, items),
             "wish": GrantWish(ttl_s=seconds(ttl), uses=uses) if ttl is not None else None,
@@ -188,7 +181,7 @@ async def approve(
 @as_key_file
 @pass_cli
 async def deny(
-    cli: Cli, request: str, reason: str, limits: tuple[str, ...], values: tuple[str, ...], on_behalf_of: str | None,
+    cli: Cli, request_id: str, reason: str, limits: tuple[str, ...], values: tuple[str, ...], on_behalf_of: str | None,
     seen: int | None, yes: bool, hold: int | None, key_id: str | None, key_file: Path | None,
 ) -> None:  # fmt: skip
     """Say no. With --at-most or --exactly: not this, but that; what they do not name stays as it was asked.
@@ -197,7 +190,7 @@ async def deny(
     """
     key = await identity(cli, key_id, key_file)
     async with session(cli, key) as creto:
-        case = await creto.approvals.get(request_id=request)
+        case = await creto.approvals.get(request_id=request_id)
         terms: dict[str, Any] = {
             "verdict": Verdict.DENY, "reason": reason, "counter": bounds_of(limits, values),
             "on_behalf_of": AgentId(on_behalf_of) if on_behalf_of else None,
@@ -211,71 +204,30 @@ def json_text(path: Path) -> str:
     return read(path, bytes_max=OVERSIGHT_ARGUMENTS_BYTES_MAX).decode(errors="replace").strip()
 
 
-@approvals.command()
-@request_argument
-@as_key
-@as_key_file
-@pass_cli
-async def undo(cli: Cli, request: str, key_id: str | None, key_file: Path | None) -> None:
-    """Take your vote back, while it has no effect.
-
-    That is until enough have voted, and then for the seconds of --hold; on the page for 5.
-    """
-    async with session(cli, await identity(cli, key_id, key_file)) as creto:
-        done = await creto.approvals.undo(request_id=request)
-    cli.output.say(done, f"{request}: your vote is taken back. It is {str(done.state).replace('_', ' ')}.")
-
-
-@approvals.command()
-@request_argument
-@click.argument("text")
-@as_key
-@as_key_file
-@pass_cli
-async def ask(cli: Cli, request: str, text: str, key_id: str | None, key_file: Path | None) -> None:
-    """Ask the agent something; the time goes on."""
-    async with session(cli, await identity(cli, key_id, key_file)) as creto:
-        note = await creto.approvals.ask(request_id=request, text=text)
-    cli.output.say(note, "Asked.")
-
-
-@approvals.command()
-@request_argument
-@click.argument("text")
-@as_key
-@as_key_file
-@pass_cli
-async def comment(cli: Cli, request: str, text: str, key_id: str | None, key_file: Path | None) -> None:
-    """Say something to the other approvers."""
-    async with session(cli, await identity(cli, key_id, key_file)) as creto:
-        note = await creto.approvals.comment(request_id=request, text=text)
-    cli.output.say(note, "Written.")
-
-
-@approvals.command()
-@request_argument
-@click.option("--for", "ttl", type=DURATION, default="15m", show_default=True, help="For so long nothing escalates.")
-@as_key
-@as_key_file
-@pass_cli
-async def claim(cli: Cli, request: str, ttl: int, key_id: str | None, key_file: Path | None) -> None:
-    """Say that you are looking into it."""
-    async with session(cli, await identity(cli, key_id, key_file)) as creto:
-        done = await creto.approvals.claim(request_id=request, ttl_s=seconds(ttl))
-    cli.output.say(done, f"Yours until {when(done.claimed_until)}.")
-
-
-@approvals.command()
-@request_argument
-@click.option("--by", "more", type=DURATION, default="5m", show_default=True, help="So much longer.")
-@as_key
-@as_key_file
-@pass_cli
-async def extend(cli: Cli, request: str, more: int, key_id: str | None, key_file: Path | None) -> None:
-    """More time for this tier."""
-    async with session(cli, await identity(cli, key_id, key_file)) as creto:
-        done = await creto.approvals.extend(request_id=request, by_s=seconds(more))
-    cli.output.say(done, f"It ends at {when(done.ends_at)}.")
+asks(
+    approvals, "undo", lambda c: c.approvals.undo,
+    lambda a: f"{a.request_id}: your vote is taken back. It is {str(a.state).replace('_', ' ')}.",
+    request_argument, as_key, as_key_file,
+    help="Take your vote back, while it has no effect.\n\nThat is until enough have voted, and then for the seconds of --hold; on the page for 5.",
+)  # fmt: skip
+asks(
+    approvals, "ask", lambda c: c.approvals.ask, lambda _: "Asked.", request_argument, click.argument("text"), as_key, as_key_file,
+    help="Ask the agent something; the time goes on.",
+)  # fmt: skip
+asks(
+    approvals, "comment", lambda c: c.approvals.comment, lambda _: "Written.", request_argument, click.argument("text"),
+    as_key, as_key_file, help="Say something to the other approvers.",
+)  # fmt: skip
+asks(
+    approvals, "claim", lambda c: c.approvals.claim, lambda a: f"Yours until {when(a.claimed_until)}.", request_argument,
+    click.option("--for", "ttl_s", type=SECONDS, default="15m", show_default=True, help="For so long nothing escalates."),
+    as_key, as_key_file, help="Say that you are looking into it.",
+)  # fmt: skip
+asks(
+    approvals, "extend", lambda c: c.approvals.extend, lambda a: f"It ends at {when(a.ends_at)}.", request_argument,
+    click.option("--by", "by_s", type=SECONDS, default="5m", show_default=True, help="So much longer."),
+    as_key, as_key_file, help="More time for this tier.",
+)  # fmt: skip
 
 
 @approvals.command()
@@ -284,11 +236,11 @@ async def extend(cli: Cli, request: str, more: int, key_id: str | None, key_file
 @as_key
 @as_key_file
 @pass_cli
-async def snooze(cli: Cli, request: str, ttl: int, key_id: str | None, key_file: Path | None) -> None:
+async def snooze(cli: Cli, request_id: str, ttl: int, key_id: str | None, key_file: Path | None) -> None:
     """Out of your own inbox for a while."""
     async with session(cli, await identity(cli, key_id, key_file)) as creto:
-        await creto.approvals.snooze(request_id=request, for_s=seconds(ttl))
-    cli.output.say({"request_id": request, "for_s": seconds(ttl)}, "It sleeps.")
+        await creto.approvals.snooze(request_id=request_id, for_s=seconds(ttl))
+    cli.output.say({"request_id": request_id, "for_s": seconds(ttl)}, "It sleeps.")
 
 
 @approvals.command()
@@ -297,35 +249,21 @@ async def snooze(cli: Cli, request: str, ttl: int, key_id: str | None, key_file:
 @as_key
 @as_key_file
 @pass_cli
-async def answer(cli: Cli, request: str, text: str, key_id: str | None, key_file: Path | None) -> None:
+async def answer(cli: Cli, request_id: str, text: str, key_id: str | None, key_file: Path | None) -> None:
     """Answer what the approvers asked: as the agent that made the request."""
     async with session(cli, await identity(cli, key_id, key_file)) as creto:
-        done = await creto.approvals.answer(request_id=request, text=text)
-    cli.output.say(done, f"{request}: answered.")
+        done = await creto.approvals.answer(request_id=request_id, text=text)
+    cli.output.say(done, f"{request_id}: answered.")
 
 
-@approvals.command()
-@request_argument
-@click.option("--reason", default="", help="Why; it stands in the audit log.")
-@pass_cli
-async def cancel(cli: Cli, request: str, reason: str) -> None:
-    """Nobody needs to decide any more."""
-    async with session(cli) as creto:
-        done = await creto.approvals.cancel(request_id=request, reason=reason)
-    cli.output.say(done, f"{request} is cancelled.")
-
-
-@approvals.command()
-@request_argument
-@click.option("--reason", default="", help="Why; it stands in the audit log.")
-@as_key
-@as_key_file
-@pass_cli
-async def revoke(cli: Cli, request: str, reason: str, key_id: str | None, key_file: Path | None) -> None:
-    """Take your approval back, while it is not used."""
-    async with session(cli, await identity(cli, key_id, key_file)) as creto:
-        done = await creto.approvals.revoke(request_id=request, reason=reason)
-    cli.output.say(done, f"{request}: the approval is taken back.")
+asks(
+    approvals, "cancel", lambda c: c.approvals.cancel, lambda a: f"{a.request_id} is cancelled.", request_argument,
+    why_option, help="Nobody needs to decide any more.",
+)  # fmt: skip
+asks(
+    approvals, "revoke", lambda c: c.approvals.revoke, lambda a: f"{a.request_id}: the approval is taken back.",
+    request_argument, why_option, as_key, as_key_file, help="Take your approval back, while it is not used.",
+)  # fmt: skip
 
 
 @approvals.command()
@@ -336,11 +274,13 @@ async def revoke(cli: Cli, request: str, reason: str, key_id: str | None, key_fi
 @as_key_file
 @pass_cli
 async def wait(
-    cli: Cli, request: str, timeout: int | None, token_out: Path | None, key_id: str | None, key_file: Path | None
+    cli: Cli, request_id: str, timeout: int | None, token_out: Path | None, key_id: str | None, key_file: Path | None
 ) -> None:
     """Wait for the decision. Exit code 0 if it is approved, 4 if not, 6 if nobody has decided in time."""
     async with session(cli, await identity(cli, key_id, key_file)) as creto:
-        outcome = await creto.approvals.wait(request_id=request, timeout_s=None if timeout is None else timeout / 10**9)
+        outcome = await creto.approvals.wait(
+            request_id=request_id, timeout_s=None if timeout is None else timeout / 10**9
+        )
     token = getattr(outcome.result, "override_token", None)
     if token_out is not None and token is not None:
         write(token_out, token.encode(), mode=0o600)
@@ -382,10 +322,10 @@ def exit_of_outcome(outcome: Outcome) -> Exit:
 @request_argument
 @out_option
 @pass_cli
-async def decision(cli: Cli, request: str, out: Path | None) -> None:
+async def decision(cli: Cli, request_id: str, out: Path | None) -> None:
     """The decision as a file that proves itself."""
     async with session(cli) as creto:
-        found = await creto.approvals.decision_file(request_id=request)
+        found = await creto.approvals.decision_file(request_id=request_id)
     write(out, found.file)
 
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from creto.cli.approvals import approvals, as_key, as_key_file, identity, request_argument
+from creto.cli.approvals import approvals, request_argument
+from creto.cli.asking import as_key, as_key_file, identity, lists
 from creto.cli.choices import AHEAD, DURATION, confirmed, seconds, yes_option
 from creto.cli.context import Cli, group, pass_cli, read
 from creto.cli.output import Column, counted, when
@@ -71,13 +72,10 @@ for part in (policies, groups, contacts):
     approvals.add_command(part)
 
 
-@policies.command("list")
-@pass_cli
-async def list_policies(cli: Cli) -> None:
-    """Those that hold."""
-    async with session(cli) as creto:
-        found = await creto.approvals.policies()
-    cli.output.items(found.items, POLICY, nothing="No oversight policies.")
+lists(
+    policies, "list", lambda c: c.approvals.policies, POLICY, nothing="No oversight policies.", help="Those that hold.",
+    pages=False,
+)  # fmt: skip
 
 
 @policies.command("show")
@@ -114,13 +112,9 @@ def policy_of(data: bytes) -> PutOversightPolicy:
     return wire.convert(written, PutOversightPolicy, what="policy")
 
 
-@groups.command("list")
-@pass_cli
-async def list_groups(cli: Cli) -> None:
-    """The groups and their members."""
-    async with session(cli) as creto:
-        found = await creto.approvals.groups()
-    cli.output.items(found.items, GROUP, nothing="No groups.")
+lists(
+    groups, "list", lambda c: c.approvals.groups, GROUP, nothing="No groups.", help="The groups and their members.", pages=False
+)  # fmt: skip
 
 
 @groups.command("put")
@@ -134,13 +128,10 @@ async def put_group(cli: Cli, name: str, members: tuple[str, ...]) -> None:
     cli.output.say(made, f"{name} has {counted(len(members), 'member')}.")
 
 
-@contacts.command("list")
-@pass_cli
-async def list_contacts(cli: Cli) -> None:
-    """Addresses, and whose they are."""
-    async with session(cli) as creto:
-        found = await creto.approvals.contacts()
-    cli.output.items(found.items, CONTACT, nothing="Nobody has an address.")
+lists(
+    contacts, "list", lambda c: c.approvals.contacts, CONTACT, nothing="Nobody has an address.",
+    help="Addresses, and whose they are.", pages=False,
+)  # fmt: skip
 
 
 channel_argument = click.argument("channel", type=click.Choice([channel.value for channel in Channel]))
@@ -301,11 +292,8 @@ async def discard(cli: Cli, channel: str, yes: bool) -> None:
     cli.output.say(done, f"{counted(done.count, 'message')} for {channel} discarded.")
 
 
-@approvals.command()
-@request_argument
-@pass_cli
-async def notifications(cli: Cli, request: str) -> None:
-    """Whom a request was sent to, and how far that got."""
-    async with session(cli) as creto:
-        found = await creto.approvals.notifications(request_id=request)
-    cli.output.items(found.items, LOST, nothing="Nobody was told: nobody who decides has an address.")
+lists(
+    approvals, "notifications", lambda c: c.approvals.notifications, LOST, request_argument,
+    nothing="Nobody was told: nobody who decides has an address.", help="Whom a request was sent to, and how far that got.",
+    pages=False,
+)  # fmt: skip

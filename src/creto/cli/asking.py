@@ -3,12 +3,14 @@
     asks(taxes, "set", lambda c: c.credits.set_tax, lambda t: f"{t.code} is {t.percent} %.", CODE, PERCENT, help="…", example="…")
     lists(taxes, "list", lambda c: c.credits.taxes, TAX, nothing="No taxes.", help="…", example="…")
 
-What a command does beyond that stands in a function of its own.
+What a command does beyond that stands in a function of its own. With `as_key` and `as_key_file` among its parameters the question is asked
+as the identity whose key that is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -20,7 +22,7 @@ from creto.cli.output import Column
 from creto.cli.session import session
 
 if TYPE_CHECKING:
-    from creto.sdk import AsyncCreto
+    from creto.sdk import AgentKey, AsyncCreto
 
 T = TypeVar("T")
 Question = Callable[["AsyncCreto"], Callable[..., Awaitable[T]]]
@@ -30,10 +32,22 @@ Lines = Sequence[tuple[str, object]]
 AGENT = click.argument("agent")
 SUBSCRIPTION = click.argument("subscription_id", metavar="SUBSCRIPTION")
 INVOICE = click.argument("invoice_id", metavar="INVOICE")
+as_key = click.option("--key", "key_id", metavar="ID", help="As this identity, by its key in the keystore.")
+as_key_file = click.option("--key-file", type=click.Path(dir_okay=False, path_type=Path), help="As the identity of this key file.")  # fmt: skip
+
+
+async def identity(cli: Cli, key_id: str | None, key_file: Path | None) -> AgentKey | None:
+    if key_id is None and key_file is None:
+        return None
+    from creto.cli.keyfiles import signing_key
+    from creto.sdk import AgentKey
+
+    return AgentKey(await signing_key(cli, key_id, key_file))
 
 
 def asks(
-    group: click.Group, name: str, question: Question[T], said: Callable[[T], str], *params: Parameter, help: str, example: str
+    group: click.Group, name: str, question: Question[T], said: Callable[[T], str], *params: Parameter, help: str,
+    example: str = "",
 ) -> None:  # fmt: skip
     """What came of it, as a sentence."""
 
@@ -46,7 +60,7 @@ def asks(
 
 def shows(
     group: click.Group, name: str, question: Question[T], lines: Callable[[T], Lines], *params: Parameter, help: str,
-    example: str,
+    example: str = "",
 ) -> None:  # fmt: skip
     """One thing, field by field."""
 
@@ -59,13 +73,13 @@ def shows(
 
 def lists(
     group: click.Group, name: str, question: Question[Any], columns: Sequence[Column[Any]], *params: Parameter,
-    nothing: str, help: str, example: str, pages: bool = True,
+    nothing: str, help: str, example: str = "", pages: bool = True,
 ) -> None:  # fmt: skip
     """A list, over as many pages as it takes; without `pages` the answer holds all of it."""
 
     async def list_(cli: Cli, **fields: Any) -> None:
         limit = fields.pop("limit", None)
-        async with session(cli) as creto:
+        async with session(cli, await asker(cli, fields)) as creto:
             asked = await named(creto, fields)
             if limit is None:
                 found: Sequence[Any] = (await question(creto)(**asked)).items
@@ -77,8 +91,12 @@ def lists(
 
 
 async def answer(cli: Cli, question: Question[T], fields: dict[str, Any]) -> T:
-    async with session(cli) as creto:
+    async with session(cli, await asker(cli, fields)) as creto:
         return await question(creto)(**await named(creto, fields))
+
+
+async def asker(cli: Cli, fields: dict[str, Any]) -> AgentKey | None:
+    return await identity(cli, fields.pop("key_id", None), fields.pop("key_file", None))
 
 
 def add(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from creto.cli.asking import lists
 from creto.cli.choices import MOMENT, collected, file_path, limit_option, out_option
 from creto.cli.context import Cli, group, pass_cli, read, write
 from creto.cli.local import running_here
@@ -176,14 +177,10 @@ CHECKPOINTS: Sequence[Column[PastCheckpoint]] = (
 )
 
 
-@audit.command("checkpoints")
-@limit_option
-@pass_cli
-async def checkpoints_(cli: Cli, limit: int) -> None:
-    """Every checkpoint that was signed, the smallest first."""
-    async with session(cli) as creto:
-        found = await collected(creto.audit.checkpoints, limit, cli.output.note)
-    cli.output.items(found, CHECKPOINTS, nothing="No checkpoints.")
+lists(
+    audit, "checkpoints", lambda c: c.audit.checkpoints, CHECKPOINTS, nothing="No checkpoints.",
+    help="Every checkpoint that was signed, the smallest first.",
+)  # fmt: skip
 
 
 @audit.command("keys")

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from creto.cli.choices import collected, confirmed, limit_option, yes_option
+from creto.cli.asking import Lines, lists, shows
+from creto.cli.choices import confirmed, yes_option
 from creto.cli.context import Cli, group, pass_cli
 from creto.cli.output import Column, readable, size, when
 from creto.cli.session import session
@@ -15,7 +16,7 @@ from creto.common.errors import InvalidInput
 from creto.common.limits import PAGE_ITEMS_MAX
 
 if TYPE_CHECKING:
-    from creto.edge.api.bus import DeadLetterView
+    from creto.edge.api.bus import DeadLetterView, WholeDeadLetter
     from creto.sdk import AsyncCreto
 
 bus = group("bus", "The bus: what its consumers could not take.")
@@ -36,27 +37,15 @@ ids_argument = click.argument("ids", metavar="[MESSAGE]...", nargs=-1)
 all_option = click.option("--all", "every", is_flag=True, help="All that the durable has.")
 
 
-@dead_letters.command("list")
-@click.option("--durable", help="Only those of this consumer.")
-@limit_option
-@pass_cli
-async def list_(cli: Cli, durable: str | None, limit: int) -> None:
-    """Dead letters, oldest first."""
-    async with session(cli) as creto:
-        found = await collected(creto.bus.dead_letters, limit, cli.output.note, durable=durable)
-    cli.output.items(found, COLUMNS, nothing="No dead letters.")
+lists(
+    dead_letters, "list", lambda c: c.bus.dead_letters, COLUMNS,
+    click.option("--durable", help="Only those of this consumer."), nothing="No dead letters.", help="Dead letters, oldest first.",
+)  # fmt: skip
 
 
-@dead_letters.command()
-@durable_argument
-@click.argument("message")
-@pass_cli
-async def show(cli: Cli, durable: str, message: str) -> None:
-    """One dead letter, with what it says."""
-    async with session(cli) as creto:
-        found = await creto.bus.dead_letter(message_id=message, durable=durable)
+def told(found: WholeDeadLetter) -> Lines:
     letter = found.letter
-    lines: list[tuple[str, object]] = [
+    return (
         ("message", letter.id),
         ("durable", letter.durable),
         ("subject", letter.subject),
@@ -67,8 +56,13 @@ async def show(cli: Cli, durable: str, message: str) -> None:
         *((f"header {name}", value) for name, value in sorted(found.headers.items())),
         ("size", size(len(found.payload))),
         ("payload", readable(found.payload)),
-    ]
-    cli.output.thing(found, lines)
+    )
+
+
+shows(
+    dead_letters, "show", lambda c: c.bus.dead_letter, told, durable_argument, click.argument("message_id", metavar="MESSAGE"),
+    help="One dead letter, with what it says.",
+)  # fmt: skip
 
 
 @dead_letters.command()

@@ -47,6 +47,13 @@ class Duration(click.ParamType[int]):
             self.fail(error.message, param, ctx)
 
 
+class Seconds(Duration):
+    """As a duration, in seconds."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        return value if isinstance(value, int) else seconds(super().convert(value, param, ctx))
+
+
 class Moment(click.ParamType[int]):
     """Nanoseconds since 1970, from RFC 3339 (2026-01-31T09:30:00Z), a day (2026-01-31), or a duration: ago (2h), or from now."""
 
@@ -97,7 +104,8 @@ class CurrencyCode(click.ParamType[str]):
         return code
 
 
-DURATION, MOMENT, AHEAD, AMOUNT, CURRENCY = Duration(), Moment(), Moment(ahead=True), Amount(), CurrencyCode()
+DURATION, SECONDS, MOMENT, AHEAD = Duration(), Seconds(), Moment(), Moment(ahead=True)
+AMOUNT, CURRENCY = Amount(), CurrencyCode()
 
 
 def money(amount: Decimal, currency: str, field: str) -> Decimal:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import click
 
+from creto.cli.asking import shows
 from creto.cli.attributes import attributes
 from creto.cli.choices import collected, limit_option
 from creto.cli.context import Cli, Group, pass_cli
@@ -55,14 +56,10 @@ async def list_(cli: Cli, group: str | None, limit: int) -> None:
     cli.output.items(found, COLUMNS, nothing="Nothing.")
 
 
-@entities.command()
-@click.argument("uri")
-@pass_cli
-async def show(cli: Cli, uri: str) -> None:
-    """What is stored of URI: an agent's id, or a resource as object:reports/1."""
-    async with session(cli) as creto:
-        found = await creto.policies.get_entity(uri=uri)
-    cli.output.thing(found, lines(found))
+shows(
+    entities, "show", lambda c: c.policies.get_entity, lines, click.argument("uri"),
+    help="What is stored of URI: an agent's id, or a resource as object:reports/1.",
+)  # fmt: skip
 
 
 @entities.command()

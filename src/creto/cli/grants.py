@@ -7,14 +7,8 @@ from pathlib import Path
 
 import click
 
-from creto.cli.approvals import (
-    as_key,
-    as_key_file,
-    hold_option,
-    identity,
-    limits_option,
-    values_option,
-)
+from creto.cli.approvals import hold_option, limits_option, values_option
+from creto.cli.asking import as_key, as_key_file, asks, identity
 from creto.cli.choices import DURATION, limit_option, seconds
 from creto.cli.context import Cli, group, pass_cli
 from creto.cli.output import Column, counted, when
@@ -51,16 +45,10 @@ async def list_grants(cli: Cli, mine: bool, limit: int, key_id: str | None, key_
     cli.output.items(found.items, GRANT, nothing="Nothing was approved in advance.")
 
 
-@grants.command("end")
-@click.argument("grant")
-@as_key
-@as_key_file
-@pass_cli
-async def end_grant(cli: Cli, grant: str, key_id: str | None, key_file: Path | None) -> None:
-    """Take it back, or disarm."""
-    async with session(cli, await identity(cli, key_id, key_file)) as creto:
-        done = await creto.approvals.end_grant(grant_id=grant)
-    cli.output.say(done, f"{grant} ended after {counted(done.uses, 'use')}.")
+asks(
+    grants, "end", lambda c: c.approvals.end_grant, lambda g: f"{g.grant_id} ended after {counted(g.uses, 'use')}.",
+    click.argument("grant_id", metavar="GRANT"), as_key, as_key_file, help="Take it back, or disarm.",
+)  # fmt: skip
 
 
 @grants.command()

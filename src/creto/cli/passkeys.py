@@ -9,7 +9,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import click
 
-from creto.cli.approvals import as_key, as_key_file, identity
+from creto.cli.asking import as_key, as_key_file, identity
 from creto.cli.context import Cli, group, pass_cli
 from creto.cli.output import Column, when
 from creto.cli.session import session

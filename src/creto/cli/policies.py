@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, assert_never
 
 import click
 
+from creto.cli.asking import asks, lists
 from creto.cli.attributes import attributes
-from creto.cli.choices import MOMENT, collected, file_path, limit_option, out_option
+from creto.cli.choices import MOMENT, file_path, out_option
 from creto.cli.context import Cli, Group, group, pass_cli, read, write
 from creto.cli.entities import entities, overrides
 from creto.cli.exits import Exit
@@ -56,14 +57,9 @@ alone_option = click.option("--alone", is_flag=True, help="Without the shipped p
 context_option = click.option("--context", metavar="NAME=VALUE", multiple=True, help="An attribute of the request, as amount=50000; may be repeated.")  # fmt: skip
 
 
-@policies.command("list")
-@limit_option
-@pass_cli
-async def list_(cli: Cli, limit: int) -> None:
-    """The versions, the newest first."""
-    async with session(cli) as creto:
-        found = await collected(creto.policies.list, limit, cli.output.note)
-    cli.output.items(found, COLUMNS, nothing="Only the shipped policies.")
+lists(
+    policies, "list", lambda c: c.policies.list, COLUMNS, nothing="Only the shipped policies.", help="The versions, the newest first."
+)  # fmt: skip
 
 
 @policies.command()
@@ -115,15 +111,11 @@ async def activate(cli: Cli, version: int) -> None:
         cli.output.note("Some node has not confirmed it yet; it follows, or distrusts its memory.")
 
 
-@policies.command()
-@click.argument("old", type=click.IntRange(min=0))
-@click.argument("new", type=click.IntRange(min=0))
-@pass_cli
-async def diff(cli: Cli, old: int, new: int) -> None:
-    """What changed between two versions."""
-    async with session(cli) as creto:
-        found = await creto.policies.diff(old=old, new=new)
-    cli.output.say(found, found.diff.rstrip("\n") or "No difference.")
+asks(
+    policies, "diff", lambda c: c.policies.diff, lambda found: found.diff.rstrip("\n") or "No difference.",
+    click.argument("old", type=click.IntRange(min=0)), click.argument("new", type=click.IntRange(min=0)),
+    help="What changed between two versions.",
+)  # fmt: skip
 
 
 @policies.command()
@@ -253,15 +245,10 @@ async def roles_take(cli: Cli, agent: str, role: str) -> None:
     cli.output.say(done, f"{agent} has the role {role} no more.")
 
 
-@roles.command("members")
-@click.argument("role")
-@limit_option
-@pass_cli
-async def roles_members(cli: Cli, role: str, limit: int) -> None:
-    """Who has ROLE, each under the first id of their line."""
-    async with session(cli) as creto:
-        found = await collected(creto.policies.members, limit, cli.output.note, role=role)
-    cli.output.items(found, MEMBERS, nothing="Nobody.")
+lists(
+    roles, "members", lambda c: c.policies.members, MEMBERS, click.argument("role"), nothing="Nobody.",
+    help="Who has ROLE, each under the first id of their line.",
+)  # fmt: skip
 
 
 def policy_text(path: Path | None) -> str:

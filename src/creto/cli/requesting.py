@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from creto.cli.approvals import approvals, as_key, as_key_file, identity, json_text, note_all
+from creto.cli.approvals import approvals, json_text, note_all
+from creto.cli.asking import as_key, as_key_file, identity
 from creto.cli.context import Cli, pass_cli
 from creto.cli.exits import Exit
 from creto.cli.output import counted

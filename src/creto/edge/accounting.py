@@ -22,11 +22,10 @@ from creto.common.settings import MeteringConfig
 from creto.common.telemetry import fields
 from creto.common.timestamps import SECOND
 from creto.edge.api.parts import Parts
+from creto.edge.upkeep import LEASE_TTL_NS, Chores, Pause, tried
 
 log = logging.getLogger("creto.metering")
 LEASE, ARCHIVE_LEASE = "creto.metering", "creto.metering.archive"
-LEASE_TTL_NS = 60 * SECOND
-Pause = Callable[[float], Awaitable[None]]
 
 
 async def invoiced(parts: Parts, actor: AgentId) -> int:
@@ -60,9 +59,8 @@ async def forgotten(forget: Callable[[], Awaitable[int]]) -> int:
 
 async def accounted(parts: Parts, actor: AgentId) -> list[str]:
     """One round; the names of what failed."""
-    failed = []
     costs = parts.triggers.costs
-    chores: dict[str, Callable[[], Awaitable[object]]] = {
+    chores: Chores = {
         "credits": parts.billing.tend_credits,
         "invoices": lambda: invoiced(parts, actor),
         "costs": lambda: forgotten(
@@ -72,13 +70,7 @@ async def accounted(parts: Parts, actor: AgentId) -> list[str]:
         "webhooks": lambda: forgotten(parts.hooks.forget_old),
         "receipts": lambda: forgotten(parts.receipts.forget_old),
     }
-    for name, chore in chores.items():
-        try:
-            await chore()
-        except Exception:
-            failed.append(name)
-            log.exception("accounting of %s failed", name, extra=fields(operation=f"accounting.{name}"))
-    return failed
+    return await tried("accounting", chores, log)
 
 
 async def archived(parts: Parts, actor: AgentId) -> list[str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from itertools import count
 
@@ -27,6 +27,7 @@ LEASE = "creto.upkeep"
 LEASE_TTL_NS = 60 * SECOND
 ORPHANS_EVERY = int(86_400 / UPKEEP_S)  # rounds: a blob that nobody names can wait a day, and listing a bucket costs
 Pause = Callable[[float], Awaitable[None]]
+Chores = Mapping[str, Callable[[], Awaitable[object]]]
 
 
 async def prune_keys(parts: Parts) -> int:
@@ -41,19 +42,24 @@ async def prune_keys(parts: Parts) -> int:
 
 async def tidied(parts: Parts, actor: AgentId, *, orphans: bool = True) -> list[str]:
     """One round; the names of what failed. `orphans` also goes through every blob of the storage."""
-    failed = []
-    chores: dict[str, Callable[[], Awaitable[object]]] = {
+    chores: Chores = {
         "idempotency": lambda: prune_keys(parts),
         "memory": lambda: parts.memory.sweep(agent=actor),
         "storage": lambda: parts.storage.sweep(agent=actor, orphans=orphans),
         "refusals": lambda: parts.gate.refusals.flush(parts.clock.now()),
     }
+    return await tried("upkeep", chores, log)
+
+
+async def tried(what: str, chores: Chores, log: logging.Logger) -> list[str]:
+    """All of them, whichever fail; the names of those that did."""
+    failed = []
     for name, chore in chores.items():
         try:
             await chore()
         except Exception:
             failed.append(name)
-            log.exception("upkeep of %s failed", name, extra=fields(operation=f"upkeep.{name}"))
+            log.exception("%s of %s failed", what, name, extra=fields(operation=f"{what}.{name}"))
     return failed
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -54,25 +54,32 @@ class Recording:
 
     def _record(
         self, tx: Tx, tenant: TenantId, act: str, event: str, *, by: AgentId, subject: str, now: ConsensusTimestamp,
-        fields: dict[str, object],
+        fields: Mapping[str, object],
     ) -> EntryId:  # fmt: skip
-        """One entry in the ledger, and the same facts on the bus as `metering.<act>`."""
-        entry_id = tx.record(
-            entry(
-                tenant=tenant,
-                product=ProductId.METERING,
-                agent=by,
-                action=f"metering.{act}",
-                resource=subject,
-                timestamp=now,
-                event=event,
-                metadata=msgspec.Raw(wire.encode(fields)),
-                degraded_clock=self._clock.degraded,
-            )
+        return tell(tx, self._clock, tenant, act, event, by=by, subject=subject, now=now, fields=fields)
+
+
+def tell(
+    tx: Tx, clock: Clock, tenant: TenantId, act: str, event: str, *, by: AgentId, subject: str, now: ConsensusTimestamp,
+    fields: Mapping[str, object],
+) -> EntryId:  # fmt: skip
+    """One entry in the ledger, and the same facts on the bus as `metering.<act>`."""
+    entry_id = tx.record(
+        entry(
+            tenant=tenant,
+            product=ProductId.METERING,
+            agent=by,
+            action=f"metering.{act}",
+            resource=subject,
+            timestamp=now,
+            event=event,
+            metadata=msgspec.Raw(wire.encode(fields)),
+            degraded_clock=clock.degraded,
         )
-        body = wire.encode({"subject": subject, "actor": by, "at": now, **fields})
-        tx.publish(f"metering.{act}", body, tenant=tenant, agent=subject)
-        return entry_id
+    )
+    body = wire.encode({"subject": subject, "actor": by, "at": now, **fields})
+    tx.publish(f"metering.{act}", body, tenant=tenant, agent=subject)
+    return entry_id
 
 
 def paged(limit: int) -> int:

@@ -6,6 +6,7 @@ INVARIANT: the same events, terms and wallets give the same invoice, byte for by
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
@@ -43,17 +44,29 @@ from creto.metering.wallets import payable, remaining
 from creto.store.types import ReadTx
 
 
+class Counted(NamedTuple):
+    """What is billed, by which events, and which cannot be read."""
+
+    asked: Bill
+    events: Sequence[BillableEvent]
+    unread: Sequence[EventId]
+
+    def lines(self) -> list[Line]:
+        return bill(self.asked, self.events)
+
+
 class Counting(Subscribing, Crediting):
     def _drafted(
         self, tx: ReadTx, subscription: Subscription, heading: Heading, asked: Terms, now: int
     ) -> tuple[Invoice, Terms]:
         """The invoice, and the terms that it was drafted with."""
         terms = asked if asked.fixed else self._terms(tx, subscription, heading)
-        counted, own, unread = self._lines(tx, subscription, heading.period, terms, now)
-        terms = replace(terms, wallets=counted.wallets)
-        lines = [*own, *self._corrections(tx, subscription, heading, now)]
+        counted = self._counted(tx, subscription, heading.period, terms, now)
+        terms = replace(terms, wallets=counted.asked.wallets)
+        lines = [*counted.lines(), *self._corrections(tx, subscription, heading, now)]
         paid = self._with_credits(tx, subscription, heading.currency, lines, terms, now)
-        made = replace(invoices.draft(heading, lines, paid), token_prices=priced_by(counted.plans))
+        made = replace(invoices.draft(heading, lines, paid), token_prices=priced_by(counted.asked.plans))
+        unread = counted.unread
         return replace(made, unread=tuple(unread[:UNREAD_SHOWN_MAX]), unread_count=len(unread)), terms
 
     def _terms(self, tx: ReadTx, subscription: Subscription, heading: Heading) -> Terms:
@@ -92,30 +105,6 @@ class Counting(Subscribing, Crediting):
         found = [one.aged(now) for agent in sorted(payers) for one in held_by(tx, subscription.tenant, agent, currency)]
         return replace(terms, grants=tuple(payable(found, subscription.agent)), remaining=remaining(found), paid_at=now)
 
-    def _lines(
-        self,
-        tx: ReadTx,
-        subscription: Subscription,
-        period: Period,
-        terms: Terms,
-        now: int,
-        known_at: int | None = None,
-    ) -> tuple[Bill, list[Line], list[EventId]]:
-        asked, events, unread = self._counted(tx, subscription, period, terms, now, known_at)
-        return asked, bill(asked, events), unread
-
-    def _asked(
-        self,
-        tx: ReadTx,
-        subscription: Subscription,
-        period: Period,
-        terms: Terms,
-        now: int,
-        known_at: int | None = None,
-    ) -> tuple[Bill, Sequence[BillableEvent]]:
-        """What is billed, and by which events; with `known_at` by those that were known then."""
-        return self._counted(tx, subscription, period, terms, now, known_at)[:2]
-
     def _counted(
         self,
         tx: ReadTx,
@@ -124,8 +113,8 @@ class Counting(Subscribing, Crediting):
         terms: Terms,
         now: int,
         known_at: int | None = None,
-    ) -> tuple[Bill, Sequence[BillableEvent], list[EventId]]:
-        """Also which events cannot be read."""
+    ) -> Counted:
+        """With `known_at` by the events that were known then."""
         plans = self._plans(tx, subscription)
         events = self._source.events(tx, subscription, period, known_at)
         over = now >= period.end or (subscription.ends_at is not None and now >= subscription.ends_at)
@@ -138,7 +127,7 @@ class Counting(Subscribing, Crediting):
             carried=self._carried(tx, subscription, plans, period, known_at),
             final=over,
         )
-        return asked, *legible(asked, events)
+        return Counted(asked, *legible(asked, events))
 
     def _wallets(
         self, tx: ReadTx, tenant: TenantId, plans: Sequence[Plan], events: Sequence[BillableEvent]
@@ -179,7 +168,7 @@ class Counting(Subscribing, Crediting):
         for invoice, terms in past[-INVOICES_REBOOKED_MAX:]:
             if not self._source.changed(tx, subscription, invoice.period, invoice.finalized_at or 0):
                 continue
-            _, own, _ = self._lines(tx, subscription, invoice.period, terms, now)
+            own = self._counted(tx, subscription, invoice.period, terms, now).lines()
             recount = invoices.draft(heading_like(invoice, invoice.invoice_id), own, terms)
             booked = corrections.booked(others, invoice.invoice_id)
             notes = corrections.noted(others, invoice.invoice_id)

@@ -17,7 +17,7 @@ from creto.common.ids import EventId, TenantId, checked_tenant
 from creto.common.limits import INVOICE_FILE_EVENTS_MAX, PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX
 from creto.metering import store as rows
 from creto.metering.attribution import chain_of
-from creto.metering.billing import Basis, bases, bill
+from creto.metering.billing import Basis, bases
 from creto.metering.core import known, paged
 from creto.metering.corrections import subject
 from creto.metering.counting import heading_like
@@ -129,7 +129,7 @@ class Explaining(Invoicing):
                 raise InvalidInput.of("invoice_id", got="a credit note", expected="an invoice", code="MT-400")
             subscription = self._billed(tx, invoice)
             known_at = invoice.finalized_at or self._clock.now()
-            _, own, _ = self._lines(tx, subscription, invoice.period, terms, known_at, known_at)
+            own = self._counted(tx, subscription, invoice.period, terms, known_at, known_at).lines()
             corrections = [line for line in invoice.lines if line.corrects is not None]
             made = draft(heading_like(invoice, invoice_id), [*own, *corrections], terms)
             again = msgspec.structs.replace(
@@ -224,7 +224,8 @@ class Explaining(Invoicing):
         self, tx: ReadTx, subscription: Subscription, invoice: Invoice, terms: Terms, known_at: int | None
     ) -> dict[str, Basis]:
         now = self._clock.now() if known_at is None else known_at
-        return bases(*self._asked(tx, subscription, invoice.period, terms, now, known_at))
+        counted = self._counted(tx, subscription, invoice.period, terms, now, known_at)
+        return bases(counted.asked, counted.events)
 
     def _reason(self, tx: ReadTx, invoice: Invoice, terms: Terms, line: Line) -> Reason | None:
         """Of a fee, a minimum or a commitment; credit notes and corrections have that of the line they are about."""
@@ -232,8 +233,8 @@ class Explaining(Invoicing):
             return None
         subscription = self._billed(tx, invoice)
         now = invoice.finalized_at or self._clock.now()
-        asked, _ = self._asked(tx, subscription, invoice.period, terms, now, invoice.finalized_at)
-        return reason_of(asked, line, invoice.lines)
+        counted = self._counted(tx, subscription, invoice.period, terms, now, invoice.finalized_at)
+        return reason_of(counted.asked, line, invoice.lines)
 
     def _previewed(self, tx: ReadTx, subscription: Subscription, at: int) -> tuple[Invoice, Terms]:
         heading = self._heading(tx, subscription, at)
@@ -246,8 +247,8 @@ class Explaining(Invoicing):
             return [] if basis is None else parts(basis, line.amount, invoice.currency)
         corrected, then = self._found(tx, invoice.tenant, line.corrects)
         at, name = invoice.finalized_at, subject(line)
-        asked, events = self._asked(tx, self._billed(tx, invoice), corrected.period, then, at or self._clock.now(), at)
-        amount = sum((own.amount for own in bill(asked, events) if own.line_id == name), ZERO)
+        counted = self._counted(tx, self._billed(tx, invoice), corrected.period, then, at or self._clock.now(), at)
+        amount = sum((own.amount for own in counted.lines() if own.line_id == name), ZERO)
         last = self._booked_last(tx, invoice, line)
         before = self._bases(tx, self._billed(tx, last), corrected, then, last.finalized_at).get(name)
         return changes(

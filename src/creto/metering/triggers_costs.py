@@ -23,6 +23,7 @@ from creto.common.limits import COSTS_KEPT_MAX, QUOTA_PRUNED_MAX, STORE_SIGNAL_B
 from creto.common.timestamps import Clock
 from creto.contracts import BillableEvent, BillingPeriod
 from creto.metering.arrays import number_array, text_array
+from creto.metering.periods import Period
 from creto.metering.triggers import Cost, Total, cost_of, payers, window_of
 from creto.store.types import EngineName, Question, ReadTx, Store, Tx
 
@@ -80,20 +81,19 @@ class Costs:
         """One after the other in time mostly, so the hour of the last one is tried first."""
         found: dict[Row, int] = {}
         zone = self.zone(tenant)
-        hours, days, months = (window_of(period, zone) for period in (HOUR, DAY, MONTH))
         start = end = 0
-        hour = month = (HOUR, 0, 0)
+        places: list[tuple[BillingPeriod, int, int]] = []
         for event, cost in costs:
             if not cost.micros:
                 continue
             at = event.timestamp
             if not start <= at < end:
-                within, day, whole = hours.period(at), days.period(at), months.period(at)
-                start, end = max(within.start, day.start), min(within.end, day.end)
-                hour, month = (HOUR, start, end), (MONTH, whole.start, whole.end)
+                kept = kept_at(zone, at)
+                start, end = kept[HOUR].start, kept[HOUR].end
+                places = [(period, own.start, own.end) for period, own in kept.items()]
             micros, currency, event_type = sign * cost.micros, cost.currency, event.event_type
             for agent in payers(event):
-                for place in (hour, month):
+                for place in places:
                     row = (agent, currency, *place, event_type)
                     found[row] = found.get(row, 0) + micros
         return found
@@ -177,15 +177,20 @@ class Costs:
             self._totals.clear()
 
 
+def kept_at(zone: str, at: int) -> dict[BillingPeriod, Period]:
+    """The hour and the month that hold what is spent at an instant; an hour in which a day begins is cut there."""
+    hour, day, month = (window_of(period, zone).period(at) for period in (HOUR, DAY, MONTH))
+    return {HOUR: Period(max(hour.start, day.start), min(hour.end, day.end), zone), MONTH: month}
+
+
 def move_windows(tx: Tx, tenant: TenantId, zone: str, now: int) -> None:
     """Sums of hours and months become those of the windows of another zone that hold their middle; those that run, of what runs there."""
     for period in (HOUR, MONTH):
-        window = window_of(period, zone)
         found = tx.all(
             "SELECT DISTINCT starts_at, ends_at FROM metering_cost WHERE tenant = ? AND period = ?", tenant, period
         )
         for starts_at, ends_at in found:
-            within = window.period(now if starts_at <= now < ends_at else (starts_at + ends_at) // 2)
+            within = kept_at(zone, now if starts_at <= now < ends_at else (starts_at + ends_at) // 2)[period]
             if within.start == starts_at:
                 continue
             tx.run(f"{MOVE} {IF_THERE}", within.start, within.end, tenant, period, starts_at)

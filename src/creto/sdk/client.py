@@ -24,8 +24,39 @@ Opener = Callable[[], AbstractAsyncContextManager[Line]]
 class Parts(Generic[World]):
     """What both clients have."""
 
-    tenant: TenantId = DEFAULT_TENANT
     _entered: AbstractAsyncContextManager[Line]
+
+    def __init__(self, opener: Opener, tenant: TenantId = DEFAULT_TENANT) -> None:
+        self._opener = opener
+        self.tenant = tenant
+
+    @classmethod
+    def local(
+        cls,
+        path: str | Path = "creto.db",
+        *,
+        config: Config | None = None,
+        key: AgentKey | None = None,
+        chain: DelegationChain | None = None,
+    ) -> Self:
+        """The whole layer in this process, on one SQLite file or as the configuration says.
+
+        You are its operator; with a key, the identity whose it is, and with a chain, the agent at its end.
+        """
+        return cls(lambda: local_line(path, config, key, chain), tenant_in(config))
+
+    @classmethod
+    def connect(
+        cls,
+        url: str,
+        *,
+        token: str | None = None,
+        key: AgentKey | None = None,
+        chain: DelegationChain | None = None,
+        tenant: TenantId = DEFAULT_TENANT,
+    ) -> Self:
+        """A layer that runs elsewhere. With a key, tokens are fetched as they are needed; `chain` says for whom you act."""
+        return cls(lambda: remote_line(url, token, key, chain, tenant), tenant)
 
     def _bind(self, world: World) -> None:
         self._world: World = world
@@ -75,38 +106,6 @@ class Parts(Generic[World]):
 class AsyncCreto(Parts[Async]):
     """The layer for asynchronous programs."""
 
-    def __init__(self, opener: Opener, tenant: TenantId = DEFAULT_TENANT) -> None:
-        self._opener = opener
-        self.tenant = tenant
-
-    @classmethod
-    def local(
-        cls,
-        path: str | Path = "creto.db",
-        *,
-        config: Config | None = None,
-        key: AgentKey | None = None,
-        chain: DelegationChain | None = None,
-    ) -> Self:
-        """The whole layer in this process, on one SQLite file or as the configuration says.
-
-        You are its operator; with a key, the identity whose it is, and with a chain, the agent at its end.
-        """
-        return cls(lambda: local_line(path, config, key, chain), tenant_in(config))
-
-    @classmethod
-    def connect(
-        cls,
-        url: str,
-        *,
-        token: str | None = None,
-        key: AgentKey | None = None,
-        chain: DelegationChain | None = None,
-        tenant: TenantId = DEFAULT_TENANT,
-    ) -> Self:
-        """A layer that runs elsewhere. With a key, tokens are fetched as they are needed; `chain` says for whom you act."""
-        return cls(lambda: remote_line(url, token, key, chain, tenant), tenant)
-
     async def register(
         self,
         name: str,
@@ -137,8 +136,7 @@ class Creto(Parts[Sync]):
     """The layer for everybody else; the same methods, which return when it is done."""
 
     def __init__(self, opener: Opener, tenant: TenantId = DEFAULT_TENANT) -> None:
-        self._opener = opener
-        self.tenant = tenant
+        super().__init__(opener, tenant)
         self._portal = Portal()
         self._entered = opener()
         try:
@@ -146,34 +144,6 @@ class Creto(Parts[Sync]):
         except BaseException:
             self._portal.close()
             raise
-
-    @classmethod
-    def local(
-        cls,
-        path: str | Path = "creto.db",
-        *,
-        config: Config | None = None,
-        key: AgentKey | None = None,
-        chain: DelegationChain | None = None,
-    ) -> Self:
-        """The whole layer in this process, on one SQLite file or as the configuration says.
-
-        You are its operator; with a key, the identity whose it is, and with a chain, the agent at its end.
-        """
-        return cls(lambda: local_line(path, config, key, chain), tenant_in(config))
-
-    @classmethod
-    def connect(
-        cls,
-        url: str,
-        *,
-        token: str | None = None,
-        key: AgentKey | None = None,
-        chain: DelegationChain | None = None,
-        tenant: TenantId = DEFAULT_TENANT,
-    ) -> Self:
-        """A layer that runs elsewhere. With a key, tokens are fetched as they are needed; `chain` says for whom you act."""
-        return cls(lambda: remote_line(url, token, key, chain, tenant), tenant)
 
     def register(
         self,

@@ -11,7 +11,7 @@ import json
 import re
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from email.message import EmailMessage
 from pathlib import Path
 from types import SimpleNamespace
@@ -110,7 +110,6 @@ def check_values(record: Record, text: str) -> None:
 
 def check_blocks(blocks: list[dict[str, Any]]) -> list[str]:
     """The lines of what others wrote; Slack reads none of it as markup, a mention or a link."""
-    lines: list[str] = []
     for block in blocks:
         assert block["type"] in ("header", "rich_text", "actions", "input")
         for piece in block.get("elements", []) if block["type"] == "rich_text" else []:
@@ -118,7 +117,13 @@ def check_blocks(blocks: list[dict[str, Any]]) -> list[str]:
             for part in piece["elements"]:
                 assert set(part) <= {"type", "text", "style"}
                 assert part["type"] == "text"
-    for part in texts([block for block in blocks if block["type"] != "actions"]):
+    return joined(texts([block for block in blocks if block["type"] != "actions"]))
+
+
+def joined(parts: Iterable[str]) -> list[str]:
+    """The lines of parts, of which one may go on where the part before it had to stop."""
+    lines: list[str] = []
+    for part in parts:
         first, *rest = part.split("\n")
         if first.startswith(CONTINUED):
             lines[-1] += first.removeprefix(CONTINUED)
@@ -204,14 +209,7 @@ async def test_what_does_not_fit_on_a_card_is_not_approved_there(post: Post, sla
 def test_no_block_begins_in_the_middle_of_a_line_without_saying_so(text: str) -> None:
     parts = parted(text, 30)
     assert all(0 < len(part) <= 30 for part in parts)
-    lines: list[str] = []
-    for part in parts:
-        first, *rest = part.split("\n")
-        if first.startswith(CONTINUED):
-            lines[-1] += first.removeprefix(CONTINUED)
-        else:
-            lines.append(first)
-        lines += rest
+    lines = joined(parts)
     assert "".join(lines) == text.replace("\n", "")
     assert [line for line in lines if line] == [line for line in text.split("\n") if line]
 

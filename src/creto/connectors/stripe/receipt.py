@@ -41,7 +41,6 @@ from creto.common.timestamps import SECOND, Clock, ConsensusTimestamp
 from creto.connectors.inbound import Answer, RawHeaders, only
 from creto.connectors.stripe import store as rows
 from creto.connectors.stripe.amounts import major
-from creto.connectors.stripe.records import tell
 from creto.connectors.stripe.types import (
     INVOICE,
     PURCHASE,
@@ -54,6 +53,7 @@ from creto.connectors.stripe.types import (
     StripeId,
     Thing,
 )
+from creto.metering.core import tell
 from creto.platform.crypto import equal, mac
 from creto.store.types import Store, Tx
 

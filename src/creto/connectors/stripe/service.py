@@ -31,9 +31,9 @@ from creto.common.settings import StripeConfig
 from creto.common.timestamps import Clock
 from creto.connectors.stripe import store as rows
 from creto.connectors.stripe.errors import StripeAway, is_away
-from creto.connectors.stripe.records import tell
 from creto.connectors.stripe.types import INVOICE, PURCHASE, KnownPayer, Payer, Payment, PaymentStatus, Standing, Thing
 from creto.metering import Billing, Invoice, InvoiceKind, InvoiceStatus, Party
+from creto.metering.core import tell
 from creto.metering.types import InvoiceId
 from creto.metering.wallets import Purchase, PurchaseId, PurchaseState
 from creto.store.types import ReadTx, Store, Tx

@@ -201,8 +201,8 @@ class Overrides(Core):
     ) -> OverrideToken:  # fmt: skip
         """Check the token against this act and use it up, on disk, before this returns. PL-703 … PL-706."""
         opened = self.validate_override_token(token, tenant=tenant)
-        act = (tenant, agent, action, resource, args_digest, policy_id)
-        if bound(opened) != act and not serves(bound(opened), act):
+        binding, act = bound(opened), (tenant, agent, action, resource, args_digest, policy_id)
+        if binding != act and not serves(binding, act):
             raise Unauthorized("PL-706")
         self._check_in_force(opened)
         await self._mark(opened, agent)
