@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from creto.common.errors import ApprovalDenied, InvalidInput, OversightRequired, Timeout, Unauthorized
+from creto.common.errors import ApprovalDenied, EnablementError, InvalidInput, OversightRequired, Timeout, Unauthorized
 from creto.common.timestamps import HOUR
 from creto.contracts import Approved, RiskLevel
 from creto.edge.api.approvers import TierTerms
@@ -67,6 +67,24 @@ def test_whether_a_call_needs_an_approval_is_said_beforehand(office: Office) -> 
     assert found.estimated_wait_s == 3_600
     assert check(action="objects:write", resource="object:other").need is ApprovalNeed.NOT_REQUIRED
     assert office.open() == []
+
+
+def test_an_act_that_no_policy_mentions_is_prohibited_until_a_policy_to_ask_under_is_named(office: Office) -> None:
+    """given an act on which the policies say nothing / when the agent asks about it / then the check said who would decide, and beforehand why not."""
+    check, act = office.bot.approvals.check_approval_required, {"action": "gift.send", "resource": "customer:ann"}
+    silent = check(**act)
+    assert (silent.need, "a policy that is named" in silent.reason) == (ApprovalNeed.PROHIBITED, True)
+    named = check(**act, policy_id=office.policy)
+    assert (named.need, named.policy_id, named.estimated_wait_s) == (ApprovalNeed.REQUIRED, office.policy, 3_600)
+    with pytest.raises(EnablementError, match="OV-400"):
+        check(**act, policy_id="nobody-stored-this")
+    assert office.open() == []
+    office.operator.policies.upload(
+        text='@id("never") forbid (principal, action, resource == Resource::"customer:ann");', activate=True
+    )
+    assert check(**act, policy_id=office.policy).need is ApprovalNeed.PROHIBITED
+    with pytest.raises(EnablementError, match="OV-403"):
+        office.bot.approvals.create(policy_id=office.policy, **act)
 
 
 def test_two_policies_that_ask_about_one_call_are_both_met(office: Office) -> None:

@@ -59,7 +59,7 @@ class Approvals:
     def check_approval_required(
         self, tenant: TenantId, sandbox_id: SandboxId | None, action: SandboxAction
     ) -> ApprovalCheckResult:
-        """From memory: whether the policies ask for a human."""
+        """From memory: whether the policies ask for a human. What no policy permits is prohibited: no human's yes would open the gate for it."""
         name, resource = policy_names(action.action_type, sandbox_id)
         decision = self._oversight.policy_says(tenant, action.agent_nhi, name, resource)
         match decision:

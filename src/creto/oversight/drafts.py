@@ -44,6 +44,7 @@ from creto.platform.consensus import PersonId
 from creto.platform.crypto import digest
 from creto.platform.nhi import PrincipalKind
 from creto.security.authz import Allow, Demand, Deny, RequiresOversight
+from creto.security.authz.lattice import SILENT
 from creto.security.memory import Memory
 
 RESOURCE_CHARS_MAX = 1_024
@@ -93,15 +94,18 @@ class Drafting(Seats):
     async def requirement(
         self, request: OversightRequest, *, items: Sequence[BatchItem] = ()
     ) -> Needed | NotRequired | Prohibited:
-        """Whether a human would have to agree to this act now, and who: as the policies say, whatever policy the request names."""
+        """Whether a human would have to agree to this act now, and who: as the policies say, and where they say nothing, by the one it names."""
         tenant, arguments = checked_tenant(request.tenant), spelled_of(request, tuple(items))
         said = self.policy_says(
             tenant, request.agent_nhi, request.action.name, resource_of(request), edits.as_context(arguments) or None
         )
         if isinstance(said, Allow):
             return NotRequired()
+        if said == SILENT and request.policy_id:
+            said = RequiresOversight(request.policy_id)
         if not isinstance(said, RequiresOversight):
-            return Prohibited(reason=said.reason)
+            more = ", nor asks about it: a human can be asked under a policy that is named" if said == SILENT else ""
+            return Prohibited(reason=f"{said.reason}{more}")
         asks = replace(request, policy_id=PolicyId(said.under))
         draft, now = self._draft(asks, None, tuple(items), (), None, said, ((), None)), self.clock.now()
         ask, first = draft.record.ask, draft.record.progress.tier
