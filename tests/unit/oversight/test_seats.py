@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from creto.common.ids import PolicyId
 from creto.common.timestamps import SECOND
 from creto.contracts import RiskFactor, RiskLevel
 from creto.oversight import (
@@ -21,7 +22,7 @@ from creto.oversight import (
 from creto.oversight.types import Assurance
 from tests.unit.oversight.test_scenarios import approving, refused
 from tests.unit.oversight.test_separation import one
-from tests.unit.oversight.world import HUMANS, P3, TENANT, World, consume, id_of, keys_of, person, token_of
+from tests.unit.oversight.world import HUMANS, P1, P3, TENANT, World, consume, id_of, keys_of, person, tier, token_of
 
 KEYS = keys_of(*HUMANS, "bot-7")
 
@@ -195,3 +196,27 @@ async def test_of_a_batch_what_cannot_be_met_is_denied(world: World) -> None:
 @pytest.mark.parametrize("denials", [2, 5])
 async def test_a_policy_whose_denials_cannot_be_reached_is_refused(world: World, denials: int) -> None:
     await refused("OV-400", world.policy(one("u5", "alice", quorum=Quorum(denials=denials))))
+
+
+async def test_a_grant_of_a_stand_in_holds_whichever_of_the_seats_they_gave_it_from(world: World) -> None:
+    """given two absent humans of two groups with one stand-in / when this one grants from either seat, and another human too / then it covers."""
+    for absent in ("alice", "bob"):
+        await world.group("risk", absent)
+        await world.group("desk", "alice" if absent == "bob" else "bob")
+        await world.group("staff", "carol")
+        policy = await world.policy(
+            P1,
+            policy_id=PolicyId("both"),
+            tiers=(tier("group:risk", "group:desk", "group:staff"),),
+            quorum=Quorum(approvals=2, groups=(GroupNeed(group="risk"), GroupNeed(group="staff"))),
+            grants=GrantTerms(ttl_s_max=3600, uses_max=9),
+        )
+        if absent == "alice":
+            await world.absent("alice", "trudy")
+            await world.absent("bob", "trudy")
+        record = await world.request(policy, {"who": absent})
+        wish = GrantWish(ttl_s=600, uses=3)
+        await world.approve(record, "trudy", wish=wish, on_behalf_of=person(absent))
+        assert (await world.approve(record, "carol", wish=wish)).state is RequestState.APPROVED
+        again = await world.request(policy, {"who": absent}, idempotency_key=f"again {absent}")
+        assert again.progress.grant_id is not None, absent
