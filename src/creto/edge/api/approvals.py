@@ -18,6 +18,7 @@ from creto.common.ids import AgentId, Name, PolicyId, RequestId, SandboxId
 from creto.common.limits import (
     CHAIN_LINKS_MAX,
     INTEGER_MAX,
+    OVERRIDE_TOKEN_BYTES_MAX,
     OVERSIGHT_ITEMS_MAX,
     OVERSIGHT_WAIT_S_MAX,
     PAGE_ITEMS_DEFAULT,
@@ -44,7 +45,7 @@ from creto.edge.api.approval_views import (
 )
 from creto.edge.api.dispatch import Call, concerns, handles
 from creto.edge.api.endpoint import Ask, Endpoint, View
-from creto.edge.api.fields import Agent, Cursor, Id, Limit, Nanos, Reason, Resource
+from creto.edge.api.fields import Agent, Cursor, Id, Limit, Nanos, Policies, Reason, Resource
 from creto.edge.api.parts import Parts
 from creto.gate import Operation
 from creto.oversight import BatchItem, Record
@@ -73,7 +74,7 @@ class CreateApproval(Ask, frozen=True):
     agent. The same request again is the same approval; `key` names it in the agent's own words.
     """
 
-    policy_id: Id
+    policy_id: Policies
     action: Name
     resource: Resource
     arguments: Json = "{}"
@@ -140,7 +141,7 @@ class UseApproval(Ask, frozen=True):
     """The act begins: for who acts outside the layer. The token is used up before this answers."""
 
     request_id: Id
-    override_token: Annotated[str, Meta(min_length=1, max_length=16_384)]
+    override_token: Annotated[str, Meta(min_length=1, max_length=OVERRIDE_TOKEN_BYTES_MAX)]
 
 
 class UsedApproval(View, frozen=True):

@@ -16,7 +16,7 @@ from creto.edge.api.approval_views import Json, Person
 from creto.edge.api.approvals import Item, batch, chain_of
 from creto.edge.api.dispatch import Call, concerns, handles
 from creto.edge.api.endpoint import Ask, Endpoint, View
-from creto.edge.api.fields import Agent, Id, Resource
+from creto.edge.api.fields import Agent, Policies, Resource
 from creto.edge.api.parts import Parts
 from creto.oversight import GroupNeed
 from creto.oversight.drafts import Needed
@@ -37,7 +37,7 @@ class CheckApproval(Ask, frozen=True):
     agent: Agent | None = None
     items: Annotated[tuple[Item, ...], Meta(max_length=OVERSIGHT_ITEMS_MAX)] = ()
     chain: Annotated[tuple[Agent, ...], Meta(max_length=CHAIN_LINKS_MAX)] = ()
-    policy_id: Id | None = None
+    policy_id: Policies | None = None
 
 
 class ApprovalNeed(StrEnum):

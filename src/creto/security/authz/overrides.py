@@ -24,6 +24,7 @@ from creto.common.limits import (
     AUTHZ_RESOURCE_CHARS_MAX,
     OVERRIDE_TTL_S_MAX,
     OVERRIDES_ADMITTED_MAX,
+    OVERSIGHT_JOINT_CHARS_MAX,
 )
 from creto.common.timestamps import DAY, SECOND, Clock, ConsensusTimestamp
 from creto.platform.crypto import SigningKey, VerifyKey, random_bytes
@@ -106,7 +107,7 @@ class Overrides(Core):
             action=checked_name(action, "action"),
             resource=checked_name(resource, "resource", chars_max=AUTHZ_RESOURCE_CHARS_MAX),
             args_digest=args_digest,
-            policy_id=PolicyId(checked_name(policy_id, "policy_id")),
+            policy_id=PolicyId(checked_name(policy_id, "policy_id", chars_max=OVERSIGHT_JOINT_CHARS_MAX)),
             policy_version=version,
             issued_at=now,
             expires_at=ConsensusTimestamp(now + ttl_s * SECOND),
