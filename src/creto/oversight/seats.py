@@ -160,8 +160,8 @@ class Seats(People):
     def _as_given(self, grant: Grant, ask: Ask, directory: Directory, person: PersonId) -> list[Vote]:
         """What a giver would say of this call: once for each seat from which they could."""
         tier, giver = len(ask.policy.tiers) - 1, self._giver(ask.tenant, person)
-        votes = []
-        for holder in eligibility.holders(ask, tier, directory, person, grant.starts_at) or [None]:
+        votes, holders = [], eligibility.holders(ask, tier, directory, person, grant.starts_at)
+        for holder in holders or (None,):
             seat = eligibility.seat_of(
                 ask, tier=tier, directory=directory, approver=giver, assurance=grant.assurance, now=grant.starts_at,
                 on_behalf_of=holder,
