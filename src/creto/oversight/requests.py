@@ -79,7 +79,7 @@ class Requests(Drafting):
 
         def ask(tx: Tx) -> tuple[Record, bool]:
             known = sql.latest_of_key(tx, tenant, draft.ask_key)
-            if known is not None and self._reusable(tx, known[0], draft.named):
+            if known is not None and self._reusable(tx, known[0], draft):
                 check_same(known[0].ask, known[1], draft, idempotency_key)
                 if supersedes is not None:
                     self._supersede(tx, tenant, supersedes, known[0].ask)
@@ -105,13 +105,14 @@ class Requests(Drafting):
                 used=OVERSIGHT_OPEN_MAX, field="agent", got=ask.agent,
             )  # fmt: skip
 
-    def _reusable(self, tx: Tx, record: Record, named: bool) -> bool:
-        """Whether who asks the same again gets this one: not what is over, and no approval that may not be acted on any more."""
+    def _reusable(self, tx: Tx, record: Record, draft: Draft) -> bool:
+        """Whether who asks the same again gets this one: not what is over, and no approval that may not be acted on any more, nor by who asks now."""
         now, permits = self.clock.now(), permitting(record.progress)
-        if not reusable(record, now, named=named) or (permits and self._used(tx, record)):
+        if not reusable(record, now, named=draft.named) or (permits and self._used(tx, record)):
             return False
-        directory = self.directory(record.ask.tenant, record.ask.policy)
-        return not permits or self.forbidden(tx, record, directory, now) is None
+        ask = record.ask
+        acted = replace(record, ask=replace(ask, excluded=tuple({*ask.excluded, *draft.record.ask.excluded})))
+        return not permits or self.forbidden(tx, acted, self.directory(ask.tenant, ask.policy), now) is None
 
     def _used(self, tx: Tx, record: Record) -> bool:
         """Whether the approval's token was spent."""
