@@ -246,6 +246,7 @@ OVERSIGHT_SCHEMAS_MAX: Final = 50  # of one policy, one for each action
 OVERSIGHT_SCHEMA_CHARS_MAX: Final = 20_000  # read whole for each request that it is about
 OVERSIGHT_PATTERN_CHARS_MAX: Final = 200  # of a pattern in a schema
 OVERSIGHT_PATTERN_TEXT_CHARS_MAX: Final = 1_000  # of a text that is held against one
+OVERSIGHT_RISK_FACTORS_MAX: Final = 20  # that an agent sees in one request: more is a flood
 OVERSIGHT_RISK_RULES_MAX: Final = 50  # of one policy: all are looked at for each request
 OVERSIGHT_ITEMS_MAX: Final = 100  # acts in one request: more nobody judges one by one
 OVERSIGHT_TEXT_CHARS_MAX: Final = 4_000  # a reason, comment, question or answer

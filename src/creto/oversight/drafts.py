@@ -23,6 +23,7 @@ from creto.common.limits import (
     OVERSIGHT_REASONING_CHARS_MAX,
     OVERSIGHT_REASONING_ITEMS,
     OVERSIGHT_REASONING_S_MAX,
+    OVERSIGHT_RISK_FACTORS_MAX,
 )
 from creto.common.telemetry import trace_id
 from creto.common.timestamps import ConsensusTimestamp
@@ -35,7 +36,7 @@ from creto.oversight.display import proposal, render
 from creto.oversight.eligibility import Directory
 from creto.oversight.hostile import visible
 from creto.oversight.joint import joined
-from creto.oversight.policies import of_requirement, refusal
+from creto.oversight.policies import between, of_requirement, refusal
 from creto.oversight.risks import cedar_risk, judged
 from creto.oversight.seats import Seats
 from creto.oversight.store import Record
@@ -141,6 +142,10 @@ class Drafting(Seats):
         if request.action.name in (REVIEW, ADVANCE):
             raise refusal("action", request.action.name, "an act of the agent's: this is the layer's own")
         checked_text(request.action_description, "action_description")
+        between("risk_factors", len(request.risk_factors), 0, OVERSIGHT_RISK_FACTORS_MAX)
+        for factor in request.risk_factors:
+            checked_text(factor.name, "risk_factors.name")
+            checked_text(factor.description, "risk_factors.description")
         if needed is None:
             context = edits.as_context(arguments) or None
             said = self.policy_says(tenant, request.agent_nhi, request.action.name, resource_of(request), context)

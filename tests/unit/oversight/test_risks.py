@@ -209,6 +209,13 @@ async def test_an_amount_of_any_size_or_length_is_held_against_the_limit_exactly
     assert record.ask.risk is RiskLevel.CRITICAL
 
 
+@pytest.mark.parametrize(("count", "factor"), [(21, {}), (1, {"name": "n" * 4_001}), (1, {"description": "d" * 4_001})])
+async def test_an_agents_own_risks_are_no_flood(world: World, count: int, factor: dict[str, str]) -> None:
+    one = RiskFactor(**{"name": "n", "level": RiskLevel.LOW, "description": "d", **factor})
+    with pytest.raises(InvalidInput, match="OV-400 risk_factors"):
+        await world.request(P1, risk_factors=count * (one,))
+
+
 @pytest.mark.parametrize("rule", [{"over": "much"}, {"equal": "{"}, {"path": ""}])
 async def test_a_rule_that_says_nothing_is_refused(world: World, rule: dict[str, str]) -> None:
     with pytest.raises(InvalidInput):

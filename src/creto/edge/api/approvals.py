@@ -20,6 +20,7 @@ from creto.common.limits import (
     INTEGER_MAX,
     OVERRIDE_TOKEN_BYTES_MAX,
     OVERSIGHT_ITEMS_MAX,
+    OVERSIGHT_RISK_FACTORS_MAX,
     OVERSIGHT_WAIT_S_MAX,
     PAGE_ITEMS_DEFAULT,
 )
@@ -56,8 +57,6 @@ from creto.oversight.types import Note
 from creto.platform.crypto import digest
 from creto.platform.nhi import PrincipalKind
 
-RISKS_MAX = 20
-
 
 class Item(Ask, frozen=True):
     """One act of a batch. `after` are items that it is pointless without; they stand before it."""
@@ -80,7 +79,7 @@ class CreateApproval(Ask, frozen=True):
     arguments: Json = "{}"
     description: Text = ""
     agent: Agent | None = None
-    risk_factors: Annotated[tuple[RiskFactor, ...], Meta(max_length=RISKS_MAX)] = ()
+    risk_factors: Annotated[tuple[RiskFactor, ...], Meta(max_length=OVERSIGHT_RISK_FACTORS_MAX)] = ()
     items: Annotated[tuple[Item, ...], Meta(max_length=OVERSIGHT_ITEMS_MAX)] = ()
     blocking: bool = True
     key: Id | None = None
