@@ -87,6 +87,36 @@ def test_an_act_that_no_policy_mentions_is_prohibited_until_a_policy_to_ask_unde
         office.bot.approvals.create(policy_id=office.policy, **act)
 
 
+@pytest.mark.parametrize(
+    ("instead", "called"),
+    [('{"amount":40,"to":"ann"}', (40, "ann", "", ())), ('{"amount":40}', None), ('{"amount":40,"to":"ann","more":1}', None), ('{"amount":40,"to":"ann","most":[1]}', None), ("[40]", None)],
+)  # fmt: skip
+def test_a_function_is_called_with_nothing_that_a_human_took_out(
+    office: Office, instead: str, called: tuple[object, ...] | None
+) -> None:
+    """given a call that an approver edits / when they take an argument out, or put in one that there is not / then it is not called with the one asked for."""
+    calls: list[tuple[object, ...]] = []
+
+    @require_approval(office.bot, office.policy, timeout_s=WAIT_S)
+    def send(amount: int, to: str, note: str = "", *more: int) -> None:
+        calls.append((amount, to, note, more))
+
+    with working(lambda: send(500, "eve", "burn this", 7)) as done:
+        office.decide(arguments=instead)
+    if called is None:
+        assert isinstance(done[0], InvalidInput)
+        assert "amount, to, note, more" in str(done[0])
+    assert calls == ([called] if called else [])
+
+
+def test_a_generator_is_no_function_to_ask_about(office: Office) -> None:
+    def rows() -> Any:
+        yield 1
+
+    with pytest.raises(TypeError, match="generator"):
+        require_approval(office.bot, office.policy)(rows)
+
+
 def test_two_policies_that_ask_about_one_call_are_both_met(office: Office) -> None:
     """given a second policy, of another human's / when the first one's says yes / then the call does not go through."""
     office.operator.policies.assign_role(agent=office.key.nhi, role="operator")
