@@ -177,6 +177,7 @@ class Requests(Drafting):
             raise refusal("supersedes", old_id, "another request: this is the one that is asked for")
         if old.progress.superseded_by == new.request_id:
             return
+        check_own(old.ask, new.agent)
         directory = self.directory(tenant, old.ask.policy)
         old = self.overdue(tx, old, directory, now)
         progress = states.ended(old.progress, Event.CANCEL, now=now, by=None, reason="superseded by the agent")
@@ -189,12 +190,16 @@ class Requests(Drafting):
         """What time has done to the request by now: see `voting`."""
 
     async def cancel(self, tenant: TenantId, request_id: RequestId, *, by: AgentId, reason: str = "") -> Record:
-        """Nobody needs to decide any more. Cancelling twice is once; OV-409 if it was decided, or time has."""
+        """Nobody needs to decide any more. Cancelling twice is once; OV-409 if it was decided, or time has.
+
+        OV-403 for what is about the agent and no question of its own: a review of break-glass, or to it what would be granted in advance.
+        """
         said = checked_text(reason, "reason") or states.BY_REQUESTER
         directory = self.directory(tenant, (await self.get(tenant, request_id)).ask.policy)
 
         def end(tx: Tx) -> tuple[Record, Record]:
             before, now = self.locked(tx, tenant, request_id), self.clock.now()
+            check_own(before.ask, by)
             record = self.overdue(tx, before, directory, now)
             if not record.progress.state.open:
                 return before, record  # time was first: that stands
@@ -293,6 +298,14 @@ def check_same(known: Ask, payload: bytes, draft: Draft, key: str | None) -> Non
         other = other or new.risk_factors != known.risk_factors or new.description.split() != known.description.split()
     if other:
         raise IdempotencyConflict("PL-410", field="idempotency_key", got=key or "the same call")
+
+
+def check_own(ask: Ask, by: AgentId) -> None:
+    """INVARIANT: what was done without asking is reviewed: nobody takes the review back, least of all the agent that it is about."""
+    if ask.break_glass or (ask.advance is not None and by == ask.agent):
+        raise Unauthorized(
+            "OV-403", "only its approvers, or time, end this one", field="request_id", got=ask.request_id
+        )
 
 
 def permitting(progress: Progress) -> bool:
