@@ -324,6 +324,9 @@ def test_bounds_are_exact() -> None:
     assert edits.within(bound, b'{"n": 0.3}')
     assert not edits.within(bound, b'{"n": 0.30000000000000001}')
     assert not edits.within((Bound(path="n", equal="1"),), b'{"n": 1.0}')
+    assert edits.within(bound, b'{"n": 0}')
+    assert not edits.within(bound, b'{"n": -1000000}')
+    assert edits.within((Bound(path="n", at_most="-1"),), b'{"n": -2}')
     with pytest.raises(InvalidInput):
         edits.check_bounds((Bound(path="n"),))
 
