@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from creto.common.ids import PolicyId
@@ -20,6 +22,7 @@ from creto.oversight import (
     proved,
 )
 from creto.oversight.types import Assurance
+from creto.platform.crypto import digest
 from tests.unit.oversight.test_scenarios import approving, refused
 from tests.unit.oversight.test_separation import one
 from tests.unit.oversight.world import HUMANS, P1, P3, TENANT, World, consume, id_of, keys_of, person, tier, token_of
@@ -220,3 +223,24 @@ async def test_a_grant_of_a_stand_in_holds_whichever_of_the_seats_they_gave_it_f
         assert (await world.approve(record, "carol", wish=wish)).state is RequestState.APPROVED
         again = await world.request(policy, {"who": absent}, idempotency_key=f"again {absent}")
         assert again.progress.grant_id is not None, absent
+
+
+async def test_who_leaves_after_the_token_was_fetched_takes_it_along(world: World) -> None:
+    """given a token that the agent holds / when its approver leaves, or it acts under a chain in which they stand / then the act does not begin."""
+    await world.permit_all()
+    await world.group("g", "alice", "bob", "carol")
+    policy = await world.policy(one("held", "group:g"))
+    for leave in (world.group("g", "bob", "carol"), world.nhi.revoke(TENANT, id_of("bob"), reason="left")):
+        record = await world.request(policy)
+        await world.approve(record, "alice" if leave.__name__ == "group" else "bob")
+        token = await token_of(world, record)
+        await leave
+        await refused("OV-451", consume(world, record, token))
+    record = await world.request(policy)
+    await world.approve(record, "carol")
+    ask, token = record.ask, await token_of(world, record)
+    act = {"agent": ask.agent, "action": ask.action, "resource": ask.resource, "policy_id": ask.policy.policy_id}
+    use = partial(world.authz.consume_durable, token, tenant=TENANT, args_digest=digest(ask.arguments), **act)
+    await refused("OV-451", use(chain=(id_of("carol"), ask.agent)))
+    await use(chain=(id_of("dave"), ask.agent))
+    await refused("PL-704", use(chain=(id_of("carol"), ask.agent)))

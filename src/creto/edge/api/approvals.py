@@ -189,7 +189,7 @@ HISTORY = Endpoint("approvals.history", "GET", "/v1/approvals/history", ListHist
 GET = Endpoint("approvals.get", "GET", "/v1/approvals/{request_id}", GetApproval, ApprovalDetail, "get_request", "One request with all that its approvers look at", rpc="GetRequest", errors=KNOWN, about=REQUEST)  # fmt: skip
 CANCEL = Endpoint("approvals.cancel", "POST", "/v1/approvals/{request_id}/cancel", CancelApproval, ApprovalView, "cancel_request", "Nobody needs to decide any more", errors=(*KNOWN, "OV-400", "OV-403", "OV-409"), about=REQUEST)  # fmt: skip
 WAIT = Endpoint("approvals.wait", "POST", "/v1/approvals/{request_id}/wait", AwaitApproval, Outcome, None, "What became of a request; who asked gets the token", rpc="AwaitApproval", errors=(*KNOWN, "OV-409", "OV-410", "OV-451"), about=REQUEST)  # fmt: skip
-USE = Endpoint("approvals.use", "POST", "/v1/approvals/{request_id}/use", UseApproval, UsedApproval, None, "Use an approval up: the act begins", errors=(*KNOWN, "OV-403", "PL-703", "PL-704", "PL-705", "PL-706"), about=REQUEST)  # fmt: skip
+USE = Endpoint("approvals.use", "POST", "/v1/approvals/{request_id}/use", UseApproval, UsedApproval, None, "Use an approval up: the act begins", errors=(*KNOWN, "OV-403", "OV-410", "OV-451", "PL-703", "PL-704", "PL-705", "PL-706"), about=REQUEST)  # fmt: skip
 REPORT = Endpoint("approvals.report", "POST", "/v1/approvals/{request_id}/outcome", ReportOutcome, ReportedOutcome, None, "Say what became of the act", errors=(*KNOWN, "OV-400", "OV-403", "OV-409"), about=REQUEST)  # fmt: skip
 ANSWER = Endpoint("approvals.answer", "POST", "/v1/approvals/{request_id}/answers", AnswerQuestion, Note, "create_request", "The agent answers a question", status=201, errors=(*KNOWN, "OV-400", "OV-403"), about=REQUEST)  # fmt: skip
 DECISION = Endpoint("approvals.decision_file", "GET", "/v1/approvals/{request_id}/decision", GetApproval, DecisionView, "get_request", "The decision as a file that proves itself", errors=KNOWN, about=REQUEST)  # fmt: skip
@@ -379,6 +379,7 @@ async def use(parts: Parts, call: Call, ask: UseApproval) -> UsedApproval:
     await parts.authz.consume_durable(
         ask.override_token, tenant=call.tenant, agent=acted.agent, action=acted.action, resource=acted.resource,
         args_digest=digest(arguments), policy_id=PolicyId(parts.oversight.asking(acted, arguments).under),
+        chain=call.chain.agents if call.chain is not None else (),
     )  # fmt: skip
     return UsedApproval(
         request_id=acted.request_id, arguments=arguments.decode(), approved_items=record.progress.approved_items
