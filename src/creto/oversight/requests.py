@@ -194,8 +194,9 @@ class Requests(Drafting):
 
         OV-403 for what is about the agent and no question of its own: a review of break-glass, or to it what would be granted in advance.
         """
-        said = checked_text(reason, "reason") or states.BY_REQUESTER
-        directory = self.directory(tenant, (await self.get(tenant, request_id)).ask.policy)
+        ask = (await self.get(tenant, request_id)).ask
+        said = checked_text(reason, "reason") or (states.BY_REQUESTER if by == ask.agent else f"cancelled by {by}")
+        directory = self.directory(tenant, ask.policy)
 
         def end(tx: Tx) -> tuple[Record, Record]:
             before, now = self.locked(tx, tenant, request_id), self.clock.now()
