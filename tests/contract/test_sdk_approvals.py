@@ -109,6 +109,12 @@ def test_a_function_is_called_with_nothing_that_a_human_took_out(
     assert calls == ([called] if called else [])
 
 
+def test_the_history_is_by_who_or_by_when(office: Office) -> None:
+    for who in ("agent", "approver"):
+        with pytest.raises(InvalidInput, match="OV-400 since"):
+            office.operator.approvals.history(**{who: office.operator.auth.whoami().agent}, since=1)
+
+
 def test_a_generator_is_no_function_to_ask_about(office: Office) -> None:
     def rows() -> Any:
         yield 1

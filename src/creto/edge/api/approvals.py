@@ -308,6 +308,10 @@ async def inbox(parts: Parts, call: Call, ask: ListInbox) -> ApprovalPage:
 async def history(parts: Parts, call: Call, ask: ListHistory) -> ApprovalPage:
     if ask.agent is not None and ask.approver is not None:
         raise InvalidInput.of("approver", got="agent and approver", expected="one of them", code="OV-400")
+    if (ask.agent or ask.approver) is not None and (ask.since, ask.until) != (0, INTEGER_MAX):
+        raise InvalidInput.of(
+            "since", got="who and when", expected="one of them: pages go back from the newest", code="OV-400"
+        )
     found = await parts.oversight.history(
         call.tenant, agent=ask.agent, approver=ask.approver, start=ask.since, end=ask.until,
         before=place(ask.cursor) or LAST, limit=ask.limit,
