@@ -128,8 +128,9 @@ def test_a_seat_is_one_vote_and_its_holder_has_the_last_word() -> None:
         {"execution_s": 3_601},
         {"key_grace_s": 301},
         {"warn_percent": 100},
+        {"title": "t" * 4_001},
     ],
-    ids=str,
+    ids=lambda changes: str(changes)[:100],
 )
 def test_a_policy_that_makes_no_sense_is_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput):
