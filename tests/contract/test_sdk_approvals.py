@@ -109,6 +109,18 @@ def test_a_function_is_called_with_nothing_that_a_human_took_out(
     assert calls == ([called] if called else [])
 
 
+def test_a_function_is_not_called_with_what_its_arguments_have_become(office: Office) -> None:
+    calls, payees = list[list[str]](), ["ann"]
+    pay = require_approval(office.bot, office.policy, timeout_s=WAIT_S)(lambda to: calls.append([*to]))
+    with working(lambda: pay(payees)) as done:
+        while not office.open():
+            threading.Event().wait(0.01)
+        payees.append("eve")
+        office.decide()
+    assert isinstance(done[0], InvalidInput)
+    assert calls == []
+
+
 def test_the_history_is_by_who_or_by_when(office: Office) -> None:
     for who in ("agent", "approver"):
         with pytest.raises(InvalidInput, match="OV-400 since"):
