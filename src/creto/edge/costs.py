@@ -16,6 +16,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -47,7 +48,7 @@ from creto.metering.quota_answers import proposed
 from creto.metering.triggers import POLICY
 from creto.oversight import Oversight, RequestState
 from creto.oversight.core import announced
-from creto.oversight.sources import QUOTA_POLICY, of_cost_threshold, of_quota_breach
+from creto.oversight.sources import COST_THRESHOLD, QUOTA_POLICY, of_cost_threshold, of_quota_breach
 from creto.oversight.store import Record
 from creto.security.authz.types import QuotaOutcome
 
@@ -132,7 +133,12 @@ class CostApprovals:
 
     async def ended(self, message: Message) -> None:
         """The event was finalised, released or voided: if nobody has decided, nobody needs to."""
-        event = wire.decode(message.payload, WaitingEnded, what="ended waiting")
+        event, tenant = wire.decode(message.payload, WaitingEnded, what="ended waiting"), message.tenant
+        ask = (await self._oversight.get(tenant, event.request_id)).ask
+        about = wire.decode(ask.arguments if ask.asked is None else ask.asked, dict[str, Any], what="threshold")
+        named = (ask.action, about.get("event_id")) == (COST_THRESHOLD, event.event_id)
+        if not named or await self._triggers.waits(tenant, event.event_id):
+            return
         why = f"the event {event.event_id} was {event.act} by {event.by}"
         await self._withdraw(message.tenant, event.request_id, why)
 

@@ -47,7 +47,7 @@ from creto.edge.api import quotas, usage
 from creto.edge.api.dispatch import Call, Dispatcher
 from creto.edge.costs import CostApprovals
 from creto.metered import STRIPE_WEBHOOK
-from creto.metering import AllowWithNotification, EventState, Limit, Quota, Threshold, Window, WindowUnit
+from creto.metering import AllowWithNotification, EventState, Limit, Quota, Threshold, WaitingEnded, Window, WindowUnit
 from creto.metering.terms import MeteringTerms
 from creto.oversight import Channel, EscalationTier, Evidence, OversightPolicy, RequestState, Verdict
 from creto.oversight.sources import QUOTA_POLICY
@@ -228,6 +228,12 @@ async def test_nobody_on_the_bus_says_what_crossed_a_threshold_or_was_decided(ap
         await approvals.exceeded(replace(heard[0], tenant=TenantId("other")))
     await approvals.decided(said(app, record.ask.request_id, DecisionApproved()))
     assert (await parts.metering.event(app.tenant, EventId("pay"))).state is EventState.HELD
+    for event_id in ("pay", "another"):
+        ended = WaitingEnded(
+            request_id=record.ask.request_id, event_id=EventId(event_id), act="voided", by=app.operator
+        )
+        await approvals.ended(replace(heard[0], payload=wire.encode(ended)))
+    assert (await parts.oversight.get(app.tenant, record.ask.request_id)).progress.state is RequestState.PENDING
 
 
 def said(app: App, request_id: RequestId, decision: OversightDecision) -> Message:
