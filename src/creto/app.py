@@ -51,7 +51,7 @@ from creto.edge.api.readiness import STARTUP_TIMEOUT_S
 from creto.edge.api.requests import Requests
 from creto.gate import Gate
 from creto.metered import open_metering, open_money_out
-from creto.overseen import open_oversight
+from creto.overseen import decision_key, open_oversight
 from creto.platform.audit import NoteKey, WitnessClient, open_log
 from creto.platform.consensus import ConsensusClient, EmbeddedClock, Leases, QuorumClock
 from creto.platform.crypto import (
@@ -144,7 +144,9 @@ async def running(config: Config, *, work: bool = True) -> AsyncIterator[App]:
         gate, leases = Gate(nhi, authz, store, clock, metrics), Leases(store, clock)
         gate.use_asker(asking.asked)
         desk = await stack.enter_async_context(
-            open_metering(config, store, clock, nhi, authz, storage, metrics, aside=opened)
+            open_metering(
+                config, store, clock, nhi, authz, storage, metrics, aside=opened, signer=await decision_key(keystore)
+            )
         )
         authz.use_quota(desk.quotas.book)
         money = open_money_out(config, store, clock, bus, desk, metrics, breakers, asking, tenant=tenant)

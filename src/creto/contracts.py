@@ -252,7 +252,7 @@ class HumanIdentity(Wire, frozen=True, kw_only=True):
 
 
 class ArgumentBound(Wire, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """A limit on one argument, named by its place: equal to a JSON value, or a number not above another."""
+    """A limit on one argument, named by its place: equal to a JSON value, or a number not above another, nor below zero if that one is not."""
 
     path: str
     equal: str | None = None

@@ -401,6 +401,7 @@ class Gate:
             resource=operation.resource,
             args_digest=digest(operation.arguments),
             policy_id=PolicyId(asked.policy_id),
+            chain=operation.chain.agents if operation.chain is not None else (),
         )
 
     async def _ask(self, operation: Operation, asked: OversightRequired) -> None:

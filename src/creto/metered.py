@@ -38,7 +38,8 @@ from creto.metering import (
 from creto.metering.terms import MeteringTerms
 from creto.overseen import OversightDesk
 from creto.platform.consensus import ConsensusClient
-from creto.platform.nhi import Nhi
+from creto.platform.crypto import SigningKey
+from creto.platform.nhi import Nhi, nhi_of
 from creto.security.authz import Allow, Authz
 from creto.security.storage import Storage
 from creto.store import Store
@@ -75,14 +76,19 @@ class MoneyOut:
 @asynccontextmanager
 async def open_metering(
     config: Config, store: Store, clock: ConsensusClient, nhi: Nhi, authz: Authz, storage: Storage, metrics: Metrics, *,
-    aside: Store,
+    aside: Store, signer: SigningKey,
 ) -> AsyncIterator[MeteringDesk]:  # fmt: skip
-    """Quotas give back what they hold when the block ends. What they write `aside` is no effect of the request that they are asked in."""
+    """Quotas give back what they hold when the block ends. What they write `aside` is no effect of the request that they are asked in.
+
+    `signer` signs what other products hear of on the bus.
+    """
     wanted, redis = config[MeteringConfig], config[RedisConfig].url
     terms = MeteringTerms.of(wanted)
     tokens.use(tokens.configured(wanted.llm_prices_file), wanted.llm_prices_file or "")
     zones = Zones(store, clock)
-    triggers = CostTriggers(store, clock, Costs(store, clock, zone=zones.of), Watch())
+    triggers = CostTriggers(
+        store, clock, Costs(store, clock, zone=zones.of), Watch(), signer=signer, layer=nhi_of(signer.public)
+    )
 
     def allowed(tenant: TenantId, by: AgentId) -> Allowed:
         said, here = authz.tenant(tenant).said, f"tenant:{tenant}"

@@ -478,10 +478,13 @@ async def approvals(creto: Any, world: str) -> None:
     assert (other.state, other.agent, (await done(creto.approvals.create(**asked))).request_id) == (
         RequestState.PENDING, bot.nhi, other.request_id,
     )  # fmt: skip
+    act = {k: asked[k] for k in ("agent", "action", "resource", "arguments")}
+    need = await done(creto.approvals.check_approval_required(**act))
+    assert (need.need, need.tiers, "nor asks about it" in need.reason) == (ApprovalNeed.PROHIBITED, (), True)
     need = await done(
-        creto.approvals.check_approval_required(**{k: asked[k] for k in ("agent", "action", "resource", "arguments")})
+        creto.approvals.check_approval_required(**act, policy_id=asked["policy_id"], chain=asked["chain"])
     )
-    assert (need.need, need.reason, need.tiers) == (ApprovalNeed.PROHIBITED, "no policy permits it", ())
+    assert (need.need, need.policy_id) == (ApprovalNeed.REQUIRED, asked["policy_id"])
     mine = {"request_id": other.request_id, "verdict": Verdict.APPROVE}
     await refused(Unauthorized, "OV-403", lambda: creto.approvals.decide(**mine, round=1))  # who asked does not decide
     offer = {**terms, "resource": "bank:acme", "ttl_s": 60, "uses": 3}

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from creto.common.errors import ApprovalDenied, InvalidInput, OversightRequired, Timeout, Unauthorized
+from creto.common.errors import ApprovalDenied, EnablementError, InvalidInput, OversightRequired, Timeout, Unauthorized
 from creto.common.timestamps import HOUR
 from creto.contracts import Approved, RiskLevel
 from creto.edge.api.approvers import TierTerms
@@ -67,6 +67,72 @@ def test_whether_a_call_needs_an_approval_is_said_beforehand(office: Office) -> 
     assert found.estimated_wait_s == 3_600
     assert check(action="objects:write", resource="object:other").need is ApprovalNeed.NOT_REQUIRED
     assert office.open() == []
+
+
+def test_an_act_that_no_policy_mentions_is_prohibited_until_a_policy_to_ask_under_is_named(office: Office) -> None:
+    """given an act on which the policies say nothing / when the agent asks about it / then the check said who would decide, and beforehand why not."""
+    check, act = office.bot.approvals.check_approval_required, {"action": "gift.send", "resource": "customer:ann"}
+    silent = check(**act)
+    assert (silent.need, "a policy that is named" in silent.reason) == (ApprovalNeed.PROHIBITED, True)
+    named = check(**act, policy_id=office.policy)
+    assert (named.need, named.policy_id, named.estimated_wait_s) == (ApprovalNeed.REQUIRED, office.policy, 3_600)
+    with pytest.raises(EnablementError, match="OV-400"):
+        check(**act, policy_id="nobody-stored-this")
+    assert office.open() == []
+    office.operator.policies.upload(
+        text='@id("never") forbid (principal, action, resource == Resource::"customer:ann");', activate=True
+    )
+    assert check(**act, policy_id=office.policy).need is ApprovalNeed.PROHIBITED
+    with pytest.raises(EnablementError, match="OV-403"):
+        office.bot.approvals.create(policy_id=office.policy, **act)
+
+
+@pytest.mark.parametrize(
+    ("instead", "called"),
+    [('{"amount":40,"to":"ann"}', (40, "ann", "", ())), ('{"amount":40}', None), ('{"amount":40,"to":"ann","more":1}', None), ('{"amount":40,"to":"ann","most":[1]}', None), ("[40]", None)],
+)  # fmt: skip
+def test_a_function_is_called_with_nothing_that_a_human_took_out(
+    office: Office, instead: str, called: tuple[object, ...] | None
+) -> None:
+    """given a call that an approver edits / when they take an argument out, or put in one that there is not / then it is not called with the one asked for."""
+    calls: list[tuple[object, ...]] = []
+
+    @require_approval(office.bot, office.policy, timeout_s=WAIT_S)
+    def send(amount: int, to: str, note: str = "", *more: int) -> None:
+        calls.append((amount, to, note, more))
+
+    with working(lambda: send(500, "eve", "burn this", 7)) as done:
+        office.decide(arguments=instead)
+    if called is None:
+        assert isinstance(done[0], InvalidInput)
+        assert "amount, to, note, more" in str(done[0])
+    assert calls == ([called] if called else [])
+
+
+def test_a_function_is_not_called_with_what_its_arguments_have_become(office: Office) -> None:
+    calls, payees = list[list[str]](), ["ann"]
+    pay = require_approval(office.bot, office.policy, timeout_s=WAIT_S)(lambda to: calls.append([*to]))
+    with working(lambda: pay(payees)) as done:
+        while not office.open():
+            threading.Event().wait(0.01)
+        payees.append("eve")
+        office.decide()
+    assert isinstance(done[0], InvalidInput)
+    assert calls == []
+
+
+def test_the_history_is_by_who_or_by_when(office: Office) -> None:
+    for who in ("agent", "approver"):
+        with pytest.raises(InvalidInput, match="OV-400 since"):
+            office.operator.approvals.history(**{who: office.operator.auth.whoami().agent}, since=1)
+
+
+def test_a_generator_is_no_function_to_ask_about(office: Office) -> None:
+    def rows() -> Any:
+        yield 1
+
+    with pytest.raises(TypeError, match="generator"):
+        require_approval(office.bot, office.policy)(rows)
 
 
 def test_two_policies_that_ask_about_one_call_are_both_met(office: Office) -> None:

@@ -80,11 +80,12 @@ def batch_of(items: tuple[str, ...], afters: tuple[str, ...] = ()) -> tuple[Item
 @click.option("--arguments", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path), help="A JSON file with the exact arguments.")  # fmt: skip
 @click.option("--agent", help="Of this agent; of you, if not said.")
 @click.option("--item", "items", metavar="ID=JSON", multiple=True, help="One act of a batch; may be repeated.")
+@click.option("--policy", metavar="POLICY", help="The one to ask under, if no policy mentions the act.")
 @as_key
 @as_key_file
 @pass_cli
 async def required(
-    cli: Cli, action: str, resource: str, arguments: Path | None, agent: str | None, items: tuple[str, ...],
+    cli: Cli, action: str, resource: str, arguments: Path | None, agent: str | None, items: tuple[str, ...], policy: str | None,
     key_id: str | None, key_file: Path | None,
 ) -> None:  # fmt: skip
     """Would this need a human's yes? By which policies, whose, and how sure. Nothing is asked.
@@ -94,7 +95,7 @@ async def required(
     async with session(cli, await identity(cli, key_id, key_file)) as creto:
         found = await creto.approvals.check_approval_required(
             action=action, resource=resource, arguments=json_text(arguments) if arguments else "{}",
-            agent=AgentId(agent) if agent else None, items=batch_of(items),
+            agent=AgentId(agent) if agent else None, items=batch_of(items), policy_id=policy,
         )  # fmt: skip
     cli.output.thing(found, needs(found))
     raise click.exceptions.Exit({"not_required": Exit.OK, "required": Exit.NEEDS_APPROVAL}.get(found.need, Exit.DENIED))

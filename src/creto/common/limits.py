@@ -224,7 +224,7 @@ AUTHZ_REPLAY_ENTRIES_MAX: Final = 100_000  # entries of the log that one dry run
 GATE_CONTEXT_BYTES_MAX: Final = 4 * 1024  # of one operation's attributes, in its entry in the log
 AUTHZ_DRY_RUN_MAX: Final = 10_000  # requests of one dry run: a second or so
 OVERRIDE_TTL_S_MAX: Final = 3_600  # an approval is acted on within the hour or asked for again
-OVERRIDE_TOKEN_BYTES_MAX: Final = 16 * 1024  # ours take 5 KiB, with the longest resource names 11
+OVERRIDE_TOKEN_BYTES_MAX: Final = 20 * 1024  # ours take 5 KiB, with the longest names of resource and policies 17
 OVERRIDES_ADMITTED_MAX: Final = 10_000  # tokens that wait to be consumed in one process
 
 # The gate
@@ -246,12 +246,16 @@ OVERSIGHT_SCHEMAS_MAX: Final = 50  # of one policy, one for each action
 OVERSIGHT_SCHEMA_CHARS_MAX: Final = 20_000  # read whole for each request that it is about
 OVERSIGHT_PATTERN_CHARS_MAX: Final = 200  # of a pattern in a schema
 OVERSIGHT_PATTERN_TEXT_CHARS_MAX: Final = 1_000  # of a text that is held against one
+OVERSIGHT_RISK_FACTORS_MAX: Final = 20  # that an agent sees in one request: more is a flood
 OVERSIGHT_RISK_RULES_MAX: Final = 50  # of one policy: all are looked at for each request
 OVERSIGHT_ITEMS_MAX: Final = 100  # acts in one request: more nobody judges one by one
 OVERSIGHT_TEXT_CHARS_MAX: Final = 4_000  # a reason, comment, question or answer
 OVERSIGHT_NOTES_MAX: Final = 200  # comments, questions and answers of one request
 OVERSIGHT_VOTES_MAX: Final = 500  # votes of one request, changed ones too
 OVERSIGHT_ROUNDS_MAX: Final = 20  # edits of one request
+OVERSIGHT_JOINT_CHARS_MAX: Final = (
+    1_000  # the names of all the policies that ask about one act: five of the longest, forty of twenty letters
+)
 OVERSIGHT_TIERS_MAX: Final = 16  # a chain of an hour each is most of a day
 OVERSIGHT_APPROVERS_MAX: Final = 256  # names in one tier or group
 OVERSIGHT_GROUPS_MAX: Final = 10_000  # groups, addresses and delegations of a tenant, held in memory

@@ -7,6 +7,7 @@
 
 Each is a durable consumer of the bus: at least once, shared by all workers.
 
+INVARIANT: nothing rests on the word of the bus: a crossing is signed by the layer, and what was decided is read where it is kept.
 INVARIANT: a decision that comes before its event is bound to the request is not lost: whoever binds looks again.
 """
 
@@ -15,13 +16,14 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 from msgspec.structs import replace
 
 from creto.bus import Bus, Message
 from creto.common import wire
 from creto.common.envelope import EventEnvelope
-from creto.common.errors import AlreadyExists, NotFound
+from creto.common.errors import AlreadyExists, NotFound, SignatureVerificationFailed
 from creto.common.ids import AgentId, PolicyId, RequestId, TenantId
 from creto.common.logs import fields
 from creto.contracts import (
@@ -46,7 +48,7 @@ from creto.metering.quota_answers import proposed
 from creto.metering.triggers import POLICY
 from creto.oversight import Oversight, RequestState
 from creto.oversight.core import announced
-from creto.oversight.sources import QUOTA_POLICY, of_cost_threshold, of_quota_breach
+from creto.oversight.sources import COST_THRESHOLD, QUOTA_POLICY, of_cost_threshold, of_quota_breach
 from creto.oversight.store import Record
 from creto.security.authz.types import QuotaOutcome
 
@@ -83,7 +85,7 @@ class CostApprovals:
 
     async def exceeded(self, message: Message) -> None:
         tenant = message.tenant
-        event = wire.decode(message.payload, EventEnvelope[CostThresholdExceededEventV2], what="threshold").payload
+        event = self._signed(message)
         request = of_cost_threshold(event, await self._policy_of(tenant, event.threshold.threshold_id))
         if request is None:
             return
@@ -107,15 +109,36 @@ class CostApprovals:
             by = self._oversight.service_id
             await self._triggers.on_decision(tenant, request_id, announced(now), by=by)
 
+    def _signed(self, message: Message) -> CostThresholdExceededEventV2:
+        """PL-210 for what is not the layer's own, or another tenant's."""
+        envelope = wire.decode(message.payload, EventEnvelope[CostThresholdExceededEventV2], what="threshold")
+        envelope.verify(self)
+        if {envelope.tenant, envelope.payload.triggering_event.tenant} != {message.tenant}:
+            raise SignatureVerificationFailed.of("tenant", got=message.tenant, expected=envelope.tenant, code="PL-210")
+        return envelope.payload
+
+    def verify(self, agent: AgentId, message: bytes, signature: bytes, context: bytes) -> None:
+        """Whether the layer has signed it."""
+        if agent != self._oversight.service_id:
+            raise SignatureVerificationFailed.of("agent_nhi", got=agent, expected="the layer itself", code="PL-210")
+        self._oversight.service_key.verify(message, signature, context)
+
     async def decided(self, message: Message) -> None:
         event = wire.decode(message.payload, OversightDecisionEvent, what="decision")
-        by = AgentId(event.approver.nhi)
-        if not await self._triggers.on_decision(message.tenant, event.request_id, event.decision, by=by):
-            await self._answered(message.tenant, event.request_id)
+        tenant, record = message.tenant, await self._oversight.get(message.tenant, event.request_id)
+        by = AgentId(record.progress.decided_by or self._oversight.service_id)
+        waited = await self._triggers.on_decision(tenant, event.request_id, announced(record), by=by)
+        if not waited and not record.progress.state.open:
+            await self._answered(tenant, event.request_id)
 
     async def ended(self, message: Message) -> None:
         """The event was finalised, released or voided: if nobody has decided, nobody needs to."""
-        event = wire.decode(message.payload, WaitingEnded, what="ended waiting")
+        event, tenant = wire.decode(message.payload, WaitingEnded, what="ended waiting"), message.tenant
+        ask = (await self._oversight.get(tenant, event.request_id)).ask
+        about = wire.decode(ask.arguments if ask.asked is None else ask.asked, dict[str, Any], what="threshold")
+        named = (ask.action, about.get("event_id")) == (COST_THRESHOLD, event.event_id)
+        if not named or await self._triggers.waits(tenant, event.event_id):
+            return
         why = f"the event {event.event_id} was {event.act} by {event.by}"
         await self._withdraw(message.tenant, event.request_id, why)
 

@@ -48,18 +48,22 @@ class Approvals:
         request: OversightRequest,
         timeout_s: float | None = None,
     ) -> ApprovalResult:
-        """Ask, or find what was asked before, and wait. OV-504 when `timeout_s` is over."""
+        """Ask, or find what was asked before, and wait. OV-504 when `timeout_s` is over.
+
+        OV-451 if somebody in the request's own chain has approved: what was asked before may have been under another.
+        """
         if request.tenant != checked_tenant(tenant):
             raise Unauthorized("OV-403", "the request is another tenant's", field="tenant", got=request.tenant)
         if sandbox_id is not None:
             request = replace(as_runtime(request), sandbox_id=sandbox_id)
-        record = await self._oversight.create(request)
-        return await self._oversight.await_decision(tenant, record.ask.request_id, timeout_s)
+        asked = await self._oversight.create(request)
+        record = await self._oversight.decided(tenant, asked.ask.request_id, timeout_s)
+        return await self._oversight.result(record, chain=request.delegation_chain)
 
     def check_approval_required(
         self, tenant: TenantId, sandbox_id: SandboxId | None, action: SandboxAction
     ) -> ApprovalCheckResult:
-        """From memory: whether the policies ask for a human."""
+        """From memory: whether the policies ask for a human. What no policy permits is prohibited: no human's yes would open the gate for it."""
         name, resource = policy_names(action.action_type, sandbox_id)
         decision = self._oversight.policy_says(tenant, action.agent_nhi, name, resource)
         match decision:

@@ -18,7 +18,6 @@ import json
 import re
 import textwrap
 from collections.abc import Sequence
-from decimal import Decimal
 
 import msgspec
 
@@ -289,7 +288,7 @@ def reach(ask: Ask, value: Value) -> tuple[str, ...]:
         lines.append(f"{shown(path, found) or 'the arguments'} has {count} entries")
     for path, leaf in leaves(value):
         amount = number(leaf)
-        if amount is not None and path.rpartition(".")[2] in AMOUNTS and abs(amount) >= Decimal(1):
+        if amount is not None and path.rpartition(".")[2] in AMOUNTS and amount.copy_abs() >= 1:
             lines.append(f"{shown(path, found)} is {leaf}")
         if isinstance(leaf, str) and leaf.strip() in ("*", "/", "all", "~", "**", "%"):
             lines.append(f"{shown(path, found)} means everything")

@@ -23,6 +23,7 @@ from creto.common.limits import (
     OVERSIGHT_REASONING_CHARS_MAX,
     OVERSIGHT_REASONING_ITEMS,
     OVERSIGHT_REASONING_S_MAX,
+    OVERSIGHT_RISK_FACTORS_MAX,
 )
 from creto.common.telemetry import trace_id
 from creto.common.timestamps import ConsensusTimestamp
@@ -35,7 +36,7 @@ from creto.oversight.display import proposal, render
 from creto.oversight.eligibility import Directory
 from creto.oversight.hostile import visible
 from creto.oversight.joint import joined
-from creto.oversight.policies import of_requirement, refusal
+from creto.oversight.policies import between, of_requirement, refusal
 from creto.oversight.risks import cedar_risk, judged
 from creto.oversight.seats import Seats
 from creto.oversight.store import Record
@@ -44,6 +45,7 @@ from creto.platform.consensus import PersonId
 from creto.platform.crypto import digest
 from creto.platform.nhi import PrincipalKind
 from creto.security.authz import Allow, Demand, Deny, RequiresOversight
+from creto.security.authz.lattice import SILENT
 from creto.security.memory import Memory
 
 RESOURCE_CHARS_MAX = 1_024
@@ -93,15 +95,18 @@ class Drafting(Seats):
     async def requirement(
         self, request: OversightRequest, *, items: Sequence[BatchItem] = ()
     ) -> Needed | NotRequired | Prohibited:
-        """Whether a human would have to agree to this act now, and who: as the policies say, whatever policy the request names."""
+        """Whether a human would have to agree to this act now, and who: as the policies say, and where they say nothing, by the one it names."""
         tenant, arguments = checked_tenant(request.tenant), spelled_of(request, tuple(items))
         said = self.policy_says(
             tenant, request.agent_nhi, request.action.name, resource_of(request), edits.as_context(arguments) or None
         )
         if isinstance(said, Allow):
             return NotRequired()
+        if said == SILENT and request.policy_id:
+            said = RequiresOversight(request.policy_id)
         if not isinstance(said, RequiresOversight):
-            return Prohibited(reason=said.reason)
+            more = ", nor asks about it: a human can be asked under a policy that is named" if said == SILENT else ""
+            return Prohibited(reason=f"{said.reason}{more}")
         asks = replace(request, policy_id=PolicyId(said.under))
         draft, now = self._draft(asks, None, tuple(items), (), None, said, ((), None)), self.clock.now()
         ask, first = draft.record.ask, draft.record.progress.tier
@@ -137,6 +142,10 @@ class Drafting(Seats):
         if request.action.name in (REVIEW, ADVANCE):
             raise refusal("action", request.action.name, "an act of the agent's: this is the layer's own")
         checked_text(request.action_description, "action_description")
+        between("risk_factors", len(request.risk_factors), 0, OVERSIGHT_RISK_FACTORS_MAX)
+        for factor in request.risk_factors:
+            checked_text(factor.name, "risk_factors.name")
+            checked_text(factor.description, "risk_factors.description")
         if needed is None:
             context = edits.as_context(arguments) or None
             said = self.policy_says(tenant, request.agent_nhi, request.action.name, resource_of(request), context)

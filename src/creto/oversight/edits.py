@@ -53,7 +53,9 @@ def kept(bound: Bound, value: Value) -> bool:
     if bound.at_most is None:
         return True
     amount, limit = number(value), number(Number(bound.at_most))
-    return amount is not None and limit is not None and amount <= limit
+    if amount is None or limit is None:
+        return False
+    return amount <= limit and (amount >= 0 or limit < 0)  # up to 40 is not 1,000,000 the other way
 
 
 def check_bounds(bounds: Sequence[Bound]) -> None:

@@ -224,6 +224,12 @@ def seated(
     raise ineligible("NOT_ELIGIBLE", "no tier that was reached names this human, nor somebody they stand in for")
 
 
+def holders(ask: Ask, tier: int, directory: Directory, person: PersonId, now: ConsensusTimestamp) -> list[PersonId]:
+    """In whose seats this human can sit: their own, and of whom they stand in for."""
+    seats = directory.seats(reached(ask.policy, tier))
+    return [one for one in sorted(seats) if one == person or directory.substitute(one, ask, now) == person]
+
+
 def told(ask: Ask, tier: int, directory: Directory, now: ConsensusTimestamp) -> dict[PersonId, PersonId]:
     """Who is to be asked at a tier, each with the seat; empty where nobody of it can decide."""
     found: dict[PersonId, PersonId] = {}

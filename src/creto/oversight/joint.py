@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from creto.common.ids import PolicyId, checked_name
+from creto.common.limits import OVERSIGHT_JOINT_CHARS_MAX
 from creto.contracts import RiskLevel, TimeoutAction
 from creto.oversight.types import (
     RISKS,
@@ -33,7 +34,7 @@ def joined(policy_id: str, policies: Sequence[OversightPolicy]) -> OversightPoli
     if len(policies) == 1:
         return policies[0]
     return OversightPolicy(
-        policy_id=PolicyId(checked_name(policy_id, "policy_id")),
+        policy_id=PolicyId(checked_name(policy_id, "policy_id", chars_max=OVERSIGHT_JOINT_CHARS_MAX)),
         version=sum(one.version for one in policies),  # grows with each of them
         title=" + ".join(one.title or one.policy_id for one in policies) if any(one.title for one in policies) else "",
         tiers=tuple(tier(policies, place) for place in range(max(len(one.tiers) for one in policies))),

@@ -31,8 +31,8 @@ from creto.oversight.store import Record
 from creto.oversight.types import Grant, GrantKind, Permit, RequestState, Verdict
 from creto.platform.consensus import PersonId
 from creto.platform.crypto import digest
-from creto.security.authz import OverrideDraft
-from creto.store.types import Outcome, Tx
+from creto.security.authz import OverrideDraft, OverrideToken
+from creto.store.types import Outcome, ReadTx, Tx
 
 
 class Permits:
@@ -144,6 +144,21 @@ class Outcomes(Desk):
         permit = Permit(token_id=draft.token.token_id)
         self.save(tx, fresh, replace(fresh.progress, permit=permit, version=fresh.progress.version + 1), now=now)
         return draft
+
+    def begins(self, tx: ReadTx, token: OverrideToken, chain: Sequence[AgentId]) -> None:
+        """OV-410, OV-451 where the approval may not be acted on any more, at the moment at which it is.
+
+        A token that was given by hand names no approval of ours; of one that was taken back authz knows.
+        """
+        record = sql.find(tx, token.tenant, RequestId(token.request_id)) if token.request_id else None
+        if record is None or record.progress.permit.token_id != token.token_id:
+            return
+        ask = record.ask
+        behind = tuple({*ask.excluded, *self.lineage(ask.tenant, chain)})
+        acted = replace(record, ask=replace(ask, excluded=behind))
+        error = self.forbidden(tx, acted, self.directory(ask.tenant, ask.policy), self.clock.now())
+        if error is not None:
+            raise error
 
     async def report(
         self, tenant: TenantId, request_id: RequestId, *, by: AgentId, succeeded: bool, detail: str = ""

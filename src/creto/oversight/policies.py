@@ -23,6 +23,7 @@ from creto.common.limits import (
     OVERSIGHT_RISK_RULES_MAX,
     OVERSIGHT_SCHEMA_CHARS_MAX,
     OVERSIGHT_SCHEMAS_MAX,
+    OVERSIGHT_TEXT_CHARS_MAX,
     OVERSIGHT_TIERS_MAX,
     OVERSIGHT_TIMEOUT_S_MAX,
 )
@@ -57,6 +58,7 @@ def checked(policy: OversightPolicy) -> OversightPolicy:
         between(f"tiers[{place}].timeout_s", tier.timeout_s, 1, OVERSIGHT_TIMEOUT_S_MAX)
         for approver in tier.approvers:
             checked_name(approver, f"tiers[{place}].approvers")
+    between("title", len(policy.title), 0, OVERSIGHT_TEXT_CHARS_MAX)
     check_quorum(policy)
     check_risks(policy)
     check_schemas(policy)

@@ -79,7 +79,7 @@ class Requests(Drafting):
 
         def ask(tx: Tx) -> tuple[Record, bool]:
             known = sql.latest_of_key(tx, tenant, draft.ask_key)
-            if known is not None and self._reusable(tx, known[0], draft.named):
+            if known is not None and self._reusable(tx, known[0], draft):
                 check_same(known[0].ask, known[1], draft, idempotency_key)
                 if supersedes is not None:
                     self._supersede(tx, tenant, supersedes, known[0].ask)
@@ -105,13 +105,14 @@ class Requests(Drafting):
                 used=OVERSIGHT_OPEN_MAX, field="agent", got=ask.agent,
             )  # fmt: skip
 
-    def _reusable(self, tx: Tx, record: Record, named: bool) -> bool:
-        """Whether who asks the same again gets this one: not what is over, and no approval that may not be acted on any more."""
+    def _reusable(self, tx: Tx, record: Record, draft: Draft) -> bool:
+        """Whether who asks the same again gets this one: not what is over, and no approval that may not be acted on any more, nor by who asks now."""
         now, permits = self.clock.now(), permitting(record.progress)
-        if not reusable(record, now, named=named) or (permits and self._used(tx, record)):
+        if not reusable(record, now, named=draft.named) or (permits and self._used(tx, record)):
             return False
-        directory = self.directory(record.ask.tenant, record.ask.policy)
-        return not permits or self.forbidden(tx, record, directory, now) is None
+        ask = record.ask
+        acted = replace(record, ask=replace(ask, excluded=tuple({*ask.excluded, *draft.record.ask.excluded})))
+        return not permits or self.forbidden(tx, acted, self.directory(ask.tenant, ask.policy), now) is None
 
     def _used(self, tx: Tx, record: Record) -> bool:
         """Whether the approval's token was spent."""
@@ -176,6 +177,7 @@ class Requests(Drafting):
             raise refusal("supersedes", old_id, "another request: this is the one that is asked for")
         if old.progress.superseded_by == new.request_id:
             return
+        check_own(old.ask, new.agent)
         directory = self.directory(tenant, old.ask.policy)
         old = self.overdue(tx, old, directory, now)
         progress = states.ended(old.progress, Event.CANCEL, now=now, by=None, reason="superseded by the agent")
@@ -188,12 +190,17 @@ class Requests(Drafting):
         """What time has done to the request by now: see `voting`."""
 
     async def cancel(self, tenant: TenantId, request_id: RequestId, *, by: AgentId, reason: str = "") -> Record:
-        """Nobody needs to decide any more. Cancelling twice is once; OV-409 if it was decided, or time has."""
-        said = checked_text(reason, "reason") or states.BY_REQUESTER
-        directory = self.directory(tenant, (await self.get(tenant, request_id)).ask.policy)
+        """Nobody needs to decide any more. Cancelling twice is once; OV-409 if it was decided, or time has.
+
+        OV-403 for what is about the agent and no question of its own: a review of break-glass, or to it what would be granted in advance.
+        """
+        ask = (await self.get(tenant, request_id)).ask
+        said = checked_text(reason, "reason") or (states.BY_REQUESTER if by == ask.agent else f"cancelled by {by}")
+        directory = self.directory(tenant, ask.policy)
 
         def end(tx: Tx) -> tuple[Record, Record]:
             before, now = self.locked(tx, tenant, request_id), self.clock.now()
+            check_own(before.ask, by)
             record = self.overdue(tx, before, directory, now)
             if not record.progress.state.open:
                 return before, record  # time was first: that stands
@@ -292,6 +299,14 @@ def check_same(known: Ask, payload: bytes, draft: Draft, key: str | None) -> Non
         other = other or new.risk_factors != known.risk_factors or new.description.split() != known.description.split()
     if other:
         raise IdempotencyConflict("PL-410", field="idempotency_key", got=key or "the same call")
+
+
+def check_own(ask: Ask, by: AgentId) -> None:
+    """INVARIANT: what was done without asking is reviewed: nobody takes the review back, least of all the agent that it is about."""
+    if ask.break_glass or (ask.advance is not None and by == ask.agent):
+        raise Unauthorized(
+            "OV-403", "only its approvers, or time, end this one", field="request_id", got=ask.request_id
+        )
 
 
 def permitting(progress: Progress) -> bool:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from decimal import Decimal
 
 from msgspec.structs import replace
 
@@ -74,7 +73,7 @@ def fits(rule: RiskRule, path: str, leaf: Value) -> bool:
     if rule.over is None:
         return True
     amount, limit = number(leaf), number(Number(rule.over))
-    return amount is None or limit is None or abs(amount) > Decimal(limit)
+    return amount is None or limit is None or amount.copy_abs() > limit  # `abs` rounds to the context's digits
 
 
 def why(rule: RiskRule) -> str:

@@ -12,11 +12,13 @@ and after that too, unless the policy says that it need not be looked at again.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice, product
 
 from msgspec.structs import replace
 
 from creto.common.errors import AlreadyExists, ApprovalDenied, EnablementError
 from creto.common.ids import AgentId, TenantId
+from creto.common.limits import OVERSIGHT_SEATINGS_MAX
 from creto.common.timestamps import SECOND, ConsensusTimestamp
 from creto.oversight import eligibility
 from creto.oversight import store as sql
@@ -149,17 +151,25 @@ class Seats(People):
         if grant.kind is GrantKind.BREAK_GLASS:
             self._check_armer(grant, ask, directory)
             return
-        votes = []
-        for person in grant.givers or (grant.granted_by,):
+        each = [self._as_given(grant, ask, directory, person) for person in grant.givers or (grant.granted_by,)]
+        for votes in islice(product(*each), OVERSIGHT_SEATINGS_MAX):
+            if tally(ask.policy.quorum, votes, round=ask.round).verdict is Verdict.APPROVE:
+                return
+        raise not_enough()
+
+    def _as_given(self, grant: Grant, ask: Ask, directory: Directory, person: PersonId) -> list[Vote]:
+        """What a giver would say of this call: once for each seat from which they could."""
+        tier, giver = len(ask.policy.tiers) - 1, self._giver(ask.tenant, person)
+        votes, holders = [], eligibility.holders(ask, tier, directory, person, grant.starts_at)
+        for holder in holders or (None,):
             seat = eligibility.seat_of(
-                ask, tier=len(ask.policy.tiers) - 1, directory=directory, approver=self._giver(ask.tenant, person),
-                assurance=grant.assurance, now=grant.starts_at,
+                ask, tier=tier, directory=directory, approver=giver, assurance=grant.assurance, now=grant.starts_at,
+                on_behalf_of=holder,
             )  # fmt: skip
             votes.append(
                 Vote(person=person, seat=seat.holder, groups=seat.groups, shares=seat.shares, verdict=Verdict.APPROVE, round=ask.round)
             )  # fmt: skip
-        if tally(ask.policy.quorum, votes, round=ask.round).verdict is not Verdict.APPROVE:
-            raise not_enough()
+        return votes
 
     def _check_armer(self, grant: Grant, ask: Ask, directory: Directory) -> None:
         armer, terms = self._giver(grant.tenant, grant.granted_by), ask.policy.break_glass

@@ -52,6 +52,7 @@ class Oversight(Recollection):
         self._check_edit = check_edit
         self._books = Books(self)
         self._permits = Permits()
+        authz.use_overseer(self.begins)
         self._waiters = Waiters(store, DECIDED, most=OVERSIGHT_WAITERS_MAX)
 
     def waiting(self) -> int:

@@ -38,6 +38,7 @@ from creto.gate import Operation
 
 QUOTA_POLICY = PolicyId("quota_notification_policy")  # the spec's name
 QUOTA_BREACH = "quota_breach"
+COST_THRESHOLD = "cost_threshold"
 NEW_SANDBOX = "new"
 
 
@@ -84,7 +85,7 @@ def of_cost_threshold(event: CostThresholdExceededEvent, policy_id: PolicyId) ->
         facts["anomaly"] = event.anomaly
     return OversightRequest(
         tenant=billed.tenant, agent_nhi=event.agent_nhi, delegation_chain=event.delegation_chain,
-        action=Action(name="cost_threshold", parameters=msgspec.Raw(wire.encode(facts))),
+        action=Action(name=COST_THRESHOLD, parameters=msgspec.Raw(wire.encode(facts))),
         resource=named(f"metering:threshold:{threshold.threshold_id}"), policy_id=policy_id, action_description="",
         requirement=requirement, blocking=not isinstance(threshold.action, NotifyOnly),
         assessed=(RiskFactor(name="cost", level=RiskLevel.HIGH, description="crosses a cost limit"),),

@@ -18,16 +18,20 @@ from contextlib import suppress
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar, overload
 
-from creto.common.errors import EnablementError
+from creto.common.errors import EnablementError, InvalidInput
 from creto.contracts import RiskFactor
 from creto.edge.api.approvals import Item
-from creto.sdk.asking import Accept, Granted
+from creto.sdk.asking import Accept, Granted, spelled
 from creto.sdk.client import AsyncCreto, Creto
 from creto.sdk.waiting import Answer
 
 P = ParamSpec("P")
 R = TypeVar("R")
 CALL = "tool.call"
+VARIABLE: dict[Any, type] = {
+    inspect.Parameter.VAR_POSITIONAL: list,
+    inspect.Parameter.VAR_KEYWORD: dict,
+}  # *args, **kwargs: as JSON has them
 
 
 class Approval:
@@ -115,22 +119,23 @@ class Guard:
         own = receiver(fn, signature)
 
         def asking(bound: inspect.BoundArguments) -> Approval:
-            arguments = {key: value for key, value in bound.arguments.items() if key != own}
             terms = {"action": CALL, "resource": f"tool:{name}", "description": inspect.getdoc(fn) or ""}
-            return approval(self._creto, self._policy_id, **{**terms, **self._terms, "arguments": arguments})
+            return approval(self._creto, self._policy_id, **{**terms, **self._terms, "arguments": given(bound, own)})
 
         @wraps(fn)
         def waited(*args: Any, **kwargs: Any) -> Any:
             bound = bound_to(signature, args, kwargs)
+            asked = spelled(given(bound, own))
             with asking(bound) as go:
-                changed(bound, go)
+                changed(bound, go, own, asked)
                 return fn(*bound.args, **bound.kwargs)
 
         @wraps(fn)
         async def awaited(*args: Any, **kwargs: Any) -> Any:
             bound = bound_to(signature, args, kwargs)
+            asked = spelled(given(bound, own))
             async with asking(bound) as go:
-                changed(bound, go)
+                changed(bound, go, own, asked)
                 return await fn(*bound.args, **bound.kwargs)
 
         return awaited if inspect.iscoroutinefunction(fn) else waited
@@ -167,6 +172,8 @@ def check_world(creto: Creto | AsyncCreto, fn: Callable[..., Any]) -> None:
     """Said where it is written, not when it is called."""
     if isinstance(fn, classmethod | staticmethod) or not callable(fn):
         raise TypeError("require_approval goes beneath @classmethod and @staticmethod, on the function itself")
+    if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
+        raise TypeError("a generator runs after its call has ended: ask with `approval` around what it does")
     awaits, name = inspect.iscoroutinefunction(fn), getattr(fn, "__name__", "the function")
     if awaits and isinstance(creto, Creto):
         raise TypeError(f"{name} is `async def`: it needs an AsyncCreto, and this is a Creto")
@@ -187,9 +194,25 @@ def bound_to(signature: inspect.Signature, args: tuple[Any, ...], kwargs: dict[s
     return bound
 
 
-def changed(bound: inspect.BoundArguments, go: Granted) -> None:
-    """What a human approved instead."""
-    if go.changed:
-        for name, value in go.arguments.items():
-            kind = bound.signature.parameters[name].kind
-            bound.arguments[name] = tuple(value) if kind is inspect.Parameter.VAR_POSITIONAL else value
+def given(bound: inspect.BoundArguments, own: str | None) -> dict[str, Any]:
+    return {name: value for name, value in bound.arguments.items() if name != own}
+
+
+def changed(bound: inspect.BoundArguments, go: Granted, own: str | None, asked: str) -> None:
+    """What a human approved: as it was asked, or instead. What they took out is as if it had not been given."""
+    if not go.changed:
+        if spelled(given(bound, own)) != asked:  # a list, say, that somebody has filled meanwhile
+            raise InvalidInput.of("arguments", got="others by now", expected="those that were approved", code="OV-400")
+        return
+    parameters = {name: one for name, one in bound.signature.parameters.items() if name != own}
+    told = go.arguments if isinstance(go.arguments, dict) else {}
+    needed = {name for name, one in parameters.items() if one.default is one.empty and one.kind not in VARIABLE}
+    fits = needed <= told.keys() <= parameters.keys()
+    if not fits or not all(isinstance(one, VARIABLE.get(parameters[name].kind, object)) for name, one in told.items()):
+        names = ", ".join(told) or "no names"
+        raise InvalidInput.of("arguments", got=f"approved with {names}", expected=f"what the function takes: {', '.join(parameters)}", code="OV-400")  # fmt: skip
+    for name in parameters:
+        bound.arguments.pop(name, None)
+    for name, value in told.items():
+        bound.arguments[name] = tuple(value) if parameters[name].kind is inspect.Parameter.VAR_POSITIONAL else value
+    bound.apply_defaults()

@@ -13,18 +13,33 @@ from msgspec.structs import replace
 
 from creto.app import App, running
 from creto.bus import Message
-from creto.common.errors import InternalError, NotFound, OversightRequired, QuotaExceeded, Unauthorized
-from creto.common.ids import AgentId, EventId
+from creto.common import wire
+from creto.common.envelope import EventEnvelope
+from creto.common.errors import (
+    InternalError,
+    NotFound,
+    OversightRequired,
+    QuotaExceeded,
+    SignatureVerificationFailed,
+    Unauthorized,
+)
+from creto.common.ids import AgentId, EventId, RequestId, TenantId
 from creto.common.settings import ArchiveMode, MeteringConfig
 from creto.common.timestamps import DAY, HOUR, ConsensusTimestamp, iso
 from creto.contracts import (
+    SUBJECT_DECISION,
     SUBJECT_THRESHOLD_EXCEEDED,
     BillableEvent,
     BillingPeriod,
     CostThreshold,
+    CostThresholdExceededEventV2,
     CostThresholdType,
     DecisionApproved,
     DecisionDenied,
+    DecisionEscalated,
+    HumanIdentity,
+    OversightDecision,
+    OversightDecisionEvent,
     RequireApproval,
 )
 from creto.edge.accounting import accounted, archived
@@ -32,12 +47,14 @@ from creto.edge.api import quotas, usage
 from creto.edge.api.dispatch import Call, Dispatcher
 from creto.edge.costs import CostApprovals
 from creto.metered import STRIPE_WEBHOOK
-from creto.metering import EventState, Limit, Quota, Threshold, Window, WindowUnit
+from creto.metering import AllowWithNotification, EventState, Limit, Quota, Threshold, WaitingEnded, Window, WindowUnit
 from creto.metering.terms import MeteringTerms
-from creto.oversight import RequestState
+from creto.oversight import Channel, EscalationTier, Evidence, OversightPolicy, RequestState, Verdict
+from creto.oversight.sources import QUOTA_POLICY
 from creto.platform.crypto import SigningKey
-from creto.platform.nhi import Caller, DelegationChain, PrincipalKind, delegate, registration_proof
+from creto.platform.nhi import Caller, DelegationChain, PrincipalKind, delegate, nhi_of, registration_proof
 from creto.security.authz.types import Granted, QuotaDenied
+from creto.store.types import Position
 from tests.contract.buses import eventually
 from tests.layers import settings
 from tests.unit.metering.examples import D, event
@@ -172,6 +189,89 @@ async def test_a_request_made_of_an_event_that_waits_no_more_is_taken_back(
 
 async def done(value: Any) -> Any:
     return value
+
+
+async def heard_of(app: App, subject: str) -> list[Message]:
+    """What comes over the bus from now on."""
+    heard: list[Message] = []
+
+    async def hear(message: Message) -> None:
+        heard.append(message)
+
+    await app.parts.bus.subscribe(subject, "test", hear)
+    return heard
+
+
+async def test_nobody_on_the_bus_says_what_crossed_a_threshold_or_was_decided(app: App) -> None:
+    """given a cost that waits for a human / when somebody publishes another crossing, or says that it was approved / then it is refused, and waits still."""
+    parts, heard = app.parts, await heard_of(app, SUBJECT_THRESHOLD_EXCEEDED)
+    threshold = CostThreshold(
+        threshold_id="one", threshold_type=CostThresholdType.PER_TRANSACTION, limit=D("1"), currency="USD",
+        action=RequireApproval(approvers=(await human(app),)),
+    )  # fmt: skip
+    await parts.triggers.put_threshold(app.tenant, Threshold(threshold=threshold), by=app.operator)
+    with pytest.raises(OversightRequired):
+        await parts.metering.ingest_event(app.tenant, payment(app, "2"), by=app.operator)
+    record = await asked(app)
+    assert await eventually(lambda: done(heard))
+    approvals = CostApprovals(parts.bus, parts.triggers, parts.quotas, parts.oversight)
+    own = wire.decode(heard[0].payload, EventEnvelope[CostThresholdExceededEventV2])
+    other = SigningKey.generate()
+    for forged in (
+        replace(own, signature=None),
+        replace(own, payload=replace(own.payload, current_cost=D(0))),
+        replace(own, agent_nhi=nhi_of(other.public)).signed(other),
+    ):
+        with pytest.raises(SignatureVerificationFailed):
+            await approvals.exceeded(replace(heard[0], payload=wire.encode(forged)))
+    with pytest.raises(SignatureVerificationFailed, match="tenant"):
+        await approvals.exceeded(replace(heard[0], tenant=TenantId("other")))
+    await approvals.decided(said(app, record.ask.request_id, DecisionApproved()))
+    assert (await parts.metering.event(app.tenant, EventId("pay"))).state is EventState.HELD
+    for event_id in ("pay", "another"):
+        ended = WaitingEnded(
+            request_id=record.ask.request_id, event_id=EventId(event_id), act="voided", by=app.operator
+        )
+        await approvals.ended(replace(heard[0], payload=wire.encode(ended)))
+    assert (await parts.oversight.get(app.tenant, record.ask.request_id)).progress.state is RequestState.PENDING
+
+
+def said(app: App, request_id: RequestId, decision: OversightDecision) -> Message:
+    """`oversight.decisions`, by whomever."""
+    event = OversightDecisionEvent(
+        request_id=request_id, decision=decision, approver=HumanIdentity(nhi=app.operator, display_name="x"),
+        signature=b"", timestamp=app.parts.clock.now(),
+    )  # fmt: skip
+    return Message("1", SUBJECT_DECISION, app.tenant, "x", wire.encode(event), {}, 1, Position())
+
+
+async def test_a_question_about_a_quota_that_went_to_the_next_tier_is_not_answered_by_that(app: App) -> None:
+    """given a quota at its notice / when the question escalates / then the quota is what the human says after, not nothing."""
+    parts, finance = app.parts, await human(app)
+    tiers = (EscalationTier(name="one", approvers=(finance,)), EscalationTier(name="two", approvers=(finance,)))
+    policy = OversightPolicy(policy_id=QUOTA_POLICY, tiers=tiers)
+    await parts.oversight.put_policy(app.tenant, policy, by=app.operator)
+    quota = Quota(
+        quota_id="calls",
+        limits=(Limit(20, Window(WindowUnit.DAY)),),
+        counts=("tool.call",),
+        overflow=AllowWithNotification(),
+    )
+    await parts.quotas.put_quota(app.tenant, quota, by=app.operator)
+    await parts.quotas.reserve(app.tenant, app.operator, "tool.call", 19)
+    assert await eventually(lambda: parts.oversight.list_pending_requests(app.tenant))
+    (record,) = await parts.oversight.list_pending_requests(app.tenant)
+    approvals = CostApprovals(parts.bus, parts.triggers, parts.quotas, parts.oversight)
+    await approvals.decided(said(app, record.ask.request_id, DecisionEscalated(next_tier="two")))
+    evidence = Evidence(channel=Channel.WEB, account="cfo")
+    await parts.oversight.relay_response(
+        app.tenant, record.ask.request_id, approver=finance, verdict=Verdict.APPROVE, evidence=evidence
+    )
+
+    async def raised() -> bool:
+        return (await parts.quotas.quota(app.tenant, "calls")).limits[0].amount == 40
+
+    assert await eventually(raised)
 
 
 async def test_quotas_hold_inside_the_gate(app: App) -> None:

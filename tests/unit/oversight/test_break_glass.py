@@ -10,6 +10,7 @@ from creto.common.ids import PolicyId
 from creto.common.timestamps import SECOND
 from creto.contracts import Approved, TimedOut, TimeoutAction
 from creto.oversight import (
+    Approvals,
     Bound,
     BreakGlassTerms,
     Channel,
@@ -68,6 +69,16 @@ async def test_an_approved_review_lets_nothing_begin(world: World, glass: Oversi
     assert isinstance(result, Approved)
     assert result.override_token is None
     assert (await world.request(glass)).progress.state is RequestState.APPROVED
+
+
+async def test_nobody_takes_a_review_back(world: World, glass: OversightPolicy) -> None:
+    """given a review of what an agent did without asking / when the agent or an operator cancels it, or the agent replaces it / then it is reviewed all the same."""
+    _, review = await arm(world)
+    for who in ("bot-7", "alice", "eve"):
+        await refused("OV-403", world.oversight.cancel(TENANT, review.ask.request_id, by=id_of(who)))
+    await refused("OV-403", Approvals(world.oversight).cancel_approval(TENANT, review.ask.request_id))
+    await refused("OV-403", world.request(glass, {"n": 9}, supersedes=review.ask.request_id))
+    assert (await world.deny(review, "bob")).state is RequestState.DENIED
 
 
 async def test_silence_about_a_review_is_an_alarm(world: World, glass: OversightPolicy) -> None:

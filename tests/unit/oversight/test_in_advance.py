@@ -132,6 +132,13 @@ async def test_who_proposes_what_is_shown_and_it_is_not_the_agents_wish(world: W
     assert shown.says == ()
 
 
+async def test_the_agent_itself_cancels_no_proposal(world: World) -> None:
+    await granting(world)
+    record = await proposed(world)
+    await refused("OV-403", world.oversight.cancel(TENANT, record.ask.request_id, by=id_of("bot-7")))
+    await world.oversight.cancel(TENANT, record.ask.request_id, by=id_of("eve"))
+
+
 async def test_an_unknown_agent_is_refused(world: World) -> None:
     await granting(world)
     with pytest.raises(EnablementError):

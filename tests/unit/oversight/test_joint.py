@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from creto.common.errors import EnablementError, OversightRequired, ProductId, SignatureVerificationFailed
 from creto.common.ids import PolicyId, RequestId
+from creto.common.limits import ID_CHARS_MAX
 from creto.common.telemetry import Metrics
 from creto.contracts import OversightRequirement, RiskLevel, TimedOut, TimeoutAction
 from creto.gate import Gate, Operation
@@ -318,6 +319,20 @@ async def test_one_human_in_seats_of_both_is_not_two(world: World) -> None:
         "OV-424",
         two(world, replace(WEAK, tiers=(tier("trudy"),)), replace(STRONG, tiers=(tier("carol"),), quorum=Quorum())),
     )
+
+
+async def test_policies_with_the_longest_names_are_asked_together(world: World) -> None:
+    """given two policies whose names fill the room of one each / when both ask / then humans are asked, and the token opens what they approved."""
+    names = [letter * ID_CHARS_MAX for letter in "ab"]
+    for name, who in zip(names, ("alice", "carol"), strict=True):
+        await world.policy(WEAK, policy_id=PolicyId(name), tiers=(tier(who),))
+    await world.permit_all(*(CEDAR % (name[0], name, 10) for name in names))
+    record = await world.request(replace(WEAK, policy_id=PolicyId(names[0])))
+    assert record.ask.policy.policy_id == " + ".join(names)
+    for who in ("alice", "carol"):
+        await world.approve(record, who)
+    await consume(world, record, await token_of(world, record))
+    proved(await file_of(world, record), KEYS)
 
 
 async def test_no_policy_is_stored_under_the_name_of_several(world: World) -> None:

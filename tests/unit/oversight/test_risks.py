@@ -201,6 +201,21 @@ async def test_the_cedar_policy_that_asks_says_how_serious_it_is(world: World) -
         await world.permit_all(text.replace("critical", "dreadful"))
 
 
+@pytest.mark.parametrize("amount", [b"1e9999999", b"-1e9999999", b"100." + 40 * b"0" + b"1"])
+async def test_an_amount_of_any_size_or_length_is_held_against_the_limit_exactly(world: World, amount: bytes) -> None:
+    rule = RiskRule(path="amount", level=RiskLevel.CRITICAL, over="100")
+    policy = await world.policy(P1, policy_id=PolicyId("exact"), risk_rules=(rule,))
+    record = await world.request(policy, b'{"amount":' + amount + b"}")
+    assert record.ask.risk is RiskLevel.CRITICAL
+
+
+@pytest.mark.parametrize(("count", "factor"), [(21, {}), (1, {"name": "n" * 4_001}), (1, {"description": "d" * 4_001})])
+async def test_an_agents_own_risks_are_no_flood(world: World, count: int, factor: dict[str, str]) -> None:
+    one = RiskFactor(**{"name": "n", "level": RiskLevel.LOW, "description": "d", **factor})
+    with pytest.raises(InvalidInput, match="OV-400 risk_factors"):
+        await world.request(P1, risk_factors=count * (one,))
+
+
 @pytest.mark.parametrize("rule", [{"over": "much"}, {"equal": "{"}, {"path": ""}])
 async def test_a_rule_that_says_nothing_is_refused(world: World, rule: dict[str, str]) -> None:
     with pytest.raises(InvalidInput):

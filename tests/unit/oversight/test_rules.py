@@ -128,8 +128,9 @@ def test_a_seat_is_one_vote_and_its_holder_has_the_last_word() -> None:
         {"execution_s": 3_601},
         {"key_grace_s": 301},
         {"warn_percent": 100},
+        {"title": "t" * 4_001},
     ],
-    ids=str,
+    ids=lambda changes: str(changes)[:100],
 )
 def test_a_policy_that_makes_no_sense_is_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput):
@@ -324,6 +325,9 @@ def test_bounds_are_exact() -> None:
     assert edits.within(bound, b'{"n": 0.3}')
     assert not edits.within(bound, b'{"n": 0.30000000000000001}')
     assert not edits.within((Bound(path="n", equal="1"),), b'{"n": 1.0}')
+    assert edits.within(bound, b'{"n": 0}')
+    assert not edits.within(bound, b'{"n": -1000000}')
+    assert edits.within((Bound(path="n", at_most="-1"),), b'{"n": -2}')
     with pytest.raises(InvalidInput):
         edits.check_bounds((Bound(path="n"),))
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
+from creto.common.ids import PolicyId
 from creto.common.timestamps import SECOND
 from creto.contracts import RiskFactor, RiskLevel
 from creto.oversight import (
@@ -19,9 +22,10 @@ from creto.oversight import (
     proved,
 )
 from creto.oversight.types import Assurance
+from creto.platform.crypto import digest
 from tests.unit.oversight.test_scenarios import approving, refused
 from tests.unit.oversight.test_separation import one
-from tests.unit.oversight.world import HUMANS, P3, TENANT, World, consume, id_of, keys_of, person, token_of
+from tests.unit.oversight.world import HUMANS, P1, P3, TENANT, World, consume, id_of, keys_of, person, tier, token_of
 
 KEYS = keys_of(*HUMANS, "bot-7")
 
@@ -195,3 +199,48 @@ async def test_of_a_batch_what_cannot_be_met_is_denied(world: World) -> None:
 @pytest.mark.parametrize("denials", [2, 5])
 async def test_a_policy_whose_denials_cannot_be_reached_is_refused(world: World, denials: int) -> None:
     await refused("OV-400", world.policy(one("u5", "alice", quorum=Quorum(denials=denials))))
+
+
+async def test_a_grant_of_a_stand_in_holds_whichever_of_the_seats_they_gave_it_from(world: World) -> None:
+    """given two absent humans of two groups with one stand-in / when this one grants from either seat, and another human too / then it covers."""
+    for absent in ("alice", "bob"):
+        await world.group("risk", absent)
+        await world.group("desk", "alice" if absent == "bob" else "bob")
+        await world.group("staff", "carol")
+        policy = await world.policy(
+            P1,
+            policy_id=PolicyId("both"),
+            tiers=(tier("group:risk", "group:desk", "group:staff"),),
+            quorum=Quorum(approvals=2, groups=(GroupNeed(group="risk"), GroupNeed(group="staff"))),
+            grants=GrantTerms(ttl_s_max=3600, uses_max=9),
+        )
+        if absent == "alice":
+            await world.absent("alice", "trudy")
+            await world.absent("bob", "trudy")
+        record = await world.request(policy, {"who": absent})
+        wish = GrantWish(ttl_s=600, uses=3)
+        await world.approve(record, "trudy", wish=wish, on_behalf_of=person(absent))
+        assert (await world.approve(record, "carol", wish=wish)).state is RequestState.APPROVED
+        again = await world.request(policy, {"who": absent}, idempotency_key=f"again {absent}")
+        assert again.progress.grant_id is not None, absent
+
+
+async def test_who_leaves_after_the_token_was_fetched_takes_it_along(world: World) -> None:
+    """given a token that the agent holds / when its approver leaves, or it acts under a chain in which they stand / then the act does not begin."""
+    await world.permit_all()
+    await world.group("g", "alice", "bob", "carol")
+    policy = await world.policy(one("held", "group:g"))
+    for leave in (world.group("g", "bob", "carol"), world.nhi.revoke(TENANT, id_of("bob"), reason="left")):
+        record = await world.request(policy)
+        await world.approve(record, "alice" if leave.__name__ == "group" else "bob")
+        token = await token_of(world, record)
+        await leave
+        await refused("OV-451", consume(world, record, token))
+    record = await world.request(policy)
+    await world.approve(record, "carol")
+    ask, token = record.ask, await token_of(world, record)
+    act = {"agent": ask.agent, "action": ask.action, "resource": ask.resource, "policy_id": ask.policy.policy_id}
+    use = partial(world.authz.consume_durable, token, tenant=TENANT, args_digest=digest(ask.arguments), **act)
+    await refused("OV-451", use(chain=(id_of("carol"), ask.agent)))
+    await use(chain=(id_of("dave"), ask.agent))
+    await refused("PL-704", use(chain=(id_of("carol"), ask.agent)))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from creto.common.ids import PolicyId
-from creto.oversight import BreakGlassTerms, OversightPolicy, RequestState
+from creto.contracts import Approved
+from creto.oversight import Approvals, BreakGlassTerms, OversightPolicy, RequestState
 from creto.platform.nhi import rotation_proofs
 from tests.unit.oversight.test_scenarios import refused
-from tests.unit.oversight.world import P1, P2, TENANT, World, asked, id_of, key_of, person, tier
+from tests.unit.oversight.world import P1, P2, TENANT, World, asked, id_of, key_of, pending, person, tier
 from tests.unit.platform.nhi.town import key
 
 
@@ -107,3 +110,21 @@ async def test_nobody_breaks_the_glass_for_their_own_agent(world: World) -> None
     told = await world.policy(one("own", "alice", break_glass=terms))
     grant = await world.oversight.break_glass(TENANT, told.policy_id, by=id_of("dave"), **arm)
     assert grant.granted_by == person("dave")
+
+
+async def test_what_was_asked_under_one_chain_is_not_let_through_under_another_by_who_stands_in_it(
+    world: World,
+) -> None:
+    """given a call asked about under one chain and approved by Alice / when the same agent waits for it under her chain / then it is refused, and asked anew of others."""
+    gate, mine = Approvals(world.oversight), asked(P1, chain=("alice", "bot-7"))
+    record = await world.request(P1, chain=("carol", "bot-7"))
+    waiting = asyncio.create_task(gate.await_approval(TENANT, None, mine))
+    await pending(world)
+    await world.approve(record, "alice")
+    assert "SELF_APPROVAL" in (await refused("OV-451", waiting)).message
+    assert isinstance(await gate.await_approval(TENANT, None, asked(P1, chain=("carol", "bot-7"))), Approved)
+    again = await world.oversight.create(mine)
+    assert (again.ask.request_id == record.ask.request_id, again.progress.state) == (False, RequestState.PENDING)
+    await refused("OV-403", world.approve(again, "alice"))
+    await world.approve(again, "bob")
+    assert isinstance(await gate.await_approval(TENANT, None, mine), Approved)

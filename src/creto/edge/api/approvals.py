@@ -18,7 +18,9 @@ from creto.common.ids import AgentId, Name, PolicyId, RequestId, SandboxId
 from creto.common.limits import (
     CHAIN_LINKS_MAX,
     INTEGER_MAX,
+    OVERRIDE_TOKEN_BYTES_MAX,
     OVERSIGHT_ITEMS_MAX,
+    OVERSIGHT_RISK_FACTORS_MAX,
     OVERSIGHT_WAIT_S_MAX,
     PAGE_ITEMS_DEFAULT,
 )
@@ -44,7 +46,7 @@ from creto.edge.api.approval_views import (
 )
 from creto.edge.api.dispatch import Call, concerns, handles
 from creto.edge.api.endpoint import Ask, Endpoint, View
-from creto.edge.api.fields import Agent, Cursor, Id, Limit, Nanos, Reason, Resource
+from creto.edge.api.fields import Agent, Cursor, Id, Limit, Nanos, Policies, Reason, Resource
 from creto.edge.api.parts import Parts
 from creto.gate import Operation
 from creto.oversight import BatchItem, Record
@@ -54,8 +56,6 @@ from creto.oversight.requests import LAST
 from creto.oversight.types import Note
 from creto.platform.crypto import digest
 from creto.platform.nhi import PrincipalKind
-
-RISKS_MAX = 20
 
 
 class Item(Ask, frozen=True):
@@ -73,13 +73,13 @@ class CreateApproval(Ask, frozen=True):
     agent. The same request again is the same approval; `key` names it in the agent's own words.
     """
 
-    policy_id: Id
+    policy_id: Policies
     action: Name
     resource: Resource
     arguments: Json = "{}"
     description: Text = ""
     agent: Agent | None = None
-    risk_factors: Annotated[tuple[RiskFactor, ...], Meta(max_length=RISKS_MAX)] = ()
+    risk_factors: Annotated[tuple[RiskFactor, ...], Meta(max_length=OVERSIGHT_RISK_FACTORS_MAX)] = ()
     items: Annotated[tuple[Item, ...], Meta(max_length=OVERSIGHT_ITEMS_MAX)] = ()
     blocking: bool = True
     key: Id | None = None
@@ -140,7 +140,7 @@ class UseApproval(Ask, frozen=True):
     """The act begins: for who acts outside the layer. The token is used up before this answers."""
 
     request_id: Id
-    override_token: Annotated[str, Meta(min_length=1, max_length=16_384)]
+    override_token: Annotated[str, Meta(min_length=1, max_length=OVERRIDE_TOKEN_BYTES_MAX)]
 
 
 class UsedApproval(View, frozen=True):
@@ -187,9 +187,9 @@ LIST = Endpoint("approvals.list", "GET", "/v1/approvals", ListApprovals, Approva
 INBOX = Endpoint("approvals.inbox", "GET", "/v1/approvals/inbox", ListInbox, ApprovalPage, "list_requests", "What the caller can decide now", errors=("OV-400", "OV-403"))  # fmt: skip
 HISTORY = Endpoint("approvals.history", "GET", "/v1/approvals/history", ListHistory, ApprovalPage, "list_requests", "Requests, decided ones too, the newest first", errors=("OV-400", "OV-403"))  # fmt: skip
 GET = Endpoint("approvals.get", "GET", "/v1/approvals/{request_id}", GetApproval, ApprovalDetail, "get_request", "One request with all that its approvers look at", rpc="GetRequest", errors=KNOWN, about=REQUEST)  # fmt: skip
-CANCEL = Endpoint("approvals.cancel", "POST", "/v1/approvals/{request_id}/cancel", CancelApproval, ApprovalView, "cancel_request", "Nobody needs to decide any more", errors=(*KNOWN, "OV-400", "OV-409"), about=REQUEST)  # fmt: skip
+CANCEL = Endpoint("approvals.cancel", "POST", "/v1/approvals/{request_id}/cancel", CancelApproval, ApprovalView, "cancel_request", "Nobody needs to decide any more", errors=(*KNOWN, "OV-400", "OV-403", "OV-409"), about=REQUEST)  # fmt: skip
 WAIT = Endpoint("approvals.wait", "POST", "/v1/approvals/{request_id}/wait", AwaitApproval, Outcome, None, "What became of a request; who asked gets the token", rpc="AwaitApproval", errors=(*KNOWN, "OV-409", "OV-410", "OV-451"), about=REQUEST)  # fmt: skip
-USE = Endpoint("approvals.use", "POST", "/v1/approvals/{request_id}/use", UseApproval, UsedApproval, None, "Use an approval up: the act begins", errors=(*KNOWN, "OV-403", "PL-703", "PL-704", "PL-705", "PL-706"), about=REQUEST)  # fmt: skip
+USE = Endpoint("approvals.use", "POST", "/v1/approvals/{request_id}/use", UseApproval, UsedApproval, None, "Use an approval up: the act begins", errors=(*KNOWN, "OV-403", "OV-410", "OV-451", "PL-703", "PL-704", "PL-705", "PL-706"), about=REQUEST)  # fmt: skip
 REPORT = Endpoint("approvals.report", "POST", "/v1/approvals/{request_id}/outcome", ReportOutcome, ReportedOutcome, None, "Say what became of the act", errors=(*KNOWN, "OV-400", "OV-403", "OV-409"), about=REQUEST)  # fmt: skip
 ANSWER = Endpoint("approvals.answer", "POST", "/v1/approvals/{request_id}/answers", AnswerQuestion, Note, "create_request", "The agent answers a question", status=201, errors=(*KNOWN, "OV-400", "OV-403"), about=REQUEST)  # fmt: skip
 DECISION = Endpoint("approvals.decision_file", "GET", "/v1/approvals/{request_id}/decision", GetApproval, DecisionView, "get_request", "The decision as a file that proves itself", errors=KNOWN, about=REQUEST)  # fmt: skip
@@ -308,6 +308,10 @@ async def inbox(parts: Parts, call: Call, ask: ListInbox) -> ApprovalPage:
 async def history(parts: Parts, call: Call, ask: ListHistory) -> ApprovalPage:
     if ask.agent is not None and ask.approver is not None:
         raise InvalidInput.of("approver", got="agent and approver", expected="one of them", code="OV-400")
+    if (ask.agent or ask.approver) is not None and (ask.since, ask.until) != (0, INTEGER_MAX):
+        raise InvalidInput.of(
+            "since", got="who and when", expected="one of them: pages go back from the newest", code="OV-400"
+        )
     found = await parts.oversight.history(
         call.tenant, agent=ask.agent, approver=ask.approver, start=ask.since, end=ask.until,
         before=place(ask.cursor) or LAST, limit=ask.limit,
@@ -379,6 +383,7 @@ async def use(parts: Parts, call: Call, ask: UseApproval) -> UsedApproval:
     await parts.authz.consume_durable(
         ask.override_token, tenant=call.tenant, agent=acted.agent, action=acted.action, resource=acted.resource,
         args_digest=digest(arguments), policy_id=PolicyId(parts.oversight.asking(acted, arguments).under),
+        chain=call.chain.agents if call.chain is not None else (),
     )  # fmt: skip
     return UsedApproval(
         request_id=acted.request_id, arguments=arguments.decode(), approved_items=record.progress.approved_items

@@ -16,6 +16,7 @@ from creto.common.limits import (
     CURSOR_CHARS_MAX,
     INTEGER_MAX,
     OBJECT_KEY_CHARS_MAX,
+    OVERSIGHT_JOINT_CHARS_MAX,
     PAGE_ITEMS_MAX,
     TENANT_CHARS_MAX,
     TOKEN_TTL_S_MAX,
@@ -69,6 +70,9 @@ Cursor = Annotated[str, Meta(max_length=CURSOR_CHARS_MAX)]
 Tenant = Annotated[str, Meta(min_length=1, max_length=TENANT_CHARS_MAX)]
 Reason = Annotated[str, Meta(max_length=200)]
 Id = Annotated[str, Meta(min_length=1, max_length=200)]
+Policies = Annotated[
+    str, Meta(min_length=1, max_length=OVERSIGHT_JOINT_CHARS_MAX)
+]  # an oversight policy, or several that ask together
 Resource = Annotated[str, Meta(min_length=1, max_length=AUTHZ_RESOURCE_CHARS_MAX)]
 ObjectKey = Annotated[str, Meta(min_length=1, max_length=OBJECT_KEY_CHARS_MAX)]
 KeyBytes = Annotated[bytes, octets(4_096)]

@@ -16,7 +16,7 @@ from creto.edge.api.approval_views import Json, Person
 from creto.edge.api.approvals import Item, batch, chain_of
 from creto.edge.api.dispatch import Call, concerns, handles
 from creto.edge.api.endpoint import Ask, Endpoint, View
-from creto.edge.api.fields import Agent, Resource
+from creto.edge.api.fields import Agent, Policies, Resource
 from creto.edge.api.parts import Parts
 from creto.oversight import GroupNeed
 from creto.oversight.drafts import Needed
@@ -26,7 +26,10 @@ from creto.platform.nhi import Nhi
 
 
 class CheckApproval(Ask, frozen=True):
-    """Would this need a human's yes? Nothing is asked. `arguments` are those that would be asked about."""
+    """Would this need a human's yes? Nothing is asked. `arguments` are those that would be asked about.
+
+    `policy_id` is the oversight policy under which one would ask about an act that no policy mentions.
+    """
 
     action: Name
     resource: Resource
@@ -34,6 +37,7 @@ class CheckApproval(Ask, frozen=True):
     agent: Agent | None = None
     items: Annotated[tuple[Item, ...], Meta(max_length=OVERSIGHT_ITEMS_MAX)] = ()
     chain: Annotated[tuple[Agent, ...], Meta(max_length=CHAIN_LINKS_MAX)] = ()
+    policy_id: Policies | None = None
 
 
 class ApprovalNeed(StrEnum):
@@ -88,7 +92,7 @@ async def check(parts: Parts, call: Call, ask: CheckApproval) -> ApprovalCheck:
     request = OversightRequest(
         tenant=call.tenant, agent_nhi=ask.agent or call.known.agent, delegation_chain=chain_of(call, ask.agent, ask.chain),
         action=Action(name=ask.action, parameters=msgspec.Raw(ask.arguments.encode())),
-        resource=Target(resource_type="", resource_id=ask.resource), policy_id=PolicyId(""), action_description="",
+        resource=Target(resource_type="", resource_id=ask.resource), policy_id=PolicyId(ask.policy_id or ""), action_description="",
     )  # fmt: skip
     found = await parts.oversight.requirement(request, items=batch(ask.items))
     match found:

@@ -12,7 +12,7 @@ from creto.common.limits import OVERRIDE_TOKEN_BYTES_MAX
 from creto.common.timestamps import ConsensusTimestamp
 from creto.edge.api.dispatch import Call, concerns, handles
 from creto.edge.api.endpoint import Ask, Endpoint, View
-from creto.edge.api.fields import Agent, Id, Resource, octets
+from creto.edge.api.fields import Agent, Id, Policies, Resource, octets
 from creto.edge.api.parts import Parts
 from creto.gate import Effect
 from creto.security.authz import IssuedOverride
@@ -27,7 +27,7 @@ class IssueOverride(Ask, frozen=True, kw_only=True):
     args_digest: Annotated[bytes, octets(65, least=32)]
     ttl_s: Annotated[int, Meta(ge=1, le=3_600)] = 600
     request_id: Annotated[str, Meta(max_length=200)] = ""
-    policy_id: Name
+    policy_id: Policies
 
 
 class Override(View, frozen=True):

@@ -21,6 +21,7 @@ OVERSIGHT = "oversight"
 NOTHING_PERMITS = "no policy permits it"
 FORBIDDEN = "a policy forbids it"
 UNCLEAR = "a policy that may forbid it could not be evaluated"
+SILENT = Deny(NOTHING_PERMITS)  # of an act that no policy mentions
 
 
 def decided(answer: Answer) -> Decision:
@@ -29,7 +30,7 @@ def decided(answer: Answer) -> Decision:
     if not forbidding:
         if answer.permitting:
             return Allow(tuple(policy.name for policy in answer.permitting))
-        return Deny(NOTHING_PERMITS)
+        return SILENT
     names = tuple(policy.name for policy in forbidding)
     asked = [policy.annotations.get(OVERSIGHT) for policy in forbidding]
     if not all(asked):

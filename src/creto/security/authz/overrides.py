@@ -15,6 +15,7 @@ other does not use it up.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Sequence
 from sys import intern
 
 from creto.common.errors import InternalError, InvalidInput, Unauthorized
@@ -24,6 +25,7 @@ from creto.common.limits import (
     AUTHZ_RESOURCE_CHARS_MAX,
     OVERRIDE_TTL_S_MAX,
     OVERRIDES_ADMITTED_MAX,
+    OVERSIGHT_JOINT_CHARS_MAX,
 )
 from creto.common.timestamps import DAY, SECOND, Clock, ConsensusTimestamp
 from creto.platform.crypto import SigningKey, VerifyKey, random_bytes
@@ -39,6 +41,9 @@ from creto.store.types import ReadTx, Store, Tx
 
 KEPT_NS = DAY  # used tokens are remembered this long after they have expired
 TOKEN_ID_BYTES = 24  # 192 bits: nobody guesses one
+Begins = Callable[
+    [ReadTx, OverrideToken, Sequence[AgentId]], None
+]  # raises if the humans behind a token do not stand behind it any more
 Binding = tuple[str, str, str, str, bytes, str]  # tenant, agent, action, resource, arguments' digest, oversight policy
 
 
@@ -49,6 +54,7 @@ class Overrides(Core):
         self._admitted: dict[str, tuple[Binding, int]] = {}  # by token id; until when, in ticks
         self._admitting = threading.Lock()
         self._losses = 0
+        self._begins: Begins | None = None
         super().__init__(store, clock, nhi, signer, quota, ticks)
         self.former: tuple[VerifyKey, ...] = ()
         nhi.on_revoked(self._disown)
@@ -58,6 +64,10 @@ class Overrides(Core):
         if self._signer is None:
             raise InternalError("PL-501", "override tokens need a signing key", hint="Pass `signer` to Authz.")
         return self._signer
+
+    def use_overseer(self, begins: Begins) -> None:
+        """Who is asked, in the transaction that uses a token up, whether the act may begin: the token, and the chain under which it is used."""
+        self._begins = begins
 
     async def issue_override(
         self,
@@ -106,7 +116,7 @@ class Overrides(Core):
             action=checked_name(action, "action"),
             resource=checked_name(resource, "resource", chars_max=AUTHZ_RESOURCE_CHARS_MAX),
             args_digest=args_digest,
-            policy_id=PolicyId(checked_name(policy_id, "policy_id")),
+            policy_id=PolicyId(checked_name(policy_id, "policy_id", chars_max=OVERSIGHT_JOINT_CHARS_MAX)),
             policy_version=version,
             issued_at=now,
             expires_at=ConsensusTimestamp(now + ttl_s * SECOND),
@@ -197,15 +207,15 @@ class Overrides(Core):
 
     async def consume_durable(
         self, token: str, *, tenant: TenantId, agent: AgentId, action: str, resource: str, args_digest: bytes,
-        policy_id: PolicyId,
+        policy_id: PolicyId, chain: Sequence[AgentId] = (),
     ) -> OverrideToken:  # fmt: skip
-        """Check the token against this act and use it up, on disk, before this returns. PL-703 … PL-706."""
+        """Check the token against this act and use it up, on disk, before this returns. PL-703 … PL-706, and what the overseer says."""
         opened = self.validate_override_token(token, tenant=tenant)
         binding, act = bound(opened), (tenant, agent, action, resource, args_digest, policy_id)
         if binding != act and not serves(binding, act):
             raise Unauthorized("PL-706")
         self._check_in_force(opened)
-        await self._mark(opened, agent)
+        await self._mark(opened, agent, chain)
         return opened
 
     async def revoke_override(self, token_id: str, *, tenant: TenantId, actor: str) -> bool:
@@ -222,7 +232,7 @@ class Overrides(Core):
 
         return await self._store.write(revoke)
 
-    async def _mark(self, token: OverrideToken, by: str) -> None:
+    async def _mark(self, token: OverrideToken, by: str, chain: Sequence[AgentId] = ()) -> None:
         """The durable mark, in the same transaction as the checks that a token still counts."""
         tenant, now = token.tenant, self._clock.now()
 
@@ -232,6 +242,8 @@ class Overrides(Core):
                 raise Unauthorized("PL-703", "the override token was revoked" if issued else None)
             if sql.active_number(tx, tenant) != token.policy_version:
                 raise policies_changed()
+            if self._begins is not None and not sql.is_used(tx, tenant, token.token_id):
+                self._begins(tx, token, chain)
             if not sql.mark_used(tx, tenant, token.token_id, by, now, token.expires_at):
                 raise Unauthorized("PL-704")
             self._record(
