@@ -252,6 +252,7 @@ OVERSIGHT_ITEMS_MAX: Final = 100  # acts in one request: more nobody judges one 
 OVERSIGHT_TEXT_CHARS_MAX: Final = 4_000  # a reason, comment, question or answer
 OVERSIGHT_NOTES_MAX: Final = 200  # comments, questions and answers of one request
 OVERSIGHT_VOTES_MAX: Final = 500  # votes of one request, changed ones too
+OVERSIGHT_NONCE_CHARS_MAX: Final = 200  # of a ballot: ours have 32, and 64 where a channel's delivery is one
 OVERSIGHT_ROUNDS_MAX: Final = 20  # edits of one request
 OVERSIGHT_JOINT_CHARS_MAX: Final = (
     1_000  # the names of all the policies that ask about one act: five of the longest, forty of twenty letters

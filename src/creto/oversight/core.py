@@ -300,4 +300,6 @@ def no_such(request_id: RequestId) -> NotFound:
 def checked_text(text: str, field: str) -> str:
     if len(text) > OVERSIGHT_TEXT_CHARS_MAX:
         raise refusal(field, f"{len(text)} characters", f"{OVERSIGHT_TEXT_CHARS_MAX} at most")
+    if not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
+        raise refusal(field, "half a character", "text: a surrogate stands only in a pair, as one character")
     return text

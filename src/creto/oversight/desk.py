@@ -22,6 +22,7 @@ from creto.oversight.decisions import CastVote
 from creto.oversight.eligibility import Approver, ineligible
 from creto.oversight.passkeys import Passkeys
 from creto.oversight.policies import between, refusal
+from creto.oversight.requests import permitting
 from creto.oversight.states import already, check_open
 from creto.oversight.store import Record
 from creto.oversight.types import Bound, Note, NoteKind, NotificationKind, Permit, Progress, RequestState
@@ -160,13 +161,14 @@ class Desk(Passkeys):
         def take_back(tx: Tx) -> Record:
             record, now = self.locked(tx, tenant, request_id), self.clock.now()
             progress = record.progress
-            if progress.state is not RequestState.APPROVED or not record.ask.policy.revocable:
+            if not permitting(progress) or not record.ask.policy.revocable:
                 raise already(progress)
             if progress.permit.revoked_at is not None:
                 return record
-            voters = {vote.signed.ballot.person for vote in sql.votes(tx, tenant, request_id)} | {progress.decided_by}
-            if approver.person not in voters:
-                raise ineligible("NOT_ELIGIBLE", "only who approved takes the approval back")
+            if progress.state is RequestState.TIMED_OUT:  # approved by silence: each of those who were silent
+                self._check_seat(record, approver)
+            else:
+                self._check_voter(tx, record, approver)
             token_id = progress.permit.token_id
             if token_id is not None and not self.authz.withdraw_override(tx, token_id, tenant=tenant):
                 raise spent()
@@ -179,6 +181,11 @@ class Desk(Passkeys):
             return self.save(tx, record, replace(progress, permit=permit, version=progress.version + 1), now=now)
 
         return await self.write(take_back)
+
+    def _check_voter(self, tx: Tx, record: Record, approver: Approver) -> None:
+        votes = sql.votes(tx, record.ask.tenant, record.ask.request_id)
+        if approver.person not in {record.progress.decided_by, *(vote.signed.ballot.person for vote in votes)}:
+            raise ineligible("NOT_ELIGIBLE", "only who approved takes the approval back")
 
     async def _move(
         self, tenant: TenantId, request_id: RequestId, approver: Approver, what: str, move: Move,

@@ -21,7 +21,12 @@ from msgspec.structs import replace
 
 from creto.common.errors import EnablementError, SignatureVerificationFailed, Unauthorized
 from creto.common.ids import AgentId, RequestId, TenantId, checked_tenant
-from creto.common.limits import OVERSIGHT_DRAFT_MS_MAX, OVERSIGHT_HOLD_S_MAX, OVERSIGHT_ROUNDS_MAX
+from creto.common.limits import (
+    OVERSIGHT_DRAFT_MS_MAX,
+    OVERSIGHT_HOLD_S_MAX,
+    OVERSIGHT_NONCE_CHARS_MAX,
+    OVERSIGHT_ROUNDS_MAX,
+)
 from creto.common.telemetry import Attribute, span
 from creto.common.timestamps import MILLISECOND, ConsensusTimestamp
 from creto.contracts import TimeoutAction
@@ -168,6 +173,8 @@ class Voting(Granting):
         """
         between("hold_s", hold_s, 0, OVERSIGHT_HOLD_S_MAX)
         tenant, ballot = checked_tenant(tenant), signed.ballot
+        checked_text(ballot.reason, "reason")
+        between("nonce", len(ballot.nonce), 1, OVERSIGHT_NONCE_CHARS_MAX)
         seen = await self.store.read(lambda tx: self.held(tx, ballot))
         record = seen.record
         still = self._still(record)

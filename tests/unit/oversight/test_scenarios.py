@@ -28,7 +28,7 @@ from creto.common.errors import (
 from creto.common.ids import PolicyId, RequestId, TenantId
 from creto.common.telemetry import Metrics
 from creto.common.timestamps import DAY, SECOND, ConsensusTimestamp
-from creto.contracts import Approved, RiskFactor, RiskLevel
+from creto.contracts import Approved, RiskFactor, RiskLevel, TimedOut, TimeoutAction
 from creto.gate import Gate, Operation, ProductId
 from creto.oversight import (
     Approvals,
@@ -169,6 +169,49 @@ async def test_ov_008_a_token_that_is_out_is_worth_nothing_after(world: World) -
     token = await token_of(world, record)
     await world.oversight.revoke(TENANT, record.ask.request_id, by=id_of("alice"))
     await refused("PL-703", consume(world, record, token))
+
+
+async def test_ov_008_what_silence_approved_is_taken_back_by_who_was_silent(world: World) -> None:
+    policy = await world.policy(P2, final_action=TimeoutAction.AUTO_APPROVE)
+    record = await world.request(policy)
+    await world.at_s(record, policy.tiers[0].timeout_s)
+    result = await world.oversight.await_decision(TENANT, record.ask.request_id)
+    assert isinstance(result, TimedOut)
+    token = result.override_token or ""
+    await refused("OV-403", world.oversight.revoke(TENANT, record.ask.request_id, by=id_of("mallory")))
+    await world.oversight.revoke(TENANT, record.ask.request_id, by=id_of("bob"))
+    await refused("PL-703", consume(world, record, token))
+    error = await refused("OV-410", world.oversight.await_decision(TENANT, record.ask.request_id))
+    assert error.message.startswith("REVOKED")
+
+
+async def test_ov_008_what_silence_denied_is_no_approval(world: World) -> None:
+    policy = await world.policy(P2, final_action=TimeoutAction.AUTO_DENY)
+    record = await world.request(policy)
+    await world.at_s(record, policy.tiers[0].timeout_s)
+    await refused("OV-409", world.oversight.revoke(TENANT, record.ask.request_id, by=id_of("bob")))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("reason", "x" * 4_001), ("reason", "half \ud83d"), ("nonce", "x" * 201), ("nonce", "")]
+)
+async def test_a_ballot_of_ones_own_has_the_limits_of_all(world: World, field: str, value: str) -> None:
+    record = await world.request()
+    ballot = await world.oversight.ballot(
+        TENANT, record.ask.request_id, approver=id_of("alice"), verdict=Verdict.APPROVE
+    )
+    fits = sign(ballot, key_of("alice"))
+    signed = msgspec.structs.replace(fits, ballot=msgspec.structs.replace(ballot, **{field: value}))
+    error = await refused("OV-400", world.oversight.submit_response(TENANT, signed))
+    assert error.field == field
+    assert (await world.oversight.submit_response(TENANT, fits)).approvals == 1
+
+
+@pytest.mark.parametrize("text", ["half \ud83d", "\udc00"])
+async def test_half_a_character_is_no_text(world: World, text: str) -> None:
+    record = await world.request()
+    await refused("OV-400", world.oversight.comment(TENANT, record.ask.request_id, text, by=id_of("alice")))
+    await refused("OV-400", world.oversight.cancel(TENANT, record.ask.request_id, by=id_of("bot-7"), reason=text))
 
 
 async def test_ov_010_the_same_request_is_one(world: World) -> None:
