@@ -62,7 +62,7 @@ async def identity(cli: Cli, key_id: str | None, key_file: Path | None) -> Agent
     return None if key_id is None and key_file is None else AgentKey(await signing_key(cli, key_id, key_file))
 
 
-@approvals.command("list")
+@approvals.command("list", example="creto approvals list --mine --key $ANN")
 @click.option("--mine", is_flag=True, help="Only what you can decide now.")
 @click.option("--all", "every", is_flag=True, help="Decided ones too, the newest first.")
 @click.option("--agent", help="Only what this agent asked, decided or not.")
@@ -90,7 +90,7 @@ async def list_(
     cli.output.items(found, COLUMNS, nothing="Nothing waits.")
 
 
-@approvals.command()
+@approvals.command(example="creto approvals show $REQ")
 @request_argument
 @as_key
 @as_key_file
@@ -139,7 +139,9 @@ def said_by(vote: VoteView) -> str:
     return ", ".join(part for part in (plain(vote.name), vote.assurance, plain(vote.reason), instead, lost) if part)
 
 
-@approvals.command()
+@approvals.command(
+    example='creto approvals approve $REQ --reason "As agreed." --key $ANN\ncreto approvals approve $REQ --for 8h --uses 3 --key $ANN'
+)
 @request_argument
 @click.option("--reason", default="", help="Why; it stands in the decision.")
 @click.option("--for", "ttl", type=DURATION, help="Approve the same call for so long, as 8h.")
@@ -175,7 +177,9 @@ async def approve(
     cli.output.say(receipt, said(receipt))
 
 
-@approvals.command()
+@approvals.command(
+    example='creto approvals deny $REQ --reason "Not this month." --key $ANN\ncreto approvals deny $REQ --at-most amount=40 --key $ANN'
+)
 @request_argument
 @click.option("--reason", default="", help="Why; the agent learns it.")
 @limits_option
@@ -211,7 +215,7 @@ def json_text(path: Path) -> str:
     return read(path, bytes_max=OVERSIGHT_ARGUMENTS_BYTES_MAX).decode(errors="replace").strip()
 
 
-@approvals.command()
+@approvals.command(example="creto approvals undo $REQ --key $ANN")
 @request_argument
 @as_key
 @as_key_file
@@ -226,7 +230,7 @@ async def undo(cli: Cli, request: str, key_id: str | None, key_file: Path | None
     cli.output.say(done, f"{request}: your vote is taken back. It is {str(done.state).replace('_', ' ')}.")
 
 
-@approvals.command()
+@approvals.command(example='creto approvals ask $REQ "Which invoice?" --key $ANN')
 @request_argument
 @click.argument("text")
 @as_key
@@ -239,7 +243,7 @@ async def ask(cli: Cli, request: str, text: str, key_id: str | None, key_file: P
     cli.output.say(note, "Asked.")
 
 
-@approvals.command()
+@approvals.command(example='creto approvals comment $REQ "I know this payee." --key $ANN')
 @request_argument
 @click.argument("text")
 @as_key
@@ -252,7 +256,7 @@ async def comment(cli: Cli, request: str, text: str, key_id: str | None, key_fil
     cli.output.say(note, "Written.")
 
 
-@approvals.command()
+@approvals.command(example="creto approvals claim $REQ --for 10m --key $ANN")
 @request_argument
 @click.option("--for", "ttl", type=DURATION, default="15m", show_default=True, help="For so long nothing escalates.")
 @as_key
@@ -265,7 +269,7 @@ async def claim(cli: Cli, request: str, ttl: int, key_id: str | None, key_file: 
     cli.output.say(done, f"Yours until {when(done.claimed_until)}.")
 
 
-@approvals.command()
+@approvals.command(example="creto approvals extend $REQ --by 10m --key $ANN")
 @request_argument
 @click.option("--by", "more", type=DURATION, default="5m", show_default=True, help="So much longer.")
 @as_key
@@ -278,7 +282,7 @@ async def extend(cli: Cli, request: str, more: int, key_id: str | None, key_file
     cli.output.say(done, f"It ends at {when(done.ends_at)}.")
 
 
-@approvals.command()
+@approvals.command(example="creto approvals snooze $REQ --for 1h --key $ANN")
 @request_argument
 @click.option("--for", "ttl", type=DURATION, default="1h", show_default=True, help="For so long.")
 @as_key
@@ -291,7 +295,7 @@ async def snooze(cli: Cli, request: str, ttl: int, key_id: str | None, key_file:
     cli.output.say({"request_id": request, "for_s": seconds(ttl)}, "It sleeps.")
 
 
-@approvals.command()
+@approvals.command(example='creto approvals answer $REQ "Number 17." --key $BOT')
 @request_argument
 @click.argument("text")
 @as_key
@@ -304,7 +308,7 @@ async def answer(cli: Cli, request: str, text: str, key_id: str | None, key_file
     cli.output.say(done, f"{request}: answered.")
 
 
-@approvals.command()
+@approvals.command(example='creto approvals cancel $REQ --reason "Not needed any more."')
 @request_argument
 @click.option("--reason", default="", help="Why; it stands in the audit log.")
 @pass_cli
@@ -315,7 +319,7 @@ async def cancel(cli: Cli, request: str, reason: str) -> None:
     cli.output.say(done, f"{request} is cancelled.")
 
 
-@approvals.command()
+@approvals.command(example='creto approvals revoke $REQ --reason "Wrong account." --key $ANN')
 @request_argument
 @click.option("--reason", default="", help="Why; it stands in the audit log.")
 @as_key
@@ -328,7 +332,7 @@ async def revoke(cli: Cli, request: str, reason: str, key_id: str | None, key_fi
     cli.output.say(done, f"{request}: the approval is taken back.")
 
 
-@approvals.command()
+@approvals.command(example="creto approvals wait $REQ --timeout 10m --token-out token --key $BOT")
 @request_argument
 @click.option("--timeout", type=DURATION, help="Give up after so long, as 10m; the request stays open.")
 @click.option("--token-out", type=click.Path(dir_okay=False, path_type=Path), help="Write the override token here (a new file), for --override.")  # fmt: skip
@@ -378,7 +382,7 @@ def exit_of_outcome(outcome: Outcome) -> Exit:
             return Exit.DENIED
 
 
-@approvals.command()
+@approvals.command(example="creto approvals decision $REQ --out decision.json")
 @request_argument
 @out_option
 @pass_cli
@@ -389,7 +393,7 @@ async def decision(cli: Cli, request: str, out: Path | None) -> None:
     write(out, found.file)
 
 
-@approvals.command()
+@approvals.command(example="creto approvals verify decision.json --agents keys.json")
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--agents", "agents_file", type=click.Path(dir_okay=False, path_type=Path), help="Public keys of identities (`creto agents keys`).")  # fmt: skip
 @click.pass_context

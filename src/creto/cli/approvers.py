@@ -71,7 +71,7 @@ for part in (policies, groups, contacts):
     approvals.add_command(part)
 
 
-@policies.command("list")
+@policies.command("list", example="creto approvals policies list")
 @pass_cli
 async def list_policies(cli: Cli) -> None:
     """Those that hold."""
@@ -80,7 +80,7 @@ async def list_policies(cli: Cli) -> None:
     cli.output.items(found.items, POLICY, nothing="No oversight policies.")
 
 
-@policies.command("show")
+@policies.command("show", example="creto approvals policies show payments")
 @click.argument("policy")
 @pass_cli
 async def show_policy(cli: Cli, policy: str) -> None:
@@ -90,7 +90,7 @@ async def show_policy(cli: Cli, policy: str) -> None:
     click.echo(wire.encode(found))
 
 
-@policies.command("put")
+@policies.command("put", example="creto approvals policies put payments.toml")
 @click.argument("file", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path))
 @pass_cli
 async def put_policy(cli: Cli, file: Path) -> None:
@@ -114,7 +114,7 @@ def policy_of(data: bytes) -> PutOversightPolicy:
     return wire.convert(written, PutOversightPolicy, what="policy")
 
 
-@groups.command("list")
+@groups.command("list", example="creto approvals groups list")
 @pass_cli
 async def list_groups(cli: Cli) -> None:
     """The groups and their members."""
@@ -123,18 +123,21 @@ async def list_groups(cli: Cli) -> None:
     cli.output.items(found.items, GROUP, nothing="No groups.")
 
 
-@groups.command("put")
+@groups.command("put", example="creto approvals groups put finance $ANN $BEN")
 @click.argument("name")
 @click.argument("members", metavar="MEMBER...", nargs=-1)
+@click.option("--empty", is_flag=True, help="Nobody belongs to it any more.")
 @pass_cli
-async def put_group(cli: Cli, name: str, members: tuple[str, ...]) -> None:
-    """Say who belongs to a group: identities, linked addresses, or group:<name>."""
+async def put_group(cli: Cli, name: str, members: tuple[str, ...], empty: bool) -> None:
+    """Say who belongs to a group: identities, linked addresses, or group:<name>. Who is not named does not."""
+    if empty is bool(members):
+        raise click.UsageError("Name the members, or say --empty.")
     async with session(cli) as creto:
         made = await creto.approvals.put_group(name=name, members=members)
     cli.output.say(made, f"{name} has {counted(len(members), 'member')}.")
 
 
-@contacts.command("list")
+@contacts.command("list", example="creto approvals contacts list")
 @pass_cli
 async def list_contacts(cli: Cli) -> None:
     """Addresses, and whose they are."""
@@ -146,7 +149,7 @@ async def list_contacts(cli: Cli) -> None:
 channel_argument = click.argument("channel", type=click.Choice([channel.value for channel in Channel]))
 
 
-@contacts.command()
+@contacts.command(example="creto approvals contacts link email ann@corp.example $ANN")
 @channel_argument
 @click.argument("address")
 @click.argument("person")
@@ -158,7 +161,7 @@ async def link(cli: Cli, channel: str, address: str, person: str) -> None:
     cli.output.say(made, f"{channel} {address} is {person}.")
 
 
-@contacts.command()
+@contacts.command(example="creto approvals contacts unlink email ann@corp.example")
 @channel_argument
 @click.argument("address")
 @pass_cli
@@ -172,7 +175,7 @@ async def unlink(cli: Cli, channel: str, address: str) -> None:
 policy_option = click.option("--policy", "only", multiple=True, help="For this policy alone; may be repeated.")
 
 
-@approvals.command()
+@approvals.command(example="creto approvals delegate $BEN --for 8h --policy payments --key $ANN")
 @click.argument("to")
 @click.option("--for", "ttl", type=DURATION, required=True, help="For so long, from now.")
 @click.option("--of", metavar="AGENT", help="Whose seats; yours, if not said.")
@@ -200,7 +203,9 @@ def warn_of_circle(cli: Cli, made: Delegation) -> None:
         )
 
 
-@approvals.command()
+@approvals.command(
+    example="creto approvals ooo --to $BEN --from 2027-07-01 --until 2027-07-15\ncreto approvals ooo --end $ABSENCE"
+)
 @click.option("--to", help="Who sits in your seats meanwhile.")
 @click.option("--from", "starts", type=AHEAD, help="The first moment, as --until; now, if not said.")
 @click.option(
@@ -234,7 +239,10 @@ async def ooo(
             warn_of_circle(cli, made)
 
 
-@approvals.command("break-glass")
+@approvals.command(
+    "break-glass",
+    example="creto approvals break-glass deploys $BOT code.deploy web --reason Outage",
+)
 @click.argument("policy")
 @click.argument("agent")
 @click.argument("action")
@@ -257,7 +265,7 @@ async def break_glass(
     cli.output.say(made, f"Armed until {when(made.expires_at)}: {made.grant_id}. The review is {made.request_id}.")
 
 
-@approvals.command()
+@approvals.command(example="creto approvals health")
 @pass_cli
 async def health(cli: Cli) -> None:
     """What was not delivered, not seen, or could reach nobody."""
@@ -286,7 +294,7 @@ async def health(cli: Cli) -> None:
         cli.output.items(found.undelivered, LOST)
 
 
-@approvals.command()
+@approvals.command(example="creto approvals discard slack")
 @channel_argument
 @yes_option
 @pass_cli
@@ -301,7 +309,7 @@ async def discard(cli: Cli, channel: str, yes: bool) -> None:
     cli.output.say(done, f"{counted(done.count, 'message')} for {channel} discarded.")
 
 
-@approvals.command()
+@approvals.command(example="creto approvals notifications $REQ")
 @request_argument
 @pass_cli
 async def notifications(cli: Cli, request: str) -> None:

@@ -38,7 +38,7 @@ GRANT: Sequence[Column[Grant]] = (
 )
 
 
-@grants.command("list")
+@grants.command("list", example="creto approvals grants list --mine --key $ANN")
 @click.option("--mine", is_flag=True, help="Only those that you could end.")
 @limit_option
 @as_key
@@ -51,7 +51,7 @@ async def list_grants(cli: Cli, mine: bool, limit: int, key_id: str | None, key_
     cli.output.items(found.items, GRANT, nothing="Nothing was approved in advance.")
 
 
-@grants.command("end")
+@grants.command("end", example="creto approvals grants end $GRANT --key $ANN")
 @click.argument("grant")
 @as_key
 @as_key_file
@@ -63,7 +63,7 @@ async def end_grant(cli: Cli, grant: str, key_id: str | None, key_file: Path | N
     cli.output.say(done, f"{grant} ended after {counted(done.uses, 'use')}.")
 
 
-@grants.command()
+@grants.command(example="creto approvals grants give mails $BOT email.send list:team --for 8h")
 @click.argument("policy")
 @click.argument("agent")
 @click.argument("action")
