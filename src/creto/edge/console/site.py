@@ -131,9 +131,9 @@ class Site:
             return None
         return call if call.caller is not None else None
 
-    def sign_in(self, request: Request) -> Response:
-        """To the sign-in, and back here after; a browser takes the fragment along."""
-        there = request.url.path if request.method == "GET" else "/"
+    def sign_in(self, request: Request, sent_from: str = "/") -> Response:
+        """To the sign-in, and back here after, or to where the form was; a browser takes the fragment along."""
+        there = request.url.path if request.method == "GET" else sent_from
         return RedirectResponse("/login" if there == "/" else f"/login?next={there}", 303, HEADERS)
 
     def form_token(self, request: Request) -> str:
