@@ -41,9 +41,9 @@ COLUMNS: Sequence[Column[ApprovalView]] = (
     Column("REQUEST", lambda a: a.request_id),
     Column("STATE", lambda a: a.state),
     Column("RISK", lambda a: a.risk),
-    Column("EFFECT", lambda a: a.effect),
-    Column("POLICY", lambda a: a.policy_id),
-    Column("ENDS", lambda a: when(a.ends_at if a.decided_at is None else a.decided_at)),
+    Column("EFFECT", lambda a: a.effect, shrinks=True),
+    Column("POLICY", lambda a: a.policy_id, drops=True),
+    Column("ENDS", lambda a: when(a.ends_at if a.decided_at is None else a.decided_at), drops=True),
 )
 request_argument = click.argument("request")
 as_key = click.option("--key", "key_id", metavar="ID", help="As this identity, by its key in the keystore.")

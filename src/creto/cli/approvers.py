@@ -34,34 +34,37 @@ if TYPE_CHECKING:
 POLICY_BYTES_MAX = 256 * 1024
 
 POLICY: Sequence[Column[OversightPolicyView]] = (
-    Column("POLICY", lambda p: p.policy_id),
+    Column("POLICY", lambda p: p.policy_id, shrinks=True),
     Column("VERSION", lambda p: p.version, right=True),
     Column("APPROVALS", lambda p: p.quorum.approvals, right=True),
-    Column("TIERS", lambda p: tuple(f"{tier.name} {tier.timeout_s} s" for tier in p.tiers)),
-    Column("TITLE", lambda p: p.title),
+    Column("TIERS", lambda p: tuple(f"{tier.name} {tier.timeout_s} s" for tier in p.tiers), shrinks=True),
+    Column("TITLE", lambda p: p.title, shrinks=True),
 )
-GROUP: Sequence[Column[ApproverGroup]] = (Column("GROUP", lambda g: g.name), Column("MEMBERS", lambda g: g.members))
+GROUP: Sequence[Column[ApproverGroup]] = (
+    Column("GROUP", lambda g: g.name),
+    Column("MEMBERS", lambda g: g.members, shrinks=True),
+)
 CONTACT: Sequence[Column[Contact]] = (
     Column("CHANNEL", lambda c: c.channel),
-    Column("ADDRESS", lambda c: c.address),
-    Column("PERSON", lambda c: c.person),
+    Column("ADDRESS", lambda c: c.address, shrinks=True),
+    Column("PERSON", lambda c: c.person, shrinks=True),
 )
 AWAY: Sequence[Column[Delegation]] = (
     Column("ID", lambda d: d.delegation_id),
-    Column("OF", lambda d: d.of),
-    Column("TO", lambda d: d.to),
-    Column("FROM", lambda d: when(d.starts_at)),
+    Column("OF", lambda d: d.of, shrinks=True),
+    Column("TO", lambda d: d.to, shrinks=True),
+    Column("FROM", lambda d: when(d.starts_at), drops=True),
     Column("UNTIL", lambda d: when(d.ends_at)),
-    Column("POLICIES", lambda d: d.policies or "all"),
+    Column("POLICIES", lambda d: d.policies or "all", drops=True),
 )
 LOST: Sequence[Column[NotificationView]] = (
     Column("REQUEST", lambda n: n.request_id),
-    Column("CHANNEL", lambda n: n.channel),
-    Column("ADDRESS", lambda n: n.address),
-    Column("KIND", lambda n: n.kind),
-    Column("STATE", lambda n: n.state),
-    Column("TRIES", lambda n: n.attempts, right=True),
-    Column("ERROR", lambda n: n.error),
+    Column("CHANNEL", lambda n: n.channel, drops=True),
+    Column("ADDRESS", lambda n: n.address, shrinks=True),
+    Column("KIND", lambda n: n.kind, drops=True),
+    Column("STATE", lambda n: n.state, drops=True),
+    Column("TRIES", lambda n: n.attempts, right=True, drops=True),
+    Column("ERROR", lambda n: n.error, shrinks=True),
 )
 
 policies = group("policies", "Who decides, how many, how sure, and by when.")

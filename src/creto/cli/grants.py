@@ -28,12 +28,12 @@ grants = group("grants", "What was approved in advance.")
 
 GRANT: Sequence[Column[Grant]] = (
     Column("GRANT", lambda g: g.grant_id),
-    Column("KIND", lambda g: g.kind),
-    Column("AGENT", lambda g: g.agent),
-    Column("ACTION", lambda g: plain(g.action)),
-    Column("RESOURCE", lambda g: plain(g.resource)),
+    Column("KIND", lambda g: g.kind, drops=True),
+    Column("AGENT", lambda g: g.agent, drops=True),
+    Column("ACTION", lambda g: plain(g.action), shrinks=True),
+    Column("RESOURCE", lambda g: plain(g.resource), shrinks=True),
     Column("USED", lambda g: f"{g.uses}/{g.uses_max}"),
-    Column("UNTIL", lambda g: when(g.ended_at or g.expires_at)),
+    Column("UNTIL", lambda g: when(g.ended_at or g.expires_at), drops=True),
     Column("", lambda g: "ended" if g.ended_at is not None else ""),
 )
 
