@@ -569,6 +569,25 @@ def test_who_is_signed_out_keeps_what_they_wrote(office: Office, page: Page) -> 
     assert office.state(record) is RequestState.PENDING
 
 
+def test_who_signed_in_again_elsewhere_keeps_what_they_wrote(office: Office, page: Page) -> None:
+    """given a session that another one has replaced / when the form of the first is sent / then what was written stays."""
+    record = office.ask()
+    page.open(office.at(record))
+    page.until(READY)
+    page.press("r")
+    page.until("document.activeElement.id === 'reason'")
+    page.type("because")
+    office.sign_in(page, "alice")
+    page.click("#deny form button[type=submit]")
+    page.until("document.querySelector('#deny .bad[role=alert]')")
+    assert page.evaluate("document.getElementById('reason').value") == "because"
+    page.scripts(False)
+    page.open(office.at(record))
+    office.sign_in(page, "alice")
+    page.click("#approve")
+    page.until("document.querySelector('h1').innerText === 'the form is not of this session'")
+
+
 def test_who_is_signed_out_and_goes_on_comes_to_the_whole_sign_in(office: Office, page: Page) -> None:
     """given a session that ended / when another request is chosen / then nobody's name stands above the sign-in."""
     record = office.ask()

@@ -144,7 +144,9 @@ class Site:
         form = await self.open_form(request, bytes_max)
         expected = self.form_token(request)
         if not expected or not equal(form.text("token").encode(), expected.encode()):
-            raise Unauthorized("PL-403", "the form is not of this session", hint="Open the page again, then send it.")
+            raise Unauthorized(
+                "PL-403", "the form is not of this session", hint="Open the page again, then send it.", field="token"
+            )
         return form
 
     async def open_form(self, request: Request, bytes_max: int) -> Form:

@@ -81,13 +81,14 @@
   let signedOut = false; // what was asked last was answered with the sign-in, which takes the place of nothing somebody has written
   document.addEventListener("htmx:beforeSwap", (event) => {
     const { xhr, requestConfig } = event.detail;
-    if (new URL(xhr.responseURL).pathname !== "/login") return;
+    const stale = requestConfig.verb === "post" && xhr.status === 403 && !xhr.responseText.includes('id="card"'); // of a session before this one
+    if (new URL(xhr.responseURL).pathname !== "/login" && !stale) return;
     event.detail.shouldSwap = false;
     signedOut = true;
     if (requestConfig.verb === "get" && !writing()) location.assign(xhr.responseURL);
   });
   function lost(form) {
-    trouble(form, "You are signed out, and nothing was sent. Keep a copy of what you wrote. ");
+    trouble(form, "Your session has ended, and nothing was sent. Keep a copy of what you wrote. ");
     const link = document.createElement("a");
     link.href = "/login?next=" + location.pathname;
     link.textContent = "Sign in again";
