@@ -550,6 +550,18 @@ def test_what_has_not_changed_is_not_said_to_have(office: Office, page: Page) ->
     )
 
 
+@pytest.mark.parametrize("arguments", ['{"n": 1}', '{"n": 2}', "no JSON"])
+def test_whatever_came_too_late_is_told_to_have(office: Office, arguments: str) -> None:
+    record = office.ask({"n": 1})
+    at = f"/approvals/{record.ask.request_id}"
+    with httpx2.Client(base_url=office.url, cookies={"creto_session": office.session("alice")}) as client:
+        form = hidden(client.get(at).text)
+        office.vote(record, "bob", Verdict.DENY)
+        answer = client.post(f"{at}/edit", data=form | {"arguments": arguments})
+    assert answer.status_code >= 400
+    assert "That came too late, and changed nothing: Denied by bob." in answer.text
+
+
 def test_who_is_signed_out_keeps_what_they_wrote(office: Office, page: Page) -> None:
     """given a session that ended while a reason was typed / when it is sent / then it stays, and the page says so and where to sign in."""
     record = office.ask()
