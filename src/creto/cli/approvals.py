@@ -42,9 +42,9 @@ COLUMNS: Sequence[Column[ApprovalView]] = (
     Column("REQUEST", lambda a: a.request_id),
     Column("STATE", lambda a: a.state),
     Column("RISK", lambda a: a.risk),
-    Column("EFFECT", lambda a: a.effect),
-    Column("POLICY", lambda a: a.policy_id),
-    Column("ENDS", lambda a: when(a.ends_at if a.decided_at is None else a.decided_at)),
+    Column("EFFECT", lambda a: a.effect, shrinks=True),
+    Column("POLICY", lambda a: a.policy_id, drops=True),
+    Column("ENDS", lambda a: when(a.ends_at if a.decided_at is None else a.decided_at), drops=True),
 )
 request_argument = click.argument("request_id", metavar="REQUEST")
 why_option = click.option("--reason", default="", help="Why; it stands in the audit log.")
@@ -55,7 +55,7 @@ round_option = click.option("--round", "seen", type=click.IntRange(1), help="The
 unseen_option = click.option("-y", "--yes", is_flag=True, help="Vote on what stands there now, whatever it is: nothing is shown and nobody is asked.")  # fmt: skip
 
 
-@approvals.command("list")
+@approvals.command("list", example="creto approvals list --mine --key $ANN")
 @click.option("--mine", is_flag=True, help="Only what you can decide now.")
 @click.option("--all", "every", is_flag=True, help="Decided ones too, the newest first.")
 @click.option("--agent", help="Only what this agent asked, decided or not.")
@@ -83,7 +83,7 @@ async def list_(
     cli.output.items(found, COLUMNS, nothing="Nothing waits.")
 
 
-@approvals.command()
+@approvals.command(example="creto approvals show $REQ")
 @request_argument
 @as_key
 @as_key_file
@@ -132,7 +132,9 @@ def said_by(vote: VoteView) -> str:
     return ", ".join(part for part in (plain(vote.name), vote.assurance, plain(vote.reason), instead, lost) if part)
 
 
-@approvals.command()
+@approvals.command(
+    example='creto approvals approve $REQ --reason "As agreed." --key $ANN\ncreto approvals approve $REQ --for 8h --uses 3 --key $ANN'
+)
 @request_argument
 @click.option("--reason", default="", help="Why; it stands in the decision.")
 @click.option("--for", "ttl", type=DURATION, help="Approve the same call for so long, as 8h.")
@@ -168,7 +170,9 @@ async def approve(
     cli.output.say(receipt, said(receipt))
 
 
-@approvals.command()
+@approvals.command(
+    example='creto approvals deny $REQ --reason "Not this month." --key $ANN\ncreto approvals deny $REQ --at-most amount=40 --key $ANN'
+)
 @request_argument
 @click.option("--reason", default="", help="Why; the agent learns it.")
 @limits_option
@@ -209,28 +213,29 @@ asks(
     lambda a: f"{a.request_id}: your vote is taken back. It is {str(a.state).replace('_', ' ')}.",
     request_argument, as_key, as_key_file,
     help="Take your vote back, while it has no effect.\n\nThat is until enough have voted, and then for the seconds of --hold; on the page for 5.",
+    example="creto approvals undo $REQ --key $ANN",
 )  # fmt: skip
 asks(
     approvals, "ask", lambda c: c.approvals.ask, lambda _: "Asked.", request_argument, click.argument("text"), as_key, as_key_file,
-    help="Ask the agent something; the time goes on.",
+    help="Ask the agent something; the time goes on.", example='creto approvals ask $REQ "Which invoice?" --key $ANN',
 )  # fmt: skip
 asks(
     approvals, "comment", lambda c: c.approvals.comment, lambda _: "Written.", request_argument, click.argument("text"),
-    as_key, as_key_file, help="Say something to the other approvers.",
+    as_key, as_key_file, help="Say something to the other approvers.", example='creto approvals comment $REQ "I know this payee." --key $ANN',
 )  # fmt: skip
 asks(
     approvals, "claim", lambda c: c.approvals.claim, lambda a: f"Yours until {when(a.claimed_until)}.", request_argument,
     click.option("--for", "ttl_s", type=SECONDS, default="15m", show_default=True, help="For so long nothing escalates."),
-    as_key, as_key_file, help="Say that you are looking into it.",
+    as_key, as_key_file, help="Say that you are looking into it.", example="creto approvals claim $REQ --for 10m --key $ANN",
 )  # fmt: skip
 asks(
     approvals, "extend", lambda c: c.approvals.extend, lambda a: f"It ends at {when(a.ends_at)}.", request_argument,
     click.option("--by", "by_s", type=SECONDS, default="5m", show_default=True, help="So much longer."),
-    as_key, as_key_file, help="More time for this tier.",
+    as_key, as_key_file, help="More time for this tier.", example="creto approvals extend $REQ --by 10m --key $ANN",
 )  # fmt: skip
 
 
-@approvals.command()
+@approvals.command(example="creto approvals snooze $REQ --for 1h --key $ANN")
 @request_argument
 @click.option("--for", "ttl", type=DURATION, default="1h", show_default=True, help="For so long.")
 @as_key
@@ -243,7 +248,7 @@ async def snooze(cli: Cli, request_id: str, ttl: int, key_id: str | None, key_fi
     cli.output.say({"request_id": request_id, "for_s": seconds(ttl)}, "It sleeps.")
 
 
-@approvals.command()
+@approvals.command(example='creto approvals answer $REQ "Number 17." --key $BOT')
 @request_argument
 @click.argument("text")
 @as_key
@@ -258,15 +263,16 @@ async def answer(cli: Cli, request_id: str, text: str, key_id: str | None, key_f
 
 asks(
     approvals, "cancel", lambda c: c.approvals.cancel, lambda a: f"{a.request_id} is cancelled.", request_argument,
-    why_option, help="Nobody needs to decide any more.",
+    why_option, help="Nobody needs to decide any more.", example='creto approvals cancel $REQ --reason "Not needed any more."',
 )  # fmt: skip
 asks(
     approvals, "revoke", lambda c: c.approvals.revoke, lambda a: f"{a.request_id}: the approval is taken back.",
     request_argument, why_option, as_key, as_key_file, help="Take your approval back, while it is not used.",
+    example='creto approvals revoke $REQ --reason "Wrong account." --key $ANN',
 )  # fmt: skip
 
 
-@approvals.command()
+@approvals.command(example="creto approvals wait $REQ --timeout 10m --token-out token --key $BOT")
 @request_argument
 @click.option("--timeout", type=DURATION, help="Give up after so long, as 10m; the request stays open.")
 @click.option("--token-out", type=click.Path(dir_okay=False, path_type=Path), help="Write the override token here (a new file), for --override.")  # fmt: skip
@@ -318,7 +324,7 @@ def exit_of_outcome(outcome: Outcome) -> Exit:
             return Exit.DENIED
 
 
-@approvals.command()
+@approvals.command(example="creto approvals decision $REQ --out decision.json")
 @request_argument
 @out_option
 @pass_cli
@@ -329,7 +335,7 @@ async def decision(cli: Cli, request_id: str, out: Path | None) -> None:
     write(out, found.file)
 
 
-@approvals.command()
+@approvals.command(example="creto approvals verify decision.json --agents keys.json")
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--agents", "agents_file", type=click.Path(dir_okay=False, path_type=Path), help="Public keys of identities (`creto agents keys`).")  # fmt: skip
 @click.pass_context

@@ -35,34 +35,37 @@ if TYPE_CHECKING:
 POLICY_BYTES_MAX = 256 * 1024
 
 POLICY: Sequence[Column[OversightPolicyView]] = (
-    Column("POLICY", lambda p: p.policy_id),
+    Column("POLICY", lambda p: p.policy_id, shrinks=True),
     Column("VERSION", lambda p: p.version, right=True),
     Column("APPROVALS", lambda p: p.quorum.approvals, right=True),
-    Column("TIERS", lambda p: tuple(f"{tier.name} {tier.timeout_s} s" for tier in p.tiers)),
-    Column("TITLE", lambda p: p.title),
+    Column("TIERS", lambda p: tuple(f"{tier.name} {tier.timeout_s} s" for tier in p.tiers), shrinks=True),
+    Column("TITLE", lambda p: p.title, shrinks=True),
 )
-GROUP: Sequence[Column[ApproverGroup]] = (Column("GROUP", lambda g: g.name), Column("MEMBERS", lambda g: g.members))
+GROUP: Sequence[Column[ApproverGroup]] = (
+    Column("GROUP", lambda g: g.name),
+    Column("MEMBERS", lambda g: g.members, shrinks=True),
+)
 CONTACT: Sequence[Column[Contact]] = (
     Column("CHANNEL", lambda c: c.channel),
-    Column("ADDRESS", lambda c: c.address),
-    Column("PERSON", lambda c: c.person),
+    Column("ADDRESS", lambda c: c.address, shrinks=True),
+    Column("PERSON", lambda c: c.person, shrinks=True),
 )
 AWAY: Sequence[Column[Delegation]] = (
     Column("ID", lambda d: d.delegation_id),
-    Column("OF", lambda d: d.of),
-    Column("TO", lambda d: d.to),
-    Column("FROM", lambda d: when(d.starts_at)),
+    Column("OF", lambda d: d.of, shrinks=True),
+    Column("TO", lambda d: d.to, shrinks=True),
+    Column("FROM", lambda d: when(d.starts_at), drops=True),
     Column("UNTIL", lambda d: when(d.ends_at)),
-    Column("POLICIES", lambda d: d.policies or "all"),
+    Column("POLICIES", lambda d: d.policies or "all", drops=True),
 )
 LOST: Sequence[Column[NotificationView]] = (
     Column("REQUEST", lambda n: n.request_id),
-    Column("CHANNEL", lambda n: n.channel),
-    Column("ADDRESS", lambda n: n.address),
-    Column("KIND", lambda n: n.kind),
-    Column("STATE", lambda n: n.state),
-    Column("TRIES", lambda n: n.attempts, right=True),
-    Column("ERROR", lambda n: n.error),
+    Column("CHANNEL", lambda n: n.channel, drops=True),
+    Column("ADDRESS", lambda n: n.address, shrinks=True),
+    Column("KIND", lambda n: n.kind, drops=True),
+    Column("STATE", lambda n: n.state, drops=True),
+    Column("TRIES", lambda n: n.attempts, right=True, drops=True),
+    Column("ERROR", lambda n: n.error, shrinks=True),
 )
 
 policies = group("policies", "Who decides, how many, how sure, and by when.")
@@ -74,11 +77,11 @@ for part in (policies, groups, contacts):
 
 lists(
     policies, "list", lambda c: c.approvals.policies, POLICY, nothing="No oversight policies.", help="Those that hold.",
-    pages=False,
+    pages=False, example="creto approvals policies list",
 )  # fmt: skip
 
 
-@policies.command("show")
+@policies.command("show", example="creto approvals policies show payments")
 @click.argument("policy")
 @pass_cli
 async def show_policy(cli: Cli, policy: str) -> None:
@@ -88,7 +91,7 @@ async def show_policy(cli: Cli, policy: str) -> None:
     click.echo(wire.encode(found))
 
 
-@policies.command("put")
+@policies.command("put", example="creto approvals policies put payments.toml")
 @click.argument("file", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path))
 @pass_cli
 async def put_policy(cli: Cli, file: Path) -> None:
@@ -113,16 +116,20 @@ def policy_of(data: bytes) -> PutOversightPolicy:
 
 
 lists(
-    groups, "list", lambda c: c.approvals.groups, GROUP, nothing="No groups.", help="The groups and their members.", pages=False
+    groups, "list", lambda c: c.approvals.groups, GROUP, nothing="No groups.", help="The groups and their members.", pages=False,
+    example="creto approvals groups list",
 )  # fmt: skip
 
 
-@groups.command("put")
+@groups.command("put", example="creto approvals groups put finance $ANN $BEN")
 @click.argument("name")
 @click.argument("members", metavar="MEMBER...", nargs=-1)
+@click.option("--empty", is_flag=True, help="Nobody belongs to it any more.")
 @pass_cli
-async def put_group(cli: Cli, name: str, members: tuple[str, ...]) -> None:
-    """Say who belongs to a group: identities, linked addresses, or group:<name>."""
+async def put_group(cli: Cli, name: str, members: tuple[str, ...], empty: bool) -> None:
+    """Say who belongs to a group: identities, linked addresses, or group:<name>. Who is not named does not."""
+    if empty is bool(members):
+        raise click.UsageError("Name the members, or say --empty.")
     async with session(cli) as creto:
         made = await creto.approvals.put_group(name=name, members=members)
     cli.output.say(made, f"{name} has {counted(len(members), 'member')}.")
@@ -130,14 +137,14 @@ async def put_group(cli: Cli, name: str, members: tuple[str, ...]) -> None:
 
 lists(
     contacts, "list", lambda c: c.approvals.contacts, CONTACT, nothing="Nobody has an address.",
-    help="Addresses, and whose they are.", pages=False,
+    help="Addresses, and whose they are.", pages=False, example="creto approvals contacts list",
 )  # fmt: skip
 
 
 channel_argument = click.argument("channel", type=click.Choice([channel.value for channel in Channel]))
 
 
-@contacts.command()
+@contacts.command(example="creto approvals contacts link email ann@corp.example $ANN")
 @channel_argument
 @click.argument("address")
 @click.argument("person")
@@ -149,7 +156,7 @@ async def link(cli: Cli, channel: str, address: str, person: str) -> None:
     cli.output.say(made, f"{channel} {address} is {person}.")
 
 
-@contacts.command()
+@contacts.command(example="creto approvals contacts unlink email ann@corp.example")
 @channel_argument
 @click.argument("address")
 @pass_cli
@@ -163,7 +170,7 @@ async def unlink(cli: Cli, channel: str, address: str) -> None:
 policy_option = click.option("--policy", "only", multiple=True, help="For this policy alone; may be repeated.")
 
 
-@approvals.command()
+@approvals.command(example="creto approvals delegate $BEN --for 8h --policy payments --key $ANN")
 @click.argument("to")
 @click.option("--for", "ttl", type=DURATION, required=True, help="For so long, from now.")
 @click.option("--of", metavar="AGENT", help="Whose seats; yours, if not said.")
@@ -191,7 +198,9 @@ def warn_of_circle(cli: Cli, made: Delegation) -> None:
         )
 
 
-@approvals.command()
+@approvals.command(
+    example="creto approvals ooo --to $BEN --from 2027-07-01 --until 2027-07-15\ncreto approvals ooo --end $ABSENCE"
+)
 @click.option("--to", help="Who sits in your seats meanwhile.")
 @click.option("--from", "starts", type=AHEAD, help="The first moment, as --until; now, if not said.")
 @click.option(
@@ -225,7 +234,10 @@ async def ooo(
             warn_of_circle(cli, made)
 
 
-@approvals.command("break-glass")
+@approvals.command(
+    "break-glass",
+    example="creto approvals break-glass deploys $BOT code.deploy web --reason Outage",
+)
 @click.argument("policy")
 @click.argument("agent")
 @click.argument("action")
@@ -248,7 +260,7 @@ async def break_glass(
     cli.output.say(made, f"Armed until {when(made.expires_at)}: {made.grant_id}. The review is {made.request_id}.")
 
 
-@approvals.command()
+@approvals.command(example="creto approvals health")
 @pass_cli
 async def health(cli: Cli) -> None:
     """What was not delivered, not seen, or could reach nobody."""
@@ -277,7 +289,7 @@ async def health(cli: Cli) -> None:
         cli.output.items(found.undelivered, LOST)
 
 
-@approvals.command()
+@approvals.command(example="creto approvals discard slack")
 @channel_argument
 @yes_option
 @pass_cli
@@ -295,5 +307,5 @@ async def discard(cli: Cli, channel: str, yes: bool) -> None:
 lists(
     approvals, "notifications", lambda c: c.approvals.notifications, LOST, request_argument,
     nothing="Nobody was told: nobody who decides has an address.", help="Whom a request was sent to, and how far that got.",
-    pages=False,
+    pages=False, example="creto approvals notifications $REQ",
 )  # fmt: skip

@@ -22,17 +22,17 @@ grants = group("grants", "What was approved in advance.")
 
 GRANT: Sequence[Column[Grant]] = (
     Column("GRANT", lambda g: g.grant_id),
-    Column("KIND", lambda g: g.kind),
-    Column("AGENT", lambda g: g.agent),
-    Column("ACTION", lambda g: plain(g.action)),
-    Column("RESOURCE", lambda g: plain(g.resource)),
+    Column("KIND", lambda g: g.kind, drops=True),
+    Column("AGENT", lambda g: g.agent, drops=True),
+    Column("ACTION", lambda g: plain(g.action), shrinks=True),
+    Column("RESOURCE", lambda g: plain(g.resource), shrinks=True),
     Column("USED", lambda g: f"{g.uses}/{g.uses_max}"),
-    Column("UNTIL", lambda g: when(g.ended_at or g.expires_at)),
+    Column("UNTIL", lambda g: when(g.ended_at or g.expires_at), drops=True),
     Column("", lambda g: "ended" if g.ended_at is not None else ""),
 )
 
 
-@grants.command("list")
+@grants.command("list", example="creto approvals grants list --mine --key $ANN")
 @click.option("--mine", is_flag=True, help="Only those that you could end.")
 @limit_option
 @as_key
@@ -48,10 +48,11 @@ async def list_grants(cli: Cli, mine: bool, limit: int, key_id: str | None, key_
 asks(
     grants, "end", lambda c: c.approvals.end_grant, lambda g: f"{g.grant_id} ended after {counted(g.uses, 'use')}.",
     click.argument("grant_id", metavar="GRANT"), as_key, as_key_file, help="Take it back, or disarm.",
+    example="creto approvals grants end $GRANT --key $ANN",
 )  # fmt: skip
 
 
-@grants.command()
+@grants.command(example="creto approvals grants give mails $BOT email.send list:team --for 8h")
 @click.argument("policy")
 @click.argument("agent")
 @click.argument("action")

@@ -31,7 +31,7 @@ PASSKEY: Sequence[Column[PasskeyView]] = (
 )
 
 
-@passkeys.command("list")
+@passkeys.command("list", example="creto approvals passkeys list --key $ANN")
 @as_key
 @as_key_file
 @pass_cli
@@ -42,7 +42,7 @@ async def list_(cli: Cli, key_id: str | None, key_file: Path | None) -> None:
     cli.output.items(found.items, PASSKEY, nothing=f"You have none. A browser makes one: {page_of(cli)}")
 
 
-@passkeys.command()
+@passkeys.command(example="creto approvals passkeys add")
 @pass_cli
 def add(cli: Cli) -> None:
     """Where to add one: only a browser can make it."""
@@ -50,7 +50,7 @@ def add(cli: Cli) -> None:
     cli.output.say({"url": url}, f"Only a browser can make a passkey. Sign in and add it at {url}")
 
 
-@passkeys.command()
+@passkeys.command(example="creto approvals passkeys remove laptop --key $ANN")
 @click.argument("passkey")
 @as_key
 @as_key_file

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["approvals"]  # with what is added here
 
 
-@approvals.command()
+@approvals.command(example="creto approvals request payments funds.transfer bank:7 --arguments args.json")
 @click.argument("policy")
 @click.argument("action")
 @click.argument("resource")
@@ -74,7 +74,7 @@ def batch_of(items: tuple[str, ...], afters: tuple[str, ...] = ()) -> tuple[Item
     )
 
 
-@approvals.command()
+@approvals.command(example="creto approvals required funds.transfer bank:7 --agent $BOT")
 @click.argument("action")
 @click.argument("resource")
 @click.option("--arguments", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path), help="A JSON file with the exact arguments.")  # fmt: skip

@@ -35,7 +35,9 @@ class Verified(msgspec.Struct, frozen=True, omit_defaults=True):
     error: ErrorBody | None = None
 
 
-@click.command(cls=Command)
+@click.command(
+    cls=Command, example="creto verify --agents keys.json decision.json\ncreto verify --keys vkeys.txt proof.json"
+)
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "--keys", "trust_file", type=file_path, help="The log's public keys (`creto audit keys`, or a C2SP policy)."

@@ -64,15 +64,13 @@ def misfit(error: Exception, code: str, what: str, whole: Any = None) -> Invalid
     field = path or what
     if match := MISFIT.fullmatch(text):
         got = match["got"] or kind_of(found_at(whole, path))
-        return InvalidInput(
-            code, f"{field}: {error}", field=field, got=got, expected=match["expected"].replace("`", "")
-        )
+        return InvalidInput(code, f"{field}: {text}", field=field, got=got, expected=match["expected"].replace("`", ""))
     if match := ENUM.fullmatch(text):
-        return InvalidInput(code, f"{field}: {error}", field=field, got=match["got"], expected="one of its values")
+        return InvalidInput(code, f"{field}: {text}", field=field, got=match["got"], expected="one of its values")
     if match := NAMED.fullmatch(text):
         got, expected = ("it", "no such field") if match["unknown"] else ("nothing", "this field")
         return InvalidInput(
-            code, f"{field}: {error}", field=f"{path or '$'}.{match['name']}", got=got, expected=expected
+            code, f"{field}: {text}", field=f"{path or '$'}.{match['name']}", got=got, expected=expected
         )
     return InvalidInput(code, f"{what}: {error}", field=field, got="input that cannot be read", expected=str(error))
 

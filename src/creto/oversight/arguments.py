@@ -46,6 +46,9 @@ def parsed(raw: bytes) -> Value:
         value: Value = json.loads(
             raw.decode(), parse_int=Number, parse_float=Number, parse_constant=refused, object_pairs_hook=distinct
         )
+    except json.JSONDecodeError as error:
+        got = f"something else in line {error.lineno}, column {error.colno}"
+        raise InvalidInput.of("arguments", got=got, expected=EXPECTED, code="OV-400") from error
     except (ValueError, RecursionError) as error:
         raise InvalidInput.of("arguments", got=str(error), expected=EXPECTED, code="OV-400") from error
     return value

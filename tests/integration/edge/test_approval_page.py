@@ -28,6 +28,7 @@ from creto.oversight import (
     Verdict,
     render,
 )
+from creto.oversight.core import MOVED
 from creto.oversight.types import NoteKind
 from creto.platform.audit import Keys, Principal, verify_file
 from creto.platform.consensus import PersonId
@@ -226,6 +227,22 @@ def test_the_keyboard_alone(office: Office, page: Page) -> None:
     assert office.now(first).progress.settles_at is not None
     page.press("Escape")
     page.until("!document.querySelector('article#card')")
+
+
+def test_a_step_while_news_is_on_its_way_is_taken(office: Office, page: Page) -> None:
+    """given news that is slow to come / when one goes on to the next request meanwhile / then that is what is shown, under its own address."""
+    first, second = office.ask({"n": 1}, office.two, risk=RiskLevel.MEDIUM), office.ask({"n": 2}, office.two)
+    page.open(office.at(first))
+    page.until(READY)
+    page.evaluate(
+        "(() => { const send = XMLHttpRequest.prototype.send; window.under_way = 0;"
+        " XMLHttpRequest.prototype.send = function (...all) { window.under_way += 1; setTimeout(() => send.apply(this, all), 300); }; })()"
+    )
+    office.vote(first, "bob")
+    page.until("window.under_way")
+    page.press("j")
+    here = "document.querySelector('article#card')?.dataset.request"
+    page.until(f"{here} === {json.dumps(second.ask.request_id)} && location.pathname.endsWith({here})", timeout_s=5)
 
 
 def test_shortcuts_can_be_turned_off(office: Office, page: Page) -> None:
@@ -464,6 +481,163 @@ def test_together_only_what_one_policy_asks_and_shown_whole(office: Office, page
     assert "one policy" in answer.text
 
 
+def test_together_what_somebody_else_decided_meanwhile_is_told_and_the_rest_counts(office: Office, page: Page) -> None:
+    """given two that are shown to be approved / when bob denies one of them / then the other is approved, and the page says who denied."""
+    first, second = office.ask({"of": 1}), office.ask({"of": 2})
+    page.open(f"{office.url}/approvals/together?id={first.ask.request_id}&id={second.ask.request_id}&verdict=approve")
+    office.vote(first, "bob", Verdict.DENY)
+    page.click(".again button")
+    page.until("document.querySelector('.votes .approve')")
+    assert page.evaluate("document.querySelector('.votes .waits').innerText").endswith("not counted. Denied by bob.")
+    assert office.state(first) is RequestState.DENIED
+    assert office.now(second).progress.settles_at is not None
+
+
+def test_together_nothing_is_ticked(office: Office, page: Page) -> None:
+    office.ask()
+    page.open(f"{office.url}/approvals")
+    page.click("#ticked button[value=approve]")
+    page.until("document.querySelector('[role=alert]')")
+    assert page.evaluate("document.querySelector('[role=alert]').innerText") == "nothing is ticked"
+
+
+def test_ticks_last_while_the_keyboard_goes_on(office: Office, page: Page) -> None:
+    """given J and X again and again / then all that was ticked is decided together; what is decided by itself says so."""
+    office.ask({"of": 1}, risk=RiskLevel.HIGH)
+    wanted = [office.ask({"of": n}).ask.request_id for n in (2, 3)]
+    page.open(f"{office.url}/approvals")
+    page.until(READY)
+    page.press("j")
+    page.until("document.querySelector('article#card')")
+    page.press("x")
+    page.until("document.getElementById('told').textContent === 'It is decided by itself.'")
+    for request_id in wanted:
+        page.press("j")
+        page.until(f"document.querySelector('article#card')?.dataset.request === {json.dumps(request_id)}")
+        page.press("x")
+    ticked = page.evaluate("[...document.querySelectorAll('#ticked input:checked')].map(e => e.value)")
+    assert ticked == wanted
+
+
+def test_what_has_not_changed_is_not_said_to_have(office: Office, page: Page) -> None:
+    """given a reason that is being typed / when the line for news comes up again, and news of nothing / then nothing is said;
+    when bob decides / then that is said where one looks."""
+    record = office.ask({"n": 1})
+    page.open(office.at(record), width=320)
+    page.until(READY)
+    page.evaluate(
+        "window.looks = 0; const was = fetch; window.fetch = (...all) => { const done = was(...all); done.then((a) => a.clone().text()).then(() => setTimeout(() => { window.looks += 1; }, 50)); return done; };"
+    )
+    page.press("r")
+    page.until("document.activeElement.id === 'reason'")
+    office.served.run(
+        office.served.app.parts.store.write(lambda tx: tx.signal(MOVED, f"{office.tenant}/{record.ask.request_id}"))
+    )
+    page.until("window.looks")
+    assert page.evaluate("document.getElementById('changed').hidden")
+    office.vote(record, "bob", Verdict.DENY)
+    page.until("!document.getElementById('changed').hidden")
+    assert page.evaluate("document.getElementById('changed').innerText").startswith("Denied by bob.")
+    top, bottom, height = page.evaluate(
+        "(() => { const r = document.getElementById('changed').getBoundingClientRect(); return [r.top, r.bottom, innerHeight]; })()"
+    )
+    assert 0 <= top < bottom <= height
+    page.click("#deny form button[type=submit]")
+    page.until("document.querySelector('.bad[role=alert]')")
+    assert (
+        page.evaluate("document.querySelector('.bad[role=alert]').innerText")
+        == "That came too late, and changed nothing: Denied by bob."
+    )
+
+
+@pytest.mark.parametrize("arguments", ['{"n": 1}', '{"n": 2}', "no JSON"])
+def test_whatever_came_too_late_is_told_to_have(office: Office, arguments: str) -> None:
+    record = office.ask({"n": 1})
+    at = f"/approvals/{record.ask.request_id}"
+    with httpx2.Client(base_url=office.url, cookies={"creto_session": office.session("alice")}) as client:
+        form = hidden(client.get(at).text)
+        office.vote(record, "bob", Verdict.DENY)
+        answer = client.post(f"{at}/edit", data=form | {"arguments": arguments})
+    assert answer.status_code >= 400
+    assert "That came too late, and changed nothing: Denied by bob." in answer.text
+
+
+def test_who_is_signed_out_keeps_what_they_wrote(office: Office, page: Page) -> None:
+    """given a session that ended while a reason was typed / when it is sent / then it stays, and the page says so and where to sign in."""
+    record = office.ask()
+    page.open(office.at(record))
+    page.until(READY)
+    page.press("r")
+    page.until("document.activeElement.id === 'reason'")
+    page.type("because of this and that")
+    page.call("Network.clearBrowserCookies")
+    page.click("#deny form button[type=submit]")
+    page.until("document.querySelector('#deny .bad[role=alert]')")
+    assert page.evaluate("document.getElementById('reason').value") == "because of this and that"
+    assert (
+        page.evaluate("document.querySelector('#deny .bad a').pathname + document.querySelector('#deny .bad a').search")
+        == f"/login?next=/approvals/{record.ask.request_id}"
+    )
+    assert office.state(record) is RequestState.PENDING
+
+
+def test_who_signed_in_again_elsewhere_keeps_what_they_wrote(office: Office, page: Page) -> None:
+    """given a session that another one has replaced / when the form of the first is sent / then what was written stays."""
+    record = office.ask()
+    page.open(office.at(record))
+    page.until(READY)
+    page.press("r")
+    page.until("document.activeElement.id === 'reason'")
+    page.type("because")
+    office.sign_in(page, "alice")
+    page.click("#deny form button[type=submit]")
+    page.until("document.querySelector('#deny .bad[role=alert]')")
+    assert page.evaluate("document.getElementById('reason').value") == "because"
+    page.scripts(False)
+    page.open(office.at(record))
+    office.sign_in(page, "alice")
+    page.click("#approve")
+    page.until("document.querySelector('h1').innerText === 'the form is not of this session'")
+
+
+def test_who_is_signed_out_and_goes_on_comes_to_the_whole_sign_in(office: Office, page: Page) -> None:
+    """given a session that ended / when another request is chosen / then nobody's name stands above the sign-in."""
+    record = office.ask()
+    page.open(f"{office.url}/approvals")
+    page.until(READY)
+    page.call("Network.clearBrowserCookies")
+    page.click(f"#row-{record.ask.request_id}")
+    page.until("location.pathname === '/login' && document.getElementById('sign-in')")
+    assert page.evaluate("document.querySelector('.who')") is None
+
+
+def test_a_click_that_reaches_nobody_is_said_to(office: Office, page: Page) -> None:
+    record = office.ask()
+    page.open(office.at(record))
+    page.until(READY)
+    offline = {"latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
+    page.call("Network.emulateNetworkConditions", offline=True, **offline)
+    try:
+        page.click("#approve")
+        page.until("document.querySelector('#approve-form .bad[role=alert]')")
+    finally:
+        page.call("Network.emulateNetworkConditions", offline=False, **offline)
+    assert office.now(record).progress.settles_at is None
+    page.said.clear()
+    page.click("#approve")
+    page.until("document.querySelector('#undo')")
+
+
+def test_where_a_form_was_sent_leads_back_to_its_card(office: Office) -> None:
+    """By the address alone, and by the sign-in of who had no session any more."""
+    record = office.ask()
+    card = f"/approvals/{record.ask.request_id}"
+    with httpx2.Client(base_url=office.url, cookies={"creto_session": office.session("alice")}) as client:
+        assert client.get(f"{card}/edit").headers["location"] == card
+    with httpx2.Client(base_url=office.url) as client:
+        assert client.post(f"{card}/deny").headers["location"] == f"/login?next={card}"
+
+
 def test_live_what_others_do_shows(office: Office, page: Page) -> None:
     record = office.ask({"n": 1}, office.two)
     page.open(office.at(record))
@@ -637,7 +811,7 @@ def test_get_decides_nothing_and_a_foreign_form_neither(office: Office) -> None:
     with httpx2.Client(base_url=office.url, cookies={"creto_session": office.session("alice")}) as client:
         form = hidden(client.get(at).text)
         for act in ("approve", "deny", "claim", "undo"):
-            assert client.get(f"{at}/{act}", params=form).status_code in (404, 405)
+            assert client.get(f"{at}/{act}", params=form).headers["location"] == at
         for wrong in (form | {"token": "x"}, {k: v for k, v in form.items() if k != "token"}):
             assert client.post(f"{at}/approve", data=wrong).status_code == 403
         elsewhere = {"Sec-Fetch-Site": "cross-site"}
@@ -648,7 +822,7 @@ def test_get_decides_nothing_and_a_foreign_form_neither(office: Office) -> None:
         assert len(office.served.run(office.oversight.case(office.tenant, record.ask.request_id)).votes) == 1
     with httpx2.Client(base_url=office.url, cookies={"creto_session": office.session("bob")}) as other:
         assert other.post(f"{at}/approve", data=form).status_code == 403
-    assert httpx2.post(f"{office.url}{at}/approve", data=form).headers["location"] == "/login"
+    assert httpx2.post(f"{office.url}{at}/approve", data=form).headers["location"] == f"/login?next={at}"
     assert httpx2.get(f"{office.url}/approvals/live").status_code == 204
 
 

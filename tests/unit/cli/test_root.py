@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 
@@ -100,3 +101,27 @@ def test_ctrl_c_is_130(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_completion_scripts_call_us(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["completion", shell]) == 0
     assert "_CRETO_COMPLETE" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("path", [path for path in commands(root) if path[0] in ("approvals", "verify")], ids=" ".join)
+def test_examples_are_lines_that_the_command_takes(path: tuple[str, ...]) -> None:
+    """Of what a person is in a hurry about, each command shows how it is typed; within 80 columns."""
+    command = command_at(path)
+    if isinstance(command, click.Group):
+        return
+    example = getattr(command, "example", "")
+    assert example
+    for line in example.splitlines():
+        assert len(f"  $ {line}") <= 80
+        words = shlex.split(line)
+        assert tuple(words[: len(path) + 1]) == ("creto", *path)
+        given, rest, _ = command.make_parser(click.Context(command)).parse_args(words[len(path) + 1 :])
+        assert not rest
+        assert all(given.get(param.name or "") for param in command.params if param.required)
+
+
+def test_a_group_is_not_emptied_by_a_slip() -> None:
+    for words in (["put", "finance"], ["put", "finance", "--empty", "agent:nhi:x"]):
+        done = CliRunner().invoke(command_at(("approvals", "groups")), words, obj=Cli())
+        assert done.exit_code == 2
+        assert "Name the members, or say --empty." in done.output

@@ -1,9 +1,16 @@
-"""Decoding from many threads at once."""
+"""Decoding from many threads at once; what is said of what does not fit."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from typing import Annotated
+
+import msgspec
+import pytest
+
+from creto.common import wire
+from creto.common.errors import InvalidInput
 
 PROGRAM = """
 import sys, threading
@@ -32,3 +39,16 @@ def test_a_type_may_be_read_for_the_first_time_by_many_threads() -> None:
     """msgspec alone ends the process here, now and then."""
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr[-500:]
+
+
+def test_an_error_names_its_place_once() -> None:
+    class Wait(msgspec.Struct, forbid_unknown_fields=True):
+        hold_s: Annotated[int, msgspec.Meta(le=60)] = 0
+
+    for given, said in (
+        ({"hold_s": 61}, "$.hold_s: Expected `int` <= 60"),
+        ({"hold": 1}, "value: Object contains unknown field `hold`"),
+    ):
+        with pytest.raises(InvalidInput) as caught:
+            wire.convert(given, Wait)
+        assert caught.value.message == said

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from typing import Any
+from urllib.parse import quote
 
 from msgspec import structs
 from starlette.requests import Request
@@ -62,6 +63,7 @@ class ApprovalPages:
             Route("/approvals/absences/{delegation_id}/end", self._signed_in(self.end_absence), methods=["POST"]),
             Route("/approvals/{request_id}", self._signed_in(self.show)),
             Route("/approvals/{request_id}/decision", self._signed_in(self.decision)),
+            Route("/approvals/{request_id}/{act}", self.back),
             Route("/approvals/{request_id}/{act}", self._signed_in(self.act), methods=["POST"]),
             Route("/approvals/{request_id}/{act}/ballot", self._signed_in(self.ballot), methods=["POST"]),
         ]
@@ -70,7 +72,7 @@ class ApprovalPages:
         async def page(request: Request) -> Response:
             try:
                 call = self._site.call(request)
-                return self._site.sign_in(request) if call is None else await answer(request, call)
+                return self._site.sign_in(request, card_of(request)) if call is None else await answer(request, call)
             except EnablementError as error:
                 return self._site.problem(request, error)
 
@@ -166,6 +168,10 @@ class ApprovalPages:
 
     # Acting
 
+    async def back(self, request: Request) -> Response:
+        """Whoever goes again to where a form was sent, by the address alone, comes to its card."""
+        return RedirectResponse(card_of(request), 303, HEADERS)
+
     async def act(self, request: Request, call: Call) -> Response:
         """One act of one human; what went wrong is said on the card, with what they had written."""
         form = await self._site.form(request, FORM_BYTES_MAX)
@@ -251,23 +257,31 @@ class ApprovalPages:
         seen = chosen(form, CONSOLE_BULK_MAX)
         act = Act.DENY if form.text("verdict") == "deny" else Act.APPROVE
         records = [(await self._acts.case(call, RequestId(one))).record for one in seen]
-        check_together(records)
-        results: list[tuple[Record, EnablementError | None]] = []
+        check_together(records, decided_too=True)  # meanwhile: that one is told so, the others count
+        results: list[tuple[cards.Row, str]] = []
         for record in records:
-            error: EnablementError | None = None
+            why_not = ""
             try:
                 if seen[record.ask.request_id] != record.display_hash.hex():
                     raise changed(record.ask)
                 await self._acts.vote(call, record, vote_of(act, form, record.ask), delivery=form.text("delivery"))
             except EnablementError as refused:
-                error = refused
-            results.append((record, error))
-        names, now = self._acts.names(call.tenant, []), self._acts.now()
-        told = [(cards.row(record, names, now=now), error) for record, error in results]
-        me = self._acts.name(call)
+                why_not = await self._why_not(call, record, refused)
+            results.append((cards.row(record, {}, now=self._acts.now()), why_not))
+        me, counted = self._acts.name(call), sum(not why_not for _, why_not in results)
         return self._site.page(
-            request, "together.html", me=me, cards=(), verdict=form.text("verdict"), delivery="", results=told
-        )
+            request, "together.html", me=me, cards=(), verdict=form.text("verdict"), delivery="", results=results,
+            counted=counted,
+        )  # fmt: skip
+
+    async def _why_not(self, call: Call, record: Record, error: EnablementError) -> str:
+        """Why a vote does not count; of what is decided already, who decided it."""
+        if error.field != "state":
+            return error.message
+        case = await self._acts.case(call, record.ask.request_id)
+        names = self._acts.names(call.tenant, people_of(case))
+        viewer = Viewer(person=self._acts.person(call), seated=True, passkeys=0, names=names)
+        return cards.card(case, viewer, now=self._acts.now()).outcome
 
 
 CARRIED = ("seen", "delivery", "reason", "arguments", "minutes", "uses", "item")
@@ -279,18 +293,27 @@ def page_begin(request: Request) -> str:
     return checked_name(before, "before") if before else ""
 
 
+def card_of(request: Request) -> str:
+    """Where the form stands that was sent here."""
+    request_id = request.path_params.get("request_id")
+    return f"/approvals/{quote(request_id, safe='')}" if request_id else "/approvals"
+
+
 def named(request: Request) -> RequestId:
     return RequestId(request.path_params["request_id"])
 
 
-def check_together(records: list[Record]) -> None:
+def check_together(records: list[Record], *, decided_too: bool = False) -> None:
     """Only what one policy asks, and nothing that deserves a look of its own."""
+    if not records:
+        raise InvalidInput("OV-400", "nothing is ticked", field="requests", got=0, expected="one at least")
     if not 1 <= len(records) <= CONSOLE_BULK_MAX:
         raise InvalidInput.of("requests", got=len(records), expected=f"1 to {CONSOLE_BULK_MAX} ticked", code="OV-400")
     policies = {(one.ask.policy.policy_id, one.ask.policy.version) for one in records}
     if len(policies) > 1:
         raise InvalidInput.of("requests", got="several policies", expected="requests of one policy", code="OV-400")
-    alone = next((one for one in records if not cards.in_bulk(one.ask, one.progress)), None)
+    looked_at = [one for one in records if one.progress.state.open or not decided_too]
+    alone = next((one for one in looked_at if not cards.in_bulk(one.ask, one.progress)), None)
     if alone is not None:
         raise InvalidInput.of(
             "requests", got=alone.ask.request_id, expected="open requests of low or medium risk", code="OV-400"

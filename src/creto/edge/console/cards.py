@@ -17,6 +17,8 @@ from enum import StrEnum
 
 import msgspec
 
+from creto.common import wire
+from creto.common.fingerprint import fingerprint
 from creto.common.ids import RequestId
 from creto.common.timestamps import SECOND, ConsensusTimestamp
 from creto.contracts import RiskLevel
@@ -154,6 +156,15 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     may_revoke: bool
     reason_required: bool
     decided: bool
+
+    @property
+    def stands(self) -> str:
+        """Another one, when anything here has changed but the time that is left."""
+        changing = (
+            self.display_hash, self.votes, self.notes, self.missing, self.tier, self.outcome, self.settles_at,
+            self.row.ends_at, self.row.claimed_by,
+        )  # fmt: skip
+        return fingerprint(wire.encode(changing)).hex()[:32]
 
 
 def pieces(text: str) -> tuple[Piece, ...]:

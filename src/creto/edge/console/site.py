@@ -131,9 +131,9 @@ class Site:
             return None
         return call if call.caller is not None else None
 
-    def sign_in(self, request: Request) -> Response:
-        """To the sign-in, and back here after; a browser takes the fragment along."""
-        there = request.url.path if request.method == "GET" else "/"
+    def sign_in(self, request: Request, sent_from: str = "/") -> Response:
+        """To the sign-in, and back here after, or to where the form was; a browser takes the fragment along."""
+        there = request.url.path if request.method == "GET" else sent_from
         return RedirectResponse("/login" if there == "/" else f"/login?next={there}", 303, HEADERS)
 
     def form_token(self, request: Request) -> str:
@@ -144,7 +144,9 @@ class Site:
         form = await self.open_form(request, bytes_max)
         expected = self.form_token(request)
         if not expected or not equal(form.text("token").encode(), expected.encode()):
-            raise Unauthorized("PL-403", "the form is not of this session", hint="Open the page again, then send it.")
+            raise Unauthorized(
+                "PL-403", "the form is not of this session", hint="Open the page again, then send it.", field="token"
+            )
         return form
 
     async def open_form(self, request: Request, bytes_max: int) -> Form:

@@ -6,24 +6,43 @@
   const card = () => document.querySelector("article#card");
   const tell = (text) => { byId("told").textContent = text; };
 
-  // Swapping what changed, in place.
+  // Swapping what changed, in place. One after the other: what came before has drawn anew the place that this one goes to.
+  let turn = Promise.resolve();
+  function inTurn(ask) {
+    turn = turn.then(ask, ask);
+    return turn;
+  }
+  const place = () => location.pathname + location.search;
   function swap(path, target, focus) {
-    return htmx.ajax("GET", path, { target, select: target, swap: "outerHTML" }).then(() => {
+    return inTurn(() => htmx.ajax("GET", path || place(), { target, select: target, swap: "outerHTML" }).then(() => {
       settle();
       if (focus && byId("effect")) byId("effect").focus();
-    }, () => {}); // whoever looked has gone elsewhere
+    }, () => {})); // whoever looked has gone elsewhere
   }
   function goTo(path) {
     history.pushState(null, "", path);
     return swap(path, "#main", true);
   }
-  addEventListener("popstate", () => swap(location.pathname + location.search, "#main", true));
+  addEventListener("popstate", () => swap(place(), "#main", true));
+
+  // What is ticked stays ticked when the list is drawn anew.
+  let kept = [];
+  const boxes = () => [...document.querySelectorAll("#ticked input[name=id]")];
+  const ticked = () => boxes().filter((box) => box.checked);
+  document.addEventListener("htmx:beforeSwap", () => { kept = kept.concat(ticked().map((box) => box.value)); });
+  function samePolicy() {
+    const first = ticked()[0];
+    boxes().forEach((box) => { box.disabled = first !== undefined && box.dataset.policy !== first.dataset.policy; });
+  }
 
   // Time: the server's, as far as it was away from ours when the page was made.
   let ahead = 0;
   let refreshAt = 0;
   function settle() {
     const list = byId("inbox");
+    kept.forEach((id) => { const box = boxes().find((one) => one.value === id); if (box) box.checked = true; });
+    kept = [];
+    samePolicy();
     if (list) ahead = Number(list.dataset.now) - Date.now();
     refreshAt = card() && card().dataset.settles ? Number(card().dataset.settles) + 400 : 0;
     if (byId("help-open")) byId("help-open").hidden = false;
@@ -52,26 +71,44 @@
     document.querySelectorAll("progress[data-progress]").forEach((one) => { one.value = one.max - (one.dataset.progress - now); });
     if (refreshAt && now > refreshAt) {
       refreshAt = 0;
-      swap(location.pathname + location.search, "#main", false);
+      swap("", "#main", false);
     }
   }
   setInterval(tick, 250);
 
-  // Forms: in place; signed or held where that is asked. News waits meanwhile: what is asked last would take the place of what is asked first.
+  // Forms: in place; signed or held where that is asked. News waits meanwhile.
   let sending = 0;
+  let signedOut = false; // what was asked last was answered with the sign-in, which takes the place of nothing somebody has written
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    const { xhr, requestConfig } = event.detail;
+    const stale = requestConfig.verb === "post" && xhr.status === 403 && !xhr.responseText.includes('id="card"'); // of a session before this one
+    if (new URL(xhr.responseURL).pathname !== "/login" && !stale) return;
+    event.detail.shouldSwap = false;
+    signedOut = true;
+    if (requestConfig.verb === "get" && !writing()) location.assign(xhr.responseURL);
+  });
+  function lost(form) {
+    trouble(form, "Your session has ended, and nothing was sent. Keep a copy of what you wrote. ");
+    const link = document.createElement("a");
+    link.href = "/login?next=" + location.pathname;
+    link.textContent = "Sign in again";
+    form.querySelector(".bad").append(link);
+  }
   function send(form, more, submitter) {
     const values = Object.assign(Object.fromEntries(new FormData(form)), more);
     const items = new FormData(form).getAll("item");
     if (items.length) values.item = items;
     const path = submitter && submitter.hasAttribute("formaction") ? submitter.formAction : form.action;
     sending += 1;
-    return htmx.ajax("POST", path, { values, target: "#main", select: "#main", swap: "outerHTML" }).then(() => {
+    signedOut = false;
+    return inTurn(() => htmx.ajax("POST", path, { values, target: "#main", select: "#main", swap: "outerHTML" })).then(() => {
+      if (signedOut) return lost(form);
       settle();
       const bad = document.querySelector("#main .bad[role=alert]");
       const next = byId("undo") || byId("effect") || document.querySelector("h1");
       tell(bad ? bad.textContent : byId("undo-h") ? byId("undo-h").textContent : "Done.");
       if (next) { if (!next.hasAttribute("tabindex") && next.tabIndex < 0) next.tabIndex = -1; next.focus(); }
-    }).finally(() => { sending -= 1; });
+    }, () => trouble(form, "The server cannot be reached. Press again: however often it arrives, it counts once.")).finally(() => { sending -= 1; });
   }
   document.addEventListener("submit", (event) => {
     const form = event.target;
@@ -177,18 +214,16 @@
     if (event.target.id === "shortcuts") localStorage.setItem("creto-shortcuts", event.target.checked ? "on" : "off");
     if (event.target.name === "id") samePolicy();
   });
-  function samePolicy() {
-    const ticked = [...document.querySelectorAll("#ticked input[name=id]:checked")];
-    document.querySelectorAll("#ticked input[name=id]").forEach((box) => {
-      box.disabled = ticked.length > 0 && box.dataset.policy !== ticked[0].dataset.policy;
-    });
-  }
+  let walk = Promise.resolve(); // pressed twice, it goes two steps
   function move(step) {
+    walk = walk.then(() => moveBy(step));
+  }
+  function moveBy(step) {
     const rows = [...document.querySelectorAll(".row a")];
-    if (!rows.length) return;
+    if (!rows.length) return undefined;
     const at = rows.findIndex((one) => one.getAttribute("aria-current") === "true");
     const next = rows[at < 0 ? 0 : Math.min(rows.length - 1, Math.max(0, at + step))];
-    goTo(next.pathname + next.search).then(() => {
+    return goTo(next.pathname + next.search).then(() => {
       const here = document.querySelector(".row.here");
       if (here) here.scrollIntoView({ block: "nearest" });
     });
@@ -213,6 +248,7 @@
     x: () => {
       const box = document.querySelector(".row.here input[name=id]");
       if (box && !box.disabled) { box.checked = !box.checked; samePolicy(); tell(box.checked ? "Ticked." : "Not ticked."); }
+      else if (card()) tell(box ? "It is of another policy than what is ticked." : "It is decided by itself.");
     },
     "?": () => byId("help").showModal(),
   };
@@ -235,16 +271,28 @@
     const form = document.activeElement && document.activeElement.closest("#card form, #card details[open]");
     return Boolean(form) || [...document.querySelectorAll("#card details[open]")].length > 0;
   }
-  let later = 0;
-  function moved(request) {
+  async function compare() {
     const here = card();
-    const mine = here && (!request || here.dataset.request === request);
-    if (mine && writing()) byId("changed").hidden = false;
+    const answer = await fetch(location.href).catch(() => null); // the line is down: it tells again once it is up
+    if (!answer || !answer.ok) return;
+    const now = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector("article#card");
+    if (!now || card() !== here || now.dataset.stands === here.dataset.stands) return;
+    const outcome = now.querySelector(".outcome-line b");
+    byId("changed-how").textContent = outcome ? outcome.textContent : "This request has changed.";
+    byId("changed").hidden = false;
+  }
+  let later = 0;
+  const news = new Set();
+  function moved(request) {
+    news.add(request);
     clearTimeout(later);
     later = setTimeout(() => {
-      if (sending) moved(request);
-      else if (mine && !writing()) swap(location.pathname + location.search, "#main", false);
-      else if (!ticked()) swap(location.pathname + location.search, "#inbox", false);
+      if (sending) return moved(request);
+      const mine = card() && (news.has("") || news.has(card().dataset.request));
+      news.clear();
+      if (mine && !writing()) return swap("", "#main", false);
+      if (mine) compare();
+      if (!ticked().length) swap("", "#inbox", false);
     }, 80);
   }
   // Nor what somebody is pressing: a button that is swapped between press and release is not clicked.
@@ -263,7 +311,6 @@
     event.detail.shouldSwap = false;
     missed = true;
   });
-  const ticked = () => document.querySelector("#ticked input[name=id]:checked");
   if (byId("inbox") && byId("inbox").dataset.live) {
     const source = new EventSource(byId("inbox").dataset.live);
     source.addEventListener("moved", (event) => moved(event.data));
