@@ -89,11 +89,11 @@ STORE_NODE_DEAD_S: Final = 6.0  # … before the others stop waiting for it
 STORE_WAL_PAGES: Final = (
     400  # 1.6 MiB of write-ahead log: then a checkpoint beside the writer; its sync delays commits by 2 ms
 )
-STORE_WAL_STEP_MAX: Final = (
-    6_400  # pages until the next, where the last was quick: 26 MiB, of which the same few pages again and again are one
+STORE_WAL_STEP_MAX: Final = 12_800  # pages until the next, where the last was quick: 50 MiB, of which the same few pages again and again are one
+STORE_CHECKPOINT_S_MAX: Final = 0.05  # copy and sync; a commit waits for the sync at most. The next copies half as much
+STORE_WAL_PAGES_MAX: Final = (
+    12_800  # then the writer lets the checkpoint come to its end, and the log starts anew, in the same place
 )
-STORE_CHECKPOINT_S_MAX: Final = 0.02  # copy and sync; a commit waits for the sync at most. The next copies half as much
-STORE_WAL_PAGES_MAX: Final = 16_000  # 64 MiB: then the writer lets one checkpoint come to its end
 IDEMPOTENCY_LOCK_S: Final = 300  # the spec's lock on an operation whose owner may have died
 IDEMPOTENCY_SWEEP: Final = 10_000  # keys looked at in one pruning step
 BUS_DELIVERIES_MAX: Final = 5  # then the message is a dead letter

@@ -11,13 +11,14 @@ INVARIANT: a draft that lacks an answer, or of which anything is not so by then,
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 from typing import Any, ClassVar, LiteralString, TypeVar
 
 import msgspec
 
 from creto.common.errors import EnablementError
 from creto.common.tracing import current
-from creto.store.transaction import SqlTx
+from creto.store.transaction import ANOTHER, RECORD, SqlTx
 from creto.store.types import EngineName, Row, Tx
 
 T = TypeVar("T")
@@ -83,7 +84,7 @@ def drafted(
     first = next((write for write in draft.writes if write[0] == seen.sql), None)
     if first is None:
         return afresh
-    rest = [write for write in draft.writes if write is not first]
+    rest = recorded_at_once([write for write in draft.writes if write is not first])
     first = (seen.sql + seen.condition, *first[1:], seen.value)
 
     def played(tx: Tx) -> T:
@@ -97,3 +98,10 @@ def drafted(
         return result
 
     return played
+
+
+def recorded_at_once(writes: Sequence[Write]) -> list[Write]:
+    """All entries of the ledger in one statement: on SQLite, which counts them in a table of its own, each costs 40 µs."""
+    rows = [values for sql, *values in writes if sql == RECORD]
+    others = [write for write in writes if write[0] != RECORD]
+    return [*others, (RECORD + ANOTHER * (len(rows) - 1), *chain.from_iterable(rows))] if rows else others

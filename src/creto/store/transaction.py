@@ -20,6 +20,7 @@ from creto.common.tracing import SpanContext, inject
 from creto.store.types import EngineName, Entry, EntryId, LedgerRow, OutboxRow, Position, Question, Row, Tail
 
 RECORD: LiteralString = "INSERT INTO store_ledger (agent, tenant, event_id, body) VALUES (?, ?, ?, ?)"
+ANOTHER: LiteralString = ", (?, ?, ?, ?)"  # row of the same statement
 PUBLISH: LiteralString = (
     "INSERT INTO store_outbox (agent, tenant, message_id, subject, payload, headers) VALUES (?, ?, ?, ?, ?, ?)"
 )

@@ -66,4 +66,4 @@ def test_only_what_is_lacking_is_applied() -> None:
 
 
 def test_the_store_brings_its_own_migrations() -> None:
-    assert [m.version for m in load(("creto.store",))] == [1, 2]
+    assert [m.version for m in load(("creto.store",))] == [1, 2, 3]

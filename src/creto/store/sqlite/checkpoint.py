@@ -54,7 +54,6 @@ class Checkpointer:
             self._checkpoint()
             self._step = next_step(self._step, perf_counter() - began)
             if long:
-                self._checkpoint()
                 with self._writer:
                     self._checkpoint()
 
