@@ -257,6 +257,9 @@ OVERSIGHT_ROUNDS_MAX: Final = 20  # edits of one request
 OVERSIGHT_JOINT_CHARS_MAX: Final = (
     1_000  # the names of all the policies that ask about one act: five of the longest, forty of twenty letters
 )
+OVERSIGHT_SIMILAR_MAX: Final = (
+    20  # calls of the same kind, the newest: an approved one among them is what a request is compared with
+)
 OVERSIGHT_TIERS_MAX: Final = 16  # a chain of an hour each is most of a day
 OVERSIGHT_APPROVERS_MAX: Final = 256  # names in one tier or group
 OVERSIGHT_GROUPS_MAX: Final = 10_000  # groups, addresses and delegations of a tenant, held in memory

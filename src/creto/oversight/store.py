@@ -12,6 +12,7 @@ from creto.common.limits import (
     OVERSIGHT_GROUPS_MAX,
     OVERSIGHT_NOTES_MAX,
     OVERSIGHT_PASSKEYS_MAX,
+    OVERSIGHT_SIMILAR_MAX,
     OVERSIGHT_VOTES_MAX,
 )
 from creto.common.timestamps import ConsensusTimestamp
@@ -235,11 +236,13 @@ def created_between(tx: ReadTx, tenant: TenantId, start: int, end: int, before: 
 
 
 def last_approved(tx: ReadTx, tenant: TenantId, agent: AgentId, action: str) -> bytes | None:
-    """The arguments of the last similar call that was approved."""
+    """The arguments of the last similar call that was approved, if it is among the last few."""
+    similar = (tenant, agent, action)
     row = tx.one(
         "SELECT ask FROM oversight_request WHERE tenant = ? AND agent = ? AND action = ? AND state = 'approved'"
-        " ORDER BY decided_at DESC LIMIT 1",
-        tenant, agent, action,
+        " AND request_id >= COALESCE((SELECT request_id FROM oversight_request WHERE tenant = ? AND agent = ? AND action = ?"
+        " ORDER BY request_id DESC LIMIT 1 OFFSET ?), '') ORDER BY request_id DESC LIMIT 1",
+        *similar, *similar, OVERSIGHT_SIMILAR_MAX - 1,
     )  # fmt: skip
     return decoded(row[0], Ask).arguments if row else None
 
