@@ -160,7 +160,7 @@ def operators(config: Config) -> dict[str, Any]:
     from creto.metering import AllowWithNotification
     from creto.metering.quota_store import quotas
     from creto.oversight.sources import QUOTA_POLICY
-    from creto.oversight.store import policy
+    from creto.oversight.store_people import policy
     from creto.store import open_store
 
     tenant = TenantId(config[CommonConfig].tenant)

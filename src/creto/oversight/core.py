@@ -29,6 +29,7 @@ from creto.contracts import (
 )
 from creto.oversight import escalation
 from creto.oversight import store as sql
+from creto.oversight import store_messages as message_rows
 from creto.oversight.decisions import Ballot
 from creto.oversight.display import redacted_factor, render, summary
 from creto.oversight.edits import as_context
@@ -198,7 +199,7 @@ class Core:
         if not progress.state.open:
             tx.signal(DECIDED, signal_of(record.ask.tenant, record.ask.request_id))
             if told is None:
-                told = sql.notifications(tx, record.ask.tenant, record.ask.request_id)
+                told = message_rows.notifications(tx, record.ask.tenant, record.ask.request_id)
             self.close_cards(tx, new, told, now)
         return new
 
@@ -242,7 +243,7 @@ class Core:
     ) -> None:  # fmt: skip
         """The row that its channel works on; on the bus too, where somebody else delivers. What was decided is not asked again there."""
         ask = record.ask
-        sql.put_notification(
+        message_rows.put_notification(
             tx,
             Notification(
                 notification_id=new_id("ntf-"), tenant=ask.tenant, request_id=ask.request_id, person=person, channel=channel,

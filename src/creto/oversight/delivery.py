@@ -34,6 +34,8 @@ from creto.common.limits import (
 )
 from creto.common.timestamps import SECOND, ConsensusTimestamp
 from creto.oversight import store as sql
+from creto.oversight import store_messages as message_rows
+from creto.oversight import store_people as people_rows
 from creto.oversight.core import checked_text
 from creto.oversight.letters import Letter, addressed, vote_line
 from creto.oversight.policies import refusal
@@ -105,7 +107,7 @@ def untold(told: Sequence[Notification], stuck: Callable[[Notification], bool]) 
 class Delivery(Reach):
     async def due_notifications(self, channel: Channel, limit: int = OVERSIGHT_TIMER_BATCH) -> list[Notification]:
         now = self.clock.now()
-        return await self.store.read(lambda tx: sql.due_notifications(tx, channel, now, limit))
+        return await self.store.read(lambda tx: message_rows.due_notifications(tx, channel, now, limit))
 
     async def take_notifications(
         self, channel: Channel, limit: int = OVERSIGHT_COURIER_BATCH, *, taken_s: float = OVERSIGHT_TAKEN_S
@@ -116,9 +118,9 @@ class Delivery(Reach):
 
         def take(tx: Tx) -> list[Notification]:
             now = self.clock.now()
-            found = sql.locked_due_notifications(tx, channel, now, limit)
+            found = message_rows.locked_due_notifications(tx, channel, now, limit)
             for one in found:
-                sql.put_notification(tx, replace(one, next_at=ConsensusTimestamp(now + int(taken_s * SECOND))))
+                message_rows.put_notification(tx, replace(one, next_at=ConsensusTimestamp(now + int(taken_s * SECOND))))
             return found
 
         return await self.write(take)
@@ -129,7 +131,7 @@ class Delivery(Reach):
         cast, told = await self.store.read(
             lambda tx: (
                 sql.votes(tx, one.tenant, one.request_id),
-                sql.notifications(tx, one.tenant, one.request_id),
+                message_rows.notifications(tx, one.tenant, one.request_id),
             )
         )
         directory, now, every = self.directory(one.tenant, record.ask.policy), self.clock.now(), cast
@@ -159,7 +161,7 @@ class Delivery(Reach):
         def mark(tx: Tx) -> None:
             known = self._notification(tx, one)
             if known.state is not DeliveryState.SENT:
-                sql.put_notification(tx, replace(known, state=DeliveryState.DROPPED))
+                message_rows.put_notification(tx, replace(known, state=DeliveryState.DROPPED))
 
         await self.write(mark)
         self._metrics.attempts.labels(str(one.channel), "dropped").add()
@@ -183,7 +185,7 @@ class Delivery(Reach):
                 sent_at=now,
                 error=None,
             )
-            sql.put_notification(tx, done)
+            message_rows.put_notification(tx, done)
             event = NotificationSent(request_id=one.request_id, channel=str(one.channel), approver=one.person)
             self.record(tx, record, event, by=self.service_id, now=now)
             if not record.progress.state.open and one.kind not in (NotificationKind.CLOSED, NotificationKind.ALARM):
@@ -205,7 +207,7 @@ class Delivery(Reach):
             state = DeliveryState.FAILED if retry_after_s is None else DeliveryState.QUEUED
             next_at = ConsensusTimestamp(now + int((retry_after_s or 0) * SECOND))
             done = replace(known, state=state, attempts=known.attempts + 1, next_at=next_at, error=error)
-            sql.put_notification(tx, done)
+            message_rows.put_notification(tx, done)
             if state is DeliveryState.FAILED or done.attempts == OVERSIGHT_FALLBACK_ATTEMPTS:
                 self._fall_back(tx, done, now)
             return done
@@ -231,15 +233,15 @@ class Delivery(Reach):
 
     def _swept(self, tx: Tx, channel: Channel) -> int:
         now = self.clock.now()
-        found = sql.locked_due_notifications(tx, channel, now, OVERSIGHT_TIMER_BATCH)
+        found = message_rows.locked_due_notifications(tx, channel, now, OVERSIGHT_TIMER_BATCH)
         for one in found:
             state = sql.state_of(tx, one.tenant, one.request_id)
             if state is None or not state.open:
-                sql.put_notification(tx, replace(one, state=DeliveryState.DROPPED))
+                message_rows.put_notification(tx, replace(one, state=DeliveryState.DROPPED))
                 continue
             next_at = ConsensusTimestamp(now + int(OVERSIGHT_REACH_S * SECOND))
             waits = replace(one, attempts=one.attempts + 1, next_at=next_at, error=f"{channel} is not configured")
-            sql.put_notification(tx, waits)
+            message_rows.put_notification(tx, waits)
             if one.attempts == 0:
                 self._fall_back(tx, waits, now)
         return len(found)
@@ -248,9 +250,9 @@ class Delivery(Reach):
         """The operator's word that what waits for a channel is not to be sent; how many messages that were."""
 
         def page(tx: Tx) -> int:
-            found = sql.locked_queued(tx, tenant, channel, OVERSIGHT_TIMER_BATCH)
+            found = message_rows.locked_queued(tx, tenant, channel, OVERSIGHT_TIMER_BATCH)
             for one in found:
-                sql.put_notification(tx, replace(one, state=DeliveryState.DROPPED))
+                message_rows.put_notification(tx, replace(one, state=DeliveryState.DROPPED))
             if found:
                 fields: dict[str, object] = {"channel": channel, "count": len(found)}
                 self.note(tx, tenant, "oversight:discard", f"oversight:channel:{channel}", "NotificationsDiscarded", by, fields)  # fmt: skip
@@ -267,19 +269,19 @@ class Delivery(Reach):
         def mark(tx: Tx) -> None:
             known = self._notification(tx, one)
             if known.seen_at is None:
-                sql.put_notification(tx, replace(known, seen_at=self.clock.now()))
+                message_rows.put_notification(tx, replace(known, seen_at=self.clock.now()))
 
         await self.write(mark)
 
     async def card(self, tenant: TenantId, channel: Channel, reference: str) -> Notification:
         """The notification behind a provider's message; OV-404 for one that we did not send."""
-        found = await self.store.read(lambda tx: sql.by_reference(tx, tenant, channel, reference))
+        found = await self.store.read(lambda tx: message_rows.by_reference(tx, tenant, channel, reference))
         if found is None:
             raise NotFound("OV-404", "there is no such approval request", field="reference", got=reference)
         return found
 
     async def notifications(self, tenant: TenantId, request_id: RequestId) -> list[Notification]:
-        return await self.store.read(lambda tx: sql.notifications(tx, tenant, request_id))
+        return await self.store.read(lambda tx: message_rows.notifications(tx, tenant, request_id))
 
     async def notices(self, record: Record) -> tuple[Notice, ...]:
         """What an open request waits in spite of: OV-202 while somebody who is asked could not be told, OV-503 without the agent's reasons."""
@@ -288,8 +290,8 @@ class Delivery(Reach):
             return ()
         told, stuck = await self.store.read(
             lambda tx: (
-                sql.notifications(tx, ask.tenant, ask.request_id),
-                sql.unsettled(tx, ask.tenant, PAGE_ITEMS_MAX),
+                message_rows.notifications(tx, ask.tenant, ask.request_id),
+                message_rows.unsettled(tx, ask.tenant, PAGE_ITEMS_MAX),
             )
         )
         down = {one.channel for one in stuck if one.error is not None and one.state is DeliveryState.QUEUED}
@@ -301,9 +303,9 @@ class Delivery(Reach):
         pending, undelivered, ended, queued = await self.store.read(
             lambda tx: (
                 sql.count_open(tx, tenant),
-                sql.unsettled(tx, tenant, PAGE_ITEMS_MAX),
-                sql.newest_ended(tx, tenant, PAGE_ITEMS_MAX),
-                sql.queued_by_channel(tx, tenant),
+                message_rows.unsettled(tx, tenant, PAGE_ITEMS_MAX),
+                message_rows.newest_ended(tx, tenant, PAGE_ITEMS_MAX),
+                message_rows.queued_by_channel(tx, tenant),
             )
         )
         newest = {(one.channel, one.address): one for one in reversed(ended)}
@@ -332,7 +334,7 @@ class Delivery(Reach):
     async def unseen(self, tenant: TenantId) -> tuple[RequestId, ...]:
         """Open requests of which somebody was told a while ago, and at which nobody has looked."""
         before = self.clock.now() - int(OVERSIGHT_UNSEEN_S * SECOND)
-        cards = await self.store.read(lambda tx: sql.of_open_requests(tx, tenant, COUNTED_MAX))
+        cards = await self.store.read(lambda tx: message_rows.of_open_requests(tx, tenant, COUNTED_MAX))
         told = {
             one.request_id
             for one in cards
@@ -343,7 +345,7 @@ class Delivery(Reach):
 
     async def reach(self) -> dict[TenantId, Health]:
         """How every tenant's policies stand that could not be met, or not be told of everywhere."""
-        tenants = await self.store.read(sql.tenants)
+        tenants = await self.store.read(people_rows.tenants)
         found = {tenant: await self.health(tenant) for tenant in tenants}
         silent = [tier for one in found.values() for tiers in one.unreachable.values() for tier in tiers]
         self._metrics.unreachable.labels().set(len(silent))
@@ -356,19 +358,19 @@ class Delivery(Reach):
         return Standing(pending, queued, late_ns / SECOND)
 
     def _notification(self, tx: Tx, one: Notification) -> Notification:
-        known = sql.locked_notification(tx, one.tenant, one.notification_id)
+        known = message_rows.locked_notification(tx, one.tenant, one.notification_id)
         if known is None:
             raise refusal("notification_id", one.notification_id, "a notification of ours")
         return known
 
     def _fall_back(self, tx: Tx, lost: Notification, now: ConsensusTimestamp) -> None:
         """Another way to the same human, if there is one that has not carried this already."""
-        tried = {(n.channel, n.address) for n in sql.notifications(tx, lost.tenant, lost.request_id) if (n.kind, n.round, n.person) == (lost.kind, lost.round, lost.person)}  # fmt: skip
+        tried = {(n.channel, n.address) for n in message_rows.notifications(tx, lost.tenant, lost.request_id) if (n.kind, n.round, n.person) == (lost.kind, lost.round, lost.person)}  # fmt: skip
         for contact in self.contacts(lost.tenant).get(lost.person, []):
             if (contact.channel, contact.address) not in tried and self.delivers(contact.channel, lost.tenant):
                 other = replace(
                     lost, notification_id=new_id("ntf-"), channel=contact.channel, address=contact.address,
                     state=DeliveryState.QUEUED, attempts=0, next_at=now, reference=None, error=None,
                 )  # fmt: skip
-                sql.put_notification(tx, other)
+                message_rows.put_notification(tx, other)
                 return

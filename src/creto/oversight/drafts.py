@@ -30,6 +30,7 @@ from creto.common.timestamps import ConsensusTimestamp
 from creto.contracts import NotRequired, OversightRequest, OversightRequirement, Prohibited, RuntimeOversightRequest
 from creto.oversight import edits, eligibility, escalation, grants, schemas
 from creto.oversight import store as sql
+from creto.oversight import store_grants as grant_rows
 from creto.oversight.arguments import parsed
 from creto.oversight.core import checked_text
 from creto.oversight.display import proposal, render
@@ -110,7 +111,7 @@ class Drafting(Seats):
         asks = replace(request, policy_id=PolicyId(said.under))
         draft, now = self._draft(asks, None, tuple(items), (), None, said, ((), None)), self.clock.now()
         ask, first = draft.record.ask, draft.record.progress.tier
-        found = await self.store.read(lambda tx: sql.live_grants(tx, ask))
+        found = await self.store.read(lambda tx: grant_rows.live_grants(tx, ask))
         grant = next((one for one in found if self.covers(one, ask, draft.directory, now)), None)
         people = tuple(
             tuple(eligibility.told(ask, tier, draft.directory, now)) for tier in range(first, len(ask.policy.tiers))

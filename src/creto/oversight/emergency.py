@@ -18,7 +18,7 @@ from creto.common.ids import AgentId, PolicyId, RequestId, TenantId, checked_nam
 from creto.common.limits import PAGE_ITEMS_DEFAULT
 from creto.contracts import RiskFactor, RiskLevel
 from creto.oversight import edits, grants
-from creto.oversight import store as sql
+from creto.oversight import store_grants as grant_rows
 from creto.oversight.core import checked_text
 from creto.oversight.display import terms_of
 from creto.oversight.drafts import ADVANCE, RESOURCE_CHARS_MAX, REVIEW
@@ -72,7 +72,7 @@ class Emergency(Waiting):
         draft = self.drafted(judged(ask, ask.assessed), grant.grant_id)
 
         def arm(tx: Tx) -> Grant:
-            sql.put_grant(tx, grant)
+            grant_rows.put_grant(tx, grant)
             review = self._add(tx, draft, None)
             self.note_grant(tx, grant, "BreakGlassArmed", by)
             self.alarm(tx, review, draft.directory, self.clock.now())
@@ -143,7 +143,7 @@ class Emergency(Waiting):
 
     async def may_end(self, tenant: TenantId, grant_id: str, nhi: AgentId) -> bool:
         """Whether there is such a grant, and this human granted it or could have."""
-        grant = await self.store.read(lambda tx: sql.grant(tx, tenant, grant_id))
+        grant = await self.store.read(lambda tx: grant_rows.grant(tx, tenant, grant_id))
         return grant is not None and self._ends(grant, self.approver(tenant, nhi))
 
     def _ends(self, grant: Grant, approver: Approver) -> bool:
@@ -154,7 +154,7 @@ class Emergency(Waiting):
         approver = self.approver(tenant, by)
 
         def end(tx: Tx) -> Grant:
-            grant, now = sql.locked_grant(tx, tenant, grant_id), self.clock.now()
+            grant, now = grant_rows.locked_grant(tx, tenant, grant_id), self.clock.now()
             if grant is None:
                 raise NotFound("OV-404", "there is no such grant", field="grant_id", got=grant_id)
             if not self._ends(grant, approver):
@@ -166,7 +166,7 @@ class Emergency(Waiting):
         return await self.write(end)
 
     async def grants(self, tenant: TenantId, *, after: str = "", limit: int = PAGE_ITEMS_DEFAULT) -> list[Grant]:
-        return await self.store.read(lambda tx: sql.grants(tx, tenant, after, paged(limit)))
+        return await self.store.read(lambda tx: grant_rows.grants(tx, tenant, after, paged(limit)))
 
     def could_end(self, grant: Grant, nhi: AgentId) -> bool:
         """Whether this human granted it, or could have."""
@@ -176,11 +176,11 @@ class Emergency(Waiting):
         """Its time is over: on record, whoever used it or nobody."""
 
         def expire(tx: Tx) -> bool:
-            grant, now = sql.locked_grant(tx, tenant, grant_id), self.clock.now()
+            grant, now = grant_rows.locked_grant(tx, tenant, grant_id), self.clock.now()
             if grant is None or grant.ended_at is not None or now < grant.expires_at:
                 return False
             ended = replace(grant, ended_at=grant.expires_at)
-            sql.put_grant(tx, ended)
+            grant_rows.put_grant(tx, ended)
             event = "BreakGlassExpired" if grant.kind is GrantKind.BREAK_GLASS else "GrantExpired"
             self.note_grant(tx, ended, event, self.service_id)
             return True

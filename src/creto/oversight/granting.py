@@ -15,6 +15,7 @@ from creto.common.limits import PAGE_ITEMS_MAX
 from creto.common.timestamps import ConsensusTimestamp
 from creto.oversight import grants
 from creto.oversight import store as sql
+from creto.oversight import store_grants as grant_rows
 from creto.oversight.ballots import given
 from creto.oversight.decisions import CastVote
 from creto.oversight.eligibility import Approver, Directory
@@ -47,7 +48,7 @@ class Granting(Handover):
             grant_id=new_id("grant-"),
         )  # fmt: skip
         if grant is not None:
-            sql.put_grant(tx, grant)
+            grant_rows.put_grant(tx, grant)
             self.note(
                 tx, ask.tenant, "oversight:grant", f"oversight:grant:{grant.grant_id}", "GrantIssued", approver.nhi,
                 {"grant_id": grant.grant_id, "kind": grant.kind, "request_id": ask.request_id, "agent": ask.agent,
@@ -56,7 +57,7 @@ class Granting(Handover):
 
     def review_denied(self, tx: Tx, review: Record, by: Approver, now: ConsensusTimestamp) -> None:
         """The grant ends, if it has not ended by itself."""
-        grant = sql.locked_grant(tx, review.ask.tenant, review.ask.resource.removeprefix(REVIEWED))
+        grant = grant_rows.locked_grant(tx, review.ask.tenant, review.ask.resource.removeprefix(REVIEWED))
         if grant is not None:
             self.end_now(tx, grant, by.person, now, by=by.nhi)
 
@@ -82,7 +83,7 @@ class Granting(Handover):
         """No more uses, and none of those that were let through and have not begun. Who holds the grant's row ends it."""
         ended = grant if grant.ended_at is not None else replace(grant, ended_at=now, ended_by=person)
         ended = replace(ended, ended_by=ended.ended_by or person)  # it ran out, and its last uses may still wait
-        sql.put_grant(tx, ended)
+        grant_rows.put_grant(tx, ended)
         for used in sql.of_agent(tx, grant.tenant, grant.agent, LAST, PAGE_ITEMS_MAX):
             token_id = used.progress.permit.token_id
             if used.progress.grant_id == grant.grant_id and token_id is not None:

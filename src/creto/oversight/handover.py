@@ -15,6 +15,8 @@ from creto.common.limits import OVERSIGHT_TIMER_BATCH, PAGE_ITEMS_MAX
 from creto.common.timestamps import ConsensusTimestamp
 from creto.oversight import eligibility
 from creto.oversight import store as sql
+from creto.oversight import store_messages as message_rows
+from creto.oversight import store_people as people_rows
 from creto.oversight.core import Mark
 from creto.oversight.requests import Requests
 from creto.oversight.store import Record
@@ -52,7 +54,7 @@ class Handover(Requests):
             told += await self.write(
                 partial(self._pass_on, waiting[first : first + OVERSIGHT_TIMER_BATCH], delegation.to)
             )
-        await self.write(lambda tx: sql.begun(tx, tenant, delegation.delegation_id))
+        await self.write(lambda tx: people_rows.begun(tx, tenant, delegation.delegation_id))
         return told
 
     def _pass_on(self, waiting: Sequence[Record], to: PersonId, tx: Tx) -> int:
@@ -61,7 +63,7 @@ class Handover(Requests):
     def _told_of(self, tx: Tx, seen: Record, to: PersonId) -> bool:
         ask, now = seen.ask, self.clock.now()
         record = self.locked(tx, ask.tenant, ask.request_id)
-        known = {one.person for one in sql.notifications(tx, ask.tenant, ask.request_id)}
+        known = {one.person for one in message_rows.notifications(tx, ask.tenant, ask.request_id)}
         directory = self.directory(ask.tenant, ask.policy)
         holders = directory.seats(eligibility.reached(ask.policy, record.progress.tier))
         sits = any(directory.substitute(one, record.ask, now) == to for one in holders if one != to)

@@ -19,6 +19,7 @@ from creto.common.timestamps import SECOND
 from creto.contracts import ApprovalResult, Approved, Denied, HumanIdentity, TimedOut, TimeoutAction
 from creto.oversight import edits
 from creto.oversight import store as sql
+from creto.oversight import store_grants as grant_rows
 from creto.oversight.ballots import decisive
 from creto.oversight.core import SERVICE, checked_text, no_such
 from creto.oversight.decisions import CastVote, DecisionFile
@@ -229,7 +230,7 @@ class Outcomes(Desk):
         tenant, grant_id = record.ask.tenant, record.progress.grant_id
         if grant_id is None:
             return None, None
-        grant = await self.store.read(lambda tx: sql.grant(tx, tenant, grant_id))
+        grant = await self.store.read(lambda tx: grant_rows.grant(tx, tenant, grant_id))
         assert grant is not None
         whole = replace(grant, uses=0, ended_at=None, ended_by=None)
         if grant.kind is GrantKind.BREAK_GLASS:

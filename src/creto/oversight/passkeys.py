@@ -17,6 +17,7 @@ from creto.common.errors import IdempotencyConflict, NotFound, SignatureVerifica
 from creto.common.ids import AgentId, RequestId, TenantId, checked_name, checked_tenant
 from creto.common.limits import OVERSIGHT_PASSKEYS_MAX
 from creto.oversight import store as sql
+from creto.oversight import store_people as people_rows
 from creto.oversight.ballots import Receipt, not_ours
 from creto.oversight.decisions import Ballot, EnrolledPasskey, Evidence, witness
 from creto.oversight.policies import refusal
@@ -39,9 +40,9 @@ class Passkeys(Voting):
 
         def put(tx: Tx) -> None:
             tx.lock(f"oversight.passkeys/{tenant}/{person}")
-            if len(sql.passkeys(tx, tenant, person)) >= OVERSIGHT_PASSKEYS_MAX:
+            if len(people_rows.passkeys(tx, tenant, person)) >= OVERSIGHT_PASSKEYS_MAX:
                 raise refusal("passkeys", OVERSIGHT_PASSKEYS_MAX + 1, f"{OVERSIGHT_PASSKEYS_MAX} at most")
-            if not sql.put_passkey(tx, tenant, enrolled):
+            if not people_rows.put_passkey(tx, tenant, enrolled):
                 raise IdempotencyConflict("OV-409", "the passkey is enrolled already", field="credential_id")
             self._passkey_changed(tx, tenant, by, passkey.credential_id, "PasskeyEnrolled")
 
@@ -53,7 +54,7 @@ class Passkeys(Voting):
         person = self.human(checked_tenant(tenant), by)
 
         def drop(tx: Tx) -> bool:
-            found = sql.drop_passkey(tx, tenant, person, credential_id)
+            found = people_rows.drop_passkey(tx, tenant, person, credential_id)
             if found:
                 self._passkey_changed(tx, tenant, by, credential_id, "PasskeyRemoved")
             return found
@@ -62,7 +63,7 @@ class Passkeys(Voting):
 
     async def passkeys(self, tenant: TenantId, human: AgentId) -> list[EnrolledPasskey]:
         person = self.approver(checked_tenant(tenant), human).person
-        return await self.store.read(lambda tx: sql.passkeys(tx, tenant, person))
+        return await self.store.read(lambda tx: people_rows.passkeys(tx, tenant, person))
 
     async def passkey_response(
         self,

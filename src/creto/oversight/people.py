@@ -26,7 +26,7 @@ from creto.common.limits import (
 )
 from creto.common.timestamps import SECOND, ConsensusTimestamp, iso
 from creto.oversight import policies
-from creto.oversight import store as sql
+from creto.oversight import store_people as people_rows
 from creto.oversight.core import Core, Mark
 from creto.oversight.eligibility import GROUP, Approver, Directory
 from creto.oversight.types import (
@@ -65,10 +65,10 @@ class Book(msgspec.Struct, frozen=True):
 def read_book(tx: ReadTx, tenant: TenantId, now: ConsensusTimestamp) -> Book:
     """With the absences that are over but in which somebody may have voted on what is still open."""
     return Book(
-        {group.name: group.members for group in sql.groups(tx, tenant)},
-        tuple(sql.contacts(tx, tenant)),
-        sql.delegations(tx, tenant, now - OVERSIGHT_TIMEOUT_S_MAX * SECOND),
-        sql.policies(tx, tenant),
+        {group.name: group.members for group in people_rows.groups(tx, tenant)},
+        tuple(people_rows.contacts(tx, tenant)),
+        people_rows.delegations(tx, tenant, now - OVERSIGHT_TIMEOUT_S_MAX * SECOND),
+        people_rows.policies(tx, tenant),
     )
 
 
@@ -125,9 +125,9 @@ class People(Core):
 
         def put(tx: Tx) -> OversightPolicy:
             tx.lock(f"oversight.policy/{tenant}/{policy.policy_id}")
-            known = sql.policy(tx, tenant, policy.policy_id)
+            known = people_rows.policy(tx, tenant, policy.policy_id)
             stored = policies.as_stored(policy, known.version + 1 if known else 1)
-            sql.add_policy(tx, tenant, stored, by, now)
+            people_rows.add_policy(tx, tenant, stored, by, now)
             self._changed(tx, tenant, by, "policy", policy.policy_id, {"version": stored.version})
             return stored
 
@@ -153,7 +153,7 @@ class People(Core):
             checked_name(member, "members")
 
         def put(tx: Tx) -> None:
-            sql.put_group(tx, tenant, group)
+            people_rows.put_group(tx, tenant, group)
             self._changed(tx, tenant, by, "group", group.name, {"members": group.members})
 
         await self._change(put)
@@ -169,7 +169,7 @@ class People(Core):
         person = self.human(tenant, contact.person)
 
         def put(tx: Tx) -> None:
-            sql.put_contact(tx, tenant, contact)
+            people_rows.put_contact(tx, tenant, contact)
             self._changed(tx, tenant, by, "contact", contact.address, {"channel": contact.channel, "person": person})
 
         await self._change(put)
@@ -178,7 +178,7 @@ class People(Core):
         tenant = checked_tenant(tenant)
 
         def drop(tx: Tx) -> bool:
-            found = sql.drop_contact(tx, tenant, channel, address)
+            found = people_rows.drop_contact(tx, tenant, channel, address)
             self._changed(tx, tenant, by, "contact", address, {"channel": channel, "person": None})
             return found
 
@@ -231,7 +231,7 @@ class People(Core):
         def put(tx: Tx) -> None:
             if mark is not None:
                 mark(tx)
-            sql.put_delegation(tx, tenant, delegation, begins_at=starts_at)
+            people_rows.put_delegation(tx, tenant, delegation, begins_at=starts_at)
             self._changed(
                 tx, tenant, by, "delegation", delegation.delegation_id,
                 {"of": delegation.of, "to": delegation.to, "starts_at": starts_at, "ends_at": ends_at, "circle": circle},
@@ -248,10 +248,10 @@ class People(Core):
         def end(tx: Tx) -> bool:
             if mark is not None:
                 mark(tx)
-            known, now = sql.delegation(tx, tenant, delegation_id), self.clock.now()
+            known, now = people_rows.delegation(tx, tenant, delegation_id), self.clock.now()
             found = known is not None and now < known.ends_at
             if known is not None and found:
-                sql.put_delegation(tx, tenant, msgspec.structs.replace(known, ends_at=now))
+                people_rows.put_delegation(tx, tenant, msgspec.structs.replace(known, ends_at=now))
             self._changed(tx, tenant, by, "delegation", delegation_id, {"ended": found})
             return found
 

@@ -27,6 +27,7 @@ from creto.common.timestamps import SECOND, ConsensusTimestamp, iso
 from creto.contracts import OversightRequest, TimeoutAction
 from creto.oversight import eligibility, escalation, states
 from creto.oversight import store as sql
+from creto.oversight import store_grants as grant_rows
 from creto.oversight.core import checked_text
 from creto.oversight.drafts import Draft, Drafting, hashed
 from creto.oversight.eligibility import Directory
@@ -139,7 +140,9 @@ class Requests(Drafting):
         )  # fmt: skip
         for reason in draft.skipped:
             self.note_skip(tx, record, reason)
-        grant = next((one for one in sql.grants_for(tx, ask) if self.covers(one, ask, draft.directory, now)), None)
+        grant = next(
+            (one for one in grant_rows.grants_for(tx, ask) if self.covers(one, ask, draft.directory, now)), None
+        )
         if grant is not None:
             return self._approved_by(tx, record, grant, now)
         self.tell(tx, record, self._reachable(record, draft.directory, now), NotificationKind.ASKED, now)
@@ -147,7 +150,7 @@ class Requests(Drafting):
 
     def _approved_by(self, tx: Tx, record: Record, grant: Grant, now: ConsensusTimestamp) -> Record:
         """A human said yes in advance: this use is counted, and it is recorded that it was theirs."""
-        sql.put_grant(tx, replace(grant, uses=grant.uses + 1))
+        grant_rows.put_grant(tx, replace(grant, uses=grant.uses + 1))
         reason = f"approved in advance by the {grant.kind} grant {grant.grant_id}"
         progress = states.ended(record.progress, Event.APPROVE, now=now, by=grant.granted_by, reason=reason)
         return self.save(tx, record, replace(progress, grant_id=grant.grant_id), now=now, by=AgentId(grant.granted_by))

@@ -22,6 +22,7 @@ from creto.common.limits import OVERSIGHT_SEATINGS_MAX
 from creto.common.timestamps import SECOND, ConsensusTimestamp
 from creto.oversight import eligibility
 from creto.oversight import store as sql
+from creto.oversight import store_grants as grant_rows
 from creto.oversight.ballots import in_grace, outcome
 from creto.oversight.decisions import CastVote, SignedBallot
 from creto.oversight.eligibility import Approver, Directory, Seat, ineligible
@@ -119,7 +120,7 @@ class Seats(People):
             )
         if progress.decided_at is None or now >= progress.decided_at + ask.policy.execution_s * SECOND:
             return AlreadyExists("OV-410", f"EXPIRED: the approval held for {ask.policy.execution_s} s", field="permit")
-        grant = sql.grant(tx, ask.tenant, progress.grant_id) if progress.grant_id is not None else None
+        grant = grant_rows.grant(tx, ask.tenant, progress.grant_id) if progress.grant_id is not None else None
         if grant is not None and grant.ended_by is not None:
             return AlreadyExists("OV-410", f"REVOKED: {grant.ended_by} took the grant back", field="permit")
         if progress.state is RequestState.TIMED_OUT or not ask.policy.revalidate:

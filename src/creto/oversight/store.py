@@ -1,4 +1,4 @@
-"""The rows of oversight. Every statement names the tenant, but for the two that look for what is due."""
+"""The rows of requests, their votes and notes. Every statement names the tenant, but for those that look for what is due."""
 
 from __future__ import annotations
 
@@ -7,30 +7,12 @@ from typing import Any, LiteralString, TypeVar
 import msgspec
 
 from creto.common import wire
-from creto.common.ids import AgentId, PolicyId, RequestId, TenantId
-from creto.common.limits import (
-    OVERSIGHT_GROUPS_MAX,
-    OVERSIGHT_NOTES_MAX,
-    OVERSIGHT_PASSKEYS_MAX,
-    OVERSIGHT_SIMILAR_MAX,
-    OVERSIGHT_VOTES_MAX,
-)
+from creto.common.ids import AgentId, RequestId, TenantId
+from creto.common.limits import OVERSIGHT_NOTES_MAX, OVERSIGHT_SIMILAR_MAX, OVERSIGHT_VOTES_MAX
 from creto.common.timestamps import ConsensusTimestamp
-from creto.oversight.decisions import Ballot, CastVote, EnrolledPasskey
+from creto.oversight.decisions import Ballot, CastVote
 from creto.oversight.policies import policy_hash
-from creto.oversight.types import (
-    ApproverGroup,
-    Ask,
-    Channel,
-    Contact,
-    Delegation,
-    Grant,
-    Note,
-    Notification,
-    OversightPolicy,
-    Progress,
-    RequestState,
-)
+from creto.oversight.types import Ask, Note, Notification, Progress, RequestState
 from creto.platform.consensus import PersonId
 from creto.store.draft import AsSeen
 from creto.store.types import ReadTx, Row, Tx
@@ -77,10 +59,6 @@ VOTES_OR: LiteralString = (  # and the one with this nonce that was taken back, 
 )
 NOTIFICATIONS: LiteralString = (
     "SELECT body FROM oversight_notification WHERE tenant = ? AND request_id = ? ORDER BY notification_id"
-)
-GRANTS_FOR: LiteralString = (
-    "SELECT body FROM oversight_grant WHERE tenant = ? AND agent = ? AND action = ? AND resource = ?"
-    " AND expires_at IS NOT NULL ORDER BY grant_id LIMIT 100"
 )
 _decoders: dict[type[Any], msgspec.json.Decoder[Any]] = {}
 _vote = msgspec.msgpack.Decoder(CastVote)
@@ -281,6 +259,26 @@ def missing(tx: ReadTx, now: int, limit: int) -> list[tuple[TenantId, RequestId]
     return [(TenantId(tenant), RequestId(request_id)) for tenant, request_id in rows]
 
 
+def count_open(tx: ReadTx, tenant: TenantId) -> tuple[int, ConsensusTimestamp | None]:
+    """How many wait, and since when the oldest does."""
+    row = tx.one(
+        "SELECT COUNT(*), MIN(created_at) FROM oversight_request WHERE tenant = ? AND due_at IS NOT NULL", tenant
+    )
+    return (int(row[0]), row[1]) if row else (0, None)
+
+
+def standing(tx: ReadTx) -> tuple[int, int, int | None]:
+    """Of all tenants: how many requests wait, how many notifications do, and when the next request is due."""
+    row = tx.one("SELECT COUNT(*), MIN(due_at) FROM oversight_request WHERE due_at IS NOT NULL")
+    queued = tx.value("SELECT COUNT(*) FROM oversight_notification WHERE next_at IS NOT NULL")
+    return int(row[0]) if row else 0, int(queued or 0), row[1] if row else None
+
+
+def state_of(tx: ReadTx, tenant: TenantId, request_id: RequestId) -> RequestState | None:
+    found = tx.value("SELECT state FROM oversight_request WHERE tenant = ? AND request_id = ?", tenant, request_id)
+    return RequestState(found) if found is not None else None
+
+
 # Votes and notes
 
 
@@ -340,308 +338,3 @@ def snoozed(tx: ReadTx, tenant: TenantId, person: PersonId, now: int) -> set[Req
         "SELECT request_id FROM oversight_snooze WHERE tenant = ? AND person = ? AND until > ?", tenant, person, now
     )
     return {RequestId(row[0]) for row in rows}
-
-
-# Passkeys
-
-
-def put_passkey(tx: Tx, tenant: TenantId, enrolled: EnrolledPasskey) -> bool:
-    """False if the passkey is enrolled already, for anybody."""
-    return (
-        tx.run(
-            "INSERT INTO oversight_passkey (tenant, credential_id, person, body) VALUES (?, ?, ?, ?)"
-            " ON CONFLICT (tenant, credential_id) DO NOTHING",
-            tenant, enrolled.passkey.credential_id, enrolled.person, wire.encode(enrolled),
-        )
-        == 1
-    )  # fmt: skip
-
-
-def drop_passkey(tx: Tx, tenant: TenantId, person: PersonId, credential_id: bytes) -> bool:
-    sql: LiteralString = "DELETE FROM oversight_passkey WHERE tenant = ? AND person = ? AND credential_id = ?"
-    return tx.run(sql, tenant, person, credential_id) > 0
-
-
-def passkeys(tx: ReadTx, tenant: TenantId, person: PersonId) -> list[EnrolledPasskey]:
-    rows = tx.all(
-        "SELECT body FROM oversight_passkey WHERE tenant = ? AND person = ? ORDER BY credential_id LIMIT ?",
-        tenant, person, OVERSIGHT_PASSKEYS_MAX,
-    )  # fmt: skip
-    return [decoded(row[0], EnrolledPasskey) for row in rows]
-
-
-# Policies and people
-
-
-def add_policy(tx: Tx, tenant: TenantId, policy: OversightPolicy, by: AgentId, now: int) -> None:
-    tx.run(
-        "INSERT INTO oversight_policy (tenant, policy_id, version, body, uploaded_by, uploaded_at) VALUES (?, ?, ?, ?, ?, ?)",
-        tenant, policy.policy_id, policy.version, wire.encode(policy), by, now,
-    )  # fmt: skip
-
-
-def policy(tx: ReadTx, tenant: TenantId, policy_id: PolicyId) -> OversightPolicy | None:
-    row = tx.one(
-        "SELECT body FROM oversight_policy WHERE tenant = ? AND policy_id = ? ORDER BY version DESC LIMIT 1",
-        tenant,
-        policy_id,
-    )
-    return decoded(row[0], OversightPolicy) if row else None
-
-
-def policies(tx: ReadTx, tenant: TenantId) -> dict[PolicyId, OversightPolicy]:
-    rows = tx.all(
-        "SELECT body FROM oversight_policy WHERE tenant = ? ORDER BY policy_id, version LIMIT ?",
-        tenant,
-        OVERSIGHT_GROUPS_MAX,
-    )
-    return {one.policy_id: one for one in (decoded(row[0], OversightPolicy) for row in rows)}
-
-
-def put_group(tx: Tx, tenant: TenantId, group: ApproverGroup) -> None:
-    tx.run(
-        "INSERT INTO oversight_group (tenant, name, body) VALUES (?, ?, ?)"
-        " ON CONFLICT (tenant, name) DO UPDATE SET body = excluded.body",
-        tenant, group.name, wire.encode(group),
-    )  # fmt: skip
-
-
-def groups(tx: ReadTx, tenant: TenantId) -> list[ApproverGroup]:
-    rows = tx.all(
-        "SELECT body FROM oversight_group WHERE tenant = ? ORDER BY name LIMIT ?", tenant, OVERSIGHT_GROUPS_MAX
-    )
-    return [decoded(row[0], ApproverGroup) for row in rows]
-
-
-def put_contact(tx: Tx, tenant: TenantId, contact: Contact) -> None:
-    tx.run(
-        "INSERT INTO oversight_contact (tenant, channel, address, person) VALUES (?, ?, ?, ?)"
-        " ON CONFLICT (tenant, channel, address) DO UPDATE SET person = excluded.person",
-        tenant, str(contact.channel), contact.address, contact.person,
-    )  # fmt: skip
-
-
-def drop_contact(tx: Tx, tenant: TenantId, channel: Channel, address: str) -> bool:
-    sql: LiteralString = "DELETE FROM oversight_contact WHERE tenant = ? AND channel = ? AND address = ?"
-    return tx.run(sql, tenant, str(channel), address) > 0
-
-
-def contacts(tx: ReadTx, tenant: TenantId) -> list[Contact]:
-    rows = tx.all(
-        "SELECT channel, address, person FROM oversight_contact WHERE tenant = ? ORDER BY channel, address LIMIT ?",
-        tenant, OVERSIGHT_GROUPS_MAX,
-    )  # fmt: skip
-    return [Contact(channel=Channel(c), address=address, person=AgentId(person)) for c, address, person in rows]
-
-
-def put_delegation(tx: Tx, tenant: TenantId, delegation: Delegation, begins_at: int | None = None) -> None:
-    """With `begins_at` it is to be looked at then: who sits in the seats is told what waits there."""
-    tx.run(
-        "INSERT INTO oversight_delegation (tenant, delegation_id, ends_at, begins_at, body) VALUES (?, ?, ?, ?, ?)"
-        " ON CONFLICT (tenant, delegation_id) DO UPDATE SET ends_at = excluded.ends_at, begins_at = excluded.begins_at,"
-        " body = excluded.body",
-        tenant, delegation.delegation_id, delegation.ends_at, begins_at, wire.encode(delegation),
-    )  # fmt: skip
-
-
-def beginning(tx: ReadTx, now: int, limit: int) -> list[tuple[TenantId, Delegation]]:
-    """The delegations of all tenants that have begun, and of which nobody was told yet."""
-    rows = tx.all(
-        "SELECT tenant, body FROM oversight_delegation WHERE begins_at IS NOT NULL AND begins_at <= ?"
-        " ORDER BY begins_at LIMIT ?",
-        now, limit,
-    )  # fmt: skip
-    return [(TenantId(tenant), decoded(body, Delegation)) for tenant, body in rows]
-
-
-def begun(tx: Tx, tenant: TenantId, delegation_id: str) -> None:
-    tx.run(
-        "UPDATE oversight_delegation SET begins_at = NULL WHERE tenant = ? AND delegation_id = ?", tenant, delegation_id
-    )
-
-
-def delegation(tx: ReadTx, tenant: TenantId, delegation_id: str) -> Delegation | None:
-    row = tx.one("SELECT body FROM oversight_delegation WHERE tenant = ? AND delegation_id = ?", tenant, delegation_id)
-    return decoded(row[0], Delegation) if row else None
-
-
-def delegations(tx: ReadTx, tenant: TenantId, since: int) -> tuple[Delegation, ...]:
-    """Those that end after `since`."""
-    rows = tx.all(
-        "SELECT body FROM oversight_delegation WHERE tenant = ? AND ends_at > ? ORDER BY delegation_id LIMIT ?",
-        tenant, since, OVERSIGHT_GROUPS_MAX,
-    )  # fmt: skip
-    return tuple(decoded(row[0], Delegation) for row in rows)
-
-
-# Grants
-
-
-def put_grant(tx: Tx, grant: Grant) -> None:
-    """An ended grant has no expiry in its row: nobody looks for it any more."""
-    expires_at = grant.expires_at if grant.ended_at is None else None
-    tx.push(
-        "INSERT INTO oversight_grant (tenant, grant_id, agent, action, resource, expires_at, body) VALUES (?, ?, ?, ?, ?, ?, ?)"
-        " ON CONFLICT (tenant, grant_id) DO UPDATE SET expires_at = excluded.expires_at, body = excluded.body",
-        grant.tenant, grant.grant_id, grant.agent, grant.action, grant.resource, expires_at, wire.encode(grant),
-    )  # fmt: skip
-
-
-def grants_for(tx: Tx, ask: Ask) -> list[Grant]:
-    """The live grants of this agent for this act, held until the transaction ends: a use is counted once."""
-    rows = tx.all(GRANTS_FOR + tx.for_update, ask.tenant, ask.agent, ask.action, ask.resource)
-    return [decoded(row[0], Grant) for row in rows]
-
-
-def live_grants(tx: ReadTx, ask: Ask) -> list[Grant]:
-    """The same, to look at."""
-    return [decoded(row[0], Grant) for row in tx.all(GRANTS_FOR, ask.tenant, ask.agent, ask.action, ask.resource)]
-
-
-def grant(tx: ReadTx, tenant: TenantId, grant_id: str) -> Grant | None:
-    row = tx.one("SELECT body FROM oversight_grant WHERE tenant = ? AND grant_id = ?", tenant, grant_id)
-    return decoded(row[0], Grant) if row else None
-
-
-def locked_grant(tx: Tx, tenant: TenantId, grant_id: str) -> Grant | None:
-    sql: LiteralString = "SELECT body FROM oversight_grant WHERE tenant = ? AND grant_id = ?"
-    row = tx.one(sql + tx.for_update, tenant, grant_id)
-    return decoded(row[0], Grant) if row else None
-
-
-def grants(tx: ReadTx, tenant: TenantId, after: str, limit: int) -> list[Grant]:
-    rows = tx.all(
-        "SELECT body FROM oversight_grant WHERE tenant = ? AND grant_id > ? ORDER BY grant_id LIMIT ?",
-        tenant,
-        after,
-        limit,
-    )
-    return [decoded(row[0], Grant) for row in rows]
-
-
-def expired_grants(tx: ReadTx, now: int, limit: int) -> list[tuple[TenantId, str]]:
-    rows = tx.all(
-        "SELECT tenant, grant_id FROM oversight_grant WHERE expires_at IS NOT NULL AND expires_at <= ? ORDER BY expires_at LIMIT ?",
-        now, limit,
-    )  # fmt: skip
-    return [(TenantId(tenant), grant_id) for tenant, grant_id in rows]
-
-
-# Notifications
-
-
-def put_notification(tx: Tx, one: Notification) -> None:
-    next_at = one.next_at if one.state == "queued" else None
-    tx.push(
-        "INSERT INTO oversight_notification (tenant, notification_id, request_id, person, channel, state, next_at, reference, body)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (tenant, notification_id) DO UPDATE SET state = excluded.state,"
-        " next_at = excluded.next_at, reference = excluded.reference, body = excluded.body",
-        one.tenant, one.notification_id, one.request_id, one.person, str(one.channel), str(one.state), next_at,
-        one.reference, wire.encode(one),
-    )  # fmt: skip
-
-
-def notifications(tx: ReadTx, tenant: TenantId, request_id: RequestId) -> list[Notification]:
-    return [decoded(row[0], Notification) for row in tx.all(NOTIFICATIONS, tenant, request_id)]
-
-
-def locked_notification(tx: Tx, tenant: TenantId, notification_id: str) -> Notification | None:
-    sql: LiteralString = "SELECT body FROM oversight_notification WHERE tenant = ? AND notification_id = ?"
-    row = tx.one(sql + tx.for_update, tenant, notification_id)
-    return decoded(row[0], Notification) if row else None
-
-
-def due_notifications(tx: ReadTx, channel: Channel, now: int, limit: int) -> list[Notification]:
-    rows = tx.all(
-        "SELECT body FROM oversight_notification WHERE channel = ? AND next_at IS NOT NULL AND next_at <= ?"
-        " ORDER BY next_at LIMIT ?",
-        str(channel), now, limit,
-    )  # fmt: skip
-    return [decoded(row[0], Notification) for row in rows]
-
-
-def locked_due_notifications(tx: Tx, channel: Channel, now: int, limit: int) -> list[Notification]:
-    """As `due_notifications`, held until the transaction ends."""
-    sql: LiteralString = (
-        "SELECT body FROM oversight_notification WHERE channel = ? AND next_at IS NOT NULL AND next_at <= ?"
-        " ORDER BY next_at LIMIT ?"
-    )
-    return [decoded(row[0], Notification) for row in tx.all(sql + tx.for_update, str(channel), now, limit)]
-
-
-def of_open_requests(tx: ReadTx, tenant: TenantId, limit: int) -> list[Notification]:
-    rows = tx.all(
-        "SELECT n.body FROM oversight_request r JOIN oversight_notification n ON n.tenant = r.tenant AND n.request_id = r.request_id"
-        " WHERE r.tenant = ? AND r.due_at IS NOT NULL ORDER BY n.request_id LIMIT ?",
-        tenant, limit,
-    )  # fmt: skip
-    return [decoded(row[0], Notification) for row in rows]
-
-
-def newest_ended(tx: ReadTx, tenant: TenantId, limit: int) -> list[Notification]:
-    """The last messages that arrived or were given up, the newest first."""
-    rows = tx.all(
-        "SELECT body FROM oversight_notification WHERE tenant = ? AND state IN ('sent', 'failed')"
-        " ORDER BY notification_id DESC LIMIT ?",
-        tenant, limit,
-    )  # fmt: skip
-    return [decoded(row[0], Notification) for row in rows]
-
-
-def tenants(tx: ReadTx) -> list[TenantId]:
-    """Whoever has a policy."""
-    return [TenantId(row[0]) for row in tx.all("SELECT DISTINCT tenant FROM oversight_policy ORDER BY tenant")]
-
-
-def by_reference(tx: ReadTx, tenant: TenantId, channel: Channel, reference: str) -> Notification | None:
-    row = tx.one(
-        "SELECT body FROM oversight_notification WHERE tenant = ? AND channel = ? AND reference = ? LIMIT 1",
-        tenant, str(channel), reference,
-    )  # fmt: skip
-    return decoded(row[0], Notification) if row else None
-
-
-def unsettled(tx: ReadTx, tenant: TenantId, limit: int) -> list[Notification]:
-    """What has not left; and what was given up, as long as its request is open. The newest first: old trouble hides no new one."""
-    rows = tx.all(
-        "SELECT n.body FROM oversight_notification n JOIN oversight_request r ON r.tenant = n.tenant AND r.request_id = n.request_id"
-        " WHERE n.tenant = ? AND (n.state = 'queued' OR (n.state = 'failed' AND r.due_at IS NOT NULL))"
-        " ORDER BY n.notification_id DESC LIMIT ?",
-        tenant, limit,
-    )  # fmt: skip
-    return [decoded(row[0], Notification) for row in rows]
-
-
-def queued_by_channel(tx: ReadTx, tenant: TenantId) -> dict[Channel, int]:
-    """How many messages wait for each channel."""
-    rows = tx.all(
-        "SELECT channel, COUNT(*) FROM oversight_notification WHERE tenant = ? AND next_at IS NOT NULL GROUP BY channel ORDER BY channel",
-        tenant,
-    )  # fmt: skip
-    return {Channel(row[0]): int(row[1]) for row in rows}
-
-
-def locked_queued(tx: Tx, tenant: TenantId, channel: Channel, limit: int) -> list[Notification]:
-    """What waits for a channel, due or not; held until the transaction ends."""
-    sql: LiteralString = "SELECT body FROM oversight_notification WHERE channel = ? AND next_at IS NOT NULL AND tenant = ? ORDER BY next_at LIMIT ?"
-    return [decoded(row[0], Notification) for row in tx.all(sql + tx.for_update, str(channel), tenant, limit)]
-
-
-def count_open(tx: ReadTx, tenant: TenantId) -> tuple[int, ConsensusTimestamp | None]:
-    """How many wait, and since when the oldest does."""
-    row = tx.one(
-        "SELECT COUNT(*), MIN(created_at) FROM oversight_request WHERE tenant = ? AND due_at IS NOT NULL", tenant
-    )
-    return (int(row[0]), row[1]) if row else (0, None)
-
-
-def standing(tx: ReadTx) -> tuple[int, int, int | None]:
-    """Of all tenants: how many requests wait, how many notifications do, and when the next request is due."""
-    row = tx.one("SELECT COUNT(*), MIN(due_at) FROM oversight_request WHERE due_at IS NOT NULL")
-    queued = tx.value("SELECT COUNT(*) FROM oversight_notification WHERE next_at IS NOT NULL")
-    return int(row[0]) if row else 0, int(queued or 0), row[1] if row else None
-
-
-def state_of(tx: ReadTx, tenant: TenantId, request_id: RequestId) -> RequestState | None:
-    found = tx.value("SELECT state FROM oversight_request WHERE tenant = ? AND request_id = ?", tenant, request_id)
-    return RequestState(found) if found is not None else None

@@ -22,6 +22,8 @@ from creto.common.limits import OVERSIGHT_RECOLLECT_BATCH, OVERSIGHT_TIMER_BATCH
 from creto.common.telemetry import fields
 from creto.common.timestamps import SECOND, ConsensusTimestamp
 from creto.oversight import store as sql
+from creto.oversight import store_grants as grant_rows
+from creto.oversight import store_people as people_rows
 from creto.oversight.service import Oversight
 from creto.platform.consensus import Leases
 
@@ -45,8 +47,8 @@ class Timer:
         requests, grants, absences, unreasoned, due_at = await store.read(
             lambda tx: (
                 sql.due(tx, now, limit),
-                sql.expired_grants(tx, now, limit),
-                sql.beginning(tx, now, limit),
+                grant_rows.expired_grants(tx, now, limit),
+                people_rows.beginning(tx, now, limit),
                 sql.missing(tx, now, OVERSIGHT_RECOLLECT_BATCH),
                 sql.next_due(tx),
             )

@@ -9,6 +9,9 @@ import pytest
 
 from creto.common.ids import RequestId
 from creto.oversight import store as sql
+from creto.oversight import store_grants as grant_rows
+from creto.oversight import store_messages as message_rows
+from creto.oversight import store_people as people_rows
 from creto.oversight.types import Channel
 from tests.unit.oversight.world import TENANT, World, id_of, person
 
@@ -21,12 +24,12 @@ LOOKUPS: dict[str, Callable[[Any], Any]] = {
     "last_approved": lambda tx: sql.last_approved(tx, TENANT, id_of("bot-7"), "funds.transfer"),
     "due": lambda tx: sql.due(tx, 1, 100),
     "votes": lambda tx: sql.votes(tx, TENANT, REQUEST),
-    "notifications": lambda tx: sql.notifications(tx, TENANT, REQUEST),
-    "due_notifications": lambda tx: sql.due_notifications(tx, Channel.SLACK, 1, 100),
-    "by_reference": lambda tx: sql.by_reference(tx, TENANT, Channel.SLACK, "r"),
-    "expired_grants": lambda tx: sql.expired_grants(tx, 1, 100),
+    "notifications": lambda tx: message_rows.notifications(tx, TENANT, REQUEST),
+    "due_notifications": lambda tx: message_rows.due_notifications(tx, Channel.SLACK, 1, 100),
+    "by_reference": lambda tx: message_rows.by_reference(tx, TENANT, Channel.SLACK, "r"),
+    "expired_grants": lambda tx: grant_rows.expired_grants(tx, 1, 100),
     "missing": lambda tx: sql.missing(tx, 1, 16),
-    "beginning": lambda tx: sql.beginning(tx, 1, 100),
+    "beginning": lambda tx: people_rows.beginning(tx, 1, 100),
     "of_approver": lambda tx: sql.of_approver(tx, TENANT, person("alice"), "\x7f", 100),
 }
 
