@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
-from typing import Any, ClassVar, LiteralString, TypeVar
+from typing import Any, ClassVar, Generic, LiteralString, TypeVar
 
 import msgspec
 
@@ -72,6 +72,40 @@ class Draft(SqlTx):
         raise Unanswered
 
 
+class Drafted(Generic[T]):
+    """A transaction that only writes, unless it has to run afresh."""
+
+    def __init__(
+        self, draft: Draft, first: Write, result: T, afresh: Callable[[Tx], T], holds: Callable[[], bool]
+    ) -> None:
+        self.result = result
+        self._writes = [first, *recorded_at_once(draft.writes)]
+        self._signals = draft.signals
+        self._appended = draft.appended
+        self._afresh = afresh
+        self._holds = holds
+
+    def __call__(self, tx: Tx) -> T:
+        return self.result if self.written(tx) else self._afresh(tx)
+
+    @property
+    def size(self) -> int:
+        """Of all that it writes, in characters and bytes."""
+        return sum(len(value) for write in self._writes for value in write if isinstance(value, bytes | str))
+
+    def written(self, tx: Tx) -> bool:
+        """Write it, if everything is still so; nothing is waited for on the way where looking costs a round trip."""
+        first, *rest = self._writes
+        if not self._holds() or not tx.suppose(*first):
+            return False
+        for write in rest:
+            tx.push(*write)
+        for signal in self._signals:
+            tx.signal(*signal)
+        tx.appended |= self._appended
+        return True
+
+
 def drafted(
     work: Callable[[Tx], T], seen: AsSeen, afresh: Callable[[Tx], T], holds: Callable[[], bool]
 ) -> Callable[[Tx], T]:
@@ -84,20 +118,8 @@ def drafted(
     first = next((write for write in draft.writes if write[0] == seen.sql), None)
     if first is None:
         return afresh
-    rest = recorded_at_once([write for write in draft.writes if write is not first])
-    first = (seen.sql + seen.condition, *first[1:], seen.value)
-
-    def played(tx: Tx) -> T:
-        if not holds() or not tx.suppose(*first):
-            return afresh(tx)
-        for write in rest:
-            tx.push(*write)
-        for signal in draft.signals:
-            tx.signal(*signal)
-        tx.appended |= draft.appended
-        return result
-
-    return played
+    draft.writes.remove(first)
+    return Drafted(draft, (seen.sql + seen.condition, *first[1:], seen.value), result, afresh, holds)
 
 
 def recorded_at_once(writes: Sequence[Write]) -> list[Write]:

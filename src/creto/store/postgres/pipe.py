@@ -74,6 +74,8 @@ class Piped:
         self._socket = select.poll()
         self._waiting: list[Answer] = []
         self._unsent_bytes = 0
+        self._heard = 0  # answers
+        self.failure: psycopg.Error | None = None  # the first that `hear` came upon
 
     def __enter__(self) -> Piped:
         self._db.statements.pending.clear()
@@ -138,6 +140,31 @@ class Piped:
     def _asked(self, answer: Answer) -> Answer:
         self._waiting.append(answer)
         return answer
+
+    def ask(self) -> bool:
+        """Ask for the answers to what was sent, without waiting; whether all of it has gone."""
+        self._pg.pipeline_sync()
+        return not self._pg.flush()
+
+    def hear(self) -> bool:
+        """Take the answers that have come, on a socket that can be read; whether they were the last."""
+        self._pg.consume_input()
+        while not self._pg.is_busy():
+            result = self._pg.get_result()
+            if result is None:  # the end of one answer
+                if self._pg.status == ConnStatus.BAD:
+                    raise psycopg.OperationalError("the connection is lost")
+                continue
+            if result.status == ExecStatus.PIPELINE_SYNC:
+                self._waiting = []
+                return True
+            answer = self._waiting[self._heard]
+            self._heard += 1
+            if result.status in GOOD:
+                answer.take(result)
+            elif self.failure is None:
+                self.failure = said(result)
+        return False
 
     def sync(self) -> None:
         """Wait for the answers to what was sent. The first that is an error is raised; what was sent behind it was not done."""

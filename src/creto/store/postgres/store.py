@@ -8,6 +8,7 @@ COMMIT the outcome is unknown, the caller gets PL-503, and an idempotency key te
 
 from __future__ import annotations
 
+import asyncio
 import random
 import threading
 import time
@@ -17,24 +18,27 @@ from contextlib import suppress
 from enum import Enum
 from functools import partial
 from types import CodeType
-from typing import Any, ClassVar, LiteralString, TypeVar
+from typing import Any, ClassVar, LiteralString, TypeVar, cast
 
 import psycopg
 from psycopg import errors
 
 from creto.common.errors import ConnectionFailed, EnablementError
 from creto.common.limits import STORE_CONNECT_S, STORE_POOL_SIZE, STORE_QUEUE_MAX, STORE_RETRIES_MAX
+from creto.store.draft import Drafted
 from creto.store.engine import LEAVE, EngineStore, checked_result
 from creto.store.jobs import Job, closed, resolve
 from creto.store.postgres.connection import Connection, cleared, connect, fault
 from creto.store.postgres.pipe import Piped
+from creto.store.postgres.short import COMMITTED, ShortWay, Unheard
 from creto.store.postgres.signals import LEFT, PostgresListener
 from creto.store.postgres.tx import MoreThanOne, PostgresTx
-from creto.store.types import EngineName, Isolation, ReadTx, Tail
+from creto.store.types import EngineName, Isolation, ReadTx, Tail, Tx
 
 T = TypeVar("T")
 
 SHARES = 4  # what waits is divided by this: larger groups cost fewer commits, smaller ones use more cores of the server
+SHORT_SIZE_MAX = 32 * 1024  # of what takes the short way: a socket takes it at once
 GROUP_MAX = 32  # functions in one transaction: the more, the longer its row locks are held
 SLOW_S = 0.25  # a server that is down refuses at once; one that is cut off lets us wait
 CODES_MAX = 4096  # functions remembered as needing a snapshot
@@ -72,6 +76,9 @@ class PostgresStore(EngineStore):
         self._idle_readers: deque[Connection] = deque()
         self._reading = threading.Semaphore(pool_size)
         self._need_snapshot: set[CodeType] = set()
+        self._ways: dict[asyncio.AbstractEventLoop, ShortWay] = {}
+        self._closing = False
+        self._opening: set[asyncio.AbstractEventLoop] = set()
         self._listener = PostgresListener(partial(connect, url), self.signals, self.instance, self.node)
         self._listener.start()
         self._writers = [
@@ -80,6 +87,71 @@ class PostgresStore(EngineStore):
         ]
         for writer in self._writers:
             writer.start()
+
+    async def write(self, fn: Callable[[Tx], T], *, isolation: Isolation = Isolation.SERIALIZABLE) -> T:
+        if isinstance(fn, Drafted) and isolation is Isolation.READ_COMMITTED and fn.size <= SHORT_SIZE_MAX:
+            with suppress(psycopg.Error):  # the server refused: nothing was changed, and a thread sees to it
+                if (done := self._short_write(fn)) is not None:
+                    try:
+                        await done
+                    except Unheard as error:
+                        raise fault(psycopg.OperationalError()) from error
+                    return cast(T, fn.result)
+        return await super().write(fn, isolation=isolation)
+
+    def _short_write(self, work: Drafted[Any]) -> asyncio.Future[None] | None:
+        loop = asyncio.get_running_loop()
+        way = self._ways.get(loop)
+        if way is None or way.closed:
+            self._open_way(loop)
+            return None
+        if not way.free:
+            return None
+        tx: PostgresTx | None = None
+        started = time.perf_counter()
+
+        def send(piped: Piped) -> bool:
+            nonlocal tx
+            tx = PostgresTx(way.db, piped, self.instance, self._listener.alone_since, refuted=False)
+            return work.written(tx)
+
+        def told() -> None:
+            assert tx is not None
+            self.commit_times.observe(time.perf_counter() - started)
+            self.commits += 1
+            self._tell_committed(tx.signals, tx.appended)
+
+        return way.write(send, told)
+
+    def _open_way(self, loop: asyncio.AbstractEventLoop) -> None:
+        """For the next time."""
+        if self._closing or loop in self._opening:
+            return
+        for ended in [one for one in self._ways if one.is_closed()]:
+            self._ways.pop(ended).close()
+        self._opening.add(loop)
+
+        def opened() -> None:
+            db: Connection | None = None
+            with suppress(ConnectionFailed):
+                db = self._connect()
+                db.execute(COMMITTED)
+                db.pgconn.nonblocking = 1
+            try:
+                loop.call_soon_threadsafe(keep, db)
+            except RuntimeError:  # the loop has ended
+                if db is not None:
+                    db.close()
+
+        def keep(db: Connection | None) -> None:
+            self._opening.discard(loop)
+            if db is not None and not self._closing:
+                self._ways[loop] = ShortWay(db, loop)
+            elif db is not None:
+                db.close()
+
+        with suppress(RuntimeError):  # it is closing
+            self._readers.submit(opened)
 
     def read_now(self, fn: Callable[[ReadTx], T]) -> T:
         if self._closed:
@@ -205,6 +277,9 @@ class PostgresStore(EngineStore):
     def close(self) -> None:
         if self._closed:
             return
+        self._closing = True
+        for way in tuple(self._ways.values()):
+            way.close()
         self._listener.stopping()
         self._unattended(self._leave)
         self.queue.close()

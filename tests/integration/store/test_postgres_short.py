@@ -1,0 +1,191 @@
+"""Drafts on PostgreSQL: sent by the event loop, heard by it, and seen to by a thread where that does not go."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import closing
+
+import psycopg
+import pytest
+
+from creto.common.errors import ConnectionFailed
+from creto.store import Isolation, Store, Tx, open_store
+from creto.store.draft import AsSeen, drafted
+from creto.store.postgres import PostgresStore
+from tests.contract.store_examples import eventually
+
+SAVE = "UPDATE store_node SET node = ? WHERE instance = 'test-1'"
+WHO = "SELECT node FROM store_node WHERE instance = 'test-1'"
+HOLD = "SELECT 1 FROM store_node WHERE instance = 'test-1' FOR UPDATE"
+WAITING = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+
+
+@pytest.fixture
+async def store(postgres_url: str) -> AsyncIterator[PostgresStore]:
+    """One whose loop has its short way."""
+    opened = open_store(postgres_url)
+    assert isinstance(opened, PostgresStore)
+    await opened.write(
+        lambda tx: tx.run("INSERT INTO store_node (instance, node, heartbeat_ms) VALUES ('test-1', '0', 4000000000000)")
+    )
+    await rename(opened, "0", "0")
+    await has_way(opened)
+    yield opened
+    await asyncio.to_thread(opened.close)
+
+
+@pytest.fixture
+def other(postgres_url: str) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
+    with psycopg.connect(postgres_url) as db:
+        yield db
+
+
+async def until(done: Callable[[], object]) -> None:
+    async with asyncio.timeout(30):
+        while not done():  # noqa: ASYNC110 - the loop goes on meanwhile
+            await asyncio.sleep(0.001)
+
+
+async def has_way(store: PostgresStore) -> None:
+    loop = asyncio.get_running_loop()
+    await until(lambda: loop in store._ways and not store._ways[loop].closed)
+
+
+async def rename(store: Store, old: str, new: str) -> str:
+    def work(tx: Tx) -> str:
+        tx.push(SAVE, new)
+        tx.signal("thing", new)
+        return "drafted"
+
+    draft = drafted(work, AsSeen(SAVE, " AND node = ?", old), lambda tx: "afresh", lambda: True)
+    return await store.write(draft, isolation=Isolation.READ_COMMITTED)
+
+
+@pytest.fixture
+def threads(monkeypatch: pytest.MonkeyPatch, store: PostgresStore) -> list[object]:
+    """What threads did."""
+    done: list[object] = []
+    attempt = store._attempt
+    monkeypatch.setattr(store, "_attempt", lambda jobs, db: done.append(jobs) or attempt(jobs, db))
+    return done
+
+
+async def waiting(other: psycopg.Connection[tuple[object, ...]]) -> list[tuple[object, ...]]:
+    """Until somebody waits for a lock: who that is."""
+    found: list[tuple[object, ...]] = []
+    await until(lambda: found.extend(other.execute(WAITING).fetchall()) or found)
+    return found
+
+
+async def test_no_thread_sees_to_a_draft_that_holds(store: PostgresStore, threads: list[object]) -> None:
+    heard: list[str] = []
+    store.on_signal("thing", heard.append)
+    before = store.commits
+    for number in range(5):
+        assert await rename(store, str(number), str(number + 1)) == "drafted"
+        assert store.read_now(lambda tx: tx.value(WHO)) == str(number + 1)
+    assert heard == ["1", "2", "3", "4", "5"]
+    assert (threads, store.commits - before) == ([], 5)
+
+
+async def test_what_has_changed_is_seen_to_by_a_thread_and_the_way_stays(
+    store: PostgresStore, threads: list[object]
+) -> None:
+    assert await rename(store, "another", "1") == "afresh"
+    assert len(threads) == 2  # it supposes, is refuted, and looks
+    assert await rename(store, "0", "1") == "drafted"
+    assert len(threads) == 2
+
+
+async def test_who_goes_away_changes_nothing(
+    store: PostgresStore, other: psycopg.Connection[tuple[object, ...]]
+) -> None:
+    heard: list[str] = []
+    store.on_signal("thing", heard.append)
+    other.execute(HOLD)
+    task = asyncio.create_task(rename(store, "0", "1"))
+    await waiting(other)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    other.rollback()
+    await until(lambda: heard)
+    assert store.read_now(lambda tx: tx.value(WHO)) == "1"
+    assert await rename(store, "1", "2") == "drafted"
+
+
+async def test_while_one_is_under_way_threads_see_to_the_others(
+    store: PostgresStore, other: psycopg.Connection[tuple[object, ...]], threads: list[object]
+) -> None:
+    other.execute(HOLD)
+    one = asyncio.create_task(rename(store, "0", "1"))
+    await waiting(other)
+    two = asyncio.create_task(rename(store, "1", "2"))
+    await until(lambda: threads)
+    other.rollback()
+    assert sorted([await one, await two]) in (
+        ["drafted", "drafted"],
+        ["afresh", "drafted"],
+    )  # whoever gets the row first
+
+
+async def test_a_way_that_the_server_ended_is_opened_anew(
+    store: PostgresStore, other: psycopg.Connection[tuple[object, ...]], threads: list[object]
+) -> None:
+    way = store._ways[asyncio.get_running_loop()]
+    other.execute("SELECT pg_terminate_backend(%s)", (way.db.pgconn.backend_pid,))
+    await until(lambda: way.closed)
+    assert await rename(store, "0", "1") == "drafted"
+    assert len(threads) == 1
+    await has_way(store)
+    assert await rename(store, "1", "2") == "drafted"
+    assert len(threads) == 1
+
+
+async def test_what_nobody_heard_of_is_said_so(
+    store: PostgresStore, other: psycopg.Connection[tuple[object, ...]]
+) -> None:
+    other.execute(HOLD)
+    task = asyncio.create_task(rename(store, "0", "1"))
+    [(pid,)] = await waiting(other)
+    other.execute("SELECT pg_terminate_backend(%s)", (pid,))
+    with pytest.raises(ConnectionFailed, match="PL-503"):
+        await task
+    other.rollback()
+    assert store.read_now(lambda tx: tx.value(WHO)) == "0"
+
+
+@pytest.mark.parametrize("on_loop", [True, False])
+async def test_closing_waits_for_what_is_under_way(
+    store: PostgresStore, other: psycopg.Connection[tuple[object, ...]], postgres_url: str, on_loop: bool
+) -> None:
+    other.execute(HOLD)
+    task = asyncio.create_task(rename(store, "0", "1"))
+    await waiting(other)
+    release = threading.Timer(0.05, other.rollback)
+    release.start()
+    if on_loop:
+        store.close()
+    else:
+        await asyncio.to_thread(store.close)
+    assert await task == "drafted"
+    release.join()
+    with closing(open_store(postgres_url)) as again:
+        assert again.read_now(lambda tx: tx.value(WHO)) == "1"
+
+
+def test_loops_that_have_ended_leave_no_connection(postgres_url: str) -> None:
+    with closing(open_store(postgres_url)) as store:
+        assert isinstance(store, PostgresStore)
+
+        async def act() -> None:
+            await rename(store, "nobody", "somebody")
+            await has_way(store)
+
+        for _ in range(4):
+            asyncio.run(act())
+        assert len(store._ways) == 1
+        with psycopg.connect(postgres_url) as db:
+            eventually(lambda: len(db.execute("SELECT 1 FROM pg_stat_activity WHERE application_name = 'creto'").fetchall()) < 12)  # fmt: skip
