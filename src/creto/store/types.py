@@ -258,7 +258,7 @@ class Store(Protocol):
         ...
 
     def on_signal(self, channel: str, fn: Callable[[str], None]) -> None:
-        """Call `fn(payload)` for each signal of any node, this one included, within 50 ms, on a thread of the store.
+        """Call `fn(payload)` for each signal of any node, this one included, within 50 ms, on a thread of the store or a loop that wrote.
 
         In the process that wrote it has returned before `write` does. It may `read_now`; it must not await a write.
         """

@@ -10,7 +10,7 @@ from contextlib import closing
 import psycopg
 import pytest
 
-from creto.common.errors import ConnectionFailed
+from creto.common.errors import ConnectionFailed, InternalError
 from creto.store import Isolation, Store, Tx, open_store
 from creto.store.draft import AsSeen, drafted
 from creto.store.postgres import PostgresStore
@@ -155,6 +155,23 @@ async def test_what_nobody_heard_of_is_said_so(
         await task
     other.rollback()
     assert store.read_now(lambda tx: tx.value(WHO)) == "0"
+
+
+async def test_a_commit_that_fails_has_changed_nothing(
+    store: PostgresStore, other: psycopg.Connection[tuple[object, ...]], threads: list[object]
+) -> None:
+    other.execute(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no'; END $$;"
+        "CREATE CONSTRAINT TRIGGER late AFTER UPDATE ON store_node DEFERRABLE INITIALLY DEFERRED"
+        " FOR EACH ROW WHEN (new.node = 'refused') EXECUTE FUNCTION refuse()"
+    )
+    other.commit()
+    with pytest.raises(InternalError, match="PL-500"):
+        await rename(store, "0", "refused")
+    assert len(threads) == 2  # supposed, then looked at
+    assert await rename(store, "0", "1") == "drafted"
+    assert len(threads) == 2
+    assert store.read_now(lambda tx: tx.value(WHO)) == "1"
 
 
 @pytest.mark.parametrize("on_loop", [True, False])

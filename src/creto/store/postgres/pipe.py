@@ -158,12 +158,11 @@ class Piped:
             if result.status == ExecStatus.PIPELINE_SYNC:
                 self._waiting = []
                 return True
-            answer = self._waiting[self._heard]
-            self._heard += 1
             if result.status in GOOD:
-                answer.take(result)
+                self._waiting[self._heard].take(result)
             elif self.failure is None:
                 self.failure = said(result)
+            self._heard += 1  # and one more where the commit itself failed
         return False
 
     def sync(self) -> None:

@@ -12,6 +12,7 @@ INVARIANT: there is no BEGIN: until the Sync is sent nothing can be committed, a
 from __future__ import annotations
 
 import asyncio
+import logging
 import select
 import threading
 from collections.abc import Callable
@@ -21,6 +22,8 @@ import psycopg
 
 from creto.store.postgres.connection import Connection
 from creto.store.postgres.pipe import Piped
+
+log = logging.getLogger("creto.store")
 
 COMMITTED = "SET default_transaction_isolation = 'read committed'"
 CLOSE_S_MAX = 10.0
@@ -83,13 +86,16 @@ class ShortWay:
             if not piped.hear():
                 return
             piped.leave()
-        except psycopg.Error:
+        except Exception:  # whatever it is, nobody will hear more
+            log.debug("the short way has ended", exc_info=True)
             self._end()
             return
         self._piped = None
-        if piped.failure is None:
-            self._told()
-        self._settle(piped.failure)
+        try:
+            if piped.failure is None:
+                self._told()
+        finally:
+            self._settle(piped.failure)
 
     def _settle(self, failure: Exception | None) -> None:
         if self._done.done():  # who waited was cancelled

@@ -140,6 +140,7 @@ class PostgresStore(EngineStore):
             try:
                 loop.call_soon_threadsafe(keep, db)
             except RuntimeError:  # the loop has ended
+                self._opening.discard(loop)
                 if db is not None:
                     db.close()
 
