@@ -66,6 +66,7 @@ async def opened(url: str) -> AsyncIterator[World]:
 async def measured(engine: str, url: str, scale: Scale) -> list[Row]:
     found: list[Row] = []
     async with opened(url) as world:
+        await transitions(world, scale.count(LOT), -LOT)  # connections, plans and caches: as of a server that runs
         taken = await transitions(world, scale.count(TRANSITIONS), 0)
         row = latency(f"transition committed, {engine}", taken.transactions, must=1 * MS, aim=0.5 * MS)
         found += [beside(row, scale, "dbos"), latency(f"the whole vote, ballot to receipt, {engine}", taken.votes)]
