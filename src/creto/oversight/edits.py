@@ -68,6 +68,13 @@ def check_bounds(bounds: Sequence[Bound]) -> None:
             raise InvalidInput.of(f"bounds.{bound.path}", got=bound.at_most, expected="a number", code="OV-400")
 
 
+def check_known(arguments: bytes, bounds: Sequence[Bound]) -> None:
+    """What is not among the arguments cannot be bounded: no call would ever be within."""
+    unknown = {one.path for one in bounds} - {path for path, _ in leaves(parsed(arguments))} if bounds else ()
+    if unknown:
+        raise InvalidInput.of("counter", got=", ".join(sorted(unknown)), expected="arguments that were asked for", code="OV-400")  # fmt: skip
+
+
 def counter(asked: bytes, wanted: bytes) -> tuple[Bound, ...]:
     """What a human proposes instead, from the arguments as they changed them: a smaller number is a limit, all else is exact."""
     before, after = dict(leaves(parsed(asked))), dict(leaves(parsed(wanted)))
@@ -94,10 +101,8 @@ def bound(path: str, before: Value, new: Value) -> Bound:
 
 def proposed(arguments: bytes, bounds: Sequence[Bound]) -> bytes:
     """The arguments with every bound kept: what is bounded has the value that was proposed, what is below a limit stays."""
-    known = {one.path: one for one in bounds}
-    value = parsed(arguments)
-    if not known.keys() <= {path for path, _ in leaves(value)}:
-        raise InvalidInput.of("counter", got="an argument that is not there", expected="arguments that were asked for", code="OV-400")  # fmt: skip
+    check_known(arguments, bounds)
+    known, value = {one.path: one for one in bounds}, parsed(arguments)
     return spelled(mapped(value, "", lambda path, leaf: moved(known[path], leaf) if path in known else leaf))
 
 

@@ -284,6 +284,7 @@ class Voting(Granting):
             now=now, on_behalf_of=ballot.on_behalf_of,
         )  # fmt: skip
         check_content(target.ask, ballot, held.cast)
+        edits.check_known(target.ask.arguments, ballot.counter)
         if held.taken_back:
             raise withdrawn()
         seating = directory.seating(target.ask, record.progress.tier, seat, approver.person, now)

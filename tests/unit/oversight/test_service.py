@@ -223,6 +223,15 @@ async def test_a_counter_proposal_is_taken_up_once(world: World) -> None:
     assert (await world.request(arguments={"amount": 39})).progress.state is RequestState.PENDING
 
 
+async def test_a_counter_proposal_is_about_what_was_asked(world: World) -> None:
+    record = await world.request(arguments={"amount": 50, "to": {"name": "ann"}})
+    unknown = (Bound(path="to.name", equal='"ben"'), Bound(path="nope", at_most="4"), Bound(path="to", equal='"ben"'))
+    error = await refused("OV-400", world.deny(record, "alice", counter=unknown))
+    assert (error.field, error.got) == ("counter", "nope, to")
+    assert (await world.now_of(record)).progress.state is RequestState.PENDING
+    await world.deny(record, "alice", counter=unknown[:1])
+
+
 async def test_every_channel_tells_what_was_proposed_instead(world: World) -> None:
     await world.contact("bob", "U2")
     policy = await world.policy(P2, policy_id=PolicyId("two"), quorum=Quorum(approvals=2, denials=2))
