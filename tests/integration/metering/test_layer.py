@@ -86,18 +86,31 @@ async def asked(app: App) -> Any:
     return await app.parts.oversight.get(app.tenant, request_id)
 
 
+async def asking(app: App, kind: CostThresholdType, limit: str | int) -> Threshold:
+    """One beyond which a human is asked."""
+    return Threshold(
+        threshold=CostThreshold(
+            threshold_id="one", threshold_type=kind, limit=D(limit), currency="USD",
+            action=RequireApproval(approvers=(await human(app),)),
+        )
+    )  # fmt: skip
+
+
+async def held(app: App, amount: str) -> Any:
+    """What a human is asked because of a payment."""
+    with pytest.raises(OversightRequired):
+        await app.parts.metering.ingest_event(app.tenant, payment(app, amount), by=app.operator)
+    return await asked(app)
+
+
 @pytest.mark.parametrize("approve", [True, False])
 async def test_what_crosses_a_threshold_waits_for_a_human(app: App, approve: bool) -> None:
     """given a limit that asks / when an event crosses it / then oversight asks the approver, and the decision ends the waiting."""
     parts = app.parts
-    threshold = CostThreshold(
-        threshold_id="month", threshold_type=CostThresholdType.PER_MONTH, limit=D("100"), currency="USD",
-        action=RequireApproval(approvers=(await human(app),)),
-    )  # fmt: skip
-    await parts.triggers.put_threshold(app.tenant, Threshold(threshold=threshold), by=app.operator)
-    with pytest.raises(OversightRequired):
-        await parts.metering.ingest_event(app.tenant, payment(app, "150"), by=app.operator)
-    record = await asked(app)
+    await parts.triggers.put_threshold(
+        app.tenant, await asking(app, CostThresholdType.PER_MONTH, "100"), by=app.operator
+    )
+    record = await held(app, "150")
     assert record.progress.state is RequestState.PENDING
     assert record.ask.action == "cost_threshold"
 
@@ -112,11 +125,7 @@ async def test_what_crosses_a_threshold_waits_for_a_human(app: App, approve: boo
 async def test_an_agent_that_runs_away_waits_for_a_human(app: App) -> None:
     """given a threshold on anomalies / when a flagged agent uses something / then the approver is asked and sees why, and approves."""
     parts = app.parts
-    threshold = CostThreshold(
-        threshold_id="runaways", threshold_type=CostThresholdType.ANOMALY, limit=D(0), currency="USD",
-        action=RequireApproval(approvers=(await human(app),)),
-    )  # fmt: skip
-    await parts.triggers.put_threshold(app.tenant, Threshold(threshold=threshold), by=app.operator)
+    await parts.triggers.put_threshold(app.tenant, await asking(app, CostThresholdType.ANOMALY, 0), by=app.operator)
     now = parts.clock.now()
     loop = [replace(event(now + n, id=f"loop{n}", agent=app.operator, chain=()), tenant=app.tenant) for n in range(200)]
     await parts.metering.ingest_batch(app.tenant, loop, by=app.operator)
@@ -135,14 +144,10 @@ async def test_an_agent_that_runs_away_waits_for_a_human(app: App) -> None:
 
 async def test_a_decision_on_the_bus_ends_the_waiting(app: App) -> None:
     parts = app.parts
-    threshold = CostThreshold(
-        threshold_id="one", threshold_type=CostThresholdType.PER_TRANSACTION, limit=D("1"), currency="USD",
-        action=RequireApproval(approvers=(await human(app),)),
-    )  # fmt: skip
-    await parts.triggers.put_threshold(app.tenant, Threshold(threshold=threshold), by=app.operator)
-    with pytest.raises(OversightRequired):
-        await parts.metering.ingest_event(app.tenant, payment(app, "2"), by=app.operator)
-    record = await asked(app)
+    await parts.triggers.put_threshold(
+        app.tenant, await asking(app, CostThresholdType.PER_TRANSACTION, "1"), by=app.operator
+    )
+    record = await held(app, "2")
     await parts.oversight.cancel(app.tenant, record.ask.request_id, by=app.operator)
 
     async def released() -> bool:
@@ -156,17 +161,14 @@ async def test_a_request_made_of_an_event_that_waits_no_more_is_taken_back(
 ) -> None:
     """given an event voided while its request is being made / when the message comes, and again as after a crash / then nobody is left asked."""
     parts = app.parts
-    threshold = CostThreshold(
-        threshold_id="one", threshold_type=CostThresholdType.PER_TRANSACTION, limit=D("1"), currency="USD",
-        action=RequireApproval(approvers=(await human(app),)),
-    )  # fmt: skip
+    threshold = await asking(app, CostThresholdType.PER_TRANSACTION, "1")
     heard: list[Message] = []
 
     async def hear(message: Message) -> None:
         heard.append(message)
 
     hearing = await parts.bus.subscribe(SUBJECT_THRESHOLD_EXCEEDED, "test", hear)
-    await parts.triggers.put_threshold(app.tenant, Threshold(threshold=threshold), by=app.operator)
+    await parts.triggers.put_threshold(app.tenant, threshold, by=app.operator)
     with pytest.raises(OversightRequired) as held:
         await parts.metering.ingest_event(app.tenant, payment(app, "2"), by=app.operator)
     assert held.value.details["event_id"] == "pay"
@@ -205,14 +207,10 @@ async def heard_of(app: App, subject: str) -> list[Message]:
 async def test_nobody_on_the_bus_says_what_crossed_a_threshold_or_was_decided(app: App) -> None:
     """given a cost that waits for a human / when somebody publishes another crossing, or says that it was approved / then it is refused, and waits still."""
     parts, heard = app.parts, await heard_of(app, SUBJECT_THRESHOLD_EXCEEDED)
-    threshold = CostThreshold(
-        threshold_id="one", threshold_type=CostThresholdType.PER_TRANSACTION, limit=D("1"), currency="USD",
-        action=RequireApproval(approvers=(await human(app),)),
-    )  # fmt: skip
-    await parts.triggers.put_threshold(app.tenant, Threshold(threshold=threshold), by=app.operator)
-    with pytest.raises(OversightRequired):
-        await parts.metering.ingest_event(app.tenant, payment(app, "2"), by=app.operator)
-    record = await asked(app)
+    await parts.triggers.put_threshold(
+        app.tenant, await asking(app, CostThresholdType.PER_TRANSACTION, "1"), by=app.operator
+    )
+    record = await held(app, "2")
     assert await eventually(lambda: done(heard))
     approvals = CostApprovals(parts.bus, parts.triggers, parts.quotas, parts.oversight)
     own = wire.decode(heard[0].payload, EventEnvelope[CostThresholdExceededEventV2])
