@@ -124,8 +124,7 @@ class Outcomes(Desk):
     ) -> OverrideDraft | EnablementError:
         ask = record.ask
         fresh, now = self.locked(tx, ask.tenant, ask.request_id), self.clock.now()
-        acted = replace(fresh, ask=replace(fresh.ask, excluded=tuple({*fresh.ask.excluded, *behind})))
-        error = self.forbidden(tx, acted, directory, now)
+        error = self.forbidden(tx, fresh, directory, now, behind)
         if error is not None:
             self.note(
                 tx, ask.tenant, "oversight:permit", f"oversight:request:{ask.request_id}", "PermitRefused", ask.agent,
@@ -155,9 +154,8 @@ class Outcomes(Desk):
         if record is None or record.progress.permit.token_id != token.token_id:
             return
         ask = record.ask
-        behind = tuple({*ask.excluded, *self.lineage(ask.tenant, chain)})
-        acted = replace(record, ask=replace(ask, excluded=behind))
-        error = self.forbidden(tx, acted, self.directory(ask.tenant, ask.policy), self.clock.now())
+        directory, behind = self.directory(ask.tenant, ask.policy), self.lineage(ask.tenant, chain)
+        error = self.forbidden(tx, record, directory, self.clock.now(), behind)
         if error is not None:
             raise error
 

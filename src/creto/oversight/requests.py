@@ -111,9 +111,8 @@ class Requests(Drafting):
         now, permits = self.clock.now(), permitting(record.progress)
         if not reusable(record, now, named=draft.named) or (permits and self._used(tx, record)):
             return False
-        ask = record.ask
-        acted = replace(record, ask=replace(ask, excluded=tuple({*ask.excluded, *draft.record.ask.excluded})))
-        return not permits or self.forbidden(tx, acted, self.directory(ask.tenant, ask.policy), now) is None
+        directory, behind = self.directory(record.ask.tenant, record.ask.policy), draft.record.ask.excluded
+        return not permits or self.forbidden(tx, record, directory, now, behind) is None
 
     def _used(self, tx: Tx, record: Record) -> bool:
         """Whether the approval's token was spent."""

@@ -110,9 +110,15 @@ class Seats(People):
         return "they could not decide it when it was decided"
 
     def forbidden(
-        self, tx: ReadTx, record: Record, directory: Directory, now: ConsensusTimestamp
+        self,
+        tx: ReadTx,
+        record: Record,
+        directory: Directory,
+        now: ConsensusTimestamp,
+        behind: Sequence[PersonId] = (),
     ) -> EnablementError | None:
-        """Why what was approved may not begin any more."""
+        """Why what was approved may not begin any more. `behind` are who stands behind it now, beside those that asked: none of them approves."""
+        record = replace(record, ask=replace(record.ask, excluded=tuple({*record.ask.excluded, *behind})))
         ask, progress = record.ask, record.progress
         if progress.permit.revoked_at is not None:
             return AlreadyExists(
