@@ -164,7 +164,7 @@ class Courier:
         self._due.set()
 
     def _decided(self, loop: asyncio.AbstractEventLoop, _: str) -> None:
-        """On a thread of the store: there are cards to close."""
+        """On any thread: there are cards to close."""
         if not self._stopping:
             with suppress(RuntimeError):  # the loop was closed before the store
                 loop.call_soon_threadsafe(self._due.set)

@@ -269,7 +269,7 @@ class Store(Protocol):
         ...
 
     def on_appended(self, tail: Tail, fn: Callable[[], None]) -> None:
-        """Call `fn` after each commit of this process that appended to the tail, on a thread of the store; it must not wait.
+        """Call `fn` after each commit of this process that appended to the tail, on a thread of the store or a loop that wrote; it must not wait.
 
         What other processes append is seen by looking, or told by `on_change`.
         """

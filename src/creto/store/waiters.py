@@ -62,7 +62,7 @@ class Waiters:
                 self._waiting.pop(key, None)
 
     def wake(self, key: str) -> None:
-        """Called on a thread of the store."""
+        """Called on any thread."""
         for waiter in tuple(self._waiting.get(key, ())):
             waiter.wake()
 

@@ -14,12 +14,15 @@ from creto.common.errors import ConnectionFailed, InternalError
 from creto.store import Isolation, Store, Tx, open_store
 from creto.store.draft import AsSeen, drafted
 from creto.store.postgres import PostgresStore
+from creto.store.postgres.short import COMMITTED
 from tests.contract.store_examples import eventually
 
 SAVE = "UPDATE store_node SET node = ? WHERE instance = 'test-1'"
 WHO = "SELECT node FROM store_node WHERE instance = 'test-1'"
 HOLD = "SELECT 1 FROM store_node WHERE instance = 'test-1' FOR UPDATE"
 WAITING = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+CONNECTED = "SELECT 1 FROM pg_stat_activity WHERE application_name = 'creto'"
+OPENED = CONNECTED + " AND query = '" + COMMITTED.replace("'", "''") + "'"
 
 
 @pytest.fixture
@@ -48,9 +51,14 @@ async def until(done: Callable[[], object]) -> None:
             await asyncio.sleep(0.001)
 
 
+async def begin(store: PostgresStore) -> None:
+    """To open a way, and not wait for it."""
+    assert store._way(asyncio.get_running_loop()) is None
+
+
 async def has_way(store: PostgresStore) -> None:
     loop = asyncio.get_running_loop()
-    await until(lambda: loop in store._ways and not store._ways[loop].closed)
+    await until(lambda: store._way(loop))
 
 
 async def rename(store: Store, old: str, new: str) -> str:
@@ -193,6 +201,29 @@ async def test_closing_waits_for_what_is_under_way(
         assert again.read_now(lambda tx: tx.value(WHO)) == "1"
 
 
+async def test_a_way_whose_names_the_server_forgot_is_opened_anew(store: PostgresStore, threads: list[object]) -> None:
+    way = store._ways[asyncio.get_running_loop()]
+    for number in range(5):  # often enough for names
+        await rename(store, str(number), str(number + 1))
+    way.db.pgconn.nonblocking = 0
+    way.db.execute("DEALLOCATE ALL")
+    assert await rename(store, "5", "6") == "drafted"
+    assert (len(threads), way.closed) == (1, True)
+    await has_way(store)
+    assert await rename(store, "6", "7") == "drafted"
+    assert len(threads) == 1
+
+
+def test_a_way_that_nobody_came_back_for_is_closed(postgres_url: str) -> None:
+    store = open_store(postgres_url)
+    assert isinstance(store, PostgresStore)
+    with psycopg.connect(postgres_url, autocommit=True) as db, closing(asyncio.new_event_loop()) as loop:
+        loop.run_until_complete(begin(store))
+        eventually(lambda: db.execute(OPENED).fetchall())
+        store.close()
+        eventually(lambda: not db.execute(CONNECTED).fetchall())
+
+
 def test_loops_that_have_ended_leave_no_connection(postgres_url: str) -> None:
     with closing(open_store(postgres_url)) as store:
         assert isinstance(store, PostgresStore)
@@ -205,4 +236,4 @@ def test_loops_that_have_ended_leave_no_connection(postgres_url: str) -> None:
             asyncio.run(act())
         assert len(store._ways) == 1
         with psycopg.connect(postgres_url) as db:
-            eventually(lambda: len(db.execute("SELECT 1 FROM pg_stat_activity WHERE application_name = 'creto'").fetchall()) < 12)  # fmt: skip
+            eventually(lambda: len(db.execute(CONNECTED).fetchall()) < 12)

@@ -36,7 +36,7 @@ class Live:
         store.on_signal_lost(lambda: self._tell(ALL, None))
 
     def _moved(self, payload: str) -> None:
-        """Called on a thread of the store, with `<tenant>/<request>`."""
+        """Called on any thread, with `<tenant>/<request>`."""
         tenant, _, request_id = payload.partition("/")
         self._tell(request_id, TenantId(tenant))
 

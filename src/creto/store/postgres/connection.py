@@ -31,6 +31,7 @@ class Connection(psycopg.Connection[Row]):
     transformer: abc.Transformer  # of values: it knows by now what it has met
 
 
+STALE = (errors.FeatureNotSupported, errors.InvalidSqlStatementName)  # what was prepared fits the tables no more
 DURABLE = "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
 
 # Strings, quoted names, comments and dollar quotes are stepped over; what is left of `?` are parameters.

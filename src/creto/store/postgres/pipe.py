@@ -75,7 +75,7 @@ class Piped:
         self._waiting: list[Answer] = []
         self._unsent_bytes = 0
         self._heard = 0  # answers
-        self.failure: psycopg.Error | None = None  # the first that `hear` came upon
+        self.failure: psycopg.Error | None = None  # the first since the last `sync`
 
     def __enter__(self) -> Piped:
         self._db.statements.pending.clear()
@@ -149,14 +149,17 @@ class Piped:
     def hear(self) -> bool:
         """Take the answers that have come, on a socket that can be read; whether they were the last."""
         self._pg.consume_input()
+        return self._take()
+
+    def _take(self) -> bool:
         while not self._pg.is_busy():
             result = self._pg.get_result()
             if result is None:  # the end of one answer
                 if self._pg.status == ConnStatus.BAD:
-                    raise psycopg.OperationalError("the connection is lost")
+                    raise self.failure or psycopg.OperationalError("the connection is lost")
                 continue
             if result.status == ExecStatus.PIPELINE_SYNC:
-                self._waiting = []
+                self._waiting, self._heard = [], 0
                 return True
             if result.status in GOOD:
                 self._waiting[self._heard].take(result)
@@ -169,27 +172,12 @@ class Piped:
         """Wait for the answers to what was sent. The first that is an error is raised; what was sent behind it was not done."""
         self._pg.pipeline_sync()
         self._flush()
-        failure: psycopg.Error | None = None
-        try:
-            for answer in self._waiting:
-                result = self._next()
-                if result is not None and result.status in GOOD:
-                    answer.take(result)
-                elif failure is None:
-                    failure = said(result)
-                self._next()  # None: the end of this answer
-            self._waiting = []
-            self._next()  # the end of them all
-        except psycopg.Error as error:  # the connection is gone, perhaps with a word
-            raise failure or error from None
-        if failure is not None:
-            raise failure
-
-    def _next(self) -> PGresult | None:
-        while self._pg.is_busy():
+        while not self._take():
             self._socket.poll()
             self._pg.consume_input()
-        return self._pg.get_result()
+        failure, self.failure = self.failure, None
+        if failure is not None:
+            raise failure
 
     def _flush(self) -> None:
         """Both sides may have more to say than a socket takes: who sends must listen."""
@@ -202,10 +190,8 @@ class Piped:
             self._socket.modify(self._pg.socket, select.POLLIN)
 
 
-def said(result: PGresult | None) -> psycopg.Error:
+def said(result: PGresult) -> psycopg.Error:
     """What the server did not do, as an error."""
-    if result is None:
-        return psycopg.OperationalError("the connection is lost")
     if result.status == ExecStatus.PIPELINE_ABORTED:
         return psycopg.errors.PipelineAborted("pipeline aborted")
     return error_from_result(result)

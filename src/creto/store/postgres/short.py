@@ -20,7 +20,7 @@ from contextlib import suppress
 
 import psycopg
 
-from creto.store.postgres.connection import Connection
+from creto.store.postgres.connection import STALE, Connection
 from creto.store.postgres.pipe import Piped
 
 log = logging.getLogger("creto.store")
@@ -95,6 +95,8 @@ class ShortWay:
             if piped.failure is None:
                 self._told()
         finally:
+            if isinstance(piped.failure, STALE):
+                self._end()
             self._settle(piped.failure)
 
     def _settle(self, failure: Exception | None) -> None:

@@ -71,13 +71,17 @@ class PostgresListener:
     def _listen(self) -> psycopg.Connection[Any]:
         """First listen, then be counted among the living: who waits for us may rely on our hearing."""
         db = self._connect(**QUICK_LOSS)
-        self._notices.clear()
-        db.add_notify_handler(lambda notice: self._notices.append(notice.payload))  # what comes beside an answer
-        db.execute(f"LISTEN {CHANNEL}".encode())
-        db.execute(JOIN.encode(), (self._instance, self._node))
-        db.execute(COUNT.encode())
-        self._wait_for_signalling(db)
-        self._beat(db)
+        try:
+            self._notices.clear()
+            db.add_notify_handler(lambda notice: self._notices.append(notice.payload))  # what comes beside an answer
+            db.execute(f"LISTEN {CHANNEL}".encode())
+            db.execute(JOIN.encode(), (self._instance, self._node))
+            db.execute(COUNT.encode())
+            self._wait_for_signalling(db)
+            self._beat(db)
+        except BaseException:
+            db.close()
+            raise
         return db
 
     def _wait_for_signalling(self, db: psycopg.Connection[Any]) -> None:

@@ -14,6 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from enum import Enum
 from functools import partial
@@ -28,7 +29,7 @@ from creto.common.limits import STORE_CONNECT_S, STORE_POOL_SIZE, STORE_QUEUE_MA
 from creto.store.draft import Drafted
 from creto.store.engine import LEAVE, EngineStore, checked_result
 from creto.store.jobs import Job, closed, resolve
-from creto.store.postgres.connection import Connection, cleared, connect, fault
+from creto.store.postgres.connection import STALE, Connection, cleared, connect, fault
 from creto.store.postgres.pipe import Piped
 from creto.store.postgres.short import COMMITTED, ShortWay, Unheard
 from creto.store.postgres.signals import LEFT, PostgresListener
@@ -47,7 +48,6 @@ BEGIN = {
     Isolation.SERIALIZABLE: "BEGIN ISOLATION LEVEL SERIALIZABLE",
     Isolation.READ_COMMITTED: "BEGIN ISOLATION LEVEL READ COMMITTED",
 }
-STALE = (errors.FeatureNotSupported, errors.InvalidSqlStatementName)  # what was prepared fits the tables no more
 BEGIN_READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 IMPATIENT = "SET LOCAL lock_timeout = '50ms'"  # a group gives way, so that two of them never wait for one another
 WALL_MS: LiteralString = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint"
@@ -77,8 +77,9 @@ class PostgresStore(EngineStore):
         self._reading = threading.Semaphore(pool_size)
         self._need_snapshot: set[CodeType] = set()
         self._ways: dict[asyncio.AbstractEventLoop, ShortWay] = {}
+        self._opening: dict[asyncio.AbstractEventLoop, Future[Connection]] = {}
+        self._opening_ways = threading.Lock()
         self._closing = False
-        self._opening: set[asyncio.AbstractEventLoop] = set()
         self._listener = PostgresListener(partial(connect, url), self.signals, self.instance, self.node)
         self._listener.start()
         self._writers = [
@@ -100,12 +101,8 @@ class PostgresStore(EngineStore):
         return await super().write(fn, isolation=isolation)
 
     def _short_write(self, work: Drafted[Any]) -> asyncio.Future[None] | None:
-        loop = asyncio.get_running_loop()
-        way = self._ways.get(loop)
-        if way is None or way.closed:
-            self._open_way(loop)
-            return None
-        if not way.free:
+        way = self._way(asyncio.get_running_loop())
+        if way is None or not way.free:
             return None
         tx: PostgresTx | None = None
         started = time.perf_counter()
@@ -123,36 +120,39 @@ class PostgresStore(EngineStore):
 
         return way.write(send, told)
 
-    def _open_way(self, loop: asyncio.AbstractEventLoop) -> None:
-        """For the next time."""
-        if self._closing or loop in self._opening:
-            return
-        for ended in [one for one in self._ways if one.is_closed()]:
-            self._ways.pop(ended).close()
-        self._opening.add(loop)
+    def _way(self, loop: asyncio.AbstractEventLoop) -> ShortWay | None:
+        """The loop's own, opened for the next time if there is none."""
+        way = self._ways.get(loop)
+        if way is not None and not way.closed:
+            return way
+        with self._opening_ways:
+            opening = self._opening.get(loop)
+            if self._closing or (opening is not None and not opening.done()):
+                return None
+            if opening is None:
+                self._forget_ended_loops()
+                self._opening[loop] = self._readers.submit(self._connect_committed)
+                return None
+            del self._opening[loop]
+            if opening.exception() is None:
+                self._ways[loop] = ShortWay(opening.result(), loop)
+        return None  # the loop hears first whether the server has ended it meanwhile
 
-        def opened() -> None:
-            db: Connection | None = None
-            with suppress(ConnectionFailed):
-                db = self._connect()
-                db.execute(COMMITTED)
-                db.pgconn.nonblocking = 1
-            try:
-                loop.call_soon_threadsafe(keep, db)
-            except RuntimeError:  # the loop has ended
-                self._opening.discard(loop)
-                if db is not None:
-                    db.close()
+    def _connect_committed(self) -> Connection:
+        db = self._connect()
+        try:
+            db.execute(COMMITTED)
+            db.pgconn.nonblocking = 1
+        except BaseException:
+            db.close()
+            raise
+        return db
 
-        def keep(db: Connection | None) -> None:
-            self._opening.discard(loop)
-            if db is not None and not self._closing:
-                self._ways[loop] = ShortWay(db, loop)
-            elif db is not None:
-                db.close()
-
-        with suppress(RuntimeError):  # it is closing
-            self._readers.submit(opened)
+    def _forget_ended_loops(self) -> None:
+        for loop in [one for one in self._ways if one.is_closed()]:
+            self._ways.pop(loop).close()
+        for loop in [one for one, opening in self._opening.items() if one.is_closed() and opening.done()]:
+            _close_opened(self._opening.pop(loop))
 
     def read_now(self, fn: Callable[[ReadTx], T]) -> T:
         if self._closed:
@@ -278,7 +278,8 @@ class PostgresStore(EngineStore):
     def close(self) -> None:
         if self._closed:
             return
-        self._closing = True
+        with self._opening_ways:
+            self._closing = True
         for way in tuple(self._ways.values()):
             way.close()
         self._listener.stopping()
@@ -288,6 +289,8 @@ class PostgresStore(EngineStore):
             writer.join()
         self._closed = True
         self._readers.shutdown()
+        for opening in self._opening.values():
+            _close_opened(opening)
         self._listener.join()
         self._close_readers()
 
@@ -314,6 +317,11 @@ def _again(db: Connection, cause: BaseException) -> bool:
     if isinstance(cause, STALE):
         db.close()  # and with it the names
     return isinstance(cause, (psycopg.OperationalError, *STALE)) and db.closed
+
+
+def _close_opened(opening: Future[Connection]) -> None:
+    if opening.exception() is None:
+        opening.result().close()
 
 
 def _reading(fn: Callable[[ReadTx], T], tx: PostgresTx) -> T:
