@@ -8,9 +8,10 @@ import threading
 import psycopg
 import pytest
 
-from creto.common.errors import AlreadyExists, EnablementError
+from creto.common.errors import AlreadyExists, ConnectionFailed, EnablementError
 from creto.common.ids import DEFAULT_TENANT
 from creto.store import Isolation, Position, Store, Tx, open_store
+from creto.store.postgres.pipe import Piped
 from creto.store.types import ReadTx
 from tests.contract.store_examples import entry, eventually
 
@@ -108,6 +109,33 @@ async def test_lost_connections_are_made_anew_and_nothing_acknowledged_is_lost(p
         await store.write(lambda tx: tx.record(entry()))
         eventually(lambda: set(acknowledged) <= set(ids(store)))
         assert len(set(ids(store))) == len(ids(store))
+    finally:
+        store.close()
+
+
+def test_a_commit_that_nobody_heard_of_may_have_signalled(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who waits here for what it says looks again: nobody else tells them, and who sends it once more finds it done."""
+    store = open_store(postgres_url)
+    lost: list[bool] = []
+    store.on_signal_lost(lambda: lost.append(store.signals_alive))
+    sync = Piped.sync
+
+    def cut(piped: Piped) -> None:
+        sync(piped)
+        piped._db.close()
+        raise psycopg.OperationalError
+
+    def change(tx: Tx) -> None:
+        tx.run(NODES, "test-1", "x")
+        tx.signal("thing", "x")
+        monkeypatch.setattr(Piped, "sync", cut)
+
+    try:
+        with pytest.raises(ConnectionFailed, match="PL-503"):
+            store.submit(change).result(30)
+        monkeypatch.undo()
+        assert store.read_now(lambda tx: tx.value("SELECT node FROM store_node WHERE instance = 'test-1'")) == "x"
+        eventually(lambda: lost == [False, True])
     finally:
         store.close()
 

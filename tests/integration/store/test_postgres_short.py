@@ -14,6 +14,7 @@ from creto.common.errors import ConnectionFailed, InternalError
 from creto.store import Isolation, Store, Tx, open_store
 from creto.store.draft import AsSeen, drafted
 from creto.store.postgres import PostgresStore
+from creto.store.postgres.pipe import Piped
 from creto.store.postgres.short import COMMITTED
 from tests.contract.store_examples import eventually
 
@@ -163,6 +164,26 @@ async def test_what_nobody_heard_of_is_said_so(
         await task
     other.rollback()
     assert store.read_now(lambda tx: tx.value(WHO)) == "0"
+
+
+async def test_what_was_committed_and_not_heard_of_is_looked_for(
+    store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost: list[bool] = []
+    store.on_signal_lost(lambda: lost.append(store.signals_alive))
+    hear = Piped.hear
+
+    def cut(piped: Piped) -> bool:
+        if hear(piped):
+            raise psycopg.OperationalError
+        return False
+
+    monkeypatch.setattr(Piped, "hear", cut)
+    with pytest.raises(ConnectionFailed, match="PL-503"):
+        await rename(store, "0", "1")
+    assert store.read_now(lambda tx: tx.value(WHO)) == "1"
+    assert lost == [False]
+    await until(lambda: lost == [False, True])
 
 
 async def test_a_commit_that_fails_has_changed_nothing(

@@ -34,10 +34,11 @@ class Unheard(Exception):
 
 
 class ShortWay:
-    def __init__(self, db: Connection, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, db: Connection, loop: asyncio.AbstractEventLoop, unheard: Callable[[], None]) -> None:
         """On the loop."""
         self.db = db
         self._loop = loop
+        self._unheard = unheard  # called where a commit may have been, whoever waits by then
         self._socket = db.pgconn.socket
         self._piped: Piped | None = None  # what is under way
         self._done: asyncio.Future[None] = loop.create_future()
@@ -115,6 +116,7 @@ class ShortWay:
         self.db.close()
         if self._piped is not None:
             self._piped = None
+            self._unheard()
             self._settle(Unheard())
 
     def close(self) -> None:

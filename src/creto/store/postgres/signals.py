@@ -3,7 +3,7 @@
 A process that is alone sends none: each commit would wake it for nothing.
 
 INVARIANT: while the connection is away nothing is known of what others changed, so `Signals.broke` is told at once, and
-`Signals.flows` only after LISTEN holds again.
+`Signals.flows` only after LISTEN holds again. So it is with a commit of our own that nobody heard of.
 INVARIANT: who joins is counted, and then waits for every transaction that may have looked before that: from then on everybody tells it. Who was
 taken for dead and is not joins anew.
 """
@@ -62,6 +62,7 @@ class PostgresListener:
         self._notices: deque[str] = deque()  # heard, not yet told
         self._stop = threading.Event()
         self.alone_since = NOT_ALONE
+        self._distrusted = False
         self._db = self._listen()
         self._thread = threading.Thread(target=self._run, name="creto-store-signals", daemon=True)
 
@@ -70,6 +71,7 @@ class PostgresListener:
 
     def _listen(self) -> psycopg.Connection[Any]:
         """First listen, then be counted among the living: who waits for us may rely on our hearing."""
+        self._distrusted = False
         db = self._connect(**QUICK_LOSS)
         try:
             self._notices.clear()
@@ -111,7 +113,8 @@ class PostgresListener:
             try:
                 if self._db.closed:
                     self._db = self._listen()
-                    self._signals.flows()
+                    if not self._distrusted:
+                        self._signals.flows()
                 self._hear()
             except (psycopg.Error, EnablementError):
                 self._deaf()
@@ -119,6 +122,11 @@ class PostgresListener:
                 log.exception("the store's signals cannot be handled")
                 self._deaf()
         self._db.close()
+
+    def distrust(self) -> None:
+        """On any thread: nobody heard how a commit of ours ended, nor what it changed. Who joins anew has waited for its end."""
+        self._distrusted = True
+        self._signals.broke()
 
     def _deaf(self) -> None:
         self.alone_since = NOT_ALONE
@@ -130,7 +138,7 @@ class PostgresListener:
         """Until the next beat is due. libpq is read here: each of our own commits comes back, and that must cost next to nothing."""
         pg, socket = self._db.pgconn, select.poll()
         socket.register(pg.socket, select.POLLIN)
-        while (left_s := self._due - time.monotonic()) > 0:
+        while not self._distrusted and (left_s := self._due - time.monotonic()) > 0:
             while self._notices:
                 self._deliver(self._notices.popleft())
                 if self._stop.is_set():
@@ -139,6 +147,8 @@ class PostgresListener:
                 pg.consume_input()
             while (notice := pg.notifies()) is not None:
                 self._notices.append(notice.extra.decode())
+        if self._distrusted:
+            raise psycopg.OperationalError("a commit was not heard of")
         self._beat(self._db)
 
     def _deliver(self, notice: str) -> None:

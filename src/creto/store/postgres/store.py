@@ -3,7 +3,8 @@
 Under load a thread takes several functions into one transaction; if anything goes wrong with it, each is run alone.
 
 INVARIANT: a function is run again only while nothing of it can have been committed; when the connection breaks during
-COMMIT the outcome is unknown, the caller gets PL-503, and an idempotency key tells it later what happened.
+COMMIT the outcome is unknown, the caller gets PL-503, and an idempotency key tells it later what happened. What it would have
+signalled is unknown as well, so this process trusts nothing in memory until the server has ended that transaction.
 """
 
 from __future__ import annotations
@@ -135,7 +136,7 @@ class PostgresStore(EngineStore):
                 return None
             del self._opening[loop]
             if opening.exception() is None:
-                self._ways[loop] = ShortWay(opening.result(), loop)
+                self._ways[loop] = ShortWay(opening.result(), loop, self._listener.distrust)
         return None  # the loop hears first whether the server has ended it meanwhile
 
     def _connect_committed(self) -> Connection:
@@ -262,6 +263,7 @@ class PostgresStore(EngineStore):
             for job in jobs:
                 job.result, job.error = None, fault(error) if isinstance(error, psycopg.Error) else error
             if committing and not cleared(db):
+                self._listener.distrust()
                 return Ended.UNKNOWN
             again = _again(db, cause)
             if tx is not None and tx.supposed:  # whatever came of it may come of what is not so
