@@ -258,3 +258,21 @@ def test_loops_that_have_ended_leave_no_connection(postgres_url: str) -> None:
         assert len(store._ways) == 1
         with psycopg.connect(postgres_url) as db:
             eventually(lambda: len(db.execute(CONNECTED).fetchall()) < 12)
+
+
+def test_a_loop_that_ended_in_the_middle_holds_up_no_closing(postgres_url: str) -> None:
+    store = open_store(postgres_url)
+    assert isinstance(store, PostgresStore)
+    row = "INSERT INTO store_node (instance, node, heartbeat_ms) VALUES ('test-1', '0', 4000000000000)"
+    store.submit(lambda tx: tx.run(row)).result(30)
+    with psycopg.connect(postgres_url) as other, closing(asyncio.new_event_loop()) as loop:
+        loop.run_until_complete(begin(store))
+        loop.run_until_complete(has_way(store))
+        other.execute(HOLD)
+        left = loop.create_task(rename(store, "0", "1"))
+        loop.run_until_complete(waiting(other))
+        loop.close()
+        other.rollback()
+        store.close()
+        assert other.execute(WHO).fetchall() == [("1",)]
+    left._log_destroy_pending = False  # type: ignore[attr-defined]  # it was meant to be left

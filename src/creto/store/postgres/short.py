@@ -101,7 +101,7 @@ class ShortWay:
             self._settle(piped.failure)
 
     def _settle(self, failure: Exception | None) -> None:
-        if self._done.done():  # who waited was cancelled
+        if self._done.done() or self._loop.is_closed():  # who waited was cancelled, or went with the loop
             return
         if failure is None:
             self._done.set_result(None)
