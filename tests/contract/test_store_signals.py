@@ -171,6 +171,23 @@ async def test_signals_that_were_pruned_before_they_were_read_are_reported(make_
     assert events == ["lost", "kept"]
 
 
+async def test_who_was_taken_for_dead_is_told_that_signals_were_lost(make_store: MakeStore) -> None:
+    one, two = make_store(), make_store(node="taken for dead")
+    events: list[str] = []
+    two.on_signal_lost(lambda: events.append("lost"))
+    two.on_signal("thing", events.append)
+
+    def change(tx: Tx) -> None:
+        tx.run("DELETE FROM store_node WHERE node = 'taken for dead'")
+        tx.signal("thing", "unheard")
+
+    await one.write(change)
+    eventually(lambda: "lost" in events)
+    eventually(lambda: two.signals_alive)
+    await one.write(lambda tx: tx.signal("thing", "heard"))
+    eventually(lambda: events[-1] == "heard")
+
+
 def test_a_broken_connection_is_reported_at_once_and_again_when_it_is_back(postgres_url: str) -> None:
     from creto.store import open_store
 
