@@ -106,10 +106,10 @@ class SqliteWatcher:
         self._version = version
         if rows and rows[0][0] != self._seen + 1:
             self._signals.tell_lost()
+        self._others = bool(self._one(OTHERS, self._instance))  # first: who hears of another may answer at once
         for seq, instance, channel, payload in rows:
             self._seen = seq
             self._signals.deliver(instance, channel, payload)
-        self._others = bool(self._one(OTHERS, self._instance))
         for fn in self._changed:
             fn()
 
