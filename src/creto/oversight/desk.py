@@ -192,14 +192,12 @@ class Desk(Passkeys):
         mark: Mark | None = None,
     ) -> Record:  # fmt: skip
         """A change of the request's time by somebody who could decide it."""
-        record = await self.get(tenant, request_id)
-        directory = self.directory(tenant, record.ask.policy)
 
         def change(tx: Tx) -> tuple[Record, Record, bool]:
             if mark is not None:
                 mark(tx)
             before, now = self.locked(tx, tenant, request_id), self.clock.now()
-            record = self.overdue(tx, before, directory, now)
+            record = self.overdue(tx, before, self.directory(tenant, before.ask.policy), now)
             if not record.progress.state.open:
                 return before, record, False
             self._check_seat(record, approver)

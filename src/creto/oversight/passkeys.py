@@ -98,11 +98,10 @@ class Passkeys(Voting):
         An edit stays: the request is then open with the edited arguments. OV-409 once it is decided.
         """
         approver = self.approver(checked_tenant(tenant), by)
-        record = await self.get(tenant, request_id)
-        directory = self.directory(tenant, record.ask.policy)
 
         def take_back(tx: Tx) -> tuple[Record, Record]:
             before, now = self.locked(tx, tenant, request_id), self.clock.now()
+            directory = self.directory(tenant, before.ask.policy)
             record = self.overdue(tx, before, directory, now)
             if not record.progress.state.open:
                 return before, record

@@ -198,10 +198,10 @@ class Requests(Drafting):
         """
         ask = (await self.get(tenant, request_id)).ask
         said = checked_text(reason, "reason") or (states.BY_REQUESTER if by == ask.agent else f"cancelled by {by}")
-        directory = self.directory(tenant, ask.policy)
 
         def end(tx: Tx) -> tuple[Record, Record]:
             before, now = self.locked(tx, tenant, request_id), self.clock.now()
+            directory = self.directory(tenant, before.ask.policy)
             check_own(before.ask, by)
             record = self.overdue(tx, before, directory, now)
             if not record.progress.state.open:

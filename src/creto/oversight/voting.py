@@ -8,6 +8,7 @@ Signatures are checked before the transaction, and what the vote does is worked 
 transaction writes it if nothing has changed since; else it is worked out again there, with the request's row held.
 
 INVARIANT: of votes, cancellations and deadlines at one moment exactly one ends the request; the others are told which one did.
+INVARIANT: who may decide is looked up when the request's row is held, or has not changed since: not before a wait for its turn.
 INVARIANT: a ballot counts once: of a request's nonces each is unique, and a relayed ballot's nonce is its delivery.
 """
 
@@ -189,14 +190,15 @@ class Voting(Granting):
         with span("oversight.vote") as here:
             here.set(Attribute.OVERSIGHT_REQUEST_ID, ballot.request_id)
             here.set(Attribute.OVERSIGHT_APPROVER, approver.person)
-            count = partial(
-                self._vote, signed=signed, approver=approver, directory=directory, edited=edited, hold_s=hold_s
-            )
+            count = partial(self._vote, signed=signed, edited=edited, hold_s=hold_s)
 
             def afresh(tx: Tx) -> Result:
-                return count(tx, held=self.held(tx, ballot, tx.for_update))
+                held = self.held(tx, ballot, tx.for_update)
+                people = self.directory(tenant, held.record.ask.policy)
+                return count(tx, held=held, approver=self.approver(tenant, ballot.approver), directory=people)
 
-            work = drafted(partial(count, held=seen), sql.as_seen(seen), afresh, still) if edited is None else afresh
+            now = partial(count, held=seen, approver=approver, directory=directory)
+            work = drafted(now, sql.as_seen(seen), afresh, still) if edited is None else afresh
             result = await self.write(work)
             here.set(Attribute.OVERSIGHT_STATE, result.after.progress.state.upper())
         if result.before is not result.after:
@@ -334,12 +336,10 @@ class Voting(Granting):
 
     async def advance(self, tenant: TenantId, request_id: RequestId) -> bool:
         """Do what time demands of the request now; whether that was anything."""
-        record = await self.get(tenant, request_id)
-        directory = self.directory(tenant, record.ask.policy)
 
         def step(tx: Tx) -> tuple[Record, Record]:
             before = self.locked(tx, tenant, request_id)
-            return before, self.overdue(tx, before, directory, self.clock.now())
+            return before, self.overdue(tx, before, self.directory(tenant, before.ask.policy), self.clock.now())
 
         with span("oversight.advance", {Attribute.OVERSIGHT_REQUEST_ID: request_id}) as here:
             before, after = await self.write(step)

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from creto.common.errors import EnablementError
+from creto.common.errors import EnablementError, Unauthorized
 from creto.common.limits import OVERSIGHT_DRAFT_MS_MAX
 from creto.common.timestamps import DAY, MILLISECOND, SECOND, ConsensusTimestamp
 from creto.oversight import NotificationKind, Quorum, Record, RequestState, Verdict, sign
 from creto.store.draft import Draft
 from creto.store.types import Tx
-from tests.unit.oversight.world import P1, P2, TENANT, World, id_of, key_of
+from tests.unit.oversight.world import P1, P2, TENANT, World, id_of, key_of, tier
 
 
 @pytest.fixture
@@ -98,6 +98,42 @@ async def test_a_voter_who_was_revoked_between_counts_no_more(
     receipt = await world.approve(record, "bob")
     assert (receipt.state, receipt.approvals) == (RequestState.PENDING, 1)
     assert runs == ["draft", "draft", "tx"]
+
+
+async def test_who_left_the_group_between_does_not_decide(
+    world: World, runs: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.group("ops", "alice", "bob")
+    record = await world.request(await world.policy(P2, tiers=(tier("group:ops"),), quorum=Quorum()))
+    meanwhile(monkeypatch, world, lambda: world.group("ops", "bob"))
+    with pytest.raises(Unauthorized, match="NOT_ELIGIBLE"):
+        await world.approve(record, "alice")
+    assert runs == ["draft", "tx"]
+    assert (await world.now_of(record)).progress.state is RequestState.PENDING
+
+
+async def test_who_was_revoked_between_does_not_vote(
+    world: World, runs: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = await world.request(P2)
+    meanwhile(monkeypatch, world, lambda: world.nhi.revoke(TENANT, id_of("alice"), reason="left"))
+    with pytest.raises(Unauthorized, match="NOT_IN_FORCE"):
+        await world.approve(record, "alice")
+    assert runs == ["draft", "tx"]
+    assert (await world.oversight.case(TENANT, record.ask.request_id)).votes == ()
+
+
+async def test_who_left_the_group_before_the_timer_had_its_turn_does_not_decide(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The time to undo is over; while the timer waits for the row, one of those who approved leaves."""
+    await world.group("ops", "alice", "bob")
+    record = await world.request(await world.policy(P2, tiers=(tier("group:ops"),), quorum=Quorum()))
+    await world.click(record, "alice", hold_s=5)
+    world.clock.advance(5 * SECOND)
+    meanwhile(monkeypatch, world, lambda: world.group("ops", "bob"))
+    await world.oversight.advance(TENANT, record.ask.request_id)
+    assert (await world.now_of(record)).progress.state is RequestState.PENDING
 
 
 async def told(world: World, record: Record, address: str) -> list[NotificationKind]:
