@@ -62,8 +62,18 @@ def next_uuid() -> int:
 
 def new_id(prefix: str = "") -> str:
     """A fresh id as text, with the prefix people know it by (`sb-…`, `req-…`)."""
-    digits = f"{next_uuid():032x}"  # the text of a UUID, without the object
-    return f"{prefix}{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+    return prefix + uuid_text(next_uuid())
+
+
+def next_id(before: str) -> str:
+    """The id that sorts right after this one of ours: where order counts, and the clocks of processes differ or step back."""
+    return before[:-36] + uuid_text(int(before[-36:].replace("-", ""), 16) + 1)
+
+
+def uuid_text(number: int) -> str:
+    """The text of a UUID, without the object."""
+    digits = f"{number:032x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
 def base58_encode(data: bytes) -> str:

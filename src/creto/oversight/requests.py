@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from creto.common.errors import IdempotencyConflict, QuotaExceeded, Unauthorized
-from creto.common.ids import AgentId, RequestId, TenantId, checked_tenant
+from creto.common.ids import AgentId, RequestId, TenantId, checked_tenant, next_id
 from creto.common.limits import (
     OVERSIGHT_OPEN_MAX,
     OVERSIGHT_RECOLLECT_S,
@@ -85,10 +85,11 @@ class Requests(Drafting):
                 if supersedes is not None:
                     self._supersede(tx, tenant, supersedes, known[0].ask)
                 return known[0], False
+            new = after(draft, known[0]) if known is not None else draft
             if supersedes is not None:
-                self._supersede(tx, tenant, supersedes, draft.record.ask)
-            self._check_room(tx, draft.record.ask)
-            return self._add(tx, draft, known[0] if known else None), True
+                self._supersede(tx, tenant, supersedes, new.record.ask)
+            self._check_room(tx, new.record.ask)
+            return self._add(tx, new, known[0] if known else None), True
 
         with span("oversight.create") as here:
             record, first = await self.write(ask)
@@ -274,6 +275,14 @@ class Requests(Drafting):
             person = self.approver(tenant, approver).person
             return await self.store.read(lambda tx: sql.of_approver(tx, tenant, person, before, count))
         return await self.store.read(lambda tx: sql.created_between(tx, tenant, start, end, before, count))
+
+
+def after(draft: Draft, known: Record) -> Draft:
+    """INVARIANT: of a key's requests the last that was asked has the last id, whatever the clocks of those who asked say."""
+    ask, last = draft.record.ask, known.ask.request_id
+    if ask.request_id > last:
+        return draft
+    return replace(draft, record=replace(draft.record, ask=replace(ask, request_id=RequestId(next_id(last)))))
 
 
 def reusable(record: Record, now: ConsensusTimestamp, *, named: bool) -> bool:

@@ -20,6 +20,7 @@ from creto.common.ids import (
     checked_tenant,
     new_id,
     new_uuid,
+    next_id,
 )
 
 
@@ -79,3 +80,10 @@ def test_a_missing_tenant_is_an_error() -> None:
 def test_resources_have_the_spec_s_uris() -> None:
     assert ResourceId.sandbox(SandboxId("sb-1")).to_uri() == "runtime:sandbox:sb-1"
     assert ResourceId.custom("billing", "x").to_uri() == "billing:x"
+
+
+def test_the_next_id_sorts_right_behind() -> None:
+    for made in (new_id(), new_id("req-"), "req-00000000-0000-7000-8000-0000ffffffff"):
+        following = next_id(made)
+        assert made < following < next_id(following)
+        assert (len(following), following[:-36]) == (len(made), made[:-36])

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
 
+from creto.common import ids
 from creto.common.timestamps import HOUR, SECOND
 from creto.contracts import Approved, RiskFactor, RiskLevel, TimeoutAction
 from creto.oversight import BatchItem, Channel, Quorum, RequestState, Verdict, render
 from creto.store.types import Outcome
+from tests.unit.oversight.test_drafted_votes import meanwhile
 from tests.unit.oversight.test_scenarios import refused
 from tests.unit.oversight.test_separation import one
 from tests.unit.oversight.world import P1, P2, TENANT, World, consume, id_of, token_of
@@ -147,3 +150,28 @@ async def test_the_outcome_of_an_approved_act_is_on_record_once(world: World) ->
     (begun,), (ended,) = await world.entries("OverrideUsed"), await world.entries("ApprovedActEnded")
     assert (begun.outcome, ended.outcome, ended.action) == (Outcome.SUCCESS, Outcome.FAILURE, "funds.transfer")
     assert "the agent says that it failed" in (await world.request()).ask.facts[0]
+
+
+async def test_a_request_made_when_the_clock_of_the_machine_was_set_back_is_found_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await world.request()
+    await world.oversight.cancel(TENANT, first.ask.request_id, by=first.ask.agent)
+    now = time.time_ns()
+    monkeypatch.setattr(ids, "_last", (0, 0))  # as in another process
+    monkeypatch.setattr(time, "time_ns", lambda: now - HOUR)
+    second = await world.request()
+    assert second.ask.request_id > first.ask.request_id
+    assert (await world.request()).ask.request_id == second.ask.request_id
+
+
+async def test_who_was_worked_out_first_and_came_last_is_found_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def ask_and_cancel() -> None:
+        record = await world.request()
+        await world.oversight.cancel(TENANT, record.ask.request_id, by=record.ask.agent)
+
+    meanwhile(monkeypatch, world, ask_and_cancel)
+    last = await world.request()
+    assert (await world.request()).ask.request_id == last.ask.request_id
