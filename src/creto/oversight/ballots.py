@@ -48,11 +48,12 @@ class Receipt(msgspec.Struct, frozen=True):
     missing_policies: tuple[str, ...] = ()  # where several ask: those that are not met
 
 
-def repeated(cast: Sequence[CastVote], ballot: Ballot) -> bool:
-    """The same ballot, or the same human saying the same in the same round: nothing new."""
+def repeated(cast: Sequence[CastVote], ballot: Ballot) -> Ballot | None:
+    """The same ballot, or the same human saying the same in the same round: nothing new, as long as that counts."""
     ballots = [vote.signed.ballot for vote in cast]
+    same = next((one for one in ballots if one.nonce == ballot.nonce), None)
     mine = [one for one in ballots if one.person == ballot.person]
-    return any(one.nonce == ballot.nonce for one in ballots) or bool(mine and said(mine[-1]) == said(ballot))
+    return same or (mine[-1] if mine and said(mine[-1]) == said(ballot) else None)
 
 
 def said(ballot: Ballot) -> tuple[object, ...]:

@@ -258,9 +258,10 @@ class Voting(Granting):
     ) -> Result:  # fmt: skip
         ballot, now = signed.ballot, self.clock.now()
         before = held.record
-        if repeated(held.cast, ballot):
+        if (same := repeated(held.cast, ballot)) is not None:
             cast = self.counting(before, held.cast, directory, now)
-            return Result(before, before, receipt(before, cast, Counted.REPEATED))
+            if same.nonce in {ballot.nonce, *(vote.signed.ballot.nonce for vote in cast)}:
+                return Result(before, before, receipt(before, cast, Counted.REPEATED))
         record = self.overdue(tx, before, directory, now)
         if not record.progress.state.open:
             return Result(before, record)
@@ -285,7 +286,8 @@ class Voting(Granting):
             target.ask, tier=record.progress.tier, directory=directory, approver=approver, assurance=signed.assurance,
             now=now, on_behalf_of=ballot.on_behalf_of,
         )  # fmt: skip
-        check_content(target.ask, ballot, held.cast)
+        fixed = not target.ask.policy.vote_change  # but for what does not count any more
+        check_content(target.ask, ballot, self.counting(record, held.cast, directory, now) if fixed else held.cast)
         edits.check_known(target.ask.arguments, ballot.counter)
         if held.taken_back:
             raise withdrawn()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from creto.common.ids import PolicyId
 from creto.contracts import Approved
-from creto.oversight import Approvals, BreakGlassTerms, OversightPolicy, RequestState
-from creto.platform.nhi import rotation_proofs
+from creto.oversight import Approvals, BreakGlassTerms, Counted, OversightPolicy, RequestState, Verdict, sign
+from creto.platform.nhi import nhi_of, rotation_proofs
 from tests.unit.oversight.test_scenarios import refused
 from tests.unit.oversight.world import P1, P2, TENANT, World, asked, id_of, key_of, pending, person, tier
 from tests.unit.platform.nhi.town import key
@@ -61,6 +63,29 @@ async def test_who_has_another_key_since_keeps_the_seat(world: World) -> None:
     old_proof, new_proof = rotation_proofs(key_of("alice"), new, tenant=TENANT)
     await world.nhi.rotate(TENANT, id_of("alice"), new.public, old_proof=old_proof, new_proof=new_proof, overlap_s=0)
     assert await waiting_for(world, policy) == {person("alice")}
+
+
+@pytest.mark.parametrize("vote_change", [True, False])
+async def test_whose_vote_was_lost_with_a_stolen_key_says_the_same_with_another(
+    world: World, vote_change: bool
+) -> None:
+    record = await world.request(await world.policy(P2, vote_change=vote_change))
+    new = key(4_299_002)
+    old_proof, new_proof = rotation_proofs(key_of("alice"), new, tenant=TENANT)
+    await world.nhi.rotate(TENANT, id_of("alice"), new.public, old_proof=old_proof, new_proof=new_proof, overlap_s=60)
+    stolen = await world.oversight.ballot(
+        TENANT, record.ask.request_id, approver=id_of("alice"), verdict=Verdict.APPROVE
+    )
+    await world.oversight.submit_response(TENANT, sign(stolen, key_of("alice")))
+    await world.nhi.revoke(TENANT, id_of("alice"), whole_line=False)
+    assert (await world.approve(record, "bob")).approvals == 1
+    ballot = await world.oversight.ballot(
+        TENANT, record.ask.request_id, approver=nhi_of(new.public), verdict=Verdict.APPROVE
+    )
+    receipt = await world.oversight.submit_response(TENANT, sign(ballot, new))
+    assert (receipt.counted, receipt.state) == (Counted.VOTE, RequestState.APPROVED)
+    assert (await world.oversight.submit_response(TENANT, sign(ballot, new))).counted is Counted.REPEATED
+    assert (await world.oversight.submit_response(TENANT, sign(stolen, key_of("alice")))).counted is Counted.REPEATED
 
 
 # Who asks
