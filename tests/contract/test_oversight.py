@@ -29,6 +29,7 @@ from creto.oversight import (
     Verdict,
     proved,
     sign,
+    store_people,
 )
 from creto.oversight.timer import LEASE
 from creto.platform.consensus import Leases
@@ -448,3 +449,13 @@ async def test_a_ballot_that_was_taken_back_never_counts_again(world: World) -> 
         await world.oversight.submit_response(TENANT, msgspec.structs.replace(signed, ballot=moved))
     assert (await world.approve(record, "bob")).approvals == 1
     assert (await world.approve(other, "bob")).approvals == 1
+
+
+async def test_a_policy_that_was_changed_often_hides_no_other(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    count = len(world.oversight.policies(TENANT))
+    monkeypatch.setattr(store_people, "OVERSIGHT_GROUPS_MAX", count)
+    for _ in range(count):
+        first = await world.policy(P1)
+    strict = await world.policy(P2, quorum=Quorum(approvals=3))
+    held = world.oversight.policies(TENANT)
+    assert (len(held), first in held, strict in held) == (count, True, True)

@@ -56,11 +56,12 @@ def policy(tx: ReadTx, tenant: TenantId, policy_id: PolicyId) -> OversightPolicy
 
 
 def policies(tx: ReadTx, tenant: TenantId) -> dict[PolicyId, OversightPolicy]:
+    """Each as it holds now: of its versions the highest."""
     rows = tx.all(
-        "SELECT body FROM oversight_policy WHERE tenant = ? ORDER BY policy_id, version LIMIT ?",
-        tenant,
-        OVERSIGHT_GROUPS_MAX,
-    )
+        "SELECT body FROM oversight_policy AS held WHERE tenant = ? AND version = (SELECT MAX(version) FROM oversight_policy AS every"
+        " WHERE every.tenant = held.tenant AND every.policy_id = held.policy_id) ORDER BY policy_id LIMIT ?",
+        tenant, OVERSIGHT_GROUPS_MAX,
+    )  # fmt: skip
     return {one.policy_id: one for one in (decoded(row[0], OversightPolicy) for row in rows)}
 
 
