@@ -11,6 +11,7 @@ INVARIANT: who looks after `add` misses nothing: what is told before is there to
 from __future__ import annotations
 
 import asyncio
+import threading
 from contextlib import suppress
 
 from creto.common.errors import InternalError
@@ -37,6 +38,7 @@ class Waiters:
 
     def __init__(self, store: Store, signal: str, *, most: int) -> None:
         self._waiting: dict[str, set[Waiter]] = {}
+        self._changing = threading.Lock()  # loops of several threads wait here
         self._count = 0
         self._most = most
         store.on_signal(signal, self.wake)
@@ -46,20 +48,22 @@ class Waiters:
         return self._count
 
     def add(self, key: str, *, brief: bool) -> Waiter:
-        if self._count >= self._most:
-            raise InternalError("PL-503", "too many wait in this process", retry_after_s=1.0)
         waiter = Waiter(brief=brief)
-        self._waiting.setdefault(key, set()).add(waiter)
-        self._count += 1
+        with self._changing:
+            if self._count >= self._most:
+                raise InternalError("PL-503", "too many wait in this process", retry_after_s=1.0)
+            self._waiting.setdefault(key, set()).add(waiter)
+            self._count += 1
         return waiter
 
     def remove(self, key: str, waiter: Waiter) -> None:
-        there = self._waiting.get(key)
-        if there is not None and waiter in there:
-            there.discard(waiter)
-            self._count -= 1
-            if not there:
-                self._waiting.pop(key, None)
+        with self._changing:
+            there = self._waiting.get(key)
+            if there is not None and waiter in there:
+                there.discard(waiter)
+                self._count -= 1
+                if not there:
+                    self._waiting.pop(key, None)
 
     def wake(self, key: str) -> None:
         """Called on any thread."""
