@@ -373,4 +373,5 @@ class Delivery(Reach):
                     state=DeliveryState.QUEUED, attempts=0, next_at=now, reference=None, error=None,
                 )  # fmt: skip
                 message_rows.put_notification(tx, other)
+                sql.touch(tx, lost.tenant, lost.request_id)
                 return

@@ -7,11 +7,12 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from creto.common.errors import EnablementError, Unauthorized
 from creto.common.limits import OVERSIGHT_DRAFT_MS_MAX
 from creto.common.timestamps import DAY, MILLISECOND, SECOND, ConsensusTimestamp
-from creto.oversight import NotificationKind, Quorum, Record, RequestState, Verdict, sign
+from creto.oversight import Channel, NotificationChannel, NotificationKind, Quorum, Record, RequestState, Verdict, sign
 from creto.store.draft import Draft
 from creto.store.types import Tx
 from tests.unit.oversight.world import P1, P2, TENANT, World, id_of, key_of, tier
@@ -152,6 +153,26 @@ async def test_who_is_told_of_an_answer_between_learns_how_it_ended(
     await world.approve(record, "alice")
     assert runs == ["draft", "tx"]
     assert await told(world, record, "U-bob") == [NotificationKind.ANSWERED, NotificationKind.CLOSED]
+
+
+async def test_who_is_told_at_another_address_between_learns_how_it_ended(
+    world: World, runs: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.contact("alice", "U-alice")
+    await world.contact("alice", "https://example.com/alice", Channel.WEBHOOK)
+    on_slack = replace(tier("alice", "bob"), channels=(NotificationChannel(channel=Channel.SLACK),))
+    record = await world.request(await world.policy(P2, tiers=(on_slack,), quorum=Quorum()))
+
+    async def fall_back() -> None:
+        [card] = await world.oversight.take_notifications(Channel.SLACK)
+        await world.oversight.failed(card, "gone", retry_after_s=None)
+        [card] = await world.oversight.take_notifications(Channel.WEBHOOK)
+        await world.oversight.sent(card)
+
+    meanwhile(monkeypatch, world, fall_back)
+    await world.approve(record, "bob")
+    assert runs == ["draft", "tx"]
+    assert await told(world, record, "https://example.com/alice") == [NotificationKind.ASKED, NotificationKind.CLOSED]
 
 
 async def test_whose_time_to_stand_in_came_between_learns_how_it_ended(
