@@ -45,12 +45,15 @@ class Tally(msgspec.Struct, frozen=True):
 
 def counted(votes: Sequence[Vote], round: int) -> list[Vote]:
     """The votes that count, of those in the order they were given."""
-    by_person = {vote.person: vote for vote in votes if vote.round == round}
+    by_person: dict[PersonId, Vote] = {}
+    for vote in votes:
+        if vote.round == round:
+            by_person.pop(vote.person, None)  # in the order of the last word of each
+            by_person[vote.person] = vote
     if len(by_person) < 2:
         return list(by_person.values())
-    ordered = sorted(by_person.values(), key=[*votes].index)
     by_seat: dict[PersonId, Vote] = {}
-    for vote in ordered:
+    for vote in by_person.values():
         before = by_seat.get(vote.seat)
         if before is None or before.person != before.seat:  # whose seat it is has the last word in it
             by_seat[vote.seat] = vote

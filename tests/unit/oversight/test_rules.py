@@ -102,6 +102,17 @@ def test_one_human_in_two_groups_does_not_fill_both() -> None:
     assert tally(quorum, [both, only_x], round=1).verdict is Verdict.APPROVE
 
 
+def test_who_said_the_same_before_has_the_last_word_of_a_seat_when_they_say_it_again() -> None:
+    """One sat there, then another, then the first again."""
+    holder, first, second = PEOPLE[:3]
+
+    def said(by: PersonId, verdict: Verdict) -> Vote:
+        return Vote(person=by, seat=holder, groups=(), verdict=verdict, round=1)
+
+    deny, approve = said(first, Verdict.DENY), said(first, Verdict.APPROVE)
+    assert counted([deny, said(second, Verdict.APPROVE), approve, deny], 1) == [deny]
+
+
 def test_a_seat_is_one_vote_and_its_holder_has_the_last_word() -> None:
     holder = Vote(person=PEOPLE[0], seat=PEOPLE[0], groups=(), verdict=Verdict.DENY, round=1)
     delegate = Vote(person=PEOPLE[1], seat=PEOPLE[0], groups=(), verdict=Verdict.APPROVE, round=1)
