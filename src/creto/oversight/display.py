@@ -334,8 +334,9 @@ def said(ask: Ask, found: set[Trick]) -> tuple[tuple[str, ...], str]:
 
 
 def redacted_factor(factor: RiskFactor) -> RiskFactor:
-    """An agent's own words, for who reads them elsewhere."""
-    name, description = (visible(redacted_text(text), prose=True).text for text in (factor.name, factor.description))
+    """An agent's own words, for who reads them elsewhere: in short, so that there is room for them whatever they are."""
+    texts = (visible(redacted_text(text), prose=True).text for text in (factor.name, factor.description))
+    name, description = map(shortened, texts)
     return RiskFactor(name=name, level=factor.level, description=description)
 
 

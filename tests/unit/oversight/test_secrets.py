@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 
 import pytest
+from msgspec.structs import replace
 
+from creto.common.limits import BUS_PAYLOAD_BYTES_MAX, OVERSIGHT_RISK_FACTORS_MAX, OVERSIGHT_TEXT_CHARS_MAX
 from creto.common.redact import redacted_text
+from creto.common.timestamps import SECOND
 from creto.contracts import SUBJECT_NOTIFICATION, RiskFactor, RiskLevel
 from creto.oversight import Channel, NotificationChannel, render
 from creto.oversight.types import EscalationTier
 from tests.unit.oversight.test_service import events
-from tests.unit.oversight.world import P1, World, id_of
+from tests.unit.oversight.world import P1, TENANT, World, id_of
 
 TOKEN = "ghp_abcdefghijklmnopqrstuvwxyz0123456789"
 SECRETS = (
@@ -60,3 +63,18 @@ async def test_the_bus_says_no_more_than_the_card(world: World, full: bool) -> N
     assert TOKEN.encode() not in row.payload
     context = json.loads(row.payload)["notification_payload"]["reasoning_context"]
     assert ("five" in context) is full
+
+
+@pytest.mark.parametrize("letter", ["\x01", "\u202e", "\U0001f600", "\\"], ids=ascii)
+async def test_what_an_agent_says_has_room_on_the_bus_whatever_it_is(world: World, letter: str) -> None:
+    """Else nobody at the next tier could be told, and the request would neither escalate nor end."""
+    channels = (NotificationChannel(channel=Channel.SLACK, full_arguments=True),)
+    policy = await world.policy(P1, tiers=(P1.tiers[0], replace(P1.tiers[1], channels=channels)))
+    await world.contact("bob", "U-bob")
+    words = letter * OVERSIGHT_TEXT_CHARS_MAX
+    factor = RiskFactor(name=words, level=RiskLevel.LOW, description=words)
+    record = await world.request(policy, description=words, risk_factors=OVERSIGHT_RISK_FACTORS_MAX * (factor,))
+    world.clock.advance(policy.tiers[0].timeout_s * SECOND)
+    assert await world.oversight.advance(TENANT, record.ask.request_id)
+    (row,) = await events(world, f"{SUBJECT_NOTIFICATION}.slack")
+    assert len(row.payload) < BUS_PAYLOAD_BYTES_MAX // 2
