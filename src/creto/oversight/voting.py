@@ -356,7 +356,8 @@ class Voting(Granting):
         if step is None:
             return record
         if isinstance(step, escalation.Settle):
-            return self._decide(tx, record, sql.votes(tx, ask.tenant, ask.request_id), directory, now)
+            after = self._decide(tx, record, sql.votes(tx, ask.tenant, ask.request_id), directory, now)
+            return self.overdue(tx, after, directory, now)  # not enough any more: its own time may be over too
         progress = escalation.applied(ask, record.progress, step, now)
         if isinstance(step, escalation.Expire):
             progress = self._expired(tx, record, progress, directory, now)

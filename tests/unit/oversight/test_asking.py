@@ -16,7 +16,7 @@ from creto.store.types import Outcome
 from tests.unit.oversight.test_drafted_votes import meanwhile
 from tests.unit.oversight.test_scenarios import refused
 from tests.unit.oversight.test_separation import one
-from tests.unit.oversight.world import P1, P2, TENANT, World, consume, id_of, token_of
+from tests.unit.oversight.world import P1, P2, TENANT, World, consume, id_of, tier, token_of
 
 HIGH = (RiskFactor(name="amount", level=RiskLevel.HIGH),)
 
@@ -175,3 +175,16 @@ async def test_who_was_worked_out_first_and_came_last_is_found_again(
     meanwhile(monkeypatch, world, ask_and_cancel)
     last = await world.request()
     assert (await world.request()).ask.request_id == last.ask.request_id
+
+
+async def test_what_was_enough_and_is_not_any_more_gives_no_more_time(world: World) -> None:
+    """Who approved leaves while it could be undone, and meanwhile time is over."""
+    await world.group("ops", "alice", "bob")
+    policy = await world.policy(P2, tiers=(tier("group:ops", timeout_s=100),), quorum=Quorum())
+    record = await world.request(policy)
+    world.clock.advance(99 * SECOND)
+    await world.click(record, "alice", channel=Channel.WEB, hold_s=5)
+    await world.group("ops", "bob")
+    world.clock.advance(SECOND)
+    await refused("OV-409", world.approve(record, "bob"))
+    assert (await world.now_of(record)).progress.state is RequestState.TIMED_OUT
