@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from creto.common.errors import EnablementError, IdempotencyConflict, SignatureVerificationFailed, Timeout
-from creto.common.ids import PolicyId
+from creto.common.errors import EnablementError, IdempotencyConflict, InvalidInput, SignatureVerificationFailed, Timeout
+from creto.common.ids import PolicyId, RequestId, TenantId
 from creto.common.timestamps import SECOND, ConsensusTimestamp
 from creto.contracts import Approved, Denied, TimedOut, TimeoutAction
 from creto.oversight import (
@@ -459,3 +459,22 @@ async def test_a_policy_that_was_changed_often_hides_no_other(world: World, monk
     strict = await world.policy(P2, quorum=Quorum(approvals=3))
     held = world.oversight.policies(TENANT)
     assert (len(held), first in held, strict in held) == (count, True, True)
+
+
+async def test_a_request_for_which_time_can_do_nothing_holds_up_no_other(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = await requests(world, 2, ANY)
+    advance = world.oversight.advance
+
+    async def failing(tenant: TenantId, request_id: RequestId) -> bool:
+        if request_id == first.ask.request_id:
+            raise InvalidInput("PL-400", "it cannot be told")
+        return await advance(tenant, request_id)
+
+    monkeypatch.setattr(world.oversight, "advance", failing)
+    await world.pass_s(ANY.tiers[0].timeout_s)
+    assert [(await world.now_of(one)).progress.state for one in (first, second)] == [
+        RequestState.PENDING,
+        RequestState.TIMED_OUT,
+    ]

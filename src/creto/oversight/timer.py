@@ -7,6 +7,7 @@
 Nothing rests on it: votes, claims and who waits do by themselves what time demands. It is there for the requests at which nobody looks.
 
 INVARIANT: each step locks its request and looks again, so two timers, or one that was killed in the middle, fire everything exactly once.
+INVARIANT: what cannot be done for one request holds up no other.
 """
 
 from __future__ import annotations
@@ -54,12 +55,12 @@ class Timer:
             )
         )
         self._due_at = now + RECHECK_NS if due_at is None else due_at
-        moved = [await self._oversight.advance(tenant, request_id) for tenant, request_id in requests]
-        moved += [await self._oversight.expire_grant(tenant, grant_id) for tenant, grant_id in grants]
+        moved = [await done(self._oversight.advance(tenant, request_id)) for tenant, request_id in requests]
+        moved += [await done(self._oversight.expire_grant(tenant, grant_id)) for tenant, grant_id in grants]
         for tenant, delegation in absences:
-            await self._oversight.hand_over(tenant, delegation)
+            await done(self._oversight.hand_over(tenant, delegation))
         for tenant, request_id in unreasoned:
-            if not await self._oversight.recollect(tenant, request_id):
+            if not await done(self._oversight.recollect(tenant, request_id)):
                 break  # memory is away still, or there was no need: the next look goes on
         return sum(moved)
 
@@ -88,6 +89,17 @@ class Timer:
                     while True:
                         await self._look(self._oversight.clock.now())
                         await pause(OVERSIGHT_TIMER_S)
-            except EnablementError:
+            except Exception:  # whatever it was, time goes on
                 log.exception("the timer failed and begins anew", extra=fields(operation="oversight.timer"))
                 await pause(OVERSIGHT_TIMER_S)
+
+
+async def done(step: Awaitable[int]) -> int:
+    """One step; a fault of its own is said, and comes again. Where the store is away there is nothing to go on with."""
+    try:
+        return await step
+    except Exception as error:
+        if isinstance(error, EnablementError) and error.retryable:
+            raise
+        log.exception("a step of the timer failed", extra=fields(operation="oversight.timer"))
+        return 0
