@@ -11,7 +11,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from creto.common.errors import EnablementError, IdempotencyConflict, InvalidInput, SignatureVerificationFailed, Timeout
+from creto.common.errors import (
+    EnablementError,
+    IdempotencyConflict,
+    InvalidInput,
+    SignatureVerificationFailed,
+    Timeout,
+    Unauthorized,
+)
 from creto.common.ids import PolicyId, RequestId, TenantId
 from creto.common.timestamps import SECOND, ConsensusTimestamp
 from creto.contracts import Approved, Denied, TimedOut, TimeoutAction
@@ -478,3 +485,16 @@ async def test_a_request_for_which_time_can_do_nothing_holds_up_no_other(
         RequestState.PENDING,
         RequestState.TIMED_OUT,
     ]
+
+
+@pytest.mark.parametrize("linked", ["the id", "the address"])
+async def test_nobody_gets_a_seat_by_an_address_that_is_anothers_name(world: World, linked: str) -> None:
+    """Who may say whose an address of one channel is has no say in who decides."""
+    await world.contact("alice", "alice@example.com", Channel.EMAIL)
+    name = id_of("alice") if linked == "the id" else "alice@example.com"
+    record = await world.request(await world.policy(P2, tiers=(tier(name),), quorum=Quorum()))
+    await world.contact("mallory", name, Channel.MESSAGING)
+    with pytest.raises(Unauthorized, match="NOT_ELIGIBLE"):
+        await world.approve(record, "mallory")
+    if linked == "the id":
+        assert (await world.approve(record, "alice")).state is RequestState.APPROVED

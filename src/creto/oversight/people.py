@@ -16,7 +16,7 @@ from typing import TypeVar
 import msgspec
 
 from creto.common.errors import EnablementError, InvalidInput, NotFound, Unauthorized
-from creto.common.ids import AgentId, PolicyId, TenantId, checked_name, checked_tenant, new_id
+from creto.common.ids import AGENT_PREFIX, AgentId, PolicyId, TenantId, checked_name, checked_tenant, new_id
 from creto.common.limits import (
     AUTHZ_TENANTS_MAX,
     INTEGER_MAX,
@@ -58,18 +58,31 @@ class Book(msgspec.Struct, frozen=True):
 
     groups: dict[str, tuple[str, ...]]
     contacts: tuple[Contact, ...]
+    addresses: dict[str, tuple[AgentId, ...]]
     delegations: tuple[Delegation, ...]
     policies: dict[PolicyId, OversightPolicy]
 
 
 def read_book(tx: ReadTx, tenant: TenantId, now: ConsensusTimestamp) -> Book:
     """With the absences that are over but in which somebody may have voted on what is still open."""
+    contacts = tuple(people_rows.contacts(tx, tenant))
     return Book(
         {group.name: group.members for group in people_rows.groups(tx, tenant)},
-        tuple(people_rows.contacts(tx, tenant)),
+        contacts,
+        whose(contacts),
         people_rows.delegations(tx, tenant, now - OVERSIGHT_TIMEOUT_S_MAX * SECOND),
         people_rows.policies(tx, tenant),
     )
+
+
+def whose(contacts: Iterable[Contact]) -> dict[str, tuple[AgentId, ...]]:
+    """Whom an address names, on whatever channel. An identity names itself, whoever is reached through it."""
+    found: dict[str, tuple[AgentId, ...]] = {}
+    for one in contacts:
+        known = found.get(one.address, ())
+        if not one.address.startswith(AGENT_PREFIX) and one.person not in known:
+            found[one.address] = (*known, one.person)
+    return found
 
 
 class Books:
@@ -290,7 +303,6 @@ class People(Core):
     def directory(self, tenant: TenantId, policy: OversightPolicy) -> Directory:
         """Everybody whom the policy can mean, as the registry knows them now."""
         book = self._books.of(tenant)
-        addresses = {contact.address: contact.person for contact in book.contacts}
         people: dict[str, PersonId] = {}
         out: set[PersonId] = set()
         pending = [name for tier in policy.tiers for name in tier.approvers]
@@ -305,9 +317,11 @@ class People(Core):
                 pending += book.groups.get(name.removeprefix(GROUP), ())
                 continue
             try:
-                found = self.approver(tenant, addresses.get(name, AgentId(name)))
+                found, *others = [self.approver(tenant, one) for one in book.addresses.get(name, (AgentId(name),))]
             except Unauthorized:
                 continue  # a policy may name somebody who is not registered yet: they have no seat
+            if any(one.person != found.person for one in others):
+                continue  # one human's here and another's there: it names neither
             if found.human:
                 people[name] = found.person
             pending += (
