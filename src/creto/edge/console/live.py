@@ -36,8 +36,8 @@ class Live:
         store.on_signal_lost(lambda: self._tell(ALL, None))
 
     def _moved(self, payload: str) -> None:
-        """Called on any thread, with `<tenant>/<request>`."""
-        tenant, _, request_id = payload.partition("/")
+        """Called on any thread, with `<tenant>/<request>`; a tenant's name may hold a slash."""
+        tenant, _, request_id = payload.rpartition("/")
         self._tell(request_id, TenantId(tenant))
 
     def _tell(self, what: str | None, tenant: TenantId | None) -> None:

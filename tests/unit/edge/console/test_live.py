@@ -58,3 +58,13 @@ async def test_who_is_slow_looks_at_everything(world: World) -> None:  # noqa: F
     await asyncio.sleep(0)
     assert await heard(stream) == "event: moved\ndata: \n\n"
     live.close()
+
+
+async def test_a_tenant_whose_name_holds_a_slash_hears_of_its_own(world: World) -> None:  # noqa: F811
+    live = Live(world.store)
+    inner, outer = await opened(live, TenantId("acme/north")), await opened(live)
+    live._moved("acme/north/req-1")
+    live._moved("acme/req-2")
+    assert await heard(inner) == "event: moved\ndata: req-1\n\n"
+    assert await heard(outer) == "event: moved\ndata: req-2\n\n"
+    live.close()
