@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 
 from creto.common.ids import AgentId, PolicyId, TenantId
-from creto.common.limits import OVERSIGHT_TIMER_BATCH, PAGE_ITEMS_MAX
+from creto.common.limits import OVERSIGHT_TIMER_BATCH
 from creto.common.timestamps import ConsensusTimestamp
 from creto.oversight import eligibility
 from creto.oversight import store as sql
@@ -48,13 +48,23 @@ class Handover(Requests):
 
     async def hand_over(self, tenant: TenantId, delegation: Delegation) -> int:
         """Tell whoever sits in the seats now of the requests that wait there; how many were told of."""
-        waiting = await self.inbox(tenant, AgentId(delegation.to), limit=PAGE_ITEMS_MAX)
-        told = 0
-        for first in range(0, len(waiting), OVERSIGHT_TIMER_BATCH):
-            told += await self.write(
-                partial(self._pass_on, waiting[first : first + OVERSIGHT_TIMER_BATCH], delegation.to)
-            )
+        told = sum([await self._hand_to(tenant, one) for one in self._sitting(tenant, delegation.to)])
         await self.write(lambda tx: people_rows.begun(tx, tenant, delegation.delegation_id))
+        return told
+
+    def _sitting(self, tenant: TenantId, to: PersonId) -> list[PersonId]:
+        """Who may sit there: the delegate, or whoever sits in that one's seats meanwhile."""
+        found, now = [to], self.clock.now()
+        for person in found:
+            known = (one.to for one in self.delegations(tenant) if one.of == person and one.starts_at <= now)
+            found += [one for one in dict.fromkeys(known) if one not in found]
+        return found
+
+    async def _hand_to(self, tenant: TenantId, to: PersonId) -> int:
+        told, after = 0, ""
+        while waiting := await self.inbox(tenant, AgentId(to), after=after, limit=OVERSIGHT_TIMER_BATCH):
+            told += await self.write(partial(self._pass_on, waiting, to))
+            after = waiting[-1].ask.request_id
         return told
 
     def _pass_on(self, waiting: Sequence[Record], to: PersonId, tx: Tx) -> int:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from creto.common.timestamps import DAY, HOUR, SECOND, ConsensusTimestamp
-from creto.oversight import NotificationKind, Record
+from creto.oversight import NotificationKind, Record, handover
 from tests.unit.oversight.test_separation import one
 from tests.unit.oversight.world import P2, TENANT, World, id_of, person
 
@@ -23,6 +25,23 @@ async def test_what_waits_goes_with_the_seat(world: World) -> None:
     assert await told(world, others) == [("UBOB", NotificationKind.ASKED)]
     await world.timer.advance_once(world.clock.now())
     assert len(await told(world, mine)) == 2
+
+
+async def test_who_sits_for_the_delegate_is_told(world: World) -> None:
+    await world.contact("carol", "UCAROL")
+    await world.absent("bob", "carol")
+    record = await world.request(await world.policy(one("mine", "alice")))
+    await world.absent("alice", "bob")
+    assert await told(world, record) == [("UCAROL", NotificationKind.ASKED)]
+
+
+async def test_however_much_waits_all_of_it_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handover, "OVERSIGHT_TIMER_BATCH", 2)
+    await world.contact("bob", "UBOB")
+    policy = await world.policy(one("mine", "alice"))
+    records = [await world.request(policy, {"n": number}) for number in range(5)]
+    await world.absent("alice", "bob")
+    assert [await told(world, record) for record in records] == 5 * [[("UBOB", NotificationKind.ASKED)]]
 
 
 async def test_who_was_asked_already_is_not_asked_again(world: World) -> None:
