@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import msgspec
 import pytest
 
 from creto.common.errors import (
+    ConnectionFailed,
     EnablementError,
     IdempotencyConflict,
     InvalidInput,
@@ -19,7 +21,7 @@ from creto.common.errors import (
     Timeout,
     Unauthorized,
 )
-from creto.common.ids import PolicyId, RequestId, TenantId
+from creto.common.ids import AgentId, PolicyId, RequestId, TenantId
 from creto.common.timestamps import SECOND, ConsensusTimestamp
 from creto.contracts import Approved, Denied, TimedOut, TimeoutAction
 from creto.oversight import (
@@ -41,6 +43,7 @@ from creto.oversight import (
 from creto.oversight.timer import LEASE
 from creto.platform.consensus import Leases
 from creto.platform.crypto.webauthn import registered
+from creto.platform.nhi import Identity
 from creto.store.types import EngineName
 from tests.contract.processes import line, python_module, say
 from tests.contract.stores import MakeStore
@@ -498,3 +501,43 @@ async def test_nobody_gets_a_seat_by_an_address_that_is_anothers_name(world: Wor
         await world.approve(record, "mallory")
     if linked == "the id":
         assert (await world.approve(record, "alice")).state is RequestState.APPROVED
+
+
+@contextmanager
+def unreadable(world: World, name: str) -> Iterator[None]:
+    """The registry cannot say who that is, as when the store is away for a moment."""
+    get = world.nhi.get_now
+
+    def get_now(tenant: TenantId, agent: AgentId) -> Identity:
+        if agent == id_of(name):
+            raise ConnectionFailed("PL-503", "the store is away")
+        return get(tenant, agent)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(world.nhi, "get_now", get_now)
+        yield
+
+
+async def test_a_denial_of_whom_nobody_can_look_up_is_no_silence(world: World) -> None:
+    two = Quorum(approvals=2, denials=2)
+    record = await world.request(await world.policy(P2, quorum=two, final_action=TimeoutAction.AUTO_APPROVE))
+    await world.deny(record, "alice")
+    world.clock.advance(P2.tiers[0].timeout_s * SECOND)
+    with unreadable(world, "alice"), pytest.raises(ConnectionFailed):
+        await world.oversight.advance(TENANT, record.ask.request_id)
+    await world.oversight.advance(TENANT, record.ask.request_id)
+    assert (await world.now_of(record)).progress.final_action is TimeoutAction.AUTO_DENY
+
+
+async def test_whom_nobody_can_look_up_keeps_the_seat(world: World) -> None:
+    with unreadable(world, "alice"), pytest.raises(ConnectionFailed):
+        await world.request(P1)
+    record = await world.request(P1)
+    assert record.progress.tier == 0
+    with unreadable(world, "alice"), pytest.raises(ConnectionFailed):
+        await world.approve(record, "alice")
+    await world.approve(record, "alice")
+    decided = await world.now_of(record)
+    with unreadable(world, "alice"), pytest.raises(ConnectionFailed):
+        await world.oversight.result(decided)
+    assert isinstance(await world.oversight.result(decided), Approved)

@@ -124,7 +124,7 @@ class Drafting(Seats):
             return False
         try:
             self.check_givers(grant, ask, directory)
-        except EnablementError:
+        except Unauthorized:
             return False
         return True
 

@@ -6,7 +6,7 @@
 Out of office is judged as it was when they spoke: a delegate's vote stays when the absence ends.
 
 INVARIANT: a vote, a grant and an approval rest on humans who have their seat now: who leaves takes along what they said, until it is decided;
-and after that too, unless the policy says that it need not be looked at again.
+and after that too, unless the policy says that it need not be looked at again. What cannot be looked at is no loss of a seat: it is an error.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from itertools import islice, product
 
 from msgspec.structs import replace
 
-from creto.common.errors import AlreadyExists, ApprovalDenied, EnablementError
+from creto.common.errors import AlreadyExists, ApprovalDenied, EnablementError, Unauthorized
 from creto.common.ids import AgentId, TenantId
 from creto.common.limits import OVERSIGHT_SEATINGS_MAX
 from creto.common.timestamps import SECOND, ConsensusTimestamp
@@ -94,7 +94,7 @@ class Seats(People):
                 try:
                     voter = self.with_grace(record.ask, vote.signed, self._voter(vote), now)
                     seat = self._seat_of(record.ask, progress.tier, vote, voter, directory)
-                except EnablementError:
+                except Unauthorized:
                     continue
                 vote = left(vote, seat)
             kept.append(vote)
@@ -105,7 +105,7 @@ class Seats(People):
         try:
             voter = self.with_grace(record.ask, vote.signed, self._voter(vote), now)
             self._seat_of(record.ask, record.progress.tier, vote, voter, directory)
-        except EnablementError as error:
+        except Unauthorized as error:
             return LOST.get(str(error.got), error.message)
         return "they could not decide it when it was decided"
 
@@ -136,7 +136,7 @@ class Seats(People):
                 self.check_givers(grant, ask, directory)
             else:
                 self._check_votes(tx, record, directory, now)
-        except EnablementError as error:
+        except Unauthorized as error:
             why = f"who approved could not do so any more: {error.message}"
             return ApprovalDenied("OV-451", why, caused_by=error, field="approver")
         return None
