@@ -541,3 +541,19 @@ async def test_whom_nobody_can_look_up_keeps_the_seat(world: World) -> None:
     with unreadable(world, "alice"), pytest.raises(ConnectionFailed):
         await world.oversight.result(decided)
     assert isinstance(await world.oversight.result(decided), Approved)
+
+
+async def test_a_vote_of_which_something_cannot_be_written_is_not_there(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = await world.request(ANY)
+    with monkeypatch.context() as patch:
+
+        def fail(*_: object, **__: object) -> None:
+            raise InvalidInput("PL-400", "it cannot be told")
+
+        patch.setattr(world.oversight, "close_cards", fail)
+        with pytest.raises(InvalidInput, match="PL-400"):
+            await world.approve(record, "alice")
+    assert (await world.oversight.case(TENANT, record.ask.request_id)).votes == ()
+    assert (await world.approve(record, "alice")).state is RequestState.APPROVED

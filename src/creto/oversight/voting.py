@@ -265,19 +265,22 @@ class Voting(Granting):
         record = self.overdue(tx, before, directory, now)
         if not record.progress.state.open:
             return Result(before, record)
-        try:
-            return self._accept(tx, held, record, signed, approver, directory, edited, now, hold_s)
-        except EnablementError as error:
-            return Result(before, record, refused=error)  # time may have moved the request: that stands
-
-    def _accept(
-        self, tx: Tx, held: Held, record: Record, signed: SignedBallot, approver: Approver, directory: Directory,
-        edited: Record | None, now: ConsensusTimestamp, hold_s: int,
-    ) -> Result:  # fmt: skip
-        """Check everything, then write."""
-        ballot = signed.ballot
         target = msgspec.structs.replace(edited, progress=record.progress) if edited is not None else record
-        if edited is not None and edited.ask.round != record.ask.round + 1:
+        try:
+            vote = self._accepted(held, record, target, signed, approver, directory, now)
+        except EnablementError as error:
+            if error.retryable:
+                raise
+            return Result(before, record, refused=error)  # time may have moved the request: that stands
+        return self._cast(tx, held, target, vote, approver, directory, edited is not None, now, hold_s)
+
+    def _accepted(
+        self, held: Held, record: Record, target: Record, signed: SignedBallot, approver: Approver, directory: Directory,
+        now: ConsensusTimestamp,
+    ) -> CastVote:  # fmt: skip
+        """Check everything; nothing is written before."""
+        ballot = signed.ballot
+        if target is not record and target.ask.round != record.ask.round + 1:
             raise changed(record.ask)
         check_bound(target, held.policy_hash, ballot)
         check_time(target.ask, signed, now)
@@ -293,14 +296,20 @@ class Voting(Granting):
             raise withdrawn()
         seating = directory.seating(target.ask, record.progress.tier, seat, approver.person, now)
         named = eligibility.shares(target.ask.policy, len(target.ask.policy.tiers), directory)
-        vote = CastVote(
+        return CastVote(
             seat=seat.holder, groups=seat.groups, shares=named.get(seat.holder, {}), signed=signed, at=now, seating=seating
         )  # fmt: skip
+
+    def _cast(
+        self, tx: Tx, held: Held, target: Record, vote: CastVote, approver: Approver, directory: Directory, edited: bool,
+        now: ConsensusTimestamp, hold_s: int,
+    ) -> Result:  # fmt: skip
+        """Write it, and what follows from it: all of it, or nothing."""
         sql.add_vote(tx, vote, held.place, now)
-        if edited is not None:
+        if edited:
             sql.save_round(tx, target)
             self.tell(tx, target, self._reachable(target, directory, now), NotificationKind.EDITED, now)
-        self.record(tx, target, said_event(target.ask, ballot), by=approver.nhi, now=now)
+        self.record(tx, target, said_event(target.ask, vote.signed.ballot), by=approver.nhi, now=now)
         cast = [*held.cast, vote]
         told = held.told if target is held.record else None  # time or the edit told more people
         after = self._decide(tx, target, cast, directory, now, hold_s=hold_s, told=told)
