@@ -14,6 +14,7 @@ from creto.common.errors import ConnectionFailed, InternalError
 from creto.store import Isolation, Store, Tx, open_store
 from creto.store.draft import AsSeen, drafted
 from creto.store.postgres import PostgresStore
+from creto.store.postgres.connection import Connection, cleared
 from creto.store.postgres.pipe import Piped
 from creto.store.postgres.short import COMMITTED
 from tests.contract.store_examples import eventually
@@ -106,6 +107,18 @@ async def test_what_has_changed_is_seen_to_by_a_thread_and_the_way_stays(
     assert len(threads) == 2  # it supposes, is refuted, and looks
     assert await rename(store, "0", "1") == "drafted"
     assert len(threads) == 2
+
+
+async def test_what_has_changed_is_seen_to_also_when_the_connection_breaks_with_the_answer(
+    store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(db: Connection) -> bool:
+        db.close()
+        return cleared(db)
+
+    monkeypatch.setattr("creto.store.postgres.store.cleared", broken)
+    assert await rename(store, "another", "1") == "afresh"
+    assert store.signals_alive
 
 
 async def test_who_goes_away_changes_nothing(

@@ -262,7 +262,7 @@ class PostgresStore(EngineStore):
             cause = (tx.cause if tx is not None else None) or error
             for job in jobs:
                 job.result, job.error = None, fault(error) if isinstance(error, psycopg.Error) else error
-            if committing and not cleared(db):
+            if committing and not _answered(cause) and not cleared(db):
                 self._listener.distrust()
                 return Ended.UNKNOWN
             again = _again(db, cause)
@@ -319,6 +319,11 @@ def _again(db: Connection, cause: BaseException) -> bool:
     if isinstance(cause, STALE):
         db.close()  # and with it the names
     return isinstance(cause, (psycopg.OperationalError, *STALE)) and db.closed
+
+
+def _answered(cause: BaseException) -> bool:
+    """Whether the server itself said that a statement, or the commit, failed: then nothing was committed, whatever becomes of the connection."""
+    return isinstance(cause, psycopg.Error) and cause.diag.severity_nonlocalized == "ERROR"
 
 
 def _close_opened(opening: Future[Connection]) -> None:
