@@ -10,6 +10,7 @@ from contextlib import closing
 import psycopg
 import pytest
 
+from creto.common.errors import Timeout
 from creto.store import Isolation, Store, Tx, open_store
 from creto.store.postgres.tx import CHANNEL
 from tests.contract.store_examples import eventually
@@ -102,3 +103,16 @@ def test_who_was_taken_for_dead_joins_anew(store: Store, postgres_url: str) -> N
         eventually(lambda: slept.signals_alive)
         store.submit(lambda tx: tx.signal("thing", "z")).result(30)
         eventually(lambda: heard == ["z"])
+
+
+def test_who_cannot_join_in_time_is_told_to_try_again(
+    store: Store, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("creto.store.postgres.signals.WAITS_MAX", 1)
+    future, go_on = held(store, Isolation.READ_COMMITTED, signal_first=True)
+    with pytest.raises(Timeout, match="PL-504") as refused:
+        open_store(postgres_url)
+    assert refused.value.retryable
+    go_on.set()
+    future.result(30)
+    open_store(postgres_url).close()

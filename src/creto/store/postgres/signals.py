@@ -23,6 +23,7 @@ import psycopg
 
 from creto.common.errors import EnablementError
 from creto.common.limits import STORE_HEARTBEAT_S, STORE_NODE_DEAD_S
+from creto.store.postgres.connection import fault
 from creto.store.postgres.tx import CHANNEL, NOT_ALONE, SIGNALLING
 from creto.store.signals import Signals
 
@@ -63,7 +64,10 @@ class PostgresListener:
         self._stop = threading.Event()
         self.alone_since = NOT_ALONE
         self._distrusted = False
-        self._db = self._listen()
+        try:
+            self._db = self._listen()
+        except psycopg.Error as error:
+            raise fault(error) from error
         self._thread = threading.Thread(target=self._run, name="creto-store-signals", daemon=True)
 
     def start(self) -> None:
