@@ -160,7 +160,7 @@ async def open_channels(
         webhooks=webhooks,
         links=links,
         slack=inbound,
-        slack_of_tenant=tenant if inbound is not None else None,
+        slack_of_tenant=tenant if slack is not None else None,
     )
 
 
@@ -181,7 +181,7 @@ def slack_of(
     if wanted.slack_webhook_url is not None:
         from creto.connectors.slack_channel import SlackIncoming
 
-        return SlackIncoming(wanted.slack_webhook_url.reveal()), None
+        return SlackIncoming(wanted.slack_webhook_url.reveal(), tenant), None
     return None, None
 
 

@@ -51,7 +51,7 @@ class SlackChannel:
     def api(self, tenant: TenantId) -> SlackApi:
         found = self._apis.get(tenant)
         if found is None:
-            raise NotFound("PL-404", "Slack is not set up for this tenant", field="tenant", got=tenant)
+            raise not_set_up(tenant)
         return found
 
     def close(self) -> None:
@@ -104,22 +104,32 @@ class SlackChannel:
 
 
 class SlackIncoming:
-    """By an incoming webhook (`https://hooks.slack.com/services/…`): cards that nobody can press, in the conversation it belongs to."""
+    """By an incoming webhook (`https://hooks.slack.com/services/…`): cards that nobody can press, in the conversation it belongs to.
+
+    INVARIANT: that conversation is one tenant's, and shows nothing of another's.
+    """
 
     channel = Channel.SLACK
 
-    def __init__(self, url: str, *, api: Callable[[str], SlackApi] = SlackApi) -> None:
+    def __init__(self, url: str, tenant: TenantId, *, api: Callable[[str], SlackApi] = SlackApi) -> None:
         self._url = url
+        self._tenant = tenant
         self._api = api("")
 
     def close(self) -> None:
         self._api.close()
 
     async def deliver(self, letter: Letter) -> None:
+        if letter.notification.tenant != self._tenant:
+            raise not_set_up(letter.notification.tenant)
         await self._api.post_incoming(self._url, slack_cards.notice(letter), slack_cards.unpressable(letter))
 
     async def withdraw(self, letter: Letter, reference: str | None) -> None:
         """Nobody can press it, and nobody can find it again."""
+
+
+def not_set_up(tenant: TenantId) -> NotFound:
+    return NotFound("PL-404", "Slack is not set up for this tenant", field="tenant", got=tenant)
 
 
 def reference(team_id: str, app_id: str, conversation: str, ts: str) -> str:

@@ -70,6 +70,7 @@ async def test_what_is_configured_is_there(post: Post, environment: dict[str, st
         [SlackChannel] if channels.slack is not None else [SlackIncoming] if environment == INCOMING else []
     )
     assert len(channels.breakers) == len(offered)
+    assert not post.world.oversight.delivers(Channel.SLACK, TenantId("other"))
 
 
 @pytest.mark.parametrize(

@@ -709,7 +709,7 @@ async def test_secrets_stay_out_of_errors(post: Post, slack: SlackServer) -> Non
 async def test_an_incoming_webhook_shows_and_takes_nothing(post: Post, slack: SlackServer) -> None:
     await post.world.contact("alice", "U1", Channel.SLACK)
     record = await post.world.request(await post.policy("alice"))
-    courier = post.courier(SlackIncoming(f"{slack.base}/services/T1/B1/x", api=lambda token: slack.api(token)))
+    courier = post.courier(SlackIncoming(f"{slack.base}/services/T1/B1/x", TENANT, api=lambda token: slack.api(token)))
     await courier.deliver_once()
     await post.world.deny(record, "alice")
     await courier.deliver_once()
@@ -718,6 +718,17 @@ async def test_an_incoming_webhook_shows_and_takes_nothing(post: Post, slack: Sl
         block["type"] == "actions" for block in asked_for["blocks"]
     )  # no page is configured here, so no link either
     assert "Denied" in json.dumps(closed["blocks"])
+
+
+async def test_an_incoming_webhook_shows_nothing_of_another_tenant(post: Post, slack: SlackServer) -> None:
+    await post.world.contact("alice", "U1", Channel.SLACK)
+    await post.world.request(await post.policy("alice"))
+    theirs = TenantId("other")
+    courier = post.courier(SlackIncoming(f"{slack.base}/services/T1/B1/x", theirs, api=lambda token: slack.api(token)))
+    await courier.deliver_once()
+    assert slack.responses == []
+    [one] = (await post.world.oversight.health(TENANT)).undelivered
+    assert one.error == "Slack is not set up for this tenant"
 
 
 # What an operator sees

@@ -179,7 +179,7 @@ async def check_command(inbound: SlackInbound, slack: SlackServer, command: str,
 
 async def test_on_a_card_that_an_incoming_webhook_takes(post: Post, slack: SlackServer) -> None:
     await post.world.contact("alice", "U1", Channel.SLACK)
-    courier = post.courier(SlackIncoming(f"{slack.base}/services/T1/B1/x", api=lambda token: slack.api(token)))
+    courier = post.courier(SlackIncoming(f"{slack.base}/services/T1/B1/x", TENANT, api=lambda token: slack.api(token)))
     for text in TEXTS:
         record = await asked(post, Channel.SLACK, text)
         await courier.deliver_once()
