@@ -28,7 +28,8 @@ from creto.common.timestamps import SECOND, ConsensusTimestamp, iso
 from creto.oversight import policies
 from creto.oversight import store_people as people_rows
 from creto.oversight.core import Core, Mark
-from creto.oversight.eligibility import GROUP, Approver, Directory
+from creto.oversight.eligibility import Approver, Directory
+from creto.oversight.groups import GROUP, bare
 from creto.oversight.types import (
     ApproverGroup,
     Channel,
@@ -302,7 +303,7 @@ class People(Core):
                 continue
             seen.add(name)
             if name.startswith(GROUP):
-                pending += book.groups.get(name.removeprefix(GROUP), ())
+                pending += book.groups.get(bare(name), ())
                 continue
             try:
                 found = self.approver(tenant, addresses.get(name, AgentId(name)))
