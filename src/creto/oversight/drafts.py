@@ -80,13 +80,13 @@ class Drafting(Seats):
     _breaker: CircuitBreaker
 
     async def _counter_of(self, request: OversightRequest, denied: RequestId) -> str:
-        """What a human proposed in that request's place; OV-400 unless this is it."""
-        tenant = checked_tenant(request.tenant)
-        record, votes = await self.get(tenant, denied), await self.store.read(lambda tx: sql.votes(tx, tenant, denied))
-        ask, last = record.ask, votes[-1].signed.ballot if votes else None
-        same = (ask.agent, ask.action, ask.resource) == (request.agent_nhi, request.action.name, resource_of(request))
+        """What a human proposed in that request's place; OV-400 unless this is it, whether it is another agent's or nobody's."""
+        tenant, call = checked_tenant(request.tenant), (request.agent_nhi, request.action.name, resource_of(request))
+        record, votes = await self.store.read(lambda tx: (sql.find(tx, tenant, denied), sql.votes(tx, tenant, denied)))
+        same = record is not None and (record.ask.agent, record.ask.action, record.ask.resource) == call
+        last = votes[-1].signed.ballot if same and votes else None
         bounds = last.counter if last is not None else ()
-        if not same or not bounds or last is None or record.progress.state is not RequestState.DENIED:
+        if record is None or last is None or not bounds or record.progress.state is not RequestState.DENIED:
             raise refusal("takes_up", denied, "a request of this agent that was denied with a counter-proposal")
         if not edits.within(bounds, bytes(request.action.parameters)):
             raise refusal("arguments", "a call beyond the counter-proposal", proposal(bounds))

@@ -169,9 +169,12 @@ class Requests(Drafting):
         return {person: contacts.get(person, []) for person in told}
 
     def _supersede(self, tx: Tx, tenant: TenantId, old_id: RequestId, new: Ask) -> None:
-        """The agent wants something else instead: the old card decides nothing any more. Once is enough."""
-        old, now = self.locked(tx, tenant, old_id), self.clock.now()
-        if old.ask.agent != new.agent:
+        """The agent wants something else instead: the old card decides nothing any more. Once is enough.
+
+        OV-403 for a request that is not this agent's, whether it is another's or nobody's.
+        """
+        old, now = sql.locked(tx, tenant, old_id), self.clock.now()
+        if old is None or old.ask.agent != new.agent:
             raise Unauthorized(
                 "OV-403", "only the agent that asked can replace its request", field="supersedes", got=old_id
             )
