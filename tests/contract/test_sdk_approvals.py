@@ -12,7 +12,15 @@ from typing import Any
 
 import pytest
 
-from creto.common.errors import ApprovalDenied, EnablementError, InvalidInput, OversightRequired, Timeout, Unauthorized
+from creto.common.errors import (
+    AlreadyExists,
+    ApprovalDenied,
+    EnablementError,
+    InvalidInput,
+    OversightRequired,
+    Timeout,
+    Unauthorized,
+)
 from creto.common.timestamps import HOUR
 from creto.contracts import Approved, RiskLevel
 from creto.edge.api.approvers import TierTerms
@@ -289,6 +297,18 @@ def test_nobody_fetches_anothers_token(office: Office) -> None:
     assert office.bot.approvals.use(request_id=request_id, override_token=mine.override_token).arguments == "{}"
     with pytest.raises(Unauthorized, match="PL-704"):
         office.bot.approvals.use(request_id=request_id, override_token=mine.override_token)
+
+
+def test_who_waits_or_acts_is_signed_in_first(office: Office) -> None:
+    """given an agent that died while it waited / when waiting or acting is the first that its next process does / then it is known."""
+    asked = office.bot.approvals.create(policy_id=office.policy, action="a", resource="b")
+    with office.acting(office.key, office.chain) as again:
+        assert again.approvals.wait(request_id=asked.request_id, timeout_s=0).state is RequestState.PENDING
+    office.decide()
+    with office.acting(office.key, office.chain) as again, pytest.raises(Unauthorized, match="PL-703"):
+        again.approvals.use(request_id=asked.request_id, override_token="x")
+    with office.acting(office.key, office.chain) as again, pytest.raises(EnablementError, match="OV-409"):
+        again.approvals.report(request_id=asked.request_id, succeeded=True)
 
 
 def test_an_agent_names_neither_its_approvers_nor_somebody_else(office: Office) -> None:
