@@ -40,6 +40,7 @@ from creto.oversight.types import (
 from creto.platform.consensus import PersonId
 from creto.platform.nhi import PrincipalKind, Standing
 from creto.platform.nhi.lifecycle import standing
+from creto.security.authz.directory import find_identity
 from creto.store.types import ReadTx, Tx
 
 T = TypeVar("T")
@@ -52,6 +53,7 @@ ADDRESSES = {
     ),
 }
 CHANGED = "oversight.directory"
+WORKING = (Standing.IN_FORCE, Standing.RETIRED)  # what a key did before it was rotated stays good
 
 
 class Book(msgspec.Struct, frozen=True):
@@ -280,6 +282,23 @@ class People(Core):
         while newest.successor is not None:
             newest = self.nhi.get_now(tenant, newest.successor)
         return standing(newest, self.clock.now()) is Standing.IN_FORCE
+
+    def own(self, tenant: TenantId, agent: AgentId, asker: AgentId) -> bool:
+        """Whether what `asker` has asked is this agent's: it is the same key, or a former one of its line.
+
+        INVARIANT: a key has nothing of what a later one asks; none has anything of one that was revoked or suspended, nor from before that.
+        """
+        at = agent
+        while at != asker:
+            known = find_identity(self.nhi, tenant, at)
+            if (
+                known is None
+                or known.predecessor is None
+                or self.nhi.standing(known.predecessor, tenant=tenant) not in WORKING
+            ):
+                return False
+            at = known.predecessor
+        return True
 
     def human(self, tenant: TenantId, nhi: AgentId) -> PersonId:
         """The human behind an identity; OV-400 for anything else."""
