@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from creto.common.errors import (
-    AlreadyExists,
     ApprovalDenied,
     EnablementError,
     InvalidInput,
