@@ -158,6 +158,8 @@ class Outcomes(Desk):
         if record is None or record.progress.permit.token_id != token.token_id:
             return
         ask = record.ask
+        if not self.own(ask.tenant, token.agent, ask.agent):
+            raise AlreadyExists("OV-410", "REVOKED: the key that asked was revoked or suspended", field="permit")
         directory, behind = self.directory(ask.tenant, ask.policy), self.lineage(ask.tenant, chain)
         error = self.forbidden(tx, record, directory, self.clock.now(), behind)
         if error is not None:

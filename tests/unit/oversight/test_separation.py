@@ -182,6 +182,17 @@ async def test_a_token_is_one_keys_alone(world: World) -> None:
     await refused("PL-706", consume(world, record, result.override_token or ""))
 
 
+async def test_an_approval_ends_with_the_key_that_asked_for_it(world: World) -> None:
+    record = await world.request()
+    await world.approve(record, "alice")
+    new = await rotated(world, key_of("bot-7"), key(4_299_007), overlap_s=600)
+    result = await world.oversight.result(await world.now_of(record), to=new)
+    assert isinstance(result, Approved)
+    await world.nhi.revoke(TENANT, id_of("bot-7"), whole_line=False, reason="stolen")
+    moved = replace(record, ask=replace(record.ask, agent=new))
+    assert "REVOKED" in (await refused("OV-410", consume(world, moved, result.override_token or ""))).message
+
+
 async def test_no_other_key_gets_what_an_agent_asked(world: World) -> None:
     old, first, second = key_of("bot-7"), key(4_299_004), key(4_299_005)
     record = await world.request()
