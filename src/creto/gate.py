@@ -28,35 +28,34 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from contextvars import ContextVar
-from enum import Enum
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 
-from creto.common import wire
 from creto.common.codes import ExponentialBackoff
-from creto.common.errors import (
-    AuditError,
-    Detail,
-    EnablementError,
-    OversightRequired,
-    ProductId,
-    QuotaExceeded,
-    Unauthorized,
-)
-from creto.common.ids import AgentId, PolicyId, TenantId
-from creto.common.limits import GATE_CONTEXT_BYTES_MAX, OUTCOME_TRIES_MAX
+from creto.common.errors import AuditError, Detail, EnablementError, OversightRequired
+from creto.common.ids import PolicyId
+from creto.common.limits import OUTCOME_TRIES_MAX
 from creto.common.retry import retry
 from creto.common.telemetry import Metrics, Tally, fields, span, trace_id
 from creto.common.timestamps import Clock, ConsensusTimestamp
+from creto.operations import (
+    Act,
+    Admission,
+    Effect,
+    Event,
+    Operation,
+    check_scopes,
+    demand,
+    recorded_context,
+    refusal,
+    together,
+)
 from creto.platform.crypto import digest
-from creto.platform.crypto.jose import b64url_encode
-from creto.platform.nhi import DelegationChain, Nhi, ValidatedChain
-from creto.platform.nhi.scope import any_matches
+from creto.platform.nhi import Nhi, ValidatedChain
 from creto.security.authz import (
     Allow,
     Authz,
-    Deny,
     Granted,
     OverrideToken,
     QuotaDenied,
@@ -67,92 +66,13 @@ from creto.security.authz.attributes import with_gate_attributes
 from creto.security.authz.types import JOINT
 from creto.security.refusals import Refusals
 from creto.store.entries import Acting, acting, entry
-from creto.store.types import UNRECORDED, Entry, EntryId, Grade, Outcome, Store, Tx
+from creto.store.types import UNRECORDED, Entry, EntryId, Outcome, Store, Tx
+
+__all__ = ["Act", "Admission", "Asker", "Effect", "Event", "Gate", "Operation"]
 
 T = TypeVar("T")
 
 log = logging.getLogger("creto.gate")
-
-PREFIX = {
-    ProductId.RUNTIME: "RT",
-    ProductId.METERING: "MT",
-    ProductId.OVERSIGHT: "OV",
-    ProductId.MESSAGING: "MS",
-    ProductId.PLATFORM: "PL",
-}
-
-
-Further = Callable[[], Awaitable[RequiresOversight | None]]
-
-
-class Operation(msgspec.Struct, frozen=True, kw_only=True):
-    """Who does what to which resource.
-
-    `chain` is empty only for humans and services, who act for themselves. `arguments` are what an approval is bound to: the exact bytes.
-    `scopes` are what the caller's credential is for; None where there is none. `amount` is what it takes of a quota.
-    `asks_too` says whether the body will ask a human, where the gate asks one: one request is for both.
-    `form` names how the arguments are read, where they are a request of the API: an approver may edit them.
-    """
-
-    tenant: TenantId
-    agent: AgentId
-    action: str
-    resource: str
-    product: ProductId
-    chain: DelegationChain | None = None
-    context: Mapping[str, Any] | None = None
-    arguments: bytes = b""
-    grade: Grade = Grade.COOPERATIVE
-    override_token: str | None = None
-    scopes: tuple[str, ...] | None = None
-    amount: int = 1
-    form: str = ""
-    asks_too: Further | None = None
-
-
-class Effect(Enum):
-    """Where an operation leaves its mark, and so who records its success."""
-
-    NONE = "none"  # a question: only a refusal is recorded
-    RECORDED = "recorded"  # the body's own transaction records it; the gate records a failure
-    OUTSIDE = "outside"  # outside the database: the gate records intent and outcome
-
-
-class Admission(msgspec.Struct, frozen=True, kw_only=True):
-    """The gate's yes, and on what it rests."""
-
-    operation: Operation
-    chain: ValidatedChain
-    at: ConsensusTimestamp
-    overridden: PolicyId | None = None  # humans said yes under this policy, or these
-    asked: RequiresOversight | None = None  # what they were asked
-    reservation: Reservation | None = None  # the quota that is held for it
-
-
-class Event(msgspec.Struct, frozen=True):
-    """The name and the fields that the ledger keeps of what happened."""
-
-    name: str = ""
-    fields: msgspec.Raw = msgspec.Raw(b"{}")
-
-    @staticmethod
-    def of(value: msgspec.Struct | None) -> Event:
-        return Event(type(value).__name__, msgspec.Raw(wire.encode(value))) if value is not None else Event()
-
-
-class Act:
-    """An operation while it runs."""
-
-    def __init__(self, admission: Admission) -> None:
-        self.admission = admission
-        self.intent_id: EntryId | None = None
-        self.event = Event()
-        self.amount: int | None = None  # of the quota, where it took another amount than was reserved
-
-    def note(self, event: msgspec.Struct) -> None:
-        """What its outcome entry will say."""
-        self.event = Event.of(event)
-
 
 Asker = Callable[[Operation, OversightRequired], Awaitable[Mapping[str, Detail]]]
 
@@ -476,64 +396,3 @@ class Gate:
             under=None,
             degraded_clock=self._clock.degraded,
         )
-
-
-def recorded_context(operation: Operation) -> msgspec.Raw:
-    """What a policy could read of the operation, so that the decision can be tried again; nothing if it is too much, or no JSON."""
-    try:
-        encoded = wire.encode(operation.context or {})
-    except (TypeError, ValueError, OverflowError, RecursionError):
-        return UNRECORDED  # the check refused it
-    return msgspec.Raw(encoded) if len(encoded) <= GATE_CONTEXT_BYTES_MAX else UNRECORDED
-
-
-def check_scopes(operation: Operation) -> None:
-    """PL-109 unless the credential is for this action."""
-    if operation.scopes is not None and not any_matches(operation.scopes, operation.action):
-        raise Unauthorized(
-            "PL-109",
-            f"the token does not cover {operation.action}",
-            got=", ".join(sorted(operation.scopes)) or "no scope",
-            expected=operation.action,
-        )
-
-
-def demand(asked: OversightRequired) -> RequiresOversight:
-    said = asked.decision
-    return said if isinstance(said, RequiresOversight) else RequiresOversight(asked.policy_id)
-
-
-def together(asked: OversightRequired, further: RequiresOversight) -> OversightRequired:
-    """The same refusal, by all that ask."""
-    whole = demand(asked).joined(further)
-    return OversightRequired(
-        asked.code, f"{asked.message}, all together under {whole.under}", policy_id=whole.under, decision=whole,
-        details=dict(asked.details),
-    )  # fmt: skip
-
-
-def refusal(operation: Operation, decision: Deny | RequiresOversight | QuotaDenied) -> EnablementError:
-    """A decision as the product's own error."""
-    prefix = PREFIX[operation.product]
-    what = f"{operation.action} on {operation.resource}"
-    if isinstance(decision, RequiresOversight):
-        return OversightRequired(
-            f"{prefix}-202",
-            f"{what} needs approval under policy {decision.under}",
-            policy_id=decision.under,
-            decision=decision,
-            details={  # what an approval has to name
-                "action": operation.action,
-                "resource": operation.resource,
-                "args_digest": b64url_encode(digest(operation.arguments)),
-            },
-        )
-    if isinstance(decision, QuotaDenied):
-        return QuotaExceeded(
-            f"{prefix}-429",
-            f"{what}: {decision.reason}",
-            limit=decision.limit,
-            used=decision.used,
-            retry_after_s=decision.retry_after_s,
-        )
-    return Unauthorized(f"{prefix}-403", f"{what} is not permitted: {decision.reason}")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 
 import creto.store
@@ -31,6 +33,19 @@ def python_module(name: str, *arguments: str) -> Iterator[subprocess.Popen[str]]
     finally:
         process.kill()
         process.communicate()
+
+
+@asynccontextmanager
+async def node_beside(
+    name: str, *arguments: str
+) -> AsyncIterator[tuple[Callable[[str], None], Callable[[], Awaitable[str]]]]:
+    """The same for a test that runs on a loop: how to tell it a line, and to hear one. It has to end well when nobody tells it more."""
+    with python_module(name, *arguments) as process:
+        yield partial(say, process), partial(asyncio.to_thread, line, process)
+        assert process.stdin is not None
+        process.stdin.close()
+        process.stdin = None
+        assert await asyncio.to_thread(process.wait, 60) == 0
 
 
 def line(process: subprocess.Popen[str]) -> str:

@@ -39,6 +39,14 @@ class Office:
             with Creto.connect(self.url, key=key, chain=chain) as found:
                 yield found
 
+    def chain_to(self, key: AgentKey) -> DelegationChain:
+        """From a human of its own, for an hour."""
+        root, now = (
+            self.operator.register("root", kind=PrincipalKind.HUMAN),
+            self.operator.time.get_timestamp().timestamps[0],
+        )
+        return root.delegate(key.nhi, actions=("*",), not_before=now, not_after=type(now)(now + HOUR), tenant=self.operator.tenant)  # fmt: skip
+
     def open(self) -> list[ApprovalView]:
         return [one for one in self.operator.approvals.list(limit=1_000).items if one.agent == self.key.nhi]
 

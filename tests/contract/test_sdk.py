@@ -580,8 +580,12 @@ async def people(creto: Any, world: str, me: AgentId, ann: AgentKey) -> None:
     )  # fmt: skip
     assert (stored.version, stored.tiers[0].timeout_s) == (1, 3_600)
     assert (stored.assurance, stored.assurance_by_risk) == ("A1", {RiskLevel.CRITICAL: "A3"})
+    assert stored.warnings == ()
     assert (await done(creto.approvals.policy(policy_id=name))) == stored
     assert stored in (await done(creto.approvals.policies())).items
+    typo = TierTerms(name="finance", approvers=(me, f"group:finanse-{world}"))
+    taken = await done(creto.approvals.put_policy(policy_id=f"{name}-typo", tiers=(typo,)))
+    assert (taken.version, taken.warnings) == (1, (f"there is no group finanse-{world}",))
     error = await refused(
         InvalidInput, "OV-400", lambda: creto.approvals.put_policy(policy_id=name, tiers=(tier,), quorum=Quorum(approvals=0))
     )  # fmt: skip

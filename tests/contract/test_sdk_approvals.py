@@ -12,14 +12,21 @@ from typing import Any
 
 import pytest
 
-from creto.common.errors import ApprovalDenied, EnablementError, InvalidInput, OversightRequired, Timeout, Unauthorized
+from creto.common.errors import (
+    ApprovalDenied,
+    EnablementError,
+    InvalidInput,
+    OversightRequired,
+    Timeout,
+    Unauthorized,
+)
 from creto.common.timestamps import HOUR
 from creto.contracts import Approved, RiskLevel
 from creto.edge.api.approvers import TierTerms
 from creto.edge.api.needs import ApprovalNeed
 from creto.oversight import Bound, RequestState, Verdict
-from creto.platform.nhi import PrincipalKind
-from creto.sdk import AsyncCreto, AsyncHumanLayer, Creto, HumanLayer, approval, require_approval
+from creto.platform.nhi import PrincipalKind, rotation_proofs
+from creto.sdk import AgentKey, AsyncCreto, AsyncHumanLayer, Creto, HumanLayer, approval, require_approval
 from tests.contract.sdk_office import WAIT_S, Office, working
 from tests.layers import Layer
 
@@ -289,6 +296,48 @@ def test_nobody_fetches_anothers_token(office: Office) -> None:
     assert office.bot.approvals.use(request_id=request_id, override_token=mine.override_token).arguments == "{}"
     with pytest.raises(Unauthorized, match="PL-704"):
         office.bot.approvals.use(request_id=request_id, override_token=mine.override_token)
+
+
+def test_who_waits_or_acts_is_signed_in_first(office: Office) -> None:
+    """given an agent that died while it waited / when waiting or acting is the first that its next process does / then it is known."""
+    asked = office.bot.approvals.create(policy_id=office.policy, action="a", resource="b")
+    with office.acting(office.key, office.chain) as again:
+        assert again.approvals.wait(request_id=asked.request_id, timeout_s=0).state is RequestState.PENDING
+    office.decide()
+    with office.acting(office.key, office.chain) as again, pytest.raises(Unauthorized, match="PL-703"):
+        again.approvals.use(request_id=asked.request_id, override_token="x")
+    with office.acting(office.key, office.chain) as again, pytest.raises(EnablementError, match="OV-409"):
+        again.approvals.report(request_id=asked.request_id, succeeded=True)
+
+
+def test_an_agent_with_another_key_since_acts_on_what_it_asked(office: Office) -> None:
+    """given a request / when the agent's key is rotated / then its next key waits, fetches, acts and reports; nobody else's does."""
+    asked = office.bot.approvals.create(policy_id=office.policy, action="a", resource="b")
+    operator, key = office.operator, AgentKey.generate()
+    old_proof, new_proof = rotation_proofs(office.key.signing, key.signing, tenant=operator.tenant)
+    operator.agents.rotate(
+        agent=office.key.nhi, verify_key=key.public.to_bytes(), old_proof=old_proof, new_proof=new_proof
+    )
+    other = operator.register("other")
+    with office.acting(key, office.chain_to(key)) as bot, office.acting(other, office.chain_to(other)) as stranger:
+        assert bot.approvals.wait(request_id=asked.request_id, timeout_s=0).state is RequestState.PENDING
+        assert [one.request_id for one in bot.approvals.history(agent=office.key.nhi).items] == [asked.request_id]
+        office.decide()
+        result = bot.approvals.wait(request_id=asked.request_id).result
+        assert isinstance(result, Approved)
+        assert result.override_token is not None
+        used = {"request_id": asked.request_id, "override_token": result.override_token}
+        for act in (
+            lambda: stranger.approvals.wait(request_id=asked.request_id),
+            lambda: stranger.approvals.use(**used),
+            lambda: stranger.approvals.report(request_id=asked.request_id, succeeded=True),
+        ):
+            with pytest.raises(Unauthorized, match="PL-403"):
+                act()
+        with pytest.raises(Unauthorized, match="PL-706"):
+            office.bot.approvals.use(**used)  # the former key, while it overlaps: the token is not its own
+        assert bot.approvals.use(**used).arguments == "{}"
+        assert bot.approvals.report(request_id=asked.request_id, succeeded=True).succeeded
 
 
 def test_an_agent_names_neither_its_approvers_nor_somebody_else(office: Office) -> None:

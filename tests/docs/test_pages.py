@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from scripts import reference
 
+from creto import Creto
+from creto.cli.approvers import policy_of
 from tests.docs.pages import PAGES, ROOT, anchors, blocks, links, prose
 
 DOCS = ROOT / "docs"
@@ -139,6 +141,15 @@ def test_toml_in_the_pages_is_a_valid_configuration(tmp_path: Path) -> None:
         file = tmp_path / "creto.toml"
         file.write_text(block.text)
         load([file], env=env, defaults=())
+
+
+def test_oversight_policies_in_the_pages_are_valid(tmp_path: Path) -> None:
+    found = [b for page in PAGES for b in blocks(page) if b.mark == "oversight policy"]
+    assert found
+    with Creto.local(tmp_path / "creto.db") as creto:
+        for block in found:
+            policy = policy_of(block.text.encode())
+            creto.approvals.put_policy(**{name: getattr(policy, name) for name in policy.__struct_fields__})
 
 
 def test_python_in_the_pages_is_python() -> None:

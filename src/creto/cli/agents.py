@@ -23,7 +23,7 @@ from creto.cli.choices import (
     seconds,
     yes_option,
 )
-from creto.cli.context import Cli, group, pass_cli, read, write
+from creto.cli.context import Cli, group, pass_cli, read_text, write
 from creto.cli.keyfiles import load_public, signing_key
 from creto.cli.local import keystore_of, running_here
 from creto.cli.output import Column, when
@@ -184,7 +184,7 @@ async def forgotten_key(cli: Cli, key: SigningKey) -> None:
 
 
 def read_proof(path: Path) -> bytes:
-    text = read(path, bytes_max=PROOF_BYTES_MAX).decode(errors="replace").strip()
+    text = read_text(path, bytes_max=PROOF_BYTES_MAX)
     return b64url_decode(text, "the proof", "PL-210")
 
 

@@ -21,7 +21,7 @@ from creto.cli.choices import (
     out_option,
     seconds,
 )
-from creto.cli.context import Cli, group, pass_cli, read, write
+from creto.cli.context import Cli, group, pass_cli, read_text, write
 from creto.cli.exits import Exit
 from creto.cli.output import Column, when
 from creto.cli.session import session
@@ -205,7 +205,7 @@ async def deny(
 
 
 def json_text(path: Path) -> str:
-    return read(path, bytes_max=OVERSIGHT_ARGUMENTS_BYTES_MAX).decode(errors="replace").strip()
+    return read_text(path, bytes_max=OVERSIGHT_ARGUMENTS_BYTES_MAX)
 
 
 asks(
@@ -275,7 +275,7 @@ asks(
 @approvals.command(example="creto approvals wait $REQ --timeout 10m --token-out token --key $BOT")
 @request_argument
 @click.option("--timeout", type=DURATION, help="Give up after so long, as 10m; the request stays open.")
-@click.option("--token-out", type=click.Path(dir_okay=False, path_type=Path), help="Write the override token here (a new file), for --override.")  # fmt: skip
+@click.option("--token-out", type=click.Path(dir_okay=False, path_type=Path), help="Write the override token here (a new file), for --override or `approvals use`.")  # fmt: skip
 @as_key
 @as_key_file
 @pass_cli

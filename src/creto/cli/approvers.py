@@ -100,6 +100,8 @@ async def put_policy(cli: Cli, file: Path) -> None:
     async with session(cli) as creto:
         made = await creto.approvals.put_policy(**{name: getattr(asked, name) for name in asked.__struct_fields__})
     cli.output.say(made, f"{made.policy_id} version {made.version} holds for what is asked from now on.")
+    for warning in made.warnings:
+        cli.output.note(f"Take care: {warning}.")
 
 
 def policy_of(data: bytes) -> PutOversightPolicy:

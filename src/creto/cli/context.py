@@ -57,13 +57,13 @@ class Cli:
         """From --token-file or CRETO_TOKEN. Never an argument: every user of a machine can read those."""
         if self.token_file is None:
             return os.environ.get("CRETO_TOKEN") or None
-        return read(self.token_file, bytes_max=TOKEN_BYTES_MAX).decode(errors="replace").strip()
+        return read_text(self.token_file, bytes_max=TOKEN_BYTES_MAX)
 
     def override(self) -> str | None:
         """A human's approval of one operation, as the approver handed it out."""
         if self.override_file is None:
             return None
-        return read(self.override_file, bytes_max=OVERRIDE_TOKEN_BYTES_MAX).decode(errors="replace").strip()
+        return read_text(self.override_file, bytes_max=OVERRIDE_TOKEN_BYTES_MAX)
 
     def chain(self) -> DelegationChain | None:
         """By what the caller acts for another."""
@@ -91,6 +91,10 @@ def read(path: Path, *, bytes_max: int) -> bytes:
     if len(data) > bytes_max:
         raise InvalidInput.of(str(path), got="a larger file", expected=f"at most {bytes_max} bytes", code="PL-413")
     return data
+
+
+def read_text(path: Path, *, bytes_max: int) -> str:
+    return read(path, bytes_max=bytes_max).decode(errors="replace").strip()
 
 
 def write(path: Path | None, data: bytes, *, mode: int = 0o644) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from creto.cli.context import Cli, read
+from creto.cli.context import Cli, read_text
 from creto.cli.local import keystore_of
 from creto.common.errors import InvalidInput, NotFound
 from creto.common.ids import AGENT_PREFIX
@@ -39,7 +39,7 @@ def load_or_make_key(path: Path, suite: SignatureSuite = SignatureSuite.HYBRID) 
 
 
 def load_public(path: Path) -> VerifyKey:
-    text = read(path, bytes_max=KEY_FILE_BYTES_MAX).decode(errors="replace").strip()
+    text = read_text(path, bytes_max=KEY_FILE_BYTES_MAX)
     return VerifyKey.from_bytes(b64url_decode(text, "the public key file", "PL-216"))
 
 

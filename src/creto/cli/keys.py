@@ -18,7 +18,7 @@ from creto.cli.choices import (
     seconds,
     yes_option,
 )
-from creto.cli.context import TOKEN_BYTES_MAX, Cli, group, pass_cli, read, write
+from creto.cli.context import TOKEN_BYTES_MAX, Cli, group, pass_cli, read_text, write
 from creto.cli.keyfiles import SUITES, public_text, save_key, signing_key
 from creto.cli.local import keystore_of, running_here
 from creto.cli.output import Column, when
@@ -239,7 +239,7 @@ async def revoke_token(cli: Cli, token_id: str | None, file: Path | None, reason
     if (token_id is None) == (file is None):
         raise InvalidInput.of("ID", got="both or neither", expected="an ID or a --file")
     if file is not None:
-        text = read(file, bytes_max=TOKEN_BYTES_MAX).decode(errors="replace").strip()
+        text = read_text(file, bytes_max=TOKEN_BYTES_MAX)
         token_id = Token.from_text(text).head.id
     assert token_id is not None
     async with session(cli) as creto:

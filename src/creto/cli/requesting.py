@@ -1,4 +1,4 @@
-"""`creto approvals request|required`: asking humans, and whether one has to."""
+"""`creto approvals request|required|use|report`: asking humans, whether one has to, and acting on their yes outside the layer."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from creto.cli.approvals import approvals, json_text, note_all
-from creto.cli.asking import as_key, as_key_file, identity
-from creto.cli.context import Cli, pass_cli
+from creto.cli.approvals import approvals, json_text, note_all, request_argument
+from creto.cli.asking import as_key, as_key_file, asks, identity
+from creto.cli.choices import file_path
+from creto.cli.context import Cli, pass_cli, read_text
 from creto.cli.exits import Exit
 from creto.cli.output import counted
 from creto.cli.session import session
 from creto.cli.voting import named, plain
 from creto.common.ids import AgentId
+from creto.common.limits import OVERRIDE_TOKEN_BYTES_MAX
 from creto.contracts import RiskFactor, RiskLevel
 
 if TYPE_CHECKING:
@@ -125,3 +127,27 @@ def risk_of(text: str) -> RiskFactor:
     if level not in list(RiskLevel):
         raise click.UsageError(f"{level!r} is no level: {', '.join(RiskLevel)}.")
     return RiskFactor(name=name, level=RiskLevel(level))
+
+
+def token_of(_: click.Context, __: click.Parameter, path: Path) -> str:
+    return read_text(path, bytes_max=OVERRIDE_TOKEN_BYTES_MAX)
+
+
+asks(
+    approvals, "use", lambda c: c.approvals.use, lambda used: plain(used.arguments), request_argument,
+    click.option("--token", "override_token", type=file_path, required=True, callback=token_of, help="The file of `creto approvals wait --token-out`."),
+    as_key, as_key_file,
+    help="Use an approval up: the act begins.\n\nThe arguments that were approved are printed; they may be another's edit. With --json they are exact.",
+    example="creto approvals use $REQ --token token --key $BOT",
+)  # fmt: skip
+asks(
+    approvals, "report", lambda c: c.approvals.report,
+    lambda said: f"{said.request_id}: on record, it {'succeeded' if said.succeeded else 'failed'}.", request_argument,
+    click.argument(
+        "succeeded", metavar="succeeded|failed", type=click.Choice(("succeeded", "failed")),
+        callback=lambda _, __, said: said == "succeeded",
+    ),
+    click.option("--detail", default="", help="In words; it stands in the audit log."), as_key, as_key_file,
+    help="Say what became of an act, once.\n\nFor who has used the approval up; asking again shows it to the approvers.",
+    example="creto approvals report $REQ succeeded --key $BOT",
+)  # fmt: skip

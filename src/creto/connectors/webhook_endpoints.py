@@ -185,7 +185,7 @@ class Webhooks:
             entry(
                 tenant=endpoint.tenant, agent=by, action="webhook:change", event="WebhookChanged",
                 resource=f"webhook:endpoint:{endpoint.endpoint_id}", timestamp=self._clock.now(),
-                metadata=msgspec.Raw(wire.encode(fields)), degraded_clock=self._clock.degraded,
+                facts=fields, degraded_clock=self._clock.degraded,
             )
         )  # fmt: skip
 

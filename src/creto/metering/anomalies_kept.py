@@ -19,16 +19,14 @@ from typing import LiteralString
 import msgspec
 
 from creto.common import wire
-from creto.common.errors import ProductId
 from creto.common.ids import AgentId, EventId, ResourceId, TenantId, checked_tenant
 from creto.common.limits import PAGE_ITEMS_DEFAULT
 from creto.common.paging import cut, place_of
 from creto.common.timestamps import Clock
 from creto.contracts import AnomalyDetected, BillableEvent
 from creto.metering.anomalies import QUIET_NS, Anomaly, Loop, Watch, reason
-from creto.metering.core import paged
+from creto.metering.core import note, paged
 from creto.metering.habits import Habits
-from creto.store.entries import entry
 from creto.store.types import ReadTx, Row, Store, Tx
 
 SUBJECT_ANOMALY = "metering.anomalies"
@@ -136,13 +134,7 @@ class Anomalies:
     def _note(
         self, tx: Tx, tenant: TenantId, act: str, event: str, by: AgentId, agent: AgentId, what: Flagged | None
     ) -> None:
-        tx.record(
-            entry(
-                tenant=tenant, product=ProductId.METERING, agent=by, action=f"metering.{act}", event=event,
-                resource=ResourceId("metering", "agent", agent).to_uri(), timestamp=self._clock.now(),
-                metadata=msgspec.Raw(b"{}" if what is None else wire.encode(what)), degraded_clock=self._clock.degraded,
-            )
-        )  # fmt: skip
+        note(tx, self._clock, tenant, act, event, by, ResourceId("metering", "agent", agent), what)
         tx.signal(CHANGED, wire.encode((tenant, agent)).decode())
 
     def _on_changed(self, payload: str) -> None:

@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-import msgspec
-
-from creto.common import wire
 from creto.common.errors import NotFound, ProductId
-from creto.common.ids import AgentId, EventId, SubscriptionId, TenantId
+from creto.common.ids import AgentId, EventId, ResourceId, SubscriptionId, TenantId
 from creto.common.paging import checked_limit
 from creto.common.telemetry import Metrics
 from creto.common.timestamps import Clock, ConsensusTimestamp
@@ -17,8 +14,8 @@ from creto.contracts import BillableEvent
 from creto.metering.periods import Period
 from creto.metering.types import Subscription
 from creto.metering.usage_types import EventHistory
-from creto.store.entries import entry
-from creto.store.types import EntryId, ReadTx, Store, Tx
+from creto.store.entries import entry, told
+from creto.store.types import EntryId, Outcome, ReadTx, Store, Tx
 
 PLANS_CHANGED = "metering.plans"  # the signal that a tenant has another plan or version
 
@@ -59,27 +56,28 @@ class Recording:
         return tell(tx, self._clock, tenant, act, event, by=by, subject=subject, now=now, fields=fields)
 
 
+def note(
+    tx: Tx, clock: Clock, tenant: TenantId, act: str, event: str, by: AgentId, about: ResourceId, facts: object,
+    outcome: Outcome = Outcome.SUCCESS,
+) -> None:  # fmt: skip
+    """One entry in the ledger."""
+    tx.record(
+        entry(
+            tenant=tenant, product=ProductId.METERING, agent=by, action=f"metering.{act}", event=event, outcome=outcome,
+            resource=about.to_uri(), timestamp=clock.now(), facts=facts, degraded_clock=clock.degraded,
+        )
+    )  # fmt: skip
+
+
 def tell(
     tx: Tx, clock: Clock, tenant: TenantId, act: str, event: str, *, by: AgentId, subject: str, now: ConsensusTimestamp,
     fields: Mapping[str, object],
 ) -> EntryId:  # fmt: skip
     """One entry in the ledger, and the same facts on the bus as `metering.<act>`."""
-    entry_id = tx.record(
-        entry(
-            tenant=tenant,
-            product=ProductId.METERING,
-            agent=by,
-            action=f"metering.{act}",
-            resource=subject,
-            timestamp=now,
-            event=event,
-            metadata=msgspec.Raw(wire.encode(fields)),
-            degraded_clock=clock.degraded,
-        )
-    )
-    body = wire.encode({"subject": subject, "actor": by, "at": now, **fields})
-    tx.publish(f"metering.{act}", body, tenant=tenant, agent=subject)
-    return entry_id
+    return told(
+        tx, f"metering.{act}", event, tenant=tenant, actor=by, subject=subject, now=now, fields=fields,
+        product=ProductId.METERING, degraded_clock=clock.degraded,
+    )  # fmt: skip
 
 
 def paged(limit: int) -> int:

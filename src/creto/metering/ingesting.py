@@ -241,7 +241,7 @@ class Ingesting(Folding):
                 new_entry(
                     tenant=tenant, product=ProductId.METERING, agent=by, action=INGEST, resource="metering:events",
                     timestamp=now, event=FORGED, outcome=Outcome.DENIED, code=forged[0].code, why=forged[0].message,
-                    metadata=msgspec.Raw(wire.encode({"events": len(forged)})), degraded_clock=self._clock.degraded,
+                    facts={"events": len(forged)}, degraded_clock=self._clock.degraded,
                 )
             )  # fmt: skip
             body = wire.encode({"events": len(forged), "by": by, "at": now, "error": forged[0].body()})

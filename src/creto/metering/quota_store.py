@@ -9,12 +9,11 @@ from typing import Any
 import msgspec
 
 from creto.common import wire
-from creto.common.errors import ProductId
 from creto.common.ids import AgentId, ResourceId, TenantId
 from creto.common.timestamps import Clock
+from creto.metering import core
 from creto.metering.quota_rules import Definitions
 from creto.metering.quota_types import Quota, Rate
-from creto.store.entries import entry
 from creto.store.types import ReadTx, Tx
 
 log = logging.getLogger("creto.metering")
@@ -114,10 +113,4 @@ def note(
     tx: Tx, clock: Clock, tenant: TenantId, act: str, event: str, by: AgentId, name: str, what: msgspec.Struct | None
 ) -> None:
     """One entry in the ledger about a quota."""
-    tx.record(
-        entry(
-            tenant=tenant, product=ProductId.METERING, agent=by, action=f"metering.{act}", event=event,
-            resource=ResourceId("metering", "quota", name).to_uri(), timestamp=clock.now(),
-            metadata=msgspec.Raw(b"{}" if what is None else wire.encode(what)), degraded_clock=clock.degraded,
-        )
-    )  # fmt: skip
+    core.note(tx, clock, tenant, act, event, by, ResourceId("metering", "quota", name), what)

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 import msgspec
 
 from creto.common import wire
-from creto.common.errors import InvalidInput, NotFound, ProductId
+from creto.common.errors import InvalidInput, NotFound
 from creto.common.ids import AgentId, ResourceId, TenantId, checked_tenant
 from creto.common.limits import THRESHOLDS_MAX
 from creto.common.timestamps import Clock
+from creto.metering import core
 from creto.metering.triggers import Rule, Threshold
 from creto.platform.nhi import scope
-from creto.store.entries import entry
 from creto.store.types import Outcome, ReadTx, Store, Tx
 
 CHANGED = "metering.thresholds.changed"
@@ -79,13 +79,7 @@ class Thresholds:
         self, tx: Tx, tenant: TenantId, act: str, event: str, by: AgentId, name: str, what: msgspec.Struct | None,
         outcome: Outcome = Outcome.SUCCESS,
     ) -> None:  # fmt: skip
-        tx.record(
-            entry(
-                tenant=tenant, product=ProductId.METERING, agent=by, action=f"metering.{act}", event=event, outcome=outcome,
-                resource=ResourceId("metering", "threshold", name).to_uri(), timestamp=self._clock.now(),
-                metadata=msgspec.Raw(b"{}" if what is None else wire.encode(what)), degraded_clock=self._clock.degraded,
-            )
-        )  # fmt: skip
+        core.note(tx, self._clock, tenant, act, event, by, ResourceId("metering", "threshold", name), what, outcome)
 
 
 def read_thresholds(tx: ReadTx, tenant: TenantId) -> tuple[Threshold, ...]:

@@ -73,7 +73,7 @@ class Zones:
                 entry(
                     tenant=tenant, product=ProductId.METERING, agent=by, action="metering.settings.set", event="MeteringSettingsSet",
                     resource="metering:settings", timestamp=self._clock.now(),
-                    metadata=msgspec.Raw(wire.encode({"before": before, "zone": zone})), degraded_clock=self._clock.degraded,
+                    facts={"before": before, "zone": zone}, degraded_clock=self._clock.degraded,
                 )
             )  # fmt: skip
             tx.signal(ZONE_CHANGED, tenant)

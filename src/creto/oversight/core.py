@@ -162,7 +162,7 @@ class Core:
         tx.record(
             entry(
                 tenant=tenant, product=ProductId.OVERSIGHT, agent=by, action=action, resource=resource, outcome=outcome,
-                timestamp=self.clock.now(), event=event, metadata=msgspec.Raw(wire.encode(fields)), degraded_clock=self.clock.degraded,
+                timestamp=self.clock.now(), event=event, facts=fields, degraded_clock=self.clock.degraded,
             )
         )  # fmt: skip
 

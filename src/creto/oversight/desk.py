@@ -137,7 +137,7 @@ class Desk(Passkeys):
     async def answer(self, tenant: TenantId, request_id: RequestId, text: str, *, by: AgentId) -> Note:
         """The agent's answer: its own words, shown as such."""
         record = await self.get(tenant, request_id)
-        if by != record.ask.agent:
+        if not self.own(tenant, by, record.ask.agent):
             raise Unauthorized(
                 "OV-403", "only the agent that asked answers", field="by", got=by, expected=record.ask.agent
             )

@@ -80,17 +80,21 @@ class Drafting(Seats):
     _breaker: CircuitBreaker
 
     async def _counter_of(self, request: OversightRequest, denied: RequestId) -> str:
-        """What a human proposed in that request's place; OV-400 unless this is it."""
-        tenant = checked_tenant(request.tenant)
-        record, votes = await self.get(tenant, denied), await self.store.read(lambda tx: sql.votes(tx, tenant, denied))
-        ask, last = record.ask, votes[-1].signed.ballot if votes else None
-        same = (ask.agent, ask.action, ask.resource) == (request.agent_nhi, request.action.name, resource_of(request))
-        bounds = last.counter if last is not None else ()
-        if not same or not bounds or last is None or record.progress.state is not RequestState.DENIED:
+        """What a human proposed in that request's place; OV-400 unless this is it, whether it is another agent's or nobody's."""
+        tenant, call = checked_tenant(request.tenant), (request.action.name, resource_of(request))
+        record, votes = await self.store.read(lambda tx: (sql.find(tx, tenant, denied), sql.votes(tx, tenant, denied)))
+        same = (
+            record is not None
+            and record.progress.state is RequestState.DENIED
+            and (record.ask.action, record.ask.resource) == call
+            and self.own(tenant, request.agent_nhi, record.ask.agent)
+        )
+        bounds = votes[-1].signed.ballot.counter if same and votes else ()
+        if not bounds:
             raise refusal("takes_up", denied, "a request of this agent that was denied with a counter-proposal")
         if not edits.within(bounds, bytes(request.action.parameters)):
             raise refusal("arguments", "a call beyond the counter-proposal", proposal(bounds))
-        name = visible(self.approver(tenant, last.approver).name, prose=True).text
+        name = visible(self.approver(tenant, votes[-1].signed.ballot.approver).name, prose=True).text
         return f"{name} denied {denied} and proposed this in its place: {proposal(bounds)}."
 
     async def requirement(
@@ -185,12 +189,13 @@ class Drafting(Seats):
             skipped.append(f"tier {ask.policy.tiers[tier].name}: {eligibility.why_nobody(ask, tier, directory, now)}")
             tier += 1
         hash, policy_id = edits.bound_hash(ask), ask.policy.policy_id
+        line = self.nhi.get_now(ask.tenant, ask.agent).origin  # it asks the same under another key
         own = (
-            wire.encode(["key", ask.agent, key])
+            wire.encode(["key", line, key])
             if key is not None
-            else wire.encode([ask.agent, ask.action, ask.resource, hash, policy_id])
+            else wire.encode([line, ask.action, ask.resource, hash, policy_id])
         )
-        payload = digest(wire.encode([ask.agent, ask.resource, hash, policy_id]))
+        payload = digest(wire.encode([line, ask.resource, hash, policy_id]))
         return Draft(
             hashed(ask, escalation.begun(ask, tier, now)),
             digest(own).hex(),

@@ -23,12 +23,11 @@ from creto.common.errors import Unauthorized
 from creto.common.ids import AgentId, RequestId, TenantId
 from creto.common.limits import OVERSIGHT_DELEGATION_STEPS_MAX, OVERSIGHT_SEATINGS_MAX
 from creto.common.timestamps import ConsensusTimestamp
+from creto.oversight.groups import GROUP, closure, ways
 from creto.oversight.policies import assurance_needed
 from creto.oversight.quorum import Vote, tally
 from creto.oversight.types import Ask, Assurance, Channel, Delegation, OversightPolicy, Strict, Verdict
 from creto.platform.consensus import PersonId
-
-GROUP = "group:"
 
 
 class Approver(msgspec.Struct, frozen=True):
@@ -76,23 +75,11 @@ class Directory(msgspec.Struct, frozen=True):
     def seats(self, approvers: Iterable[str]) -> dict[PersonId, frozenset[str]]:
         """Every human that the list names, with the groups through which it does."""
         found: dict[PersonId, frozenset[str]] = {}
-        pending: list[tuple[str, frozenset[str]]] = [(name, frozenset()) for name in approvers]
-        seen = set(pending)
-        while pending:
-            name, path = pending.pop()
-            if not name.startswith(GROUP):
-                person = self.people.get(name)
+        for names, passed in ways(tuple(approvers), self.groups):
+            for name in names:
+                person = None if name.startswith(GROUP) else self.people.get(name)
                 if person is not None:
-                    found[person] = found.get(person, frozenset()) | path
-                continue
-            group = name.removeprefix(GROUP)
-            if group in path:
-                continue  # a group within itself
-            for member in self.groups.get(group, ()):
-                step = (member, path | {group})
-                if step not in seen:
-                    seen.add(step)
-                    pending.append(step)
+                    found[person] = found.get(person, frozenset()) | passed
         return found
 
     def substitute(self, person: PersonId, ask: Ask, now: ConsensusTimestamp) -> PersonId | None:
@@ -150,17 +137,6 @@ class Directory(msgspec.Struct, frozen=True):
             if one.of == person and covers and one.to not in barred and one.starts_at <= now < one.ends_at:
                 return one
         return None
-
-
-def closure(names: Iterable[str], groups: Mapping[str, tuple[str, ...]]) -> set[str]:
-    """The names, and all that their groups lead to."""
-    found, pending = set[str](), [*names]
-    while pending:
-        name = pending.pop()
-        if name not in found:
-            found.add(name)
-            pending += groups.get(name.removeprefix(GROUP), ()) if name.startswith(GROUP) else ()
-    return found
 
 
 def shares(policy: OversightPolicy, tier: int, directory: Directory) -> dict[PersonId, dict[str, tuple[str, ...]]]:

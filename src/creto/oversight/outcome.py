@@ -42,10 +42,11 @@ class Permits:
     def __init__(self) -> None:
         self._held: OrderedDict[str, OverrideDraft] = OrderedDict()
 
-    def find(self, token_id: str, policy_version: int) -> OverrideDraft | None:
-        """Not once the policies have changed: that token is void."""
+    def find(self, token_id: str, new: OverrideToken) -> OverrideDraft | None:
+        """Not once the policies have changed, when that token is void, nor for another key of the agent."""
         held = self._held.get(token_id)
-        return held if held is not None and held.token.policy_version == policy_version else None
+        same = held is not None and (held.token.policy_version, held.token.agent) == (new.policy_version, new.agent)
+        return held if same else None
 
     def keep(self, draft: OverrideDraft) -> None:
         self._held[draft.token.token_id] = draft
@@ -56,12 +57,15 @@ class Permits:
 class Outcomes(Desk):
     _permits: Permits
 
-    async def result(self, record: Record, *, permit: bool = True, chain: Sequence[AgentId] = ()) -> ApprovalResult:
+    async def result(
+        self, record: Record, *, permit: bool = True, chain: Sequence[AgentId] = (), to: AgentId | None = None
+    ) -> ApprovalResult:
         """What who waited gets. OV-410 if the approval was used, taken back or is too old; OV-409 if the request was cancelled.
 
         `chain` is the one under which the agent acts now: nobody in it may have approved, also where somebody else asked for the agent.
+        `to` is the key that it acts with: the one that asked, if not said.
         """
-        progress = record.progress
+        agent, progress = to or record.ask.agent, record.progress
         if progress.state.open or progress.state is RequestState.CANCELLED or progress.decided_at is None:
             raise already(progress)
         permit = (
@@ -73,7 +77,7 @@ class Outcomes(Desk):
             action = progress.final_action or TimeoutAction.AUTO_DENY
             if action is not TimeoutAction.AUTO_APPROVE:
                 return TimedOut(timeout_action=action)
-            token = await self._permit(record, chain) if permit else None
+            token = await self._permit(record, agent, chain) if permit else None
             return TimedOut(
                 timeout_action=action, override_token=token, arguments=changed, approved_items=progress.approved_items
             )
@@ -93,7 +97,7 @@ class Outcomes(Desk):
             )
         return Approved(
             approver=human, signature=signature, timestamp=progress.decided_at, notes=progress.reason or None,
-            override_token=await self._permit(record, chain) if permit else None,
+            override_token=await self._permit(record, agent, chain) if permit else None,
             arguments=changed, approved_items=progress.approved_items,
         )  # fmt: skip
 
@@ -103,12 +107,12 @@ class Outcomes(Desk):
             return HumanIdentity(nhi=self.service_id, display_name=SERVICE)
         return HumanIdentity(nhi=AgentId(person), display_name=self.approver(record.ask.tenant, AgentId(person)).name)
 
-    async def _permit(self, record: Record, chain: Sequence[AgentId]) -> str:
+    async def _permit(self, record: Record, agent: AgentId, chain: Sequence[AgentId]) -> str:
         """A token for exactly what was approved, bound to the bytes that may be executed."""
         ask, decided_at = record.ask, record.progress.decided_at or 0
         left_s = (decided_at + ask.policy.execution_s * SECOND - self.clock.now()) // SECOND
         draft = await self.authz.draft_override(
-            tenant=ask.tenant, agent=ask.agent, action=ask.action, resource=ask.resource,
+            tenant=ask.tenant, agent=agent, action=ask.action, resource=ask.resource,
             args_digest=digest(approved_arguments(record)), policy_id=ask.policy.policy_id, ttl_s=max(1, left_s),
             request_id=ask.request_id,
         )  # fmt: skip
@@ -135,7 +139,7 @@ class Outcomes(Desk):
         if token_id is not None:
             if self.authz.override_used(tx, token_id, tenant=ask.tenant):
                 return spent()
-            held = self._permits.find(token_id, draft.token.policy_version)
+            held = self._permits.find(token_id, draft.token)
             if held is not None:
                 return held
             if not self.authz.withdraw_override(tx, token_id, tenant=ask.tenant):
@@ -154,6 +158,8 @@ class Outcomes(Desk):
         if record is None or record.progress.permit.token_id != token.token_id:
             return
         ask = record.ask
+        if not self.own(ask.tenant, token.agent, ask.agent):
+            raise AlreadyExists("OV-410", "REVOKED: the key that asked was revoked or suspended", field="permit")
         directory, behind = self.directory(ask.tenant, ask.policy), self.lineage(ask.tenant, chain)
         error = self.forbidden(tx, record, directory, self.clock.now(), behind)
         if error is not None:
@@ -168,7 +174,7 @@ class Outcomes(Desk):
         def note(tx: Tx) -> Record:
             record, now = self.locked(tx, tenant, request_id), self.clock.now()
             ask, permit = record.ask, record.progress.permit
-            if by != ask.agent:
+            if not self.own(tenant, by, ask.agent):
                 raise Unauthorized("OV-403", "only who asked says what became of it", field="by", got=by)
             used = permit.token_id is not None and self.authz.override_used(tx, permit.token_id, tenant=tenant)
             if not used or permit.succeeded not in (None, succeeded):

@@ -28,7 +28,8 @@ from creto.common.timestamps import SECOND, ConsensusTimestamp, iso
 from creto.oversight import policies
 from creto.oversight import store_people as people_rows
 from creto.oversight.core import Core, Mark
-from creto.oversight.eligibility import GROUP, Approver, Directory
+from creto.oversight.eligibility import Approver, Directory
+from creto.oversight.groups import GROUP, bare
 from creto.oversight.types import (
     ApproverGroup,
     Channel,
@@ -39,6 +40,7 @@ from creto.oversight.types import (
 from creto.platform.consensus import PersonId
 from creto.platform.nhi import PrincipalKind, Standing
 from creto.platform.nhi.lifecycle import standing
+from creto.security.authz.directory import find_identity
 from creto.store.types import ReadTx, Tx
 
 T = TypeVar("T")
@@ -52,6 +54,7 @@ ADDRESSES = {
 }
 CHANGED = "oversight.directory"
 STRANGERS = ("PL-101", "PL-102")  # no id of anybody's, and one that nobody has registered
+WORKING = (Standing.IN_FORCE, Standing.RETIRED)  # what a key did before it was rotated stays good
 
 
 class Book(msgspec.Struct, frozen=True):
@@ -296,6 +299,23 @@ class People(Core):
             newest = self.nhi.get_now(tenant, newest.successor)
         return standing(newest, self.clock.now()) is Standing.IN_FORCE
 
+    def own(self, tenant: TenantId, agent: AgentId, asker: AgentId) -> bool:
+        """Whether what `asker` has asked is this agent's: it is the same key, or a former one of its line.
+
+        INVARIANT: a key has nothing of what a later one asks; none has anything of one that was revoked or suspended, nor from before that.
+        """
+        at = agent
+        while at != asker:
+            known = find_identity(self.nhi, tenant, at)
+            if (
+                known is None
+                or known.predecessor is None
+                or self.nhi.standing(known.predecessor, tenant=tenant) not in WORKING
+            ):
+                return False
+            at = known.predecessor
+        return True
+
     def human(self, tenant: TenantId, nhi: AgentId) -> PersonId:
         """The human behind an identity; OV-400 for anything else."""
         found = self.approver(tenant, nhi)
@@ -317,7 +337,7 @@ class People(Core):
                 continue
             seen.add(name)
             if name.startswith(GROUP):
-                pending += book.groups.get(name.removeprefix(GROUP), ())
+                pending += book.groups.get(bare(name), ())
                 continue
             try:
                 found, *others = [self.approver(tenant, one) for one in book.addresses.get(name, (AgentId(name),))]

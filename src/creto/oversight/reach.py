@@ -2,19 +2,21 @@
 
     oversight.unreachable("acme")        # the tiers of each policy in which nobody could be told
     oversight.short("acme")              # the policies that could not be met by everybody who could be told, and why
+    oversight.doubts("acme", policy)     # what of this one leads to nobody, or to too few
 
 Asked of who sits in the seats now, for an agent behind whom none of them stands.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container, Mapping
+from collections.abc import Collection, Container, Mapping, Sequence
 
 from creto.common.ids import PolicyId, TenantId, checked_tenant
 from creto.oversight import eligibility
 from creto.oversight.emergency import Emergency
-from creto.oversight.quorum import needed, tally
-from creto.oversight.types import Channel, Contact, OversightPolicy
+from creto.oversight.groups import GROUP, bare
+from creto.oversight.quorum import Vote, needed, tally
+from creto.oversight.types import Ask, Channel, Contact, OversightPolicy
 from creto.platform.consensus import PersonId
 
 Addresses = Mapping[PersonId, Collection[Contact]]
@@ -47,12 +49,23 @@ class Reach(Emergency):
             people = set().union(*self._told_by_tier(tenant, policy, addresses))
             told = [one for one in able if one.person in people]  # where that is nobody, every tier is unreachable
             for who, what in ((able, "sit"), *(((told, "can be told"),) if told else ())):
-                lacking = tally(policy.quorum, who, round=ask.round)
-                if lacking.missing or lacking.missing_groups:
-                    of = f", and too few for {', '.join(lacking.missing_groups)}" if lacking.missing_groups else ""
-                    found[policy.policy_id] = f"{needed(policy.quorum)} have to agree, {len(who)} {what}{of}"
+                why = too_few(ask, who, what)
+                if why is not None:
+                    found[policy.policy_id] = why
                     break
         return found
+
+    def doubts(self, tenant: TenantId, policy: OversightPolicy) -> tuple[str, ...]:
+        """What who writes a policy should hear at once: the groups and people it names that are none yet, and whether enough sit there."""
+        directory, now = self.directory(tenant, policy), self.clock.now()
+        named = [name for tier in policy.tiers for name in tier.approvers]
+        named += policy.break_glass.armers if policy.break_glass else ()
+        lost = [nobody(name, directory.groups) for name in named if not directory.seats((name,))]
+        needs = [GROUP + need.group for need in policy.quorum.groups if need.group not in directory.groups]
+        lost += [nobody(name, directory.groups) for name in needs]
+        ask = eligibility.anybodys(policy, tenant, now)
+        why = too_few(ask, eligibility.able(ask, directory, now), "sit")
+        return (*dict.fromkeys(lost), *([f"it cannot be met: {why}"] if why is not None else ()))
 
     def delivers(self, channel: Channel, tenant: TenantId | None = None) -> bool:
         serves = tenant is None or channel not in self.served or tenant in self.served[channel]
@@ -75,3 +88,20 @@ class Reach(Emergency):
                 {one for one in sits if any(not wanted or c.channel in wanted for c in addresses.get(one, ()))}
             )
         return found
+
+
+def too_few(ask: Ask, votes: Sequence[Vote], what: str) -> str | None:
+    """Why these, if they all agreed, would not be enough."""
+    quorum = ask.policy.quorum
+    lacking = tally(quorum, votes, round=ask.round)
+    if not lacking.missing and not lacking.missing_groups:
+        return None
+    of = f", and too few for {', '.join(lacking.missing_groups)}" if lacking.missing_groups else ""
+    return f"{needed(quorum)} have to agree, {len(votes)} {what}{of}"
+
+
+def nobody(name: str, groups: Container[str]) -> str:
+    """In words, what an approver is that leads to no human."""
+    if not name.startswith(GROUP):
+        return f"{name} is no registered human"
+    return f"nobody is in the group {bare(name)}" if bare(name) in groups else f"there is no group {bare(name)}"

@@ -110,6 +110,8 @@ class Requests(Drafting):
     def _reusable(self, tx: Tx, record: Record, draft: Draft) -> bool:
         """Whether who asks the same again gets this one: not what is over, and no approval that may not be acted on any more, nor by who asks now."""
         now, permits = self.clock.now(), permitting(record.progress)
+        if not self.own(record.ask.tenant, draft.record.ask.agent, record.ask.agent):
+            return False
         if not reusable(record, now, named=draft.named) or (permits and self._used(tx, record)):
             return False
         directory, behind = self.directory(record.ask.tenant, record.ask.policy), draft.record.ask.excluded
@@ -170,9 +172,12 @@ class Requests(Drafting):
         return {person: contacts.get(person, []) for person in told}
 
     def _supersede(self, tx: Tx, tenant: TenantId, old_id: RequestId, new: Ask) -> None:
-        """The agent wants something else instead: the old card decides nothing any more. Once is enough."""
-        old, now = self.locked(tx, tenant, old_id), self.clock.now()
-        if old.ask.agent != new.agent:
+        """The agent wants something else instead: the old card decides nothing any more. Once is enough.
+
+        OV-403 for a request that is not this agent's, whether it is another's or nobody's.
+        """
+        old, now = sql.locked(tx, tenant, old_id), self.clock.now()
+        if old is None or not self.own(tenant, new.agent, old.ask.agent):
             raise Unauthorized(
                 "OV-403", "only the agent that asked can replace its request", field="supersedes", got=old_id
             )
@@ -180,13 +185,23 @@ class Requests(Drafting):
             raise refusal("supersedes", old_id, "another request: this is the one that is asked for")
         if old.progress.superseded_by == new.request_id:
             return
-        check_own(old.ask, new.agent)
+        self._check_own(old.ask, new.agent)
         directory = self.directory(tenant, old.ask.policy)
         old = self.overdue(tx, old, directory, now)
         progress = states.ended(old.progress, Event.CANCEL, now=now, by=None, reason="superseded by the agent")
         cast = sql.votes(tx, tenant, old_id)
         progress = ended_with(progress, cast, self.counting(old, cast, directory, now))
         self.save(tx, old, replace(progress, superseded_by=new.request_id), now=now, by=new.agent)
+
+    def _check_own(self, ask: Ask, by: AgentId) -> None:
+        """INVARIANT: what was done without asking is reviewed: nobody takes the review back, least of all the agent that it is about."""
+        if ask.break_glass or (
+            ask.advance is not None
+            and self.approver(ask.tenant, by).person == self.approver(ask.tenant, ask.agent).person
+        ):
+            raise Unauthorized(
+                "OV-403", "only its approvers, or time, end this one", field="request_id", got=ask.request_id
+            )
 
     @abstractmethod
     def overdue(self, tx: Tx, record: Record, directory: Directory, now: ConsensusTimestamp) -> Record:
@@ -198,12 +213,14 @@ class Requests(Drafting):
         OV-403 for what is about the agent and no question of its own: a review of break-glass, or to it what would be granted in advance.
         """
         ask = (await self.get(tenant, request_id)).ask
-        said = checked_text(reason, "reason") or (states.BY_REQUESTER if by == ask.agent else f"cancelled by {by}")
+        said = checked_text(reason, "reason") or (
+            states.BY_REQUESTER if self.own(tenant, by, ask.agent) else f"cancelled by {by}"
+        )
 
         def end(tx: Tx) -> tuple[Record, Record]:
             before, now = self.locked(tx, tenant, request_id), self.clock.now()
             directory = self.directory(tenant, before.ask.policy)
-            check_own(before.ask, by)
+            self._check_own(before.ask, by)
             record = self.overdue(tx, before, directory, now)
             if not record.progress.state.open:
                 return before, record  # time was first: that stands
@@ -310,14 +327,6 @@ def check_same(known: Ask, payload: bytes, draft: Draft, key: str | None) -> Non
         other = other or new.risk_factors != known.risk_factors or new.description.split() != known.description.split()
     if other:
         raise IdempotencyConflict("PL-410", field="idempotency_key", got=key or "the same call")
-
-
-def check_own(ask: Ask, by: AgentId) -> None:
-    """INVARIANT: what was done without asking is reviewed: nobody takes the review back, least of all the agent that it is about."""
-    if ask.break_glass or (ask.advance is not None and by == ask.agent):
-        raise Unauthorized(
-            "OV-403", "only its approvers, or time, end this one", field="request_id", got=ask.request_id
-        )
 
 
 def permitting(progress: Progress) -> bool:

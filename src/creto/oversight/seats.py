@@ -26,12 +26,12 @@ from creto.oversight import store_grants as grant_rows
 from creto.oversight.ballots import in_grace, outcome
 from creto.oversight.decisions import CastVote, SignedBallot
 from creto.oversight.eligibility import Approver, Directory, Seat, ineligible
-from creto.oversight.people import People
+from creto.oversight.people import WORKING, People
 from creto.oversight.quorum import Vote, tally
 from creto.oversight.store import Record
 from creto.oversight.types import Ask, Backing, Grant, GrantKind, Progress, RequestState, Verdict
 from creto.platform.consensus import PersonId
-from creto.platform.nhi import IdentityState, Standing
+from creto.platform.nhi import IdentityState
 from creto.store.types import ReadTx
 
 LOST = {
@@ -39,7 +39,6 @@ LOST = {
     "NOT_IN_FORCE": "their identity is not in force any more",
     "SELF_APPROVAL": "they stand behind the agent now",
 }
-WORKING = (Standing.IN_FORCE, Standing.RETIRED)  # what a key signed before it was rotated stays good
 
 
 def lost(cast: Sequence[CastVote], counts: Sequence[CastVote]) -> tuple[str, ...]:

@@ -76,13 +76,13 @@ class HttpLine:
         try:
             return await self._send(endpoint, request, headers | await self._authorization(endpoint))
         except Unauthorized as error:
-            if self._key is None or error.code not in ("PL-107", "PL-108", "PL-136") or endpoint.action is None:
+            if self._key is None or error.code not in ("PL-107", "PL-108", "PL-136") or endpoint.open:
                 raise
             self._token = None  # it has ended: sign a new challenge, once
             return await self._send(endpoint, request, headers | await self._authorization(endpoint))
 
     async def _authorization(self, endpoint: Endpoint[..., Any]) -> dict[str, str]:
-        if self._token is None and self._key is not None and endpoint.action is not None:
+        if self._token is None and self._key is not None and not endpoint.open:
             async with self._signing:
                 self._token = self._token or await self._signed_in(self._key)
         return {"Authorization": f"Bearer {self._token}"} if self._token else {}

@@ -9,18 +9,18 @@ INVARIANT: the chain, the grade and the permission of an entry are those of the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
 import msgspec
 
-from creto.common import tracing
+from creto.common import tracing, wire
 from creto.common.errors import ProductId
 from creto.common.ids import AgentId, TenantId, new_id
 from creto.common.timestamps import ConsensusTimestamp
-from creto.store.types import UNRECORDED, Entry, EntryId, Grade, Outcome
+from creto.store.types import UNRECORDED, Entry, EntryId, Grade, Outcome, Tx
 
 
 class Acting(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,11 +64,14 @@ def entry(
     product: ProductId = ProductId.PLATFORM,
     outcome: Outcome = Outcome.SUCCESS,
     trace_id: str | None = None,
+    facts: object = None,
     **rest: Any,
 ) -> Entry:
-    """An entry of whoever acts; `rest` are the other fields of an Entry, which win over what the gate said."""
+    """An entry of whoever acts. `facts` become its metadata; `rest` are the other fields of an Entry, which win over what the gate said."""
     who = _acting.get()
     known: dict[str, Any] = {"event_id": EntryId(new_id()), "delegation_chain": (agent,)}
+    if facts is not None:
+        known["metadata"] = msgspec.Raw(wire.encode(facts))
     if who is not None and who.agent == agent:
         known |= {"delegation_chain": who.chain, "grade": who.grade, **who.permission}
     return Entry(
@@ -82,3 +85,18 @@ def entry(
         trace_id=trace_id or tracing.trace_id(),
         **known | rest,
     )
+
+
+def told(
+    tx: Tx, act: str, event: str, *, tenant: TenantId, actor: AgentId, subject: str, now: ConsensusTimestamp,
+    fields: Mapping[str, object], **rest: Any,
+) -> EntryId:  # fmt: skip
+    """One entry in the ledger, and the same facts on the bus as `act`; `rest` as of `entry`."""
+    entry_id = tx.record(
+        entry(
+            tenant=tenant, agent=actor, action=act, resource=subject, timestamp=now, event=event, facts=fields, **rest
+        )
+    )
+    body = wire.encode({"subject": subject, "actor": actor, "at": now, **fields})
+    tx.publish(act, body, tenant=tenant, agent=subject)
+    return entry_id

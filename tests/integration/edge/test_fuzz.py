@@ -26,18 +26,6 @@ JSON = ["[1, 2]", "[9e99]", f"[{2**70}, \"x\"]", f"[{-(2**70)}, \"x\"]", '[1,"\\
 
 
 @pytest.fixture(scope="module")
-def http(served: Layer) -> Iterator[httpx2.Client]:
-    with httpx2.Client(base_url=served.rest, headers={"Authorization": f"Bearer {served.token}"}) as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
-def creto(served: Layer) -> Iterator[Creto]:
-    with Creto.connect(served.rest, token=served.token) as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
 def places(served: Layer, creto: Creto) -> dict[str, str]:
     """What stands in the paths of listings."""
     endpoint_id = creto.webhooks.add(url="https://hooks.example/in").webhook.endpoint_id

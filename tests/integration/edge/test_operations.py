@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -46,6 +48,16 @@ def test_live_and_ready(served: Layer) -> None:
         "metering",
     } == set(found)
     assert {d["condition"] for d in found.values()} == {"up"}
+
+
+def test_what_a_layer_made_is_garbage_once_it_is_stopped(tmp_path: Path) -> None:
+    with layer(tmp_path) as served:
+        app = weakref.ref(served.app)
+        assert gc.get_freeze_count()
+        del served
+    gc.collect()
+    assert gc.get_freeze_count() == 0
+    assert app() is None
 
 
 def test_without_its_time_nodes_the_layer_starts_on_local_time_and_says_so(

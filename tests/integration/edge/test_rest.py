@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
@@ -20,18 +19,6 @@ from creto.platform.crypto.jose import b64url_encode
 from creto.platform.nhi import DelegationChain, PrincipalKind
 from creto.sdk import AgentKey, Creto
 from tests.layers import Layer
-
-
-@pytest.fixture(scope="module")
-def http(served: Layer) -> Iterator[httpx2.Client]:
-    with httpx2.Client(base_url=served.rest, headers={"Authorization": f"Bearer {served.token}"}) as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
-def creto(served: Layer) -> Iterator[Creto]:
-    with Creto.connect(served.rest, token=served.token) as client:
-        yield client
 
 
 def problem(response: httpx2.Response) -> dict[str, Any]:

@@ -182,7 +182,7 @@ def test_the_document_says_what_the_reader_takes(endpoint: Endpoint[..., Any]) -
     assert ("content" in answer) == (endpoint.response is not Nothing)
     if endpoint.response is Blob:
         assert list(answer["content"]) == ["application/octet-stream"]
-    assert (described.get("security") == []) == (endpoint.action is None)
+    assert (described.get("security") == []) == endpoint.open
     documented = {
         code for response in described["responses"].values() for code in CODES if code in response["description"]
     }

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from creto.common.ids import PolicyId, TenantId
-from creto.oversight import Channel, GroupNeed, OversightPolicy, Quorum
+from creto.oversight import BreakGlassTerms, Channel, GroupNeed, OversightPolicy, Quorum
 from tests.unit.oversight.test_scenarios import refused
 from tests.unit.oversight.test_separation import one
 from tests.unit.oversight.world import TENANT, World, id_of
@@ -61,6 +62,20 @@ async def test_a_group_that_is_not_there_is_said(world: World) -> None:
     await world.contact("alice", "U1")
     policy = await put(world, "alice", quorum=Quorum(groups=(GroupNeed(group="finanse"),)))
     assert world.oversight.short(TENANT)[policy] == "1 have to agree, 1 sit, and too few for finanse"
+
+
+async def test_who_writes_a_policy_hears_whom_it_does_not_find(world: World) -> None:
+    terms = BreakGlassTerms(armers=("group:oncall", id_of("alice"), "ghost@acme.example"))
+    policy = replace(one("h", "group:cashiers", "bob", quorum=Quorum(approvals=2)), break_glass=terms)
+    others = ("there is no group oncall", "ghost@acme.example is no registered human")
+    few = "it cannot be met: 2 have to agree, 1 sit"
+    assert world.oversight.doubts(TENANT, policy) == ("there is no group cashiers", *others, few)
+    await world.group("cashiers")
+    assert world.oversight.doubts(TENANT, policy) == ("nobody is in the group cashiers", *others, few)
+    await world.group("cashiers", "alice")
+    assert world.oversight.doubts(TENANT, policy) == others
+    needs = replace(policy, quorum=Quorum(groups=(GroupNeed(group="finanse"),)))
+    assert "there is no group finanse" in world.oversight.doubts(TENANT, needs)
 
 
 async def test_another_tenants_channel_does_not_count(world: World) -> None:

@@ -22,6 +22,7 @@ from creto.common.errors import (
     InvalidInput,
     NotFound,
     OversightRequired,
+    ProductId,
     SignatureVerificationFailed,
     Unauthorized,
 )
@@ -29,7 +30,7 @@ from creto.common.ids import PolicyId, RequestId, TenantId
 from creto.common.telemetry import Metrics
 from creto.common.timestamps import DAY, SECOND, ConsensusTimestamp
 from creto.contracts import Approved, RiskFactor, RiskLevel, TimedOut, TimeoutAction
-from creto.gate import Gate, Operation, ProductId
+from creto.gate import Gate, Operation
 from creto.oversight import (
     Approvals,
     ApproverGroup,

@@ -5,13 +5,39 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from msgspec.structs import replace
 
-from creto.common.ids import PolicyId
+from creto.common.ids import AgentId, PolicyId
 from creto.contracts import Approved
-from creto.oversight import Approvals, BreakGlassTerms, Counted, OversightPolicy, RequestState, Verdict, sign
+from creto.oversight import (
+    Approvals,
+    BreakGlassTerms,
+    Counted,
+    GrantTerms,
+    GrantWish,
+    OversightPolicy,
+    Quorum,
+    RequestState,
+    Verdict,
+    sign,
+)
+from creto.platform.crypto import SigningKey
 from creto.platform.nhi import nhi_of, rotation_proofs
 from tests.unit.oversight.test_scenarios import refused
-from tests.unit.oversight.world import P1, P2, TENANT, World, asked, id_of, key_of, pending, person, tier
+from tests.unit.oversight.world import (
+    P1,
+    P2,
+    TENANT,
+    World,
+    asked,
+    consume,
+    id_of,
+    key_of,
+    pending,
+    person,
+    tier,
+    token_of,
+)
 from tests.unit.platform.nhi.town import key
 
 
@@ -22,6 +48,12 @@ def one(name: str, *approvers: str, **terms: object) -> OversightPolicy:
 async def waiting_for(world: World, request: OversightPolicy) -> set[str]:
     record = await world.request(request)
     return set((await world.oversight.case(TENANT, record.ask.request_id)).waiting_for)
+
+
+async def rotated(world: World, old: SigningKey, new: SigningKey, overlap_s: int = 0) -> AgentId:
+    old_proof, new_proof = rotation_proofs(old, new, tenant=TENANT)
+    await world.nhi.rotate(TENANT, nhi_of(old.public), new.public, old_proof=old_proof, new_proof=new_proof, overlap_s=overlap_s)  # fmt: skip
+    return nhi_of(new.public)
 
 
 # Out of office
@@ -59,9 +91,7 @@ async def test_a_delegate_who_was_revoked_holds_no_seat_and_hands_none_on(world:
 
 async def test_who_has_another_key_since_keeps_the_seat(world: World) -> None:
     policy = await world.policy(one("d", "alice"))
-    new = key(4_299_001)
-    old_proof, new_proof = rotation_proofs(key_of("alice"), new, tenant=TENANT)
-    await world.nhi.rotate(TENANT, id_of("alice"), new.public, old_proof=old_proof, new_proof=new_proof, overlap_s=0)
+    await rotated(world, key_of("alice"), key(4_299_001))
     assert await waiting_for(world, policy) == {person("alice")}
 
 
@@ -153,3 +183,74 @@ async def test_what_was_asked_under_one_chain_is_not_let_through_under_another_b
     await refused("OV-403", world.approve(again, "alice"))
     await world.approve(again, "bob")
     assert isinstance(await gate.await_approval(TENANT, None, mine), Approved)
+
+
+# Under another key
+
+
+async def test_what_an_agent_asked_follows_it_to_its_next_key(world: World) -> None:
+    record = await world.request()
+    new = await rotated(world, key_of("bot-7"), key(4_299_002))
+    again = await world.oversight.create(replace(asked(), agent_nhi=new))
+    assert again.ask.request_id == record.ask.request_id
+    await world.approve(record, "alice")
+    result = await world.oversight.result(await world.now_of(record), to=new)
+    assert isinstance(result, Approved)
+    assert result.override_token is not None
+    assert world.authz.validate_override_token(result.override_token, tenant=TENANT).agent == new
+    assert await world.oversight.result(await world.now_of(record), to=new) == result
+    other = await world.oversight.create(
+        replace(asked(arguments={"n": 2}), agent_nhi=new),
+        supersedes=(await world.request(arguments={"n": 3})).ask.request_id,
+    )
+    assert other.ask.agent == new
+
+
+async def test_a_token_is_one_keys_alone(world: World) -> None:
+    record = await world.request()
+    await world.approve(record, "alice")
+    before = await token_of(world, record)
+    new = await rotated(world, key_of("bot-7"), key(4_299_003), overlap_s=600)
+    result = await world.oversight.result(await world.now_of(record), to=new)
+    assert isinstance(result, Approved)
+    await refused("PL-703", consume(world, record, before))
+    await refused("PL-706", consume(world, record, result.override_token or ""))
+
+
+async def test_an_approval_ends_with_the_key_that_asked_for_it(world: World) -> None:
+    record = await world.request()
+    await world.approve(record, "alice")
+    new = await rotated(world, key_of("bot-7"), key(4_299_007), overlap_s=600)
+    result = await world.oversight.result(await world.now_of(record), to=new)
+    assert isinstance(result, Approved)
+    await world.nhi.revoke(TENANT, id_of("bot-7"), whole_line=False, reason="stolen")
+    moved = replace(record, ask=replace(record.ask, agent=new))
+    assert "REVOKED" in (await refused("OV-410", consume(world, moved, result.override_token or ""))).message
+
+
+async def test_no_other_key_gets_what_an_agent_asked(world: World) -> None:
+    old, first, second = key_of("bot-7"), key(4_299_004), key(4_299_005)
+    record = await world.request()
+    assert not world.oversight.own(TENANT, id_of("reviewer-bot"), record.ask.agent)
+    assert not world.oversight.own(TENANT, AgentId("agent:nhi:ed25519:nobody"), record.ask.agent)
+    middle = await rotated(world, old, first, overlap_s=600)
+    newest = await rotated(world, first, second, overlap_s=600)
+    assert world.oversight.own(TENANT, newest, id_of("bot-7"))
+    assert not world.oversight.own(TENANT, id_of("bot-7"), newest)
+    await world.nhi.revoke(TENANT, middle, whole_line=False, reason="stolen")
+    for former in (middle, id_of("bot-7")):
+        assert not world.oversight.own(TENANT, newest, former)
+    again = await world.oversight.create(replace(asked(), agent_nhi=newest))
+    assert again.ask.request_id != record.ask.request_id
+
+
+async def test_an_agent_cancels_no_proposal_about_itself_under_another_key(world: World) -> None:
+    policy = await world.policy(
+        one("d", "alice", "bob", grants=GrantTerms(ttl_s_max=600, uses_max=5), quorum=Quorum(approvals=2))
+    )
+    proposed = await world.oversight.propose_grant(
+        TENANT, policy.policy_id, agent=id_of("bot-7"), action="funds.transfer", resource="account:7", by=id_of("alice"),
+        wish=GrantWish(ttl_s=60, uses=1),
+    )  # fmt: skip
+    new = await rotated(world, key_of("bot-7"), key(4_299_006))
+    await refused("OV-403", world.oversight.cancel(TENANT, proposed.ask.request_id, by=new))

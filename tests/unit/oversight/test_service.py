@@ -161,6 +161,16 @@ async def test_an_approval_is_acted_on_in_time_or_asked_for_again(world: World) 
     assert (await world.request(policy)).progress.state is RequestState.PENDING
 
 
+async def test_who_asks_does_not_learn_which_requests_of_others_there_are(world: World) -> None:
+    theirs, nobodys = (await world.request()).ask.request_id, RequestId("req-none")
+    for field, code in (("takes_up", "OV-400"), ("supersedes", "OV-403")):
+        asked = [
+            (one, world.request(arguments={"n": 2}, agent="reviewer-bot", **{field: one})) for one in (theirs, nobodys)
+        ]
+        said = [(await refused(code, asking)).rendered().replace(one, "REQUEST") for one, asking in asked]
+        assert said[0] == said[1]
+
+
 async def test_only_its_agent_replaces_a_request(world: World) -> None:
     record = await world.request()
     other = world.request(arguments={"n": 2}, agent="reviewer-bot", supersedes=record.ask.request_id)

@@ -13,11 +13,9 @@ import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 
-import msgspec
 from msgspec.structs import replace
 
 from creto.bus import Bus, Message, Start
-from creto.common import wire
 from creto.common.errors import EnablementError, InvalidInput, NotFound, ProductId
 from creto.common.ids import AgentId, TenantId, checked_tenant
 from creto.common.limits import (
@@ -234,7 +232,7 @@ class MeteringWebhooks:
             entry(
                 tenant=tenant, product=ProductId.METERING, agent=by, action="metering.webhook", event="WebhookChanged",
                 resource=f"webhook:endpoint:{endpoint_id}", timestamp=self._clock.now(),
-                metadata=msgspec.Raw(wire.encode({"change": change, **more})), degraded_clock=self._clock.degraded,
+                facts={"change": change, **more}, degraded_clock=self._clock.degraded,
             )
         )  # fmt: skip
 

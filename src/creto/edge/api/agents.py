@@ -231,8 +231,8 @@ PREKEYS = Endpoint("agents.prekey_counts", "GET", "/v1/agents/{agent}/bundle", G
 PUBLISH_BUNDLE = Endpoint("agents.publish_bundle", "POST", "/v1/agents/{agent}/bundle", PublishBundle, BundleCounts, KEYS, "Publish the keys that others open sessions with", errors=(*LIFE, "PL-210", "PL-216"), about=AGENT)  # fmt: skip
 GET_KEY_BUNDLE = Endpoint("agents.get_key_bundle", "POST", "/v1/agents/{agent}/bundle/claim", GetAgent, BundleView, READ, "Take a bundle; its one-time keys are handed out once", errors=(*LIFE, "PL-130"), about=AGENT)  # fmt: skip
 CERTIFICATE = Endpoint("agents.issue_certificate", "POST", "/v1/agents/{agent}/certificate", RequestCertificate, CertificateView, KEYS, "A short-lived certificate for mutual TLS", errors=(*LIFE, "PL-131", "PL-210"), about=AGENT)  # fmt: skip
-CHALLENGE = Endpoint("auth.challenge", "POST", "/v1/auth/challenge", AskChallenge, Challenge, None, "A challenge to sign", errors=LIFE)  # fmt: skip
-TOKEN = Endpoint("auth.token", "POST", "/v1/auth/token", ExchangeChallenge, TokenView, None, "A bearer token for a signed challenge", errors=(*LIFE, "PL-106", "PL-210"))  # fmt: skip
+CHALLENGE = Endpoint("auth.challenge", "POST", "/v1/auth/challenge", AskChallenge, Challenge, None, "A challenge to sign", errors=LIFE, open=True)  # fmt: skip
+TOKEN = Endpoint("auth.token", "POST", "/v1/auth/token", ExchangeChallenge, TokenView, None, "A bearer token for a signed challenge", errors=(*LIFE, "PL-106", "PL-210"), open=True)  # fmt: skip
 ISSUE = Endpoint("auth.issue", "POST", "/v1/auth/tokens", IssueToken, TokenView, "keys:write", "A bearer token for a person or a service", errors=LIFE, keyed=False, about=AGENT, effect=Effect.RECORDED)  # fmt: skip
 REVOKE_TOKEN = Endpoint("auth.revoke", "POST", "/v1/auth/tokens/revoke", RevokeToken, TokenRevocation, "keys:write", "End one bearer token and all that were narrowed from it")  # fmt: skip
 WHOAMI = Endpoint("auth.whoami", "GET", "/v1/auth/whoami", Nobody, WhoAmI, "time:read", "Who the credential says I am")  # fmt: skip

@@ -61,7 +61,10 @@ class NoticeView(View, frozen=True):
 
 
 class OversightPolicyView(View, frozen=True):
-    """A policy as it is stored. `joint`: of what several policies ask about together, these; each has to be met."""
+    """A policy as it is stored. `joint`: of what several policies ask about together, these; each has to be met.
+
+    `warnings`: of a policy that is asked for itself, whom it names and does not find now, and whether too few sit there. It holds all the same.
+    """
 
     policy_id: PolicyId
     tiers: tuple[EscalationTier, ...]
@@ -85,6 +88,7 @@ class OversightPolicyView(View, frozen=True):
     risk_rules: tuple[RiskRule, ...]
     arguments_schemas: dict[str, str]
     joint: tuple[OversightPolicyView, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 class ApprovalView(View, frozen=True):
@@ -199,11 +203,12 @@ class NotificationView(View, frozen=True):
     error: str | None = None
 
 
-def policy_view(policy: OversightPolicy) -> OversightPolicyView:
+def policy_view(policy: OversightPolicy, warnings: tuple[str, ...] = ()) -> OversightPolicyView:
     told = {
         "assurance": policy.assurance.label,
         "assurance_by_risk": {risk: one.label for risk, one in policy.assurance_by_risk.items()},
         "joint": tuple(map(policy_view, policy.joint)),
+        "warnings": warnings,
     }
     return OversightPolicyView(**(asdict(policy) | told))
 

@@ -208,8 +208,9 @@ async def known(parts: Parts, call: Call, request_id: str) -> Record | None:
         return None
 
 
-def asked_by(record: Record, call: Call) -> bool:
-    return record.ask.agent == call.known.agent
+def asked_by(parts: Parts, record: Record, call: Call) -> bool:
+    """Under its key, or under one that it has replaced since."""
+    return parts.oversight.own(call.tenant, call.known.agent, record.ask.agent)
 
 
 @concerns(CREATE)
@@ -224,7 +225,8 @@ async def whose_inbox(parts: Parts, call: Call, ask: ListInbox) -> str | None:
 
 @concerns(HISTORY)
 async def whose_history(parts: Parts, call: Call, ask: ListHistory) -> str | None:
-    return call.known.agent if call.known.agent in (ask.agent, ask.approver) else None
+    me, asker = call.known.agent, ask.agent
+    return me if me == ask.approver or (asker is not None and parts.oversight.own(call.tenant, me, asker)) else None
 
 
 @concerns(CANCEL, ANSWER)
@@ -237,14 +239,13 @@ async def own_or_mine_to_decide(parts: Parts, call: Call, ask: GetApproval) -> s
     record = await known(parts, call, ask.request_id)
     if record is None:
         return None
-    mine = asked_by(record, call) or parts.oversight.has_seat(record, call.known.agent)
+    mine = asked_by(parts, record, call) or parts.oversight.has_seat(record, call.known.agent)
     return call.known.agent if mine else None
 
 
 async def is_own(parts: Parts, call: Call, request_id: str) -> bool:
-    me = call.known
     record = await known(parts, call, request_id)
-    return record is not None and record.ask.agent == me.agent
+    return record is not None and asked_by(parts, record, call)
 
 
 async def may_read(parts: Parts, call: Call, request_id: str) -> None:
@@ -335,7 +336,7 @@ def place(cursor: str | None) -> str:
 async def get(parts: Parts, call: Call, ask: GetApproval) -> ApprovalDetail:
     case = await parts.oversight.case(call.tenant, RequestId(ask.request_id))
     notices = await parts.oversight.notices(case.record)
-    return detail(case, parts.nhi, own=asked_by(case.record, call), notices=notices)
+    return detail(case, parts.nhi, own=asked_by(parts, case.record, call), notices=notices)
 
 
 @handles(CANCEL)
@@ -369,7 +370,7 @@ async def wait(parts: Parts, call: Call, ask: AwaitApproval) -> Outcome:
             request_id=request_id, state=record.progress.state, questions=questions if mine else (), notices=notices
         )
     chain = call.chain.agents if call.chain is not None else ()
-    result = await parts.oversight.result(record, permit=mine, chain=chain)
+    result = await parts.oversight.result(record, permit=mine, chain=chain, to=call.known.agent)
     return Outcome(request_id=request_id, state=record.progress.state, result=result)
 
 
@@ -381,7 +382,7 @@ async def use(parts: Parts, call: Call, ask: UseApproval) -> UsedApproval:
     record = await parts.oversight.get(call.tenant, RequestId(ask.request_id))
     arguments, acted = approved_arguments(record), record.ask
     await parts.authz.consume_durable(
-        ask.override_token, tenant=call.tenant, agent=acted.agent, action=acted.action, resource=acted.resource,
+        ask.override_token, tenant=call.tenant, agent=call.known.agent, action=acted.action, resource=acted.resource,
         args_digest=digest(arguments), policy_id=PolicyId(parts.oversight.asking(acted, arguments).under),
         chain=call.chain.agents if call.chain is not None else (),
     )  # fmt: skip

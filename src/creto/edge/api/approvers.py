@@ -7,7 +7,7 @@ from typing import Annotated
 from msgspec import Meta
 from msgspec.structs import asdict, force_setattr
 
-from creto.common.ids import AgentId, Name, PolicyId, RequestId
+from creto.common.ids import AgentId, Name, PolicyId, RequestId, TenantId
 from creto.common.limits import (
     OVERRIDE_TTL_S_MAX,
     OVERSIGHT_APPROVERS_MAX,
@@ -345,17 +345,24 @@ async def put_policy(parts: Parts, call: Call, ask: PutOversightPolicy) -> Overs
     by_risk = {risk: Assurance.of(said) for risk, said in ask.assurance_by_risk.items()}
     said = {"tiers": tiers, "assurance": Assurance.of(ask.assurance), "assurance_by_risk": by_risk}
     policy = OversightPolicy(**(asdict(ask) | said))
-    return policy_view(await parts.oversight.put_policy(call.tenant, policy, by=call.known.agent))
+    stored = await parts.oversight.put_policy(call.tenant, policy, by=call.known.agent)
+    return as_it_is(parts, call.tenant, stored)
 
 
 @handles(GET_POLICY)
 async def policy(parts: Parts, call: Call, ask: GetOversightPolicy) -> OversightPolicyView:
-    return policy_view(parts.oversight.policy(call.tenant, PolicyId(ask.policy_id)))
+    return as_it_is(parts, call.tenant, parts.oversight.policy(call.tenant, PolicyId(ask.policy_id)))
 
 
 @handles(POLICIES)
 async def policies(parts: Parts, call: Call, ask: ListAll) -> OversightPolicies:
-    return OversightPolicies(items=tuple(map(policy_view, parts.oversight.policies(call.tenant))))
+    found = parts.oversight.policies(call.tenant)
+    return OversightPolicies(items=tuple(as_it_is(parts, call.tenant, one) for one in found))
+
+
+def as_it_is(parts: Parts, tenant: TenantId, policy: OversightPolicy) -> OversightPolicyView:
+    """With whom it does not find now."""
+    return policy_view(policy, parts.oversight.doubts(tenant, policy))
 
 
 @handles(PUT_GROUP)

@@ -275,7 +275,7 @@ async def append(parts: Parts, call: Call, ask: LogEvent) -> AuditReceipt:
         outcome=ask.outcome,
         timestamp=parts.clock.now(),
         event=ask.event,
-        metadata=msgspec.Raw(wire.encode(metadata)),
+        facts=metadata,
         why=ask.why,
         degraded_clock=parts.clock.degraded,
     )

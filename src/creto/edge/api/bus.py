@@ -9,7 +9,6 @@ import msgspec
 from msgspec import Meta
 
 from creto.bus import DeadLetter
-from creto.common import wire
 from creto.common.limits import PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX
 from creto.common.paging import cursor_of, place_of
 from creto.edge.api.dispatch import Call, handles
@@ -130,7 +129,7 @@ def record(parts: Parts, call: Call, tx: Tx, action: str, event: DeadLettersRepl
             resource=f"bus:durable:{event.durable}",
             timestamp=parts.clock.now(),
             event=type(event).__name__,
-            metadata=msgspec.Raw(wire.encode(event)),
+            facts=event,
             degraded_clock=parts.clock.degraded,
         )
     )

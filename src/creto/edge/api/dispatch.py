@@ -116,8 +116,10 @@ class Dispatcher:
             self.parts.requests.done(endpoint.name, code, perf_counter() - started, call)
 
     async def _perform(self, endpoint: Endpoint[..., R], call: Call, request: Any) -> R:
-        """Through the gate, and once per Idempotency-Key. What is open to everybody goes to its handler."""
+        """Through the gate, and once per Idempotency-Key. Where the handler decides, or anybody may ask, it goes there."""
         answer = partial(self._answer, endpoint, call, request)
+        if not endpoint.open and call.caller is None:
+            raise Unauthorized("PL-401")
         if endpoint.action is None:
             return await answer()
         gate, operation = self.parts.gate, await self.operation(endpoint, call, request)

@@ -66,12 +66,13 @@ class Endpoint(Generic[P, R]):
     path: str
     request: Callable[P, Any]
     response: type[R]
-    action: str | None  # what the gate decides about; None for what everyone may ask
+    action: str | None  # what the gate decides about; None where the handler does, or nobody has to
     summary: str
     status: int = 200
     about: str = TENANT  # the resource that the gate decides about, with the request's fields in braces
     raw_body: str | None = None  # the field that takes the body as it comes
     errors: tuple[str, ...] = ()  # codes beyond those that every endpoint may answer with
+    open: bool = False  # to who has no credential yet
     keyed: bool = True  # an Idempotency-Key counts; not for questions in a POST, nor where the answer is a secret
     rpc: str = ""  # the method's name over gRPC, where the contract has another than the verb
     forms: tuple[tuple[str, str], ...] = ()  # further media types of the body, each with the field that it is

@@ -79,9 +79,7 @@ def answering(endpoint: Endpoint[..., Any], dispatcher: Dispatcher, authenticato
                     session = session_of(request)
                     await authenticator.prefetch(request.headers, session)
                     call = authenticator.call(request.headers, session=session, peer=peer_of(request))
-                    nobody = (
-                        call.caller is None and endpoint.action is not None
-                    )  # refused, and nothing of theirs is read
+                    nobody = call.caller is None and not endpoint.open  # refused, and nothing of theirs is read
                     asked = None if nobody else await question(endpoint, request)
                     response = rendered(endpoint, await dispatcher(endpoint, call, asked))
             except EnablementError as error:

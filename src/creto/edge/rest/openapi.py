@@ -94,7 +94,7 @@ def described(op: Endpoint[..., Any], named: Mapping[str, Any], components: Mapp
         "parameters": parameters,
         "responses": {str(op.status): answer(op, named), **refusals(op)},
     }
-    if op.action is None:
+    if op.open:
         result["security"] = []
     if op.raw_body:
         # No bytes are bytes too: an empty object, an empty part.

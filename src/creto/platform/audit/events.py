@@ -72,7 +72,7 @@ class AuditEvent(msgspec.Struct, frozen=True, kw_only=True, tag=True, tag_field=
             outcome=outcome,
             timestamp=timestamp,
             event=type(self).__name__,
-            metadata=msgspec.Raw(wire.encode(self)),
+            facts=self,
             **rest | ({"event_id": event_id} if event_id else {}),
         )
 

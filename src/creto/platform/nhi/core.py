@@ -7,9 +7,6 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 
-import msgspec
-
-from creto.common import wire
 from creto.common.errors import EnablementError, InternalError
 from creto.common.ids import AgentId, TenantId, checked_tenant
 from creto.common.timestamps import Clock, ConsensusTimestamp
@@ -18,7 +15,7 @@ from creto.platform.nhi import store as sql
 from creto.platform.nhi.registry import Registered, Registry
 from creto.platform.nhi.secrets import Secrets
 from creto.platform.nhi.types import Identity
-from creto.store.entries import entry
+from creto.store.entries import told
 from creto.store.types import ReadTx, Store, Tx
 
 Protector = Callable[[Tx, TenantId, AgentId], None]
@@ -98,18 +95,7 @@ class Core:
         fields: dict[str, object],
     ) -> None:  # fmt: skip
         """One entry in the ledger, and the same facts on the bus as `nhi.<act>`."""
-        metadata = wire.encode(fields)
-        tx.record(
-            entry(
-                tenant=tenant,
-                agent=actor,
-                action=f"nhi.{act}",
-                resource=subject,
-                timestamp=now,
-                event=event,
-                metadata=msgspec.Raw(metadata),
-                degraded_clock=self._clock.degraded,
-            )
-        )
-        body = wire.encode({"subject": subject, "actor": actor, "at": now, **fields})
-        tx.publish(f"nhi.{act}", body, tenant=tenant, agent=subject)
+        told(
+            tx, f"nhi.{act}", event, tenant=tenant, actor=actor, subject=subject, now=now, fields=fields,
+            degraded_clock=self._clock.degraded,
+        )  # fmt: skip

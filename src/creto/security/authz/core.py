@@ -31,7 +31,7 @@ from creto.security.authz.facts import Facts
 from creto.security.authz.hits import Hits, Shelf, Ticks
 from creto.security.authz.sweeper import Sweeper
 from creto.security.authz.types import PolicyVersion, QuotaHook
-from creto.store.entries import entry
+from creto.store.entries import told
 from creto.store.types import Outcome, ReadTx, Store, Tx
 
 CHANGED = "authz.changed"
@@ -224,21 +224,10 @@ class Core:
         fields: dict[str, object], outcome: Outcome = Outcome.SUCCESS,
     ) -> None:  # fmt: skip
         """One entry in the ledger, and the same facts on the bus as `authz.<act>`."""
-        tx.record(
-            entry(
-                tenant=tenant,
-                agent=AgentId(actor),
-                action=f"authz.{act}",
-                resource=subject,
-                outcome=outcome,
-                timestamp=now,
-                event=event,
-                metadata=msgspec.Raw(wire.encode(fields)),
-                degraded_clock=self._clock.degraded,
-            )
-        )
-        body = wire.encode({"subject": subject, "actor": actor, "at": now, **fields})
-        tx.publish(f"authz.{act}", body, tenant=tenant, agent=subject)
+        told(
+            tx, f"authz.{act}", event, tenant=tenant, actor=AgentId(actor), subject=subject, now=now, fields=fields,
+            outcome=outcome, degraded_clock=self._clock.degraded,
+        )  # fmt: skip
 
 
 def operators(tx: ReadTx, tenant: TenantId) -> int:

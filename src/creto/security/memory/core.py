@@ -6,7 +6,6 @@ from typing import Any, Protocol
 
 import msgspec
 
-from creto.common import wire
 from creto.common.errors import InvalidInput
 from creto.common.ids import AgentId, ResourceId, TenantId, checked_name, checked_tenant
 from creto.common.limits import CONTEXT_BYTES_MAX, CONTEXT_TTL_S_MAX
@@ -54,7 +53,7 @@ class Core:
             resource=ResourceId("memory", "agent", agent).to_uri(),
             timestamp=act.now,
             event=event,
-            metadata=msgspec.Raw(wire.encode(metadata)),
+            facts=metadata,
             trace_id=act.trace_id,
             degraded_clock=self.clock.degraded,
         )

@@ -7,7 +7,6 @@ from typing import Any
 
 import msgspec
 
-from creto.common import wire
 from creto.common.errors import NotFound, Timeout
 from creto.common.ids import AgentId, ResourceId, TenantId
 from creto.common.limits import BLOB_GRACE_S, PUT_S_MAX
@@ -47,7 +46,7 @@ class Core:
             resource=ResourceId("storage", "object", key).to_uri(),
             timestamp=self.clock.now(),
             event=event,
-            metadata=msgspec.Raw(wire.encode(metadata)),
+            facts=metadata,
             trace_id=act.trace_id,
             degraded_clock=self.clock.degraded,
         )

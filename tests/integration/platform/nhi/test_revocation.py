@@ -3,55 +3,39 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import statistics
-import sys
 import time
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 
 from creto.common.errors import EnablementError
+from tests.contract.processes import node_beside
 from tests.contract.stores import MakeStore
 from tests.unit.platform.nhi.town import PARTS, TENANT, Town, chain_of
 
-ROOT = Path(__file__).parents[4]
 REACH_MS_MAX = 50
 
 
 async def test_a_revocation_reaches_another_process(make_store: MakeStore, store_url: str, deep: bool) -> None:
     town = Town(make_store(parts=PARTS))
     people = await town.line(1)
-    node = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.integration.platform.nhi.validating_node", store_url,
-        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"},
-    )  # fmt: skip
-    assert node.stdin
-    assert node.stdout
     reached_ms: list[float] = []
-    try:
-        assert await node.stdout.readline() == b"up\n"
+    async with node_beside("tests.integration.platform.nhi.validating_node", store_url) as (tell, hear):
+        assert await hear() == "up"
         for number in range(100 if deep else 11):
             leaf = await town.agent(f"leaf {number}")
             chain = chain_of([*people, leaf])
-            node.stdin.write(chain.to_bytes().hex().encode() + b"\n")
-            assert await node.stdout.readline() == b"ready\n"
+            tell(chain.to_bytes().hex())
+            assert await hear() == "ready"
             began = time.monotonic_ns()
             revocation = await town.nhi.revoke(TENANT, leaf.nhi)
             returned = time.monotonic_ns()
-            code, accepted, refused = (await node.stdout.readline()).split()
-            assert code == b"PL-124"
+            code, accepted, refused = (await hear()).split()
+            assert code == "PL-124"
             reached_ms.append((int(refused) - began) / 1e6)
             if revocation.everywhere:  # then nothing that began after it returned was accepted
                 assert int(accepted) < returned
-        node.stdin.close()
-        assert await node.wait() == 0
-    finally:
-        if node.returncode is None:
-            node.kill()
-            await node.wait()
     print(f"reached in {statistics.median(reached_ms):.1f} ms, at most {max(reached_ms):.1f} ms")
 
 
