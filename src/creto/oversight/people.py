@@ -15,7 +15,7 @@ from typing import TypeVar
 
 import msgspec
 
-from creto.common.errors import EnablementError, InvalidInput, NotFound, Unauthorized
+from creto.common.errors import InvalidInput, NotFound, Unauthorized
 from creto.common.ids import AGENT_PREFIX, AgentId, PolicyId, TenantId, checked_name, checked_tenant, new_id
 from creto.common.limits import (
     AUTHZ_TENANTS_MAX,
@@ -53,7 +53,6 @@ ADDRESSES = {
     ),
 }
 CHANGED = "oversight.directory"
-STRANGERS = ("PL-101", "PL-102")  # no id of anybody's, and one that nobody has registered
 WORKING = (Standing.IN_FORCE, Standing.RETIRED)  # what a key did before it was rotated stays good
 
 
@@ -283,12 +282,9 @@ class People(Core):
 
     def approver(self, tenant: TenantId, nhi: AgentId) -> Approver:
         """Who wants to decide; OV-403 for a stranger. Where nobody can say who that is, nobody is taken for one."""
-        try:
-            found = self.nhi.get_now(tenant, nhi)
-        except EnablementError as error:
-            if error.code not in STRANGERS:
-                raise
-            raise Unauthorized("OV-403", "NOT_ELIGIBLE: nobody of this name is registered", field="approver", got=nhi, caused_by=error) from error  # fmt: skip
+        found = find_identity(self.nhi, tenant, nhi)
+        if found is None:
+            raise Unauthorized("OV-403", "NOT_ELIGIBLE: nobody of this name is registered", field="approver", got=nhi)
         in_force = standing(found, self.clock.now()) is Standing.IN_FORCE
         return Approver(found.nhi, PersonId(found.origin), found.name, found.kind is PrincipalKind.HUMAN, in_force)
 
