@@ -11,11 +11,12 @@ from msgspec.structs import replace
 
 from creto.common.ids import PolicyId
 from creto.common.timestamps import SECOND, ConsensusTimestamp
-from creto.contracts import RiskFactor, RiskLevel
+from creto.contracts import RiskFactor, RiskLevel, TimeoutAction
 from creto.edge.console.cards import Care, Piece, card, care, in_bulk, left, pieces, row, urgency
 from creto.oversight import Assurance, BatchItem, GroupNeed, Quorum, RequestState, Verdict
 from creto.oversight.hostile import visible
 from creto.oversight.joint import joined
+from creto.oversight.states import BY_REQUESTER
 from creto.oversight.types import Claim, GrantTerms, Permit
 from tests.unit.edge.console.cases import LATER, NAMES, a_case, a_record, viewer
 from tests.unit.oversight.test_rules import NOW, an_ask
@@ -72,7 +73,9 @@ def test_the_card_says_who_voted_and_who_is_missing() -> None:
     assert [(one.name, one.verdict, one.how, one.mine) for one in shown.votes] == [
         ("Bob", "approve", "signed in", False)
     ]
-    assert (shown.approvals, shown.needed, shown.missing) == (1, 2, ("Alice", "Carol"))
+    assert (shown.approvals, shown.needed, shown.awaits_me, shown.missing) == (1, 2, True, ("Carol",))
+    others = replace(case, waiting_for=tuple(map(person, ("carol", "alice"))))
+    assert card(others, viewer("bob"), now=LATER).missing == ("Alice", "Carol")
     assert shown.missing_groups == ("finance",)
     assert "2 approvals, among them 1 of finance" in shown.why
     assert shown.row.left == "59 min left"
@@ -112,6 +115,22 @@ def test_a_decided_card_says_by_whom_and_offers_nothing() -> None:
     assert (shown.outcome, shown.may_vote, shown.decided) == ("Approved by Bob.", False, True)
     taken = progress | {"permit": Permit(revoked_at=LATER, revoked_by=person("carol"))}
     assert card(a_case({}, progress=taken), viewer(), now=LATER).outcome == "Approved by Bob, and taken back by Carol."
+
+
+@pytest.mark.parametrize(
+    ("ended", "words"),
+    [
+        ({"state": RequestState.CANCELLED, "reason": BY_REQUESTER}, "Cancelled by the requester."),
+        ({"state": RequestState.CANCELLED, "reason": "not needed\u202e"}, "Cancelled: not needed⟦U+202E⟧."),
+        ({"state": RequestState.TIMED_OUT, "reason": "nobody decided in time", "final_action": TimeoutAction.AUTO_DENY}, "Timed out: nobody decided in time, which denies it."),
+        ({"state": RequestState.TIMED_OUT, "reason": "nobody decided in time", "final_action": TimeoutAction.AUTO_APPROVE}, "Timed out: nobody decided in time, which approves it."),
+        ({"state": RequestState.APPROVED, "decided_by": person("bob"), "permit": Permit(succeeded=True)}, "Approved by Bob. The agent says that it is done."),
+        ({"state": RequestState.APPROVED, "decided_by": person("bob"), "permit": Permit(succeeded=False)}, "Approved by Bob. The agent says that it failed."),
+    ],
+)  # fmt: skip
+def test_the_outcome_says_what_ended_it_and_what_became_of_the_act(ended: dict[str, Any], words: str) -> None:
+    shown = card(a_case({}, progress=ended | {"decided_at": LATER}), viewer(), now=LATER)
+    assert (shown.outcome, shown.row.decided_at) == (words, LATER)
 
 
 def test_an_approval_is_taken_back_by_who_gave_it() -> None:
