@@ -87,6 +87,7 @@ def parts(letter: Letter) -> list[Block]:
     found += [("Reach", list(shown.reach)), ("Known", list(shown.facts)), ("Take care", list(shown.warnings))]
     if letter.full:
         found.append((SAYS, [*(f"| {line}" for line in shown.says), *([shown.says_note] if shown.says_note else [])]))
+        found.append(("Questions and comments", list(letter.notes)))
     return [(head, lines) for head, lines in found if lines]
 
 

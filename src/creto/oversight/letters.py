@@ -9,10 +9,12 @@ INVARIANT: arguments leave for a channel only where the policy lets it show them
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
+from creto.common.limits import OVERSIGHT_NOTES_TOLD_MAX
+from creto.common.redact import redacted_text
 from creto.common.timestamps import iso
 from creto.contracts import TimeoutAction
 from creto.oversight import escalation
@@ -24,6 +26,8 @@ from creto.oversight.store import Record
 from creto.oversight.types import (
     Channel,
     DeliveryState,
+    Note,
+    NoteKind,
     Notification,
     NotificationKind,
     Progress,
@@ -51,13 +55,14 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
     full: bool  # the policy lets this channel show the arguments
     cards: tuple[Notification, ...]  # what this address was sent about the request before, oldest first
     votes: tuple[str, ...]
+    notes: tuple[str, ...]  # what was asked, answered and said, where the policy lets this channel show it
     tally: Receipt
     decision: str  # "" while it is open
 
     @staticmethod
     def of(
         one: Notification, record: Record, *, link: str, cards: tuple[Notification, ...], votes: tuple[str, ...],
-        cast: list[CastVote], decider: str,
+        notes: tuple[str, ...], cast: list[CastVote], decider: str,
     ) -> Letter:  # fmt: skip
         return Letter(
             notification=one,
@@ -67,6 +72,7 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
             full=full_on(record, one.channel),
             cards=cards,
             votes=votes,
+            notes=notes if full_on(record, one.channel) else (),
             tally=receipt(record, cast, Counted.REPEATED),
             decision="" if record.progress.state.open else decision_line(record, cast, decider),
         )
@@ -129,6 +135,23 @@ def vote_line(name: str, vote: CastVote, why_not: str = "") -> str:
     reason = f": {shown_text(ballot.reason)}" if ballot.reason else ""
     lost = f" [counts no more: {why_not}]" if why_not else ""
     return f"{shown_text(name)} {said} ({vote.signed.label}){reason}{instead_of(vote)}{lost}"
+
+
+def told_notes(notes: Sequence[Note], name: Callable[[str], str]) -> tuple[str, ...]:
+    """The latest, and how many came before them."""
+    earlier = len(notes) - OVERSIGHT_NOTES_TOLD_MAX
+    lines = [line for note in notes[-OVERSIGHT_NOTES_TOLD_MAX:] for line in note_lines(note, name(note.author))]
+    return (f"({earlier} earlier ones are shown on the page.)", *lines) if earlier > 0 else tuple(lines)
+
+
+def note_lines(note: Note, name: str) -> list[str]:
+    """Who says it, and each line of it behind a mark."""
+    who = {
+        NoteKind.QUESTION: f"Asked by {shown_text(name)}:",
+        NoteKind.COMMENT: f"Said by {shown_text(name)}:",
+        NoteKind.ANSWER: "The agent answers (not verified):",
+    }[note.kind]
+    return [who, *(f"| {shown_text(redacted_text(line))}" for line in note.text.split("\n"))]
 
 
 def instead_of(vote: CastVote) -> str:
