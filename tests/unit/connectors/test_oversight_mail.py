@@ -165,6 +165,17 @@ async def test_ov_098_both_parts_say_the_same(mailed: Post, relay: MailServer) -
     assert page[:cut] == text[:cut]
 
 
+async def test_the_page_of_a_mail_leads_from_the_effect_to_the_link(mailed: Post, relay: MailServer) -> None:
+    await asked(mailed, relay, {"reason": "</div><h1>Approved"}, full=True)
+    page = part(relay.taken[0], "html")
+    headings = re.findall(r"<h([12])[^>]*>(.*?)</h", page)
+    assert headings[0] == ("1", html.escape(f"{relay.taken[0]['subject'].removeprefix('Approval: ')}"))
+    assert [level for level, _ in headings[1:]] == ["2"] * (len(headings) - 1)
+    exact = re.findall(r"<div style=\"([^\"]*)\">([^<]*&lt;/div&gt;[^<]*)</div>", page)
+    assert ["monospace" in style for style, _ in exact] == [True]
+    assert re.search(r'<a style="[^"]*background:[^"]*" href="https://[^"]+">Open the request</a></p></body>', page)
+
+
 async def test_ov_097_a_hostile_resource_gives_a_subject_of_one_line(mailed: Post, relay: MailServer) -> None:
     await asked(mailed, relay, resource="account:7 " + "ü" * 300)
     subject = relay.taken[0]["subject"]
