@@ -11,7 +11,6 @@ INVARIANT: every line of `Display` stands on the card, whole; marks of what was 
 from __future__ import annotations
 
 import re
-import textwrap
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
@@ -48,6 +47,7 @@ from creto.oversight.types import (
 from creto.platform.consensus import PersonId
 
 MARK = re.compile(r"(⟦[^⟦⟧]*⟧)")
+CUT = "⟦…⟧"
 GIST_LINES, GIST_CHARS = 3, 60  # of the arguments in a line of the list
 SERIOUS = (RiskLevel.HIGH, RiskLevel.CRITICAL)
 STATES = {
@@ -212,9 +212,17 @@ def row(record: Record, names: Mapping[str, str], *, now: ConsensusTimestamp, co
 
 def gist(shown: Display) -> str:
     """What tells it from its neighbours in the list; what it leaves out it counts."""
-    lines = [textwrap.shorten(str(line), GIST_CHARS, placeholder="⟦…⟧") for line in shown.arguments]
+    lines = [cut(str(line)) for line in shown.arguments]
     more = f" · {len(lines) - GIST_LINES} more" if len(lines) > GIST_LINES else ""
     return " · ".join(lines[:GIST_LINES]) + more
+
+
+def cut(line: str) -> str:
+    """Its head, and no mark of ours in two."""
+    if len(line) <= GIST_CHARS:
+        return line
+    head = line[: GIST_CHARS - len(CUT)]
+    return (head[: head.rindex("⟦")] if head.rfind("⟦") > head.rfind("⟧") else head) + CUT
 
 
 def in_bulk(ask: Ask, progress: Progress) -> bool:

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from creto.common.ids import PolicyId
 from creto.common.timestamps import SECOND, ConsensusTimestamp
 from creto.contracts import RiskFactor, RiskLevel, TimeoutAction
-from creto.edge.console.cards import Care, Piece, card, care, in_bulk, left, pieces, row, urgency
+from creto.edge.console.cards import GIST_CHARS, Care, Piece, card, care, cut, in_bulk, left, pieces, row, urgency
 from creto.oversight import Assurance, BatchItem, GroupNeed, Quorum, RequestState, Verdict
 from creto.oversight.hostile import visible
 from creto.oversight.joint import joined
@@ -32,6 +32,20 @@ def test_pieces_are_the_whole_text(text: str) -> None:
     shown = visible(text).text
     assert "".join(piece.text for piece in pieces(shown)) == shown
     assert all(piece.text.startswith("⟦") == piece.odd for piece in pieces(shown))
+
+
+@given(st.text())
+def test_what_is_cut_for_the_list_keeps_its_head_and_its_marks_whole(text: str) -> None:
+    shown = visible(text).text
+    head = cut(shown).removesuffix("⟦…⟧")
+    assert shown.startswith(head)
+    assert len(cut(shown)) <= max(GIST_CHARS, len("⟦…⟧"))
+    assert head.count("⟦") == head.count("⟧")
+
+
+def test_a_long_value_is_told_by_its_head() -> None:
+    shown = row(a_record({"to": "DE89" + "x" * 100}), NAMES, now=LATER)
+    assert shown.gist == 'to = "DE89' + "x" * 47 + "⟦…⟧"
 
 
 def test_marks_are_set_off() -> None:
