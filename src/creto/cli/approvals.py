@@ -30,6 +30,7 @@ from creto.common.ids import AgentId
 from creto.common.limits import OVERSIGHT_ARGUMENTS_BYTES_MAX, PAGE_ITEMS_MAX
 from creto.contracts import Approved, Denied, TimedOut
 from creto.oversight.display import proposal
+from creto.oversight.letters import silence
 from creto.oversight.types import GrantWish, Verdict
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def standing(found: ApprovalDetail) -> list[tuple[str, object]]:
         ("tier", one.tier),
         ("ends", when(one.ends_at) if one.decided_at is None else None),
         ("decided", f"{when(one.decided_at)} by {names.get(one.decided_by, one.decided_by) if one.decided_by else 'nobody'}" if one.decided_at is not None else None),
-        ("reason", plain(one.reason)),
+        ("reason", f"{plain(one.reason)}{silence(found.final_action)}"),
         ("votes", f"{votes.approvals} for, {votes.denials} against, {votes.missing} missing"),
         ("lacking", votes.missing_groups),
         ("not met", votes.missing_policies),

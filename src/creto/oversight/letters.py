@@ -30,7 +30,6 @@ from creto.oversight.types import (
     NoteKind,
     Notification,
     NotificationKind,
-    Progress,
     RequestState,
     Verdict,
 )
@@ -171,17 +170,17 @@ def decision_line(record: Record, cast: Sequence[CastVote], decider: str) -> str
     how = f" ({last.signed.label})" if last is not None else ""
     at = f" at {iso(progress.decided_at)[:19]}Z" if progress.decided_at is not None else ""
     instead = f"; replaced by {progress.superseded_by}" if progress.superseded_by else ""
-    reason = f": {shown_text(progress.reason)}{silence(progress)}" if progress.reason else ""
+    reason = f": {shown_text(progress.reason)}{silence(progress.final_action)}" if progress.reason else ""
     if record.ask.items and progress.approved_items:
         reason += f"; of the batch: {', '.join(shown_text(one) for one in progress.approved_items)}"
     return f"{words}{by}{how}{at}{reason}{instead_of(last) if last is not None else ''}{instead}"
 
 
-def silence(progress: Progress) -> str:
-    """What it means that nobody decided in time."""
-    if progress.final_action is None:
+def silence(action: TimeoutAction | None) -> str:
+    """What it means that nobody decided in time; nothing where somebody did."""
+    if action is None:
         return ""
-    return f", which {'approves' if progress.final_action is TimeoutAction.AUTO_APPROVE else 'denies'} it"
+    return f", which {'approves' if action is TimeoutAction.AUTO_APPROVE else 'denies'} it"
 
 
 def shown_text(text: str) -> str:

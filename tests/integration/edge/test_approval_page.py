@@ -356,7 +356,9 @@ def test_without_scripts_what_is_serious_is_said_twice(office: Office, page: Pag
     record = office.ask(risk=RiskLevel.CRITICAL)
     page.scripts(False)
     page.open(office.at(record))
-    assert "Without scripts, press what is to be held: you are asked once more." in page.evaluate("document.body.innerText")
+    assert "Without scripts, press what is to be held: you are asked once more." in page.evaluate(
+        "document.body.innerText"
+    )
     page.evaluate("document.querySelector('#approve').click()")
     page.until("document.title.startsWith('Say it again')")
     assert office.now(record).progress.settles_at is None

@@ -372,7 +372,7 @@ def ended_by(progress: Progress) -> str:
     if progress.reason == BY_REQUESTER:
         return " by the requester"
     why = f": {visible(progress.reason, prose=True).text}" if progress.reason else ""
-    return f"{why}{silence(progress)}"
+    return f"{why}{silence(progress.final_action)}"
 
 
 def in_part(ask: Ask, progress: Progress) -> str:
