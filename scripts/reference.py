@@ -221,16 +221,17 @@ nothing reads yet are marked: most belong to the products that are not built yet
 
 
 UNREAD = "accepted; nothing reads it yet"
+SETTINGS = ROOT / "src/creto/common/settings.py"
 
 
 @cache
 def sources() -> tuple[str, ...]:
-    return tuple(p.read_text() for p in (ROOT / "src").rglob("*.py") if p.name != "settings.py")
+    return tuple(p.read_text() for p in (ROOT / "src").rglob("*.py") if p != SETTINGS)
 
 
 def is_read(name: str) -> bool:
-    """Whether any module names it as an attribute."""
-    return any(re.search(rf"\.{name}\b", text) for text in sources())
+    """Whether any module names it as an attribute; the settings themselves, of what is configured: they check each key too."""
+    return any(re.search(rf"\.{name}\b", text) for text in sources()) or f"Config].{name}" in SETTINGS.read_text()
 
 
 def limits_said(type_: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,16 @@ def test_every_key_is_in_the_reference() -> None:
     from creto.common.config import declared
 
     assert [f.key for f in declared() if f"`{f.key}`" not in REFERENCE["configuration.md"]] == []
+
+
+def test_what_pages_configure_is_read() -> None:
+    """given a key that a page sets / then the reference does not say that nothing reads it."""
+    rows = dict(re.findall(r"^\| `([\w.]+)` \|(.*)$", REFERENCE["configuration.md"], re.MULTILINE))
+    sections = {key.partition(".")[0] for key in rows}
+    texts = [(page, block.text) for page in PAGES for block in blocks(page) if block.language == "toml"]
+    shown = [(page, f"{table}.{key}") for page, text in texts for table, values in tomllib.loads(text).items() if table in sections and isinstance(values, dict) for key in values]  # fmt: skip
+    assert len(shown) > 10
+    assert [(page.name, key) for page, key in shown if reference.UNREAD in rows[key]] == []
 
 
 def test_every_endpoint_is_in_the_reference() -> None:

@@ -30,6 +30,7 @@ from creto.common.ids import AgentId
 from creto.common.limits import OVERSIGHT_ARGUMENTS_BYTES_MAX, PAGE_ITEMS_MAX
 from creto.contracts import Approved, Denied, TimedOut
 from creto.oversight.display import proposal
+from creto.oversight.letters import silence
 from creto.oversight.types import GrantWish, Verdict
 
 if TYPE_CHECKING:
@@ -101,24 +102,32 @@ async def show(cli: Cli, request_id: str, key_id: str | None, key_file: Path | N
 
 
 def standing(found: ApprovalDetail) -> list[tuple[str, object]]:
-    one, votes = found.approval, found.standing
+    one, votes, names = found.approval, found.standing, names_in(found)
     return [
         ("request", f"{one.request_id}, round {one.round}"),
         ("state", one.state),
         ("tier", one.tier),
         ("ends", when(one.ends_at) if one.decided_at is None else None),
-        ("decided", f"{when(one.decided_at)} by {one.decided_by or 'nobody'}" if one.decided_at is not None else None),
-        ("reason", plain(one.reason)),
+        ("decided", f"{when(one.decided_at)} by {names.get(one.decided_by, one.decided_by) if one.decided_by else 'nobody'}" if one.decided_at is not None else None),
+        ("reason", f"{plain(one.reason)}{silence(found.final_action)}"),
         ("votes", f"{votes.approvals} for, {votes.denials} against, {votes.missing} missing"),
         ("lacking", votes.missing_groups),
         ("not met", votes.missing_policies),
         ("waiting for", tuple(f"{plain(person.name)} ({person.person})" for person in found.waiting_for)),
-        ("claimed by", one.claimed_by),
+        ("claimed by", names.get(one.claimed_by, one.claimed_by) if one.claimed_by else None),
         *((f"{vote.verdict} by", said_by(vote)) for vote in found.votes),
         *(("notice", f"{one.code} {one.message}") for one in one.notices),
-        *((str(note.kind), f"{note.author[-12:]}: {plain(note.text)}") for note in found.notes),
+        *((str(note.kind), f"{names.get(note.author, note.author)}: {plain(note.text)}") for note in found.notes),
         *((f"item {plain(item.item_id)}", after_text(item)) for item in found.items),
     ]  # fmt: skip
+
+
+def names_in(found: ApprovalDetail) -> dict[AgentId, str]:
+    """Of the agent, and of everybody who has voted or is waited for."""
+    voted = {one.person: one.name for one in found.votes}
+    waited_for = {one.person: one.name for one in found.waiting_for}
+    names = {**voted, **waited_for, found.approval.agent: found.approval.agent_name}
+    return {who: plain(name) for who, name in names.items()}
 
 
 def after_text(item: ItemView) -> str:

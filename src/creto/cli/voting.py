@@ -18,7 +18,7 @@ from creto.cli.choices import confirmed, seconds
 from creto.cli.output import counted, when
 from creto.common.errors import IdempotencyConflict
 from creto.oversight.arguments import parsed
-from creto.oversight.display import changes, proposal
+from creto.oversight.display import changes, lasting, proposal
 from creto.oversight.hostile import visible
 from creto.oversight.types import Bound, Verdict
 
@@ -58,7 +58,9 @@ def besides(case: ApprovalDetail, terms: Mapping[str, Any]) -> list[str]:
             *(f"  {line}" for line in changes(before, parsed(terms["arguments"].encode()), set())),
         ]
     if terms.get("wish") is not None:
-        lines.append(f"And the same call for {terms['wish'].ttl_s} s, {counted(terms['wish'].uses, 'use')} in all.")
+        lines.append(
+            f"And the same call for {lasting(terms['wish'].ttl_s)}, {counted(terms['wish'].uses, 'use')} in all."
+        )
     if terms.get("counter"):
         lines.append(f"Propose instead: {proposal(terms['counter'])}.")
     return lines
@@ -75,8 +77,8 @@ async def vote(
     edit = terms.get("arguments") is not None
     if ballot.round != round + edit:
         raise IdempotencyConflict(
-            "OV-409", "SUPERSEDED: the request was edited since this was shown", field="round", got=round,
-            expected=f"round {ballot.round - edit}",
+            "OV-409", f"SUPERSEDED: round {round} is not what stands there now, round {ballot.round - edit} is", field="round",
+            got=round, expected=f"round {ballot.round - edit}", hint="`creto approvals show` shows it as it is now.",
         )  # fmt: skip
     return await creto.approvals.submit(
         request_id=request_id, ballot=ballot.ballot, key=key.public.to_bytes(),

@@ -241,7 +241,7 @@ def typed(field: Field, raw: Raw) -> Any:
     try:
         return msgspec.convert(from_text(field, raw), field.type, strict=not raw.textual, dec_hook=decode_secret)
     except msgspec.ValidationError as error:
-        misfit = wire.misfit(error, "PL-921", field.key)
+        misfit = wire.misfit(error, "PL-921", field.key, type=field.type)
         got = MASK if field.secret else redacted(raw.value)
         expected = (misfit.expected or "another value").replace("`", "")
         message = f"{field.key}: expected {expected}, got {got!r} ({raw.origin})"

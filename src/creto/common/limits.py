@@ -251,6 +251,7 @@ OVERSIGHT_RISK_RULES_MAX: Final = 50  # of one policy: all are looked at for eac
 OVERSIGHT_ITEMS_MAX: Final = 100  # acts in one request: more nobody judges one by one
 OVERSIGHT_TEXT_CHARS_MAX: Final = 4_000  # a reason, comment, question or answer
 OVERSIGHT_NOTES_MAX: Final = 200  # comments, questions and answers of one request
+OVERSIGHT_NOTES_TOLD_MAX: Final = 10  # of them in one message, the latest: all stand on the page
 OVERSIGHT_VOTES_MAX: Final = 500  # votes of one request, changed ones too
 OVERSIGHT_NONCE_CHARS_MAX: Final = 200  # of a ballot: ours have 32, and 64 where a channel's delivery is one
 OVERSIGHT_ROUNDS_MAX: Final = 20  # edits of one request

@@ -31,11 +31,27 @@ ADDRESS = re.compile(
     r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*"
 )
 ADDRESS_CHARS_MAX = 254  # RFC 5321 4.5.3.1.3
-PAGE = (
-    '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="color-scheme" content="light dark">'
-    '<title>{title}</title></head><body style="font-family:system-ui,sans-serif;max-width:42rem;margin:1rem auto;padding:0 1rem">{body}</body></html>'
+EDITED, CHANGES, NOTES = (
+    "Since the agent asked, by an approver's edit",
+    "Since the last similar approved call",
+    "Questions and comments",
 )
-PRE = '<pre style="white-space:pre-wrap;overflow-wrap:anywhere;font-family:ui-monospace,monospace">{}</pre>'
+# Mailers know styles of elements alone. No colour of a text or ground is set but the button's, so that a dark mailer stays readable.
+PAGE = (
+    '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+    '<meta name="color-scheme" content="light dark"><title>{title}</title></head><body style="font:16px/1.5 system-ui,'
+    'sans-serif;overflow-wrap:anywhere;max-width:42rem;margin:1rem auto;padding:0 1rem">{body}</body></html>'
+)
+HEAD = '<p style="margin:0;font-size:14px;font-weight:600;opacity:.75">{}</p><h1 style="margin:0;font-size:22px;line-height:1.3">{}</h1>'
+BLOCK = '<h2 style="margin:24px 0 4px;font-size:16px">{}</h2><div style="white-space:pre-wrap;{}">{}</div>'
+PLAIN = "font-size:15px"
+EXACT = "font:14px/1.6 ui-monospace,monospace;border-left:3px solid #8886;padding-left:12px"
+QUOTED = "font-size:15px;font-style:italic;border:1px dashed #8888;border-radius:6px;padding:8px 12px"
+STYLES = {"Arguments": EXACT, EDITED: EXACT, CHANGES: EXACT, SAYS: QUOTED, NOTES: QUOTED}
+BUTTON = (
+    '<p style="margin:28px 0"><a style="display:inline-block;padding:10px 20px;border-radius:6px;background:#3353d1;color:#fff;'
+    'font-weight:600;text-decoration:none" href="{}">Open the request</a></p>'
+)
 
 
 def composed(letter: Letter, *, sender: str, url: str, now: int) -> EmailMessage:
@@ -80,13 +96,14 @@ def parts(letter: Letter) -> list[Block]:
     digest = f"Digest of the exact arguments: {letter.digest}"
     if letter.full:
         found.append(("Arguments", [*([str(line) for line in shown.arguments] or ["none"]), digest]))
-        found.append(("Since the agent asked, by an approver's edit", list(shown.edited)))
-        found.append(("Since the last similar approved call", list(shown.changes)))
+        found.append((EDITED, list(shown.edited)))
+        found.append((CHANGES, list(shown.changes)))
     else:
         found.append(("Arguments", ["They are shown on the page.", digest]))
     found += [("Reach", list(shown.reach)), ("Known", list(shown.facts)), ("Take care", list(shown.warnings))]
     if letter.full:
         found.append((SAYS, [*(f"| {line}" for line in shown.says), *([shown.says_note] if shown.says_note else [])]))
+        found.append((NOTES, list(letter.notes)))
     return [(head, lines) for head, lines in found if lines]
 
 
@@ -96,11 +113,12 @@ def as_text(blocks: Sequence[Block], url: str) -> str:
 
 
 def as_html(letter: Letter, blocks: Sequence[Block], url: str) -> str:
-    body = "".join(
-        f"<h2>{html.escape(head)}</h2>{PRE.format(html.escape(chr(10).join(lines)))}" for head, lines in blocks
-    )
-    link = f'<p><a href="{html.escape(url)}">Open the request</a></p>' if url else ""
-    return PAGE.format(title=html.escape(subject(letter)), body=body + link)
+    (heading, (effect, *standing)), *rest = blocks
+    body = HEAD.format(html.escape(heading), html.escape(effect))
+    body += "".join(f"<p>{html.escape(line)}</p>" for line in standing)
+    for head, lines in rest:
+        body += BLOCK.format(html.escape(head), STYLES.get(head, PLAIN), html.escape("\n".join(lines)))
+    return PAGE.format(title=html.escape(subject(letter)), body=body + (BUTTON.format(html.escape(url)) if url else ""))
 
 
 def checked_address(text: str) -> str:

@@ -75,7 +75,7 @@ def unpressable(letter: Letter) -> list[Block]:
 
 
 def of_letter(letter: Letter) -> list[str]:
-    return facts(letter.shown, letter.digest, full=letter.full)
+    return [*facts(letter.shown, letter.digest, full=letter.full), *letter.notes]
 
 
 def facts(shown: Display, digest: str, *, full: bool) -> list[str]:
@@ -145,7 +145,7 @@ def reason_modal(letter: Letter, reference: str) -> Block:
 
 
 def details_modal(letter: Letter) -> Block:
-    lines = letter.shown.text().split("\n") if letter.full else of_letter(letter)
+    lines = [*letter.shown.text().split("\n"), *letter.notes] if letter.full else of_letter(letter)
     return text_modal("Details", [*lines, "", letter.standing, letter.link])
 
 

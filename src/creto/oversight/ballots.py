@@ -210,6 +210,7 @@ def changed(ask: Ask) -> IdempotencyConflict:
         "SUPERSEDED: the request was edited since this was shown",
         field="round",
         expected=f"round {ask.round}",
+        hint="Look at it as it is now, then vote.",
     )
 
 

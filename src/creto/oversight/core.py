@@ -295,7 +295,8 @@ def signal_of(tenant: TenantId, request_id: RequestId) -> str:
 
 
 def no_such(request_id: RequestId) -> NotFound:
-    return NotFound("OV-404", "there is no such approval request", field="request_id", got=request_id)
+    hint = "`creto approvals list --all` shows those that there are."
+    return NotFound("OV-404", "there is no such approval request", field="request_id", got=request_id, hint=hint)
 
 
 def checked_text(text: str, field: str) -> str:

@@ -37,7 +37,7 @@ from creto.oversight import store as sql
 from creto.oversight import store_messages as message_rows
 from creto.oversight import store_people as people_rows
 from creto.oversight.core import checked_text
-from creto.oversight.letters import Letter, addressed, vote_line
+from creto.oversight.letters import Letter, addressed, told_notes, vote_line
 from creto.oversight.policies import refusal
 from creto.oversight.reach import Reach
 from creto.oversight.store import Record
@@ -128,9 +128,10 @@ class Delivery(Reach):
     async def letter(self, one: Notification) -> Letter:
         """What to say to whom, as things stand now."""
         record = await self.get(one.tenant, one.request_id)
-        cast, told = await self.store.read(
+        cast, notes, told = await self.store.read(
             lambda tx: (
                 sql.votes(tx, one.tenant, one.request_id),
+                sql.notes(tx, one.tenant, one.request_id),
                 message_rows.notifications(tx, one.tenant, one.request_id),
             )
         )
@@ -143,9 +144,10 @@ class Delivery(Reach):
             for vote in every
             if vote.signed.ballot.round == record.ask.round
         )  # fmt: skip
+        said = told_notes(notes, lambda author: self._name(one.tenant, author))
         by = record.progress.decided_by
         return Letter.of(
-            one, record, link=self.link_to(one.request_id), cards=cards, votes=lines, cast=cast,
+            one, record, link=self.link_to(one.request_id), cards=cards, votes=lines, notes=said, cast=cast,
             decider=self._name(one.tenant, by) if by is not None else "",
         )  # fmt: skip
 

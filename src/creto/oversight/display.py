@@ -30,7 +30,7 @@ from creto.oversight.hostile import Trick, visible
 from creto.oversight.types import Advance, Ask, Assurance, BatchItem, Bound, OversightPolicy, highest
 from creto.platform.crypto import tagged_digest
 
-PLAIN_ID = re.compile(r"[A-Za-z0-9._-]+")  # of a batch's act; another is quoted, so that it ends where its quotes do
+PLAIN_ID = re.compile(r"[A-Za-z0-9._-]+")  # of a batch's act
 TEMPLATE = "creto/oversight/display/v1"
 SAYS = "The agent says (not verified):"
 EFFECTS: dict[str, str] = {
@@ -48,6 +48,7 @@ EFFECTS: dict[str, str] = {
     "code.deploy": "deploy code",
     "email.send": "send a mail",
     "tool.call": "call a tool",
+    "human.contact": "ask a human",
     "cost_threshold": "go on although a cost limit is crossed",
     "quota_breach": "go on although a quota is nearly or wholly used up",
     "break_glass_review": "have its use of break-glass reviewed",
@@ -147,13 +148,13 @@ def render(ask: Ask) -> Display:
         risks=risk_lines(ask, found),
         policy=policy_name(ask, found),
         arguments=arguments,
-        changes=changes(ask.before, value, found),
+        changes=changes(ask.before, value, found, batch=bool(ask.items)),
         reach=reach(ask, value),
         facts=ask.facts,
         warnings=tuple(f"The text holds {trick}." for trick in Trick if trick in found) + masked_note(masked),
         says=says,
         says_note=note,
-        edited=changes(ask.asked, value, found) if ask.asked is not None else (),
+        edited=changes(ask.asked, value, found, batch=bool(ask.items)) if ask.asked is not None else (),
     )
 
 
@@ -219,7 +220,7 @@ def lines_of_items(items: Sequence[BatchItem], found: set[Trick]) -> tuple[Line,
     """Of a batch: each argument under the name of its act, and what the act comes after."""
     lines: list[Line] = []
     for item in items:
-        name = shown(item.item_id if PLAIN_ID.fullmatch(item.item_id) else text(item.item_id), found)
+        name = shown(act_name(item.item_id), found)
         mine = lines_of(parsed(item.arguments), found) or (Line("", "no arguments"),)
         lines += [Line(f"{name}: {one.name}" if one.name else name, one.value) for one in mine]
         if item.after:
@@ -255,21 +256,55 @@ def is_secret_place(path: str) -> bool:
     return any(is_secret_name(plain or json.loads(quoted)) for plain, quoted in STEP.findall(path))
 
 
-def changes(before: bytes | None, value: Value, found: set[Trick]) -> tuple[str, ...]:
-    """What differs from the last similar approved call."""
+def changes(before: bytes | None, value: Value, found: set[Trick], *, batch: bool = False) -> tuple[str, ...]:
+    """What differs from the last similar approved call; of a batch act by act."""
     if before is None:
         return ("There was none.",)
-    old, new = dict(leaves(parsed(before))), dict(leaves(value))
+    old, new = (placed(one, batch=batch) for one in (parsed(before), value))
     lines = []
-    for path in sorted(old.keys() | new.keys()):
-        name = shown(path, found) or "arguments"
-        if path not in old:
-            lines.append(f"added {name} = {leaf_shown(path, new[path], found)}")
-        elif path not in new:
-            lines.append(f"removed {name}, it was {leaf_shown(path, old[path], found)}")
-        elif text(old[path]) != text(new[path]) or type(old[path]) is not type(new[path]):
-            lines.append(f"changed {name}: {leaf_shown(path, old[path], found)} → {leaf_shown(path, new[path], found)}")
+    for place in sorted(old.keys() | new.keys()):
+        name, path = ": ".join(shown(part, found) for part in place if part) or "arguments", place[1]
+        if place not in old:
+            lines.append(f"added {name} = {leaf_shown(path, new[place], found)}")
+        elif place not in new:
+            lines.append(f"removed {name}, it was {leaf_shown(path, old[place], found)}")
+        elif text(old[place]) != text(new[place]) or type(old[place]) is not type(new[place]):
+            lines.append(
+                f"changed {name}: {leaf_shown(path, old[place], found)} → {leaf_shown(path, new[place], found)}"
+            )
     return tuple(lines) or ("Nothing differs.",)
+
+
+def placed(value: Value, *, batch: bool) -> dict[tuple[str, str], Value]:
+    """Every argument by its place; of a batch under its act, wherever in the batch that stands."""
+    acts = acts_of(value) if batch else None
+    if acts is None:
+        return {("", path): leaf for path, leaf in leaves(value)}
+    places: dict[tuple[str, str], Value] = {}
+    for name, act in acts.items():
+        places |= {(act_name(name), path): leaf for path, leaf in leaves(act["arguments"])}
+        if "after" in act:  # no argument has a place with a space in it
+            places |= {(act_name(name), f"comes {path}"): leaf for path, leaf in leaves(act["after"], "after")}
+    return places
+
+
+def acts_of(value: Value) -> dict[str, dict[str, Value]] | None:
+    """By their ids, if these are the arguments of a batch as `edits.batch_arguments` spells them."""
+    listed = value.get("items") if isinstance(value, dict) and len(value) == 1 else None
+    if not isinstance(listed, list) or not listed:
+        return None
+    acts: dict[str, dict[str, Value]] = {}
+    for act in listed:
+        known = isinstance(act, dict) and {"id", "arguments"} <= act.keys() <= {"id", "arguments", "after"}
+        if not known or not isinstance(act, dict) or type(act["id"]) is not str or act["id"] in acts:
+            return None
+        acts[act["id"]] = act
+    return acts
+
+
+def act_name(item_id: str) -> str:
+    """As it stands, or in quotes, so that it ends where they do."""
+    return item_id if PLAIN_ID.fullmatch(item_id) else text(item_id)
 
 
 def reach(ask: Ask, value: Value) -> tuple[str, ...]:

@@ -225,7 +225,9 @@ class Drafting(Seats):
             return stored
         said = demand.requirement or requirement
         if said is None:
-            raise refusal("policy_id", demand.policy_id, "a stored oversight policy, or a requirement")
+            error = refusal("policy_id", demand.policy_id, "a stored oversight policy, or a requirement")
+            error.hint = "`creto approvals policies list` shows those that are stored."
+            raise error
         return of_requirement(PolicyId(checked_name(demand.policy_id, "policy_id")), said)
 
     def _check_known(self, tenant: TenantId, agent: AgentId, chain: tuple[AgentId, ...]) -> None:

@@ -156,7 +156,8 @@ class Emergency(Waiting):
         def end(tx: Tx) -> Grant:
             grant, now = grant_rows.locked_grant(tx, tenant, grant_id), self.clock.now()
             if grant is None:
-                raise NotFound("OV-404", "there is no such grant", field="grant_id", got=grant_id)
+                hint = "`creto approvals grants list` shows those that there are."
+                raise NotFound("OV-404", "there is no such grant", field="grant_id", got=grant_id, hint=hint)
             if not self._ends(grant, approver):
                 raise ineligible("NOT_ELIGIBLE", "only who granted it, or could have, ends a grant")
             if grant.ended_at is not None:

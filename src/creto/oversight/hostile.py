@@ -144,7 +144,7 @@ def edges_shown(parts: list[str], tricks: set[Trick]) -> list[str]:
         blank = not part.strip(" ")
         if blank and (len(part) > SPACES_MAX or i in (0, len(parts) - 1)):
             tricks.add(Trick.SPACES)
-            out.append(f"⟦{len(part)} spaces⟧")
+            out.append("⟦1 space⟧" if len(part) == 1 else f"⟦{len(part)} spaces⟧")
         else:
             out.append(part)
     return out
@@ -164,7 +164,7 @@ def code_point(c: str) -> str:
     return f"⟦U+{ord(c):04X} {name}⟧" if c.isalpha() and name else f"⟦U+{ord(c):04X}⟧"
 
 
-HEX = re.compile(r"⟦(?:U\+([0-9A-F]{4,6})[^⟧]*|(\d+) spaces)⟧")
+HEX = re.compile(r"⟦(?:U\+([0-9A-F]{4,6})[^⟧]*|(\d+) spaces?)⟧")
 
 
 def original(shown: str) -> str:

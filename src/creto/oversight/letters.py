@@ -9,11 +9,14 @@ INVARIANT: arguments leave for a channel only where the policy lets it show them
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
+from creto.common.limits import OVERSIGHT_NOTES_TOLD_MAX
+from creto.common.redact import redacted_text
 from creto.common.timestamps import iso
+from creto.contracts import TimeoutAction
 from creto.oversight import escalation
 from creto.oversight.ballots import Counted, Receipt, receipt
 from creto.oversight.decisions import CastVote
@@ -23,6 +26,8 @@ from creto.oversight.store import Record
 from creto.oversight.types import (
     Channel,
     DeliveryState,
+    Note,
+    NoteKind,
     Notification,
     NotificationKind,
     RequestState,
@@ -49,13 +54,14 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
     full: bool  # the policy lets this channel show the arguments
     cards: tuple[Notification, ...]  # what this address was sent about the request before, oldest first
     votes: tuple[str, ...]
+    notes: tuple[str, ...]  # what was asked, answered and said, where the policy lets this channel show it
     tally: Receipt
     decision: str  # "" while it is open
 
     @staticmethod
     def of(
         one: Notification, record: Record, *, link: str, cards: tuple[Notification, ...], votes: tuple[str, ...],
-        cast: list[CastVote], decider: str,
+        notes: tuple[str, ...], cast: list[CastVote], decider: str,
     ) -> Letter:  # fmt: skip
         return Letter(
             notification=one,
@@ -65,6 +71,7 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
             full=full_on(record, one.channel),
             cards=cards,
             votes=votes,
+            notes=notes if full_on(record, one.channel) else (),
             tally=receipt(record, cast, Counted.REPEATED),
             decision="" if record.progress.state.open else decision_line(record, cast, decider),
         )
@@ -129,6 +136,23 @@ def vote_line(name: str, vote: CastVote, why_not: str = "") -> str:
     return f"{shown_text(name)} {said} ({vote.signed.label}){reason}{instead_of(vote)}{lost}"
 
 
+def told_notes(notes: Sequence[Note], name: Callable[[str], str]) -> tuple[str, ...]:
+    """The latest, and how many came before them."""
+    earlier = len(notes) - OVERSIGHT_NOTES_TOLD_MAX
+    lines = [line for note in notes[-OVERSIGHT_NOTES_TOLD_MAX:] for line in note_lines(note, name(note.author))]
+    return (f"({earlier} earlier ones are shown on the page.)", *lines) if earlier > 0 else tuple(lines)
+
+
+def note_lines(note: Note, name: str) -> list[str]:
+    """Who says it, and each line of it behind a mark."""
+    who = {
+        NoteKind.QUESTION: f"Asked by {shown_text(name)}:",
+        NoteKind.COMMENT: f"Said by {shown_text(name)}:",
+        NoteKind.ANSWER: "The agent answers (not verified):",
+    }[note.kind]
+    return [who, *(f"| {shown_text(redacted_text(line))}" for line in note.text.split("\n"))]
+
+
 def instead_of(vote: CastVote) -> str:
     """What the vote proposes in place of what was asked."""
     bounds = vote.signed.ballot.counter
@@ -146,10 +170,17 @@ def decision_line(record: Record, cast: Sequence[CastVote], decider: str) -> str
     how = f" ({last.signed.label})" if last is not None else ""
     at = f" at {iso(progress.decided_at)[:19]}Z" if progress.decided_at is not None else ""
     instead = f"; replaced by {progress.superseded_by}" if progress.superseded_by else ""
-    reason = f": {shown_text(progress.reason)}" if progress.reason else ""
+    reason = f": {shown_text(progress.reason)}{silence(progress.final_action)}" if progress.reason else ""
     if record.ask.items and progress.approved_items:
         reason += f"; of the batch: {', '.join(shown_text(one) for one in progress.approved_items)}"
     return f"{words}{by}{how}{at}{reason}{instead_of(last) if last is not None else ''}{instead}"
+
+
+def silence(action: TimeoutAction | None) -> str:
+    """What it means that nobody decided in time; nothing where somebody did."""
+    if action is None:
+        return ""
+    return f", which {'approves' if action is TimeoutAction.AUTO_APPROVE else 'denies'} it"
 
 
 def shown_text(text: str) -> str:

@@ -152,7 +152,10 @@ class People(Core):
     def policy(self, tenant: TenantId, policy_id: PolicyId) -> OversightPolicy:
         found = self._books.of(checked_tenant(tenant)).policies.get(policy_id)
         if found is None:
-            raise NotFound("OV-404", f"there is no oversight policy {policy_id}", field="policy_id", got=policy_id)
+            hint = "`creto approvals policies list` shows those that there are."
+            raise NotFound(
+                "OV-404", f"there is no oversight policy {policy_id}", field="policy_id", got=policy_id, hint=hint
+            )
         return found
 
     def policies(self, tenant: TenantId) -> tuple[OversightPolicy, ...]:

@@ -106,7 +106,7 @@ def test_cloud_events_come_in_every_mode_of_their_binding(http: httpx2.Client, c
     )
 
     lacking = http.post("/v1/usage/events", json={}, headers={k: v for k, v in attributes.items() if k != "ce-time"})
-    assert (problem(lacking)["code"], problem(lacking)["field"]) == ("MT-400", "$.time")
+    assert (problem(lacking)["code"], problem(lacking)["field"]) == ("MT-400", "event.time")
     wrong = http.post("/v1/usage/batches", content=b"[]", headers={"Content-Type": "application/cloudevents+json"})
     assert problem(wrong)["code"] == "PL-415"
 

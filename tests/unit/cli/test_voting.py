@@ -42,7 +42,7 @@ def at_a_terminal(monkeypatch: pytest.MonkeyPatch, answer: str) -> list[str]:
         ({"verdict": APPROVE}, "Request req-1, round 2."),
         ({"verdict": APPROVE, "arguments": '{"amount": 40}'}, "changed amount: 250 → 40"),
         ({"verdict": APPROVE, "items": {"rent": APPROVE, "wa\u202eges": DENY}}, "Deny item wa⟦U+202E"),
-        ({"verdict": APPROVE, "wish": GrantWish(ttl_s=60, uses=2)}, "And the same call for 60 s, 2 uses in all."),
+        ({"verdict": APPROVE, "wish": GrantWish(ttl_s=60, uses=2)}, "And the same call for 1 min, 2 uses in all."),
         ({"verdict": DENY, "counter": (Bound(path="amount", at_most="40"),)}, "Propose instead: amount at most 40."),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from enum import Enum
 from typing import Annotated
 
 import msgspec
@@ -46,9 +47,44 @@ def test_an_error_names_its_place_once() -> None:
         hold_s: Annotated[int, msgspec.Meta(le=60)] = 0
 
     for given, said in (
-        ({"hold_s": 61}, "$.hold_s: Expected `int` <= 60"),
-        ({"hold": 1}, "value: Object contains unknown field `hold`"),
+        ({"hold_s": 61}, "$.hold_s: Expected `int` <= 60, got 61"),
+        ({"hold": 1}, "$.hold: expected one of hold_s, got an unknown field"),
     ):
         with pytest.raises(InvalidInput) as caught:
             wire.convert(given, Wait)
         assert caught.value.message == said
+
+
+class Shade(Enum):
+    LIGHT = "light"
+    DARK = "dark"
+
+
+class Wall(msgspec.Struct, forbid_unknown_fields=True):
+    shade: Shade | None = None
+    width_m: Annotated[int, msgspec.Meta(ge=1)] = 1
+    seal: bytes = b""
+
+
+class House(msgspec.Struct):
+    walls: tuple[Wall, ...] = ()
+    rooms: dict[str, Annotated[Wall, msgspec.Meta(title="a room")]] = {}
+
+
+@pytest.mark.parametrize(
+    ("given", "field", "got", "expected"),
+    [
+        ({"walls": [{"shade": "blue"}]}, "house.walls[0].shade", "'blue'", "one of light, dark"),
+        ({"rooms": {"a": {"shade": "blue"}}}, "house.rooms[...].shade", "'blue'", "one of light, dark"),
+        ({"walls": [{"seal": "?"}]}, "house.walls[0].seal", "str of length 1", "base64 encoded string"),
+        ({"walls": [{"widht_m": 2}]}, "house.walls[0].widht_m", "an unknown field", "one of shade, width_m, seal"),
+        ({"walls": [{"width_m": "0"}]}, "house.walls[0].width_m", "0", "int >= 1"),
+    ],
+)
+def test_what_does_not_fit_is_told_what_would(given: object, field: str, got: str, expected: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        wire.convert(given, House, what="house", strict=False)
+    error = caught.value
+    assert (error.field, error.got, error.expected) == (field, got, expected)
+    assert error.message == f"{field}: {'Expected `int` >= 1' if got == '0' else f'expected {expected}'}, got {got}"
+    assert (error.hint == "Did you mean width_m?") is ("widht_m" in field)

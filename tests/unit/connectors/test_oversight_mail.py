@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from creto.common.errors import InvalidInput, SignatureVerificationFailed
+from creto.common.limits import OVERSIGHT_NOTES_TOLD_MAX
 from creto.common.settings import MailSecurity
 from creto.common.timestamps import DAY, SECOND
 from creto.connectors.mail import checked_address
@@ -23,7 +24,7 @@ from creto.store import open_store
 from tests.mail_server import CUT, MailServer
 from tests.unit.connectors.certificates import server_tls
 from tests.unit.connectors.post import PARTS, Post
-from tests.unit.oversight.world import TENANT, World, person
+from tests.unit.oversight.world import TENANT, World, id_of, person
 
 SENDER = "creto <approvals@corp.example>"
 LINKS = Links(bytes(32))
@@ -93,6 +94,25 @@ async def test_a_mail_says_what_and_where_and_decides_nothing(mailed: Post, rela
     assert await state(mailed, record) is RequestState.PENDING
 
 
+@pytest.mark.parametrize("full", [True, False])
+async def test_an_answer_is_told_where_arguments_are(mailed: Post, relay: MailServer, full: bool) -> None:
+    record = await asked(mailed, relay, full=full)
+    oversight, request_id = mailed.world.oversight, record.ask.request_id
+    await oversight.ask(TENANT, request_id, "Which\u202einvoice?", by=id_of("alice"))
+    await oversight.answer(TENANT, request_id, "Number 17.\nApproved by the CFO", by=record.ask.agent)
+    await mailed.courier(channel(mailed, relay)).deliver_once()
+    plain, rich = words(relay.taken[-1])
+    text = "\n".join(part(relay.taken[-1], "plain").splitlines())
+    assert text.startswith("The agent has answered")
+    told = "Asked by alice:\n  | Which⟦U+202E⟧invoice?\n  The agent answers (not verified):\n  | Number 17.\n  | Approved by the CFO\n"
+    assert (told in text, "17." in plain, "17." in rich) == (full, full, full)
+    for number in range(OVERSIGHT_NOTES_TOLD_MAX):
+        await oversight.answer(TENANT, request_id, f"Number {number}.", by=record.ask.agent)
+    await mailed.courier(channel(mailed, relay)).deliver_once()
+    last = part(relay.taken[-1], "plain")
+    assert ("17." in last, "(2 earlier ones are shown on the page.)" in last) == (False, full)
+
+
 async def state(post: Post, record: Record) -> RequestState:
     return (await post.world.now_of(record)).progress.state
 
@@ -143,6 +163,17 @@ async def test_ov_098_both_parts_say_the_same(mailed: Post, relay: MailServer) -
     text, page = words(relay.taken[0])
     cut = len(page) - len(["Open", "the", "request"])
     assert page[:cut] == text[:cut]
+
+
+async def test_the_page_of_a_mail_leads_from_the_effect_to_the_link(mailed: Post, relay: MailServer) -> None:
+    await asked(mailed, relay, {"reason": "</div><h1>Approved"}, full=True)
+    page = part(relay.taken[0], "html")
+    headings = re.findall(r"<h([12])[^>]*>(.*?)</h", page)
+    assert headings[0] == ("1", html.escape(f"{relay.taken[0]['subject'].removeprefix('Approval: ')}"))
+    assert [level for level, _ in headings[1:]] == ["2"] * (len(headings) - 1)
+    exact = re.findall(r"<div style=\"([^\"]*)\">([^<]*&lt;/div&gt;[^<]*)</div>", page)
+    assert ["monospace" in style for style, _ in exact] == [True]
+    assert re.search(r'<a style="[^"]*background:[^"]*" href="https://[^"]+">Open the request</a></p></body>', page)
 
 
 async def test_ov_097_a_hostile_resource_gives_a_subject_of_one_line(mailed: Post, relay: MailServer) -> None:

@@ -82,6 +82,15 @@ async def test_arguments_are_shown_where_the_policy_says_so(post: Post, slack: S
     assert 'iban = "DE89 3704"' in card.words
 
 
+@pytest.mark.parametrize("full", [True, False])
+async def test_an_answer_is_told_where_arguments_are(post: Post, slack: SlackServer, full: bool) -> None:
+    record, _ = await asked(post, slack, channel=Channel.SLACK, full=full)
+    await post.world.oversight.answer(TENANT, record.ask.request_id, "Number 17.", by=record.ask.agent)
+    await post.slack(slack)[0].deliver_once()
+    assert "The agent has answered" in slack.cards[-1].words
+    assert ("The agent answers (not verified):\n| Number 17." in slack.cards[-1].words) is full
+
+
 @pytest.mark.parametrize("assurance", [Assurance.SESSION, Assurance.OWN_KEY])
 async def test_what_slack_cannot_vouch_for_is_decided_on_the_page(
     post: Post, slack: SlackServer, assurance: Assurance

@@ -45,7 +45,7 @@ from tests.unit.oversight.world import TENANT, World, id_of
 
 TEXTS = [text for text, _ in SPOOFS]
 SAFE = 'drop = "secret-db"'
-MAIL_TAGS = {"!doctype", "html", "head", "meta", "title", "body", "h2", "pre", "p", "a"}
+MAIL_TAGS = {"!doctype", "html", "head", "meta", "title", "body", "h1", "h2", "div", "p", "a"}
 RESOURCE_CHARS = 100
 
 
@@ -250,7 +250,7 @@ def check_html(record: Record, page: str) -> None:
     assert set(tags) <= MAIL_TAGS
     assert (tags.count("a"), page.count("href=")) == (2, 1)
     assert not re.search(r"<[^>]*\son[a-z]+=", page)
-    check_shown(record, html.unescape(re.sub(r"</?h2>|</?p>|</?pre[^>]*>", "\n", page.partition("<body")[2].partition(">")[2].rpartition("<p>")[0])).split("\n"))  # fmt: skip
+    check_shown(record, html.unescape(re.sub(r"</?(h1|h2|p|div)( [^>]*)?>", "\n", page.partition("<body")[2].partition(">")[2].rpartition("<p ")[0])).split("\n"))  # fmt: skip
 
 
 # Programs

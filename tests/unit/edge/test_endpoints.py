@@ -13,8 +13,11 @@ import msgspec
 import pytest
 
 from creto.common.codes import CODES
+from creto.common.errors import InvalidInput
 from creto.common.limits import INTEGER_MAX
 from creto.edge.api import ENDPOINTS
+from creto.edge.api.agents import GetAgent
+from creto.edge.api.approvers import DelegateSeats, LinkContact
 from creto.edge.api.dispatch import HANDLERS
 from creto.edge.api.endpoint import Ask, Blob, Endpoint, Nothing
 from creto.edge.api.fields import GROUPS_COUNTED_MAX, octets
@@ -187,3 +190,15 @@ def test_the_document_says_what_the_reader_takes(endpoint: Endpoint[..., Any]) -
         code for response in described["responses"].values() for code in CODES if code in response["description"]
     }
     assert set(endpoint.errors) <= documented
+
+
+@pytest.mark.parametrize(
+    ("request_type", "fields", "field"),
+    [(GetAgent, {"agent": "carl"}, "agent"), (DelegateSeats, {"to": "carl", "ends_at": 1}, "to"), (LinkContact, {"channel": "email", "address": "carl@corp.example", "person": "carl"}, "person")],
+)  # fmt: skip
+def test_a_malformed_identity_is_told_by_the_field_that_has_it(
+    request_type: type[Ask], fields: dict[str, Any], field: str
+) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        request_type(**fields)
+    assert (caught.value.code, caught.value.field, caught.value.got) == ("PL-101", field, "carl")

@@ -16,6 +16,7 @@ from creto.contracts import (
 from creto.edge.api.approval_views import Outcome
 from creto.oversight import DecisionFile, OversightPolicy, Quorum, Verdict
 from creto.oversight.arguments import args_hash
+from creto.oversight.letters import decision_line
 from creto.oversight.proof import verify_decision_file
 from creto.platform.crypto import digest
 from creto.sdk.waiting import allowed
@@ -47,6 +48,15 @@ async def test_an_edit_and_then_silence_is_the_edit(world: World, silent: Oversi
         token, tenant=TENANT, agent=record.ask.agent, action=record.ask.action, resource=record.ask.resource,
         args_digest=digest(arguments), policy_id=silent.policy_id,
     )  # fmt: skip
+
+
+async def test_every_channel_is_told_what_silence_means(world: World, silent: OversightPolicy) -> None:
+    approved, denied = await world.request(silent, {"amount": 1}), await world.request(silent, {"amount": 2})
+    await world.deny(denied, "alice", reason="no")
+    await world.pass_s(3_601)
+    lines = [decision_line(await world.now_of(one), [], "") for one in (approved, denied)]
+    assert lines[0].endswith(": nobody decided in time, which approves it")
+    assert lines[1].endswith(": nobody decided in time, and somebody had denied, which denies it")
 
 
 async def test_silence_about_a_batch_is_all_of_it(world: World, silent: OversightPolicy) -> None:

@@ -9,12 +9,15 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from creto.contracts import RiskFactor, RiskLevel
 from creto.oversight import BatchItem, render
 from creto.oversight.display import shortened, summary
 from creto.oversight.edits import batch_arguments
 from creto.oversight.hostile import Trick, original, visible
+from creto.oversight.types import Ask
+from creto.sdk.humanlayer import CONTACT
 from tests.unit.oversight.test_rules import an_ask
 
 SPOOFS: list[tuple[str, Trick]] = [
@@ -213,6 +216,43 @@ def test_what_differs_from_the_last_approved_call() -> None:
     assert shown.changes == ("changed amount: 40 → 50", "added new = 1", 'removed old, it was "x"')
     assert render(an_ask({"a": 1}, before=b'{"a":1}')).changes == ("Nothing differs.",)
     assert render(an_ask({"a": 1}, before=b'{"a":"1"}')).changes == ('changed a: "1" → 1',)
+
+
+def batch(*acts: tuple[str, bytes], after: str = "") -> Ask:
+    items = tuple(BatchItem(item_id=name, arguments=raw, after=(after,) if after and after != name else ()) for name, raw in acts)  # fmt: skip
+    return an_ask(json.loads(batch_arguments(items)), items=items)
+
+
+def test_what_differs_in_a_batch_is_told_by_its_acts_wherever_they_stand() -> None:
+    last = batch(("rent", b'{"to":"ann"}'), ("wages", b'{"to":"bob"}')).arguments
+    asked = batch(("pay day", b"{}"), ("wages", b'{"to":"bob","password":"hunter2hunter2"}'), ("rent", b'{"to":"eve"}'))
+    assert render(replace(asked, before=last)).changes == (
+        'added "pay day" = {}',
+        'changed rent: to: "ann" → "eve"',
+        'added wages: password = "***"',
+    )
+    assert render(replace(batch(("rent", b'{"to":"ann"}')), before=b'{"to":"ann"}')).changes == (
+        'removed to, it was "ann"',
+        'added rent: to = "ann"',
+    )
+    linked = batch(("a", b'{"after":["x"]}'), ("b", b'{"after":["x"]}'), after="a")
+    shown = render(replace(linked, before=b'{"items":[]}')).changes
+    assert 'added b: after[0] = "x"' in shown
+    assert 'added b: comes after[0] = "a"' in shown
+
+
+def test_what_looks_like_a_batch_and_is_none_is_told_by_its_places() -> None:
+    shown = render(an_ask({"items": [{"id": "sk-aaaaaaaaaaaaaaaaaaaa", "arguments": {"to": "ann"}}]}, before=b"{}"))
+    assert "sk-aaaa" not in shown.text()
+    assert 'added items[0].arguments.to = "ann"' in shown.changes
+
+
+def test_a_question_to_a_human_is_said_to_be_one() -> None:
+    assert render(replace(an_ask(), action=CONTACT)).effect == "bot-7 wants to ask a human: account:7"
+
+
+def test_a_single_space_is_one() -> None:
+    assert visible("as agreed ").text == "as agreed⟦1 space⟧"
 
 
 def test_how_far_it_reaches() -> None:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, get_args, get_type_hints
 import msgspec
 from msgspec import Meta
 
+from creto.common.errors import InvalidInput
 from creto.common.ids import AGENT_PREFIX, BASE58, AgentId, SandboxId, agent_key
 from creto.common.limits import (
     AUTHZ_RESOURCE_CHARS_MAX,
@@ -95,5 +96,9 @@ def check_agents(request: msgspec.Struct) -> None:
     """PL-101 for what cannot be an agent id: nobody has anything under it, and to say "nothing found" would hide the slip."""
     for name in agent_fields(type(request)):
         agent = getattr(request, name)
-        if agent is not None:
+        if agent is None:
+            continue
+        try:
             agent_key(agent)
+        except InvalidInput as error:
+            raise InvalidInput.of(name, got=agent, expected=error.expected, code=error.code) from error

@@ -11,7 +11,6 @@ INVARIANT: every line of `Display` stands on the card, whole; marks of what was 
 from __future__ import annotations
 
 import re
-import textwrap
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
@@ -27,7 +26,10 @@ from creto.oversight.arguments import parsed
 from creto.oversight.decisions import CastVote
 from creto.oversight.display import Display, changes, proposal, render
 from creto.oversight.hostile import visible
+from creto.oversight.letters import silence
 from creto.oversight.policies import assurance_needed
+from creto.oversight.requests import permitting
+from creto.oversight.states import BY_REQUESTER
 from creto.oversight.store import Record
 from creto.oversight.types import (
     RISKS,
@@ -45,6 +47,7 @@ from creto.oversight.types import (
 from creto.platform.consensus import PersonId
 
 MARK = re.compile(r"(⟦[^⟦⟧]*⟧)")
+CUT = "⟦…⟧"
 GIST_LINES, GIST_CHARS = 3, 60  # of the arguments in a line of the list
 SERIOUS = (RiskLevel.HIGH, RiskLevel.CRITICAL)
 STATES = {
@@ -88,6 +91,7 @@ class Said(msgspec.Struct, frozen=True):
     for_name: str  # on whose behalf; empty for oneself
     why_not: str  # it counts no more
     mine: bool
+    at: ConsensusTimestamp
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,6 +105,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     state: str
     open: bool
     ends_at: ConsensusTimestamp
+    decided_at: ConsensusTimestamp | None
     left: str
     bulk: bool  # may be decided together with others of its policy
     claimed_by: str = ""
@@ -130,7 +135,8 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     votes: tuple[Said, ...]
     approvals: int
     needed: int
-    missing: tuple[str, ...]  # who was asked and has not voted
+    awaits_me: bool  # who looks was asked and has not voted
+    missing: tuple[str, ...]  # who else was, by name
     missing_groups: tuple[str, ...]
     missing_policies: tuple[str, ...]
     notes: tuple[Note, ...]
@@ -161,7 +167,7 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     def stands(self) -> str:
         """Another one, when anything here has changed but the time that is left."""
         changing = (
-            self.display_hash, self.votes, self.notes, self.missing, self.tier, self.outcome, self.settles_at,
+            self.display_hash, self.votes, self.notes, self.awaits_me, self.missing, self.tier, self.outcome, self.settles_at,
             self.row.ends_at, self.row.claimed_by,
         )  # fmt: skip
         return fingerprint(wire.encode(changing)).hex()[:32]
@@ -196,6 +202,7 @@ def row(record: Record, names: Mapping[str, str], *, now: ConsensusTimestamp, co
         state="Taking effect" if progress.settles_at is not None else STATES[progress.state],
         open=progress.state.open,
         ends_at=ends_at,
+        decided_at=progress.decided_at,
         left=left(now, ends_at),
         bulk=in_bulk(ask, progress),
         claimed_by=names.get(claim.person, claim.person) if claim and claim.until > now else "",
@@ -205,9 +212,17 @@ def row(record: Record, names: Mapping[str, str], *, now: ConsensusTimestamp, co
 
 def gist(shown: Display) -> str:
     """What tells it from its neighbours in the list; what it leaves out it counts."""
-    lines = [textwrap.shorten(str(line), GIST_CHARS, placeholder="⟦…⟧") for line in shown.arguments]
+    lines = [cut(str(line)) for line in shown.arguments]
     more = f" · {len(lines) - GIST_LINES} more" if len(lines) > GIST_LINES else ""
     return " · ".join(lines[:GIST_LINES]) + more
+
+
+def cut(line: str) -> str:
+    """Its head, and no mark of ours in two."""
+    if len(line) <= GIST_CHARS:
+        return line
+    head = line[: GIST_CHARS - len(CUT)]
+    return (head[: head.rindex("⟦")] if head.rfind("⟦") > head.rfind("⟧") else head) + CUT
 
 
 def in_bulk(ask: Ask, progress: Progress) -> bool:
@@ -241,7 +256,8 @@ def card(case: Case, viewer: Viewer, *, now: ConsensusTimestamp) -> Card:
         votes=tuple(said(vote, case.why_not(vote), viewer) for vote in case.votes),
         approvals=case.standing.approvals,
         needed=ask.policy.quorum.approvals,
-        missing=tuple(viewer.name(person) for person in case.waiting_for),
+        awaits_me=viewer.person in case.waiting_for,
+        missing=tuple(sorted(viewer.name(person) for person in case.waiting_for if person != viewer.person)),
         missing_groups=case.standing.missing_groups,
         missing_policies=case.standing.missing_policies,
         notes=case.notes,
@@ -328,6 +344,7 @@ def said(vote: CastVote, why_not: str, viewer: Viewer) -> Said:
         for_name=viewer.name(vote.seat) if vote.seat != ballot.person else "",
         why_not=why_not,
         mine=ballot.person == viewer.person,
+        at=vote.at,
     )
 
 
@@ -339,14 +356,23 @@ def how(vote: CastVote) -> str:
 
 
 def outcome(ask: Ask, progress: Progress, viewer: Viewer, proposed: str) -> str:
-    """What became of it, in a line; empty while it is open."""
+    """What became of it, and of the act; empty while it is open."""
     if progress.state.open:
         return ""
-    by = f" by {viewer.name(progress.decided_by)}" if progress.decided_by else ""
+    by = f" by {viewer.name(progress.decided_by)}" if progress.decided_by else ended_by(progress)
     taken = f", and taken back by {viewer.name(progress.permit.revoked_by)}" if progress.permit.revoked_by else ""
     other = f" Proposed instead: {proposed}." if proposed and progress.state is RequestState.DENIED else ""
-    part = f" {in_part(ask, progress)}" if ask.items and progress.state is RequestState.APPROVED else ""
-    return f"{STATES[progress.state]}{by}{taken}.{part}{other}"
+    part = f" {in_part(ask, progress)}" if ask.items and permitting(progress) else ""
+    done = {None: "", True: " The agent says that it is done.", False: " The agent says that it failed."}
+    return f"{STATES[progress.state]}{by}{taken}.{part}{other}{done[progress.permit.succeeded]}"
+
+
+def ended_by(progress: Progress) -> str:
+    """What ended it, where no human decided."""
+    if progress.reason == BY_REQUESTER:
+        return " by the requester"
+    why = f": {visible(progress.reason, prose=True).text}" if progress.reason else ""
+    return f"{why}{silence(progress.final_action)}"
 
 
 def in_part(ask: Ask, progress: Progress) -> str:

@@ -88,7 +88,7 @@ async def from_body(op: Endpoint[..., Any], request: Request, hints: dict[str, A
     values: dict[str, Any] = {}
     for name, value in raw.items():
         if name not in op.body_fields:
-            raise InvalidInput.of(name, got="an unknown field", expected=f"one of {', '.join(op.body_fields)}")
+            raise wire.unknown_field(name, name, op.body_fields)
         values[name] = read(bytes(value), hints[name], name)
     return values
 

@@ -11,11 +11,12 @@ from msgspec.structs import replace
 
 from creto.common.ids import PolicyId
 from creto.common.timestamps import SECOND, ConsensusTimestamp
-from creto.contracts import RiskFactor, RiskLevel
-from creto.edge.console.cards import Care, Piece, card, care, in_bulk, left, pieces, row, urgency
+from creto.contracts import RiskFactor, RiskLevel, TimeoutAction
+from creto.edge.console.cards import GIST_CHARS, Care, Piece, card, care, cut, in_bulk, left, pieces, row, urgency
 from creto.oversight import Assurance, BatchItem, GroupNeed, Quorum, RequestState, Verdict
 from creto.oversight.hostile import visible
 from creto.oversight.joint import joined
+from creto.oversight.states import BY_REQUESTER
 from creto.oversight.types import Claim, GrantTerms, Permit
 from tests.unit.edge.console.cases import LATER, NAMES, a_case, a_record, viewer
 from tests.unit.oversight.test_rules import NOW, an_ask
@@ -31,6 +32,20 @@ def test_pieces_are_the_whole_text(text: str) -> None:
     shown = visible(text).text
     assert "".join(piece.text for piece in pieces(shown)) == shown
     assert all(piece.text.startswith("⟦") == piece.odd for piece in pieces(shown))
+
+
+@given(st.text())
+def test_what_is_cut_for_the_list_keeps_its_head_and_its_marks_whole(text: str) -> None:
+    shown = visible(text).text
+    head = cut(shown).removesuffix("⟦…⟧")
+    assert shown.startswith(head)
+    assert len(cut(shown)) <= max(GIST_CHARS, len("⟦…⟧"))
+    assert head.count("⟦") == head.count("⟧")
+
+
+def test_a_long_value_is_told_by_its_head() -> None:
+    shown = row(a_record({"to": "DE89" + "x" * 100}), NAMES, now=LATER)
+    assert shown.gist == 'to = "DE89' + "x" * 47 + "⟦…⟧"
 
 
 def test_marks_are_set_off() -> None:
@@ -72,7 +87,9 @@ def test_the_card_says_who_voted_and_who_is_missing() -> None:
     assert [(one.name, one.verdict, one.how, one.mine) for one in shown.votes] == [
         ("Bob", "approve", "signed in", False)
     ]
-    assert (shown.approvals, shown.needed, shown.missing) == (1, 2, ("Alice", "Carol"))
+    assert (shown.approvals, shown.needed, shown.awaits_me, shown.missing) == (1, 2, True, ("Carol",))
+    others = replace(case, waiting_for=tuple(map(person, ("carol", "alice"))))
+    assert card(others, viewer("bob"), now=LATER).missing == ("Alice", "Carol")
     assert shown.missing_groups == ("finance",)
     assert "2 approvals, among them 1 of finance" in shown.why
     assert shown.row.left == "59 min left"
@@ -112,6 +129,22 @@ def test_a_decided_card_says_by_whom_and_offers_nothing() -> None:
     assert (shown.outcome, shown.may_vote, shown.decided) == ("Approved by Bob.", False, True)
     taken = progress | {"permit": Permit(revoked_at=LATER, revoked_by=person("carol"))}
     assert card(a_case({}, progress=taken), viewer(), now=LATER).outcome == "Approved by Bob, and taken back by Carol."
+
+
+@pytest.mark.parametrize(
+    ("ended", "words"),
+    [
+        ({"state": RequestState.CANCELLED, "reason": BY_REQUESTER}, "Cancelled by the requester."),
+        ({"state": RequestState.CANCELLED, "reason": "not needed\u202e"}, "Cancelled: not needed⟦U+202E⟧."),
+        ({"state": RequestState.TIMED_OUT, "reason": "nobody decided in time", "final_action": TimeoutAction.AUTO_DENY}, "Timed out: nobody decided in time, which denies it."),
+        ({"state": RequestState.TIMED_OUT, "reason": "nobody decided in time", "final_action": TimeoutAction.AUTO_APPROVE}, "Timed out: nobody decided in time, which approves it."),
+        ({"state": RequestState.APPROVED, "decided_by": person("bob"), "permit": Permit(succeeded=True)}, "Approved by Bob. The agent says that it is done."),
+        ({"state": RequestState.APPROVED, "decided_by": person("bob"), "permit": Permit(succeeded=False)}, "Approved by Bob. The agent says that it failed."),
+    ],
+)  # fmt: skip
+def test_the_outcome_says_what_ended_it_and_what_became_of_the_act(ended: dict[str, Any], words: str) -> None:
+    shown = card(a_case({}, progress=ended | {"decided_at": LATER}), viewer(), now=LATER)
+    assert (shown.outcome, shown.row.decided_at) == (words, LATER)
 
 
 def test_an_approval_is_taken_back_by_who_gave_it() -> None:

@@ -7,12 +7,14 @@ from html.parser import HTMLParser
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from creto.edge.console.cards import card
 from creto.edge.console.editing import editable
 from creto.edge.console.site import templates
 from creto.oversight import Case, render
 from creto.oversight.hostile import Trick
+from creto.platform.consensus import PersonId
 from tests.unit.edge.console.cases import LATER, NAMES, a_case, viewer
 from tests.unit.oversight.test_spoofs import SPOOFS
 
@@ -129,3 +131,16 @@ def test_every_act_is_a_form_with_its_token() -> None:
             assert 'name="token" value="t"' in form
     acts = {part.split('"')[0] for part in html.split('action="/approvals/req-1/')[1:]}
     assert acts == {"approve", "deny", "edit", "propose", "ask", "comment", "claim", "delegate", "extend", "snooze"}
+
+
+def test_many_who_have_not_voted_are_one_line_and_all_in_it() -> None:
+    case = a_case({}, waiting_for=("alice", "bob", "carol"))
+    few = Read(page(case)).texts["waits"]
+    assert [" ".join(line.split()) for line in few] == [
+        "You have not voted",
+        "Bob has not voted",
+        "Carol has not voted",
+    ]
+    crowd = tuple(PersonId(f"person-{n:02}") for n in range(40))
+    (line,) = Read(page(structs.replace(case, waiting_for=crowd))).texts["waits"]
+    assert " ".join(line.split()) == f"{', '.join(crowd)} have not voted"
