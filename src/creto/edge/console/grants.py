@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from creto.common import wire
 from creto.common.codes import row
 from creto.common.errors import EnablementError, InvalidInput
 from creto.common.ids import AgentId
@@ -112,6 +113,7 @@ def wanted(form: Form) -> ProposeGrant:
         "bounds": bounds_of(form.text("limits")), "reason": form.text("reason").strip(),
     }  # fmt: skip
     try:
+        wire.prepare(ProposeGrant)
         return msgspec.convert(msgspec.to_builtins(ask), ProposeGrant)
     except msgspec.ValidationError as error:
         raise InvalidInput("OV-400", str(error)) from error
