@@ -146,8 +146,8 @@ async def test_ov_043_what_a_killed_timer_had_begun_another_does_once(real: Worl
         await until(some, "nothing escalated")
         process.kill()
         await asyncio.to_thread(process.wait)
-    first = await some()
     await asyncio.sleep(1)  # the last of them is due now
+    first = await some()
     moved = await real.twin().timer.advance_once(real.clock.now())
     assert first + moved == len(await real.entries("Escalated")) == 50
     assert {(await real.now_of(one)).progress.tier for one in records} == {1}
