@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -14,7 +16,7 @@ import httpx2
 import pytest
 
 from creto.app import running
-from creto.common.errors import EnablementError, InvalidInput, Unauthorized
+from creto.common.errors import ConnectionFailed, EnablementError, InvalidInput, Unauthorized
 from creto.common.limits import UPLOAD_TTL_S
 from creto.common.timestamps import SECOND, ConsensusTimestamp
 from creto.edge.api.readiness import STARTUP_TIMEOUT_S
@@ -46,6 +48,19 @@ def test_live_and_ready(served: Layer) -> None:
         "metering",
     } == set(found)
     assert {d["condition"] for d in found.values()} == {"up"}
+
+
+def test_a_layer_whose_port_is_taken_holds_no_other(tmp_path: Path) -> None:
+    def start(port: int) -> None:
+        with (
+            pytest.raises(ConnectionFailed, match=f"port {port} .* cannot be used"),
+            layer(tmp_path, {"CRETO_SERVER__HEALTH_PORT": str(port)}),
+        ):
+            pass
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        start(taken.getsockname()[1])
+    gc.collect()  # what is open still says so
 
 
 def test_without_its_time_nodes_the_layer_starts_on_local_time_and_says_so(
