@@ -242,7 +242,7 @@ def test_a_step_while_news_is_on_its_way_is_taken(office: Office, page: Page) ->
     page.until("window.under_way")
     page.press("j")
     here = "document.querySelector('article#card')?.dataset.request"
-    page.until(f"{here} === {json.dumps(second.ask.request_id)} && location.pathname.endsWith({here})", timeout_s=5)
+    page.until(f"{here} === {json.dumps(second.ask.request_id)} && location.pathname.endsWith({here})")
 
 
 def test_shortcuts_can_be_turned_off(office: Office, page: Page) -> None:
