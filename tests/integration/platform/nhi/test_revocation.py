@@ -18,6 +18,7 @@ from tests.unit.platform.nhi.town import PARTS, TENANT, Town, chain_of
 ROOT = Path(__file__).parents[4]
 
 
+@pytest.mark.usefixtures("patient")
 async def test_a_revocation_reaches_another_process(make_store: MakeStore, store_url: str, deep: bool) -> None:
     town = Town(make_store(parts=PARTS))
     people = await town.line(1)

@@ -9,6 +9,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.contract.stores import MakeStore
 from tests.unit.platform.nhi.town import TENANT
 from tests.unit.security.authz.office import PARTS, Office
@@ -16,6 +18,7 @@ from tests.unit.security.authz.office import PARTS, Office
 ROOT = Path(__file__).parents[4]
 
 
+@pytest.mark.usefixtures("patient")
 async def test_a_revoke_that_has_returned_is_never_followed_by_an_allow(
     make_store: MakeStore, store_url: str, deep: bool
 ) -> None:
