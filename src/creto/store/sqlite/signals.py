@@ -104,12 +104,12 @@ class SqliteWatcher:
             return
         rows: list[Any] = self._db.execute(NEW, (self._seen,)).fetchall()
         self._version = version
+        self._others = bool(self._one(OTHERS, self._instance))  # before they are told: who answers is to be heard
         if rows and rows[0][0] != self._seen + 1:
             self._signals.tell_lost()
         for seq, instance, channel, payload in rows:
             self._seen = seq
             self._signals.deliver(instance, channel, payload)
-        self._others = bool(self._one(OTHERS, self._instance))
         for fn in self._changed:
             fn()
 
