@@ -59,7 +59,7 @@ class Page:
         assert "exceptionDetails" not in done, done
         return done["result"].get("value")
 
-    def until(self, expression: str, timeout_s: float = 15) -> None:
+    def until(self, expression: str, timeout_s: float = 60) -> None:
         """Ask until it is true; through navigations too, which end what a page was asked."""
         ends_at = time.monotonic() + timeout_s
         while True:
@@ -124,7 +124,7 @@ class Page:
         (Path(folder) / name).write_bytes(base64.b64decode(data))
 
     def _received(self) -> dict[str, Any]:
-        message: dict[str, Any] = json.loads(self._socket.recv(timeout=30))
+        message: dict[str, Any] = json.loads(self._socket.recv(timeout=60))
         params = message.get("params", {})
         if message.get("method") == "Log.entryAdded" and params["entry"]["level"] in LOUD:
             self.said.append(params["entry"]["text"])

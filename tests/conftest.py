@@ -16,7 +16,7 @@ from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
 from tests import engines, fuzz, templates
-from tests.contract.stores import ENGINES, make_store, store, store_url  # noqa: F401 - fixtures for every suite
+from tests.contract.stores import ENGINES, make_store, patient, store, store_url  # noqa: F401 - fixtures for every suite
 
 settings.register_profile("creto", deadline=None)  # machines are shared: no test is timed
 settings.load_profile("creto")

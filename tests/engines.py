@@ -57,7 +57,7 @@ def free_port() -> int:
             return port
 
 
-def wait_for_port(port: int, process: subprocess.Popen[bytes], timeout_s: float = 20) -> None:
+def wait_for_port(port: int, process: subprocess.Popen[bytes], timeout_s: float = 60) -> None:
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         if process.poll() is not None:
@@ -188,7 +188,7 @@ def quick_folder() -> Path | None:
 
 
 def wait_until_ready(folder: Path, port: int, home: Path) -> None:
-    for _ in range(200):
+    for _ in range(1_200):
         if (
             subprocess.run([folder / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port)], check=False).returncode
             == 0

@@ -90,7 +90,7 @@ def layer(folder: Path, env: Mapping[str, str] | None = None) -> Iterator[Layer]
 
     thread = threading.Thread(target=body, name="layer")
     thread.start()
-    ready.wait(60)
+    ready.wait()
     try:
         if not found:
             raise faults[0]
@@ -98,6 +98,6 @@ def layer(folder: Path, env: Mapping[str, str] | None = None) -> Iterator[Layer]
     finally:
         if found and not found[0].loop.is_closed():
             found[0].loop.call_soon_threadsafe(found[0].leave.set)
-        thread.join(60)
+        thread.join()
     if faults:
         raise faults[0]

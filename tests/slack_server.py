@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -37,13 +36,13 @@ Headers = list[tuple[bytes, bytes]]
 
 @dataclass
 class Trouble:
-    """What goes wrong with one call. `cut` breaks the line off after the call has been done."""
+    """What goes wrong with one call. `cut` breaks the line off after the call has been done; nothing is said until `silent` is set."""
 
     status: int = 0
     retry_after: int = 0
     error: str = ""
     cut: bool = False
-    slow_s: float = 0.0
+    silent: threading.Event | None = None
 
 
 @dataclass
@@ -117,8 +116,8 @@ class SlackServer:
         with self.lock:
             self.calls.append(method)
             trouble = self.troubles.pop(0) if self.troubles else Trouble()
-        if trouble.slow_s:
-            time.sleep(trouble.slow_s)  # the provider is slow: nothing else would show a time-out
+        if trouble.silent is not None:
+            trouble.silent.wait()
         if trouble.status:
             headers = {"Retry-After": str(trouble.retry_after)} if trouble.retry_after else {}
             said = (

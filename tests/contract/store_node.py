@@ -6,7 +6,6 @@ python -m tests.contract.store_node URL
 from __future__ import annotations
 
 import sys
-import time
 
 from creto.store import open_store
 
@@ -18,7 +17,7 @@ def say(text: str) -> None:
 
 def main() -> None:
     store = open_store(sys.argv[1], node="other")
-    store.on_signal("thing", lambda payload: say(f"heard {payload} {time.time_ns()}"))
+    store.on_signal("thing", lambda payload: say(f"heard {payload}"))
     store.on_signal_lost(lambda: say("lost"))
     say("ready")
     for line in sys.stdin:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from creto.store import Store, open_store
+from creto.store import Store, engine, open_store
 
 ENGINES = ("sqlite", "postgres")
 
@@ -40,6 +40,12 @@ def make_store(store_url: str) -> Iterator[MakeStore]:
     yield make
     for store in opened:
         store.close()
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No other process is taken for dead, however long a busy machine lets it stand still."""
+    monkeypatch.setattr(engine, "STORE_NODE_DEAD_S", 3_600.0)
 
 
 @pytest.fixture

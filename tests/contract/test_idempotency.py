@@ -13,7 +13,7 @@ from creto.common.errors import EnablementError, IdempotencyConflict, InvalidInp
 from creto.common.ids import DEFAULT_TENANT, TenantId, new_id
 from creto.common.limits import IDEMPOTENCY_LOCK_S
 from creto.common.timestamps import DAY, HOUR, SECOND
-from creto.store import Isolation, Position, Store, Tx
+from creto.store import Isolation, Position, Store, Tx, idempotency_cache
 from creto.store.idempotency import (
     APPROVAL_WINDOW_NS,
     SPAWN_WINDOW_NS,
@@ -276,7 +276,10 @@ async def test_a_lying_cache_harms_nobody(store: Store) -> None:
         await guard.once(DEFAULT_TENANT, RUNTIME, "spawn", "k", b"other", SPAWN_WINDOW_NS, NOW, effect)
 
 
-async def test_redis_spares_transactions_and_may_be_emptied(store: Store, redis_url: str) -> None:
+async def test_redis_spares_transactions_and_may_be_emptied(
+    store: Store, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(idempotency_cache, "HINT_TIMEOUT_S", 30.0)  # a busy machine answers too, if later
     hints = RedisHints(redis_url)
     guard = CachedGuard(store, hints)
     key = new_id()

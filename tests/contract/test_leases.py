@@ -275,3 +275,11 @@ async def test_whatever_a_cluster_does_from_a_seed_the_rules_hold(
             await course.step(dice)
         tokens += len(course.taken)
     assert tokens > (200 if deep else 5) * 5
+
+
+async def test_a_bucket_that_cannot_be_had_leaves_no_connection(nats_url: str, clock: ManualClock) -> None:
+    before = asyncio.all_tasks()
+    await refused("PL-503", KvLeases.open(nats_url, clock, bucket="not a name"))
+    async with asyncio.timeout(30):
+        while asyncio.all_tasks() - before:  # noqa: ASYNC110 - they end by themselves
+            await asyncio.sleep(0.001)

@@ -281,7 +281,7 @@ async def test_who_gives_up_leaves_the_request_pending(world: World) -> None:
     assert caught.value.code == "OV-504"
     (record,) = await world.oversight.list_pending_requests(TENANT)
     await world.deny(record, "bob", reason="too much")
-    again = await Approvals(world.twin().oversight).await_approval(TENANT, None, asked(ANY), timeout_s=5)
+    again = await Approvals(world.twin().oversight).await_approval(TENANT, None, asked(ANY), timeout_s=30)
     assert isinstance(again, Denied)
     assert (again.reason, again.approver.display_name) == ("too much", "bob")
 
@@ -312,7 +312,7 @@ async def test_silence_ends_as_the_policy_says(world: World) -> None:
     for one, action in ((policy, TimeoutAction.AUTO_APPROVE), (ANY, TimeoutAction.AUTO_DENY)):
         record = await world.request(one, {"policy": one.policy_id})
         await world.pass_s(3_601)
-        result = await world.oversight.await_decision(TENANT, record.ask.request_id, timeout_s=5)
+        result = await world.oversight.await_decision(TENANT, record.ask.request_id, timeout_s=30)
         assert isinstance(result, TimedOut)
         assert result.timeout_action is action
         assert (result.override_token is not None) == (action is TimeoutAction.AUTO_APPROVE)

@@ -510,7 +510,7 @@ async def approvals(creto: Any, world: str) -> None:
     )
     said = await done(creto.approvals.decide(**this, verdict=Verdict.APPROVE, round=1))
     assert (said.state, said.missing) == (RequestState.APPROVED, 0)
-    outcome = await done(creto.approvals.wait(**this, timeout_s=5))
+    outcome = await done(creto.approvals.wait(**this, timeout_s=30))
     assert isinstance(outcome.result, Approved)
     assert outcome.result.override_token is None  # that is for who asked
     await refused(Unauthorized, "OV-403", lambda: creto.approvals.use(**this, override_token="x"))

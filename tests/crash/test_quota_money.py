@@ -11,16 +11,17 @@ import random
 import subprocess
 import sys
 from collections import Counter
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from creto.metering import NewGrant
+from creto.metering import NewGrant, RedisLimits
 from creto.metering.quota_charges import STALE_NS
 from creto.store import Store, open_store
 from creto.store.types import ReadTx
 from tests.crash.killing import ROOT
-from tests.crash.quota_spender import HELD, PARTS, POINTS, STEP, TOOK, desk, quotas_of
+from tests.crash.quota_spender import HELD, PARTS, POINTS, STEP, TOOK, desk, quotas_of, shared
 from tests.unit.metering.examples import AGENT, HUMAN, JANUARY, TENANT, D
 
 KILLS, KILLS_DEEP = 1, 25  # at each point
@@ -43,29 +44,32 @@ def test_what_goes_beyond_is_billed_and_paid_once_whoever_dies(
 ) -> None:
     url = f"sqlite:///{tmp_path}/q.db" if engine == "sqlite" else str(request.getfixturevalue("postgres_url"))
     redis = str(request.getfixturevalue("redis_url")) if place == "redis" else "-"
-    store = open_store(url, parts=PARTS)
-    try:
-        asyncio.run(prepared(store, redis, tmp_path))
+    with ExitStack() as stack:
+        store, limits = open_store(url, parts=PARTS), shared(redis)
+        stack.callback(store.close)
+        if limits is not None:
+            stack.callback(limits.close)
+        asyncio.run(prepared(store, limits, tmp_path))
         chance, said = random.Random(f"{engine} {place}"), Counter[str]()
         points = [*POINTS] * (KILLS_DEEP if deep else KILLS)
         chance.shuffle(points)
         for point in points:
             said.update(killed(url, redis, f"{tmp_path}/journals", point, str(chance.randint(1, 3))))
-        asyncio.run(check(store, redis, tmp_path, said, Counter(points)))
-    finally:
-        store.close()
+        asyncio.run(check(store, limits, tmp_path, said, Counter(points)))
 
 
-async def prepared(store: Store, redis: str, tmp_path: Path) -> None:
-    quotas, _, billing = desk(store, redis, f"{tmp_path}/journals")
+async def prepared(store: Store, limits: RedisLimits | None, tmp_path: Path) -> None:
+    quotas, _, billing = desk(store, limits, f"{tmp_path}/journals")
     for quota in quotas_of(tmp_path.name):
         await quotas.put_quota(TENANT, quota, by=HUMAN)
     await billing.grant_credits(TENANT, NewGrant(agent=AGENT, amount=D(1_000), currency="USD"), key="g", by=HUMAN)
     quotas.close()
 
 
-async def check(store: Store, redis: str, tmp_path: Path, said: Counter[str], died: Counter[str]) -> None:
-    quotas, _, billing = desk(store, redis, f"{tmp_path}/journals")
+async def check(
+    store: Store, limits: RedisLimits | None, tmp_path: Path, said: Counter[str], died: Counter[str]
+) -> None:
+    quotas, _, billing = desk(store, limits, f"{tmp_path}/journals")
     for _ in range(2):  # the second finds nothing more
         await asyncio.to_thread(quotas.charges.book_left, LATER)
         await asyncio.to_thread(quotas.events.book_left, LATER)

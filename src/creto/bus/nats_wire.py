@@ -14,6 +14,7 @@ import msgspec
 
 from creto.bus.subjects import DEAD, lane
 from creto.bus.types import Message
+from creto.common import wire
 from creto.common.errors import InvalidInput
 from creto.common.ids import TenantId
 from creto.common.tracing import TRACEPARENT, TRACESTATE
@@ -34,6 +35,9 @@ class Envelope(msgspec.Struct, frozen=True):
     subject: str
     headers: dict[str, str]
     outbox: Position | None = None
+
+
+wire.prepare(Envelope)
 
 
 def wire_subject(namespace: str, number: int, subject: str) -> str:

@@ -17,6 +17,7 @@ import msgspec
 from creto.bus.redelivery import Redelivery, reason_of
 from creto.bus.subjects import dead_subject, matches
 from creto.bus.types import BusStanding, DeadLetter, DurableInfo, DurableName, Message
+from creto.common import wire
 from creto.common.errors import AlreadyExists, ErrorBody, NotFound
 from creto.common.ids import TenantId
 from creto.common.limits import BUS_FETCH_MAX, BUS_OUTSTANDING_MAX, COUNTED_MAX
@@ -94,6 +95,10 @@ class Body(msgspec.Struct, frozen=True, array_like=True):
     subject: str
     payload: bytes
     headers: dict[str, str]
+
+
+wire.prepare(Body)
+wire.prepare(ErrorBody)
 
 
 class Result(msgspec.Struct, frozen=True):

@@ -45,6 +45,12 @@ def prepare(type: Any) -> None:
             _prepared.add(type)
 
 
+def decoder(type: type[T]) -> msgspec.json.Decoder[T]:
+    """For what is decoded often, and is ours: msgspec's own errors."""
+    prepare(type)
+    return msgspec.json.Decoder(type)
+
+
 def decode(data: bytes | str, type: type[T], *, code: str = "PL-400", what: str = "body") -> T:
     prepare(type)
     try:

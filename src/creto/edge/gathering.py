@@ -18,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from creto.common import wire
 from creto.common.limits import GATHER_S_MAX
 from creto.common.metrics import Metrics, labelled
 from creto.common.telemetry import CONTENT_TYPE
@@ -38,6 +39,9 @@ class Standing(msgspec.Struct, frozen=True, omit_defaults=True):
     ready: bool
     error: str | None = None
     dependencies: tuple[dict[str, Any], ...] = ()
+
+
+wire.prepare(Standing)
 
 
 class GatheredReadiness(msgspec.Struct, frozen=True):

@@ -88,6 +88,9 @@ class HttpServer:
     async def stop(self) -> None:
         self._server.should_exit = True
         await self._task
+
+    def close(self) -> None:
+        """Also of one that was never started."""
         self._socket.close()
 
 
@@ -146,8 +149,10 @@ class GrpcThread:
         return await self._server.start(f"{wanted.host}:{wanted.grpc_port}", credentials)
 
     async def stop(self) -> None:
-        await self._over_there(self._stop)
-        await self._end()
+        try:
+            await self._over_there(self._stop)
+        finally:
+            await self._end()
 
     async def _end(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -190,7 +195,12 @@ async def serving(
             await grpc_server.start()
             stack.push_async_callback(grpc_server.stop)
             found["grpc"] = f"{config.host}:{grpc_server.port}"
-        servers: list[tuple[str, HttpServer]] = []
+        servers: dict[str, HttpServer] = {}
+
+        def listen(name: str, app: Any, config: ServerConfig, port: int, *, tls: bool, shared: bool = False) -> None:
+            servers[name] = HttpServer(app, config, port, tls=tls, shared=shared)
+            stack.callback(servers[name].close)
+
         live = Live(parts.store)
         if http:
             dispatcher, who = Dispatcher(parts), authenticator(parts, tenant)
@@ -201,10 +211,10 @@ async def serving(
                 version=VERSION,
                 extra_routes=[*console_routes(dispatcher, who, live), *callback_routes(parts)],
             )
-            servers.append(("rest", HttpServer(rest, config, config.rest_port, tls=True, shared=shared)))
-        servers.append(("metrics", HttpServer(metrics_app(parts), apart, apart.metrics_port, tls=False)))
-        servers.append(("health", HttpServer(health_app(parts), apart, apart.health_port, tls=False)))
-        for name, server in servers:
+            listen("rest", rest, config, config.rest_port, tls=True, shared=shared)
+        listen("metrics", metrics_app(parts), apart, apart.metrics_port, tls=False)
+        listen("health", health_app(parts), apart, apart.health_port, tls=False)
+        for name, server in servers.items():
             await server.start()
             stack.push_async_callback(server.stop)
             found[name] = server.address
@@ -226,6 +236,7 @@ async def gathering(config: ServerConfig, processes: Callable[[], Sequence[Proce
             ("health", apps.health, config.health_port),
         ):
             server = HttpServer(app, config, port, tls=False)
+            stack.callback(server.close)
             await server.start()
             stack.push_async_callback(server.stop)
             found[name] = server.address

@@ -20,8 +20,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import NamedTuple
 
-import msgspec
-
 from creto.common import wire
 from creto.common.errors import EnablementError
 from creto.common.ids import TenantId, new_id
@@ -40,7 +38,7 @@ from creto.metering.quota_types import Quota
 from creto.store.types import Store, Tx
 
 log = logging.getLogger("creto.metering")
-_bookings = msgspec.json.Decoder(tuple[Booking, ...])
+_bookings = wire.decoder(tuple[Booking, ...])
 
 
 class Owed(NamedTuple):

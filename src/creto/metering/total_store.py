@@ -11,8 +11,6 @@ from functools import lru_cache
 from itertools import chain as chained
 from typing import Final, LiteralString
 
-import msgspec
-
 from creto.common import wire
 from creto.common.errors import ProductId
 from creto.common.ids import TenantId
@@ -48,7 +46,7 @@ BATCHES: Final = 500  # looked at in one step
 
 CellRow = tuple[bytes, int, bytes]  # its name, when it changed, its body
 
-_cell = msgspec.json.Decoder(Cell)
+_cell = wire.decoder(Cell)
 
 
 def lock(tx: Tx) -> None:

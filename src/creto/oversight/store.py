@@ -61,13 +61,14 @@ NOTIFICATIONS: LiteralString = (
     "SELECT body FROM oversight_notification WHERE tenant = ? AND request_id = ? ORDER BY notification_id"
 )
 _decoders: dict[type[Any], msgspec.json.Decoder[Any]] = {}
+wire.prepare(CastVote)
 _vote = msgspec.msgpack.Decoder(CastVote)
 
 
 def decoded(data: bytes, type: type[T]) -> T:
     """What this part wrote itself."""
     if type not in _decoders:
-        _decoders[type] = msgspec.json.Decoder(type)
+        _decoders[type] = wire.decoder(type)
     found: T = _decoders[type].decode(data)
     return found
 

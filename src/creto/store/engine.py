@@ -97,10 +97,10 @@ class EngineStore:
         loop = asyncio.get_running_loop()
         barrier, reached = new_id(), asyncio.Event()
         try:
+            others = await self.read(self._others)
+            if not others:
+                return True
             async with asyncio.timeout(timeout_s):
-                others = await self.read(self._others)
-                if not others:
-                    return True
                 self.signals.expect(barrier, others, partial(_wake, loop, reached))
                 await self.write(lambda tx: tx.signal(BARRIER, barrier), isolation=Isolation.READ_COMMITTED)
                 await reached.wait()

@@ -27,7 +27,7 @@ SEPARATOR = "\x1e"
 ANY = "…"
 SESSION_S_MAX = 900  # alone some 20; a shared machine has its hours
 PRELUDE = """
-wait_for() { for _ in $(seq 600); do [ -s "$1" ] && return; sleep 0.05; done; echo "nothing came in $1"; return 1; }
+wait_for() { for _ in $(seq 2400); do [ -s "$1" ] && return; sleep 0.05; done; echo "nothing came in $1"; return 1; }
 """
 
 

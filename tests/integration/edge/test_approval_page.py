@@ -129,7 +129,7 @@ def test_nothing_is_focused_before_one_has_looked(office: Office, page: Page) ->
 def test_it_is_light(office: Office, requests: int) -> None:
     """Everything that a first look loads, as it travels; with one request even as it is read."""
     for number in range(requests):
-        record = office.ask({**ARGUMENTS, "number": number}, risk=RiskLevel.MEDIUM)
+        record = office.ask({**ARGUMENTS, "number": number}, risk=RiskLevel.MEDIUM, action="light.act")
     with httpx2.Client(base_url=office.url, cookies={"creto_session": office.session("alice")}) as client:
         html = client.get(f"/approvals/{record.ask.request_id}")
         assets = {part.split('"')[0] for part in html.text.replace("src=", "href=").split('href="')[1:] if part.startswith("/static/")}  # fmt: skip
@@ -245,7 +245,26 @@ def test_a_step_while_news_is_on_its_way_is_taken(office: Office, page: Page) ->
     page.until("window.under_way")
     page.press("j")
     here = "document.querySelector('article#card')?.dataset.request"
-    page.until(f"{here} === {json.dumps(second.ask.request_id)} && location.pathname.endsWith({here})", timeout_s=5)
+    page.until(f"{here} === {json.dumps(second.ask.request_id)} && location.pathname.endsWith({here})")
+
+
+def test_what_is_begun_while_news_is_on_its_way_stays(office: Office, page: Page) -> None:
+    """given news that is slow to come / when one opens a form meanwhile / then it stays open, and the page says that something has changed."""
+    record = office.ask(policy=office.two)
+    page.open(office.at(record))
+    page.until(f"{READY} && document.querySelector('[data-live]')")
+    page.evaluate(
+        "(() => { const send = XMLHttpRequest.prototype.send; window.held = []; window.swaps = 0;"
+        " document.addEventListener('htmx:beforeSwap', () => { window.swaps += 1; });"
+        " XMLHttpRequest.prototype.send = function (...all) { window.held.push(() => send.apply(this, all)); }; })()"
+    )
+    office.vote(record, "bob")
+    page.until("window.held.length")
+    page.click("#delegate summary")
+    page.until("document.getElementById('delegate').open")
+    page.evaluate("window.held.shift()()")
+    page.until("window.swaps && !document.getElementById('changed').hidden")
+    assert page.evaluate("document.getElementById('delegate').open")
 
 
 def test_shortcuts_can_be_turned_off(office: Office, page: Page) -> None:

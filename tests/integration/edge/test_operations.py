@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import socket
 import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,7 @@ import httpx2
 import pytest
 
 from creto.app import running
-from creto.common.errors import EnablementError, InvalidInput, Unauthorized
+from creto.common.errors import ConnectionFailed, EnablementError, InvalidInput, Unauthorized
 from creto.common.limits import UPLOAD_TTL_S
 from creto.common.timestamps import SECOND, ConsensusTimestamp
 from creto.edge.api.readiness import STARTUP_TIMEOUT_S
@@ -58,6 +59,19 @@ def test_what_a_layer_made_is_garbage_once_it_is_stopped(tmp_path: Path) -> None
     gc.collect()
     assert gc.get_freeze_count() == 0
     assert app() is None
+
+
+def test_a_layer_whose_port_is_taken_holds_no_other(tmp_path: Path) -> None:
+    def start(port: int) -> None:
+        with (
+            pytest.raises(ConnectionFailed, match=f"port {port} .* cannot be used"),
+            layer(tmp_path, {"CRETO_SERVER__HEALTH_PORT": str(port)}),
+        ):
+            pass
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        start(taken.getsockname()[1])
+    gc.collect()  # what is open still says so
 
 
 def test_without_its_time_nodes_the_layer_starts_on_local_time_and_says_so(

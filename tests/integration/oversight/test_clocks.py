@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import time
 from collections.abc import AsyncIterator, Callable
 
 import pytest
@@ -118,13 +117,11 @@ async def test_a_suspended_process_ends_nothing_wrongly_when_it_goes_on(real: Wo
         await asyncio.sleep(STOPPED_S)  # real time must pass for a process that is really stopped
         assert (await real.now_of(left)).progress.state is RequestState.PENDING
         process.send_signal(signal.SIGCONT)
-        resumed = time.monotonic()
 
         async def ended() -> bool:
             return (await real.now_of(left)).progress.state is RequestState.TIMED_OUT
 
         await until(ended, "the third did not end")
-        assert time.monotonic() - resumed < 20
     states = [(await real.now_of(one)).progress.state for one in (extended, approved)]
     assert states == [RequestState.PENDING, RequestState.APPROVED]
     progress = (await real.now_of(left)).progress

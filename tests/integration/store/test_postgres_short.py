@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import closing
@@ -256,6 +258,50 @@ def test_a_way_that_nobody_came_back_for_is_closed(postgres_url: str) -> None:
         eventually(lambda: db.execute(OPENED).fetchall())
         store.close()
         eventually(lambda: not db.execute(CONNECTED).fetchall())
+
+
+async def test_a_way_that_has_ended_leaves_alone_whoever_has_its_number_now(
+    store: PostgresStore, other: psycopg.Connection[tuple[object, ...]]
+) -> None:
+    loop = asyncio.get_running_loop()
+    way = store._ways[loop]
+    number = way.db.fileno()
+    other.execute("SELECT pg_terminate_backend(%s)", (way.db.info.backend_pid,))
+    await until(lambda: way.closed)
+    ours, theirs = socket.socketpair()
+    if (mine := ours.detach()) != number:
+        os.dup2(mine, number)
+        os.close(mine)
+    with theirs, closing(socket.socket(fileno=number)):
+        heard = asyncio.Event()
+        loop.add_reader(number, heard.set)
+        await asyncio.to_thread(store.close)
+        theirs.send(b"!")
+        await asyncio.wait_for(heard.wait(), 30)
+        loop.remove_reader(number)
+
+
+def test_a_loop_that_stops_while_the_store_closes_leaves_no_connection(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store(postgres_url)
+    assert isinstance(store, PostgresStore)
+    asked, closer = threading.Event(), threading.Thread(target=store.close)
+    with closing(asyncio.new_event_loop()) as loop:
+        loop.run_until_complete(begin(store))
+        loop.run_until_complete(has_way(store))
+        way, ask = store._ways[loop], loop.call_soon_threadsafe
+
+        def stop() -> None:
+            closer.start()
+            asked.wait(30)
+            loop.stop()
+
+        monkeypatch.setattr(loop, "call_soon_threadsafe", lambda *call: (ask(*call), asked.set()))
+        loop.call_soon(stop)
+        loop.run_forever()
+        closer.join()
+        assert way.closed
 
 
 def test_loops_that_have_ended_leave_no_connection(postgres_url: str) -> None:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import apsw
 import pytest
 
-from creto.common.errors import AlreadyExists, ConnectionFailed
+from creto.common.errors import AlreadyExists, ConnectionFailed, InternalError
 from creto.store import Position, Store, Tx
 from creto.store.opening import open_store
 from creto.store.sqlite import SqliteStore, checkpoint
 from creto.store.sqlite import open_path as sqlite_path
+from creto.store.sqlite import store as sqlite_store
 from tests.contract.processes import line, python_module
 from tests.contract.store_examples import entry
 
@@ -97,6 +99,14 @@ async def test_a_plan_does_not_change_with_the_values(store: SqliteStore) -> Non
     plan = store.read_now(lambda tx: tx.all("EXPLAIN SELECT node FROM store_node ORDER BY instance LIMIT ?", 7))
     assert any(row[1] == "Variable" for row in plan)
     assert not any(row[1] == "Integer" and row[2] == 7 for row in plan)
+
+
+def test_a_store_that_cannot_join_leaves_nothing_behind(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_store, "JOIN", "INSERT INTO nowhere VALUES (?, ?, ?)")
+    before = set(threading.enumerate())
+    with pytest.raises(InternalError, match="nowhere"):
+        open_store(url)
+    assert set(threading.enumerate()) <= before
 
 
 async def test_durability_is_not_negotiable(store: SqliteStore) -> None:

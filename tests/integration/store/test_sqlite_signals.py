@@ -10,10 +10,13 @@ from pathlib import Path
 import pytest
 
 from creto.store import Store
+from creto.store.engine import JOIN
 from creto.store.opening import open_store
+from creto.store.signals import Signals
 from creto.store.sqlite import bell
 from creto.store.sqlite import signals as watching
 from creto.store.sqlite.bell import Bell
+from creto.store.sqlite.connection import connect, wall_ms
 from tests.contract.processes import line, python_module, say
 
 WAIT_S = 10.0
@@ -102,6 +105,22 @@ def test_another_process_is_heard_and_hears(path: Path, way: str) -> None:
         store.submit(lambda tx: tx.signal("thing", "from-here")).result(WAIT_S)
         assert line(other).split()[:2] == ["heard", "from-here"]
     store.close()
+
+
+def test_who_is_told_something_knows_that_somebody_is_there(path: Path) -> None:
+    """Else an answer at once would ring for nobody."""
+    other, mine = opened(path), Signals("me", lambda barrier: None)
+    watcher = watching.SqliteWatcher(connect(str(path), readonly=True), Bell(str(path)), mine, "me", lambda done: None)
+    other.submit(lambda tx: tx.run(JOIN, "me", "here", wall_ms())).result(WAIT_S)
+    watcher._others = False  # as it was when it looked last
+    knew: list[bool] = []
+    mine.on("thing", lambda payload: knew.append(watcher._others))
+    other.submit(lambda tx: tx.signal("thing", "hello")).result(WAIT_S)
+    watcher._look()
+    assert knew == [True]
+    watcher._db.close()
+    watcher._bell.close()
+    other.close()
 
 
 def test_a_bell_that_rang_before_anybody_slept_is_heard(path: Path) -> None:

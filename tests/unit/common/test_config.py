@@ -270,7 +270,7 @@ async def test_sighup_reloads(tmp_path: Path) -> None:
     live.reloader.listen(asyncio.get_running_loop())
     live.path.write_text("[log]\nlevel='error'\n")
     os.kill(os.getpid(), signal.SIGHUP)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await reloaded.wait()
     asyncio.get_running_loop().remove_signal_handler(signal.SIGHUP)
     assert live.reloader.current[LogConfig].level is LogLevel.ERROR

@@ -17,7 +17,9 @@ PROGRAM = """
 import sys, threading
 import msgspec
 from creto.common import wire
+from creto.oversight import store
 
+data = b'{"one": {}, "many": [{"f1": {"a": [1]}}]}'
 sys.setswitchinterval(1e-6)
 for turn in range(150):
     fields = [(f"f{n}", dict[str, tuple[int, ...]] | None, None) for n in range(20)]
@@ -26,7 +28,7 @@ for turn in range(150):
     start = threading.Barrier(4)
     def read():
         start.wait()
-        wire.decode(b'{"one": {}, "many": [{"f1": {"a": [1]}}]}', outer)
+        READ
     threads = [threading.Thread(target=read) for _ in range(4)]
     for thread in threads:
         thread.start()
@@ -36,9 +38,14 @@ print("done")
 """
 
 
-def test_a_type_may_be_read_for_the_first_time_by_many_threads() -> None:
+@pytest.mark.parametrize(
+    "read", ["wire.decode(data, outer)", "wire.decoder(outer).decode(data)", "store.decoded(data, outer)"]
+)
+def test_a_type_may_be_read_for_the_first_time_by_many_threads(read: str) -> None:
     """msgspec alone ends the process here, now and then."""
-    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM.replace("READ", read)], capture_output=True, text=True, check=False
+    )
     assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr[-500:]
 
 

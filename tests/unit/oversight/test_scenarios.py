@@ -599,7 +599,7 @@ async def test_ov_112_who_asks_twice_gets_the_same_bytes(world: World) -> None:
 async def test_ov_113_a_decision_before_the_wait(world: World) -> None:
     record = await world.request()
     await world.approve(record, "alice")
-    assert isinstance(await world.oversight.await_decision(TENANT, record.ask.request_id, timeout_s=1), Approved)
+    assert isinstance(await world.oversight.await_decision(TENANT, record.ask.request_id, timeout_s=30), Approved)
 
 
 # Durability

@@ -47,7 +47,7 @@ def test_a_waiting_taker_is_woken_by_a_job_and_by_the_end() -> None:
     queue.put(job())
     queue.close()
     for thread in threads:
-        thread.join(5)
+        thread.join(30)
     assert sorted(taken) == [0, 1]
 
 
@@ -97,7 +97,7 @@ def test_of_those_who_wait_the_last_goes_first() -> None:
             thread.join(0.001)
     for _ in range(2):
         queue.put(job())
-        assert gone.acquire(timeout=5)
+        assert gone.acquire(timeout=30)
     queue.close()
     for thread in threads:
         thread.join(5)

@@ -173,7 +173,7 @@ async def answered_once(
     before = await parts.store.read(claim.recall)
     if before is not None:
         parts.requests.repeated += 1
-        return msgspec.json.decode(before, type=endpoint.response)
+        return wire.decode(before, endpoint.response)
     async with around():
         result = await claimed(claim, answer)
     data = msgspec.json.encode(result)

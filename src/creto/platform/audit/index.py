@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from creto.common import wire
 from creto.common.limits import INDEX_CHARS_MAX, INTEGER_MAX
 from creto.platform.audit.words import agent_terms, resource_terms, tenant_word, words_of
 
@@ -53,7 +54,7 @@ class Indexed(msgspec.Struct, frozen=True, gc=False):
 
 
 UNREADABLE = Indexed("", "", "", "", "", "", 0)
-_decode = msgspec.json.Decoder(Indexed).decode
+_decode = wire.decoder(Indexed).decode
 
 
 def indexed(body: bytes) -> Indexed:

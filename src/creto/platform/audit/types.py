@@ -199,4 +199,4 @@ def decoded_entry(body: bytes) -> Entry:
         ) from error
 
 
-ENTRY = msgspec.json.Decoder(Entry)
+ENTRY = wire.decoder(Entry)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
@@ -56,12 +56,15 @@ class KvLeases:
         from nats.js.errors import BucketNotFoundError
 
         try:
-            client = await nats.connect(url, connect_timeout=int(TIMEOUT_S), allow_reconnect=True)
-            stream = client.jetstream(timeout=TIMEOUT_S)
-            try:
-                found = await stream.key_value(bucket)
-            except BucketNotFoundError:
-                found = await stream.create_key_value(bucket=bucket, history=1)
+            async with AsyncExitStack() as stack:
+                client = await nats.connect(url, connect_timeout=int(TIMEOUT_S), allow_reconnect=True)
+                stack.push_async_callback(client.close)
+                stream = client.jetstream(timeout=TIMEOUT_S)
+                try:
+                    found = await stream.key_value(bucket)
+                except BucketNotFoundError:
+                    found = await stream.create_key_value(bucket=bucket, history=1)
+                stack.pop_all()
         except (Error, OSError) as error:
             raise ConnectionFailed("PL-503", "the lease bucket cannot be reached") from error
         leases = KvLeases(found, clock, tenant=tenant)

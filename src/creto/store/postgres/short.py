@@ -15,6 +15,7 @@ import asyncio
 import logging
 import select
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -27,6 +28,7 @@ log = logging.getLogger("creto.store")
 
 COMMITTED = "SET default_transaction_isolation = 'read committed'"
 CLOSE_S_MAX = 10.0
+LOOK_S = 0.05  # a loop that stops says so to nobody
 
 
 class Unheard(Exception):
@@ -43,6 +45,7 @@ class ShortWay:
         self._piped: Piped | None = None  # what is under way
         self._done: asyncio.Future[None] = loop.create_future()
         self._told: Callable[[], None] = lambda: None
+        self._ended = False
         loop.add_reader(self._socket, self._heard)
 
     @property
@@ -110,6 +113,9 @@ class ShortWay:
 
     def _end(self) -> None:
         """No more of it. What is under way may have been done."""
+        if self._ended:  # by now the number of the socket may be another's
+            return
+        self._ended = True
         with suppress(RuntimeError):  # the loop has ended
             self._loop.remove_reader(self._socket)
             self._loop.remove_writer(self._socket)
@@ -125,17 +131,24 @@ class ShortWay:
             here = asyncio.get_running_loop() is self._loop
         except RuntimeError:
             here = False
-        if here or not self._loop.is_running():
+        if here or not self._asked_loop():
             self._finish()
-            return
+
+    def _asked_loop(self) -> bool:
+        """Have the loop finish; False if it ends before it comes to it."""
         ended = threading.Event()
 
         def finish() -> None:
             self._finish()
             ended.set()
 
-        self._loop.call_soon_threadsafe(finish)
-        ended.wait(CLOSE_S_MAX)
+        with suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(finish)
+            give_up_at = time.monotonic() + CLOSE_S_MAX
+            while self._loop.is_running():
+                if ended.wait(LOOK_S) or time.monotonic() > give_up_at:
+                    return True
+        return ended.is_set()
 
     def _finish(self) -> None:
         poll = select.poll()

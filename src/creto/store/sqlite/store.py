@@ -56,8 +56,12 @@ class SqliteStore(EngineStore):
         self._writer = threading.Thread(target=self._write_groups, name="creto-store-write", daemon=True)
         self._writer.start()
         self._checkpointer.start()
-        self.submit(lambda tx: tx.run(JOIN, self.instance, self.node, wall_ms())).result()
         self._watcher.start()
+        try:
+            self.submit(lambda tx: tx.run(JOIN, self.instance, self.node, wall_ms())).result()
+        except BaseException:
+            self.close()
+            raise
 
     def read_now(self, fn: Callable[[ReadTx], T]) -> T:
         if self._closed:

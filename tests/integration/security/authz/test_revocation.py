@@ -5,12 +5,15 @@ from __future__ import annotations
 import statistics
 import time
 
+import pytest
+
 from tests.contract.processes import node_beside
 from tests.contract.stores import MakeStore
 from tests.unit.platform.nhi.town import TENANT
 from tests.unit.security.authz.office import PARTS, Office
 
 
+@pytest.mark.usefixtures("patient")
 async def test_a_revoke_that_has_returned_is_never_followed_by_an_allow(
     make_store: MakeStore, store_url: str, deep: bool
 ) -> None:

@@ -22,7 +22,7 @@ async def opened(live: Live, tenant: TenantId = TENANT) -> AsyncIterator[bytes]:
 
 
 async def heard(stream: AsyncIterator[bytes]) -> str:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         return (await anext(stream)).decode()
 
 

@@ -1,4 +1,4 @@
-// What makes the approval page quick. Every act is a plain form: without this script it all still works, page by page.
+// What makes the approval page quick. Every act is a plain form: without it all still works, page by page.
 "use strict";
 (() => {
   const HOLD_MS = 1200;
@@ -6,15 +6,16 @@
   const card = () => document.querySelector("article#card");
   const tell = (text) => { byId("told").textContent = text; };
 
-  // Swapping what changed, in place. One after the other: what came before has drawn anew the place that this one goes to.
+  // Swapping what changed, in place, one after the other: each draws anew the place that the next one goes to.
   let turn = Promise.resolve();
   function inTurn(ask) {
     turn = turn.then(ask, ask);
     return turn;
   }
   const place = () => location.pathname + location.search;
-  function swap(path, target, focus) {
-    return inTurn(() => htmx.ajax("GET", path || place(), { target, select: target, swap: "outerHTML" }).then(() => {
+  let unasked = false;
+  function swap(path, target, focus, told) {
+    return inTurn(() => (unasked = told, htmx.ajax("GET", path || place(), { target, select: target, swap: "outerHTML" })).then(() => {
       settle();
       if (focus && byId("effect")) byId("effect").focus();
     }, () => {})); // whoever looked has gone elsewhere
@@ -78,10 +79,10 @@
 
   // Forms: in place; signed or held where that is asked. News waits meanwhile.
   let sending = 0;
-  let signedOut = false; // what was asked last was answered with the sign-in, which takes the place of nothing somebody has written
+  let signedOut = false; // what was asked last was answered with the sign-in, which takes no place of what is written
   document.addEventListener("htmx:beforeSwap", (event) => {
     const { xhr, requestConfig } = event.detail;
-    const stale = requestConfig.verb === "post" && xhr.status === 403 && !xhr.responseText.includes('id="card"'); // of a session before this one
+    const stale = requestConfig.verb === "post" && xhr.status === 403 && !xhr.responseText.includes('id="card"'); // of an older session
     if (new URL(xhr.responseURL).pathname !== "/login" && !stale) return;
     event.detail.shouldSwap = false;
     signedOut = true;
@@ -153,7 +154,7 @@
     form.append(line);
   }
 
-  // Held down, by finger or key. A click that no hand made (a screen reader's) is answered with the question once more.
+  // Held down, by finger or key. A click that no hand made (a screen reader's) is asked once more.
   function holds() {
     document.querySelectorAll('form[data-by="hold"] button[type=submit]').forEach((button) => {
       if (button.dataset.holds) return;
@@ -273,7 +274,7 @@
   }
   async function compare() {
     const here = card();
-    const answer = await fetch(location.href).catch(() => null); // the line is down: it tells again once it is up
+    const answer = await fetch(location.href).catch(() => null); // it is down: it tells again once it is up
     if (!answer || !answer.ok) return;
     const now = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector("article#card");
     if (!now || card() !== here || now.dataset.stands === here.dataset.stands) return;
@@ -290,12 +291,12 @@
       if (sending) return moved(request);
       const mine = card() && (news.has("") || news.has(card().dataset.request));
       news.clear();
-      if (mine && !writing()) return swap("", "#main", false);
+      if (mine && !writing()) return swap("", "#main", false, true);
       if (mine) compare();
       if (!ticked().length) swap("", "#inbox", false);
     }, 80);
   }
-  // Nor what somebody is pressing: a button that is swapped between press and release is not clicked.
+  // Nor what somebody has begun meanwhile, or is pressing: swapped before the release it is not clicked.
   let pressing = false;
   let missed = false;
   const press = (event) => { if (event.type === "pointerdown" || event.key === " ") pressing = true; };
@@ -307,14 +308,16 @@
   ["pointerdown", "keydown"].forEach((name) => addEventListener(name, press, true));
   ["pointerup", "pointercancel", "keyup", "blur"].forEach((name) => addEventListener(name, release));
   document.addEventListener("htmx:beforeSwap", (event) => {
-    if (!pressing || event.detail.requestConfig.verb !== "get") return;
+    const begun = unasked && writing();
+    if (!begun && !pressing || event.detail.requestConfig.verb !== "get") return;
     event.detail.shouldSwap = false;
-    missed = true;
+    if (begun) compare();
+    else missed = true;
   });
   if (byId("inbox") && byId("inbox").dataset.live) {
     const source = new EventSource(byId("inbox").dataset.live);
     source.addEventListener("moved", (event) => moved(event.data));
-    source.addEventListener("open", () => moved("")); // what moved before somebody listened, or while the line was down
+    source.addEventListener("open", () => moved("")); // what moved while nobody listened
     addEventListener("pagehide", () => source.close());
   }
   const help = byId("shortcuts");
