@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextlib import closing
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -113,6 +115,19 @@ async def test_lost_connections_are_made_anew_and_nothing_acknowledged_is_lost(p
         assert len(set(ids(store))) == len(ids(store))
     finally:
         store.close()
+
+
+def test_what_the_server_ended_while_nobody_asked_is_not_relied_on(postgres_url: str) -> None:
+    """A transaction that only writes hears nothing before its commit."""
+    with closing(open_store(postgres_url, pool_size=1)) as store:
+        first = store.submit(lambda tx: tx.record(entry())).result()
+        with psycopg.connect(postgres_url, autocommit=True) as admin:
+            ended = admin.execute(
+                "SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'creto'"
+            ).fetchall()
+        eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid, _ in ended))
+        second = store.submit(lambda tx: tx.record(entry())).result()
+        assert ids(store) == [first, second]
 
 
 def test_a_commit_that_nobody_heard_of_may_have_signalled(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

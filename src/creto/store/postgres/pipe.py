@@ -100,6 +100,8 @@ class Piped:
         if self._db.closed:
             raise psycopg.OperationalError("the connection is closed")
         self._socket.register(self._pg.socket, select.POLLIN)
+        while self._socket.poll(0):  # a word that nobody asked for: most likely its last
+            self._pg.consume_input()
         self._pg.enter_pipeline_mode()
 
     def leave(self) -> None:

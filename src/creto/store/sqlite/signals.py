@@ -104,10 +104,9 @@ class SqliteWatcher:
             return
         rows: list[Any] = self._db.execute(NEW, (self._seen,)).fetchall()
         self._version = version
-        self._others = bool(self._one(OTHERS, self._instance))  # before they are told: who answers is to be heard
         if rows and rows[0][0] != self._seen + 1:
             self._signals.tell_lost()
-        self._others = bool(self._one(OTHERS, self._instance))  # first: who hears of another may answer at once
+        self._others = bool(self._one(OTHERS, self._instance))  # before they are told: who answers at once is to be heard
         for seq, instance, channel, payload in rows:
             self._seen = seq
             self._signals.deliver(instance, channel, payload)
