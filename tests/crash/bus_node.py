@@ -31,7 +31,7 @@ async def main(role: str, store_url: str, broker: str, file: str, seed: str) -> 
     out = os.open(file, os.O_CREAT | os.O_APPEND | os.O_WRONLY)
 
     def note(text: str) -> None:
-        os.write(out, f"{text}\n".encode())
+        os.write(out, f"\n{text};".encode())  # a kill may cut it
 
     if role == "consume":
 

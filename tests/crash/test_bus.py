@@ -71,10 +71,10 @@ class Processes:
 
 
 def lines(file: Path) -> list[tuple[str, str]]:
-    """Whole lines only: the last may be cut by the kill."""
+    """Whole lines only: a kill may cut one, wherever another goes on after it."""
     if not file.exists():
         return []
-    whole = file.read_text().rpartition("\n")[0].splitlines()
+    whole = [line.removesuffix(";") for line in file.read_text().splitlines() if line.endswith(";")]
     return [(agent, payload) for agent, _, payload in (line.partition(" ") for line in whole) if payload]
 
 

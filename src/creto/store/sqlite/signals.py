@@ -106,7 +106,7 @@ class SqliteWatcher:
         self._version = version
         if rows and rows[0][0] != self._seen + 1:
             self._signals.tell_lost()
-        self._others = bool(self._one(OTHERS, self._instance))  # before they are told: who answers at once is to be heard
+        self._others = bool(self._one(OTHERS, self._instance))  # first: who is told may answer at once
         for seq, instance, channel, payload in rows:
             self._seen = seq
             self._signals.deliver(instance, channel, payload)
