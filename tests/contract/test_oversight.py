@@ -40,10 +40,11 @@ from creto.oversight import (
     sign,
     store_people,
 )
+from creto.oversight.passkeys import user_handle
 from creto.oversight.timer import LEASE
 from creto.platform.consensus import Leases
 from creto.platform.crypto.webauthn import registered
-from creto.platform.nhi import Identity
+from creto.platform.nhi import Identity, IssuedToken
 from creto.store.types import EngineName
 from tests.contract.processes import line, python_module, say
 from tests.contract.stores import MakeStore
@@ -425,9 +426,21 @@ async def test_a_held_vote_settles_on_another_node(world: World) -> None:
 async def test_passkeys_are_kept_and_a_withdrawn_vote_leaves_its_place(world: World) -> None:
     key = Authenticator()
     passkey = registered(*key.make(b"c"), challenge=b"c")
-    await world.oversight.enrol_passkey(TENANT, passkey, by=id_of("alice"), name="phone")
+    await world.oversight.enrol_passkey(TENANT, passkey, by=id_of("alice"), name="phone", scopes=("*",))
     (mine,) = await world.twin().oversight.passkeys(TENANT, id_of("alice"))
     assert mine.passkey == passkey
+    challenge, secret = await world.nhi.sign_in_challenge()
+    tries = [
+        node.oversight.sign_in(
+            key.sign(challenge),
+            secret,
+            user_handle=user_handle(TENANT, person("alice")),
+            credential_id=key.credential_id,
+        )
+        for node in (world, world.twin())
+    ]
+    issued = [one for one in await asyncio.gather(*tries, return_exceptions=True) if isinstance(one, IssuedToken)]
+    assert [one.caller.agent for one in issued] == [id_of("alice")]  # once, on all nodes together
     assert await world.oversight.passkeys(TENANT, id_of("bob")) == []
     record = await world.request(P2)
     for _ in range(3):

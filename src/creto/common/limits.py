@@ -18,6 +18,7 @@ TOKEN_TTL_S_MAX: Final = 3600  # a leaked bearer token is worth an hour at most
 TOKENS_CACHED_MAX: Final = 65_536  # tokens known not to be revoked, about 200 bytes each
 TOKEN_CAVEATS_MAX: Final = 16  # each costs one HMAC to check
 LOGIN_TTL_S: Final = 600  # a one-time login link is opened at once or not at all
+SIGN_IN_TTL_S: Final = 300  # from a click to the passkey's answer: time to fetch the phone that holds it
 CERTIFICATE_TTL_S_MAX: Final = 7 * 86_400  # short-lived: nobody needs to publish revocation lists
 CERTIFICATE_BYTES_MAX: Final = 16 * 1024  # one certificate or request
 ROTATION_OVERLAP_S_DEFAULT: Final = 86_400  # a day to hand the new key out

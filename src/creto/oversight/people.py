@@ -38,7 +38,7 @@ from creto.oversight.types import (
     OversightPolicy,
 )
 from creto.platform.consensus import PersonId
-from creto.platform.nhi import PrincipalKind, Standing
+from creto.platform.nhi import Identity, PrincipalKind, Standing
 from creto.platform.nhi.lifecycle import standing
 from creto.security.authz.directory import find_identity
 from creto.store.types import ReadTx, Tx
@@ -293,10 +293,14 @@ class People(Core):
 
     def in_office(self, tenant: TenantId, person: PersonId) -> bool:
         """Whether the newest key of this human is in force: who has another key since is still the same human."""
-        newest = self.nhi.get_now(tenant, AgentId(person))
-        while newest.successor is not None:
-            newest = self.nhi.get_now(tenant, newest.successor)
-        return standing(newest, self.clock.now()) is Standing.IN_FORCE
+        return standing(self.newest(tenant, person), self.clock.now()) is Standing.IN_FORCE
+
+    def newest(self, tenant: TenantId, person: PersonId) -> Identity:
+        """This human by their key of today."""
+        found = self.nhi.get_now(tenant, AgentId(person))
+        while found.successor is not None:
+            found = self.nhi.get_now(tenant, found.successor)
+        return found
 
     def own(self, tenant: TenantId, agent: AgentId, asker: AgentId) -> bool:
         """Whether what `asker` has asked is this agent's: it is the same key, or a former one of its line.

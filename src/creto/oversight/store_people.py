@@ -14,13 +14,16 @@ from creto.platform.consensus import PersonId
 from creto.store.types import ReadTx, Tx
 
 
-def put_passkey(tx: Tx, tenant: TenantId, enrolled: EnrolledPasskey) -> bool:
+def put_passkey(
+    tx: Tx, tenant: TenantId, enrolled: EnrolledPasskey, user_handle: bytes, scopes: tuple[str, ...]
+) -> bool:
     """False if the passkey is enrolled already, for anybody."""
     return (
         tx.run(
-            "INSERT INTO oversight_passkey (tenant, credential_id, person, body) VALUES (?, ?, ?, ?)"
+            "INSERT INTO oversight_passkey (tenant, credential_id, person, body, user_handle, scopes) VALUES (?, ?, ?, ?, ?, ?)"
             " ON CONFLICT (tenant, credential_id) DO NOTHING",
-            tenant, enrolled.passkey.credential_id, enrolled.person, wire.encode(enrolled),
+            tenant, enrolled.passkey.credential_id, enrolled.person, wire.encode(enrolled), user_handle,
+            wire.encode(scopes).decode(),
         )
         == 1
     )  # fmt: skip
@@ -29,6 +32,17 @@ def put_passkey(tx: Tx, tenant: TenantId, enrolled: EnrolledPasskey) -> bool:
 def drop_passkey(tx: Tx, tenant: TenantId, person: PersonId, credential_id: bytes) -> bool:
     sql: LiteralString = "DELETE FROM oversight_passkey WHERE tenant = ? AND person = ? AND credential_id = ?"
     return tx.run(sql, tenant, person, credential_id) > 0
+
+
+def passkey_of(
+    tx: ReadTx, user_handle: bytes, credential_id: bytes
+) -> tuple[TenantId, EnrolledPasskey, tuple[str, ...]] | None:
+    """The one of whom the handle stands for, in whatever tenant; and what the session reached that enrolled it."""
+    row = tx.one(
+        "SELECT tenant, body, scopes FROM oversight_passkey WHERE user_handle = ? AND credential_id = ?",
+        user_handle, credential_id,
+    )  # fmt: skip
+    return (TenantId(row[0]), decoded(row[1], EnrolledPasskey), wire.decode(row[2], tuple[str, ...])) if row else None
 
 
 def passkeys(tx: ReadTx, tenant: TenantId, person: PersonId) -> list[EnrolledPasskey]:

@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -786,7 +787,9 @@ def test_addresses_that_are_none(office: Office, path: str) -> None:
 # Passkeys
 
 
-def test_a_passkey_decides_and_proves_it(office: Office, page: Page, served: Layer) -> None:
+@contextmanager
+def authenticator(page: Page) -> Iterator[None]:
+    """A device that verifies its human, as a phone or a laptop does."""
     page.call("WebAuthn.enable")
     device = page.call(
         "WebAuthn.addVirtualAuthenticator",
@@ -794,13 +797,26 @@ def test_a_passkey_decides_and_proves_it(office: Office, page: Page, served: Lay
                  "isUserVerified": True, "automaticPresenceSimulation": True},
     )["authenticatorId"]  # fmt: skip
     try:
+        yield
+    finally:
+        page.call("WebAuthn.removeVirtualAuthenticator", authenticatorId=device)
+        page.call("WebAuthn.disable")
+
+
+def enrol(office: Office, page: Page) -> None:
+    page.open(f"{office.url}/passkeys")
+    page.evaluate("document.getElementById('name').value = 'laptop'")
+    before = page.evaluate("document.querySelectorAll('.keys-list li').length")
+    page.click("#enrol button")
+    page.until(f"document.querySelectorAll('.keys-list li').length > {before}")
+
+
+def test_a_passkey_decides_and_proves_it(office: Office, page: Page, served: Layer) -> None:
+    with authenticator(page):
         record = office.ask(ARGUMENTS, office.own_key, risk=RiskLevel.HIGH)
         page.open(office.at(record))
         assert "Add a passkey" in page.evaluate("document.querySelector('#card').innerText")
-        page.open(f"{office.url}/passkeys")
-        page.evaluate("document.getElementById('name').value = 'laptop'")
-        page.click("#enrol button")
-        page.until("document.querySelector('.keys-list')")
+        enrol(office, page)
         page.open(office.at(record))
         page.until(READY)
         page.click("#approve")
@@ -820,9 +836,112 @@ def test_a_passkey_decides_and_proves_it(office: Office, page: Page, served: Lay
         page.click("#deny button[type=submit]")
         page.until("document.querySelector('.outcome-line')")
         assert office.state(denied) is RequestState.DENIED
-    finally:
-        page.call("WebAuthn.removeVirtualAuthenticator", authenticatorId=device)
-        page.call("WebAuthn.disable")
+
+
+def test_a_passkey_signs_in_and_lands_on_the_request(office: Office, page: Page) -> None:
+    """given a passkey and a session that ended / when a request's link is opened / then the passkey signs in, by keyboard, and its human decides."""
+    record = office.ask()
+    with authenticator(page):
+        enrol(office, page)
+        page.call("Network.clearBrowserCookies")
+        page.open(office.at(record))
+        page.until("document.querySelector('#with-passkey')?.checkVisibility()")
+        assert page.evaluate("document.activeElement.tagName") == "BODY"
+        for stop in ("skip", "brand", ""):
+            page.press("Tab")
+            assert page.evaluate("document.activeElement.className") == stop
+        assert page.evaluate("document.activeElement.id") == "with-passkey"
+        page.press("Enter")
+        page.until("document.querySelector('article#card')")
+        assert page.evaluate("location.pathname") == f"/approvals/{record.ask.request_id}"
+        assert page.evaluate("document.querySelector('.who .name').textContent") == "alice"
+        cookies = {one["name"]: one for one in page.call("Network.getCookies", urls=[f"{office.url}/login"])["cookies"]}
+        assert cookies.keys() == {"creto_session"}
+        assert (cookies["creto_session"]["httpOnly"], cookies["creto_session"]["sameSite"]) == (True, "Strict")
+        page.until(READY)
+        page.click("#approve")
+        page.until("document.querySelector('.outcome-line')")
+        assert office.state(record) is RequestState.APPROVED
+
+
+def test_who_signs_in_by_passkey_goes_on_with_what_they_wrote(office: Office, page: Page) -> None:
+    """given a session that ended while a reason was typed / when the passkey signs in on the spot / then it is still there, and is sent."""
+    record = office.ask(policy=office.two)
+    with authenticator(page):
+        enrol(office, page)
+        page.open(office.at(record))
+        page.until(READY)
+        page.press("r")
+        page.until("document.activeElement.id === 'reason'")
+        page.type("because of this and that")
+        page.call("Network.clearBrowserCookies")
+        page.click("#deny form button[type=submit]")
+        page.until("document.querySelector('#deny .bad button')")
+        page.screenshot("approvals-signed-out.png", whole=True)
+        page.click("#deny .bad button")
+        page.until("!document.querySelector('#deny .bad')")
+        assert "signed in again" in page.evaluate("document.getElementById('told').textContent")
+        assert page.evaluate("document.getElementById('reason').value") == "because of this and that"
+        assert page.evaluate("document.activeElement.textContent") == "Deny"
+        assert office.now(record).progress.settles_at is None
+        page.press("Enter")
+        page.until("document.querySelector('#undo')")
+        (vote,) = office.served.run(office.oversight.case(office.tenant, record.ask.request_id)).votes
+        assert vote.signed.ballot.reason == "because of this and that"
+
+
+def test_what_was_written_stays_where_nothing_is_left_to_decide(office: Office, page: Page) -> None:
+    """given a request that was decided while its human was signed out / when they sign in on the spot / then that is said, and their words stay."""
+    record = office.ask()
+    with authenticator(page):
+        enrol(office, page)
+        page.open(office.at(record))
+        page.until(READY)
+        page.press("r")
+        page.until("document.activeElement.id === 'reason'")
+        page.type("because")
+        page.call("Network.clearBrowserCookies")
+        page.click("#deny form button[type=submit]")
+        page.until("document.querySelector('#deny .bad button')")
+        office.vote(record, "bob", Verdict.DENY)
+        page.click("#deny .bad button")
+        page.until("document.querySelector('#deny .bad').innerText.includes('nothing left here')")
+        assert page.evaluate("document.getElementById('reason').value") == "because"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [320, 1280])
+def test_who_has_no_passkey_is_told_and_has_the_link(office: Office, page: Page, axe: str, width: int, scheme: str) -> None:  # fmt: skip
+    page.call("Network.clearBrowserCookies")
+    with authenticator(page):
+        page.open(f"{office.url}/login?next=/approvals", width=width, scheme=scheme)
+        page.until("document.querySelector('#with-passkey')?.checkVisibility()")
+        page.screenshot(f"sign-in-{width}-{scheme}.png", whole=True)
+        page.click("#with-passkey")
+        page.until("document.querySelector('#trouble').checkVisibility()")
+        assert page.evaluate("document.querySelector('#trouble').textContent").startswith("No passkey signed you in.")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert violations(page, axe) == []
+        page.screenshot(f"sign-in-none-{width}-{scheme}.png", whole=True)
+        page.click("#with-passkey")
+        page.until("!document.querySelector('#with-passkey').dataset.busy")
+        assert page.evaluate("document.querySelector('#sign-in').checkVisibility()")
+
+
+def test_where_there_are_no_passkeys_the_page_says_so(office: Office, page: Page) -> None:
+    """given a browser without scripts, or an address that is a number / then the login link is what is offered, and why."""
+    page.call("Network.clearBrowserCookies")
+    page.scripts(False)
+    page.open(f"{office.url}/login")
+    assert "needs JavaScript" in page.evaluate("document.body.innerText")
+    assert not page.evaluate("document.querySelector('#with-passkey').checkVisibility()")
+    assert page.evaluate("document.querySelector('#sign-in button').checkVisibility()")
+    page.scripts(True)
+    page.requested.clear()
+    page.open(f"{office.served.rest}/login")
+    page.until("document.querySelector('#no-passkeys').checkVisibility()")
+    assert not page.evaluate("document.querySelector('#with-passkey').checkVisibility()")
+    page.requested.clear()  # of the other address
 
 
 # Who may, and how

@@ -50,7 +50,7 @@ def test_pages_run_and_load_nothing_of_others(served: Layer) -> None:
     assert "default-src 'none'" in policy
     assert "script-src 'self'" in policy
     assert "unsafe" not in policy
-    assert page.text.count("<script") == page.text.count('<script src="/static/') == 1
+    assert page.text.count("<script") == page.text.count('<script src="/static/') == 3
     assert "style=" not in page.text
     assert page.headers["cache-control"] == "no-store"
     assert page.headers["x-content-type-options"] == "nosniff"

@@ -53,6 +53,6 @@ def test_pages_are_quiet_and_fit(served: Layer, page: Page, width: int, scheme: 
 def fits(page: Page, width: int) -> None:
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     small = page.evaluate(
-        "[...document.querySelectorAll('button, a.brand')].filter(e => e.getBoundingClientRect().height < 24).length"
+        "[...document.querySelectorAll('button, a.brand')].filter(e => e.checkVisibility() && e.getBoundingClientRect().height < 24).length"
     )
     assert small == 0

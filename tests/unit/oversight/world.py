@@ -37,7 +37,7 @@ from creto.oversight import (
 from creto.platform.audit import Keys, Principal
 from creto.platform.consensus import Leases, PersonId
 from creto.platform.consensus.testing import ManualClock
-from creto.platform.crypto import SigningKey, digest
+from creto.platform.crypto import Kek, Keystore, SigningKey, digest
 from creto.platform.nhi import Nhi, PrincipalKind, nhi_of, registration_proof
 from creto.security.authz import Authz
 from creto.store.types import Entry, Position, Store
@@ -114,7 +114,7 @@ class World:
     def __init__(self, store: Store, clock: ManualClock | None = None, **options: Any) -> None:
         self.store = store
         self.clock = clock or ManualClock()
-        self.nhi = Nhi(store, self.clock)
+        self.nhi = Nhi(store, self.clock, Keystore(store, Kek(bytes(32)), self.clock))
         self.authz = Authz(store, self.clock, self.nhi, signer=LAYER)
         self.oversight = Oversight(store, self.clock, self.nhi, self.authz, signer=LAYER, **options)
         self.timer = Timer(self.oversight, Leases(store, self.clock))

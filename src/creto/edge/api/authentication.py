@@ -33,7 +33,7 @@ class Authenticator:
         self._nhi = nhi
         self._rate = rate
         self._tenant = tenant
-        self._single = mode is TenantMode.SINGLE
+        self.only = tenant if mode is TenantMode.SINGLE else None
 
     def call(
         self,
@@ -49,7 +49,7 @@ class Authenticator:
             self._rate.admit(f"{peer}")
             raise
         self._rate.admit(f"{caller.tenant}/{caller.agent}" if caller else f"{peer}")
-        if caller is not None and self._single and caller.tenant != self._tenant:
+        if caller is not None and self.only not in (None, caller.tenant):
             raise Unauthorized(
                 "PL-401", "the credential belongs to another tenant", got=caller.tenant, expected=self._tenant
             )

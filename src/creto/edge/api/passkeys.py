@@ -49,7 +49,8 @@ class ListPasskeys(Ask, frozen=True):
 
 
 class EnrolPasskey(Ask, frozen=True):
-    """A passkey of the caller. `public_key` is a COSE key; `site` the host name for which it was made."""
+    """A passkey of the caller. `public_key` is a COSE key; `site` the host name for which it was made. Made in the console, it signs in there,
+    with the scopes of this call."""
 
     name: Annotated[str, Meta(min_length=1, max_length=64)]
     credential_id: Credential
@@ -108,7 +109,8 @@ async def passkeys(parts: Parts, call: Call, ask: ListPasskeys) -> PasskeyPage:
 @handles(ENROL)
 async def enrol(parts: Parts, call: Call, ask: EnrolPasskey) -> PasskeyView:
     passkey = Passkey(credential_id=ask.credential_id, public_key=ask.public_key, site=ask.site)
-    return view(await parts.oversight.enrol_passkey(call.tenant, passkey, by=call.known.agent, name=ask.name))
+    by = call.known
+    return view(await parts.oversight.enrol_passkey(call.tenant, passkey, by=by.agent, name=ask.name, scopes=by.scopes))
 
 
 @handles(REMOVE)

@@ -3,7 +3,7 @@
     live = Live(store)
     routes = console_routes(dispatcher, authenticator, live)     # go beside the REST routes
 
-`pages` is home and signing in, `approvals` the inbox and one request, `passkeys` one's own keys. `site` is what pages share, `cards` what is
+`pages` is home and signing in, `signing` that with a passkey, `approvals` the inbox and one request, `passkeys` one's own keys. `site` is what pages share, `cards` what is
 shown, `forms` what is said, `acts` what is done about it, `live` what changes meanwhile.
 
 `static/htmx.min.js` is htmx 2.0.11 as its npm package has it, under the Zero-Clause BSD licence beside it.

@@ -20,7 +20,8 @@ from creto.edge.console.cards import Viewer
 from creto.edge.console.grants import GrantPages
 from creto.edge.console.live import Live
 from creto.edge.console.passkeys import PasskeyPages
-from creto.edge.console.site import HEADERS, HERE, Site, local
+from creto.edge.console.signing import Signing
+from creto.edge.console.site import HEADERS, HERE, Site, local, set_cookie
 from creto.platform.nhi.access import LOGIN_PREFIX
 
 FORM_BYTES_MAX = 4_096
@@ -64,14 +65,7 @@ class Pages:
         except EnablementError as error:
             return self._site.page(request, "login.html", row(error.code).http, secret="", to=to, error=error)
         response = RedirectResponse(to, 303, HEADERS)
-        response.set_cookie(
-            SESSION_COOKIE,
-            issued.token,
-            httponly=True,
-            samesite="strict",
-            secure=request.url.scheme == "https",
-            path="/",
-        )
+        set_cookie(request, response, SESSION_COOKIE, issued.token)
         return response
 
     async def _look(self, request: Request, code: str) -> Response:
@@ -102,6 +96,7 @@ def console_routes(dispatcher: Dispatcher, authenticator: Authenticator, live: L
         Route("/login", pages.login_page),
         Route("/login", pages.login, methods=["POST"]),
         Route("/logout", pages.logout, methods=["POST"]),
+        *Signing(site).routes(),
         *ApprovalPages(site, live).routes(),
         *GrantPages(site).routes(),
         *PasskeyPages(site).routes(),

@@ -15,7 +15,8 @@ from creto.edge.api.authentication import SESSION_COOKIE
 from creto.edge.api.dispatch import Call
 from creto.edge.console.acts import Acts
 from creto.edge.console.site import HEADERS, Site
-from creto.platform.crypto import digest, mac
+from creto.oversight.passkeys import user_handle
+from creto.platform.crypto import mac
 from creto.platform.crypto.jose import b64url_decode, b64url_encode
 from creto.platform.crypto.webauthn import ALGORITHMS, registered
 
@@ -47,7 +48,7 @@ class PasskeyPages:
         return self._site.page(
             request, "passkeys.html", row(error.code).http if error else 200, me=self._acts.name(call), error=error,
             enrolled=await self._acts.own_passkeys(call), challenge=b64url_encode(self._challenge(request, call)),
-            user=b64url_encode(digest(person.encode())), algorithms=ALGORITHMS,
+            user=b64url_encode(user_handle(call.tenant, person)), algorithms=ALGORITHMS,
         )  # fmt: skip
 
     def _challenge(self, request: Request, call: Call) -> bytes:

@@ -23,6 +23,7 @@ from starlette.responses import RedirectResponse, Response
 
 from creto.common.codes import row
 from creto.common.errors import EnablementError, InvalidInput, QuotaExceeded, Unauthorized
+from creto.common.ids import TenantId
 from creto.common.timestamps import MILLISECOND, SECOND
 from creto.edge.api.authentication import SESSION_COOKIE, Authenticator
 from creto.edge.api.dispatch import Call, Dispatcher
@@ -131,6 +132,15 @@ class Site:
             return None
         return call if call.caller is not None else None
 
+    @property
+    def only(self) -> TenantId | None:
+        """The tenant that owns the installation, if one does."""
+        return self._who.only
+
+    def knock(self, request: Request) -> None:
+        """Somebody who has no session yet; PL-429 for who asks too often."""
+        self._who.call({}, peer=peer_of(request))
+
     def sign_in(self, request: Request, sent_from: str = "/") -> Response:
         """To the sign-in, and back here after, or to where the form was; a browser takes the fragment along."""
         there = request.url.path if request.method == "GET" else sent_from
@@ -158,6 +168,14 @@ class Site:
             return Form(parse_qs(body.decode(errors="replace"), keep_blank_values=True, max_num_fields=FIELDS_MAX))
         except ValueError as error:
             raise InvalidInput("PL-400", "more fields than a form of ours has") from error
+
+
+def set_cookie(
+    request: Request, response: Response, name: str, value: str, *, path: str = "/", max_age_s: int | None = None
+) -> None:
+    """For this site alone, and for no script."""
+    secure = request.url.scheme == "https"
+    response.set_cookie(name, value, max_age_s, path=path, secure=secure, httponly=True, samesite="strict")
 
 
 def local(path: str) -> str:

@@ -84,8 +84,8 @@ def registered(attestation_object: bytes, client_data: bytes, *, challenge: byte
     return passkey
 
 
-def checked_assertion(passkey: Passkey, assertion: Assertion, *, challenge: bytes) -> None:
-    """PL-210 unless this passkey signed exactly this challenge on its own site (WebAuthn 7.2)."""
+def checked_assertion(passkey: Passkey, assertion: Assertion, *, challenge: bytes) -> str:
+    """The origin on which it was signed; PL-210 unless this passkey signed exactly this challenge on its own site (WebAuthn 7.2)."""
     origin = checked_client_data(assertion.client_data, "webauthn.get", challenge)
     if not belongs(origin, passkey.site):
         raise refused("origin", origin, passkey.site)
@@ -93,6 +93,7 @@ def checked_assertion(passkey: Passkey, assertion: Assertion, *, challenge: byte
     signed = assertion.authenticator_data + digest(assertion.client_data)
     if not verifies(passkey.public_key, assertion.signature, signed):
         raise refused("signature", "another signature", "one by the registered passkey")
+    return origin
 
 
 def challenge_of(client_data: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""How callers prove who they are over REST: challenge, signature, bearer token; for people also a one-time login.
+"""How callers prove who they are over REST: challenge, signature, bearer token; for people also a one-time login, and a passkey's answer.
 
 challenge = await nhi.challenge(tenant, agent)
 issued = await nhi.exchange(challenge, answer(key, challenge), scopes=("runtime:*",))
@@ -8,7 +8,7 @@ caller = nhi.verify_token(issued.token)
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from msgspec.structs import replace
@@ -16,9 +16,9 @@ from msgspec.structs import replace
 from creto.common import wire
 from creto.common.errors import EnablementError, InvalidInput, Unauthorized
 from creto.common.ids import AgentId, TenantId, checked_tenant, new_id
-from creto.common.limits import CHALLENGE_TTL_S, LOGIN_TTL_S, TOKEN_TTL_S_MAX
+from creto.common.limits import CHALLENGE_TTL_S, LOGIN_TTL_S, SIGN_IN_TTL_S, TOKEN_TTL_S_MAX
 from creto.common.timestamps import SECOND, ConsensusTimestamp
-from creto.platform.crypto import equal, mac, random_bytes, tagged_digest
+from creto.platform.crypto import digest, equal, mac, random_bytes, tagged_digest
 from creto.platform.crypto.jose import b64url_encode
 from creto.platform.nhi import lifecycle, scope, statements, tokens
 from creto.platform.nhi import store as sql
@@ -29,7 +29,9 @@ from creto.store.types import Tx
 
 CHALLENGE_LABEL = b"creto/challenge-mac/v1"
 LOGIN_PREFIX = "creto-login."
+SIGN_IN_LABEL = b"creto/sign-in/v1\n"  # no JSON begins so, and every ballot does: neither is ever taken for the other
 NONCE_BYTES = 24
+MOMENT_BYTES = 8
 
 
 class Access(Core):
@@ -204,6 +206,39 @@ class Access(Core):
 
         return issued(root, await self._store.write(redeem))
 
+    async def sign_in_challenge(self) -> tuple[bytes, str]:
+        """What a passkey has to sign within five minutes, whoever's it is; and the secret of the one browser that asked. Nothing is stored."""
+        secret = b64url_encode(random_bytes(32))
+        _, root = await self._secrets.token_root()
+        return sign_in_bytes(root, secret, self._clock.now() + SIGN_IN_TTL_S * SECOND), secret
+
+    async def exchange_sign_in(
+        self, challenge: bytes, secret: str, *, tenant: TenantId, human: AgentId, scopes: Sequence[str],
+        passkey: bytes, check: Callable[[Tx], object],
+    ) -> IssuedToken:  # fmt: skip
+        """The token for a challenge that the caller saw this human's passkey sign; once, and in the browser that asked: else PL-106.
+
+        `check` runs in the transaction: of what it raises, nobody has signed in. The caller counts what did not hold, whoever found it out.
+        """
+        now, checked = self._clock.now(), checked_grant(scopes, TOKEN_TTL_S_MAX)
+        root_id, root = await self._secrets.token_root()
+        ends_at = int.from_bytes(challenge[len(SIGN_IN_LABEL) :][:MOMENT_BYTES], "big")
+        if not equal(sign_in_bytes(root, secret, ends_at), challenge) or now >= ends_at:
+            raise Unauthorized("PL-106", field="challenge", expected="a challenge of this browser, in its five minutes")
+
+        def redeem(tx: Tx) -> tokens.TokenHead:
+            if not sql.use_once(tx, tenant, digest(challenge), ends_at, now):
+                raise Unauthorized("PL-106", "the challenge was answered already", field="challenge")
+            check(tx)
+            head = self._granted(tx, tenant, human, checked, TOKEN_TTL_S_MAX, root_id, now)
+            self._record(
+                tx, tenant, "signed_in", "SignedIn", actor=human, subject=human, now=now,
+                fields={"token_id": head.id, "passkey": passkey.hex()},
+            )  # fmt: skip
+            return head
+
+        return issued(root, await self._store.write(redeem))
+
 
 def checked_grant(scopes: Sequence[str], ttl_s: int) -> tuple[str, ...]:
     if not 1 <= ttl_s <= TOKEN_TTL_S_MAX:
@@ -213,6 +248,11 @@ def checked_grant(scopes: Sequence[str], ttl_s: int) -> tuple[str, ...]:
 
 def challenge_mac(root: bytes, challenge: Challenge) -> bytes:
     return mac(root, CHALLENGE_LABEL + wire.encode(replace(challenge, mac=b"")))
+
+
+def sign_in_bytes(root: bytes, secret: str, ends_at: int) -> bytes:
+    said = SIGN_IN_LABEL + ends_at.to_bytes(MOMENT_BYTES, "big")
+    return said + mac(root, said + secret.encode())
 
 
 def digest_of(secret: str) -> bytes:

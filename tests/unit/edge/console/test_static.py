@@ -20,5 +20,5 @@ def test_htmx_is_the_published_one() -> None:
 
 def test_nothing_else_is_of_others() -> None:
     assert {path.name for path in STATIC.iterdir()} == {
-        "approvals.js", "htmx.LICENSE", "htmx.min.js", "icon.svg", "passkeys.js", "sign-in.js", "style.css",
+        "approvals.js", "enrol.js", "htmx.LICENSE", "htmx.min.js", "icon.svg", "passkeys.js", "sign-in.js", "signing.js", "style.css",
     }  # fmt: skip

@@ -93,7 +93,12 @@
     const link = document.createElement("a");
     link.href = "/login?next=" + location.pathname;
     link.textContent = "Sign in again";
-    form.querySelector(".bad").append(link);
+    const line = form.querySelector(".bad");
+    line.append(link);
+    const more = document.createElement("script");
+    more.src = "/static/signing.js";
+    more.onload = () => creto.stay(line, tell, listen);
+    document.head.append(more);
   }
   function send(form, more, submitter) {
     const values = Object.assign(Object.fromEntries(new FormData(form)), more);
@@ -314,12 +319,16 @@
     if (begun) compare();
     else missed = true;
   });
-  if (byId("inbox") && byId("inbox").dataset.live) {
-    const source = new EventSource(byId("inbox").dataset.live);
+  let source = null;
+  function listen() {
+    if (source) source.close();
+    if (!byId("inbox") || !byId("inbox").dataset.live) return;
+    source = new EventSource(byId("inbox").dataset.live);
     source.addEventListener("moved", (event) => moved(event.data));
     source.addEventListener("open", () => moved("")); // what moved while nobody listened
-    addEventListener("pagehide", () => source.close());
   }
+  addEventListener("pagehide", () => { if (source) source.close(); });
+  listen();
   const help = byId("shortcuts");
   if (help) help.checked = wanted();
   settle();

@@ -15,3 +15,26 @@ known.then((signedIn) => {
   if (signedIn) location.replace(onward.href);
   else if (code && !code.startsWith("creto-login.")) form.requestSubmit();
 });
+
+// With a passkey. Whoever comes with a link is signed in by that.
+const passkey = document.getElementById("with-passkey");
+if (passkey && !code) {
+  const told = document.getElementById("told");
+  const trouble = document.getElementById("trouble");
+  document.getElementById(creto.offered ? "passkey-way" : "no-passkeys").hidden = false;
+  passkey.addEventListener("click", () => {
+    if (passkey.dataset.busy) return;
+    passkey.dataset.busy = "1";
+    trouble.hidden = true;
+    told.textContent = "Waiting for your passkey.";
+    creto.signIn(form.elements.next.value).then(
+      (to) => location.replace(to),
+      (error) => {
+        delete passkey.dataset.busy;
+        told.textContent = "";
+        trouble.textContent = creto.plainly(error);
+        trouble.hidden = false;
+      },
+    );
+  });
+}
