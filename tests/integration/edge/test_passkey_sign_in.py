@@ -138,6 +138,6 @@ def test_who_asks_too_often_waits(office: Office, key: Authenticator, monkeypatc
 
         with monkeypatch.context() as busy:
             busy.setattr(CallerRate, "admit", refuse)
-            for path in ("/login/challenge", "/login/passkey"):
+            for path in ("/login", "/login/challenge", "/login/passkey"):
                 assert browser.post(path, data=form).status_code == 429
         assert browser.post("/login/passkey", data=form).status_code == 200

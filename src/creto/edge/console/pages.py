@@ -57,6 +57,7 @@ class Pages:
     async def login(self, request: Request) -> Response:
         to = "/"
         try:
+            self._site.knock(request)
             form = await self._site.open_form(request, FORM_BYTES_MAX)
             to, code = local(form.text("next")), form.text("link").strip()
             if code and not code.startswith(LOGIN_PREFIX):
