@@ -129,7 +129,7 @@ class Requests(Drafting):
             ask = replace(ask, facts=(*ask.facts, repeated(before)))
         progress = escalation.begun(ask, draft.record.progress.tier, now)
         record = hashed(ask, progress)
-        due_at = escalation.looks_at(ask.policy, progress)
+        due_at = escalation.looks_at(ask.policy, progress, now)
         sql.add(tx, record, ask_key=draft.ask_key, payload=draft.payload, due_at=due_at)
         if ask.reasoning_code is not None:
             sql.put_missing(tx, ask.tenant, ask.request_id, now + int(OVERSIGHT_RECOLLECT_S * SECOND))

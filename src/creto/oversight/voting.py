@@ -246,7 +246,7 @@ class Voting(Granting):
     def _still(self, record: Record) -> Callable[[], bool]:
         """Whether what a vote is judged by beside the rows, time and people, is then as it is now."""
         known, now = self.known(), self.clock.now()
-        looks_at = escalation.looks_at(record.ask.policy, record.progress) or now
+        looks_at = escalation.looks_at(record.ask.policy, record.progress, now) or now
         until = min(looks_at, now + OVERSIGHT_DRAFT_MS_MAX * MILLISECOND)
         return lambda: self.known() == known and now <= self.clock.now() < until
 
@@ -349,8 +349,11 @@ class Voting(Granting):
         """Do what time demands of the request now; whether that was anything."""
 
         def step(tx: Tx) -> tuple[Record, Record]:
-            before = self.locked(tx, tenant, request_id)
-            return before, self.overdue(tx, before, self.directory(tenant, before.ask.policy), self.clock.now())
+            before, now = self.locked(tx, tenant, request_id), self.clock.now()
+            after = self.overdue(tx, before, self.directory(tenant, before.ask.policy), now)
+            if after is before and escalation.held_back(after.progress, now):
+                sql.save(tx, after.ask, after.progress, escalation.looks_at(after.ask.policy, after.progress, now))
+            return before, after
 
         with span("oversight.advance", {Attribute.OVERSIGHT_REQUEST_ID: request_id}) as here:
             before, after = await self.write(step)
@@ -361,7 +364,11 @@ class Voting(Granting):
     def overdue(self, tx: Tx, record: Record, directory: Directory, now: ConsensusTimestamp) -> Record:
         """What time has done to the request by now, whoever notices: the timer, a vote, who waits."""
         ask = record.ask
-        step = escalation.due(ask, record.progress, now, lambda tier: bool(eligibility.told(ask, tier, directory, now)))
+        able = partial(eligibility.told, ask, directory=directory, now=now)
+        step = escalation.due(
+            ask, record.progress, now, lambda tier: bool(able(tier)),
+            lambda person: any(person in able(tier) for tier in range(record.progress.tier + 1)),
+        )  # fmt: skip
         if step is None:
             return record
         if isinstance(step, escalation.Settle):

@@ -27,6 +27,7 @@ from creto.common.errors import (
     Unauthorized,
 )
 from creto.common.ids import PolicyId, RequestId, TenantId
+from creto.common.limits import OVERSIGHT_CLAIM_LOOK_S
 from creto.common.telemetry import Metrics
 from creto.common.timestamps import DAY, SECOND, ConsensusTimestamp
 from creto.contracts import Approved, RiskFactor, RiskLevel, TimedOut, TimeoutAction
@@ -54,6 +55,7 @@ from creto.oversight import (
     render,
     sign,
 )
+from creto.oversight import store as sql
 from creto.oversight.arguments import canonical
 from creto.oversight.escalation import ends_at
 from creto.platform.crypto import digest
@@ -306,6 +308,28 @@ async def test_ov_039_a_claim_holds_the_escalation_back(world: World) -> None:
     await world.at_s(record, 701)
     assert (await world.now_of(record)).progress.tier == 1
     await refused("OV-400", world.oversight.claim(TENANT, record.ask.request_id, by=id_of("alice"), ttl_s=10_000))
+
+
+async def test_ov_039_a_claim_of_who_cannot_decide_any_more_holds_nothing_back(world: World) -> None:
+    """given claims for an hour / when one's human leaves before the tier is over, one's after, and one's stays / then only that one waits."""
+    before, after, stays = [await world.request(P3, arguments={"n": n}) for n in range(3)]
+    for record, name in ((before, "sam"), (after, "sue"), (stays, "fay")):
+        await world.at_s(before, 3_000)
+        await world.oversight.claim(TENANT, record.ask.request_id, by=id_of(name), ttl_s=3_600)
+    await world.group("security", "sue")
+    await world.at_s(before, 3_601)
+
+    async def states() -> list[RequestState]:
+        return [(await world.now_of(one)).progress.state for one in (before, after, stays)]
+
+    assert await states() == [RequestState.TIMED_OUT, RequestState.PENDING, RequestState.PENDING]
+    assert await world.store.read(lambda tx: sql.due(tx, world.clock.now(), 10)) == []  # it looks again in a while
+    await world.nhi.revoke(TENANT, id_of("sue"), reason="left")
+    await world.at_s(before, 3_602 + OVERSIGHT_CLAIM_LOOK_S)
+    assert await states() == [RequestState.TIMED_OUT, RequestState.TIMED_OUT, RequestState.PENDING]
+    await world.approve(stays, "fay")  # who cannot be outvoted by time, as long as the claim lasts
+    await world.at_s(before, 6_601)
+    assert (await states())[2] is RequestState.TIMED_OUT
 
 
 async def test_ov_040_a_warning_before_the_end(world: World) -> None:
