@@ -73,9 +73,14 @@ def read_book(tx: ReadTx, tenant: TenantId, now: ConsensusTimestamp) -> Book:
         {group.name: group.members for group in people_rows.groups(tx, tenant)},
         contacts,
         whose(contacts),
-        people_rows.delegations(tx, tenant, now - OVERSIGHT_TIMEOUT_S_MAX * SECOND),
+        people_rows.delegations(tx, tenant, over_since(now)),
         people_rows.policies(tx, tenant),
     )
+
+
+def over_since(now: ConsensusTimestamp) -> int:
+    """Absences that were over by then mattered to nothing that is still open."""
+    return now - OVERSIGHT_TIMEOUT_S_MAX * SECOND
 
 
 def whose(contacts: Iterable[Contact]) -> dict[str, tuple[AgentId, ...]]:
@@ -250,7 +255,7 @@ class People(Core):
         def put(tx: Tx) -> None:
             if mark is not None:
                 mark(tx)
-            people_rows.put_delegation(tx, tenant, delegation, begins_at=starts_at)
+            people_rows.add_delegation(tx, tenant, delegation, over_since(self.clock.now()))
             self._changed(
                 tx, tenant, by, "delegation", delegation.delegation_id,
                 {"of": delegation.of, "to": delegation.to, "starts_at": starts_at, "ends_at": ends_at, "circle": circle},
