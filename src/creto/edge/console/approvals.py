@@ -313,7 +313,8 @@ def check_together(records: list[Record], *, decided_too: bool = False) -> None:
 
 def people_in(records: list[Record]) -> list[PersonId]:
     claims = [one.progress.claim.person for one in records if one.progress.claim is not None]
-    return claims + [one.progress.decided_by for one in records if one.progress.decided_by is not None]
+    ended = [by for one in records for by in (one.progress.decided_by, one.progress.cancelled_by) if by is not None]
+    return claims + [PersonId(by) for by in ended]
 
 
 def people_of(case: Case) -> list[PersonId]:
