@@ -56,6 +56,7 @@ from creto.oversight import (
     sign,
 )
 from creto.oversight import store as sql
+from creto.oversight import store_people as people_rows
 from creto.oversight.arguments import canonical
 from creto.oversight.escalation import ends_at
 from creto.platform.crypto import digest
@@ -355,13 +356,28 @@ async def test_ov_043_a_timer_that_dies_leaves_nothing_undone(world: World) -> N
 
 
 async def test_ov_047_a_tier_of_the_owner_is_passed_over(world: World) -> None:
-    policy = await world.policy(P1, policy_id=PolicyId("own"), tiers=(tier("alice", timeout_s=300), tier("dave", name="owner"), tier("eve")))  # fmt: skip
+    policy = await world.policy(P1, policy_id=PolicyId("own"), tiers=(tier("alice", timeout_s=300), tier("dave", name="owner"), tier("eve", name="third")))  # fmt: skip
     record = await world.request(policy)
     await world.at_s(record, 301)
     assert (await world.now_of(record)).progress.tier == 2
     (skip,) = await world.entries("TierSkipped")
     assert b"tier owner: its people are the agent's owner" in bytes(skip.metadata)
     assert "SELF_APPROVAL" in (await refused("OV-403", world.approve(record, "dave"))).message
+
+
+async def test_a_tier_has_a_name_of_its_own(world: World) -> None:
+    """given a policy of before in which two tiers are called alike / then it holds, and none is put like it any more."""
+    alike = msgspec.structs.replace(
+        P1, policy_id=PolicyId("alike"), version=1, tiers=(tier("alice", timeout_s=300), tier("bob"))
+    )
+    error = await refused("OV-400", world.policy(alike))
+    assert (error.field, error.got) == ("tiers[1].name", "tier")
+    await world.store.write(lambda tx: people_rows.add_policy(tx, TENANT, alike, id_of("eve"), world.clock.now()))
+    other = world.twin()
+    record = await other.request(alike)
+    await other.at_s(record, 301)
+    assert (await other.approve(record, "bob")).state is RequestState.APPROVED
+    assert DecisionFile.decode(await other.oversight.decision_file(TENANT, record.ask.request_id)).policy == alike
 
 
 # Quorum and separation of duties
