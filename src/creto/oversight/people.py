@@ -52,6 +52,7 @@ ADDRESSES = {
         "an address, as ann@example.com",
     ),
 }
+Known = tuple[int, int, bool]  # changes of books and of keys so far, and whether one hears of more
 CHANGED = "oversight.directory"
 WORKING = (Standing.IN_FORCE, Standing.RETIRED)  # what a key did before it was rotated stays good
 
@@ -135,8 +136,8 @@ class People(Core):
     _books: Books
     troubles: Mapping[Channel, Trouble] = {}  # what is wrong with an address, by the channels that know
 
-    def known(self) -> tuple[int, int, bool]:
-        """What memory holds of people, keys and policies: as long as this is the same, that is too."""
+    def known(self) -> Known:
+        """What memory holds of people, keys and policies: as long as this is the same, that is too, and no passkey was removed."""
         return self._books.changes, self.nhi.losses, self.store.signals_alive
 
     async def put_policy(self, tenant: TenantId, policy: OversightPolicy, *, by: AgentId) -> OversightPolicy:
