@@ -258,7 +258,8 @@ class Voting(Granting):
         now = self.clock.now()
         looks_at = escalation.looks_at(record.ask.policy, record.progress, now) or now
         until = min(looks_at, now + OVERSIGHT_DRAFT_MS_MAX * MILLISECOND)
-        return lambda: self.known() == known and now <= self.clock.now() < until
+        _, _, hears = known  # of changes elsewhere; else nothing says that there were none
+        return lambda: hears and self.known() == known and now <= self.clock.now() < until
 
     # Inside it
 

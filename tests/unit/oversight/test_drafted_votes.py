@@ -114,6 +114,15 @@ async def test_who_left_the_group_between_does_not_decide(
     assert (await world.now_of(record)).progress.state is RequestState.PENDING
 
 
+async def test_who_hears_of_no_changes_looks_again_in_the_transaction(
+    world: World, runs: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = await world.request(P1)
+    monkeypatch.setattr(type(world.store), "signals_alive", property(lambda _: False))
+    await world.approve(record, "alice")
+    assert runs == ["draft", "tx"]
+
+
 async def test_who_was_revoked_between_does_not_vote(
     world: World, runs: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
