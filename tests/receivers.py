@@ -48,6 +48,7 @@ class Receiver:
         self.port = 0
         self._scheme = "https" if tls else "http"
         self._over = asyncio.Event()
+        self._serving: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         self._came = asyncio.Condition()
 
     @staticmethod
@@ -62,6 +63,10 @@ class Receiver:
             receiver._over.set()
             server.close()
             await server.wait_closed()
+            for task, writer in receiver._serving.items():
+                task.cancel()
+                writer.transport.abort()
+            await asyncio.gather(*receiver._serving)
 
     async def until(self, count: int, timeout_s: float = 20.0) -> None:
         """Until so many requests have come."""
@@ -71,8 +76,13 @@ class Receiver:
     def url(self, path: str = "/in", host: str = "127.0.0.1") -> str:
         return f"{self._scheme}://{host}:{self.port}{path}"
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(ConnectionError, asyncio.IncompleteReadError):
+    def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._serve_one(reader, writer))
+        self._serving[task] = writer
+        task.add_done_callback(lambda done: self._serving.pop(done))
+
+    async def _serve_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
             method, target, _ = head[0].split(" ")
             headers = {

@@ -22,7 +22,7 @@ from creto.common.errors import (
     Unauthorized,
 )
 from creto.common.ids import AgentId, PolicyId, RequestId, TenantId
-from creto.common.timestamps import SECOND, ConsensusTimestamp
+from creto.common.timestamps import DAY, SECOND, ConsensusTimestamp
 from creto.contracts import Approved, Denied, TimedOut, TimeoutAction
 from creto.oversight import (
     Approvals,
@@ -482,6 +482,45 @@ async def test_a_policy_that_was_changed_often_hides_no_other(world: World, monk
     strict = await world.policy(P2, quorum=Quorum(approvals=3))
     held = world.oversight.policies(TENANT)
     assert (len(held), first in held, strict in held) == (count, True, True)
+
+
+@pytest.mark.parametrize("kind", ["policy", "group", "contact", "delegation"])
+async def test_what_nobody_would_read_is_not_kept(world: World, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """given as many as are read but one / when several come at once / then one finds a place, the others are told; and none that is there is refused."""
+    oversight, eve = world.oversight, id_of("eve")
+
+    async def put(name: str) -> object:
+        if kind == "policy":
+            return await world.policy(P1, policy_id=PolicyId(name))
+        if kind == "group":
+            return await world.group(name, "sam")
+        if kind == "contact":
+            return await world.contact("sam", f"{name}@example.com", Channel.EMAIL)
+        return await world.absent("sam", "sue")
+
+    def held() -> int:
+        book = {
+            "policy": oversight.policies(TENANT), "group": oversight.groups(TENANT),
+            "contact": [one for those in oversight.contacts(TENANT).values() for one in those],
+            "delegation": oversight.delegations(TENANT),
+        }  # fmt: skip
+        return len(book[kind])
+
+    await put("first")
+    most = held() + 1
+    monkeypatch.setattr(store_people, "OVERSIGHT_GROUPS_MAX", most)
+    answers = await asyncio.gather(*(put(f"more-{number}") for number in range(8)), return_exceptions=True)
+    refused = [one for one in answers if isinstance(one, InvalidInput)]
+    assert (len(refused), held()) == (7, most)
+    for error in refused:
+        assert (error.code, error.field, error.got, error.expected) == (
+            "OV-400", kind, f"number {most + 1}", f"{most} at most of one tenant"
+        )  # fmt: skip
+        assert error.hint
+    if kind == "delegation":
+        assert await oversight.end_delegation(TENANT, oversight.delegations(TENANT)[0].delegation_id, by=eve)
+        world.clock.advance(31 * DAY)
+    await put("first")
 
 
 async def test_a_request_for_which_time_can_do_nothing_holds_up_no_other(

@@ -563,6 +563,31 @@ async def test_an_answer_is_done_once_and_the_agent_is_told(nodes: Nodes) -> Non
     assert (await quotas.notices.notices(TENANT)).items == ()
 
 
+async def test_an_approved_increase_lowers_nothing_that_was_raised_meanwhile(nodes: Nodes) -> None:
+    """given humans who are asked to raise 100 to 200 / when somebody sets 500 before they agree / then it stays 500, and who asked is told why."""
+    quotas = nodes.node()
+    limits = (Limit(100, Window(WindowUnit.DAY)),)
+    await quotas.put_quota(TENANT, Quota(quota_id="q", limits=limits, overflow=AllowWithNotification()), by=HUMAN)
+    await quotas.reserve(TENANT, AGENT, "inference.call", 95)
+
+    async def told() -> Any:
+        return (await quotas.notices.notices(TENANT, AGENT)).items
+
+    (first,) = await eventually(told)
+    request = RequestId("req-1")
+    await quotas.notices.asks(TENANT, first.notice.notice_id, request)
+    say = partial(quotas.answer, TENANT, "q", "day", QuotaAnswer.INCREASE, by=HUMAN)
+    await say(500)
+    assert (await say(200, request_id=request)).limits[0].amount == 500
+    assert (await quotas.quota(TENANT, "q")).limits[0].amount == 500
+    newest = (await quotas.notices.notices(TENANT, AGENT, limit=1)).items[0]
+    assert newest.notice.text == "Quota q stays 500 for this day: more than the 200 that was approved"
+    entries = await nodes.stores[0].read(lambda tx: tx.ledger_tail(Position(), 1_000))
+    said = [one for row in entries if (one := wire.decode(row.body, Entry)).event == "QuotaAnswered"]
+    done = wire.decode(bytes(said[-1].metadata), dict[str, Any])
+    assert [int(done[name]) for name in ("before", "after", "exceeded")] == [500, 500, 200]
+
+
 async def test_a_pattern_that_could_match_nothing_is_refused(nodes: Nodes) -> None:
     quotas = nodes.node()
     with pytest.raises(InvalidInput, match=r"a\*b"):

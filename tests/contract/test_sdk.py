@@ -570,7 +570,9 @@ async def people(creto: Any, world: str, me: AgentId, ann: AgentKey) -> None:
     """Who decides, how they are reached, who is away."""
     name = f"transfers-{world}"
     tier = TierTerms(name="finance", approvers=(me, f"group:finance-{world}"))
-    await done(creto.approvals.put_group(name=f"finance-{world}", members=(ann.nhi,)))
+    held = await done(creto.approvals.put_group(name=f"finance-{world}", members=("ben",)))
+    assert (held.members, held.warnings) == (("ben",), ("ben is no registered human",))
+    assert (await done(creto.approvals.put_group(name=f"finance-{world}", members=(ann.nhi,)))).warnings == ()
     assert f"finance-{world}" in [one.name for one in (await done(creto.approvals.groups())).items]
     stored = await done(
         creto.approvals.put_policy(

@@ -240,6 +240,24 @@ def test_a_block_and_its_caller_s_own_time(office: Office) -> None:
     assert office.open()[0].request_id != asked.request_id
 
 
+@pytest.mark.parametrize("timeout_s", [-1, -0.5, float("nan")])
+def test_less_than_no_time_is_refused_before_anybody_is_asked(office: Office, timeout_s: float) -> None:
+    terms: dict[str, Any] = {"action": "code.deploy", "resource": "service:web"}
+    asks = office.bot.approvals
+    for ask in (
+        lambda: asks.await_approval(policy_id=office.policy, timeout_s=timeout_s, **terms),
+        lambda: asks.granted(policy_id=office.policy, timeout_s=timeout_s, **terms),
+        lambda: asks.wait(request_id="req-1", timeout_s=timeout_s),
+        lambda: office.bot.metering.wait_event(event_id="ev-1", timeout_s=timeout_s),
+        lambda: office.bot.awaiting_approval(timeout_s=timeout_s),
+        lambda: require_approval(office.bot, office.policy, timeout_s=timeout_s),
+    ):
+        with pytest.raises(InvalidInput, match="timeout_s: expected 0 or more seconds") as refused:
+            ask()
+        assert (refused.value.code, refused.value.field) == ("PL-400", "timeout_s")
+    assert office.open() == []
+
+
 def test_a_counter_proposal_is_taken_up_or_left(office: Office) -> None:
     """given a human who would agree to less / when the agent accepts / then that runs, once; when it does not, it is a denial that says what would do."""
     terms: dict[str, Any] = {

@@ -20,7 +20,6 @@ from creto.common import wire
 from creto.common.errors import InvalidInput
 from creto.common.ids import AgentId
 from creto.oversight.types import (
-    ApproverGroup,
     Channel,
     Contact,
     Delegation,
@@ -30,7 +29,7 @@ __all__ = ["approvals"]  # with what is added here
 
 if TYPE_CHECKING:
     from creto.edge.api.approval_views import NotificationView, OversightPolicyView
-    from creto.edge.api.approvers import PutOversightPolicy
+    from creto.edge.api.approvers import ApproverGroup, PutOversightPolicy
 
 POLICY_BYTES_MAX = 256 * 1024
 
@@ -100,7 +99,11 @@ async def put_policy(cli: Cli, file: Path) -> None:
     async with session(cli) as creto:
         made = await creto.approvals.put_policy(**{name: getattr(asked, name) for name in asked.__struct_fields__})
     cli.output.say(made, f"{made.policy_id} version {made.version} holds for what is asked from now on.")
-    for warning in made.warnings:
+    warn(cli, made.warnings)
+
+
+def warn(cli: Cli, warnings: Sequence[str]) -> None:
+    for warning in warnings:
         cli.output.note(f"Take care: {warning}.")
 
 
@@ -135,6 +138,7 @@ async def put_group(cli: Cli, name: str, members: tuple[str, ...], empty: bool) 
     async with session(cli) as creto:
         made = await creto.approvals.put_group(name=name, members=members)
     cli.output.say(made, f"{name} has {counted(len(members), 'member')}.")
+    warn(cli, made.warnings)
 
 
 lists(

@@ -264,9 +264,10 @@ OVERSIGHT_SIMILAR_MAX: Final = (
 )
 OVERSIGHT_TIERS_MAX: Final = 16  # a chain of an hour each is most of a day
 OVERSIGHT_APPROVERS_MAX: Final = 256  # names in one tier or group
-OVERSIGHT_GROUPS_MAX: Final = 10_000  # groups, addresses and delegations of a tenant, held in memory
+OVERSIGHT_GROUPS_MAX: Final = 10_000  # policies, groups, addresses and delegations of a tenant, held in memory
 OVERSIGHT_TIMEOUT_S_MAX: Final = 30 * 86_400  # a month: who waits longer has forgotten
 OVERSIGHT_CLAIM_S_MAX: Final = 3_600  # a claim holds the escalation back for an hour at most
+OVERSIGHT_CLAIM_LOOK_S: Final = 10  # how soon it is noticed that who holds it back cannot decide any more
 CONSOLE_STREAMS_MAX: Final = 2_000  # pages that look on in one process: each holds a socket
 CONSOLE_STREAM_S_MAX: Final = 600.0  # then the browser comes again and shows its session
 CONSOLE_BULK_MAX: Final = 50  # requests decided with one click: more nobody has read

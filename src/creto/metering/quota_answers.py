@@ -24,7 +24,8 @@ class QuotaAnswer(StrEnum):
 
 
 class Answered(msgspec.Struct, frozen=True, kw_only=True):
-    """What the ledger keeps of it. `before` and `after` are the limit of the window; `request_id` names the humans' decision, if there was one."""
+    """What the ledger keeps of it. `before` and `after` are the limit of the window; `request_id` names the humans' decision, if there was one;
+    `exceeded` is what they approved, where the limit was higher already."""
 
     quota_id: str
     window: str
@@ -32,6 +33,7 @@ class Answered(msgspec.Struct, frozen=True, kw_only=True):
     before: int
     after: int
     request_id: str | None = None
+    exceeded: int | None = None
 
 
 def proposed(limit: int) -> int:
@@ -63,6 +65,8 @@ def changed(quota: Quota, window: str, answer: QuotaAnswer, new_limit: int) -> Q
 def sentence(done: Answered) -> str:
     """For the agent."""
     match done.answer:
+        case QuotaAnswer.INCREASE if done.exceeded is not None:
+            return f"Quota {done.quota_id} stays {done.after} for this {done.window}: more than the {done.exceeded} that was approved"
         case QuotaAnswer.INCREASE:
             return f"Quota {done.quota_id} is {done.after} for this {done.window} now; it was {done.before}"
         case QuotaAnswer.BLOCK:

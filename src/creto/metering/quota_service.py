@@ -163,7 +163,10 @@ class Quotas:
         self, tenant: TenantId, quota_id: str, window: str, answer: QuotaAnswer, new_limit: int, *, by: AgentId,
         request_id: RequestId | None = None,
     ) -> Quota:  # fmt: skip
-        """What a human says of a quota that is used up; with `request_id` as the decision of what was asked: once, however often it comes."""
+        """What a human says of a quota that is used up; with `request_id` as the decision of what was asked: once, however often it comes.
+
+        INVARIANT: an increase that was asked for lowers no limit that somebody has raised higher while humans were deciding.
+        """
 
         def change(tx: Tx) -> Quota:
             quota = rows.find_quota(tx, checked_tenant(tenant), quota_id)
@@ -173,11 +176,13 @@ class Quotas:
             told = None if request_id is None else answered(tx, tenant, request_id, now)
             if request_id is not None and told is None:
                 return quota
-            after = changed(quota, window, answer, new_limit)
+            before = limit_of(quota, window)
+            higher = told is not None and answer is QuotaAnswer.INCREASE and before > new_limit
+            after = changed(quota, window, answer, before if higher else new_limit)
             rows.put_quota(tx, tenant, after, now)
             done = Answered(
-                quota_id=quota_id, window=window, answer=answer, before=limit_of(quota, window), after=limit_of(after, window),
-                request_id=request_id,
+                quota_id=quota_id, window=window, answer=answer, before=before, after=limit_of(after, window),
+                request_id=request_id, exceeded=new_limit if higher else None,
             )  # fmt: skip
             note(tx, self._clock, tenant, "quota.answered", "QuotaAnswered", by, quota_id, done)
             if told is not None and told.notice.delegation_chain:

@@ -221,5 +221,11 @@ def withdrawn() -> IdempotencyConflict:
     )  # fmt: skip
 
 
+def not_enrolled() -> SignatureVerificationFailed:
+    return SignatureVerificationFailed.of(
+        "passkey", got="one that is not enrolled", expected="a passkey of this human", code="OV-401"
+    )
+
+
 def not_ours(field: str, got: object) -> SignatureVerificationFailed:
     return SignatureVerificationFailed.of(field, got=got, expected="what was shown for this request", code="OV-401")

@@ -177,7 +177,7 @@ class Core:
         `told` are the request's notifications, where they are known already.
         """
         before, new = record.progress, msgspec.structs.replace(record, progress=progress)
-        sql.save(tx, record.ask, progress, escalation.looks_at(record.ask.policy, progress))
+        sql.save(tx, record.ask, progress, escalation.looks_at(record.ask.policy, progress, now))
         if progress.state.open:  # what ends it is signalled below
             self.moved(tx, record.ask)
         if before.state is progress.state and before.tier == progress.tier:

@@ -300,7 +300,11 @@ class DecisionFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Fals
             )
         decision = wire.decode(data, DecisionFile, what="decision")
         if decision.encode() != data or decision.kind != FILE_KIND:
-            raise InvalidInput.of("decision", got="another spelling", expected="the canonical bytes")
+            error = InvalidInput.of(
+                "decision", got="another spelling", expected="the canonical bytes, as they were fetched"
+            )
+            error.hint = "Some tool has rewritten the file: fetch it anew, with `creto approvals decision`."
+            raise error
         return decision
 
 
@@ -311,5 +315,17 @@ def spelled(decision: DecisionFile) -> bytes:
     return b'{"kind":' + wire.encode(kind) + b"," + wire.encode(rest)[1:]
 
 
+class Headed(msgspec.Struct, frozen=True):
+    """Of a file no more than its kind."""
+
+    kind: str = ""
+
+
 def is_decision_file(data: bytes) -> bool:
-    return data.startswith(FILE_HEAD)
+    """In whatever spelling: who reads it says what is wrong with another."""
+    if data.startswith(FILE_HEAD):
+        return True
+    try:
+        return wire.decode(data, Headed).kind == FILE_KIND
+    except InvalidInput:
+        return False

@@ -145,10 +145,9 @@ class Delivery(Reach):
             if vote.signed.ballot.round == record.ask.round
         )  # fmt: skip
         said = told_notes(notes, lambda author: self._name(one.tenant, author))
-        by = record.progress.decided_by
         return Letter.of(
             one, record, link=self.link_to(one.request_id), cards=cards, votes=lines, notes=said, cast=cast,
-            decider=self._name(one.tenant, by) if by is not None else "",
+            name=lambda who: self._name(one.tenant, who),
         )  # fmt: skip
 
     def _name(self, tenant: TenantId, who: str) -> str:

@@ -1,9 +1,10 @@
 """Escalation: what time does to a request.
 
-    step = due(ask, progress, now, able)       # Settle, Warn, Escalate, Expire, or None
+    step = due(ask, progress, now, able, seated)       # Settle, Warn, Escalate, Expire, or None
 
 A tier has its own time, counted from the moment it was reached in fact: a service that was down gives the next tier its whole time and skips
-nobody. A claim holds the escalation back until the claim ends. Time is consensus time; nothing here looks at a wall clock.
+nobody. A claim holds the escalation back until the claim ends, or who has it cannot decide any more. Time is consensus time; nothing here looks
+at a wall clock.
 
 INVARIANT: a decision counts only before the deadline of the last tier, whoever notices the deadline first.
 """
@@ -16,7 +17,7 @@ import msgspec
 from msgspec.structs import replace
 
 from creto.common.errors import InvalidInput
-from creto.common.limits import OVERSIGHT_CLAIM_S_MAX, OVERSIGHT_EXTENSION_S_MAX
+from creto.common.limits import OVERSIGHT_CLAIM_LOOK_S, OVERSIGHT_CLAIM_S_MAX, OVERSIGHT_EXTENSION_S_MAX
 from creto.common.timestamps import SECOND, ConsensusTimestamp
 from creto.contracts import RiskLevel, TimeoutAction
 from creto.oversight.states import Event, check_open, ended
@@ -43,6 +44,7 @@ class Expire(msgspec.Struct, frozen=True):
 
 Step = Settle | Warn | Escalate | Expire
 Able = Callable[[int], bool]
+Seated = Callable[[PersonId], bool]
 
 
 def begun(ask: Ask, tier: int, now: ConsensusTimestamp) -> Progress:
@@ -63,22 +65,32 @@ def warns_at(policy: OversightPolicy, progress: Progress) -> ConsensusTimestamp:
     return ConsensusTimestamp(progress.deadline_at - whole * policy.warn_percent // 100)
 
 
-def looks_at(policy: OversightPolicy, progress: Progress) -> ConsensusTimestamp | None:
+def held_back(progress: Progress, now: ConsensusTimestamp) -> bool:
+    """Whether nothing but a claim keeps the tier from being over."""
+    return progress.state.open and progress.settles_at is None and progress.deadline_at <= now < ends_at(progress)
+
+
+def looks_at(policy: OversightPolicy, progress: Progress, now: ConsensusTimestamp) -> ConsensusTimestamp | None:
     """When the timer has to look again; None once it is decided."""
     if not progress.state.open:
         return None
     if progress.settles_at is not None:
         return progress.settles_at
-    return ends_at(progress) if progress.warned or not policy.warn_percent else warns_at(policy, progress)
+    if policy.warn_percent and not progress.warned:
+        return warns_at(policy, progress)
+    if not held_back(progress, now):
+        return progress.deadline_at
+    return min(ends_at(progress), ConsensusTimestamp(now + OVERSIGHT_CLAIM_LOOK_S * SECOND))
 
 
-def due(ask: Ask, progress: Progress, now: ConsensusTimestamp, able: Able) -> Step | None:
-    """The one thing that time demands now. `able` says whether anybody of a tier can decide."""
+def due(ask: Ask, progress: Progress, now: ConsensusTimestamp, able: Able, seated: Seated) -> Step | None:
+    """The one thing that time demands now. `able` says whether anybody of a tier can decide, `seated` whether this human can."""
     if not progress.state.open:
         return None
     if progress.settles_at is not None:
         return Settle() if now >= progress.settles_at else None
-    if now >= ends_at(progress):
+    claim = progress.claim
+    if now >= ends_at(progress) or (held_back(progress, now) and claim is not None and not seated(claim.person)):
         skipped: list[int] = []
         for tier in range(progress.tier + 1, len(ask.policy.tiers)):
             if able(tier):

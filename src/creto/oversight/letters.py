@@ -22,6 +22,7 @@ from creto.oversight.ballots import Counted, Receipt, receipt
 from creto.oversight.decisions import CastVote
 from creto.oversight.display import Display, proposal, render
 from creto.oversight.hostile import visible
+from creto.oversight.states import canceller, why
 from creto.oversight.store import Record
 from creto.oversight.types import (
     Channel,
@@ -61,7 +62,7 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
     @staticmethod
     def of(
         one: Notification, record: Record, *, link: str, cards: tuple[Notification, ...], votes: tuple[str, ...],
-        notes: tuple[str, ...], cast: list[CastVote], decider: str,
+        notes: tuple[str, ...], cast: list[CastVote], name: Callable[[str], str],
     ) -> Letter:  # fmt: skip
         return Letter(
             notification=one,
@@ -73,7 +74,7 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
             votes=votes,
             notes=notes if full_on(record, one.channel) else (),
             tally=receipt(record, cast, Counted.REPEATED),
-            decision="" if record.progress.state.open else decision_line(record, cast, decider),
+            decision="" if record.progress.state.open else decision_line(record, cast, name),
         )
 
     @property
@@ -133,7 +134,7 @@ def vote_line(name: str, vote: CastVote, why_not: str = "") -> str:
     said = "approved" if ballot.verdict is Verdict.APPROVE else "denied"
     reason = f": {shown_text(ballot.reason)}" if ballot.reason else ""
     lost = f" [counts no more: {why_not}]" if why_not else ""
-    return f"{shown_text(name)} {said} ({vote.signed.label}){reason}{instead_of(vote)}{lost}"
+    return f"{shown_text(name)} {said} ({how(vote)}){reason}{instead_of(vote)}{lost}"
 
 
 def told_notes(notes: Sequence[Note], name: Callable[[str], str]) -> tuple[str, ...]:
@@ -159,21 +160,29 @@ def instead_of(vote: CastVote) -> str:
     return f"; proposed instead: {proposal(bounds)}" if bounds else ""
 
 
-def decision_line(record: Record, cast: Sequence[CastVote], decider: str) -> str:
+def how(vote: CastVote) -> str:
+    """Who vouches that it was this human, in words."""
+    label = vote.signed.label
+    words = {"session:web": "signed in", "session:api": "signed in, by program", "bearer:email": "by a mail's link"}
+    return words.get(label) or (f"by {label.removeprefix('relayed:')}, relayed" if label.startswith("relayed:") else label)  # fmt: skip
+
+
+def decision_line(record: Record, cast: Sequence[CastVote], name: Callable[[str], str]) -> str:
     """Who, how sure, when and why."""
     progress = record.progress
     words = {RequestState.TIMED_OUT: "Timed out", RequestState.CANCELLED: "Cancelled"}.get(
         progress.state, str(progress.state).capitalize()
     )
     last = next((v for v in reversed(cast) if v.signed.ballot.person == progress.decided_by), None)
-    by = f" by {shown_text(decider)}" if decider else ""
-    how = f" ({last.signed.label})" if last is not None else ""
+    who = name(progress.decided_by) if progress.decided_by is not None else canceller(progress, name)
+    by = f" by {shown_text(who)}" if who else ""
+    sure = f" ({how(last)})" if last is not None else ""
     at = f" at {iso(progress.decided_at)[:19]}Z" if progress.decided_at is not None else ""
     instead = f"; replaced by {progress.superseded_by}" if progress.superseded_by else ""
-    reason = f": {shown_text(progress.reason)}{silence(progress.final_action)}" if progress.reason else ""
+    reason = f": {shown_text(why(progress))}{silence(progress.final_action)}" if why(progress) else ""
     if record.ask.items and progress.approved_items:
         reason += f"; of the batch: {', '.join(shown_text(one) for one in progress.approved_items)}"
-    return f"{words}{by}{how}{at}{reason}{instead_of(last) if last is not None else ''}{instead}"
+    return f"{words}{by}{sure}{at}{reason}{instead_of(last) if last is not None else ''}{instead}"
 
 
 def silence(action: TimeoutAction | None) -> str:

@@ -29,8 +29,9 @@ from creto.common.ids import AgentId, RequestId, TenantId, checked_name, checked
 from creto.common.limits import OVERSIGHT_PASSKEYS_MAX
 from creto.oversight import store as sql
 from creto.oversight import store_people as people_rows
-from creto.oversight.ballots import Receipt, not_ours
+from creto.oversight.ballots import Receipt, not_enrolled, not_ours
 from creto.oversight.decisions import Ballot, EnrolledPasskey, Evidence, witness
+from creto.oversight.people import CHANGED
 from creto.oversight.policies import refusal
 from creto.oversight.states import already
 from creto.oversight.store import Record
@@ -79,16 +80,17 @@ class Passkeys(Voting):
         return enrolled
 
     async def drop_passkey(self, tenant: TenantId, credential_id: bytes, *, by: AgentId) -> bool:
-        """It counts no more; what it signed stays proved."""
+        """It counts no more, also not for a vote that is on its way; what it signed stays proved."""
         person = self.human(checked_tenant(tenant), by)
 
         def drop(tx: Tx) -> bool:
             found = people_rows.drop_passkey(tx, tenant, person, credential_id)
             if found:
                 self._passkey_changed(tx, tenant, by, credential_id, "PasskeyRemoved")
+                tx.signal(CHANGED, tenant)
             return found
 
-        return await self.write(drop)
+        return await self._change(drop)
 
     async def passkeys(self, tenant: TenantId, human: AgentId) -> list[EnrolledPasskey]:
         person = self.approver(checked_tenant(tenant), human).person
@@ -143,20 +145,17 @@ class Passkeys(Voting):
         hold_s: int = 0,
     ) -> Receipt:
         """A vote signed by the human's passkey: A3. OV-401 for a passkey that is not theirs, or that signed something else."""
-        ballot = signed_ballot(assertion)
+        ballot, known = signed_ballot(assertion), self.known()
         if ballot.approver != approver:
             raise not_ours("approver", ballot.approver)
-        known = {one.passkey.credential_id: one for one in await self.passkeys(tenant, approver)}
-        enrolled = known.get(credential_id)
-        if enrolled is None:
-            raise SignatureVerificationFailed.of(
-                "passkey", got="one that is not enrolled", expected="a passkey of this human", code="OV-401"
-            )
+        found = [one for one in await self.passkeys(tenant, approver) if one.passkey.credential_id == credential_id]
+        if not found:
+            raise not_enrolled()
         try:
-            signed = witness(ballot, self._signer, enrolled, assertion, evidence)
+            signed = witness(ballot, self._signer, found[0], assertion, evidence)
         except SignatureVerificationFailed as error:
             raise SignatureVerificationFailed("OV-401", caused_by=error, field=error.field) from error
-        return await self.submit_response(tenant, signed, arguments=arguments, hold_s=hold_s)
+        return await self._submit(tenant, signed, arguments, hold_s, known)
 
     async def undo(self, tenant: TenantId, request_id: RequestId, *, by: AgentId) -> Record:
         """Take back one's own last vote, as long as it has had no effect: the vote before it, if there is one, counts again.

@@ -52,6 +52,7 @@ ADDRESSES = {
         "an address, as ann@example.com",
     ),
 }
+Known = tuple[int, int, bool]  # changes of books and of keys so far, and whether one hears of more
 CHANGED = "oversight.directory"
 WORKING = (Standing.IN_FORCE, Standing.RETIRED)  # what a key did before it was rotated stays good
 
@@ -73,9 +74,14 @@ def read_book(tx: ReadTx, tenant: TenantId, now: ConsensusTimestamp) -> Book:
         {group.name: group.members for group in people_rows.groups(tx, tenant)},
         contacts,
         whose(contacts),
-        people_rows.delegations(tx, tenant, now - OVERSIGHT_TIMEOUT_S_MAX * SECOND),
+        people_rows.delegations(tx, tenant, over_since(now)),
         people_rows.policies(tx, tenant),
     )
+
+
+def over_since(now: ConsensusTimestamp) -> int:
+    """Absences that were over by then mattered to nothing that is still open."""
+    return now - OVERSIGHT_TIMEOUT_S_MAX * SECOND
 
 
 def whose(contacts: Iterable[Contact]) -> dict[str, tuple[AgentId, ...]]:
@@ -130,8 +136,8 @@ class People(Core):
     _books: Books
     troubles: Mapping[Channel, Trouble] = {}  # what is wrong with an address, by the channels that know
 
-    def known(self) -> tuple[int, int, bool]:
-        """What memory holds of people, keys and policies: as long as this is the same, that is too."""
+    def known(self) -> Known:
+        """What memory holds of people, keys and policies: as long as this is the same, that is too, and no passkey was removed."""
         return self._books.changes, self.nhi.losses, self.store.signals_alive
 
     async def put_policy(self, tenant: TenantId, policy: OversightPolicy, *, by: AgentId) -> OversightPolicy:
@@ -250,7 +256,7 @@ class People(Core):
         def put(tx: Tx) -> None:
             if mark is not None:
                 mark(tx)
-            people_rows.put_delegation(tx, tenant, delegation, begins_at=starts_at)
+            people_rows.add_delegation(tx, tenant, delegation, over_since(self.clock.now()))
             self._changed(
                 tx, tenant, by, "delegation", delegation.delegation_id,
                 {"of": delegation.of, "to": delegation.to, "starts_at": starts_at, "ends_at": ends_at, "circle": circle},

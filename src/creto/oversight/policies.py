@@ -83,7 +83,17 @@ def checked_single(policy: OversightPolicy) -> OversightPolicy:
     """One that stands for itself alone, and is not named as several together are: nobody else's approvers are those of these."""
     if policy.joint or JOINT in policy.policy_id:
         raise refusal("policy_id", policy.policy_id, f"a policy of its own, and no {JOINT!r} in its name")
+    check_names(policy)
     return checked(policy)
+
+
+def check_names(policy: OversightPolicy) -> None:
+    """A tier is told by its name. Policies of before, which may hold two alike, keep their meaning."""
+    seen: set[str] = set()
+    for place, tier in enumerate(policy.tiers):
+        if tier.name in seen:
+            raise refusal(f"tiers[{place}].name", tier.name, "a name that no other tier of the policy has")
+        seen.add(tier.name)
 
 
 def check_quorum(policy: OversightPolicy) -> None:

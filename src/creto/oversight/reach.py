@@ -3,20 +3,22 @@
     oversight.unreachable("acme")        # the tiers of each policy in which nobody could be told
     oversight.short("acme")              # the policies that could not be met by everybody who could be told, and why
     oversight.doubts("acme", policy)     # what of this one leads to nobody, or to too few
+    oversight.lost("acme", members)      # what of these leads to nobody
 
 Asked of who sits in the seats now, for an agent behind whom none of them stands.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 
 from creto.common.ids import PolicyId, TenantId, checked_tenant
 from creto.oversight import eligibility
+from creto.oversight.eligibility import Directory
 from creto.oversight.emergency import Emergency
 from creto.oversight.groups import GROUP, bare
 from creto.oversight.quorum import Vote, needed, tally
-from creto.oversight.types import Ask, Channel, Contact, OversightPolicy
+from creto.oversight.types import Ask, Channel, Contact, EscalationTier, OversightPolicy
 from creto.platform.consensus import PersonId
 
 Addresses = Mapping[PersonId, Collection[Contact]]
@@ -60,12 +62,17 @@ class Reach(Emergency):
         directory, now = self.directory(tenant, policy), self.clock.now()
         named = [name for tier in policy.tiers for name in tier.approvers]
         named += policy.break_glass.armers if policy.break_glass else ()
-        lost = [nobody(name, directory.groups) for name in named if not directory.seats((name,))]
+        lost = leading_nowhere(named, directory)
         needs = [GROUP + need.group for need in policy.quorum.groups if need.group not in directory.groups]
         lost += [nobody(name, directory.groups) for name in needs]
         ask = eligibility.anybodys(policy, tenant, now)
         why = too_few(ask, eligibility.able(ask, directory, now), "sit")
         return (*dict.fromkeys(lost), *([f"it cannot be met: {why}"] if why is not None else ()))
+
+    def lost(self, tenant: TenantId, members: tuple[str, ...]) -> tuple[str, ...]:
+        """What who writes a group should hear at once: the groups and people it names that are none yet."""
+        named = OversightPolicy(policy_id=PolicyId(""), tiers=(EscalationTier(name="", approvers=members),))
+        return tuple(dict.fromkeys(leading_nowhere(members, self.directory(tenant, named))))
 
     def delivers(self, channel: Channel, tenant: TenantId | None = None) -> bool:
         serves = tenant is None or channel not in self.served or tenant in self.served[channel]
@@ -98,6 +105,10 @@ def too_few(ask: Ask, votes: Sequence[Vote], what: str) -> str | None:
         return None
     of = f", and too few for {', '.join(lacking.missing_groups)}" if lacking.missing_groups else ""
     return f"{needed(quorum)} have to agree, {len(votes)} {what}{of}"
+
+
+def leading_nowhere(named: Iterable[str], directory: Directory) -> list[str]:
+    return [nobody(name, directory.groups) for name in named if not directory.seats((name,))]
 
 
 def nobody(name: str, groups: Container[str]) -> str:

@@ -129,7 +129,7 @@ class Requests(Drafting):
             ask = replace(ask, facts=(*ask.facts, repeated(before)))
         progress = escalation.begun(ask, draft.record.progress.tier, now)
         record = hashed(ask, progress)
-        due_at = escalation.looks_at(ask.policy, progress)
+        due_at = escalation.looks_at(ask.policy, progress, now)
         sql.add(tx, record, ask_key=draft.ask_key, payload=draft.payload, due_at=due_at)
         if ask.reasoning_code is not None:
             sql.put_missing(tx, ask.tenant, ask.request_id, now + int(OVERSIGHT_RECOLLECT_S * SECOND))
@@ -213,9 +213,8 @@ class Requests(Drafting):
         OV-403 for what is about the agent and no question of its own: a review of break-glass, or to it what would be granted in advance.
         """
         ask = (await self.get(tenant, request_id)).ask
-        said = checked_text(reason, "reason") or (
-            states.BY_REQUESTER if self.own(tenant, by, ask.agent) else f"cancelled by {by}"
-        )
+        other = None if self.own(tenant, by, ask.agent) else by
+        said = checked_text(reason, "reason")
 
         def end(tx: Tx) -> tuple[Record, Record]:
             before, now = self.locked(tx, tenant, request_id), self.clock.now()
@@ -224,7 +223,7 @@ class Requests(Drafting):
             record = self.overdue(tx, before, directory, now)
             if not record.progress.state.open:
                 return before, record  # time was first: that stands
-            progress = states.ended(record.progress, Event.CANCEL, now=now, by=None, reason=said)
+            progress = states.cancelled(record.progress, now=now, by=other, reason=said)
             cast = sql.votes(tx, tenant, request_id)
             progress = ended_with(progress, cast, self.counting(record, cast, directory, now))
             return before, self.save(tx, record, progress, now=now, by=by)

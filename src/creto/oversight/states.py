@@ -11,11 +11,13 @@ INVARIANT: the four at the end are final; who comes later is told what was decid
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
 
 from msgspec.structs import replace
 
 from creto.common.errors import IdempotencyConflict
+from creto.common.ids import AgentId
 from creto.common.timestamps import ConsensusTimestamp, iso
 from creto.oversight.types import Progress, RequestState
 from creto.platform.consensus import PersonId
@@ -61,12 +63,30 @@ def ended(
     )  # fmt: skip
 
 
+def cancelled(progress: Progress, *, now: ConsensusTimestamp, by: AgentId | None, reason: str = "") -> Progress:
+    """By the requester, or by whom else."""
+    said = reason or (BY_REQUESTER if by is None else f"cancelled by {by}")
+    return replace(ended(progress, Event.CANCEL, now=now, by=None, reason=said), cancelled_by=by)
+
+
+def canceller(progress: Progress, name: Callable[[str], str] = str) -> str:
+    """Who cancelled it, as far as it is known."""
+    if progress.cancelled_by is not None:
+        return name(progress.cancelled_by)
+    return "the requester" if progress.reason == BY_REQUESTER else ""
+
+
+def why(progress: Progress) -> str:
+    """What was said of it; nothing where that only repeats who cancelled it."""
+    return "" if progress.reason in (BY_REQUESTER, f"cancelled by {progress.cancelled_by}") else progress.reason
+
+
 def already(progress: Progress) -> IdempotencyConflict:
     """What the loser of a race, a late click and a stale card are told."""
     what = str(progress.state).replace("_", " ")
     if progress.permit.revoked_at is not None:
         what += " and revoked"
-    who = "the requester" if progress.reason == BY_REQUESTER else progress.decided_by
+    who = canceller(progress) or progress.decided_by
     by = f" by {who}" if who else ""
     at = f" at {iso(progress.decided_at)}" if progress.decided_at is not None else ""
     instead = f"; superseded by {progress.superseded_by}" if progress.superseded_by else ""

@@ -1,17 +1,50 @@
-"""Rows of who decides, and by which rules: policies, groups, addresses, delegations, passkeys."""
+"""Rows of who decides, and by which rules: policies, groups, addresses, delegations, passkeys.
+
+INVARIANT: no more of a kind are kept than are read, so none is there without effect.
+"""
 
 from __future__ import annotations
 
 from typing import LiteralString
 
 from creto.common import wire
+from creto.common.errors import InvalidInput
 from creto.common.ids import AgentId, PolicyId, TenantId
 from creto.common.limits import OVERSIGHT_GROUPS_MAX, OVERSIGHT_PASSKEYS_MAX
 from creto.oversight.decisions import EnrolledPasskey
+from creto.oversight.policies import refusal
 from creto.oversight.store import decoded
 from creto.oversight.types import ApproverGroup, Channel, Contact, Delegation, OversightPolicy
 from creto.platform.consensus import PersonId
 from creto.store.types import ReadTx, Tx
+
+# How many there are, or none where this one is among them: it takes nobody's place.
+POLICIES: LiteralString = (
+    "SELECT COUNT(DISTINCT policy_id) FROM oversight_policy WHERE tenant = ?"
+    " AND NOT EXISTS (SELECT 1 FROM oversight_policy WHERE tenant = ? AND policy_id = ?)"
+)
+GROUPS: LiteralString = (
+    "SELECT COUNT(*) FROM oversight_group WHERE tenant = ?"
+    " AND NOT EXISTS (SELECT 1 FROM oversight_group WHERE tenant = ? AND name = ?)"
+)
+CONTACTS: LiteralString = (
+    "SELECT COUNT(*) FROM oversight_contact WHERE tenant = ?"
+    " AND NOT EXISTS (SELECT 1 FROM oversight_contact WHERE tenant = ? AND channel = ? AND address = ?)"
+)
+DELEGATIONS: LiteralString = "SELECT COUNT(*) FROM oversight_delegation WHERE tenant = ? AND ends_at > ?"
+
+
+def check_room(tx: Tx, tenant: TenantId, field: str, hint: str, count: LiteralString, *params: object) -> None:
+    """OV-400 where there is no place for another. Whoever looks holds the lock: of two that come at once one finds the last place."""
+    tx.lock(f"oversight.room/{tenant}/{field}")
+    if tx.value(count, tenant, *params) >= OVERSIGHT_GROUPS_MAX:
+        raise full(field, hint)
+
+
+def full(field: str, hint: str) -> InvalidInput:
+    error = refusal(field, f"number {OVERSIGHT_GROUPS_MAX + 1}", f"{OVERSIGHT_GROUPS_MAX} at most of one tenant")
+    error.hint = hint
+    return error
 
 
 def put_passkey(
@@ -54,6 +87,8 @@ def passkeys(tx: ReadTx, tenant: TenantId, person: PersonId) -> list[EnrolledPas
 
 
 def add_policy(tx: Tx, tenant: TenantId, policy: OversightPolicy, by: AgentId, now: int) -> None:
+    hint = "Give one that is not needed any more this meaning: `creto approvals policies list` shows them."
+    check_room(tx, tenant, "policy", hint, POLICIES, tenant, policy.policy_id)
     tx.run(
         "INSERT INTO oversight_policy (tenant, policy_id, version, body, uploaded_by, uploaded_at) VALUES (?, ?, ?, ?, ?, ?)",
         tenant, policy.policy_id, policy.version, wire.encode(policy), by, now,
@@ -80,6 +115,8 @@ def policies(tx: ReadTx, tenant: TenantId) -> dict[PolicyId, OversightPolicy]:
 
 
 def put_group(tx: Tx, tenant: TenantId, group: ApproverGroup) -> None:
+    hint = "Give one that is not needed any more these members: `creto approvals groups list` shows them."
+    check_room(tx, tenant, "group", hint, GROUPS, tenant, group.name)
     tx.run(
         "INSERT INTO oversight_group (tenant, name, body) VALUES (?, ?, ?)"
         " ON CONFLICT (tenant, name) DO UPDATE SET body = excluded.body",
@@ -95,6 +132,8 @@ def groups(tx: ReadTx, tenant: TenantId) -> list[ApproverGroup]:
 
 
 def put_contact(tx: Tx, tenant: TenantId, contact: Contact) -> None:
+    hint = "`creto approvals contacts unlink` takes one away that is not needed any more."
+    check_room(tx, tenant, "contact", hint, CONTACTS, tenant, str(contact.channel), contact.address)
     tx.run(
         "INSERT INTO oversight_contact (tenant, channel, address, person) VALUES (?, ?, ?, ?)"
         " ON CONFLICT (tenant, channel, address) DO UPDATE SET person = excluded.person",
@@ -115,8 +154,16 @@ def contacts(tx: ReadTx, tenant: TenantId) -> list[Contact]:
     return [Contact(channel=Channel(c), address=address, person=AgentId(person)) for c, address, person in rows]
 
 
+def add_delegation(tx: Tx, tenant: TenantId, delegation: Delegation, since: int) -> None:
+    """One more, beside those that end after `since`; it is to be looked at when it begins: who sits in the seats is told what waits there."""
+    check_room(
+        tx, tenant, "delegation", "Each that has ended makes room for another a month later.", DELEGATIONS, since
+    )
+    put_delegation(tx, tenant, delegation, begins_at=delegation.starts_at)
+
+
 def put_delegation(tx: Tx, tenant: TenantId, delegation: Delegation, begins_at: int | None = None) -> None:
-    """With `begins_at` it is to be looked at then: who sits in the seats is told what waits there."""
+    """With `begins_at` it is to be looked at then."""
     tx.run(
         "INSERT INTO oversight_delegation (tenant, delegation_id, ends_at, begins_at, body) VALUES (?, ?, ?, ?, ?)"
         " ON CONFLICT (tenant, delegation_id) DO UPDATE SET ends_at = excluded.ends_at, begins_at = excluded.begins_at,"

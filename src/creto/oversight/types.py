@@ -331,6 +331,7 @@ class Progress(Strict, frozen=True, kw_only=True):
     )
     decided_at: ConsensusTimestamp | None = None
     decided_by: PersonId | None = None
+    cancelled_by: AgentId | None = None  # who did so that is not the requester
     reason: str = ""
     final_action: TimeoutAction | None = None
     approved_items: tuple[str, ...] = ()

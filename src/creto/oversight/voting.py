@@ -33,6 +33,7 @@ from creto.common.timestamps import MILLISECOND, ConsensusTimestamp
 from creto.contracts import TimeoutAction
 from creto.oversight import edits, eligibility, escalation, schemas, states
 from creto.oversight import store as sql
+from creto.oversight import store_people as people_rows
 from creto.oversight.ballots import (
     Counted,
     Receipt,
@@ -42,6 +43,7 @@ from creto.oversight.ballots import (
     check_time,
     decisive,
     delivery_nonce,
+    not_enrolled,
     not_ours,
     outcome,
     receipt,
@@ -51,10 +53,11 @@ from creto.oversight.ballots import (
     withdrawn,
 )
 from creto.oversight.core import DECIDED, checked_text, signal_of
-from creto.oversight.decisions import Ballot, CastVote, Evidence, SignedBallot, attest
+from creto.oversight.decisions import Ballot, CastVote, Evidence, SignedBallot, Witnessed, attest
 from creto.oversight.drafts import hashed
 from creto.oversight.eligibility import Approver, Directory, channel_assurance
 from creto.oversight.granting import Granting
+from creto.oversight.people import Known
 from creto.oversight.policies import between, policy_hash, refusal
 from creto.oversight.risks import recast
 from creto.oversight.seats import ended_with
@@ -172,13 +175,19 @@ class Voting(Granting):
 
         With `hold_s`, a vote that decides has its effect so much later, and can be undone until then.
         """
+        return await self._submit(tenant, signed, arguments, hold_s, self.known())
+
+    async def _submit(
+        self, tenant: TenantId, signed: SignedBallot, arguments: bytes | None, hold_s: int, known: Known
+    ) -> Receipt:
+        """`known`: what there was to know when the vote began to be looked at."""
         between("hold_s", hold_s, 0, OVERSIGHT_HOLD_S_MAX)
         tenant, ballot = checked_tenant(tenant), signed.ballot
         checked_text(ballot.reason, "reason")
         between("nonce", len(ballot.nonce), 1, OVERSIGHT_NONCE_CHARS_MAX)
         seen = await self.store.read(lambda tx: self.held(tx, ballot))
         record = seen.record
-        still = self._still(record)
+        still = self._still(record, known)
         approver = self.approver(tenant, ballot.approver)
         try:
             self._check_signed(tenant, signed, approver)
@@ -195,7 +204,8 @@ class Voting(Granting):
             def afresh(tx: Tx) -> Result:
                 held = self.held(tx, ballot, tx.for_update)
                 people = self.directory(tenant, held.record.ask.policy)
-                return count(tx, held=held, approver=self.approver(tenant, ballot.approver), directory=people)
+                approver, gone = self.approver(tenant, ballot.approver), self._passkey_gone(tx, tenant, signed)
+                return count(tx, held=held, approver=approver, directory=people, gone=gone)
 
             now = partial(count, held=seen, approver=approver, directory=directory)
             work = drafted(now, sql.as_seen(seen), afresh, still) if edited is None else afresh
@@ -243,19 +253,27 @@ class Voting(Granting):
             )
         )  # fmt: skip
 
-    def _still(self, record: Record) -> Callable[[], bool]:
+    def _still(self, record: Record, known: Known) -> Callable[[], bool]:
         """Whether what a vote is judged by beside the rows, time and people, is then as it is now."""
-        known, now = self.known(), self.clock.now()
-        looks_at = escalation.looks_at(record.ask.policy, record.progress) or now
+        now = self.clock.now()
+        looks_at = escalation.looks_at(record.ask.policy, record.progress, now) or now
         until = min(looks_at, now + OVERSIGHT_DRAFT_MS_MAX * MILLISECOND)
-        return lambda: self.known() == known and now <= self.clock.now() < until
+        _, _, hears = known  # of changes elsewhere; else nothing says that there were none
+        return lambda: hears and self.known() == known and now <= self.clock.now() < until
 
     # Inside it
 
+    def _passkey_gone(self, tx: Tx, tenant: TenantId, signed: SignedBallot) -> bool:
+        if not isinstance(signed.proof, Witnessed):
+            return False
+        left = people_rows.passkeys(tx, tenant, signed.ballot.person)
+        return signed.proof.enrolled.passkey not in [one.passkey for one in left]
+
     def _vote(
         self, tx: Tx, held: Held, signed: SignedBallot, approver: Approver, directory: Directory, edited: Record | None,
-        hold_s: int,
+        hold_s: int, gone: bool = False,
     ) -> Result:  # fmt: skip
+        """`gone`: the passkey that signed it was removed since."""
         ballot, now = signed.ballot, self.clock.now()
         before = held.record
         if (same := repeated(held.cast, ballot)) is not None:
@@ -267,6 +285,8 @@ class Voting(Granting):
             return Result(before, record)
         target = msgspec.structs.replace(edited, progress=record.progress) if edited is not None else record
         try:
+            if gone:
+                raise not_enrolled()
             vote = self._accepted(held, record, target, signed, approver, directory, now)
         except EnablementError as error:
             if error.retryable:
@@ -349,8 +369,11 @@ class Voting(Granting):
         """Do what time demands of the request now; whether that was anything."""
 
         def step(tx: Tx) -> tuple[Record, Record]:
-            before = self.locked(tx, tenant, request_id)
-            return before, self.overdue(tx, before, self.directory(tenant, before.ask.policy), self.clock.now())
+            before, now = self.locked(tx, tenant, request_id), self.clock.now()
+            after = self.overdue(tx, before, self.directory(tenant, before.ask.policy), now)
+            if after is before and escalation.held_back(after.progress, now):
+                sql.save(tx, after.ask, after.progress, escalation.looks_at(after.ask.policy, after.progress, now))
+            return before, after
 
         with span("oversight.advance", {Attribute.OVERSIGHT_REQUEST_ID: request_id}) as here:
             before, after = await self.write(step)
@@ -361,7 +384,11 @@ class Voting(Granting):
     def overdue(self, tx: Tx, record: Record, directory: Directory, now: ConsensusTimestamp) -> Record:
         """What time has done to the request by now, whoever notices: the timer, a vote, who waits."""
         ask = record.ask
-        step = escalation.due(ask, record.progress, now, lambda tier: bool(eligibility.told(ask, tier, directory, now)))
+        able = partial(eligibility.told, ask, directory=directory, now=now)
+        step = escalation.due(
+            ask, record.progress, now, lambda tier: bool(able(tier)),
+            lambda person: any(person in able(tier) for tier in range(record.progress.tier + 1)),
+        )  # fmt: skip
         if step is None:
             return record
         if isinstance(step, escalation.Settle):

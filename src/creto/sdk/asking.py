@@ -21,7 +21,7 @@ from creto.contracts import ApprovalResult, Denied, RiskFactor
 from creto.edge.api.approvals import CREATE, USE, CreateApproval, Item, UseApproval
 from creto.oversight.edits import proposed
 from creto.sdk.line import Line
-from creto.sdk.waiting import Answer, allowed, wait
+from creto.sdk.waiting import Answer, allowed, checked_timeout, wait
 
 Accept = Callable[[Any], bool]  # of the arguments that a human proposes instead
 EXPECTED = "what JSON can say: then the same call has the same arguments in every process"
@@ -53,6 +53,7 @@ async def await_approval(
 
     `answer` is told what an approver asks the agent meanwhile, and gives the answer, or None.
     """
+    checked_timeout(timeout_s)
     asked = question(policy_id, action, resource, arguments, description, risk_factors, items, key)
     made = await line.call(CREATE, asked)
     outcome = await wait(line, made.request_id, timeout_s, answer)
@@ -82,6 +83,7 @@ async def granted(
     Where a human denies and proposes other arguments, `accept` is asked; if it says yes they are asked for, which is approved at once where one
     human's word is enough. Without it a counter-proposal is a denial that names what was proposed.
     """
+    checked_timeout(timeout_s)
     asked = question(policy_id, action, resource, arguments, description, risk_factors, items, key)
     first = made = await line.call(CREATE, asked)
     outcome = await wait(line, made.request_id, timeout_s, answer)

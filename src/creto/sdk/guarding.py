@@ -23,7 +23,7 @@ from creto.contracts import RiskFactor
 from creto.edge.api.approvals import Item
 from creto.sdk.asking import Accept, Granted, spelled
 from creto.sdk.client import AsyncCreto, Creto
-from creto.sdk.waiting import Answer
+from creto.sdk.waiting import Answer, checked_timeout
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -157,7 +157,7 @@ def require_approval(
     terms: dict[str, Any] = {
         "action": action,
         "risk_factors": risk_factors,
-        "timeout_s": timeout_s,
+        "timeout_s": checked_timeout(timeout_s),
         "accept": accept,
         "answer": answer,
     }

@@ -7,7 +7,14 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from creto.common import wire
-from creto.common.errors import ApprovalDenied, ApprovalTimeout, ConnectionFailed, OversightRequired, Timeout
+from creto.common.errors import (
+    ApprovalDenied,
+    ApprovalTimeout,
+    ConnectionFailed,
+    InvalidInput,
+    OversightRequired,
+    Timeout,
+)
 from creto.common.limits import OVERSIGHT_WAIT_S_MAX
 from creto.contracts import Approved, Denied, TimedOut
 from creto.edge.api.approval_views import Outcome
@@ -23,6 +30,13 @@ from creto.sdk.line import Line
 R = TypeVar("R")
 Answer = Callable[[str], str | None]  # of an approver's question; None: the agent has nothing to say
 AGAIN_S = 1.0  # after the layer was away
+
+
+def checked_timeout(timeout_s: float | None) -> float | None:
+    """As it is, or PL-400, before anything is asked."""
+    if timeout_s is not None and not timeout_s >= 0:  # not a number is no time either
+        raise InvalidInput.of("timeout_s", got=timeout_s, expected="0 or more seconds, or None: as long as it takes")
+    return timeout_s
 
 
 async def wait(line: Line, request_id: str, timeout_s: float | None = None, answer: Answer | None = None) -> Outcome:
@@ -54,7 +68,7 @@ async def wait_event(line: Line, event_id: str, timeout_s: float | None = None) 
 
 async def patiently(ask: Callable[[float], Awaitable[R]], ended: Callable[[R], bool], timeout_s: float | None) -> R:
     """Ask, each time for as long as one question may wait, until it has ended or the time is over."""
-    clock = asyncio.get_running_loop().time
+    timeout_s, clock = checked_timeout(timeout_s), asyncio.get_running_loop().time
     ends_at = None if timeout_s is None else clock() + timeout_s
     answered = False
     while True:
@@ -86,7 +100,7 @@ class PatientLine:
 
     def __init__(self, line: Line, timeout_s: float | None) -> None:
         self._line = line
-        self._timeout_s = timeout_s
+        self._timeout_s = checked_timeout(timeout_s)
 
     def acting(self, chain: DelegationChain) -> PatientLine:
         return PatientLine(self._line.acting(chain), self._timeout_s)

@@ -94,7 +94,7 @@ def test_from_the_question_to_the_closed_card(served: Layer, slack: SlackServer)
     after = served.run(served.app.parts.oversight.get(served.app.tenant, record.ask.request_id))
     assert after.progress.state is RequestState.APPROVED
     until(lambda: not card.buttons.get("creto_approve"))
-    assert "Approved by alice (relayed:slack)" in card.words
+    assert "Approved by alice (by slack, relayed)" in card.words
 
 
 @pytest.mark.parametrize("way", ["interactions", "commands", "events"])

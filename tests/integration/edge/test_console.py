@@ -5,6 +5,8 @@ from __future__ import annotations
 import httpx2
 import pytest
 
+from creto.common.errors import ConnectionFailed, InternalError
+from creto.platform.nhi import Nhi
 from tests.layers import Layer
 
 # Pages look alike on every engine.
@@ -89,6 +91,34 @@ def test_forms_that_are_none(served: Layer, body: bytes, status: int) -> None:
 def test_a_cookie_that_is_none_leads_to_the_sign_in(served: Layer, cookie: str) -> None:
     page = httpx2.get(f"{served.rest}/", headers={"Cookie": f"creto_session={cookie}"})
     assert (page.status_code, page.headers["location"]) == (303, "/login")
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", "/"), ("GET", "/approvals"), ("GET", "/grants"), ("POST", "/grants"), ("GET", "/passkeys"), ("POST", "/passkeys")],
+)  # fmt: skip
+def test_a_moment_without_the_store_signs_nobody_out(
+    served: Layer, monkeypatch: pytest.MonkeyPatch, method: str, path: str
+) -> None:
+    """given a session / when nobody can say whether it holds / then a page says so and when to come again; and it is there still."""
+    with httpx2.Client(base_url=served.rest) as browser:
+        browser.post("/login", data={"link": link(served)})
+
+        def away(*_: object) -> object:
+            raise ConnectionFailed("PL-503", "the store is away")
+
+        def broken(*_: object) -> object:
+            raise InternalError("PL-500")
+
+        monkeypatch.setattr(Nhi, "verify_token", away)
+        page = browser.request(method, path)
+        assert (page.status_code, page.headers["retry-after"]) == (503, "1")
+        assert "the store is away" in page.text
+        monkeypatch.setattr(Nhi, "verify_token", broken)
+        page = browser.request(method, path)
+        assert (page.status_code, "retry-after" in page.headers) == (500, False)
+        monkeypatch.undo()
+        assert browser.get("/").status_code == 200
 
 
 def test_what_is_named_is_shown_and_not_run(served: Layer) -> None:

@@ -132,7 +132,7 @@ async def test_a_suspended_process_ends_nothing_wrongly_when_it_goes_on(real: Wo
 
 async def test_ov_043_what_a_killed_timer_had_begun_another_does_once(real: World, store_url: str) -> None:
     """kill -9 in the middle of fifty that are due."""
-    tiers = (tier("alice", timeout_s=1), tier("bob"))
+    tiers = (tier("alice", timeout_s=1), tier("bob", name="second"))
     policy = await real.policy(P1, policy_id=PolicyId("tiers"), tiers=tiers)
     records = [await real.request(policy, {"n": n}) for n in range(50)]
 

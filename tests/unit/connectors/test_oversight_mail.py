@@ -209,6 +209,22 @@ async def test_the_thread_closes_itself(mailed: Post, relay: MailServer) -> None
     assert "Denied by alice (own key)" in part(closing, "plain")
 
 
+@pytest.mark.parametrize(
+    ("by", "reason", "words"),
+    [
+        ("eve", "", "Cancelled by eve at 2"), ("eve", "not needed", "Cancelled by eve at 2"),
+        ("bot-7", "", "Cancelled by the requester at 2"),
+    ],
+)  # fmt: skip
+async def test_who_cancelled_it_is_named(mailed: Post, relay: MailServer, by: str, reason: str, words: str) -> None:
+    record = await asked(mailed, relay)
+    await mailed.world.oversight.cancel(TENANT, record.ask.request_id, by=id_of(by), reason=reason)
+    await mailed.courier(channel(mailed, relay)).deliver_once()
+    said = part(relay.taken[-1], "plain")
+    assert words in said
+    assert ("Z: not needed" in said, "cancelled by" in said) == (bool(reason), False)
+
+
 async def test_ov_099_greylisted_once(mailed: Post, relay: MailServer) -> None:
     relay.troubles.append("451 4.7.1 greylisted")
     record = await asked(mailed, relay)

@@ -145,7 +145,7 @@ async def test_a_click_decides_and_the_card_says_so(post: Post, slack: SlackServ
     assert told(slack) == "Recorded: the request is approved."
     await courier.deliver_once()
     assert card.buttons == {}
-    assert "Approved by alice (relayed:slack)" in card.words
+    assert "Approved by alice (by slack, relayed)" in card.words
 
 
 async def test_it_is_committed_before_it_is_answered(post: Post, slack: SlackServer) -> None:
@@ -269,7 +269,7 @@ async def test_ov_081_a_decision_elsewhere_closes_every_card(post: Post, slack: 
     await post.twin().slack(slack)[0].deliver_once()  # also by a process that posted none of them
     for card in cards:
         assert card.buttons == {}
-        assert "Denied by bob (session:web) at 2026-" in card.words
+        assert "Denied by bob (signed in) at 2026-" in card.words
         assert "too much" in card.words
 
 
@@ -294,7 +294,7 @@ async def test_ov_088_a_denial_asks_for_its_reason(post: Post, slack: SlackServe
     assert answer["response_action"] == "update"
     assert await state(post, record) is RequestState.DENIED
     await courier.deliver_once()
-    assert "Denied by alice (relayed:slack)" in card.words
+    assert "Denied by alice (by slack, relayed)" in card.words
 
 
 async def test_a_modal_of_another_workspace_denies_nothing(post: Post, slack: SlackServer) -> None:

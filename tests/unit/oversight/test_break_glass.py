@@ -27,7 +27,7 @@ from tests.unit.oversight.world import TENANT, World, consume, id_of, tier, toke
 
 GLASS = OversightPolicy(
     policy_id=PolicyId("glass"),
-    tiers=(tier("bob", timeout_s=60), tier("eve", timeout_s=60)),
+    tiers=(tier("bob", timeout_s=60), tier("eve", timeout_s=60, name="second")),
     break_glass=BreakGlassTerms(armers=(id_of("alice"),)),
     grants=GrantTerms(ttl_s_max=3_600, uses_max=10),
     final_action=TimeoutAction.AUTO_APPROVE,

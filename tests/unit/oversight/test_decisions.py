@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -298,6 +299,32 @@ async def test_an_edit_is_proved_with_the_round_before(world: World) -> None:
     assert (file.round, len(file.votes)) == (2, 3)
     assert proved(file, KEYS).people == (person("alice"), person("bob"))
     refused(replace(file, round=1))
+
+
+@pytest.mark.parametrize(
+    "rewrite",
+    [
+        lambda file: json.dumps(file, indent=2),
+        lambda file: json.dumps(file, sort_keys=True, separators=(",", ":")),
+        lambda file: "\ufeff" + json.dumps(file),
+    ],
+)
+async def test_a_decision_in_another_spelling_is_refused_as_such(
+    data: bytes, rewrite: Callable[[dict[str, Any]], str]
+) -> None:
+    """given a file that a tool has rewritten / when it is verified / then it says what is wrong and what to do, and nothing of what stands there."""
+    with pytest.raises(InvalidInput) as caught:
+        verify_file(rewrite(json.loads(data)).encode(), KEYS)
+    error = caught.value
+    assert "fetch it anew" in str(error.hint)
+    assert not any(text in error.rendered() for text in ('"kind', "acme", "installation", "agent:nhi"))
+
+
+def test_a_file_of_no_kind_is_not_repeated() -> None:
+    with pytest.raises(InvalidInput) as caught:
+        verify_file(b'{"password":"hunter2"}', KEYS)
+    assert "hunter2" not in caught.value.rendered()
+    assert "oversight decision" in str(caught.value.expected)
 
 
 async def test_silence_and_cancellations_are_proved_as_such(world: World) -> None:

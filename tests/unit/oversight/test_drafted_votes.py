@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from creto.common.errors import EnablementError, Unauthorized
+from creto.common.errors import EnablementError, SignatureVerificationFailed, Unauthorized
 from creto.common.limits import OVERSIGHT_DRAFT_MS_MAX
 from creto.common.timestamps import DAY, MILLISECOND, SECOND, ConsensusTimestamp
 from creto.oversight import Channel, NotificationChannel, NotificationKind, Quorum, Record, RequestState, Verdict, sign
 from creto.store.draft import Draft
-from creto.store.types import Tx
+from creto.store.types import Outcome, Tx
+from tests.unit.oversight.test_passkeys import enrolled, signed
 from tests.unit.oversight.world import P1, P2, TENANT, World, id_of, key_of, tier
 
 
@@ -113,6 +114,15 @@ async def test_who_left_the_group_between_does_not_decide(
     assert (await world.now_of(record)).progress.state is RequestState.PENDING
 
 
+async def test_who_hears_of_no_changes_looks_again_in_the_transaction(
+    world: World, runs: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = await world.request(P1)
+    monkeypatch.setattr(type(world.store), "signals_alive", property(lambda _: False))
+    await world.approve(record, "alice")
+    assert runs == ["draft", "tx"]
+
+
 async def test_who_was_revoked_between_does_not_vote(
     world: World, runs: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -122,6 +132,32 @@ async def test_who_was_revoked_between_does_not_vote(
         await world.approve(record, "alice")
     assert runs == ["draft", "tx"]
     assert (await world.oversight.case(TENANT, record.ask.request_id)).votes == ()
+
+
+@pytest.mark.parametrize("when", ["drafted", "looked up"])
+async def test_a_passkey_that_was_removed_between_decides_nothing(
+    world: World, runs: list[str], monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    record, key = await world.request(P1), await enrolled(world, "alice")
+    held = world.oversight.passkeys
+
+    async def drop() -> object:
+        return await world.oversight.drop_passkey(TENANT, key.credential_id, by=id_of("alice"))
+
+    async def then_dropped(*of: Any) -> object:
+        found = await held(*of)
+        await drop()
+        return found
+
+    if when == "drafted":
+        meanwhile(monkeypatch, world, drop)
+    else:
+        monkeypatch.setattr(world.oversight, "passkeys", then_dropped)
+    with pytest.raises(SignatureVerificationFailed, match="not enrolled"):
+        await signed(world, record, "alice", key)
+    assert runs == ["draft", "tx"]
+    assert (await world.oversight.case(TENANT, record.ask.request_id)).votes == ()
+    assert [one.outcome for one in await world.entries("ApprovalReceived")] == [Outcome.DENIED]
 
 
 async def test_who_left_the_group_before_the_timer_had_its_turn_does_not_decide(

@@ -184,7 +184,7 @@ async def test_a_counter_proposal_of_one_human_approves_nothing(world: World) ->
 
 
 async def test_a_tier_that_is_reached_later_counts_who_has_voted(world: World) -> None:
-    strong = replace(STRONG, tiers=(tier("carol", timeout_s=600), tier("alice")))
+    strong = replace(STRONG, tiers=(tier("carol", timeout_s=600), tier("alice", name="second")))
     record = await two(world, strong=strong)
     receipt = await world.approve(record, "alice")
     assert receipt.missing_policies == ("strong",)
@@ -197,7 +197,9 @@ async def test_a_tier_that_is_reached_later_counts_who_has_voted(world: World) -
 
 async def test_it_does_not_count_before_that_tier(world: World) -> None:
     """given an approver whom the stronger names at its second tier / when the file says that they counted at the first / it does not hold."""
-    strong = replace(STRONG, tiers=(tier("carol", timeout_s=600), tier("alice")), final_action=TimeoutAction.AUTO_DENY)
+    strong = replace(
+        STRONG, tiers=(tier("carol", timeout_s=600), tier("alice", name="second")), final_action=TimeoutAction.AUTO_DENY
+    )
     record = await two(world, strong=strong)
     await world.approve(record, "alice")
     await world.oversight.cancel(TENANT, record.ask.request_id, by=id_of("bot-7"))
@@ -348,7 +350,7 @@ def test_where_they_differ_the_stricter_holds() -> None:
     )  # fmt: skip
     strong = replace(
         STRONG, assurance_by_risk={RiskLevel.HIGH: Assurance.OWN_KEY}, reason_required=True, risk=RiskLevel.HIGH,
-        grants=GrantTerms(ttl_s_max=90, uses_max=3), tiers=(tier("bob", timeout_s=60), tier("carol")),
+        grants=GrantTerms(ttl_s_max=90, uses_max=3), tiers=(tier("bob", timeout_s=60), tier("carol", name="second")),
     )  # fmt: skip
     found = checked(joined("strong + weak", (strong, weak)))
     assert found.assurance_by_risk[RiskLevel.LOW] is Assurance.SESSION

@@ -78,6 +78,15 @@ async def test_who_writes_a_policy_hears_whom_it_does_not_find(world: World) -> 
     assert "there is no group finanse" in world.oversight.doubts(TENANT, needs)
 
 
+async def test_who_writes_a_group_hears_whom_it_does_not_find(world: World) -> None:
+    await world.contact("bob", "bob@acme.example", Channel.EMAIL)
+    await world.group("empty")
+    members = (id_of("alice"), "bob@acme.example", "bob", "group:oncall", "group:empty", "bob")
+    nowhere = ("bob is no registered human", "there is no group oncall", "nobody is in the group empty")
+    assert world.oversight.lost(TENANT, members) == nowhere
+    assert world.oversight.lost(TENANT, ()) == ()
+
+
 async def test_another_tenants_channel_does_not_count(world: World) -> None:
     await world.contact("alice", "U1")
     policy = await put(world, "alice")

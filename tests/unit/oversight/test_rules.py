@@ -207,12 +207,12 @@ def test_a_policy_of_the_agents_own_people_is_never_met() -> None:
 
 @given(st.integers(0, 5_000), st.booleans())
 def test_a_tier_has_its_whole_time(seconds: int, claim: bool) -> None:
-    ask, able = an_ask(), lambda _: True
+    ask, able, seated = an_ask(), lambda _: True, lambda _: True
     progress = escalation.begun(ask, 0, NOW)
     if claim:
         progress = escalation.claimed(progress, person("alice"), 600, NOW)
     now = ConsensusTimestamp(NOW + seconds * SECOND)
-    step = escalation.due(ask, progress, now, able)
+    step = escalation.due(ask, progress, now, able, seated)
     assert isinstance(step, escalation.Escalate) == (seconds >= (600 if claim else 300))
     if isinstance(step, escalation.Escalate):
         after = escalation.applied(ask, progress, step, now)
@@ -222,8 +222,10 @@ def test_a_tier_has_its_whole_time(seconds: int, claim: bool) -> None:
 def test_tiers_without_anybody_are_passed_over() -> None:
     ask, late = an_ask(), ConsensusTimestamp(NOW + 300 * SECOND)
     progress = escalation.begun(ask, 0, NOW)
-    assert escalation.due(ask, progress, late, lambda tier: tier == 2) == escalation.Escalate(2, (1,))
-    assert escalation.due(ask, progress, late, lambda tier: False) == escalation.Expire(TimeoutAction.AUTO_DENY)
+    assert escalation.due(ask, progress, late, lambda tier: tier == 2, lambda _: True) == escalation.Escalate(2, (1,))
+    assert escalation.due(ask, progress, late, lambda tier: False, lambda _: True) == escalation.Expire(
+        TimeoutAction.AUTO_DENY
+    )
 
 
 def test_silence_approves_nothing_critical() -> None:

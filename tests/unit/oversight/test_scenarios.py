@@ -27,6 +27,7 @@ from creto.common.errors import (
     Unauthorized,
 )
 from creto.common.ids import PolicyId, RequestId, TenantId
+from creto.common.limits import OVERSIGHT_CLAIM_LOOK_S
 from creto.common.telemetry import Metrics
 from creto.common.timestamps import DAY, SECOND, ConsensusTimestamp
 from creto.contracts import Approved, RiskFactor, RiskLevel, TimedOut, TimeoutAction
@@ -54,6 +55,8 @@ from creto.oversight import (
     render,
     sign,
 )
+from creto.oversight import store as sql
+from creto.oversight import store_people as people_rows
 from creto.oversight.arguments import canonical
 from creto.oversight.escalation import ends_at
 from creto.platform.crypto import digest
@@ -125,7 +128,7 @@ async def test_ov_004_cancelled_before_a_decision(world: World) -> None:
     other = await world.request(P1, {"amount": 7})
     await world.oversight.cancel(TENANT, other.ask.request_id, by=id_of("eve"))
     assert (await world.now_of(other)).progress.reason == f"cancelled by {id_of('eve')}"
-    assert "the requester" not in (await refused("OV-409", world.approve(other, "alice"))).message
+    assert f"already cancelled by {id_of('eve')} at" in (await refused("OV-409", world.approve(other, "alice"))).message
 
 
 @pytest.mark.parametrize("state", [one for one in RequestState if not one.open])
@@ -308,6 +311,28 @@ async def test_ov_039_a_claim_holds_the_escalation_back(world: World) -> None:
     await refused("OV-400", world.oversight.claim(TENANT, record.ask.request_id, by=id_of("alice"), ttl_s=10_000))
 
 
+async def test_ov_039_a_claim_of_who_cannot_decide_any_more_holds_nothing_back(world: World) -> None:
+    """given claims for an hour / when one's human leaves before the tier is over, one's after, and one's stays / then only that one waits."""
+    before, after, stays = [await world.request(P3, arguments={"n": n}) for n in range(3)]
+    for record, name in ((before, "sam"), (after, "sue"), (stays, "fay")):
+        await world.at_s(before, 3_000)
+        await world.oversight.claim(TENANT, record.ask.request_id, by=id_of(name), ttl_s=3_600)
+    await world.group("security", "sue")
+    await world.at_s(before, 3_601)
+
+    async def states() -> list[RequestState]:
+        return [(await world.now_of(one)).progress.state for one in (before, after, stays)]
+
+    assert await states() == [RequestState.TIMED_OUT, RequestState.PENDING, RequestState.PENDING]
+    assert await world.store.read(lambda tx: sql.due(tx, world.clock.now(), 10)) == []  # it looks again in a while
+    await world.nhi.revoke(TENANT, id_of("sue"), reason="left")
+    await world.at_s(before, 3_602 + OVERSIGHT_CLAIM_LOOK_S)
+    assert await states() == [RequestState.TIMED_OUT, RequestState.TIMED_OUT, RequestState.PENDING]
+    await world.approve(stays, "fay")  # who cannot be outvoted by time, as long as the claim lasts
+    await world.at_s(before, 6_601)
+    assert (await states())[2] is RequestState.TIMED_OUT
+
+
 async def test_ov_040_a_warning_before_the_end(world: World) -> None:
     await world.contact("alice", "U1")
     record = await world.request()
@@ -331,13 +356,28 @@ async def test_ov_043_a_timer_that_dies_leaves_nothing_undone(world: World) -> N
 
 
 async def test_ov_047_a_tier_of_the_owner_is_passed_over(world: World) -> None:
-    policy = await world.policy(P1, policy_id=PolicyId("own"), tiers=(tier("alice", timeout_s=300), tier("dave", name="owner"), tier("eve")))  # fmt: skip
+    policy = await world.policy(P1, policy_id=PolicyId("own"), tiers=(tier("alice", timeout_s=300), tier("dave", name="owner"), tier("eve", name="third")))  # fmt: skip
     record = await world.request(policy)
     await world.at_s(record, 301)
     assert (await world.now_of(record)).progress.tier == 2
     (skip,) = await world.entries("TierSkipped")
     assert b"tier owner: its people are the agent's owner" in bytes(skip.metadata)
     assert "SELF_APPROVAL" in (await refused("OV-403", world.approve(record, "dave"))).message
+
+
+async def test_a_tier_has_a_name_of_its_own(world: World) -> None:
+    """given a policy of before in which two tiers are called alike / then it holds, and none is put like it any more."""
+    alike = msgspec.structs.replace(
+        P1, policy_id=PolicyId("alike"), version=1, tiers=(tier("alice", timeout_s=300), tier("bob"))
+    )
+    error = await refused("OV-400", world.policy(alike))
+    assert (error.field, error.got) == ("tiers[1].name", "tier")
+    await world.store.write(lambda tx: people_rows.add_policy(tx, TENANT, alike, id_of("eve"), world.clock.now()))
+    other = world.twin()
+    record = await other.request(alike)
+    await other.at_s(record, 301)
+    assert (await other.approve(record, "bob")).state is RequestState.APPROVED
+    assert DecisionFile.decode(await other.oversight.decision_file(TENANT, record.ask.request_id)).policy == alike
 
 
 # Quorum and separation of duties

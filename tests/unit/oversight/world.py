@@ -96,7 +96,11 @@ def tier(*names: str, timeout_s: int = 3_600, name: str = "tier") -> EscalationT
 
 P1 = OversightPolicy(
     policy_id=PolicyId("P1"),
-    tiers=(tier("alice", timeout_s=300), tier("bob", "carol", timeout_s=600), tier("eve", timeout_s=900)),
+    tiers=(
+        tier("alice", timeout_s=300),
+        tier("bob", "carol", timeout_s=600, name="second"),
+        tier("eve", timeout_s=900, name="third"),
+    ),
 )
 P2 = OversightPolicy(policy_id=PolicyId("P2"), tiers=(tier("alice", "bob", "carol"),), quorum=Quorum(approvals=2))
 P3 = OversightPolicy(

@@ -7,6 +7,7 @@ from typing import Annotated
 from msgspec import Meta
 from msgspec.structs import asdict, force_setattr
 
+from creto import oversight
 from creto.common.ids import AgentId, Name, PolicyId, RequestId, TenantId
 from creto.common.limits import (
     OVERRIDE_TTL_S_MAX,
@@ -39,7 +40,6 @@ from creto.edge.api.endpoint import Ask, Endpoint, View
 from creto.edge.api.fields import Agent, Cursor, Id, Limit, Nanos, Resource
 from creto.edge.api.parts import Parts
 from creto.oversight import (
-    ApproverGroup,
     Assurance,
     Bound,
     BreakGlassTerms,
@@ -117,6 +117,17 @@ class PutGroup(Ask, frozen=True):
 
     name: Id
     members: Annotated[tuple[Id, ...], Meta(max_length=OVERSIGHT_APPROVERS_MAX)]
+
+
+class ApproverGroup(View, frozen=True):
+    """A named set of humans; members are written as approvers are, so groups may hold groups.
+
+    `warnings`: of a group that was put, whom it names and does not find then. It holds all the same.
+    """
+
+    name: str
+    members: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
 
 
 class Groups(View, frozen=True):
@@ -367,14 +378,16 @@ def as_it_is(parts: Parts, tenant: TenantId, policy: OversightPolicy) -> Oversig
 
 @handles(PUT_GROUP)
 async def put_group(parts: Parts, call: Call, ask: PutGroup) -> ApproverGroup:
-    group = ApproverGroup(name=ask.name, members=ask.members)
+    group = oversight.ApproverGroup(name=ask.name, members=ask.members)
     await parts.oversight.put_group(call.tenant, group, by=call.known.agent)
-    return group
+    warnings = parts.oversight.lost(call.tenant, group.members)
+    return ApproverGroup(name=group.name, members=group.members, warnings=warnings)
 
 
 @handles(GROUPS)
 async def groups(parts: Parts, call: Call, ask: ListAll) -> Groups:
-    return Groups(items=parts.oversight.groups(call.tenant))
+    found = parts.oversight.groups(call.tenant)
+    return Groups(items=tuple(ApproverGroup(name=one.name, members=one.members) for one in found))
 
 
 @handles(LINK)

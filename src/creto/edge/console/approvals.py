@@ -15,7 +15,6 @@ INVARIANT: what is serious is approved by a passkey, by a button held down, or b
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import quote
 
@@ -35,7 +34,7 @@ from creto.edge.console.cards import Care, Viewer
 from creto.edge.console.editing import editable
 from creto.edge.console.forms import Act, Vote, act_named, assertion_of, check_seen, chosen, vote_of
 from creto.edge.console.live import Live
-from creto.edge.console.site import HEADERS, Form, Site
+from creto.edge.console.site import HEADERS, Answer, Form, Page, Site
 from creto.oversight import Case, Record, Verdict
 from creto.oversight.ballots import changed
 from creto.oversight.requests import LAST
@@ -45,7 +44,6 @@ from creto.platform.crypto.jose import b64url_encode
 
 FORM_BYTES_MAX = 4 * OVERSIGHT_ARGUMENTS_BYTES_MAX  # edited arguments, each byte as three in a form
 ROWS_MAX = 50  # of the list: the most urgent, of which others come up as these are decided; of what is decided, a page
-Answer = Callable[[Request, Call], Awaitable[Response]]
 
 
 class ApprovalPages:
@@ -55,28 +53,21 @@ class ApprovalPages:
         self._acts = Acts(site.ask)
 
     def routes(self) -> list[BaseRoute]:
+        def signed_in(answer: Answer) -> Page:
+            return self._site.signed_in(answer, card_of)
+
         return [
-            Route("/approvals", self._signed_in(self.inbox)),
+            Route("/approvals", signed_in(self.inbox)),
             Route("/approvals/live", self.live),
-            Route("/approvals/together", self._signed_in(self.together)),
-            Route("/approvals/together", self._signed_in(self.decide_together), methods=["POST"]),
-            Route("/approvals/absences/{delegation_id}/end", self._signed_in(self.end_absence), methods=["POST"]),
-            Route("/approvals/{request_id}", self._signed_in(self.show)),
-            Route("/approvals/{request_id}/decision", self._signed_in(self.decision)),
+            Route("/approvals/together", signed_in(self.together)),
+            Route("/approvals/together", signed_in(self.decide_together), methods=["POST"]),
+            Route("/approvals/absences/{delegation_id}/end", signed_in(self.end_absence), methods=["POST"]),
+            Route("/approvals/{request_id}", signed_in(self.show)),
+            Route("/approvals/{request_id}/decision", signed_in(self.decision)),
             Route("/approvals/{request_id}/{act}", self.back),
-            Route("/approvals/{request_id}/{act}", self._signed_in(self.act), methods=["POST"]),
-            Route("/approvals/{request_id}/{act}/ballot", self._signed_in(self.ballot), methods=["POST"]),
+            Route("/approvals/{request_id}/{act}", signed_in(self.act), methods=["POST"]),
+            Route("/approvals/{request_id}/{act}/ballot", signed_in(self.ballot), methods=["POST"]),
         ]
-
-    def _signed_in(self, answer: Answer) -> Callable[[Request], Awaitable[Response]]:
-        async def page(request: Request) -> Response:
-            try:
-                call = self._site.call(request)
-                return self._site.sign_in(request, card_of(request)) if call is None else await answer(request, call)
-            except EnablementError as error:
-                return self._site.problem(request, error)
-
-        return page
 
     # Looking
 
@@ -322,7 +313,8 @@ def check_together(records: list[Record], *, decided_too: bool = False) -> None:
 
 def people_in(records: list[Record]) -> list[PersonId]:
     claims = [one.progress.claim.person for one in records if one.progress.claim is not None]
-    return claims + [one.progress.decided_by for one in records if one.progress.decided_by is not None]
+    ended = [by for one in records for by in (one.progress.decided_by, one.progress.cancelled_by) if by is not None]
+    return claims + [PersonId(by) for by in ended]
 
 
 def people_of(case: Case) -> list[PersonId]:

@@ -26,10 +26,10 @@ from creto.oversight.arguments import parsed
 from creto.oversight.decisions import CastVote
 from creto.oversight.display import Display, changes, proposal, render
 from creto.oversight.hostile import visible
-from creto.oversight.letters import silence
+from creto.oversight.letters import how, silence
 from creto.oversight.policies import assurance_needed
 from creto.oversight.requests import permitting
-from creto.oversight.states import BY_REQUESTER
+from creto.oversight.states import canceller, why
 from creto.oversight.store import Record
 from creto.oversight.types import (
     RISKS,
@@ -348,18 +348,11 @@ def said(vote: CastVote, why_not: str, viewer: Viewer) -> Said:
     )
 
 
-def how(vote: CastVote) -> str:
-    """Who vouches that it was this human, in words."""
-    label = vote.signed.label
-    words = {"session:web": "signed in", "session:api": "signed in, by program", "bearer:email": "by a mail's link"}
-    return words.get(label) or (f"by {label.removeprefix('relayed:')}, relayed" if label.startswith("relayed:") else label)  # fmt: skip
-
-
 def outcome(ask: Ask, progress: Progress, viewer: Viewer, proposed: str) -> str:
     """What became of it, and of the act; empty while it is open."""
     if progress.state.open:
         return ""
-    by = f" by {viewer.name(progress.decided_by)}" if progress.decided_by else ended_by(progress)
+    by = f" by {viewer.name(progress.decided_by)}" if progress.decided_by else ended_by(progress, viewer)
     taken = f", and taken back by {viewer.name(progress.permit.revoked_by)}" if progress.permit.revoked_by else ""
     other = f" Proposed instead: {proposed}." if proposed and progress.state is RequestState.DENIED else ""
     part = f" {in_part(ask, progress)}" if ask.items and permitting(progress) else ""
@@ -367,12 +360,11 @@ def outcome(ask: Ask, progress: Progress, viewer: Viewer, proposed: str) -> str:
     return f"{STATES[progress.state]}{by}{taken}.{part}{other}{done[progress.permit.succeeded]}"
 
 
-def ended_by(progress: Progress) -> str:
+def ended_by(progress: Progress, viewer: Viewer) -> str:
     """What ended it, where no human decided."""
-    if progress.reason == BY_REQUESTER:
-        return " by the requester"
-    why = f": {visible(progress.reason, prose=True).text}" if progress.reason else ""
-    return f"{why}{silence(progress.final_action)}"
+    who = canceller(progress, viewer.name)
+    reason = f": {visible(why(progress), prose=True).text}" if why(progress) else ""
+    return f"{f' by {who}' if who else ''}{reason}{silence(progress.final_action)}"
 
 
 def in_part(ask: Ask, progress: Progress) -> str:

@@ -56,17 +56,13 @@ class GrantPages:
 
     def routes(self) -> list[BaseRoute]:
         return [
-            Route("/grants", self.show),
-            Route("/grants", self.propose, methods=["POST"]),
-            Route("/grants/{grant_id}/end", self.end, methods=["POST"]),
+            Route("/grants", self._site.signed_in(self.show)),
+            Route("/grants", self._site.signed_in(self.propose), methods=["POST"]),
+            Route("/grants/{grant_id}/end", self._site.signed_in(self.end), methods=["POST"]),
         ]
 
-    async def show(self, request: Request) -> Response:
-        try:
-            call = self._site.call(request)
-            return self._site.sign_in(request) if call is None else await self._page(request, call, Form({}))
-        except EnablementError as error:
-            return self._site.problem(request, error)
+    async def show(self, request: Request, call: Call) -> Response:
+        return await self._page(request, call, Form({}))
 
     async def _page(self, request: Request, call: Call, form: Form, error: EnablementError | None = None) -> Response:
         known, now = await self._acts.known_agents(call), self._acts.now()
@@ -79,10 +75,7 @@ class GrantPages:
             policies=self._acts.granting(call), agents=sorted(known.items(), key=lambda one: one[1]), form=form,
         )  # fmt: skip
 
-    async def propose(self, request: Request) -> Response:
-        call = self._site.call(request)
-        if call is None:
-            return self._site.sign_in(request)
+    async def propose(self, request: Request, call: Call) -> Response:
         form = Form({})
         try:
             form = await self._site.form(request, FORM_BYTES_MAX)
@@ -91,10 +84,7 @@ class GrantPages:
             return await self._page(request, call, form, error)
         return RedirectResponse(f"/approvals/{made.request_id}", 303, HEADERS)
 
-    async def end(self, request: Request) -> Response:
-        call = self._site.call(request)
-        if call is None:
-            return self._site.sign_in(request)
+    async def end(self, request: Request, call: Call) -> Response:
         try:
             await self._site.form(request, FORM_BYTES_MAX)
             await self._acts.end_grant(call, request.path_params["grant_id"])

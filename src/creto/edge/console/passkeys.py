@@ -31,17 +31,13 @@ class PasskeyPages:
 
     def routes(self) -> list[BaseRoute]:
         return [
-            Route("/passkeys", self.show),
-            Route("/passkeys", self.enrol, methods=["POST"]),
-            Route("/passkeys/remove", self.remove, methods=["POST"]),
+            Route("/passkeys", self._site.signed_in(self.show)),
+            Route("/passkeys", self._site.signed_in(self.enrol), methods=["POST"]),
+            Route("/passkeys/remove", self._site.signed_in(self.remove), methods=["POST"]),
         ]
 
-    async def show(self, request: Request) -> Response:
-        try:
-            call = self._site.call(request)
-            return self._site.sign_in(request) if call is None else await self._page(request, call)
-        except EnablementError as error:
-            return self._site.problem(request, error)
+    async def show(self, request: Request, call: Call) -> Response:
+        return await self._page(request, call)
 
     async def _page(self, request: Request, call: Call, error: EnablementError | None = None) -> Response:
         person = self._acts.person(call)
@@ -55,10 +51,7 @@ class PasskeyPages:
         session = request.cookies.get(SESSION_COOKIE, "")
         return mac(session.encode(), CHALLENGE_LABEL + self._acts.person(call).encode())
 
-    async def enrol(self, request: Request) -> Response:
-        call = self._site.call(request)
-        if call is None:
-            return self._site.sign_in(request)
+    async def enrol(self, request: Request, call: Call) -> Response:
         try:
             form = await self._site.form(request, FORM_BYTES_MAX)
             passkey = registered(
@@ -71,10 +64,7 @@ class PasskeyPages:
             return await self._page(request, call, error)
         return RedirectResponse("/passkeys", 303, HEADERS)
 
-    async def remove(self, request: Request) -> Response:
-        call = self._site.call(request)
-        if call is None:
-            return self._site.sign_in(request)
+    async def remove(self, request: Request, call: Call) -> Response:
         try:
             form = await self._site.form(request, FORM_BYTES_MAX)
             await self._acts.remove(call, b64url_decode(form.text("credential"), "credential"))

@@ -2,6 +2,7 @@
 
     site = Site(dispatcher, authenticator)
     call = site.call(request)                        # None: nobody is signed in
+    Route("/grants", site.signed_in(show))           # show(request, call), or the sign-in; an error is a page
     form = await site.form(request, FORM_BYTES_MAX)  # PL-403 unless a page of ours made it for this session
     return site.page(request, "home.html", me=me)
 
@@ -11,7 +12,8 @@ say that it comes from here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from creto.common.codes import row
-from creto.common.errors import EnablementError, InvalidInput, QuotaExceeded, Unauthorized
+from creto.common.errors import EnablementError, InvalidInput, NotFound, Unauthorized
 from creto.common.ids import TenantId
 from creto.common.timestamps import MILLISECOND, SECOND
 from creto.edge.api.authentication import SESSION_COOKIE, Authenticator
@@ -37,6 +39,9 @@ from creto.version import VERSION
 HERE = Path(__file__).parent
 FIELDS_MAX = 200  # a whole batch with every item ticked, and what stands around it
 FORM_LABEL = b"creto/console/form/v1"
+RETRY_AFTER_S = 1.0  # of what may work again, where it does not say when
+Answer = Callable[[Request, Call], Awaitable[Response]]
+Page = Callable[[Request], Awaitable[Response]]
 FROM_HERE = ("same-origin", "none")
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self';"
@@ -120,15 +125,19 @@ class Site:
         return Response(html, status, HEADERS | swapped, "text/html")
 
     def problem(self, request: Request, error: EnablementError) -> Response:
-        return self.page(request, "problem.html", row(error.code).http, error=error)
+        page = self.page(request, "problem.html", row(error.code).http, error=error)
+        if error.retryable:
+            page.headers["Retry-After"] = str(math.ceil(error.retry_after_s or RETRY_AFTER_S))
+        return page
 
     def call(self, request: Request) -> Call | None:
-        """Who is signed in; None for a cookie of an older installation, or of an identity that is gone."""
+        """Who is signed in; None for a cookie of an older installation, or of an identity that is gone.
+
+        INVARIANT: what says nothing about the session signs nobody out: it is raised.
+        """
         try:
             call = self._who.call({}, session=request.cookies.get(SESSION_COOKIE), peer=peer_of(request))
-        except QuotaExceeded:
-            raise
-        except EnablementError:
+        except (Unauthorized, NotFound):
             return None
         return call if call.caller is not None else None
 
@@ -140,6 +149,18 @@ class Site:
     def knock(self, request: Request) -> None:
         """Somebody who has no session yet; PL-429 for who asks too often."""
         self._who.call({}, peer=peer_of(request))
+
+    def signed_in(self, answer: Answer, sent_from: Callable[[Request], str] = lambda request: "/") -> Page:
+        """The page for who is signed in, the sign-in for everybody else; what goes wrong is a page too."""
+
+        async def page(request: Request) -> Response:
+            try:
+                call = self.call(request)
+                return self.sign_in(request, sent_from(request)) if call is None else await answer(request, call)
+            except EnablementError as error:
+                return self.problem(request, error)
+
+        return page
 
     def sign_in(self, request: Request, sent_from: str = "/") -> Response:
         """To the sign-in, and back here after, or to where the form was; a browser takes the fragment along."""

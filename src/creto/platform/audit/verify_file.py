@@ -109,7 +109,9 @@ def verify_file(data: bytes, keys: Keys) -> Verdict:
     for recognises, verifies in KINDS.values():
         if recognises(data):
             return verifies(data, keys)
-    raise InvalidInput.of("file", got=data[:40].decode(errors="replace"), expected=", ".join(KINDS))
+    error = InvalidInput.of("file", got="none of these", expected=", ".join(KINDS))
+    error.hint = "Some kinds are known by their bytes alone: if a tool has rewritten the file, fetch it anew."
+    raise error
 
 
 def verify_proof(data: bytes, keys: Keys) -> Verdict:

@@ -20,7 +20,7 @@ from creto.oversight.states import BY_REQUESTER
 from creto.oversight.types import Claim, GrantTerms, Permit
 from tests.unit.edge.console.cases import LATER, NAMES, a_case, a_record, viewer
 from tests.unit.oversight.test_rules import NOW, an_ask
-from tests.unit.oversight.world import P1, P2, person
+from tests.unit.oversight.world import P1, P2, id_of, person
 
 
 def risky(level: RiskLevel) -> tuple[RiskFactor, ...]:
@@ -135,6 +135,9 @@ def test_a_decided_card_says_by_whom_and_offers_nothing() -> None:
     ("ended", "words"),
     [
         ({"state": RequestState.CANCELLED, "reason": BY_REQUESTER}, "Cancelled by the requester."),
+        ({"state": RequestState.CANCELLED, "reason": f"cancelled by {id_of('bob')}", "cancelled_by": id_of("bob")}, "Cancelled by Bob."),
+        ({"state": RequestState.CANCELLED, "reason": "too late", "cancelled_by": id_of("bob")}, "Cancelled by Bob: too late."),
+        ({"state": RequestState.CANCELLED, "reason": BY_REQUESTER, "cancelled_by": id_of("bob")}, "Cancelled by Bob."),
         ({"state": RequestState.CANCELLED, "reason": "not needed\u202e"}, "Cancelled: not needed⟦U+202E⟧."),
         ({"state": RequestState.TIMED_OUT, "reason": "nobody decided in time", "final_action": TimeoutAction.AUTO_DENY}, "Timed out: nobody decided in time, which denies it."),
         ({"state": RequestState.TIMED_OUT, "reason": "nobody decided in time", "final_action": TimeoutAction.AUTO_APPROVE}, "Timed out: nobody decided in time, which approves it."),
