@@ -10,6 +10,7 @@ import difflib
 import re
 import threading
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import msgspec
@@ -112,9 +113,15 @@ def one_of(values: Sequence[str]) -> str:
     return f"one of {', '.join(dict.fromkeys(values))}" if values else ""
 
 
+@lru_cache(maxsize=256)
+def described(type: Any) -> inspect.Type:
+    """It takes a millisecond, and who sends what does not fit sends it often."""
+    return inspect.type_info(type)
+
+
 def types_at(type: Any, path: str) -> list[inspect.Type]:
     """What may stand at a path such as `$.limits[0].amount`."""
-    found = variants(inspect.type_info(type)) if type is not None else []
+    found = variants(described(type)) if type is not None else []
     for name, index in STEP.findall(path):
         found = [deeper for one in found for deeper in beneath(one, name, bool(index))]
     return found
