@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,12 @@ from tests import engines
 
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--hide-scrollbars", "--remote-debugging-port=0")  # fmt: skip
 LOUD = ("error", "warning")
+NAVIGATED = "Inspected target navigated"
 CODES = {"Enter": 13, "Escape": 27, " ": 32, "Tab": 9, "?": 191}
+
+
+class Navigated(AssertionError):
+    """The page went away before it could answer."""
 
 
 class Page:
@@ -43,6 +48,8 @@ class Page:
         while True:
             message = self._received()
             if message.get("id") == self._last:
+                if NAVIGATED in str(message.get("error")):
+                    raise Navigated(message)
                 assert "error" not in message, message
                 return dict(message["result"])
 
@@ -63,9 +70,10 @@ class Page:
         """Ask until it is true; through navigations too, which end what a page was asked."""
         ends_at = time.monotonic() + timeout_s
         while True:
-            done = self.call("Runtime.evaluate", expression=f"Boolean({expression})", returnByValue=True)
-            if done["result"].get("value") is True:
-                return
+            with suppress(Navigated):
+                done = self.call("Runtime.evaluate", expression=f"Boolean({expression})", returnByValue=True)
+                if done["result"].get("value") is True:
+                    return
             if time.monotonic() > ends_at:
                 shown = self.evaluate("[location.href, document.body?.innerText.slice(0, 2000)]")
                 raise AssertionError(f"never: {expression}\n{self.said}\n{shown}")
